@@ -1,0 +1,85 @@
+"""What every encoder is: raw samples in, tokens of the visible units out; without a mask, tokens of all units."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from unmask import spec
+from unmask.errors import UserError, closest
+from unmask.grid import Grid
+from unmask.mask import Mask
+
+
+class Tokens(NamedTuple):
+    prefix: Float[Tensor, "b p d"]  # class and register tokens; p may be 0
+    units: Float[Tensor, "b m d"]  # one per unit, in the order of the mask's visible units, or reading order without
+
+
+class Encoder(nn.Module, ABC):
+    """Parts in `encoders/` fill in `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
+
+    Normalisation lives here, in two buffers, so that raw pixels can go to the device as they are.
+    """
+
+    net: nn.Module  # the timm model itself
+    grid: Grid  # of the inputs it was built for
+    dim: int  # width of a token
+    channels: int  # of the input
+    arguments: dict[str, Any]  # what timm.create_model needs to make `net` again, "model_name" included
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+        """mean, std: one per channel, in raw units (0..255 for 8-bit pictures)."""
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def normalize(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
+        """Raw samples to zero mean and unit variance per channel; this is the network's input and MAE's target."""
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return (x.float() - self.mean.view(shape)) / self.std.view(shape)
+
+    @abstractmethod
+    def forward(
+        self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
+    ) -> Tokens:
+        """Tokens of raw samples. Hidden units are dropped, or replaced by `fill` and kept (SimMIM, BEiT).
+        Without a mask, every unit is seen and the result is deterministic in eval mode."""
+
+    @abstractmethod
+    def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
+        """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; nothing is hidden."""
+
+
+def create_encoder(
+    model: str,
+    *,
+    image_size: tuple[int, int] | None = None,  # height, width in pixels; None: the model's own
+    patch_size: int | None = None,  # pixels; None: the model's own
+    channels: int = 3,
+    mean: tuple[float, ...] | None = None,  # per channel, raw units; None: 0
+    std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1
+    pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
+) -> Encoder:
+    """The encoder for a timm model name, `name(depth=6)` with timm options, or a dotted name of your own file.
+
+    Raises UserError for a name nobody knows or a model that cannot hide units, saying why and which can.
+    """
+    name, options = spec.parse(model)
+    given = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
+    parts = [spec.find(part, "unmask.encoders") for part in spec.names("unmask.encoders")]
+    for part in parts:
+        if part.accepts(name):
+            return part(name, pretrained=pretrained, **given, **options)
+    known = [known for part in parts for known in part.known()]
+    if name in known or name.split(".")[0] in known:
+        families = "; ".join(part.families for part in parts)
+        raise UserError(
+            f"{name} cannot be pretrained with hidden patches: its layers need the whole picture (no place where timm"
+            f" lets patches be dropped). Models that can: {families}"
+        )
+    if "." in name and not name.startswith("vit"):
+        return spec.build(model, "unmask.encoders", **given)
+    raise UserError(f"no model {name!r} in timm{closest(name, known)} E.g. vit_tiny_patch16_224, hiera_tiny_224")

@@ -1,0 +1,136 @@
+"""Any timm ViT, DeiT, EVA or DINOv3 as an encoder that can drop or blank the hidden units.
+
+timm has both places we need. `patch_drop` sits between position embedding and the blocks, and gathers rotary embeddings
+along; `patch_embed` yields one token per unit. The weights stay a plain timm state dict.
+"""
+
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float, Shaped
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+
+from unmask.encoder import Encoder, Tokens
+from unmask.errors import UserError
+from unmask.grid import Grid, take
+from unmask.initialize import initialize
+from unmask.mask import Mask
+from unmask.position import sincos
+
+__all__ = ["Timm"]
+
+
+class Timm(Encoder):
+    families = "timm's ViT, DeiT, DINOv2, SigLIP and CLIP towers (vit_*, deit*), EVA and DINOv3 (eva*, vit_*_dinov3)"
+
+    @staticmethod
+    def known() -> list[str]:
+        return timm.list_models()
+
+    @staticmethod
+    def accepts(model: str) -> bool:
+        name = model.split(".")[0]
+        return timm.is_model(name) and _family(name) in ("vision_transformer", "deit", "eva")
+
+    def __init__(
+        self,
+        model: str,
+        image_size: tuple[int, int] | None = None,
+        patch_size: int | None = None,
+        channels: int = 3,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        pretrained: bool = False,
+        **options: Any,
+    ):
+        """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate."""
+        # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
+        arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
+        arguments |= {"img_size": tuple(image_size)} if image_size else {}
+        arguments |= {"patch_size": patch_size} if patch_size else {}
+        net = _create(model, arguments, pretrained)
+        if not hasattr(net, "patch_drop"):
+            raise UserError(f"{model} has no patch_drop, so it cannot skip hidden patches. Can: {self.families}")
+        own = net.pretrained_cfg if pretrained else {}
+        super().__init__(
+            mean or tuple(255 * m for m in own.get("mean", ())) or (0.0,) * channels,
+            std or tuple(255 * s for s in own.get("std", ())) or (1.0,) * channels,
+        )
+        self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
+        self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
+        self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size))
+        if not pretrained:
+            initialize(net)
+        if net.pos_embed is not None:
+            net.pos_embed.requires_grad_(False)
+            if not pretrained:
+                _fill_position(net.pos_embed, self.grid)
+        net.patch_drop = _Keep(self.num_prefix, returns_index=not isinstance(net, VisionTransformer))
+        net.patch_embed.register_forward_hook(self._blank)
+        self._blanking: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
+    ) -> Tokens:
+        self.net.patch_drop.index = mask.visible if mask is not None and fill is None else None
+        self._blanking = (mask.hidden, fill) if mask is not None and fill is not None else None
+        try:
+            tokens = self.net.forward_features(self.normalize(x))
+        finally:  # a failed masked call must not leave the next, unmasked one masked
+            self.net.patch_drop.index = self._blanking = None
+        return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
+
+    def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
+        options = {"norm": True, "output_fmt": "NLC", "intermediates_only": True, "return_prefix_tokens": True}
+        num = min(last, len(self.net.blocks))
+        found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
+        return [Tokens(*reversed(pair)) if isinstance(pair, tuple) else _no_prefix(pair) for pair in found]
+
+    def _blank(self, module: nn.Module, args: Any, tokens: Tensor) -> Tensor:
+        if self._blanking is None:
+            return tokens
+        hidden, fill = self._blanking
+        flat, at = tokens.flatten(1, -2), hidden[..., None].expand(-1, -1, self.dim)
+        return flat.scatter(1, at, fill.to(flat.dtype).expand(at.shape)).view(tokens.shape)
+
+
+class _Keep(nn.Module):
+    """Fills timm's patch_drop slot: keeps the units in `index`, or all of them."""
+
+    def __init__(self, num_prefix: int, returns_index: bool):
+        super().__init__()
+        self.num_prefix, self.returns_index, self.index = num_prefix, returns_index, None
+
+    def forward(self, tokens: Float[Tensor, "b t d"]) -> Any:
+        if self.index is not None:
+            prefix, units = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
+            tokens = torch.cat([prefix, take(units, self.index)], dim=1)
+        return (tokens, self.index) if self.returns_index else tokens
+
+
+def _create(model: str, arguments: dict[str, Any], pretrained: bool) -> Any:
+    size, patch = arguments.get("img_size"), arguments.get("patch_size")
+    if size and patch and any(s % patch for s in size):
+        near = tuple(max(1, round(s / patch)) * patch for s in size)
+        raise UserError(f"image size {size} is no multiple of patch size {patch}; the nearest is {near}")
+    try:
+        return timm.create_model(model, pretrained=pretrained, **arguments)
+    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(f"timm cannot build {model} with {arguments}: {error}") from error
+
+
+def _family(name: str) -> str:
+    return timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]
+
+
+def _fill_position(table: nn.Parameter, grid: Grid) -> None:
+    """Writes MAE's fixed table; rows of class and register tokens, where the model has them, are zero."""
+    with torch.no_grad():
+        table.zero_()
+        table[0, table.shape[1] - grid.num_units :] = sincos(grid, table.shape[2])
+
+
+def _no_prefix(units: Tensor) -> Tokens:
+    return Tokens(units[:, :0], units)

@@ -1,0 +1,36 @@
+"""Errors that are the user's to mend: the command line prints them as one message, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something given to unmask cannot work; the text says what was given, what is allowed and what is near it."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """The data cannot be used: nothing readable, or too many bad files."""
+
+    exit_code = 3
+
+
+class Diverged(RuntimeError):
+    """Training met too many non-finite losses or gradients in a row; the last good state is saved."""
+
+    exit_code = 4
+
+
+class Interrupted(RuntimeError):
+    """SIGINT (Ctrl-C) or SIGTERM arrived; the state was saved first. The exit code is 128 + the signal's number."""
+
+    def __init__(self, text: str, signum: int):
+        super().__init__(text)
+        self.exit_code = 128 + signum
+
+
+def closest(word: str, options: Iterable[str]) -> str:
+    """`, did you mean 'random'?` for the nearest of `options`, or nothing if none is near."""
+    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,59 @@
+"""The grid: how an input of any dimension is cut into the units that get masked.
+
+A ViT picture is a (14, 14) grid of (16, 16)-pixel units; a clip is (8, 14, 14) of (2, 16, 16); a spectrogram, a CT
+volume or a 13-band satellite tile are grids too. Everything else in the package talks about units and never about
+pixels, frames or voxels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    shape: tuple[int, ...]  # units along each axis
+    unit: tuple[int, ...]  # size of one unit along each axis, in input samples
+
+    def __post_init__(self):
+        if len(self.shape) != len(self.unit) or min(*self.shape, *self.unit) < 1:
+            raise ValueError(f"shape {self.shape} and unit {self.unit} must have as many axes, all of 1 or more")
+
+    @property
+    def num_units(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """What the grid covers, in input samples along each axis."""
+        return tuple(n * u for n, u in zip(self.shape, self.unit))
+
+    def cut(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
+        """Cuts an input into flattened units, row-major; p = prod(unit) * c, channel last (MAE's patchify order)."""
+        b, c, *size = x.shape
+        if tuple(size) != self.size:
+            raise ValueError(f"input is {tuple(size)}; this grid, {self.shape} of {self.unit}, covers {self.size}")
+        k = len(self.unit)
+        x = x.reshape(b, c, *(n for pair in zip(self.shape, self.unit) for n in pair))
+        grid_axes, unit_axes = range(2, 2 + 2 * k, 2), range(3, 3 + 2 * k, 2)
+        return x.permute(0, *grid_axes, *unit_axes, 1).reshape(b, self.num_units, -1)  # b c h p w q -> b (h w) (p q c)
+
+    def join(self, units: Shaped[Tensor, "b n p"]) -> Shaped[Tensor, "b c *size"]:
+        """Undoes `cut`."""
+        b, k = len(units), len(self.unit)
+        x = units.reshape(b, *self.shape, *self.unit, -1)
+        order = [0, x.ndim - 1] + [axis for i in range(k) for axis in (1 + i, 1 + k + i)]
+        return x.permute(*order).reshape(b, -1, *self.size)  # b h w p q c -> b c (h p) (w q)
+
+    def coordinates(self, device: torch.device | str | None = None) -> Float[Tensor, "n k"]:
+        """Where each unit stands, in units along each axis; used for distances and position tables."""
+        axes = torch.meshgrid(*(torch.arange(float(n), device=device) for n in self.shape), indexing="ij")
+        return torch.stack([axis.flatten() for axis in axes], dim=1)
+
+
+def take(x: Shaped[Tensor, "b n d"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m d"]:
+    """Picks units by index, per sample."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))

@@ -1,0 +1,23 @@
+"""What the training loop asks of a method or a task: a batch in, a loss out."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+Batch = dict[str, Any]  # {"views": [x, ...], "index": b, "label": b (optional), "mask": Mask (optional)}
+
+
+class Objective(nn.Module, ABC):
+    num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns {"loss": scalar} and any other scalars worth logging."""
+
+    def after_step(self, progress: float) -> None:
+        """Runs after each optimizer step, e.g. to move a teacher; `progress` goes from 0 to 1."""
+
+    def context(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses that trivial predictors reach on this batch, so that a loss can be read; empty where none apply."""
+        return {}

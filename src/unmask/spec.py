@@ -1,0 +1,70 @@
+"""Turns the text `name(option=value)` into an object. The file name is the registry.
+
+`build("blob(ratio=0.6)", "unmask.masks")` imports `unmask/masks/blob.py` and calls the one name in its `__all__`.
+A dotted name, `my_lab.masks.comb`, reaches a file outside the package.
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+from unmask.errors import UserError, closest
+
+
+def build(spec: Any, package: str, **context: Any) -> Any:
+    """The part that `spec` names, given its written options and whatever of `context` it has a parameter for.
+
+    Anything that is not text is taken to be the part already. Raises UserError for an unknown name or option.
+    """
+    if not isinstance(spec, str):
+        return spec
+    name, options = parse(spec)
+    part = find(name, package)
+    allowed = inspect.signature(part).parameters
+    for key in options:
+        if key not in allowed or key in context:
+            takes = ", ".join(str(p) for k, p in allowed.items() if k not in context) or "no options"
+            raise UserError(f"{name} has no option {key!r}{closest(key, allowed)} It takes: {takes}")
+    return part(**options, **{key: value for key, value in context.items() if key in allowed})
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """Splits `name(option=value)` into the name and the options, which must be literals."""
+    try:
+        tree = ast.parse(spec.strip(), mode="eval").body
+        if not isinstance(tree, ast.Call):
+            return spec.strip(), {}
+        if tree.args:
+            raise UserError(f"write options by name in {spec!r}, e.g. {ast.unparse(tree.func)}(ratio=0.75)")
+        return ast.unparse(tree.func), {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
+    except SyntaxError as error:
+        raise UserError(f"cannot read {spec!r}; write name or name(option=value), e.g. random(ratio=0.75)") from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"options in {spec!r} must be plain values (numbers, text in quotes, tuples)") from error
+
+
+def names(package: str) -> list[str]:
+    """The parts there are: the files of the package's folder."""
+    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__))
+
+
+def find(name: str, package: str) -> Any:
+    """The one public name of a part's file."""
+    known = names(package)
+    if "." not in name and name not in known:
+        kind = package.rsplit(".", 1)[-1]
+        raise UserError(f"no {name!r} among the {kind}{closest(name, known)} There are: {', '.join(known)}")
+    try:
+        module = importlib.import_module(name if "." in name else f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise UserError(f"cannot import {name!r}: {error}; is its folder on PYTHONPATH?") from error
+        raise
+    public = getattr(module, "__all__", [])
+    if len(public) != 1:
+        raise UserError(f"{module.__file__} must name its one public class in __all__, it has {list(public)}")
+    return getattr(module, public[0])
