@@ -1,0 +1,37 @@
+"""Masked autoencoders from a folder of pictures to a judged encoder.
+
+    run = unmask.pretrain("photos/", out="run")
+    encoder = unmask.load("run")            # encoder(x) takes raw pixels; encoder.net is the timm model
+    unmask.show("run", "a.jpg", out="panel.png")
+    unmask.evaluate("run", on="labelled/")
+    unmask.embed("run", "photos/", out="features.npz")
+
+Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Run", "demo", "embed", "evaluate", "load", "pretrain", "show"]
+
+if TYPE_CHECKING:
+    from unmask.run import Run, load
+    from unmask.verbs.demo import demo
+    from unmask.verbs.embed import embed
+    from unmask.verbs.evaluate import evaluate
+    from unmask.verbs.pretrain import pretrain
+    from unmask.verbs.show import show
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Run", "load"):
+        return getattr(import_module("unmask.run"), name)
+    try:
+        return getattr(import_module(f"unmask.verbs.{name}"), name)
+    except ModuleNotFoundError:
+        raise AttributeError(f"module 'unmask' has no attribute {name!r}; its verbs: {', '.join(__all__)}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

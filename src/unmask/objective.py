@@ -3,7 +3,11 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+
+from unmask.encoder import Encoder
+from unmask.mask import Mask
 
 Batch = dict[str, Any]  # {"views": [x, ...], "index": b, "label": b (optional), "mask": Mask (optional)}
 
@@ -21,3 +25,18 @@ class Objective(nn.Module, ABC):
     def context(self, batch: Batch) -> dict[str, Tensor]:
         """Losses that trivial predictors reach on this batch, so that a loss can be read; empty where none apply."""
         return {}
+
+
+class Rebuilder(Objective):
+    """An objective that can draw what it rebuilds: what `unmask show`, panels and filmstrips need."""
+
+    encoder: Encoder
+    mask: Any  # a mask sampler
+    target: Any
+
+    @abstractmethod
+    def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
+        """The input with its hidden units replaced by the model's, in raw units; visible units are copied.
+
+        `leak=True` may use what only the hidden units know, such as their true mean: label such pictures.
+        """

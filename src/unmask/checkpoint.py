@@ -1,0 +1,46 @@
+"""Files of a run that must never be half written: written beside, flushed to disk, then renamed."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LAST = "last.ckpt"
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Calls `write` on a neighbouring name, then puts the result in the place of `path` in one step."""
+    part = path.with_name(f".{path.name}.part")
+    write(part)
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON for people and programs: indented, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_last(out: Path) -> dict[str, Any] | None:
+    """The last checkpoint of a run, on the CPU, or None. No code in the file is run."""
+    path = out / LAST
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def save(
+    out: Path, state: dict[str, Any], keep: bool, write: Callable[[Path, Any], Any] = lambda p, s: torch.save(s, p)
+):
+    """Writes `last.ckpt`; with `keep` also a lasting `step_<n>.ckpt`, which shares its bytes where the disk can."""
+    write_atomically(out / LAST, lambda part: write(part, state))
+    if keep:
+        lasting = out / f"step_{state['step']:08d}.ckpt"
+        lasting.unlink(missing_ok=True)
+        try:
+            os.link(out / LAST, lasting)
+        except OSError:  # a file system without hard links
+            write_atomically(lasting, lambda part: write(part, state))

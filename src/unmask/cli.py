@@ -1,0 +1,87 @@
+"""`unmask <verb>`: flags made from the verb's dataclass by tyro, errors turned into messages and exit codes.
+
+0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged · 130 Ctrl-C · 143 SIGTERM
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from unmask import __version__
+from unmask.errors import Diverged, Interrupted, UserError, closest
+from unmask.verb import saved, verbs
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line. Never returns: it ends the process with one of the exit codes above."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        sys.exit(run(arguments))
+    except (UserError, Diverged, Interrupted) as error:
+        _say(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("stopped by Ctrl-C")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def run(arguments: list[str]) -> int:
+    """Calls the verb that the arguments name; 0 when it is done."""
+    there = verbs()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(there))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"unmask {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in there:
+        raise UserError(f"no command {name!r}{closest(name, there)} There are: {', '.join(there)}")
+    options = there[name].options  # type: ignore[attr-defined]
+    there[name](tyro.cli(options, args=_positional(rest), prog=f"unmask {name}", default=_default(options, rest)))
+    return 0
+
+
+def _overview(there: dict[str, Callable]) -> str:
+    lines = ["usage: unmask <command> [options]", "", "Masked autoencoders: pretrain on a folder, look, judge.", ""]
+    for name, function in there.items():
+        lines.append(f"  {name:<10} {function.options.__doc__.splitlines()[0]}")  # type: ignore[attr-defined]
+    return "\n".join([*lines, "", "unmask <command> --help lists the options of one."])
+
+
+def _positional(rest: list[str]) -> list[str]:
+    """`--data X` is the same as X."""
+    result = []
+    for argument in rest:
+        if argument.startswith("--data="):
+            result.append(argument.removeprefix("--data="))
+        elif argument != "--data":
+            result.append(argument)
+    return result
+
+
+def _default(options: Any, rest: list[str]) -> Any:
+    """With `--config FILE`, that run's settings are the defaults, and the flags change them."""
+    for place, argument in enumerate(rest):
+        if argument == "--config" and place + 1 < len(rest) or argument.startswith("--config="):
+            path = argument.partition("=")[2] or rest[place + 1]
+            return options(**saved(options, path))
+    return tyro.MISSING_NONPROP
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    raise Interrupted("stopped by SIGTERM before training began; nothing to save", signum)
+
+
+def _say(error: object) -> None:
+    Console(stderr=True).print(
+        f"[bold red]unmask:[/] {str(error).replace('[', chr(92) + '[')}", soft_wrap=True, highlight=False
+    )

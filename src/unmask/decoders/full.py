@@ -1,0 +1,46 @@
+"""MAE's decoder: self-attention over visible tokens and mask tokens. He et al. 2021, section 3.
+
+The sequence is [prefix | visible | hidden] with gathered positions and is never put back in reading order: attention
+does not care, and the hidden units come out last.
+"""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from unmask.encoder import Tokens
+from unmask.errors import UserError
+from unmask.grid import Grid
+from unmask.initialize import initialize
+from unmask.mask import Mask
+from unmask.position import sincos
+
+__all__ = ["Full"]
+
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's default is the same; torch's is 1e-5
+
+
+class Full(nn.Module):
+    def __init__(self, grid: Grid, in_dim: int, out_dim: int, dim: int = 512, depth: int = 8, heads: int = 16):
+        """dim, depth, heads: width, blocks and attention heads; MAE's are the defaults for every encoder size."""
+        super().__init__()
+        if dim % heads or depth < 1:
+            raise UserError(f"the decoder's dim {dim} must be a multiple of its heads {heads}, and depth {depth} >= 1")
+        self.embed = nn.Linear(in_dim, dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.register_buffer("position", sincos(grid, dim), persistent=False)
+        norm = {"norm_layer": LayerNorm, "qkv_bias": True}
+        self.blocks = nn.Sequential(*(Block(dim, heads, **norm) for _ in range(depth)))
+        self.norm = LayerNorm(dim)
+        self.predict = nn.Linear(dim, out_dim)
+        initialize(self)
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "b h p"]:
+        """One prediction per hidden unit, in the order of `mask.hidden`. Prefix tokens have position zero."""
+        prefix, visible = self.embed(tokens.prefix), self.embed(tokens.units) + self.position[mask.visible]
+        hidden = self.mask_token + self.position[mask.hidden]
+        x = self.blocks(torch.cat([prefix, visible, hidden.to(visible.dtype)], dim=1))
+        return self.predict(self.norm(x[:, -hidden.shape[1] :]))

@@ -1,0 +1,14 @@
+"""Uniform random masking: He et al. 2021, section 3."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unmask.grid import Grid
+from unmask.mask import Noise, Sampler
+
+__all__ = ["Random"]
+
+
+class Random(Sampler):
+    def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
+        return noise(batch, grid.num_units)

@@ -1,0 +1,167 @@
+"""Chooses what the user left open, for this data and this machine, with a reason for every choice."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from unmask.encoder import Encoder, create_encoder
+from unmask.optim import peak_rate
+from unmask.runtime import Machine
+from unmask.sheet import Sheet
+
+TINY = 40  # pixels: below this, pictures are used at their own size
+PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
+HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
+
+
+@dataclass
+class Plan:
+    """Settings by option name, every one with a value, and why each was chosen."""
+
+    settings: dict[str, Any]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def choose(self, name: str, value: Any, why: str) -> None:
+        """Fills an option that was left open; one that was given stays."""
+        if self.settings.get(name) in (None, "auto"):
+            self.settings[name], self.reasons[name] = value, why
+        else:
+            self.reasons.setdefault(name, "asked for")
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Name, value, reason of every choice, for people."""
+        return [(name, _text(self.settings[name]), why) for name, why in self.reasons.items()]
+
+
+def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
+    """Chooses everything but the length of the run; returns the encoder it chose, as proof that it can be built."""
+    small = machine.device != "cuda"
+    plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
+    side = _median_side(sheet)
+    if side <= TINY:
+        size, why = max(8, round(side / 4) * 4), f"the pictures' own size (median short side {side} px)"
+    elif small:
+        size, why = (64 if side < 96 else 96), "the largest at which this machine sees enough pictures in its time"
+    else:
+        size, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the pictures' own size"
+    plan.choose("image_size", [size, size], why)
+    side = min(plan.settings["image_size"])
+    if small or not plan.settings["model"]:
+        name = "vit_tiny_patch16_224" if small else _gpu_model(sheet.count)
+        why = "the smallest standard ViT: there is no CUDA GPU" if small else f"fits {sheet.count:,} pictures and a GPU"
+        plan.choose("model", name, why)
+    hiera = plan.settings["model"].startswith("hiera")
+    patch = 32 if hiera else _patch(side, small)
+    units = math.prod(s // patch for s in plan.settings["image_size"])
+    plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per picture")
+    encoder = create_encoder(
+        plan.settings["model"],
+        image_size=tuple(plan.settings["image_size"]),
+        patch_size=plan.settings["patch_size"],
+        channels=plan.settings["channels"],
+    )
+    narrow = encoder.dim < 384
+    decoder = "full(dim=128, depth=2, heads=4)" if narrow else "full(dim=512, depth=8, heads=16)"
+    light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
+    plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
+    _plan_augmentation(plan, sheet)
+    _plan_batch(plan, sheet, machine)
+    return encoder
+
+
+def plan_length(
+    plan: Plan, count: int, seconds_per_step: float, machine: Machine, spent: float
+) -> tuple[int, float | None]:
+    """Optimizer steps and, for `--hours`, the seconds that are left; fills in epochs, warm-up and the intervals.
+
+    count: pictures per epoch; spent: seconds since the command began.
+    """
+    settings, batch = plan.settings, plan.settings["batch"]
+    per_epoch, seconds = count / batch, None
+    if settings["steps"]:
+        steps = settings["steps"]
+        plan.reasons["steps"] = "asked for"
+    elif settings["epochs"]:
+        steps = max(1, round(settings["epochs"] * per_epoch))
+        plan.reasons["epochs"] = "asked for"
+    elif settings["hours"]:
+        seconds = settings["hours"] * 3600 - spent
+        reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for pictures, checkpoints and the report
+        seconds -= reserve
+        steps = max(1, int(0.97 * seconds / seconds_per_step))
+        plan.reasons["hours"] = f"asked for; room for {steps:,} steps at the measured speed"
+    else:
+        most = HOURS[machine.device] * 3600 / seconds_per_step
+        wanted = max(PAPER_EPOCHS * per_epoch, 2000)
+        epochs = max(1, round(min(most, wanted) / per_epoch))
+        steps = max(1, round(epochs * per_epoch))
+        why = f"about {HOURS[machine.device]:g} hours here" if most < wanted else "MAE's longest schedule"
+        plan.choose("epochs", epochs, f"{why}; more helps: --epochs, or --hours for a time")
+    length = steps / per_epoch
+    warmup = min(40.0, PAPER_WARMUP * length)
+    plan.choose("warmup", round(warmup, 3), "epochs; 5 % of the run, at most 40, as in MAE")
+    plan.choose("log_every", max(1, min(100, steps // 200)), "steps")
+    plan.choose(
+        "save_every", max(1, min(2000, int(120 / seconds_per_step))), "steps; about two minutes at the most are lost"
+    )
+    plan.choose("keep_every", max(1, math.ceil(steps / 4)), "steps; four lasting checkpoints")
+    if settings["probe"]:
+        plan.choose("probe_every", max(1.0, round(length / 5)), "epochs; five probes")
+    return steps, seconds
+
+
+def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
+    side = _median_side(sheet)
+    if sheet.share_extreme > 0.75:
+        what = f"{sheet.share_extreme:.0%} of the pixels are near black or white: digits, text or scans"
+        plan.choose("crop", 0.5, f"{what}; small crops would cut strokes")
+        plan.choose("flip", "off", f"{what}; mirrored they mean something else")
+    elif plan.settings["channels"] == 1:
+        plan.choose("crop", 0.5, "grey pictures are mostly scans, where scale carries meaning")
+        plan.choose("flip", "off", "in grey scans left and right often differ; --flip on for others")
+    elif side <= TINY:
+        plan.choose("crop", 0.4, f"pictures of {side} px: smaller crops would only be blurred up")
+        plan.choose("flip", "on", "as in MAE")
+    else:
+        plan.choose("crop", 0.2, "as in MAE")
+        plan.choose("flip", "on", "as in MAE")
+
+
+def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine) -> None:
+    most = 128 if machine.device == "cpu" else 256 if machine.device == "mps" else 1024
+    fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
+    plan.choose(
+        "batch", min(most, fits), "more updates in the same time" if most <= fits else f"for {sheet.count} pictures"
+    )
+    plan.choose("accumulate", 1, "the batch fits")
+    plan.choose(
+        "lr",
+        float(f"{peak_rate(plan.settings['batch']):.2g}"),
+        "MAE's 2.4e-3 at batch 4096, times the root of the share",
+    )
+    inside = machine.device == "cpu"
+    workers = 0 if inside else min(8, max(1, machine.cores - 1))
+    plan.choose("workers", workers, "the cores are busy with the model" if inside else "processes that decode and crop")
+    plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
+    plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
+
+
+def _median_side(sheet: Sheet) -> int:
+    return int(min(sheet.median_size))
+
+
+def _patch(side: int, small: bool) -> int:
+    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, always dividing the size."""
+    wanted = side / 8 if small or side <= TINY else max(4, side / 14)
+    return min((p for p in range(2, side // 2 + 1) if side % p == 0), key=lambda p: abs(p - wanted), default=side)
+
+
+def _gpu_model(count: int) -> str:
+    size = "tiny" if count < 2_000 else "small" if count < 100_000 else "base"
+    return f"vit_{size}_patch16_224"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " x ".join(str(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

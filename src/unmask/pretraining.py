@@ -1,0 +1,240 @@
+"""The verb `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
+
+import dataclasses
+import logging
+import platform
+import shlex
+import sys
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from unmask import __version__, checkpoint
+from unmask.errors import UserError
+from unmask.init import initial
+from unmask.loader import Loader, mix
+from unmask.log import Log, clock
+from unmask.objective import Objective
+from unmask.plan import Plan, plan_length, plan_model
+from unmask.report import write_report
+from unmask.run import CONFIG, SUMMARY, Run, make_objective
+from unmask.runtime import PRECISIONS, Machine, machine, tune
+from unmask.samples import Samples
+from unmask.sheet import Sheet, check_bad, inspect, write_bad_files
+from unmask.source import Source, open_source
+from unmask.train import Fit, fit
+from unmask.trial import trial
+from unmask.verb import plain
+from unmask.verbs.pretrain import Pretrain
+from unmask.views import RandomCrop
+from unmask.watch import Watch
+
+CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
+NOT_SETTINGS = ("out", "config", "dry_run")  # where and how, not what
+
+
+def pretraining(options: Pretrain) -> Run | None:
+    """See `unmask.verbs.pretrain.pretrain`."""
+    began, console, out = time.monotonic(), Console(), options.out
+    asked = asked_for(options)
+    saved = Run(out).config if (out / CONFIG).exists() else None
+    if saved is not None:
+        refuse_other_settings(asked, saved, out)
+        if Run(out).finished and not options.dry_run:
+            console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
+            return Run(out)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
+
+    here = machine(options.device, options.precision)
+    tune(here.device)
+    source, sheet, samples = look_at(options, saved, console)
+    console.print(sheet.text(), soft_wrap=True)
+    check_bad(sheet, options.max_bad)
+    if saved is None:
+        config, table = make_plan(options, asked, sheet, samples, here, began, console)
+        console.print(table)
+        console.print(expectation(config, here), soft_wrap=True)
+    else:
+        config = saved
+        if config["data"]["fingerprint"] != sheet.fingerprint:
+            raise UserError(
+                f"the data changed since {out} was begun ({config['data']['count']} pictures then, {sheet.count} now, or"
+                " other content), so it cannot be continued exactly. Start in a new folder with --out"
+                f" (and --init {out} to go on from its weights)"
+            )
+    if options.dry_run:
+        return None
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json(out / CONFIG, config)
+    checkpoint.write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
+    write_bad_files(out / "bad_files.txt", sheet.bad)
+    train(config, samples, here, out, console)
+    return Run(out)
+
+
+def asked_for(options: Pretrain) -> dict[str, Any]:
+    """The options as plain values; paths absolute, so that the same data is the same from any folder."""
+    asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
+    absolute = lambda text: str(Path(text).resolve()) if text and Path(text).exists() else text  # noqa: E731
+    return asked | {"data": [absolute(d) for d in asked["data"]]} | {k: absolute(asked[k]) for k in ("init", "probe")}
+
+
+def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Path) -> None:
+    """A folder holds one run: what is asked now must be what was asked then, or what was chosen then."""
+    differing = [
+        f"  {name}: {_said(saved['asked'].get(name))} in the folder, {_said(value)} now"
+        for name, value in asked.items()
+        if value != saved["asked"].get(name) and value != saved["settings"].get(name)
+    ]
+    if differing:
+        raise UserError(
+            f"{out} holds a run with other settings:\n" + "\n".join(differing) + "\n"
+            "Give the same settings to continue it, or another folder with --out (--init RUN starts from its weights)."
+        )
+
+
+def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Source, Sheet, Samples]:
+    """Opens and inspects the data; the training split where there are splits, else everything."""
+    if not options.data:
+        raise UserError("say on which pictures: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
+    source = open_source(options.data)
+    train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
+    indices = train or list(range(len(source.items)))
+    size = options.image_size or (tuple(saved["settings"]["image_size"]) if saved else (224,))
+    max_side = 4 * max(size)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("looking at the pictures", total=len(indices))
+        sheet, cache = inspect(
+            source,
+            indices=indices,
+            max_side=max_side,
+            keep_bytes=int(CACHE_SHARE * machine("cpu", "32").memory),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    bad = {index for index, _, _ in sheet.bad}
+    good = [i for i in indices if i not in bad]
+    channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
+    return source, sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
+
+
+def make_plan(
+    options: Pretrain,
+    asked: dict[str, Any],
+    sheet: Sheet,
+    samples: Samples,
+    here: Machine,
+    began: float,
+    console: Console,
+) -> tuple[dict[str, Any], Table]:
+    """Chooses, builds, measures a few steps; returns the configuration and the plan as a table."""
+    plan = Plan(dict(asked))
+    start = initial(options.init)
+    start.guide(plan)
+    plan_model(plan, sheet, here)
+    mean, std = start.statistics or sheet.statistics(plan.settings["channels"])
+    config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
+    fabric = make_fabric(plan.settings)
+    make = partial(build, config, start)
+    loader = make_loader(config, samples)
+    with console.status("measuring a few steps"):
+        measured = trial(make, loader, plan, fabric, retry=options.accumulate is None)
+    config["context"] = measured.context
+    steps, seconds = plan_length(plan, len(samples), measured.seconds, here, time.monotonic() - began)
+    config["fit"] = {"steps": steps, "seconds": seconds}
+    config["expected"] = {
+        "seconds": steps * measured.seconds,
+        "images_per_second": plan.settings["batch"] / measured.seconds,
+    }
+    config["expected"]["memory_mb"] = measured.memory_mb
+    encoder = make().encoder
+    config["timm"] = encoder.arguments
+    config["data"] = {
+        "fingerprint": sheet.fingerprint,
+        "count": len(samples),
+        "split": "train" if sheet.splits else None,
+    }
+    config["reasons"] = plan.reasons
+    config["machine"] = dataclasses.asdict(here)
+    config["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    packages = ("torch", "torchvision", "timm", "lightning")
+    config["versions"] = {"unmask": __version__, "python": platform.python_version()}
+    config["versions"] |= {name: version(name) for name in packages}
+    return config, _table(plan, f"{len(samples):,} pictures")
+
+
+def build(config: dict[str, Any], start: Any) -> Objective:
+    """The objective with its first weights: from the seed, or from `--init`."""
+    torch.manual_seed(mix(config["settings"]["seed"], 0x1217))
+    objective = make_objective(config)
+    start.load(objective)
+    return objective
+
+
+def make_fabric(settings: dict[str, Any]) -> Fabric:
+    """Lightning Fabric for one device; it prints nothing."""
+    for name in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return Fabric(accelerator=settings["device"], devices=1, precision=PRECISIONS[settings["precision"]])  # type: ignore[arg-type]
+
+
+def make_loader(config: dict[str, Any], samples: Samples) -> Loader:
+    settings = config["settings"]
+    view = RandomCrop(tuple(settings["image_size"]), scale=(settings["crop"], 1.0), flip=settings["flip"] == "on")
+    micro, rest = divmod(settings["batch"], settings["accumulate"])
+    if rest:
+        raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
+    pin = settings["device"] == "cuda"
+    return Loader(samples=samples, view=view, batch=micro, seed=settings["seed"], workers=settings["workers"], pin=pin)
+
+
+def train(config: dict[str, Any], samples: Samples, here: Machine, out: Path, console: Console) -> None:
+    """Runs the loop, then writes encoder, panel, summary and report."""
+    settings, fabric = config["settings"], make_fabric(config["settings"])
+    objective = build(config, initial(settings["init"]))
+    names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
+    warmup = round(settings["warmup"] * len(samples) / settings["batch"])
+    fitting = Fit(**{n: settings[n] for n in names}, warmup=warmup, **config["fit"])
+    samples.report_bad_to(out / "bad_files.txt")
+    log = Log(out, console, settings["batch"], len(samples), config["context"])
+    watch = Watch(config, objective, samples, out, fabric.device)
+    try:
+        fit(objective, make_loader(config, samples), fitting, out, fabric, log, watch)
+    finally:
+        log.close()
+        if (out / checkpoint.LAST).exists():
+            watch.export()
+            write_report(out)
+    watch.panel()
+    summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": log.memory}
+    checkpoint.write_json(out / SUMMARY, summary)
+    write_report(out)
+    console.print(f"Done in {clock(log.last[1])}. Encoder, pictures and report: {out / 'report.html'}", soft_wrap=True)
+
+
+def expectation(config: dict[str, Any], here: Machine) -> str:
+    """Time and memory in words, before training starts."""
+    expected, fit_ = config["expected"], config["fit"]
+    return (
+        f"Expected: {clock(expected['seconds'])} for {fit_['steps']:,} steps at {expected['images_per_second']:.0f} images/s;"
+        f" peak memory {expected['memory_mb']:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}."
+    )
+
+
+def _table(plan: Plan, title: str) -> Table:
+    table = Table("setting", "value", "why", title=f"Plan for {title}", title_justify="left", box=None, pad_edge=False)
+    for row in plan.rows():
+        table.add_row(*row)
+    return table
+
+
+def _said(value: Any) -> str:
+    return "chosen" if value is None else str(value)

@@ -1,0 +1,161 @@
+"""report.html: one self-contained page of a run, made from the files in its folder and nothing else."""
+
+import base64
+import html
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from unmask.checkpoint import write_atomically
+from unmask.log import METRICS, clock, read
+from unmask.panel import filmstrip
+from unmask.run import CONFIG, SUMMARY
+
+BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
+YARDSTICKS = {
+    "unit_mean": "true mean of each hidden unit",
+    "visible_mean": "average visible unit",
+    "nearest": "copy of the nearest visible unit",
+}
+
+
+def write_report(out: Path) -> Path:
+    """Writes `report.html` from what the run folder holds so far; returns its path."""
+    config = _json(out / CONFIG)
+    records = list(read(out / METRICS))
+    steps = [r for r in records if "loss" in r]
+    frames = _frames(out)
+    if len(frames) > 2:
+        filmstrip(frames, out / "filmstrip.png")
+    evaluation = _json(out / "evaluation.json")
+    page = _template().render(
+        name=out.resolve().name,
+        config=config,
+        sheet=_json(out / "data_sheet.json"),
+        sheet_rows=_sheet_rows(_json(out / "data_sheet.json")),
+        plan=_plan_rows(config),
+        last=steps[-1] if steps else None,
+        context=_context_rows(config, steps),
+        curves=_picture(_curves(steps, records, config)) if steps else None,
+        images={name: _picture(out / f"{name}.png") for name in ("panel", "filmstrip", "evaluation")},
+        evaluation=evaluation,
+        bad=_bad(out),
+        summary=_json(out / SUMMARY),
+        skipped=steps[-1]["skipped"] if steps else 0,
+        snippet=_snippet(config),
+        clock=clock,
+    )
+    write_atomically(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    return out / "report.html"
+
+
+def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: dict[str, Any]) -> Figure:
+    probes = [r for r in records if any(key.startswith("probe_") for key in r)]
+    figure = Figure(figsize=(11, 3.4), dpi=110, layout="constrained")
+    loss, rate, *rest = figure.subplots(1, 3 if probes else 2, width_ratios=[2.2, 1, 1][: 3 if probes else 2])
+    epochs = [r["epoch"] for r in steps]
+    loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden units")
+    top = max(r["loss"] for r in steps)
+    for name, words in YARDSTICKS.items():
+        value = config["context"].get(name)
+        if value is not None and value < 1.6 * max(top, 1.0):
+            loss.axhline(value, color=GREY, lw=0.9, ls="--")
+            loss.annotate(words, (epochs[-1], value), xytext=(0, 2), textcoords="offset points", ha="right", fontsize=7.5, color=GREY)  # fmt: skip
+    loss.set(xlabel="epoch", ylabel="mean squared error", title="Loss, and what trivial predictors reach on this data")
+    rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
+    rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
+    if probes:
+        batch, count = config["settings"]["batch"], config["data"]["count"]
+        keys = sorted({key for r in probes for key in r if key.startswith("probe_")})
+        for key, color in zip(keys, (ORANGE, BLUE, GREY)):
+            points = [(r["step"] * batch / count, 100 * r[key]) for r in probes if key in r]
+            rest[0].plot(*zip(*points), "o-", color=color, label=key.removeprefix("probe_"), ms=4)
+        rest[0].legend(frameon=False, fontsize=8)
+        rest[0].set(xlabel="epoch", title="Probe accuracy, %")
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.title.set_fontsize(9.5)
+    return figure
+
+
+def _context_rows(config: dict[str, Any], steps: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """Who, loss, share of variance explained: this model between the trivial predictors."""
+    context = config.get("context") or {}
+    if not steps or not context.get("data_mean"):
+        return []
+    variance = context["data_mean"]
+    rows = [(words, context[name], 1 - context[name] / variance) for name, words in YARDSTICKS.items()]
+    rows += [("average of the data (the zero point)", variance, 0.0)]
+    rows += [("this model", steps[-1]["loss"], 1 - steps[-1]["loss"] / variance)]
+    return sorted(rows, key=lambda row: row[1])
+
+
+def _plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    settings, reasons = config["settings"], config["reasons"]
+    return [(name, str(value), reasons.get(name, "default")) for name, value in settings.items() if value is not None]
+
+
+def _sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data sheet's plain entries; lists of names are shown by their number."""
+    rows = []
+    for name, value in sheet.items():
+        if isinstance(value, float):
+            text = f"{value:.4g}"
+        elif isinstance(value, list) and len(value) > 6:
+            text = f"{len(value)} entries, see data_sheet.json"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{k}: {v}" for k, v in list(value.items())[:8]) + (", ..." if len(value) > 8 else "")
+        elif isinstance(value, list):
+            text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+        else:
+            text = str(value)
+        if text not in ("", "None"):
+            rows.append((name.replace("_", " "), text))
+    return rows
+
+
+def _frames(out: Path) -> list[tuple[str, Path]]:
+    folder = out / "film"
+    fixed = [(name, folder / f"{name}.png") for name in ("input", "masked")]
+    steps = [(f"step {int(path.stem):,}", path) for path in sorted(folder.glob("[0-9]*.png"))]
+    return [frame for frame in fixed + steps if frame[1].exists()]
+
+
+def _snippet(config: dict[str, Any]) -> str:
+    arguments = {k: v for k, v in config["timm"].items() if k != "model_name"}
+    given = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
+    name = config["timm"]["model_name"]
+    return f'net = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {given})'
+
+
+def _bad(out: Path) -> list[str]:
+    path = out / "bad_files.txt"
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if path.exists() else []
+
+
+def _picture(source: Figure | Path) -> str | None:
+    """A picture as a data address, so that the page needs no other file."""
+    if isinstance(source, Path):
+        if not source.exists():
+            return None
+        content = source.read_bytes()
+    else:
+        buffer = BytesIO()
+        source.savefig(buffer, format="png")
+        content = buffer.getvalue()
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["e"] = html.escape
+    return environment.get_template("report.html.jinja")

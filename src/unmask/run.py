@@ -1,0 +1,107 @@
+"""A run folder, opened: its settings, its encoder, its whole objective."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask import checkpoint, spec
+from unmask.encoder import Encoder, create_encoder
+from unmask.errors import UserError
+from unmask.objective import Objective
+from unmask.weights import ENCODER, load_strictly, read_state
+
+CONFIG, SUMMARY = "config.json", "summary.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `unmask.pretrain` returns and `unmask.load` opens."""
+
+    path: Path
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", Path(self.path))
+        if not (self.path / CONFIG).exists():
+            raise UserError(
+                f"{self.path} is no run folder: it has no {CONFIG}. Make one: unmask pretrain DATA --out RUN"
+            )
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, as `config.json` holds it."""
+        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / SUMMARY).exists()
+
+    def objective(self) -> Objective:
+        """The whole objective, decoder included, with the weights of the last checkpoint, in eval mode on the CPU."""
+        state = checkpoint.read_last(self.path)
+        if state is None:
+            have = f" It has {ENCODER}, but an encoder alone cannot rebuild." if (self.path / ENCODER).exists() else ""
+            raise UserError(f"{self.path} has no {checkpoint.LAST}, so there is no decoder to rebuild with.{have}")
+        objective = make_objective(self.config)
+        load_strictly(objective, state["objective"], str(self.path / checkpoint.LAST))
+        return objective.eval()
+
+    def encoder(self) -> Encoder:
+        """The encoder with the weights of the last checkpoint, in eval mode on the CPU; takes raw pixels."""
+        path = self.path / ENCODER
+        if not path.exists():
+            return self.objective().encoder  # interrupted before the first export
+        encoder = make_encoder(self.config)
+        load_strictly(encoder.net, read_state(path), str(path))
+        return encoder.eval()
+
+
+def make_encoder(config: dict[str, Any]) -> Encoder:
+    """A fresh encoder as a configuration describes it, with the data's statistics."""
+    settings = config["settings"]
+    return create_encoder(
+        settings["model"],
+        image_size=tuple(settings["image_size"]),
+        patch_size=settings["patch_size"],
+        channels=settings["channels"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def make_objective(config: dict[str, Any]) -> Objective:
+    """A fresh objective as a configuration describes it; weights are random, from torch's global generator."""
+    settings = config["settings"]
+    parts = {name: settings[name] for name in ("mask", "target", "decoder")}
+    return spec.build(settings["method"], "unmask.methods", encoder=make_encoder(config), **parts)
+
+
+def load(run: str | Path) -> Encoder:
+    """The encoder of a run folder, or of a timm name with its own weights, in eval mode.
+
+    `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
+    model. Raises UserError for what is neither.
+    """
+    if Path(run).is_dir():
+        return Run(Path(run)).encoder()
+    if Path(run).exists():
+        raise UserError(f"{run} is a file; give the run folder that it lies in, or a timm name")
+    return pretrained(str(run))
+
+
+def pretrained(name: str) -> Encoder:
+    """A timm model with the weights that timm has for it; needs the network the first time."""
+    try:
+        return create_encoder(name, pretrained=True).eval()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the hub raises: offline, unknown tag, no weights
+        raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
+
+
+def pick_device(module: torch.nn.Module, device: str) -> torch.nn.Module:
+    """Moves a module to a device named as in `--device`."""
+    return module.to(device)

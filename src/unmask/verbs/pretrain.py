@@ -1,0 +1,89 @@
+"""`unmask pretrain DATA --out RUN`: learn from unlabeled pictures."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.verb import require, settle, texts, verb
+
+if TYPE_CHECKING:
+    from unmask.run import Run
+
+__all__ = ["pretrain"]
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Learn from unlabeled pictures by hiding most of each and rebuilding it. What is not given is chosen and said."""
+
+    data: Positional[tuple[str, ...]] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), or demo
+    _: KW_ONLY
+    out: Path = Path("run")  # folder of the run; the same command again continues there
+    model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
+    image_size: tuple[int, ...] | None = None  # pixels: one number, or height and width
+    patch_size: int | None = None  # pixels along a side of a patch
+    channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
+    method: str = "mae"  # how to learn: a file in methods/
+    mask: str = "random(ratio=0.75)"  # what to hide: random, block, grid or blob, or a dotted name of your own
+    target: str = "pixels"  # what to rebuild: pixels, or "pixels(normalize=False)" for raw ones
+    decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8, heads=16)"
+    init: str = "none"  # weights to start from: none, a run folder, encoder.safetensors, or a timm name with its tag
+    epochs: float | None = None  # passes over the data
+    steps: int | None = None  # optimizer steps, instead of epochs
+    hours: float | None = None  # time for the whole run, instead of epochs
+    batch: int | None = None  # pictures per optimizer step
+    accumulate: int | None = None  # parts that a batch is worked off in, to save memory
+    lr: float | None = None  # peak learning rate
+    warmup: float | None = None  # epochs in which the rate rises
+    weight_decay: float = 0.05  # of matrices; biases and norms have none
+    clip: float | None = None  # largest gradient norm; MAE clips nothing
+    crop: float | None = None  # least share of a picture's area that a random crop takes; 1 takes whole pictures
+    flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
+    seed: int = 0  # of weights, order, crops and masks
+    precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
+    device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
+    workers: int | None = None  # processes that load pictures; 0: the main one
+    log_every: int | None = None  # steps between records
+    save_every: int | None = None  # steps between checkpoints
+    keep_every: int | None = None  # steps between checkpoints that are kept for good
+    probe: str | None = None  # labelled data on which the encoder is judged during training
+    probe_every: float | None = None  # epochs between probes
+    max_bad: float = 0.05  # share of bad files above which training does not start
+    config: Path | None = None  # config.json of a run whose settings are taken over; other flags still count
+    dry_run: bool = False  # print the plan and stop
+
+    def __post_init__(self):
+        settle(self, "data", texts(self.data))
+        settle(self, "out", Path(self.out))
+        size = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
+        if size is not None:
+            if len(size) not in (1, 2):
+                raise UserError(f"image size is one number or height and width, got {size}")
+            settle(self, "image_size", tuple(size) * (3 - len(size)))
+        budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
+        if len(budgets) > 1:
+            raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
+        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "log_every", "save_every", "probe_every")
+        for name in (*budgets, *above_zero):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every"):
+            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        for side in self.image_size or ():
+            require(side, "image_size", lambda v: v > 0, "above 0")
+        require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
+        require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")
+
+
+@verb(Pretrain)
+def pretrain(options: Pretrain) -> "Run | None":
+    """Pretrains, or continues where the same call left off, and returns the run; None for a dry run.
+
+    Raises UserError for options or data that cannot work, Interrupted on a signal (state saved), Diverged when
+    training met non-finite values again and again (last good state saved).
+    """
+    from unmask.pretraining import pretraining
+
+    return pretraining(options)

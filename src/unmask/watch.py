@@ -1,0 +1,87 @@
+"""Looks at a run while it trains: frames of a filmstrip, the exported encoder, and the probe if one was asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.loader import mix
+from unmask.mask import Mask
+from unmask.objective import Objective, Rebuilder
+from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
+from unmask.samples import Samples
+from unmask.views import WholePicture
+from unmask.weights import ENCODER, save_encoder
+
+FRAMES, PICTURES = 8, 6
+FILM = "film"
+
+
+class Watch:
+    """Called after every step; acts on some. What it draws is the same pictures with the same masks throughout."""
+
+    def __init__(self, config: dict[str, Any], objective: Objective, samples: Samples, out: Path, device: torch.device):
+        settings, steps = config["settings"], config["fit"]["steps"]
+        self.config, self.objective, self.out, self.device = config, objective, out, device
+        self.every = max(1, steps // FRAMES)
+        self.first = {1, max(2, steps // 50)}  # early on, pictures change fastest
+        self.probe_steps = 0
+        if settings["probe"]:
+            self.probe_steps = max(1, round(settings["probe_every"] * config["data"]["count"] / settings["batch"]))
+        count = min(PICTURES, len(samples))
+        chosen = [i * len(samples) // count for i in range(count)]
+        view = WholePicture(tuple(settings["image_size"]))
+        shown = [view(samples.picture(i)).float() for i in chosen]
+        self.pictures, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
+        self.mask: Mask | None = None
+
+    def __call__(self, step: int, steps: int) -> dict[str, Any]:
+        done = step >= steps
+        if step in self.first or step % self.every == 0 or done:
+            self._frame(step)
+        if step % self.every == 0:
+            self.export()
+        if self.probe_steps and (done or step % self.probe_steps == 0):
+            return self._probe(step)
+        return {}
+
+    def export(self) -> None:
+        """Writes the encoder as it is now."""
+        encoder = self.objective.encoder
+        facts = {"model": str(self.config["timm"]["model_name"]), "mean": str(self.config["mean"])}
+        save_encoder(encoder.net, self.out / ENCODER, facts | {"std": str(self.config["std"])})
+
+    @torch.no_grad()
+    def panel(self) -> None:
+        """Writes panel.png, where the method rebuilds."""
+        if isinstance(self.objective, Rebuilder):
+            x, mask = self._ready(self.objective)
+            draw(rows(self.objective, x, mask, self.titles, true_statistics=True), self.out / "panel.png")
+
+    @torch.no_grad()
+    def _frame(self, step: int) -> None:
+        if not isinstance(self.objective, Rebuilder):
+            return
+        x, mask = self._ready(self.objective)
+        folder = self.out / FILM
+        if not (folder / "input.png").exists():
+            strip(x, x, folder / "input.png")
+            masked = torch.where(
+                hidden_pixels(self.objective, x, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
+            )
+            strip(masked, x, folder / "masked.png")
+        film_frame(self.objective, x, mask, folder / f"{step:08d}.png")
+
+    def _ready(self, model: Rebuilder) -> tuple[torch.Tensor, Mask]:
+        model.eval()
+        x = self.pictures.to(self.device)
+        if self.mask is None:  # drawn once, on the CPU, so that every frame and every resumed run has the same
+            chance = torch.Generator().manual_seed(mix(self.config["settings"]["seed"], 0xF11))
+            self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))
+        return x, self.mask
+
+    def _probe(self, step: int) -> dict[str, Any]:
+        from unmask.probing import probe
+
+        self.objective.eval()
+        return probe(self.objective.encoder, self.config, self.device)

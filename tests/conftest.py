@@ -1,0 +1,50 @@
+"""What tests share: small pictures on disk, a small encoder, two threads."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+torch.set_num_threads(2)
+
+
+def photo(seed: int, height: int = 48, width: int = 64, channels: int = 3) -> np.ndarray:
+    """A smooth random picture, uint8 h w c (h w for one channel): more like a photograph than noise is."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (4, 5, channels)).astype(np.uint8)
+    planes = [
+        Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(channels)
+    ]
+    return np.stack([np.asarray(p) for p in planes], axis=-1).squeeze()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A flat folder of 24 photographs."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(24):
+        Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Class folders with a train and a test split: reddish and bluish photographs."""
+    root = tmp_path / "labelled"
+    for split, count in (("train", 12), ("test", 8)):
+        for number, name in enumerate(("blue", "red")):
+            (root / split / name).mkdir(parents=True)
+            for seed in range(count):
+                picture = photo(1000 * number + seed + 100 * (split == "test")) // 2
+                picture[..., 2 - 2 * number] += 100
+                Image.fromarray(picture).save(root / split / name / f"{seed:03d}.png")
+    return root
+
+
+@pytest.fixture
+def encoder():
+    from unmask.encoder import create_encoder
+
+    torch.manual_seed(0)
+    return create_encoder("vit_tiny_patch16_224(depth=2)", image_size=(32, 32), patch_size=8)
