@@ -1,0 +1,117 @@
+"""A data set of decoded pictures. One that turns out bad while training is replaced and recorded; the run goes on."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unmask.decode import BadPicture, decode, to_channels
+from unmask.errors import DataError, UserError
+from unmask.layout import natural
+from unmask.source import Source, why
+
+TRIES = 100  # pictures after a bad one that are tried in its place
+
+
+class Samples(Dataset):
+    """The pictures of `source` at `indices`, in that order; an index `i` below is a place in that order."""
+
+    names: list[str]
+    labels: Tensor | None  # n, int64: places in `classes`, -1 for none; None where no picture has a label
+    classes: list[str]  # sorted; numbers by value
+    num_unlabelled: int
+    bad: dict[int, str]  # in this process: i -> reason
+
+    def __init__(
+        self,
+        source: Source,
+        indices: Sequence[int],
+        *,
+        channels: int,
+        max_side: int | None = None,  # pixels, as for `decode`
+        cache: Mapping[int, Tensor] | None = None,  # decoded pictures by index in `source`, as `inspect` gives
+        classes: Sequence[str] | None = None,  # those of another part of the data; others count as unlabelled
+    ):
+        self.source, self.indices = source, list(indices)
+        if not self.indices:
+            raise DataError(f"no pictures of {source.where} are left to use")
+        self.channels, self.max_side, self.cache = channels, max_side, cache or {}
+        items = [source.items[i] for i in self.indices]
+        self.names = [item.name for item in items]
+        found = {item.label for item in items if item.label is not None}
+        self.classes = sorted(found, key=natural) if classes is None else list(classes)
+        places = {label: place for place, label in enumerate(self.classes)}
+        labels = [-1 if item.label is None else places.get(item.label, -1) for item in items]
+        self.num_unlabelled = labels.count(-1)
+        self.labels = torch.tensor(labels) if found else None
+        self.bad = {}
+        self._log: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> Shaped[Tensor, "c h w"]:
+        return self.picture(i)
+
+    def picture(self, i: int) -> Shaped[Tensor, "c h w"]:
+        """Picture `i` at its own size, at most `max_side`: uint8, or float32 where it is deeper than 8 bits."""
+        return self.substitute(i)[0]
+
+    def substitute(self, i: int) -> tuple[Shaped[Tensor, "c h w"], int]:
+        """Picture `i` or, if it is bad, the next good one, and the index used: a function of `i` and the files."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"there are {len(self)} pictures, no {i}")
+        for step in range(min(TRIES, len(self))):
+            place = (i + step) % len(self)
+            if place in self.bad:
+                continue
+            try:
+                return self._good(place), place
+            except (BadPicture, OSError) as error:
+                self._record(place, why(error))
+        raise DataError(
+            f"{min(TRIES, len(self))} pictures in a row cannot be used, from {self.names[i]} ({self.bad[i]}) on;"
+            f" is {self.source.where} still there?"
+        )
+
+    def report_bad_to(self, path: str | Path) -> None:
+        """From now on, in every process, a picture that turns out bad is added to this file, once."""
+        self._log = Path(path)
+
+    def _good(self, place: int) -> Tensor:
+        index = self.indices[place]
+        pixels = self.cache.get(index)
+        if pixels is None:
+            pixels = decode(self.source.read(index), max_side=self.max_side).pixels
+        return to_channels(pixels, self.channels)
+
+    def _record(self, place: int, reason: str) -> None:
+        self.bad[place] = reason
+        if self._log is not None:
+            append_bad_file(self._log, self.names[place], reason)
+
+
+def append_bad_file(path: Path, name: str, reason: str) -> None:
+    """Adds `name TAB reason` as one write, unless the name is there: worker processes find the same bad files."""
+    try:
+        with open(path, "a+b") as file:  # a: every write goes to the end, whoever else writes
+            _lock(file.fileno())
+            file.seek(0)
+            known = {line.split(b"\t", 1)[0] for line in file.read().splitlines()}
+            if name.encode() not in known:
+                os.write(file.fileno(), f"{name}\t{reason}\n".encode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _lock(handle: int) -> None:
+    """Until the file is closed; where the system has no such lock (Windows), a line may come twice."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(handle, fcntl.LOCK_EX)

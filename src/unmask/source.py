@@ -1,0 +1,151 @@
+"""Where samples come from: a named list of items, read one at a time. Parts in `data/` know one kind of place each."""
+
+import bisect
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from unmask import spec
+from unmask.decode import BadPicture
+from unmask.errors import DataError, UserError, closest
+
+PARTS = "unmask.data"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    name: str  # unique within its source, printable
+    label: str | None = None
+    split: str | None = None  # "train", "val" or "test"
+
+
+class Source(ABC):
+    """A place with pictures. Parts fill in the fields; reading is safe from several threads and processes, and a source
+    can be pickled: what is open belongs to one process and is opened again in another."""
+
+    where: str  # as a person would name it
+    items: list[Item]  # in an order that depends on the names only
+    ignored: int  # files passed over because they are no pictures
+    remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
+
+    def __init__(self, path: str):
+        self.where, self.items, self.ignored, self.remarks = path, [], 0, []
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, path: str) -> bool:
+        """True if this part can open what is at `path`; says nothing about whether it is sound."""
+
+    @abstractmethod
+    def read(self, index: int) -> bytes | np.ndarray:
+        """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadPicture."""
+
+
+class Several(Source):
+    """Several sources one after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        super().__init__(", ".join(source.where for source in sources))
+        self.sources = list(sources)
+        self.starts = [0, *accumulate(len(source.items) for source in sources)]
+        for prefix, source in zip(_prefixes([source.where for source in sources]), sources):
+            self.items += [replace(item, name=f"{prefix}/{item.name}") for item in source.items]
+            self.ignored += source.ignored
+            self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        return False
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].read(index - self.starts[which])
+
+
+def open_source(data: str | Path | Sequence[str | Path]) -> Source:
+    """The pictures at one place, or at several one after the other: whatever a part of `unmask.data` accepts.
+
+    Raises UserError if a place does not exist or nobody knows its kind, DataError if there is no picture in it.
+    """
+    places = [data] if isinstance(data, (str, Path)) else list(data)
+    if not places:
+        raise UserError("no data given: name a folder, an archive, a list of files, or an .npz file")
+    sources = [_open(_text(place)) for place in places]
+    return sources[0] if len(sources) == 1 else Several(sources)
+
+
+def read_regular(path: str | bytes) -> bytes:
+    """A regular file's content. Raises BadPicture for anything else, so that no pipe or device can hang the caller."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if os.path.islink(path) and not os.path.exists(path):
+            raise BadPicture("not a regular file (a broken link)") from error
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise BadPicture("not a regular file") from error  # sockets and, on some systems, folders
+        raise
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise BadPicture("not a regular file")
+        return file.read()
+
+
+def why(error: BadPicture | OSError) -> str:
+    """The reason to give for a picture that cannot be used."""
+    return f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
+
+
+def _text(place: str | Path) -> str:
+    """A Path is always a place on disk, even one called demo."""
+    text = os.fspath(place)
+    return text if isinstance(place, str) or os.path.isabs(text) else os.path.join(os.curdir, text)
+
+
+def _open(path: str) -> Source:
+    parts = {name: spec.find(name, PARTS) for name in spec.names(PARTS)}
+    part = next((part for part in parts.values() if part.accepts(path)), None)
+    if part is None:
+        raise UserError(_why_not(path, list(parts)))
+    source = part(path)
+    if not source.items:
+        raise DataError(f"no pictures in {path}: {_contents(source)}")
+    return source
+
+
+def _why_not(path: str, parts: list[str]) -> str:
+    if os.path.exists(path):
+        return (
+            f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
+            f" with one path per line (.txt), or arrays (.npz, .npy). Kinds of source: {', '.join(parts)}"
+        )
+    folder, name = os.path.split(os.path.normpath(path))
+    if not os.path.isdir(folder or os.curdir):
+        return f"{path} does not exist, nor does the folder {folder}"
+    return f"{path} does not exist{closest(name, [*sorted(os.listdir(folder or os.curdir)), *_named(parts)])}"
+
+
+def _named(parts: list[str]) -> list[str]:
+    return [name for name in parts if spec.find(name, PARTS).accepts(name)]
+
+
+def _contents(source: Source) -> str:
+    remarks = "".join(f"; {remark}" for remark in source.remarks)
+    return (f"{source.ignored:,} files there are no pictures" if source.ignored else "it is empty") + remarks
+
+
+def _prefixes(places: list[str]) -> list[str]:
+    """The last part of each path; where two are alike, numbered in the order given."""
+    names = [os.path.basename(os.path.abspath(place)) or "data" for place in places]
+    counts, seen = Counter(names), Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
+    return result
