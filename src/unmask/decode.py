@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
+from unmask import png
 from unmask.signature import sniff, what_else
 
 MAX_PIXELS = 178_956_970  # height x width of the largest picture read: Pillow's own limit against decompression bombs
@@ -127,13 +128,17 @@ def _from_pillow(image: Any, orientation: int, max_side: int | None, data: bytes
     notes = [] if image.format == "MPO" else _frames(image)  # an MPO is a photograph with a preview beside it
     if kind == "JPEG" and max_side is not None and min(size) > max_side:
         image.draft(None, (max_side, max_side))  # decode at 1/2, 1/4 or 1/8, never below max_side
+    if kind == "PNG" and (damage := png.damage(data)):
+        raise BadPicture(damage)
     image.load()
     if kind == "TIFF":
         orientation, size = 1, image.size  # Pillow turns TIFFs while it loads them
     bits = {"1": 1, "I": 32, "F": 32}.get(mode, 16 if mode.startswith("I;16") else 8)
     raw = Raw(np.empty(0), kind, mode, bits, (size[1], size[0]), orientation=orientation, notes=notes)
-    if kind == "PNG" and data[24] == 16 and data[25] in (2, 4, 6):
-        return _deep_png(raw, data)
+    if kind == "PNG" and png.is_deep_colour(data):
+        raw.bits = 16
+        raw.values, raw.alpha, raw.mode = png.deep_colour(data)
+        return raw
     if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):
         raw.values, raw.bits = np.asarray(image).astype(np.uint16), 16
     elif mode in ("I", "F"):
@@ -155,20 +160,6 @@ def _plain(image: Any) -> Any:
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
     return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _deep_png(raw: Raw, data: bytes) -> Raw:
-    """16-bit colour PNG by OpenCV: Pillow, which has checked the file by now, squeezes its values to 8 bits."""
-    import cv2
-
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None or values.dtype != np.uint16 or values.ndim != 3:
-        raise BadPicture("damaged 16-bit PNG")
-    raw.bits, raw.mode = 16, {2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}[data[25]]
-    if values.shape[2] in (2, 4):
-        raw.alpha = values[..., -1]
-    raw.values = values[..., :1] if data[25] == 4 else values[..., 2::-1]  # OpenCV's order is blue, green, red
-    return raw
 
 
 def _is_deep_tiff(image: Any) -> bool:
@@ -198,7 +189,8 @@ def _from_array(array: np.ndarray) -> Raw:
 
 
 def _finish(raw: Raw, max_side: int | None) -> Picture:
-    values, notes = raw.values, raw.notes
+    notes = raw.notes
+    values = raw.values.astype(raw.values.dtype.newbyteorder("="), copy=False)  # >u2 is not equal to uint16
     if values.size == 0:
         raise BadPicture("has no pixels")
     if values.dtype == bool:

@@ -37,10 +37,9 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def natural(name: str) -> list[str | tuple[int, str]]:
-    """A sort key by which 9.png comes before 10.png, the same on every machine and in every locale."""
-    parts = re.split(r"([0-9]+)", name.replace("/", "\0"))
-    return [(len(p.lstrip("0")), p.lstrip("0") + p) if i % 2 else p for i, p in enumerate(parts)]
+def natural(name: str) -> list[list[str | tuple[int, str]]]:
+    """A sort key by which 9.png comes before 10.png and a/ before a1/, the same on every machine and locale."""
+    return [_natural(part) for part in name.split("/")]
 
 
 def printable(name: str) -> str:
@@ -75,6 +74,11 @@ def arrange(paths: Sequence[str], table: tuple[str, bytes] | None = None) -> Lay
     if table is not None:
         _apply_table(layout, paths, *table)
     return layout
+
+
+def _natural(part: str) -> list[str | tuple[int, str]]:
+    pieces = re.split(r"([0-9]+)", part)  # text and digits in turn, so that like is compared with like
+    return [(len(p.lstrip("0")), p.lstrip("0") + p) if i % 2 else p for i, p in enumerate(pieces)]
 
 
 def _escaped(sign: str) -> str:
@@ -132,15 +136,15 @@ def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes
         index = by_path.get(base + path, by_path.get(path, same_name[0] if len(same_name) == 1 else None))
         if index is None:
             problems["match several pictures" if len(same_name) > 1 else "match no picture"] += 1
-            continue
-        problems["are for a picture that has a row already; the first counts"] += index in seen
-        if index not in seen:
+        elif index in seen:
+            problems["are for a picture that has a row already; the first counts"] += 1
+        else:
             seen.add(index)
             labels[index] = printable(label) if label else None
             splits[index] = SPLITS.get(split.lower(), splits[index])
     unmatched = len(paths) - len(seen)
     layout.items = [Item(item.name, label, split) for item, label, split in zip(layout.items, labels, splits)]
-    layout.remarks += [f"{name}: {count:,} rows {what}" for what, count in problems.items() if count]
+    layout.remarks += [f"{name}: {count:,} rows {what}" for what, count in problems.items()]
     if unmatched:
         layout.remarks.append(f"{name}: {unmatched:,} pictures have no row, so no label")
 

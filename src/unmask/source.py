@@ -91,9 +91,10 @@ def read_regular(path: str | bytes) -> bytes:
         if os.path.lexists(path) and not os.path.isfile(path):
             raise BadPicture("not a regular file") from error  # sockets and, on some systems, folders
         raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise BadPicture("not a regular file")
     with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise BadPicture("not a regular file")
         return file.read()
 
 
