@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from unmask.samples import Samples
+from unmask.seeds import mix
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -57,17 +58,6 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             for item in items:
                 item["views"][place] = item["views"][place].float()
     return default_collate(items)
-
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several numbers; near inputs give unrelated seeds (splitmix64's finaliser)."""
-    state = 0
-    for number in numbers:
-        state = (state ^ number) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
 
 
 class _Views(Dataset):

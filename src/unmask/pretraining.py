@@ -20,7 +20,7 @@ from rich.table import Table
 from unmask import __version__, checkpoint
 from unmask.errors import UserError
 from unmask.init import initial
-from unmask.loader import Loader, mix
+from unmask.loader import Loader
 from unmask.log import Log, clock
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
@@ -28,6 +28,7 @@ from unmask.report import write_report
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
 from unmask.runtime import PRECISIONS, Machine, machine, tune
 from unmask.samples import Samples
+from unmask.seeds import mix
 from unmask.sheet import Sheet, check_bad, inspect, write_bad_files
 from unmask.source import Source, open_source
 from unmask.train import Fit, fit

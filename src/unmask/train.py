@@ -12,10 +12,10 @@ from lightning.fabric import Fabric
 
 from unmask import checkpoint
 from unmask.errors import Diverged, Interrupted, UserError
-from unmask.loader import mix
 from unmask.log import Log
 from unmask.objective import Batch, Objective
 from unmask.optim import adamw, learning_rate
+from unmask.seeds import mix
 from unmask.stop import StopRequest
 
 

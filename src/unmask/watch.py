@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from unmask.loader import mix
 from unmask.mask import Mask
 from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
 from unmask.samples import Samples
+from unmask.seeds import mix
 from unmask.views import WholePicture
 from unmask.weights import ENCODER, save_encoder
 

@@ -1,0 +1,105 @@
+"""The architecture, enforced: who may import whom, who may use which library, how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import unmask
+
+ROOT = Path(unmask.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
+LAYERS = [
+    ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
+    ["mask", "position", "initialize", "verb"],
+    ["encoder", "trivial", "runtime"],
+    ["objective"],
+    ["masks", "targets", "decoders", "encoders"],
+    ["methods"],
+    ["png", "tiff", "decode", "views", "optim", "weights", "log"],
+    ["source", "layout"],
+    ["data", "samples", "looked", "moments", "sheet"],
+    ["loader"],
+    ["train", "features"],
+    ["evals"],
+    ["run", "panel"],
+    ["judge", "verdict", "embedding", "report", "plan", "init", "trial", "probing"],
+    ["watch"],
+    ["verbs"],
+    ["pretraining", "showing", "evaluating", "demonstrating"],
+    ["cli", "__main__", "__init__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+PARTS = ["masks", "targets", "decoders", "encoders", "methods", "data", "evals", "verbs"]
+FENCES = {  # third-party library -> the only places that may import it
+    "timm": {"encoders", "decoders", "runtime"},
+    "lightning": {"train", "trial", "pretraining"},
+    "PIL": {"decode", "png", "tiff", "panel", "data", "looked"},
+    "cv2": {"decode", "png"},
+    "tifffile": {"decode", "tiff"},
+    "sklearn": {"evals", "judge", "verdict", "features"},
+    "tyro": {"cli", "verbs", "verb"},
+    "jinja2": {"report"},
+}
+
+
+def place(file):
+    return file.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(file):
+    """Full names of all modules that a file imports, those inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node, [node.module] if node.module != "unmask" else [f"unmask.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            yield node, [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports_point_to_the_core(file):
+    here = place(file)
+    assert here in RANK, f"say in LAYERS where {here} stands"
+    for _, modules in imports(file):
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "unmask" and len(parts) > 1 and parts[1] in RANK:
+                lazily_from_a_verb = here == "verbs"  # a verb imports its work inside the function
+                assert RANK[parts[1]] <= RANK[here] or lazily_from_a_verb, f"{here} imports {module}"
+                if here in PARTS and parts[1] == here and len(parts) > 2 and here != "verbs":
+                    raise AssertionError(f"parts of one folder must not import each other: {file.name} imports {module}")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_libraries_stay_behind_their_fences(file):
+    for _, modules in imports(file):
+        for module in modules:
+            library = module.split(".")[0]
+            if library in FENCES:
+                assert place(file) in FENCES[library], f"{file.relative_to(ROOT)} imports {library}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_files_are_short_and_say_what_they_are_for(file):
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert file.name not in ("utils.py", "util.py", "helpers.py", "base.py", "common.py", "misc.py")
+    if file.name != "__init__.py":
+        assert ast.get_docstring(ast.parse(text)), f"{file.name} must open by saying what it is for"
+
+
+def test_the_loop_knows_no_method_no_source_and_no_timm():
+    modules = {module for _, found in imports(ROOT / "train.py") for module in found}
+    assert not any(m.startswith(("timm", "unmask.methods", "unmask.data", "unmask.encoders")) for m in modules)
+    loop = next(n for n in ast.walk(ast.parse((ROOT / "train.py").read_text())) if getattr(n, "name", "") == "fit")
+    assert loop.end_lineno - loop.lineno < 120
+
+
+def test_importing_unmask_is_light():
+    import subprocess
+    import sys
+
+    code = "import sys, unmask, unmask.cli, unmask.verb; unmask.verb.verbs(); print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
