@@ -420,5 +420,8 @@ def test_channels_are_repeated_mixed_or_refused():
     assert to_channels(colour, 1).dtype == torch.uint8
     assert to_channels(colour.float(), 1).item() == pytest.approx(124.2)
     assert to_channels(colour, 3) is colour
+    deep = colour.float()
+    to_channels(deep, 1)
+    assert deep.flatten().tolist() == [200, 100, 50]  # left as it was
     with pytest.raises(BadPicture, match="has 4 channels, the run uses 3"):
         to_channels(torch.zeros(4, 2, 2), 3)

@@ -245,7 +245,8 @@ def test_labels_csv_is_read_in_folders_and_archives_also_below_a_wrapper(tmp_pat
 
 @given(st.lists(st.text(alphabet="ab/01.é", min_size=1), max_size=20))
 def test_the_order_of_items_does_not_depend_on_where_one_starts(names):
-    assert sorted(names, key=natural) == sorted(names[::-1], key=natural)
+    backwards = names[::-1]
+    assert sorted(names, key=natural) == sorted(backwards, key=natural)
 
 
 def test_numbers_in_names_count_by_value():

@@ -91,7 +91,7 @@ def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor
         return pixels.repeat(3, 1, 1)
     if (have, channels) == (3, 1):
         red, green, blue = pixels.float()
-        luma = red.mul_(0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+        luma = (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
         return (luma if pixels.is_floating_point() else luma.round_().to(pixels.dtype)).unsqueeze(0)
     raise BadPicture(f"has {have} channel{'s' * (have != 1)}, the run uses {channels}")
 

@@ -32,11 +32,11 @@ class Room:
     """How many bytes of decoded pictures may be kept; shared by threads, so that all stop once it is full."""
 
     def __init__(self, num_bytes: int):
-        self.left = num_bytes
+        self.left = num_bytes if num_bytes > 0 else -1
 
     @property
     def open(self) -> bool:
-        return self.left > 0
+        return self.left >= 0
 
 
 @dataclass

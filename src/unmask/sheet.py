@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median_low
 
 from torch import Tensor
 
@@ -184,7 +185,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         bits={str(n): c for n, c in sorted(looked.bits.items())},
         notes=_most_first(looked.notes),
         min_size=(heights[0], widths[0]),
-        median_size=(heights[len(heights) // 2], widths[len(widths) // 2]),
+        median_size=(median_low(heights), median_low(widths)),
         max_size=(heights[-1], widths[-1]),
         common_sizes=dict(list(_most_first(sizes).items())[:5]),
         splits=_most_first(splits) if set(splits) != {"none"} else {},
