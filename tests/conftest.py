@@ -1,11 +1,13 @@
-"""What tests share: small pictures on disk, a small encoder, two threads."""
+"""What tests share: small pictures on disk, a small encoder."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes run side by side; they must not fight for the cores
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-torch.set_num_threads(2)
 
 
 def photo(seed: int, height: int = 48, width: int = 64, channels: int = 3) -> np.ndarray:

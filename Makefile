@@ -1,0 +1,29 @@
+# On a bare machine with Python 3.11 (3.10 or newer) and make, each target sets everything up in .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: install demo test lint types
+
+install: .venv/.installed  ## the package and what it needs
+
+demo: .venv/.installed  ## pretrain, look, evaluate and report on photographs that come with the dependencies
+	$(BIN)/unmask demo
+
+test: .venv/.tested  ## the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/.tested
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/.tested
+	$(BIN)/pyright
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.tested: .venv/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	@touch $@
