@@ -180,6 +180,14 @@ def test_the_unpacked_archive_goes_with_its_source(tmp_path):
     assert not Path(unpacked).exists()
 
 
+def test_a_worker_does_not_delete_what_its_parent_unpacked(tmp_path):
+    holder = [open_source(tarred(tmp_path / "a.tar.gz", shades(TREE), "w:gz"))]
+    worker = get_context("fork").Process(target=holder.clear)
+    worker.start()
+    worker.join()
+    assert holder[0].read(0) == png(6)  # "test" comes before "train"
+
+
 # Labels and splits
 
 
@@ -193,6 +201,7 @@ def test_class_folders_are_labels_only_if_all_pictures_lie_in_one_and_there_are_
     assert arranged("cat/1.png", "dog/1.png")[0] == [("cat", None), ("dog", None)]
     assert arranged("cat/1.png", "cat/2.png")[0] == [(None, None)] * 2
     assert arranged("cat/1.png", "dog/1.png", "3.png")[0] == [(None, None)] * 3
+    assert arranged("train/cat/1.png", "test/cat/1.png")[0] == [(None, "train"), (None, "test")]
     assert arranged("cat/a/1.png", "dog/b/c/1.png")[0] == [("cat", None), ("dog", None)]
 
 
