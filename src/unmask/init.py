@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from unmask import checkpoint
 from unmask.encoder import Encoder
@@ -16,8 +16,13 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 FROM_RUN = ("model", "image_size", "patch_size", "channels", "decoder")
 
 
-class Start(Protocol):
-    statistics: Statistics | None  # mean and std that the weights were made with; None: the data's
+class Start:
+    """No weights: everything stays at random. The other kinds subclass this."""
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Mean and std that the weights were made with; None: the data's."""
+        return None
 
     def guide(self, plan: Plan) -> None:
         """Lets the weights choose what must fit them."""
@@ -30,7 +35,7 @@ def initial(text: str) -> Start:
     """The start that `--init` asks for. Raises UserError for what is none of the kinds."""
     path = Path(text)
     if text in ("none", ""):
-        return Scratch()
+        return Start()
     if (path / CONFIG).exists():
         return FromRun(Run(path))
     if path.is_file():
@@ -43,16 +48,7 @@ def initial(text: str) -> Start:
 
 
 @dataclass
-class Scratch:
-    statistics: Statistics | None = None
-
-    def guide(self, plan: Plan) -> None: ...
-
-    def load(self, objective: Objective) -> None: ...
-
-
-@dataclass
-class FromRun:
+class FromRun(Start):
     run: Run
 
     @property
@@ -72,9 +68,8 @@ class FromRun:
 
 
 @dataclass
-class FromFile:
+class FromFile(Start):
     path: Path
-    statistics: Statistics | None = None
 
     def guide(self, plan: Plan) -> None:
         if not plan.settings["model"]:
@@ -85,7 +80,7 @@ class FromFile:
 
 
 @dataclass
-class FromTimm:
+class FromTimm(Start):
     name: str
 
     def __post_init__(self):

@@ -85,6 +85,12 @@ class Log:
             file.write(json.dumps(record) + "\n")
 
 
+def make_console() -> Console:
+    """The terminal, or plain text 120 columns wide where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a `metrics.jsonl`; a last line that a crash cut off is passed over."""
     if not path.exists():

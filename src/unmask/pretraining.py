@@ -19,9 +19,9 @@ from rich.table import Table
 
 from unmask import __version__, checkpoint
 from unmask.errors import UserError
-from unmask.init import initial
+from unmask.init import Start, initial
 from unmask.loader import Loader
-from unmask.log import Log, clock
+from unmask.log import Log, clock, make_console, memory_mb
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
 from unmask.report import write_report
@@ -44,7 +44,7 @@ NOT_SETTINGS = ("out", "config", "dry_run")  # where and how, not what
 
 def pretraining(options: Pretrain) -> Run | None:
     """See `unmask.verbs.pretrain.pretrain`."""
-    began, console, out = time.monotonic(), Console(), options.out
+    began, console, out = time.monotonic(), make_console(), Path(options.out)
     asked = asked_for(options)
     saved = Run(out).config if (out / CONFIG).exists() else None
     if saved is not None:
@@ -85,8 +85,8 @@ def pretraining(options: Pretrain) -> Run | None:
 def asked_for(options: Pretrain) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
-    absolute = lambda text: str(Path(text).resolve()) if text and Path(text).exists() else text  # noqa: E731
-    return asked | {"data": [absolute(d) for d in asked["data"]]} | {k: absolute(asked[k]) for k in ("init", "probe")}
+    places = {name: _absolute(asked[name]) for name in ("init", "probe") if asked[name]}
+    return asked | places | {"data": [_absolute(place) for place in asked["data"]]}
 
 
 def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Path) -> None:
@@ -138,7 +138,7 @@ def make_plan(
 ) -> tuple[dict[str, Any], Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table."""
     plan = Plan(dict(asked))
-    start = initial(options.init)
+    start = initial(str(options.init))
     start.guide(plan)
     plan_model(plan, sheet, here)
     mean, std = start.statistics or sheet.statistics(plan.settings["channels"])
@@ -172,7 +172,7 @@ def make_plan(
     return config, _table(plan, f"{len(samples):,} pictures")
 
 
-def build(config: dict[str, Any], start: Any) -> Objective:
+def build(config: dict[str, Any], start: Start) -> Objective:
     """The objective with its first weights: from the seed, or from `--init`."""
     torch.manual_seed(mix(config["settings"]["seed"], 0x1217))
     objective = make_objective(config)
@@ -215,7 +215,7 @@ def train(config: dict[str, Any], samples: Samples, here: Machine, out: Path, co
             watch.export()
             write_report(out)
     watch.panel()
-    summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": log.memory}
+    summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
     checkpoint.write_json(out / SUMMARY, summary)
     write_report(out)
     console.print(f"Done in {clock(log.last[1])}. Encoder, pictures and report: {out / 'report.html'}", soft_wrap=True)
@@ -235,6 +235,10 @@ def _table(plan: Plan, title: str) -> Table:
     for row in plan.rows():
         table.add_row(*row)
     return table
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).resolve()) if place != "demo" and Path(place).exists() else place
 
 
 def _said(value: Any) -> str:

@@ -81,6 +81,8 @@ class Samples(Dataset):
     def report_bad_to(self, path: str | Path) -> None:
         """From now on, in every process, a picture that turns out bad is added to this file, once."""
         self._log = Path(path)
+        for place, reason in self.bad.items():
+            append_bad_file(self._log, self.names[place], reason)
 
     def _good(self, place: int) -> Tensor:
         index = self.indices[place]

@@ -24,12 +24,12 @@ SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 def showing(options: Show) -> Path:
     """See `unmask.verbs.show.show`."""
-    out = options.out or Path("panel.png")
+    out = Path(options.out or "panel.png")
     if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {out}: the panel is written as {', '.join(SUFFIXES)}")
     device = machine(options.device, "32").device
     tune(device)
-    objective, run = open_rebuilder(options.run)
+    objective, run = open_rebuilder(str(options.run))
     objective.to(device)
     names, pictures = _read(options, run)
     samplers = _samplers(options, run.config["settings"]["mask"])

@@ -11,11 +11,20 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from tyro.conf import arg
 
 from unmask.errors import UserError, closest
+
+# What Python callers may give, and what the command line makes of text for it.
+Place = str | Path
+Places = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...])]
+Names = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...])]
+Size = Annotated[int | Sequence[int] | None, arg(constructor=tuple[int, ...] | None)]
+Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
 
 P = ParamSpec("P")
 Options = TypeVar("Options")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.verb import require, settle, texts, verb
+from unmask.verb import Place, Places, Size, require, settle, texts, verb
 
 if TYPE_CHECKING:
     from unmask.run import Run
@@ -19,18 +19,18 @@ __all__ = ["pretrain"]
 class Pretrain:
     """Learn from unlabeled pictures by hiding most of each and rebuilding it. What is not given is chosen and said."""
 
-    data: Positional[tuple[str, ...]] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), or demo
+    data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), or demo
     _: KW_ONLY
-    out: Path = Path("run")  # folder of the run; the same command again continues there
+    out: Place = Path("run")  # folder of the run; the same command again continues there
     model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
-    image_size: tuple[int, ...] | None = None  # pixels: one number, or height and width
+    image_size: Size = None  # pixels: one number, or height and width
     patch_size: int | None = None  # pixels along a side of a patch
     channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
     method: str = "mae"  # how to learn: a file in methods/
     mask: str = "random(ratio=0.75)"  # what to hide: random, block, grid or blob, or a dotted name of your own
     target: str = "pixels"  # what to rebuild: pixels, or "pixels(normalize=False)" for raw ones
     decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8, heads=16)"
-    init: str = "none"  # weights to start from: none, a run folder, encoder.safetensors, or a timm name with its tag
+    init: Place = "none"  # weights to start from: none, a run folder, encoder.safetensors, or a timm name with its tag
     epochs: float | None = None  # passes over the data
     steps: int | None = None  # optimizer steps, instead of epochs
     hours: float | None = None  # time for the whole run, instead of epochs
@@ -49,10 +49,10 @@ class Pretrain:
     log_every: int | None = None  # steps between records
     save_every: int | None = None  # steps between checkpoints
     keep_every: int | None = None  # steps between checkpoints that are kept for good
-    probe: str | None = None  # labelled data on which the encoder is judged during training
+    probe: Place | None = None  # labelled data on which the encoder is judged during training
     probe_every: float | None = None  # epochs between probes
     max_bad: float = 0.05  # share of bad files above which training does not start
-    config: Path | None = None  # config.json of a run whose settings are taken over; other flags still count
+    config: Place | None = None  # config.json of a run whose settings are taken over; other flags still count
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):

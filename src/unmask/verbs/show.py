@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.verb import require, settle, texts, verb
+from unmask.verb import Names, Numbers, Place, Places, require, settle, texts, verb
 
 __all__ = ["show"]
 
@@ -15,12 +15,12 @@ __all__ = ["show"]
 class Show:
     """Draw what a run rebuilds: input, masked, rebuilt, rebuilt with the visible units pasted in, error."""
 
-    run: Positional[str]  # folder of a run
-    images: Positional[tuple[str, ...]] = ()  # pictures, or anything that pretrain takes as data
+    run: Positional[Place]  # folder of a run
+    images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
     _: KW_ONLY
-    out: Path | None = None  # picture to write; by default panel.png in the current folder
-    ratio: tuple[float, ...] = ()  # shares to hide, one row each per picture; by default the run's
-    mask: tuple[str, ...] = ()  # masks, one row each per picture; by default the run's
+    out: Place | None = None  # picture to write; by default panel.png in the current folder
+    ratio: Numbers = ()  # shares to hide, one row each per picture; by default the run's
+    mask: Names = ()  # masks, one row each per picture; by default the run's
     most: int = 8  # pictures at the most
     seed: int = 0  # of the masks
     true_statistics: bool = True  # add a column that uses each hidden unit's true mean and deviation, marked as such
@@ -28,6 +28,8 @@ class Show:
 
     def __post_init__(self):
         settle(self, "images", texts(self.images))
+        settle(self, "mask", texts(self.mask))
+        settle(self, "ratio", (self.ratio,) if isinstance(self.ratio, float) else tuple(self.ratio))
         if not self.images:
             raise UserError("name at least one picture: unmask show RUN IMAGE...")
         require(self.most, "most", lambda v: v > 0, "above 0")
