@@ -21,8 +21,8 @@ MAX_BANDS = 16  # an array whose first axis is at most this, and whose last is m
 
 # What Pillow may try. Formats that start another program (EPS) or are no pixels (WMF, HDF5) are left out.
 FORMATS = (
-    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"),
-    *("TGA", "QOI", "ICO", "PCX", "PSD", "DDS", "SGI", "SUN", "IM"),
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000", "PPM", "TGA", "QOI", "ICO", "PCX", "PSD", "DDS"),
+    *("SGI", "SUN", "IM", "AVIF"),  # AVIF last: Pillow below 11.3 does not know it, and stops there
 )
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL + 1)  # logs what it refuses and tifffile reads
 _QUIET = threading.Lock()  # warning filters belong to the process, so one thread at a time may change them
@@ -59,8 +59,8 @@ class Raw:
 def decode(data: bytes | np.ndarray, *, max_side: int | None = None) -> Picture:
     """The picture in a file's bytes or in an array. Raises BadPicture with the reason, and nothing else.
 
-    max_side: pixels; where the shorter side is longer, the picture shrinks until it is this long. A pure function of
-    `data` and `max_side`, safe to call from several threads.
+    max_side: pixels, at least 2; where the shorter side is longer, the picture shrinks until it is this long. A pure
+    function of `data` and `max_side`, safe to call from several threads.
 
     Grey stays one channel. Palettes become RGB, transparency is composited on white, CMYK, YCbCr, LAB and HSV become
     RGB, 1-bit becomes 0 and 255. 16-bit values are divided by 257, so that they share the scale 0..255 and keep all

@@ -85,5 +85,5 @@ def _uniform(low: float, high: float, generator: Generator) -> float:
 
 
 def _check_size(size: tuple[int, int]) -> None:
-    if len(size) != 2 or min(size) < 1:
-        raise UserError(f"a view's size is height, width in pixels, each at least 1; got {size}")
+    if len(size) != 2 or min(size) < 2:  # PyTorch cannot resize three 8-bit channels to a single pixel
+        raise UserError(f"a view's size is height, width in pixels, each at least 2; got {size}")
