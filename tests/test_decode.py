@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps, features
 
 from unmask.decode import MAX_PIXELS, BadPicture, decode, to_channels
+from unmask.signature import sniff
 
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 SMOOTH = np.stack([np.add.outer(np.arange(40) * a, np.arange(60) * b) % 251 for a, b in ((3, 1), (1, 2), (2, 3))], -1)
@@ -425,3 +426,18 @@ def test_channels_are_repeated_mixed_or_refused():
     assert deep.flatten().tolist() == [200, 100, 50]  # left as it was
     with pytest.raises(BadPicture, match="has 4 channels, the run uses 3"):
         to_channels(torch.zeros(4, 2, 2), 3)
+
+
+def test_signatures_are_those_of_pictures_and_of_nothing_else():
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000"):
+        assert sniff(encoded(NOISE, kind)[:32]) == kind
+    zeros = b"BM" + bytes(4) + bytes(4) + b"spare" * 4  # what other programs write behind the same two letters
+    for other in (
+        b"",
+        b"BM",
+        b"BMW is a car, said the man to me",
+        zeros,
+        b"RIFF\0\0\0\0WAVEfmt ",
+        b"\0\0\0\x18ftypmp42",
+    ):
+        assert sniff(other) is None

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import textwrap
 import threading
 import zipfile
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unmask import spec
+from unmask.data import archive
 from unmask.data.archive import Archive
 from unmask.data.arrays import Arrays
 from unmask.data.folder import Folder
@@ -52,18 +54,18 @@ def shades(names):
 
 
 def zipped(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in files.items():
-            archive.writestr(name, content)
+            made.writestr(name, content)
     return path
 
 
 def tarred(path, files, mode="w"):
-    with tarfile.open(path, mode) as archive:
+    with tarfile.open(path, mode) as made:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+            made.addfile(info, io.BytesIO(content))
     return path
 
 
@@ -171,13 +173,20 @@ def test_a_source_can_be_sent_to_a_spawned_process(tmp_path):
     assert source.read(4)  # the other process has not deleted the unpacked archive
 
 
-def test_the_unpacked_archive_goes_with_its_source(tmp_path):
+@pytest.mark.parametrize("with_names", [False, True])
+def test_the_unpacked_archive_goes_with_its_source(with_names, tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    if with_names:  # as where there is no /proc
+        monkeypatch.setattr(archive, "_nameless", lambda path: (path, None))
     source = Archive(str(tarred(tmp_path / "a.tar.gz", shades(TREE), "w:gz")))
-    unpacked = source.members.path
-    assert unpacked.endswith(".tar")
-    assert Path(unpacked).exists()
+    unpacked = Path(source.members.path)
+    assert unpacked.exists()
+    assert len(list((tmp_path / "scratch").iterdir())) == with_names or not Path("/proc").exists()
+    assert source.read(0) == png(6)
     del source
-    assert not Path(unpacked).exists()
+    assert not unpacked.exists()
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def test_a_worker_does_not_delete_what_its_parent_unpacked(tmp_path):
@@ -389,7 +398,7 @@ def test_a_damaged_archive_is_one_clear_error(ending, damage, tmp_path):
 
 
 def test_links_inside_a_tar_are_read_and_broken_ones_are_bad(tmp_path):
-    with tarfile.open(tarred(tmp_path / "a.tar", shades(["a/1.png"])), "a") as archive:
+    with tarfile.open(tarred(tmp_path / "a.tar", shades(["a/1.png"])), "a") as made:
         for name, kind, target in (
             ("b/hard.png", tarfile.LNKTYPE, "a/1.png"),
             ("b/soft.png", tarfile.SYMTYPE, "../a/1.png"),
@@ -398,7 +407,7 @@ def test_links_inside_a_tar_are_read_and_broken_ones_are_bad(tmp_path):
         ):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, target
-            archive.addfile(info)
+            made.addfile(info)
     source = Archive(str(tmp_path / "a.tar"))
     by_name = {item.name: i for i, item in enumerate(source.items)}
     assert shade(source, by_name["b/hard.png"]) == shade(source, by_name["b/soft.png"]) == 0

@@ -113,7 +113,8 @@ class _Tar:
     def __init__(self, path: str):
         self.path = _plain_tar(path)
         if self.path != path:
-            weakref.finalize(self, _remove, self.path, os.getpid())
+            self.path, held = _nameless(self.path)
+            weakref.finalize(self, _let_go, self.path, held, os.getpid())
         self.files: dict[str, tuple[int, int] | str] = {}  # name -> offset and size, or why it cannot be read
         self.open: dict[int, int] = {}
         self.lock = threading.Lock()
@@ -186,9 +187,25 @@ def _plain_tar(path: str) -> str:
     return plain
 
 
-def _remove(path: str, pid: int) -> None:
-    if os.getpid() == pid:  # a worker process inherits this duty and must not carry it out
+def _nameless(path: str) -> tuple[str, int | None]:
+    """On Linux the file loses its name at once, so that even a killed process leaves nothing behind: workers, forked
+    or spawned, reach it through the open handle of this process. Elsewhere it keeps its name."""
+    handle = os.open(path, os.O_RDONLY)
+    by_handle = f"/proc/{os.getpid()}/fd/{handle}"
+    if not os.path.exists(by_handle):
+        os.close(handle)
+        return path, None
+    os.unlink(path)
+    return by_handle, handle
+
+
+def _let_go(path: str, held: int | None, pid: int) -> None:
+    if os.getpid() != pid:  # a worker process inherits this duty and must not carry it out
+        return
+    if held is None:
         os.unlink(path)
+    else:
+        os.close(held)
 
 
 def _close(handle: int, pid: int) -> None:
