@@ -68,7 +68,9 @@ def test_imports_point_to_the_core(file):
                 lazily_from_a_verb = here == "verbs"  # a verb imports its work inside the function
                 assert RANK[parts[1]] <= RANK[here] or lazily_from_a_verb, f"{here} imports {module}"
                 if here in PARTS and parts[1] == here and len(parts) > 2 and here != "verbs":
-                    raise AssertionError(f"parts of one folder must not import each other: {file.name} imports {module}")
+                    raise AssertionError(
+                        f"parts of one folder must not import each other: {file.name} imports {module}"
+                    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))

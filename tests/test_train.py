@@ -225,7 +225,7 @@ def test_the_schedule_is_mae_s():
     assert rate[10] == 2.0
     assert abs(rate[55] - 1.0) < 1e-9
     assert abs(rate[100]) < 1e-9
-    assert abs(peak_rate(4096) - 2.4e-3) < 1e-12
+    assert abs(peak_rate(4096, 768) - 2.4e-3) < 1e-12
 
 
 def test_vectors_are_not_decayed_and_tokens_are():

@@ -71,7 +71,7 @@ def _positional(rest: list[str]) -> list[str]:
 def _default(options: Any, rest: list[str]) -> Any:
     """With `--config FILE`, that run's settings are the defaults, and the flags change them."""
     for place, argument in enumerate(rest):
-        if argument == "--config" and place + 1 < len(rest) or argument.startswith("--config="):
+        if (argument == "--config" and place + 1 < len(rest)) or argument.startswith("--config="):
             path = argument.partition("=")[2] or rest[place + 1]
             return options(**saved(options, path))
     return tyro.MISSING_NONPROP

@@ -54,7 +54,8 @@ class Log:
         self.last = step, seconds
         self._write(record)
         eta = f"{clock((self.steps - step) / rate)} left"
-        text = f"{_loss_text(record, self.context)} · {record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
+        speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
+        text = f"{_loss_text(record, self.context)} · {speed}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=f"epoch {record['epoch']:.1f} · {text}", eta=eta)
         else:

@@ -29,13 +29,14 @@ def learning_rate(step: int, *, steps: int, warmup: int, peak: float, floor: flo
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def peak_rate(batch: int) -> float:
-    """A peak for AdamW on MAE when none is given: 2.4e-3 at batch 4096 (1.5e-4 per 256, He et al. 2021, table 8).
+def peak_rate(batch: int, width: int) -> float:
+    """A peak for AdamW on MAE when none is given. width: of the encoder.
 
-    Below that the square root of the batch is taken, not the paper's line: MAE's published small runs (batch 128:
-    5e-4; batch 256: 2e-4 to 2.4e-3) sit near it, and the line (7.5e-5 at 128) learns too little in a short run.
+    2.4e-3 at batch 4096 (1.5e-4 per 256, He et al. 2021, table 8); below that times the square root of the share, not
+    the share: published small runs (batch 128: 5e-4; batch 256: 2e-4 to 2.4e-3) sit near the root. Encoders narrower
+    than 384 bear more, and in short runs need it: 1e-3 at any batch.
     """
-    return 2.4e-3 * math.sqrt(batch / 4096)
+    return 1e-3 if width < 384 else 2.4e-3 * math.sqrt(batch / 4096)
 
 
 def _can_fuse(module: nn.Module) -> bool:

@@ -41,14 +41,18 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     if side <= TINY:
         size, why = max(8, round(side / 4) * 4), f"the pictures' own size (median short side {side} px)"
     elif small:
-        size, why = (64 if side < 96 else 96), "the largest at which this machine sees enough pictures in its time"
+        size, why = 64, "without a CUDA GPU: small enough to see many pictures in the time"
     else:
         size, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the pictures' own size"
     plan.choose("image_size", [size, size], why)
     side = min(plan.settings["image_size"])
     if small or not plan.settings["model"]:
-        name = "vit_tiny_patch16_224" if small else _gpu_model(sheet.count)
-        why = "the smallest standard ViT: there is no CUDA GPU" if small else f"fits {sheet.count:,} pictures and a GPU"
+        name = "vit_tiny_patch16_224(depth=6)" if small else _gpu_model(sheet.count)
+        why = (
+            "half the smallest standard ViT: without a CUDA GPU, more steps beat more layers"
+            if small
+            else f"fits {sheet.count:,} pictures and a GPU"
+        )
         plan.choose("model", name, why)
     hiera = plan.settings["model"].startswith("hiera")
     patch = 32 if hiera else _patch(side, small)
@@ -65,7 +69,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
     plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
     _plan_augmentation(plan, sheet)
-    _plan_batch(plan, sheet, machine)
+    _plan_batch(plan, sheet, machine, encoder.dim)
     return encoder
 
 
@@ -127,18 +131,15 @@ def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
         plan.choose("flip", "on", "as in MAE")
 
 
-def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine) -> None:
-    most = 128 if machine.device == "cpu" else 256 if machine.device == "mps" else 1024
+def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
+    most = 32 if machine.device == "cpu" else 256 if machine.device == "mps" else 1024
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
     plan.choose(
         "batch", min(most, fits), "more updates in the same time" if most <= fits else f"for {sheet.count} pictures"
     )
     plan.choose("accumulate", 1, "the batch fits")
-    plan.choose(
-        "lr",
-        float(f"{peak_rate(plan.settings['batch']):.2g}"),
-        "MAE's 2.4e-3 at batch 4096, times the root of the share",
-    )
+    rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
+    plan.choose("lr", float(f"{peak_rate(plan.settings['batch'], width):.2g}"), rule)
     inside = machine.device == "cpu"
     workers = 0 if inside else min(8, max(1, machine.cores - 1))
     plan.choose("workers", workers, "the cores are busy with the model" if inside else "processes that decode and crop")

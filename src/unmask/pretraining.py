@@ -30,7 +30,7 @@ from unmask.runtime import PRECISIONS, Machine, machine, tune
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.sheet import Sheet, check_bad, inspect, write_bad_files
-from unmask.source import Source, open_source
+from unmask.source import open_source
 from unmask.train import Fit, fit
 from unmask.trial import trial
 from unmask.verb import plain
@@ -57,7 +57,7 @@ def pretraining(options: Pretrain) -> Run | None:
 
     here = machine(options.device, options.precision)
     tune(here.device)
-    source, sheet, samples = look_at(options, saved, console)
+    sheet, samples = look_at(options, saved, console)
     console.print(sheet.text(), soft_wrap=True)
     check_bad(sheet, options.max_bad)
     if saved is None:
@@ -68,8 +68,8 @@ def pretraining(options: Pretrain) -> Run | None:
         config = saved
         if config["data"]["fingerprint"] != sheet.fingerprint:
             raise UserError(
-                f"the data changed since {out} was begun ({config['data']['count']} pictures then, {sheet.count} now, or"
-                " other content), so it cannot be continued exactly. Start in a new folder with --out"
+                f"the data changed since {out} was begun ({config['data']['count']} pictures then, {sheet.count} now,"
+                " or other content), so it cannot be continued exactly. Start in a new folder with --out"
                 f" (and --init {out} to go on from its weights)"
             )
     if options.dry_run:
@@ -103,7 +103,7 @@ def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Pat
         )
 
 
-def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Source, Sheet, Samples]:
+def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, Samples]:
     """Opens and inspects the data; the training split where there are splits, else everything."""
     if not options.data:
         raise UserError("say on which pictures: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
@@ -124,7 +124,7 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
     channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
-    return source, sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
+    return sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
 
 
 def make_plan(
@@ -224,10 +224,9 @@ def train(config: dict[str, Any], samples: Samples, here: Machine, out: Path, co
 def expectation(config: dict[str, Any], here: Machine) -> str:
     """Time and memory in words, before training starts."""
     expected, fit_ = config["expected"], config["fit"]
-    return (
-        f"Expected: {clock(expected['seconds'])} for {fit_['steps']:,} steps at {expected['images_per_second']:.0f} images/s;"
-        f" peak memory {expected['memory_mb']:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}."
-    )
+    speed = f"{fit_['steps']:,} steps at {expected['images_per_second']:.0f} images/s"
+    memory = f"peak memory {expected['memory_mb']:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}"
+    return f"Expected: {clock(expected['seconds'])} for {speed}; {memory}."
 
 
 def _table(plan: Plan, title: str) -> Table:

@@ -14,6 +14,7 @@ from unmask.checkpoint import write_atomically
 from unmask.log import METRICS, clock, read
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
+from unmask.verdict import Verdict, rows
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
 YARDSTICKS = {
@@ -43,6 +44,7 @@ def write_report(out: Path) -> Path:
         curves=_picture(_curves(steps, records, config)) if steps else None,
         images={name: _picture(out / f"{name}.png") for name in ("panel", "filmstrip", "evaluation")},
         evaluation=evaluation,
+        scores=_scores(evaluation),
         bad=_bad(out),
         summary=_json(out / SUMMARY),
         skipped=steps[-1]["skipped"] if steps else 0,
@@ -64,7 +66,8 @@ def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: 
         value = config["context"].get(name)
         if value is not None and value < 1.6 * max(top, 1.0):
             loss.axhline(value, color=GREY, lw=0.9, ls="--")
-            loss.annotate(words, (epochs[-1], value), xytext=(0, 2), textcoords="offset points", ha="right", fontsize=7.5, color=GREY)  # fmt: skip
+            style = {"ha": "right", "fontsize": 7.5, "color": GREY}
+            loss.annotate(words, (epochs[-1], value), xytext=(0, 2), textcoords="offset points", **style)
     loss.set(xlabel="epoch", ylabel="mean squared error", title="Loss, and what trivial predictors reach on this data")
     rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
     rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
@@ -116,6 +119,14 @@ def _sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
         if text not in ("", "None"):
             rows.append((name.replace("_", " "), text))
     return rows
+
+
+def _scores(evaluation: dict[str, Any]) -> list[list[str]]:
+    """The evaluation's table, heading first."""
+    if not evaluation:
+        return []
+    heading, lines = rows(Verdict.from_json(evaluation))
+    return [heading, *lines]
 
 
 def _frames(out: Path) -> list[tuple[str, Path]]:

@@ -56,7 +56,8 @@ def fit(
     """Trains `objective` from where `out` left off to the end; returns the number of optimizer steps made.
 
     `loader(n)` yields micro-batches from the n-th on. `watch(step, steps)` is called after every step and returns what
-    it saw, mostly nothing; it may put the objective in eval mode. Raises Interrupted (state saved) on a signal, Diverged (state saved) on repeated non-finite steps.
+    it saw, mostly nothing; it may put the objective in eval mode. Raises Interrupted (state saved) on a signal and
+    Diverged (state saved) on repeated non-finite steps.
     """
     model, optimizer = fabric.setup(objective, adamw(objective, config.weight_decay, config.betas))
     state = {"objective": model, "optimizer": optimizer, "step": 0, "steps": config.steps, "seconds": 0.0}
@@ -149,9 +150,10 @@ def _in_time(state: dict[str, Any], config: Fit, resumed: float, started: float)
 
 def _remedy(step: int, lr: float, times: int, outputs: dict[str, torch.Tensor], out: Path) -> str:
     loss, norm = float(outputs["loss"]), float(outputs["grad_norm"])
+    where = f"step {step}, learning rate {lr:.3g}, loss {loss:.3g}, gradient norm {norm:.3g}"
     return (
-        f"{times} steps in a row had a non-finite loss or gradient (step {step}, learning rate {lr:.3g}, loss {loss:.3g},"
-        f" gradient norm {norm:.3g}). Those updates were left out and the last good weights are saved in {out}."
-        f" Start again in a new folder with a lower rate, e.g. --init {out} --lr {lr / 5 or 1e-4:.2g} --clip 1, and if that"
-        " does not help with --precision 32; look for broken values with the data sheet in the run folder."
+        f"{times} steps in a row had a non-finite loss or gradient ({where}). They were left out, and the last good"
+        f" weights are saved in {out}. Start again in a new folder with a lower rate, e.g. --init {out}"
+        f" --lr {lr / 5 or 1e-4:.2g} --clip 1, and if that does not help with --precision 32; the data sheet in the run"
+        " folder shows whether values are broken."
     )

@@ -38,7 +38,7 @@ def trial(
             if not retry or settings["batch"] % parts:
                 raise UserError(
                     f"a batch of {settings['batch']} in {settings['accumulate']} parts does not fit into the memory of"
-                    " this device; try a smaller --batch, a larger --accumulate, a larger --patch-size or a smaller --model"
+                    " this device; try a smaller --batch or --model, or a larger --accumulate or --patch-size"
                 ) from error
             settings["accumulate"] = parts
             plan.reasons["accumulate"] = "parts, so that the batch fits into the device's memory"

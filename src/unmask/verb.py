@@ -24,6 +24,7 @@ Place = str | Path
 Places = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...])]
 Names = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...])]
 Size = Annotated[int | Sequence[int] | None, arg(constructor=tuple[int, ...] | None)]
+Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
 
 P = ParamSpec("P")

@@ -8,6 +8,7 @@ import torch
 from unmask.mask import Mask
 from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
+from unmask.probing import Probe
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.views import WholePicture
@@ -34,6 +35,7 @@ class Watch:
         shown = [view(samples.picture(i)).float() for i in chosen]
         self.pictures, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
+        self.probe: Probe | None = None
 
     def __call__(self, step: int, steps: int) -> dict[str, Any]:
         done = step >= steps
@@ -42,7 +44,7 @@ class Watch:
         if step % self.every == 0:
             self.export()
         if self.probe_steps and (done or step % self.probe_steps == 0):
-            return self._probe(step)
+            return self._probe()
         return {}
 
     def export(self) -> None:
@@ -80,8 +82,9 @@ class Watch:
             self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))
         return x, self.mask
 
-    def _probe(self, step: int) -> dict[str, Any]:
-        from unmask.probing import probe
-
-        self.objective.eval()
-        return probe(self.objective.encoder, self.config, self.device)
+    def _probe(self) -> dict[str, Any]:
+        settings = self.config["settings"]
+        if self.probe is None:
+            self.probe = Probe(settings["probe"], self.objective.encoder.grid.size, settings["seed"])
+        autocast = torch.bfloat16 if settings["precision"] == "bf16" else None
+        return self.probe(self.objective.encoder, self.device, autocast)

@@ -1,0 +1,47 @@
+"""The verb `demo`: photographs that come with scikit-image, written as files, then the path of every user's folder."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from unmask.data.demo import Demo as Photographs
+from unmask.log import make_console
+from unmask.run import Run
+from unmask.verbs.demo import Demo
+from unmask.verbs.evaluate import evaluate
+from unmask.verbs.pretrain import pretrain
+from unmask.verbs.show import show
+
+# Chosen for three minutes on two cores; everything else is chosen by the plan, as for any folder.
+RECIPE = {
+    "model": "vit_tiny_patch16_224(depth=6)",
+    "image_size": 64,
+    "patch_size": 8,
+    "batch": 32,
+    "lr": 1e-3,
+    "steps": 700,
+}
+
+
+def demonstrating(options: Demo) -> Run:
+    """See `unmask.verbs.demo.demo`."""
+    console, out = make_console(), Path(options.out)
+    data = out.with_name(out.name + "-pictures")
+    write_pictures(data)
+    console.print(f"12 photographs as crops: left halves in {data}/train, right halves in {data}/test", soft_wrap=True)
+    run = pretrain(data, out=out, device=options.device, **RECIPE)
+    assert run is not None  # only a dry run gives none
+    show(run.path, data / "test", out=out / "panel.png", most=6, device=options.device)
+    evaluate(run.path, on=data, device=options.device)
+    console.print(f"Open {(out / 'report.html').resolve()}", soft_wrap=True)
+    return run
+
+
+def write_pictures(folder: Path) -> None:
+    """The crops as PNG files in train/<photograph>/ and test/<photograph>/; those that are there stay."""
+    source = Photographs()
+    for place, item in enumerate(source.items):
+        path = folder / item.name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.read(place)).save(path)

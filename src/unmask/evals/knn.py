@@ -1,0 +1,42 @@
+"""Weighted nearest neighbours: nothing is learnt, so what is judged is the space. Wu et al. 2018, as in DINO (2021)."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch.nn.functional import normalize, one_hot
+
+from unmask.errors import UserError
+
+__all__ = ["Knn"]
+CHUNK = 2**25  # similarities held at a time: 128 MiB
+
+
+class Knn:
+    """The `k` nearest by cosine vote for their class with weight exp(similarity / temperature)."""
+
+    def __init__(self, k: int = 20, temperature: float = 0.07):
+        """k: neighbours; of fewer training samples, all vote."""
+        if k < 1 or temperature <= 0:
+            raise UserError(f"k must be 1 or more and temperature above 0; got {k} and {temperature}")
+        self.k, self.temperature = k, temperature
+
+    def __str__(self) -> str:
+        return f"knn(k={self.k})"
+
+    def candidates(self) -> "list[Knn]":
+        """What may be chosen from on a validation split: these settings are fixed."""
+        return [self]
+
+    def fit_predict(
+        self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"], test_x: Float[np.ndarray, "m d"]
+    ) -> Int[np.ndarray, "m"]:
+        """The class of each test sample, one of those in `train_y`."""
+        classes, places = np.unique(train_y, return_inverse=True)
+        train = normalize(torch.from_numpy(train_x).float())
+        votes = one_hot(torch.from_numpy(places), len(classes)).float()
+        found = []
+        for x in torch.from_numpy(test_x).float().split(max(1, CHUNK // len(train))):
+            similarity, nearest = (normalize(x) @ train.T).topk(min(self.k, len(train)), dim=1)
+            weight = (similarity / self.temperature).exp()
+            found.append((votes[nearest] * weight[..., None]).sum(dim=1).argmax(dim=1))  # b k classes -> b
+        return classes[torch.cat(found).numpy()]

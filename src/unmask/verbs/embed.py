@@ -1,0 +1,41 @@
+"""`unmask embed RUN DATA --out features.npz`: one feature vector per picture."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.verb import Place, Places, require, settle, texts, verb
+
+__all__ = ["embed"]
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write one feature vector per picture, with its path and label."""
+
+    run: Positional[Place]  # folder of a run, or a timm name
+    data: Positional[Places]  # anything that pretrain takes
+    _: KW_ONLY
+    out: Place = Path("features.npz")  # .npz or .parquet
+    pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
+    batch: int = 256  # pictures at a time
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "data", texts(self.data))
+        if not self.data:
+            raise UserError("name the pictures: unmask embed RUN DATA --out features.npz")
+        require(self.batch, "batch", lambda v: v > 0, "above 0")
+
+
+@verb(Embed)
+def embed(options: Embed) -> Path:
+    """Writes features, paths and labels; continues where the same call was interrupted. Returns the file's path.
+
+    Raises UserError for another ending than .npz or .parquet, or a pooling that the encoder does not have.
+    """
+    from unmask.embedded import embedding
+
+    return embedding(options)
