@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+
 from unmask.encoder import create_encoder
 from unmask.errors import UserError
 from unmask.mask import Mask, hide_top

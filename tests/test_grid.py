@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from unmask.grid import Grid, take
 from unmask.position import sincos
 

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 import unmask
 
 ROOT = Path(unmask.__file__).parent

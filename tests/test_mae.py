@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from unmask.encoder import create_encoder
 from unmask.grid import take
 from unmask.mask import from_bool, hide_top

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from unmask.errors import UserError
 from unmask.grid import Grid
 from unmask.mask import Mask, as_bool, from_bool, hide_top, num_hidden

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from unmask.encoder import create_encoder
 from unmask.mask import hide_top
 from unmask.methods.mae import MAE

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-import unmask
 from PIL import Image
+
+import unmask
 from unmask.errors import DataError, UserError
 
 SMALL = {

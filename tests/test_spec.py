@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from unmask.errors import UserError
 from unmask.spec import build, names, parse
 

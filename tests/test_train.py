@@ -8,6 +8,7 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from torch import nn
+
 from unmask import checkpoint
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.log import Log

@@ -15,6 +15,7 @@ from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.sheet import check_bad, inspect
 from unmask.source import open_source
+from unmask.verb import texts
 from unmask.verbs.embed import Embed
 from unmask.views import WholePicture
 
@@ -26,7 +27,7 @@ def embedding(options: Embed) -> Path:
     tune(device)
     encoder = load(options.run).to(device)
     check_poolings(encoder, [options.pooling])
-    source, size = open_source(tuple(options.data)), encoder.grid.size
+    source, size = open_source(texts(options.data)), encoder.grid.size
     indices = list(range(len(source.items)))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("looking at the pictures", total=len(indices))

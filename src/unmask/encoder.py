@@ -24,7 +24,9 @@ class Encoder(nn.Module, ABC):
     Normalisation lives here, in two buffers, so that raw pixels can go to the device as they are.
     """
 
-    net: nn.Module  # the timm model itself
+    net: Any  # the timm model itself, an nn.Module; Any, since its attributes differ by family
+    mean: Tensor  # c, raw units
+    std: Tensor
     grid: Grid  # of the inputs it was built for
     dim: int  # width of a token
     channels: int  # of the input
@@ -56,7 +58,7 @@ class Encoder(nn.Module, ABC):
 def create_encoder(
     model: str,
     *,
-    image_size: tuple[int, int] | None = None,  # height, width in pixels; None: the model's own
+    image_size: tuple[int, ...] | None = None,  # height, width in pixels; None: the model's own
     patch_size: int | None = None,  # pixels; None: the model's own
     channels: int = 3,
     mean: tuple[float, ...] | None = None,  # per channel, raw units; None: 0

@@ -20,6 +20,7 @@ from unmask.report import write_report
 from unmask.run import CONFIG, load
 from unmask.runtime import machine, tune
 from unmask.seeds import mix
+from unmask.verb import numbers, texts
 from unmask.verbs.evaluate import Evaluate
 from unmask.verdict import Verdict, markdown
 
@@ -32,7 +33,7 @@ def evaluating(options: Evaluate) -> Verdict:
     tune(here.device)
     out = _out(options)
     encoder = load(options.run)
-    rivals = {name: load(name) for name in options.against}
+    rivals = {name: load(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
     autocast = torch.bfloat16 if here.precision == "bf16" else None
     console.print(f"{len(labelled.classes)} classes; {labelled.said} pictures")
@@ -44,7 +45,7 @@ def evaluating(options: Evaluate) -> Verdict:
     competitors = {subject: of(encoder), "random init": of(at_random(encoder, options.seed))}
     competitors["raw pixels"] = partial(labelled.pixels, channels=encoder.channels, size=encoder.grid.size)
     competitors |= {name: of(rival) for name, rival in rivals.items()}
-    settings = {"labels_per_class": options.labels_per_class, "draws": options.draws, "seed": options.seed}
+    settings = {"labels_per_class": numbers(options.labels_per_class), "draws": options.draws, "seed": options.seed}
     with console.status("judging") as status:
         verdict = judge(competitors, classes=labelled.classes, **settings, progress=status.update)
     _write(verdict, out, options)
@@ -60,7 +61,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("looking at the labelled pictures", total=None)
         return Labelled(
-            tuple(options.on),
+            texts(options.on),
             max_side=4 * max(encoder.grid.size),
             batch=options.batch,
             most=options.most,
@@ -99,7 +100,11 @@ def _out(options: Evaluate) -> Path:
 
 
 def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
-    content = verdict.to_json() | {"on": list(options.on), "run": str(options.run), "markdown": markdown(verdict)}
+    content = verdict.to_json() | {
+        "on": list(texts(options.on)),
+        "run": str(options.run),
+        "markdown": markdown(verdict),
+    }
     checkpoint.write_json(out / RESULT, content)
     draw_verdict(verdict, out / PICTURE)
     if (out / CONFIG).exists():

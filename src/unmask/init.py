@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unmask import checkpoint
 from unmask.encoder import Encoder
@@ -76,7 +75,7 @@ class FromFile(Start):
             raise UserError(f"--init {self.path} needs --model: the file does not say which timm model it is")
 
     def load(self, objective: Objective) -> None:
-        load_strictly(_encoder(objective).net, read_state(self.path), str(self.path))
+        load_strictly(objective.encoder.net, read_state(self.path), str(self.path))
 
 
 @dataclass
@@ -103,8 +102,4 @@ class FromTimm(Start):
         plan.choose("channels", self.encoder.channels, f"of {self.name}")
 
     def load(self, objective: Objective) -> None:
-        load_strictly(_encoder(objective).net, self.encoder.net.state_dict(), self.name)
-
-
-def _encoder(objective: Any) -> Encoder:
-    return objective.encoder
+        load_strictly(objective.encoder.net, self.encoder.net.state_dict(), self.name)

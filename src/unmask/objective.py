@@ -13,6 +13,7 @@ Batch = dict[str, Any]  # {"views": [x, ...], "index": b, "label": b (optional),
 
 
 class Objective(nn.Module, ABC):
+    encoder: Encoder  # what is trained and kept
     num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
 
     @abstractmethod
@@ -30,7 +31,6 @@ class Objective(nn.Module, ABC):
 class Rebuilder(Objective):
     """An objective that can draw what it rebuilds: what `unmask show`, panels and filmstrips need."""
 
-    encoder: Encoder
     mask: Any  # a mask sampler
     target: Any
 

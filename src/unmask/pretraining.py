@@ -33,7 +33,7 @@ from unmask.sheet import Sheet, check_bad, inspect, write_bad_files
 from unmask.source import open_source
 from unmask.train import Fit, fit
 from unmask.trial import trial
-from unmask.verb import plain
+from unmask.verb import numbers, plain
 from unmask.verbs.pretrain import Pretrain
 from unmask.views import RandomCrop
 from unmask.watch import Watch
@@ -110,7 +110,7 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
     source = open_source(options.data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    size = options.image_size or (tuple(saved["settings"]["image_size"]) if saved else (224,))
+    size = numbers(options.image_size or ()) or (tuple(saved["settings"]["image_size"]) if saved else (224,))
     max_side = 4 * max(size)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("looking at the pictures", total=len(indices))

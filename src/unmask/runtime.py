@@ -49,7 +49,7 @@ def tune(device: str) -> None:
     """
     import timm.layers
 
-    timm.layers.set_fused_attn(device != "cpu")
+    timm.layers.set_fused_attn(device != "cpu")  # pyright: ignore[reportPrivateImportUsage]
     if device == "cpu" and sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")

@@ -16,6 +16,7 @@ from unmask.samples import Samples
 from unmask.sheet import inspect
 from unmask.source import open_source
 from unmask.spec import build, parse
+from unmask.verb import numbers, texts
 from unmask.verbs.show import Show
 from unmask.views import WholePicture
 
@@ -87,7 +88,7 @@ def _read(options: Show, run: Run) -> tuple[list[str], torch.Tensor]:
 def _samplers(options: Show, own: str) -> list[tuple[str, Any]]:
     """Every asked mask with every asked ratio, with the text that names it."""
     result = []
-    for mask, ratio in product(options.mask or (own,), options.ratio or (None,)):
+    for mask, ratio in product(texts(options.mask) or (own,), numbers(options.ratio) or (None,)):
         name, given = parse(mask)
         given |= {} if ratio is None else {"ratio": ratio}
         text = f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})"

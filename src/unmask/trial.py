@@ -44,7 +44,9 @@ def trial(
             plan.reasons["accumulate"] = "parts, so that the batch fits into the device's memory"
 
 
-def _measure(objective: Objective, loader, batch: int, accumulate: int, fabric: Fabric) -> Measured:
+def _measure(
+    objective: Objective, loader: Callable[[int], Iterator[Batch]], batch: int, accumulate: int, fabric: Fabric
+) -> Measured:
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
     model, optimizer = fabric.setup(objective, adamw(objective, 0.0))
     objective.train()

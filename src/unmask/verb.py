@@ -96,6 +96,11 @@ def texts(value: Any) -> tuple[str, ...]:
     return (str(value),) if isinstance(value, str | Path) else tuple(str(v) for v in value)
 
 
+def numbers(value: Any) -> tuple:
+    """One number or several, as a tuple."""
+    return (value,) if isinstance(value, int | float) else tuple(value)
+
+
 def require(value: Any, name: str, allowed: Callable[[Any], bool], words: str) -> None:
     """Raises UserError unless a value, where there is one, is allowed."""
     if value is not None and not allowed(value):

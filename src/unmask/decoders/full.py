@@ -24,6 +24,8 @@ LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's default is the same; torch
 
 
 class Full(nn.Module):
+    position: Tensor  # n d, fixed
+
     def __init__(self, grid: Grid, in_dim: int, out_dim: int, dim: int = 512, depth: int = 8, heads: int = 16):
         """dim, depth, heads: width, blocks and attention heads; MAE's are the defaults for every encoder size."""
         super().__init__()

@@ -29,7 +29,7 @@ class Hiera(Encoder):
     def __init__(
         self,
         model: str,
-        image_size: tuple[int, int] | None = None,
+        image_size: tuple[int, ...] | None = None,
         patch_size: int | None = None,
         channels: int = 3,
         mean: tuple[float, ...] | None = None,
@@ -44,7 +44,7 @@ class Hiera(Encoder):
             raise UserError(f"image size {tuple(image_size)} is no multiple of Hiera's 32; the nearest is {near}")
         arguments = {"num_classes": 0, "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
-        net = timm.create_model(model, pretrained=pretrained, **arguments)
+        net: Any = timm.create_model(model, pretrained=pretrained, **arguments)
         own = net.pretrained_cfg if pretrained else {}
         super().__init__(
             mean or tuple(255 * m for m in own.get("mean", ())) or (0.0,) * channels,

@@ -37,7 +37,7 @@ class Timm(Encoder):
     def __init__(
         self,
         model: str,
-        image_size: tuple[int, int] | None = None,
+        image_size: tuple[int, ...] | None = None,
         patch_size: int | None = None,
         channels: int = 3,
         mean: tuple[float, ...] | None = None,

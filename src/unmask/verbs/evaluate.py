@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.verb import Counts, Names, Place, Places, require, settle, texts, verb
+from unmask.verb import Counts, Names, Place, Places, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
     from unmask.verdict import Verdict
@@ -35,11 +35,10 @@ class Evaluate:
         if not self.on:
             raise UserError("say on which labelled data: unmask evaluate RUN --on LABELLED")
         settle(self, "against", texts(self.against))
-        counts = self.labels_per_class
-        settle(self, "labels_per_class", (counts,) if isinstance(counts, int) else tuple(counts))
+        settle(self, "labels_per_class", numbers(self.labels_per_class))
         for name in ("draws", "batch", "most"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for count in self.labels_per_class:  # type: ignore[union-attr]
+        for count in numbers(self.labels_per_class):
             require(count, "labels_per_class", lambda v: v > 0, "above 0")
 
 

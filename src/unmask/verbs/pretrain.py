@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.verb import Place, Places, Size, require, settle, texts, verb
+from unmask.verb import Place, Places, Size, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
     from unmask.run import Run
@@ -58,8 +58,8 @@ class Pretrain:
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         settle(self, "out", Path(self.out))
-        size = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
-        if size is not None:
+        if self.image_size is not None:
+            size = numbers(self.image_size)
             if len(size) not in (1, 2):
                 raise UserError(f"image size is one number or height and width, got {size}")
             settle(self, "image_size", tuple(size) * (3 - len(size)))
@@ -71,7 +71,7 @@ class Pretrain:
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
-        for side in self.image_size or ():
+        for side in numbers(self.image_size or ()):
             require(side, "image_size", lambda v: v > 0, "above 0")
         require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
         require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.verb import Names, Numbers, Place, Places, require, settle, texts, verb
+from unmask.verb import Names, Numbers, Place, Places, numbers, require, settle, texts, verb
 
 __all__ = ["show"]
 
@@ -29,11 +29,11 @@ class Show:
     def __post_init__(self):
         settle(self, "images", texts(self.images))
         settle(self, "mask", texts(self.mask))
-        settle(self, "ratio", (self.ratio,) if isinstance(self.ratio, float) else tuple(self.ratio))
+        settle(self, "ratio", numbers(self.ratio))
         if not self.images:
             raise UserError("name at least one picture: unmask show RUN IMAGE...")
         require(self.most, "most", lambda v: v > 0, "above 0")
-        for ratio in self.ratio:
+        for ratio in numbers(self.ratio):
             require(ratio, "ratio", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 
 
