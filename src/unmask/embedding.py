@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ Chunks = Iterable[np.ndarray]  # each b d, float32
 FOREIGN = b"unmask_"  # before our keys in a parquet file's metadata
 
 
+@runtime_checkable
 class Named(Protocol):
     """What is embedded; `unmask.samples.Samples` is such."""
 

@@ -256,7 +256,8 @@ def _draw_bars(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
             axis.annotate(f"{100 * score.accuracy:.1f}", (at, 100 * score.high), **text)
     axis.axhline(100 * verdict.majority, color="black", lw=0.9, ls="--")
     axis.annotate("commonest class", (1, 100 * verdict.majority), xycoords=("axes fraction", "data"), ha="right",
-                  va="bottom", fontsize=8.5, xytext=(0, 2), textcoords="offset points")  # fmt: skip
+                  va="bottom", fontsize=8.5, xytext=(0, 3), textcoords="offset points",
+                  bbox={"boxstyle": "square,pad=0.15", "color": "white", "alpha": 0.8})  # fmt: skip
     axis.set_xticks(range(len(evaluators)), [label(evaluator) for evaluator in evaluators])
     axis.set_ylim(floor, min(108, 12 + max(100 * score.high for score in verdict.scores)))
     axis.set(title=f"All labels: {verdict.counts['train']:,} train, {verdict.counts['test']:,} test", ylabel="%")
