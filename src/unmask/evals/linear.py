@@ -18,7 +18,7 @@ from unmask.errors import UserError
 __all__ = ["Linear"]
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # on CIFAR-10, 1e-4 suits raw pixels and 1 a random encoder
 FEW = 10  # C times the number of features, where no validation split chooses; |x|^2 grows with that number
-STEPS, TOLERANCE = 200, 3e-4  # the latter for each entry of the preconditioned gradient, of about unit curvature
+STEPS, TOLERANCE = 200, 1e-4  # the latter for each entry of the preconditioned gradient, of about unit curvature
 WIDE = 4096  # features; beyond, the preconditioner's matrix costs more than it saves
 
 
