@@ -22,7 +22,7 @@ from unmask.runtime import machine, tune
 from unmask.seeds import mix
 from unmask.verb import numbers, texts
 from unmask.verbs.evaluate import Evaluate
-from unmask.verdict import Verdict, markdown
+from unmask.verdict import Verdict, rows
 
 RESULT, PICTURE = "evaluation.json", "evaluation.png"
 
@@ -100,11 +100,8 @@ def _out(options: Evaluate) -> Path:
 
 
 def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
-    content = verdict.to_json() | {
-        "on": list(texts(options.on)),
-        "run": str(options.run),
-        "markdown": markdown(verdict),
-    }
+    heading, lines = rows(verdict)
+    content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
     checkpoint.write_json(out / RESULT, content)
     draw_verdict(verdict, out / PICTURE)
     if (out / CONFIG).exists():

@@ -98,8 +98,9 @@ def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path:
 
 def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: Path) -> None:
     """Pictures below each other as one small PNG, on the brightness scale of `x`."""
-    pictures = [displayed(one, *_range(raw)) for one, raw in zip(view, x)]
-    pixels = (np.concatenate(pictures) * 255).round().astype(np.uint8)
+    gap = np.ones((max(1, x.shape[2] // 16), x.shape[3], 3))
+    pictures = [part for one, raw in zip(view, x) for part in (displayed(one, *_range(raw)), gap)]
+    pixels = (np.concatenate(pictures[:-1]) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
 

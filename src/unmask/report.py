@@ -14,7 +14,6 @@ from unmask.checkpoint import write_atomically
 from unmask.log import METRICS, clock, read
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
-from unmask.verdict import Verdict, rows
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
 YARDSTICKS = {
@@ -44,7 +43,6 @@ def write_report(out: Path) -> Path:
         curves=_picture(_curves(steps, records, config)) if steps else None,
         images={name: _picture(out / f"{name}.png") for name in ("panel", "filmstrip", "evaluation")},
         evaluation=evaluation,
-        scores=_scores(evaluation),
         bad=_bad(out),
         summary=_json(out / SUMMARY),
         skipped=steps[-1]["skipped"] if steps else 0,
@@ -119,14 +117,6 @@ def _sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
         if text not in ("", "None"):
             rows.append((name.replace("_", " "), text))
     return rows
-
-
-def _scores(evaluation: dict[str, Any]) -> list[list[str]]:
-    """The evaluation's table, heading first."""
-    if not evaluation:
-        return []
-    heading, lines = rows(Verdict.from_json(evaluation))
-    return [heading, *lines]
 
 
 def _frames(out: Path) -> list[tuple[str, Path]]:

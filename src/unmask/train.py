@@ -94,7 +94,7 @@ def fit(
             done, diverged = step >= state["steps"], state["bad_in_row"] >= config.patience
             if step % config.log_every == 0 or done:
                 log.step(step, lr, _drain(state["window"]), state["seconds"], state["skipped"])
-                state["steps"] = _in_time(state, config, resumed, started)
+                log.steps = state["steps"] = _in_time(state, config)
             if seen := watch(step, state["steps"]):
                 log.note(step, seen)
             objective.train()
@@ -140,12 +140,12 @@ def _drain(window: dict[str, torch.Tensor]) -> dict[str, float]:
     return means
 
 
-def _in_time(state: dict[str, Any], config: Fit, resumed: float, started: float) -> int:
-    """Fewer steps where a time budget would otherwise be overrun; the cosine then ends earlier."""
-    if config.seconds is None:
+def _in_time(state: dict[str, Any], config: Fit) -> int:
+    """As many steps as fit into a time budget at the speed so far, at most those planned; the cosine ends with them."""
+    if config.seconds is None or state["step"] >= state["steps"]:
         return state["steps"]
-    per_step = state["seconds"] / state["step"]
-    return min(state["steps"], max(state["step"], int(state["step"] + (config.seconds - state["seconds"]) / per_step)))
+    left = (config.seconds - state["seconds"]) * state["step"] / state["seconds"]
+    return max(state["step"], min(config.steps, state["step"] + int(left)))
 
 
 def _remedy(step: int, lr: float, times: int, outputs: dict[str, torch.Tensor], out: Path) -> str:
