@@ -154,6 +154,8 @@ def test_wrong_endings_foreign_files_and_broken_features_are_refused(encoder, tm
         with pytest.raises(UserError, match="not written by unmask"):
             run(encoder, samples, tmp_path / name)
         assert (tmp_path / name).read_bytes() == b"years of work"
+    with pytest.raises(UserError, match="no samples"):
+        run(encoder, Pictures(names=[]), tmp_path / "f.npz")
     with pytest.raises(UserError, match="There are: mean, cls, mean4"):
         run(encoder, samples, tmp_path / "f.npz", pooling="max")
     assert samples.loaded == []

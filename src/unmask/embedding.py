@@ -56,11 +56,13 @@ def embed(
 
     Finished chunks lie in `OUT.parts/` until all are done. They, and a finished `out`, are used again only if their
     fingerprint fits: weights, pooling, names, labels, sizes and `identity`. Otherwise all starts over. Raises UserError
-    for another suffix, a file in the way that unmask did not write, or features that are not finite.
+    for another suffix, a file in the way that unmask did not write, no samples, or features that are not finite.
     """
     out, say = Path(out), say or (lambda text: None)
     check_suffix(out)
     poolings = check_poolings(model, [pooling]) if isinstance(model, Encoder) else ()
+    if not len(samples):
+        raise UserError("there are no samples to embed")
     if not poolings and not identity:
         raise ValueError("embedding by a function needs `identity`, or other weights could not be told apart")
     settings = {"pooling": pooling, "batch": batch, "chunk": chunk, "autocast": str(autocast), "identity": identity}

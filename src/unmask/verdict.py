@@ -196,6 +196,8 @@ def draw_verdict(verdict: Verdict, path: Path) -> None:
     curves, bars = figure.subplots(1, 2, width_ratios=[1.35, 1])
     _draw_curves(curves, verdict, colors)
     _draw_bars(bars, verdict, colors)
+    names = bars.get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower right", frameon=False, fontsize=9.5, ncols=min(5, len(names[0])))
     for axis in (curves, bars):
         axis.spines[["top", "right"]].set_visible(False)
         axis.title.set_fontsize(11)
@@ -261,7 +263,6 @@ def _draw_bars(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
     axis.set_xticks(range(len(evaluators)), [label(evaluator) for evaluator in evaluators])
     axis.set_ylim(floor, min(108, 12 + max(100 * score.high for score in verdict.scores)))
     axis.set(title=f"All labels: {verdict.counts['train']:,} train, {verdict.counts['test']:,} test", ylabel="%")
-    axis.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=min(3, len(names)))
 
 
 def _whiskers(scores: list[Score]) -> list[list[float]]:
