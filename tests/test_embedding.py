@@ -59,15 +59,15 @@ def test_features_names_and_labels_arrive(encoder, tmp_path, suffix):
     np.testing.assert_allclose(features(out), expected, atol=1e-5)
     if suffix == ".npz":
         with np.load(out) as content:  # allow_pickle is off
-            assert content["names"].tolist() == samples.names
+            assert content["paths"].tolist() == samples.names
             assert content["labels"].tolist() == samples.labels.tolist()
             assert content["classes"].tolist() == ["ant", "bée"]
             assert content["features"].dtype == np.float32
     else:
         found = pq.read_table(out).to_pydict()
-        assert found["name"] == [*samples.names[:9], "b/\\udcff.png"]
-        assert found["label"][:4] == [0, 1, None, 0]
-        assert found["label_name"][:4] == ["ant", "bée", None, "ant"]
+        assert found["paths"] == [*samples.names[:9], "b/\\udcff.png"]
+        assert found["labels"][:4] == [0, 1, None, 0]
+        assert found["label_names"][:4] == ["ant", "bée", None, "ant"]
         assert pq.read_schema(out).field("features").type.list_size == encoder.dim
     assert [path.name for path in tmp_path.iterdir()] == [out.name]  # no parts are left
 

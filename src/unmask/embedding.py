@@ -128,9 +128,9 @@ def fingerprint_of_file(path: Path) -> str | None:
 
 
 def write_npz(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -> None:
-    """Arrays: features n d, names n, and, if there are labels, labels n (-1 for none) and classes; facts as text."""
+    """Arrays: features n d, paths n, and, if there are labels, labels n (-1 for none) and classes; facts as text."""
     first, chunks = _peek(chunks)
-    arrays: dict[str, Any] = {"names": np.array(samples.names, dtype=str)}
+    arrays: dict[str, Any] = {"paths": np.array(samples.names, dtype=str)}
     if samples.labels is not None:
         arrays |= {"labels": samples.labels.numpy(), "classes": np.array(samples.classes, dtype=str)}
     with zipfile.ZipFile(path, "w") as archive:  # np.savez would hold all features at once, and twice
@@ -145,14 +145,14 @@ def write_npz(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -
 
 
 def write_parquet(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -> None:
-    """Columns: name, features (a list of d float32) and, if there are labels, label and label_name, empty for none."""
+    """Columns: paths, features (lists of d float32) and, if there are labels, labels and label_names, empty for none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     first, chunks = _peek(chunks)
-    columns = [("name", pa.string()), ("features", pa.list_(pa.float32(), first.shape[1]))]
+    columns = [("paths", pa.string()), ("features", pa.list_(pa.float32(), first.shape[1]))]
     if samples.labels is not None:
-        columns += [("label", pa.int64()), ("label_name", pa.string())]
+        columns += [("labels", pa.int64()), ("label_names", pa.string())]
     metadata = {FOREIGN + k.encode(): v.encode() for k, v in facts.items()}
     schema = pa.schema(columns, metadata=metadata)
     with pq.ParquetWriter(path, schema) as writer:
