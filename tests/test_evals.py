@@ -31,6 +31,7 @@ def evaluator(request):
 
 def test_separable_classes_are_told_apart(evaluator):
     (x, y), (test_x, test_y) = blobs(), blobs(seed=1)
+    x.flags.writeable = test_x.flags.writeable = False  # as features mapped from a file are
     assert (evaluator.fit_predict(x, y, test_x) == test_y).mean() > 0.99
 
 

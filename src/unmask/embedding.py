@@ -145,7 +145,7 @@ def write_npz(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -
 
 
 def write_parquet(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -> None:
-    """Columns: paths, features (lists of d float32) and, if there are labels, labels and label_names, empty for none."""
+    """Columns: paths, features (lists of d float32) and, with labels, labels and label_names, empty for none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from unmask.errors import UserError
@@ -32,11 +33,15 @@ class Knn:
     ) -> Int[np.ndarray, "m"]:
         """The class of each test sample, one of those in `train_y`."""
         classes, places = np.unique(train_y, return_inverse=True)
-        train = normalize(torch.from_numpy(train_x).float())
+        train = normalize(_tensor(train_x))
         votes = one_hot(torch.from_numpy(places), len(classes)).float()
         found = []
-        for x in torch.from_numpy(test_x).float().split(max(1, CHUNK // len(train))):
+        for x in _tensor(test_x).split(max(1, CHUNK // len(train))):
             similarity, nearest = (normalize(x) @ train.T).topk(min(self.k, len(train)), dim=1)
             weight = (similarity / self.temperature).exp()
             found.append((votes[nearest] * weight[..., None]).sum(dim=1).argmax(dim=1))  # b k classes -> b
         return classes[torch.cat(found).numpy()]
+
+
+def _tensor(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(x, np.float32, "W"))  # torch warns of arrays that cannot be written to
