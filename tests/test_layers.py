@@ -25,10 +25,10 @@ LAYERS = [
     ["train", "features"],
     ["evals"],
     ["run", "panel"],
-    ["judge", "verdict", "embedding", "report", "plan", "init", "trial", "probing"],
+    ["judge", "verdict", "embedding", "report", "plan", "init", "trial", "labelled", "probing"],
     ["watch"],
     ["verbs"],
-    ["pretraining", "showing", "evaluating", "demonstrating"],
+    ["pretraining", "showing", "evaluating", "embedded", "demonstrating"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -36,7 +36,7 @@ PARTS = ["masks", "targets", "decoders", "encoders", "methods", "data", "evals",
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime"},
     "lightning": {"train", "trial", "pretraining"},
-    "PIL": {"decode", "png", "tiff", "panel", "data", "looked"},
+    "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png"},
     "tifffile": {"decode", "tiff"},
     "sklearn": {"evals", "judge", "verdict", "features"},

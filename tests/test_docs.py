@@ -1,0 +1,89 @@
+"""What README and docs say is true: the worked example runs, names and links exist, commands parse."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+import unmask
+from unmask.verb import verbs
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands():
+    for page in PAGES:
+        for block in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            for line in block.splitlines():
+                if line.startswith("unmask "):
+                    yield f"{page.name}: {line}", shlex.split(line, comments=True)[1:]
+
+
+@pytest.mark.parametrize(("line", "arguments"), list(commands()), ids=lambda v: v if isinstance(v, str) else "")
+def test_every_command_in_the_docs_parses(line, arguments):
+    name, *rest = arguments
+    if "--config" in rest:  # reads the file it names
+        place = rest.index("--config")
+        rest = rest[:place] + rest[place + 2 :]
+    tyro.cli(verbs()[name].options, args=rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_and_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (page.parent / link).exists(), link
+    for name in re.findall(r"`((?:src|tests|docs|benchmarks)/[\w/.]+\.\w+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_tree_in_the_architecture_page_is_the_tree():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = text.split("```")[1]
+    for file in (ROOT / "src" / "unmask").glob("*.py"):
+        if file.name not in ("__init__.py", "__main__.py"):
+            assert file.name in tree, f"{file.name} is missing in docs/architecture.md"
+    for name in re.findall(r"(\w+)\.py", tree):
+        assert (ROOT / "src" / "unmask" / f"{name}.py").exists(), f"{name}.py in docs/architecture.md does not exist"
+
+
+def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "add-a-part.md").read_text(encoding="utf-8"), re.S)
+    assert code
+    (tmp_path / "my_lab").mkdir()
+    (tmp_path / "my_lab" / "comb.py").write_text(code[1], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    small = {"model": "vit_tiny_patch16_224(depth=1)", "image_size": 32, "patch_size": 8, "batch": 4, "device": "cpu"}
+    run = unmask.pretrain(photos, out=tmp_path / "run", mask="my_lab.comb(every=2)", steps=4, **small)
+    assert run.finished
+    out = unmask.show(run.path, photos, mask="my_lab.comb", ratio=(0.25, 0.75), most=1, out=tmp_path / "p.png")
+    assert out.exists()
+    from my_lab.comb import Comb
+
+    from unmask.grid import Grid
+    from unmask.mask import as_bool
+
+    hidden = as_bool(Comb(ratio=0.5)(3, Grid((4, 4), (8, 8)), "cpu").hidden, 16).view(3, 4, 4)
+    assert hidden[:, :, 1::2].all()
+    assert not hidden[:, :, ::2].any()
+
+
+def test_every_verb_has_help_for_every_option(capsys):
+    for name, function in verbs().items():
+        with pytest.raises(SystemExit) as caught:
+            tyro.cli(function.options, args=["--help"], prog=name)
+        assert caught.value.code == 0
+        said = capsys.readouterr().out
+        assert function.options.__doc__.splitlines()[0][:40] in said.replace("\n", " ")
+
+
+def test_python_functions_carry_the_options_of_the_commands():
+    import inspect
+
+    assert "image_size" in inspect.signature(unmask.pretrain).parameters
+    assert "labels_per_class" in (unmask.evaluate.__doc__ or "")
+    with pytest.raises(AttributeError, match="verbs"):
+        unmask.nonsense  # noqa: B018
