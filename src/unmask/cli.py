@@ -3,6 +3,7 @@
 0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged · 130 Ctrl-C · 143 SIGTERM
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from unmask.verb import saved, verbs
 def main(arguments: list[str] | None = None) -> None:
     """The command line. Never returns: it ends the process with one of the exit codes above."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Idle threads should sleep, not spin: beside any other busy process, spinning makes steps several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch's OpenMP when it is loaded, which is later
     signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(run(arguments))

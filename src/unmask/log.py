@@ -87,9 +87,9 @@ class Log:
 
 
 def make_console() -> Console:
-    """The terminal, or plain text 120 columns wide where there is none."""
+    """The terminal, or plain text 160 columns wide where there is none."""
     console = Console()
-    return console if console.is_terminal else Console(width=120)
+    return console if console.is_terminal else Console(width=160)
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,8 @@ def _read(options: Show, run: Run) -> tuple[list[str], torch.Tensor]:
     source = open_source(options.images)
     settings = run.config["settings"]
     size = tuple(settings["image_size"])
-    indices = list(range(len(source.items)))[: options.most]
+    count = min(options.most, len(source.items))
+    indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**31)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     if len(bad) == len(indices):

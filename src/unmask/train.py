@@ -30,7 +30,7 @@ class Fit:
     clip: float | None = None  # gradient norm; None: off, as in MAE
     accumulate: int = 1  # micro-batches per optimizer step
     seed: int = 0
-    seconds: float | None = None  # time budget; the schedule is shortened when it would end late
+    seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time
     log_every: int = 10  # steps
     save_every: int = 1000  # steps between writing last.ckpt
     keep_every: int = 0  # steps between lasting copies; 0: none
@@ -141,11 +141,11 @@ def _drain(window: dict[str, torch.Tensor]) -> dict[str, float]:
 
 
 def _in_time(state: dict[str, Any], config: Fit) -> int:
-    """As many steps as fit into a time budget at the speed so far, at most those planned; the cosine ends with them."""
+    """As many steps as fit into a time budget at the speed so far, fewer or more than planned; the cosine follows."""
     if config.seconds is None or state["step"] >= state["steps"]:
         return state["steps"]
     left = (config.seconds - state["seconds"]) * state["step"] / state["seconds"]
-    return max(state["step"], min(config.steps, state["step"] + int(left)))
+    return max(state["step"], state["step"] + int(left))
 
 
 def _remedy(step: int, lr: float, times: int, outputs: dict[str, torch.Tensor], out: Path) -> str:
