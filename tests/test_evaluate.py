@@ -142,7 +142,7 @@ def test_the_demo_s_halves_share_no_pixel_and_never_change():
     source = Demo()
     assert {item.split for item in source.items} == {"train", "test"}
     assert len({item.label for item in source.items}) == 12
-    assert source.read(0).shape == (64, 64, 3)
+    assert source.read(0).shape == (32, 32, 3)
     assert np.array_equal(source.read(7), Demo().read(7))
     left = [source.read(i) for i, item in enumerate(source.items) if item.split == "train"][:40]
     assert len({picture.tobytes() for picture in left}) == 40

@@ -15,9 +15,9 @@ PHOTOGRAPHS = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
     "immunohistochemistry", "moon", "retina",
 )  # fmt: skip
-SIDE = 64  # pixels of a crop as written
-REGION = (64, 160)  # pixels of the square that a crop is cut from, in photographs 512 pixels high
-COUNTS = {"train": 150, "test": 60}  # crops per photograph
+SIDE = 32  # pixels of a crop as written
+REGION = (32, 40)  # pixels of the square that a crop is cut from, in photographs 512 pixels high
+COUNTS = {"train": 200, "test": 120}  # crops per photograph
 
 
 class Demo(Source):
