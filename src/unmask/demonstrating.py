@@ -31,7 +31,7 @@ def demonstrating(options: Demo) -> Run:
     console.print(f"12 photographs as crops: left halves in {data}/train, right halves in {data}/test", soft_wrap=True)
     run = pretrain(data, out=out, device=options.device, **RECIPE)
     assert run is not None  # only a dry run gives none
-    show(run.path, data / "test", out=out / "panel.png", most=12, device=options.device)
+    show(run.path, data / "test", out=out / "panel.png", most=6, device=options.device)
     evaluate(run.path, on=data, device=options.device)
     console.print(f"Open {(out / 'report.html').resolve()}", soft_wrap=True)
     return run

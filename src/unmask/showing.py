@@ -81,7 +81,7 @@ def _read(options: Show, run: Run) -> tuple[list[str], torch.Tensor]:
     good = [i for i in indices if i not in bad]
     samples = Samples(source, good, channels=settings["channels"], max_side=4 * max(size), cache=cache)
     view = WholePicture(size)
-    return [Path(name).name for name in samples.names], torch.stack(
+    return ["/".join(Path(name).parts[-2:]) for name in samples.names], torch.stack(
         [view(samples.picture(i)).float() for i in range(len(good))]
     )
 

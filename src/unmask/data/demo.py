@@ -17,6 +17,7 @@ PHOTOGRAPHS = (
 )  # fmt: skip
 SIDE = 32  # pixels of a crop as written
 REGION = (32, 40)  # pixels of the square that a crop is cut from, in photographs 512 pixels high
+FLAT, TRIES = 6.0, 50  # least standard deviation of a crop, and how often one is drawn again
 COUNTS = {"train": 200, "test": 120}  # crops per photograph
 
 
@@ -36,6 +37,14 @@ class Demo(Source):
         photo, split, number = self.places[index]
         picture = self._photograph(photo)
         rng = np.random.default_rng(mix(PHOTOGRAPHS.index(photo), split == "test", number))
+        crop = self._crop(picture, split, rng)
+        for _ in range(TRIES):  # plain black or white corners are alike in several photographs, and no task
+            if crop.std() >= FLAT:
+                break
+            crop = self._crop(picture, split, rng)
+        return crop
+
+    def _crop(self, picture: Image.Image, split: str, rng: np.random.Generator) -> np.ndarray:
         half = picture.width // 2
         side = int(min(rng.integers(*REGION), half, picture.height))
         left = int(rng.integers(0, half - side + 1)) + (half if split == "test" else 0)
