@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from unmask.errors import UserError
+
 LAST = "last.ckpt"
 
 
@@ -29,7 +31,16 @@ def write_json(path: Path, content: Any) -> None:
 def read_last(out: Path) -> dict[str, Any] | None:
     """The last checkpoint of a run, on the CPU, or None. No code in the file is run."""
     path = out / LAST
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        lasting = ", ".join(sorted(p.name for p in out.glob("step_*.ckpt"))) or "none"
+        raise UserError(
+            f"{path} is damaged and cannot be read. Put one of the lasting checkpoints in its place (there: {lasting}),"
+            " or start again in a new folder"
+        ) from error
 
 
 def save(

@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # no permission, no space, a file where a folder should be
+        _say(f"{error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(2)
 
 
 def run(arguments: list[str]) -> int:

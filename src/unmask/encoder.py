@@ -40,6 +40,8 @@ class Encoder(nn.Module, ABC):
 
     def normalize(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
         """Raw samples to zero mean and unit variance per channel; this is the network's input and MAE's target."""
+        if x.shape[1] != len(self.mean):
+            raise UserError(f"the encoder takes {len(self.mean)} channels, the input has {x.shape[1]}")
         shape = (-1, *(1,) * (x.ndim - 2))
         return (x.float() - self.mean.view(shape)) / self.std.view(shape)
 
@@ -53,6 +55,12 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; nothing is hidden."""
+
+
+def known_name(model: str) -> bool:
+    """True for a model name that some encoder part takes, with or without a tag and options."""
+    name = spec.parse(model)[0]
+    return any(spec.find(part, "unmask.encoders").accepts(name) for part in spec.names("unmask.encoders"))
 
 
 def create_encoder(

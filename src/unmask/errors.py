@@ -31,6 +31,6 @@ class Interrupted(RuntimeError):
 
 
 def closest(word: str, options: Iterable[str]) -> str:
-    """`, did you mean 'random'?` for the nearest of `options`, or nothing if none is near."""
+    """Ends a sentence: `, did you mean 'random'?` for the nearest of `options`, or a full stop if none is near."""
     close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f", did you mean {close[0]!r}?" if close else "."

@@ -89,17 +89,17 @@ def at_random(encoder: Encoder, seed: int) -> Encoder:
 
 
 def _out(options: Evaluate) -> Path:
-    """The run folder, or for a timm name the folder asked for; made now, so that a bad place fails before the work."""
+    """The run folder, or the folder asked for; a place that cannot work is refused before the work."""
     if options.out is None and not (Path(options.run) / CONFIG).exists():
         raise UserError(f"{options.run} is no run folder; say with --out where the results should go")
     out = Path(options.out or options.run)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; give a folder")
-    out.mkdir(parents=True, exist_ok=True)
     return out
 
 
 def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     heading, lines = rows(verdict)
     content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
     checkpoint.write_json(out / RESULT, content)

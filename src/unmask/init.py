@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask import checkpoint
-from unmask.encoder import Encoder
+from unmask.encoder import Encoder, known_name
 from unmask.errors import UserError
 from unmask.objective import Objective
 from unmask.plan import Plan
@@ -43,6 +43,8 @@ def initial(text: str) -> Start:
         raise UserError(
             f"--init {text}: not a run folder and not a file; give none, RUN, encoder.safetensors or a timm name"
         )
+    if not known_name(text):
+        raise UserError(f"--init {text}: no run folder, no file and no model of timm has this name")
     return FromTimm(text)
 
 

@@ -42,6 +42,7 @@ class Labelled:
             raise DataError(
                 f"no picture in {self.source.where} has a label: put the pictures of each class in a folder of its own,"
                 " or add a labels.csv with the columns path and label, or labels to the .npz"
+                + "".join(f". {remark}" for remark in self.source.remarks)
             )
         sheet, self.cache = inspect(
             self.source, indices=labelled, max_side=max_side, limit=len(labelled), keep_bytes=KEEP, progress=progress

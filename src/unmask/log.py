@@ -96,11 +96,13 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a `metrics.jsonl`; a last line that a crash cut off is passed over."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
+            record = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if isinstance(record, dict) and "step" in record:
+            yield record
 
 
 def memory_mb() -> int:

@@ -71,7 +71,7 @@ def draw(rows: list[Row], path: Path) -> None:
             axis.set(xticks=[], yticks=[])
             for spine in axis.spines.values():
                 spine.set_visible(False)
-        line[0].set_ylabel(row.title, fontsize=7)
+        line[0].set_ylabel("\n".join(_short(part) for part in row.title.splitlines()), fontsize=6.5)
         line[-1].set_xlabel(f"mean {row.error:.2f} std", fontsize=7, labelpad=2)
     for axis, name in zip(axes[0], names):
         axis.set_title(name, fontsize=9)
@@ -126,3 +126,8 @@ def _range(x: Float[Tensor, "c h w"] | Tensor) -> tuple[float, float]:
     values = x.float().flatten()
     values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
     return float(values.quantile(0.01)), float(values.quantile(0.99))
+
+
+def _short(text: str, most: int = 26) -> str:
+    """The end of a long name, which tells files apart better than the beginning."""
+    return text if len(text) <= most else "…" + text[1 - most :]

@@ -24,6 +24,7 @@ from unmask.loader import Loader
 from unmask.log import Log, clock, make_console, memory_mb
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
+from unmask.probing import Probe
 from unmask.report import write_report
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
 from unmask.runtime import PRECISIONS, Machine, machine, tune
@@ -31,6 +32,8 @@ from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.sheet import Sheet, check_bad, inspect, write_bad_files
 from unmask.source import open_source
+from unmask.spec import build as build_part
+from unmask.spec import find, parse
 from unmask.train import Fit, fit
 from unmask.trial import trial
 from unmask.verb import numbers, plain
@@ -57,9 +60,8 @@ def pretraining(options: Pretrain) -> Run | None:
 
     here = machine(options.device, options.precision)
     tune(here.device)
+    refuse_typos(options)
     sheet, samples = look_at(options, saved, console)
-    console.print(sheet.text(), soft_wrap=True)
-    check_bad(sheet, options.max_bad)
     if saved is None:
         config, table = make_plan(options, asked, sheet, samples, here, began, console)
         console.print(table)
@@ -74,12 +76,23 @@ def pretraining(options: Pretrain) -> Run | None:
             )
     if options.dry_run:
         return None
+    settings = config["settings"]
+    place, size = settings["probe"], tuple(settings["image_size"])
+    probe = Probe(place, size, settings["seed"]) if place else None  # refuses data without labels before training
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(out / CONFIG, config)
     checkpoint.write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
     write_bad_files(out / "bad_files.txt", sheet.bad)
-    train(config, samples, here, out, console)
+    train(config, samples, probe, out, console)
     return Run(out)
+
+
+def refuse_typos(options: Pretrain) -> None:
+    """Names that are wrong are said at once, not after a long look at the data."""
+    build_part(options.mask, "unmask.masks")
+    for text, package in ((options.target, "targets"), (options.decoder, "decoders"), (options.method, "methods")):
+        if text:
+            find(parse(text)[0], f"unmask.{package}")
 
 
 def asked_for(options: Pretrain) -> dict[str, Any]:
@@ -92,7 +105,7 @@ def asked_for(options: Pretrain) -> dict[str, Any]:
 def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Path) -> None:
     """A folder holds one run: what is asked now must be what was asked then, or what was chosen then."""
     differing = [
-        f"  {name}: {_said(saved['asked'].get(name))} in the folder, {_said(value)} now"
+        f"  {name}: {_said(saved, name)} in the folder, {'chosen' if value is None else value} now"
         for name, value in asked.items()
         if value != saved["asked"].get(name) and value != saved["settings"].get(name)
     ]
@@ -110,8 +123,7 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
     source = open_source(options.data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    size = numbers(options.image_size or ()) or (tuple(saved["settings"]["image_size"]) if saved else (224,))
-    max_side = 4 * max(size)
+    max_side = saved["max_side"] if saved else 4 * max(numbers(options.image_size or 224))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("looking at the pictures", total=len(indices))
         sheet, cache = inspect(
@@ -123,6 +135,8 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
         )
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
+    console.print(sheet.text(), soft_wrap=True)
+    check_bad(sheet, options.max_bad)
     channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
     return sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
 
@@ -141,13 +155,16 @@ def make_plan(
     start = initial(str(options.init))
     start.guide(plan)
     plan_model(plan, sheet, here)
-    mean, std = start.statistics or sheet.statistics(plan.settings["channels"])
+    own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
+    mean, std = start.statistics or own
     config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
     fabric = make_fabric(plan.settings)
     make = partial(build, config, start)
-    loader = make_loader(config, samples)
-    with console.status("measuring a few steps"):
-        measured = trial(make, loader, plan, fabric, retry=options.accumulate is None)
+    samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
+    make_loader(config, samples)  # refuses a batch that cannot be divided
+    console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
+    of_size = partial(make_loader, config, samples)
+    measured = trial(make, of_size, plan, fabric, retry=options.accumulate is None)
     config["context"] = measured.context
     steps, seconds = plan_length(plan, len(samples), measured.seconds, here, time.monotonic() - began)
     config["fit"] = {"steps": steps, "seconds": seconds}
@@ -187,17 +204,19 @@ def make_fabric(settings: dict[str, Any]) -> Fabric:
     return Fabric(accelerator=settings["device"], devices=1, precision=PRECISIONS[settings["precision"]])  # type: ignore[arg-type]
 
 
-def make_loader(config: dict[str, Any], samples: Samples) -> Loader:
+def make_loader(config: dict[str, Any], samples: Samples, size: int | None = None) -> Loader:
+    """Training batches in the parts that the settings say, or of another size."""
     settings = config["settings"]
     view = RandomCrop(tuple(settings["image_size"]), scale=(settings["crop"], 1.0), flip=settings["flip"] == "on")
     micro, rest = divmod(settings["batch"], settings["accumulate"])
     if rest:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
     pin = settings["device"] == "cuda"
-    return Loader(samples=samples, view=view, batch=micro, seed=settings["seed"], workers=settings["workers"], pin=pin)
+    shared = {"seed": settings["seed"], "workers": settings["workers"], "pin": pin}
+    return Loader(samples=samples, view=view, batch=size or micro, **shared)
 
 
-def train(config: dict[str, Any], samples: Samples, here: Machine, out: Path, console: Console) -> None:
+def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Path, console: Console) -> None:
     """Runs the loop, then writes encoder, panel, summary and report."""
     settings, fabric = config["settings"], make_fabric(config["settings"])
     objective = build(config, initial(settings["init"]))
@@ -206,7 +225,7 @@ def train(config: dict[str, Any], samples: Samples, here: Machine, out: Path, co
     fitting = Fit(**{n: settings[n] for n in names}, warmup=warmup, **config["fit"])
     samples.report_bad_to(out / "bad_files.txt")
     log = Log(out, console, settings["batch"], len(samples), config["context"])
-    watch = Watch(config, objective, samples, out, fabric.device)
+    watch = Watch(config, objective, samples, out, fabric.device, probe)
     try:
         fit(objective, make_loader(config, samples), fitting, out, fabric, log, watch)
     finally:
@@ -240,5 +259,6 @@ def _absolute(place: str) -> str:
     return str(Path(place).resolve()) if place != "demo" and Path(place).exists() else place
 
 
-def _said(value: Any) -> str:
-    return "chosen" if value is None else str(value)
+def _said(saved: dict[str, Any], name: str) -> str:
+    asked = saved["asked"].get(name)
+    return f"{saved['settings'].get(name)} (chosen)" if asked is None else str(asked)

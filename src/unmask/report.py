@@ -27,7 +27,7 @@ def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
     config = _json(out / CONFIG)
     records = list(read(out / METRICS))
-    steps = [r for r in records if "loss" in r]
+    steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     frames = _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
@@ -109,7 +109,9 @@ def _sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
         elif isinstance(value, list) and len(value) > 6:
             text = f"{len(value)} entries, see data_sheet.json"
         elif isinstance(value, dict):
-            text = ", ".join(f"{k}: {v}" for k, v in list(value.items())[:8]) + (", ..." if len(value) > 8 else "")
+            text = ", ".join(f"{k}: {_rounded(v)}" for k, v in list(value.items())[:8]) + (
+                ", ..." if len(value) > 8 else ""
+            )
         elif isinstance(value, list):
             text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
         else:
@@ -117,6 +119,10 @@ def _sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
         if text not in ("", "None"):
             rows.append((name.replace("_", " "), text))
     return rows
+
+
+def _rounded(value: Any) -> str:
+    return ", ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else str(value)
 
 
 def _frames(out: Path) -> list[tuple[str, Path]]:

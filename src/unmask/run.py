@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unmask import checkpoint, spec
-from unmask.encoder import Encoder, create_encoder
+from unmask.encoder import Encoder, create_encoder, known_name
 from unmask.errors import UserError
 from unmask.objective import Objective
 from unmask.weights import ENCODER, load_strictly, read_state
@@ -33,7 +33,16 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as `config.json` holds it."""
-        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        try:
+            config = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            missing = {"asked", "settings", "mean", "std", "timm", "fit", "data"} - set(config)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.path / CONFIG} cannot be read ({error}); the run cannot be opened without it"
+            ) from error
+        if missing:
+            raise UserError(f"{self.path / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
+        return config
 
     @property
     def finished(self) -> bool:
@@ -89,6 +98,8 @@ def load(run: str | Path) -> Encoder:
         return Run(Path(run)).encoder()
     if Path(run).exists():
         raise UserError(f"{run} is a file; give the run folder that it lies in, or a timm name")
+    if not known_name(str(run)):
+        raise UserError(f"{run}: no run folder and no model of timm that can be used has this name")
     return pretrained(str(run))
 
 

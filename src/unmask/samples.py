@@ -73,9 +73,9 @@ class Samples(Dataset):
                 return self._good(place), place
             except (BadPicture, OSError) as error:
                 self._record(place, why(error))
+        gone = "" if "channels" in self.bad[i] else f"; is {self.source.where} still there?"
         raise DataError(
-            f"{min(TRIES, len(self))} pictures in a row cannot be used, from {self.names[i]} ({self.bad[i]}) on;"
-            f" is {self.source.where} still there?"
+            f"{min(TRIES, len(self))} pictures cannot be used, from {self.names[i]} ({self.bad[i]}) on{gone}"
         )
 
     def report_bad_to(self, path: str | Path) -> None:

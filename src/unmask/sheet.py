@@ -147,7 +147,7 @@ def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
     left = sum(reasons.values()) - sum(count for _, count in reasons.most_common(3))
     raise DataError(
         f"{len(sheet.bad):,} of {sheet.checked:,} pictures in {sheet.where} cannot be used"
-        + (f" (more than {max_bad:.0%}):\n" if sheet.num_good else ", so there is nothing to learn from:\n")
+        + (f" (more than {max_bad:.0%}):\n" if sheet.num_good else ", so there is nothing to use:\n")
         + "\n".join(lines)
         + (f"\n  {left:,} for other reasons" if left else "")
     )

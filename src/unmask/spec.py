@@ -27,7 +27,12 @@ def build(spec: Any, package: str, **context: Any) -> Any:
         if key not in allowed or key in context:
             takes = ", ".join(str(p) for k, p in allowed.items() if k not in context) or "no options"
             raise UserError(f"{name} has no option {key!r}{closest(key, allowed)} It takes: {takes}")
-    return part(**options, **{key: value for key, value in context.items() if key in allowed})
+    try:
+        return part(**options, **{key: value for key, value in context.items() if key in allowed})
+    except (TypeError, ZeroDivisionError, OverflowError) as error:
+        if not options:
+            raise
+        raise UserError(f"{spec!r} does not work: {error}") from error
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:

@@ -9,13 +9,15 @@ import torch
 from lightning.fabric import Fabric
 
 from unmask.errors import UserError
+from unmask.loader import Loader
 from unmask.log import memory_mb
 from unmask.objective import Batch, Objective
 from unmask.optim import adamw
 from unmask.plan import Plan
 from unmask.train import Fit, backward
 
-STEPS, CONTEXT_BATCHES = 6, 8
+STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
+CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,10 @@ class Measured:
 
 
 def trial(
-    make: Callable[[], Objective], loader: Callable[[int], Iterator[Batch]], plan: Plan, fabric: Fabric, retry: bool
+    make: Callable[[], Objective], loader: Callable[[int], Loader], plan: Plan, fabric: Fabric, retry: bool
 ) -> Measured:
-    """Runs a few steps of the planned batch. With `retry`, a batch too large for the device is worked off in parts."""
+    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
+    the device is worked off in parts."""
     settings = plan.settings
     while True:
         try:
@@ -45,12 +48,12 @@ def trial(
 
 
 def _measure(
-    objective: Objective, loader: Callable[[int], Iterator[Batch]], batch: int, accumulate: int, fabric: Fabric
+    objective: Objective, loader: Callable[[int], Loader], batch: int, accumulate: int, fabric: Fabric
 ) -> Measured:
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
     model, optimizer = fabric.setup(objective, adamw(objective, 0.0))
     objective.train()
-    stream, times = loader(0), []
+    stream, times = loader(batch // accumulate)(0), []
     torch.manual_seed(0)
     for _ in range(STEPS):
         start = time.perf_counter()
@@ -59,9 +62,16 @@ def _measure(
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device
         times.append(time.perf_counter() - start)
-    context: dict[str, list[float]] = {}
+        if sum(times) > ENOUGH:
+            break
+    measured = statistics.median(times[2:] or times)  # the first steps warm caches up
+    return Measured(measured, memory_mb(), _context(objective, loader(CONTEXT_BATCH)(0), fabric))
+
+
+def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:
+    """Always over the same number of pictures, whatever the batch: the average of a small batch would fit it well."""
+    found: dict[str, list[float]] = {}
     for _ in range(CONTEXT_BATCHES):
         for name, value in objective.context(fabric.to_device(next(stream))).items():
-            context.setdefault(name, []).append(float(value))
-    means = {name: statistics.fmean(values) for name, values in context.items()}
-    return Measured(statistics.median(times[2:]), memory_mb(), means)  # the first steps warm caches up
+            found.setdefault(name, []).append(float(value))
+    return {name: statistics.fmean(values) for name, values in found.items()}

@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +41,10 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             if args and isinstance(args[0], options):  # type: ignore[arg-type]
                 return function(args[0])  # type: ignore[arg-type]
+            known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
+            for name in kwargs:
+                if name not in known:
+                    raise UserError(f"{function.__name__} has no option {name!r}{closest(name, known)}")
             return function(options(*args, **_with_config(options, args, kwargs)))  # type: ignore[arg-type]
 
         call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"
@@ -103,7 +108,7 @@ def numbers(value: Any) -> tuple:
 
 def require(value: Any, name: str, allowed: Callable[[Any], bool], words: str) -> None:
     """Raises UserError unless a value, where there is one, is allowed."""
-    if value is not None and not allowed(value):
+    if value is not None and not (math.isfinite(value) and allowed(value)):
         raise UserError(f"--{name.replace('_', '-')} must be {words}, got {value}")
 
 

@@ -21,7 +21,15 @@ FILM = "film"
 class Watch:
     """Called after every step; acts on some. What it draws is the same pictures with the same masks throughout."""
 
-    def __init__(self, config: dict[str, Any], objective: Objective, samples: Samples, out: Path, device: torch.device):
+    def __init__(
+        self,
+        config: dict[str, Any],
+        objective: Objective,
+        samples: Samples,
+        out: Path,
+        device: torch.device,
+        probe: Probe | None = None,
+    ):
         settings, steps = config["settings"], config["fit"]["steps"]
         self.config, self.objective, self.out, self.device = config, objective, out, device
         self.every = max(1, steps // FRAMES)
@@ -35,7 +43,7 @@ class Watch:
         shown = [view(samples.picture(i)).float() for i in chosen]
         self.pictures, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
-        self.probe: Probe | None = None
+        self.probe = probe
 
     def __call__(self, step: int, steps: int) -> dict[str, Any]:
         done = step >= steps
@@ -84,7 +92,6 @@ class Watch:
 
     def _probe(self) -> dict[str, Any]:
         settings = self.config["settings"]
-        if self.probe is None:
-            self.probe = Probe(settings["probe"], self.objective.encoder.grid.size, settings["seed"])
+        assert self.probe is not None  # made where probe_steps are
         autocast = torch.bfloat16 if settings["precision"] == "bf16" else None
         return self.probe(self.objective.encoder, self.device, autocast)

@@ -26,7 +26,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"cannot read weights from {path}: {error}") from error
+        raise UserError(
+            f"{path} holds no weights that can be read ({type(error).__name__}); give .safetensors or .pth"
+        ) from error
     for key in ("model", "state_dict", "objective"):
         content = content[key] if isinstance(content.get(key), dict) else content
     return content

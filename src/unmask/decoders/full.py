@@ -29,8 +29,10 @@ class Full(nn.Module):
     def __init__(self, grid: Grid, in_dim: int, out_dim: int, dim: int = 512, depth: int = 8, heads: int = 16):
         """dim, depth, heads: width, blocks and attention heads; MAE's are the defaults for every encoder size."""
         super().__init__()
-        if dim % heads or depth < 1:
-            raise UserError(f"the decoder's dim {dim} must be a multiple of its heads {heads}, and depth {depth} >= 1")
+        if min(dim, depth, heads) < 1:
+            raise UserError(f"the decoder's dim, depth and heads must be 1 or more, got {dim}, {depth} and {heads}")
+        if dim % heads:
+            raise UserError(f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads")
         self.embed = nn.Linear(in_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.register_buffer("position", sincos(grid, dim), persistent=False)

@@ -20,6 +20,7 @@ from unmask.mask import Mask
 from unmask.position import sincos
 
 __all__ = ["Timm"]
+OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
 
 
 class Timm(Encoder):
@@ -50,7 +51,11 @@ class Timm(Encoder):
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
         arguments |= {"patch_size": patch_size} if patch_size else {}
+        for name in OURS & options.keys():
+            raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
         net = _create(model, arguments, pretrained)
+        if not len(net.blocks):
+            raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         if not hasattr(net, "patch_drop"):
             raise UserError(f"{model} has no patch_drop, so it cannot skip hidden patches. Can: {self.families}")
         own = net.pretrained_cfg if pretrained else {}
@@ -118,7 +123,7 @@ def _create(model: str, arguments: dict[str, Any], pretrained: bool) -> Any:
     try:
         return timm.create_model(model, pretrained=pretrained, **arguments)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
-        raise UserError(f"timm cannot build {model} with {arguments}: {error}") from error
+        raise UserError(f"timm cannot build {model}: {error}. Options given: {arguments}") from error
 
 
 def _family(name: str) -> str:

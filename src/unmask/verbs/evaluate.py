@@ -36,6 +36,7 @@ class Evaluate:
             raise UserError("say on which labelled data: unmask evaluate RUN --on LABELLED")
         settle(self, "against", texts(self.against))
         settle(self, "labels_per_class", numbers(self.labels_per_class))
+        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
         for name in ("draws", "batch", "most"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for count in numbers(self.labels_per_class):

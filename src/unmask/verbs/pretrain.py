@@ -69,7 +69,7 @@ class Pretrain:
         above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "log_every", "save_every", "probe_every")
         for name in (*budgets, *above_zero):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every"):
+        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
         for side in numbers(self.image_size or ()):
             require(side, "image_size", lambda v: v > 0, "above 0")

@@ -32,6 +32,7 @@ class Show:
         settle(self, "ratio", numbers(self.ratio))
         if not self.images:
             raise UserError("name at least one picture: unmask show RUN IMAGE...")
+        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
         require(self.most, "most", lambda v: v > 0, "above 0")
         for ratio in numbers(self.ratio):
             require(ratio, "ratio", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
