@@ -18,7 +18,7 @@ PHOTOGRAPHS = (
 SIDE = 32  # pixels of a crop as written
 REGION = (32, 40)  # pixels of the square that a crop is cut from, in photographs 512 pixels high
 FLAT, TRIES = 6.0, 50  # least standard deviation of a crop, and how often one is drawn again
-COUNTS = {"train": 200, "test": 120}  # crops per photograph
+COUNTS = {"train": 100, "test": 250}  # crops per photograph
 
 
 class Demo(Source):
