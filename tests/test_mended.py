@@ -66,7 +66,7 @@ def test_weights_for_other_channels_are_refused_or_the_data_is_brought_to_them(p
     ("options", "words"),
     [
         ({"epoch": 1}, "did you mean 'epochs'"),
-        ({"epochs": float("inf")}, "above 0"),
+        ({"lr": float("inf")}, "above 0"),
         ({"seed": -1}, "0 or more"),
         ({"mask": "random(ratio='x')"}, "does not work"),
         ({"model": "vit_tiny_patch16_224(depth=0)"}, "depth"),

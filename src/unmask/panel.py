@@ -86,7 +86,7 @@ def draw(rows: list[Row], path: Path) -> None:
 
 def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray:
     """For the eye: h w 3 in 0..1. One channel is grey; of more than three the first three are shown."""
-    x = ((x.float() - low) / max(high - low, 1e-9)).clamp(0, 1)
+    x = ((x.float() - low) / max(high - low, 1e-9)).nan_to_num(0.0).clamp(0, 1)  # a diverged model predicts anything
     x = x[:3] if len(x) >= 3 else x[:1].expand(3, -1, -1)
     return x.permute(1, 2, 0).cpu().numpy()
 
