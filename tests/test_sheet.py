@@ -190,7 +190,7 @@ def test_too_many_bad_files_are_refused_with_reasons_and_names():
     with pytest.raises(DataError, match=r"(?s)3 of 4 .*2 empty file, e\.g\. 1, 2\n  1 not a picture, e\.g\. 3"):
         check_bad(many)
     check_bad(many, 0.75)
-    with pytest.raises(DataError, match="nothing to learn from"):
+    with pytest.raises(DataError, match="nothing to use"):
         check_bad(inspect(Given([b""]), max_side=None)[0], 1.0)
 
 
@@ -272,7 +272,7 @@ def test_what_is_bad_is_the_same_whatever_was_asked_before():
 
 def test_when_nothing_can_be_read_any_more_the_reason_is_told():
     samples = Samples(Given([OSError(5, "I/O error")] * 3), range(3), channels=3, max_side=None)
-    with pytest.raises(DataError, match="3 pictures in a row"):
+    with pytest.raises(DataError, match="3 pictures cannot be used"):
         samples.picture(1)
     with pytest.raises(DataError, match="left to use"):
         Samples(Given([]), [], channels=3, max_side=None)
