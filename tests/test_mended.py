@@ -5,19 +5,10 @@ import shutil
 
 import pytest
 import torch
+from small import SMALL
 
 import unmask
 from unmask.errors import DataError, UserError
-
-SMALL = {
-    "model": "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)",
-    "image_size": 32,
-    "patch_size": 8,
-    "decoder": "full(dim=32, depth=1, heads=2)",
-    "batch": 8,
-    "precision": "32",
-    "device": "cpu",
-}
 
 
 @pytest.fixture

@@ -15,21 +15,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from small import SMALL
 
 import unmask
 from unmask.errors import DataError, UserError
 
-SMALL = {
-    "model": "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)",
-    "image_size": 32,
-    "patch_size": 8,
-    "decoder": "full(dim=32, depth=1, heads=2)",
-    "batch": 8,
-    "log_every": 1,
-    "save_every": 4,
-    "precision": "32",
-    "device": "cpu",
-}
+SMALL = SMALL | {"log_every": 1, "save_every": 4}
 FLAGS = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
