@@ -3,11 +3,10 @@
 import csv
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from unmask.source import Item
+from unmask.source import SEPARATOR, Item, has_several
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga"
@@ -17,6 +16,8 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 TABLE = "labels.csv"
 _PATH = ("path", "file", "filename", "image", "name")
 _LABEL = ("label", "class", "category", "target")
+_LABELS = ("labels", "classes", "tags")  # each cell holds any number of names
+_NAMED = 3  # examples in a remark
 
 
 @dataclass
@@ -25,6 +26,16 @@ class Layout:
 
     items: list[Item]
     remarks: list[str] = field(default_factory=list)
+    plural: bool = False  # as of a Source
+    multi_label: bool = False
+
+
+@dataclass(frozen=True)
+class _Row:
+    path: str
+    label: str | None
+    split: str
+    columns: dict[str, str]
 
 
 def is_picture_name(name: str) -> bool:
@@ -47,6 +58,11 @@ def printable(name: str) -> str:
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def joined(labels: Iterable[str]) -> str:
+    """Several labels of one picture as one text, each once and in order; "" for none of the classes."""
+    return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
 
 
 def table_places(paths: Sequence[str]) -> list[str]:
@@ -117,7 +133,7 @@ def _class_folders(folders: list[list[str]], splits: list[str | None], split: bo
 
 def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes) -> None:
     """labels.csv wins over folders: a picture without a row has no label, and keeps the split of its folder."""
-    rows, problem = _rows(content)
+    rows, plural, problem = _rows(content)
     if problem:
         layout.remarks.append(f"{name} is not used: {problem}")
         return
@@ -126,31 +142,41 @@ def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes
     by_name: dict[str, list[int]] = {}
     for i, path in enumerate(paths):
         by_name.setdefault(path.rsplit("/", 1)[-1], []).append(i)
-    labels: list[str | None] = [None] * len(paths)
-    splits = [item.split for item in layout.items]
-    problems: Counter[str] = Counter()
-    seen: set[int] = set()
-    for path, label, split in rows:
-        path = os.path.normpath(path.replace("\\", "/")) if path else ""
+    found: dict[int, _Row] = {}
+    problems: dict[str, list[str]] = {}
+    for row in rows:
+        path = os.path.normpath(row.path.replace("\\", "/")) if row.path else ""
         same_name = by_name.get(path.rsplit("/", 1)[-1], [])
         index = by_path.get(base + path, by_path.get(path, same_name[0] if len(same_name) == 1 else None))
         if index is None:
-            problems["match several pictures" if len(same_name) > 1 else "match no picture"] += 1
-        elif index in seen:
-            problems["are for a picture that has a row already; the first counts"] += 1
+            problem = "match several pictures" if len(same_name) > 1 else "match no picture"
+            problems.setdefault(problem, []).append(row.path)
+        elif index in found:
+            problem = "are for a picture that has a row already; the first counts"
+            problems.setdefault(problem, []).append(row.path)
         else:
-            seen.add(index)
-            labels[index] = printable(label) if label else None
-            splits[index] = SPLITS.get(split.lower(), splits[index])
-    unmatched = len(paths) - len(seen)
-    layout.items = [Item(item.name, label, split) for item, label, split in zip(layout.items, labels, splits)]
-    layout.remarks += [f"{name}: {count:,} rows {what}" for what, count in problems.items()]
-    if unmatched:
-        layout.remarks.append(f"{name}: {unmatched:,} pictures have no row, so no label")
+            found[index] = row
+    layout.items = [_labelled(item, found.get(i)) for i, item in enumerate(layout.items)]
+    layout.plural, layout.multi_label = plural, plural and has_several(item.label for item in layout.items)
+    layout.remarks += [f"{name}: {len(which):,} rows {what}{_examples(which)}" for what, which in problems.items()]
+    missing = [path for i, path in enumerate(paths) if i not in found]
+    if missing:
+        layout.remarks.append(f"{name}: {len(missing):,} pictures have no row, so no label{_examples(missing)}")
 
 
-def _rows(content: bytes) -> tuple[list[tuple[str, str, str]], str]:
-    """Path, label and split of every row, or what is wrong with the table."""
+def _labelled(item: Item, row: _Row | None) -> Item:
+    if row is None:
+        return Item(item.name, None, item.split)
+    return Item(item.name, row.label, SPLITS.get(row.split.lower(), item.split), row.columns)
+
+
+def _examples(names: list[str]) -> str:
+    shown = ", ".join(printable(name) or "(no name)" for name in names[:_NAMED])
+    return f": {shown}{', ...' if len(names) > _NAMED else ''}"
+
+
+def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
+    """Every row, whether a picture may have several labels, and what is wrong with the table."""
     text = content.decode("utf-8-sig", "surrogateescape")
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
@@ -158,18 +184,34 @@ def _rows(content: bytes) -> tuple[list[tuple[str, str, str]], str]:
         reader = csv.reader(text.splitlines(), delimiter=delimiter)
         table = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        return [], f"it is no CSV file ({error})"
+        return [], False, f"it is no CSV file ({error})"
     header = [cell.lower() for cell in table[0]] if table else []
     path = next((header.index(name) for name in _PATH if name in header), None)
-    label = next((header.index(name) for name in _LABEL if name in header), None)
+    label = next((header.index(name) for name in _LABEL + _LABELS if name in header), None)
     if path is None or label is None:
-        return [], (
-            f"its columns are {', '.join(header) or 'none'}; it needs one of {', '.join(_PATH)}"
-            f" and one of {', '.join(_LABEL)}"
+        return (
+            [],
+            False,
+            (
+                f"its columns are {printable(', '.join(header)) or 'none'}; it needs one of {', '.join(_PATH)}"
+                f" and one of {', '.join(_LABEL)}, or for several labels per picture one of {', '.join(_LABELS)}"
+            ),
         )
     split = header.index("split") if "split" in header else None
+    plural = header[label] in _LABELS
+    others = {
+        printable(cell): column
+        for column, cell in reversed(list(enumerate(table[0])))  # of two alike the first counts
+        if cell and column not in (path, label, split)
+    }
 
     def cell(row: list[str], column: int | None) -> str:
         return row[column] if column is not None and column < len(row) else ""
 
-    return [(cell(row, path), cell(row, label), cell(row, split)) for row in table[1:]], ""
+    def read(row: list[str]) -> _Row:
+        text = printable(cell(row, label))
+        known = joined(text.split(SEPARATOR)) if plural else text or None
+        columns = {name: printable(cell(row, column)) for name, column in reversed(others.items())}
+        return _Row(cell(row, path), known, cell(row, split), columns)
+
+    return [read(row) for row in table[1:]], plural, ""

@@ -171,7 +171,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
     number = max(moments, key=lambda n: (moments[n].num_pixels, n), default=1)
     extreme, bright = statistics.shares(number) if moments else (0.0, 0.0)
     means = {str(n): m.mean_std() for n, m in sorted(moments.items())}
-    classes = Counter(label for i in wanted if (label := source.items[i].label) is not None)
+    classes = Counter(name for i in wanted for name in source.classes(i) or ())
     splits = Counter(item.split or "none" for item in source.items)
     sizes = Counter(f"{h} x {w}" for h, w in looked.sizes)
     return Sheet(

@@ -5,8 +5,8 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,13 +17,15 @@ from unmask.decode import BadPicture
 from unmask.errors import DataError, UserError, closest
 
 PARTS = "unmask.data"
+SEPARATOR = "|"  # between the labels of one picture
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     name: str  # unique within its source, printable
-    label: str | None = None
+    label: str | None = None  # in a multi-label source the names joined by |, "" for none of the classes
     split: str | None = None  # "train", "val" or "test"
+    columns: dict[str, str] = field(default_factory=dict, hash=False)  # what else labels.csv says, e.g. site or sex
 
 
 class Source(ABC):
@@ -34,9 +36,12 @@ class Source(ABC):
     items: list[Item]  # in an order that depends on the names only
     ignored: int  # files passed over because they are no pictures
     remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
+    plural: bool  # labels come from where a picture may have several, or none
+    multi_label: bool  # plural, and some picture does
 
     def __init__(self, path: str):
         self.where, self.items, self.ignored, self.remarks = path, [], 0, []
+        self.plural = self.multi_label = False
 
     @classmethod
     @abstractmethod
@@ -46,6 +51,13 @@ class Source(ABC):
     @abstractmethod
     def read(self, index: int) -> bytes | np.ndarray:
         """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadPicture."""
+
+    def classes(self, index: int) -> list[str] | None:
+        """The classes that a picture has: one, or any number in a multi-label source; None where nothing is known."""
+        label = self.items[index].label
+        if label is None or not self.multi_label:
+            return None if label is None else [label]
+        return label.split(SEPARATOR) if label else []
 
 
 class Several(Source):
@@ -59,6 +71,15 @@ class Several(Source):
             self.items += [replace(item, name=f"{prefix}/{item.name}") for item in source.items]
             self.ignored += source.ignored
             self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]
+        self.plural = any(source.plural for source in sources)
+        self.multi_label = any(source.multi_label for source in sources)
+        singular = [s.where for s in sources if not s.plural and any(item.label is not None for item in s.items)]
+        if self.multi_label and singular:
+            several = next(source.where for source in sources if source.multi_label)
+            raise DataError(
+                f"{singular[0]} has one label per picture, {several} several: use them apart, or give both a"
+                " labels.csv with a column labels"
+            )
 
     @classmethod
     def accepts(cls, path: str) -> bool:
@@ -101,6 +122,11 @@ def read_regular(path: str | bytes) -> bytes:
 def why(error: BadPicture | OSError) -> str:
     """The reason to give for a picture that cannot be used."""
     return f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
+
+
+def has_several(labels: Iterable[str | None]) -> bool:
+    """True if some picture has several labels, or none of the classes: what one label per picture cannot say."""
+    return any(label is not None and (not label or SEPARATOR in label) for label in labels)
 
 
 def _text(place: str | Path) -> str:

@@ -48,6 +48,7 @@ class Archive(Source):
         self.ignored -= content is not None  # labels.csv is no picture, but of use
         layout = arrange([name.removeprefix("./") for name in self.names], content)
         self.items, self.remarks = layout.items, layout.remarks
+        self.plural, self.multi_label = layout.plural, layout.multi_label
 
     @classmethod
     def accepts(cls, path: str) -> bool:

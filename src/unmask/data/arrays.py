@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from unmask.errors import DataError, UserError
-from unmask.layout import SPLITS, printable
-from unmask.source import Item, Source
+from unmask.layout import SPLITS, joined, printable
+from unmask.source import SEPARATOR, Item, Source, has_several
 
 __all__ = ["Arrays"]
 
 _PICTURES = ("images", "image", "imgs", "x", "data")
 _LABELS = ("labels", "label", "y", "targets", "target")
+_NAMES = ("classes", "label_names")  # of the columns of a matrix of labels
 _UNDERSTOOD = (
     "images and labels (also x, data; y, targets), each alone or with train, val or test before or behind, as in"
     " train_images, train_labels, x_test, y_test; or arr_0"
@@ -23,7 +24,10 @@ _UNDERSTOOD = (
 
 
 class Arrays(Source):
-    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`). Labels are shaped n or n 1."""
+    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`).
+
+    Labels are shaped n or n 1; or n k, of 0 and 1, where a picture may have any number of k labels.
+    """
 
     def __init__(self, path: str):
         super().__init__(path)
@@ -35,6 +39,7 @@ class Arrays(Source):
         self.places: list[tuple[str, int]] = []
         for split, key in sorted(pictures.items(), key=lambda pair: ["train", "val", "test", None].index(pair[0])):
             self._add(key, arrays[key], split, labels.get(split), arrays)
+        self.multi_label = self.plural and has_several(item.label for item in self.items)
 
     @classmethod
     def accepts(cls, path: str) -> bool:
@@ -60,12 +65,31 @@ class Arrays(Source):
                 raise DataError(f"{self.where}: {label_key} has {len(given):,} entries, {key} has {len(array):,}")
             if given.size == len(given):
                 labels = [_label(value) for value in given.reshape(-1).tolist()]
+            elif _is_membership(given):
+                self.plural, names = True, self._names(given.shape[1], arrays)
+                labels = [joined(names[k] for k in np.flatnonzero(row)) for row in given]
             else:
-                self.remarks.append(f"{label_key} has shape {given.shape}, not one label per picture, and is not used")
+                self.remarks.append(
+                    f"{label_key} has shape {given.shape}, neither one label per picture nor 0 and 1 for each of"
+                    " several, and is not used"
+                )
         width = len(str(max(len(array) - 1, 0)))
         prefix = f"{key}/" if key else ""
         self.items += [Item(f"{prefix}{i:0{width}d}", label, split) for i, label in enumerate(labels)]
         self.places += [(key, i) for i in range(len(array))]
+
+    def _names(self, number: int, arrays: dict) -> list[str]:
+        """Of the columns of a matrix of labels: what the file calls them, or their numbers."""
+        key = next((key for key in _NAMES if key in arrays), None)
+        if key is None:
+            return [str(i) for i in range(number)]
+        names = [_label(value).strip() for value in arrays[key].reshape(-1).tolist()]
+        if len(names) != number or len(set(names)) != number or any(not n or SEPARATOR in n for n in names):
+            raise DataError(
+                f"{self.where}: {key} must name the {number} columns of the labels, each differently and without"
+                f" {SEPARATOR}; it holds {len(names)}: {', '.join(names[:5])}"
+            )
+        return names
 
     def _load(self) -> dict[str, np.ndarray]:
         """The arrays; loaded once, shared with forked processes, loaded again where this object was sent to."""
@@ -122,6 +146,13 @@ def _check_shape(array: np.ndarray, what: str) -> None:
         raise DataError(f"{what} has shape {array.shape}; pictures are n h w, n h w c or n c h w")
     if array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2]):
         raise DataError(f"{what} has shape {array.shape}, which looks like one picture; pictures are n h w or n h w c")
+
+
+def _is_membership(labels: np.ndarray) -> bool:
+    """A matrix n k of 0 and 1, k above 1."""
+    return (
+        labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "buif" and bool(np.isin(labels, (0, 1)).all())
+    )
 
 
 def _label(value: Any) -> str:

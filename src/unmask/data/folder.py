@@ -28,6 +28,7 @@ class Folder(Source):
         layout = arrange(self.paths, content)
         self.items = layout.items
         self.remarks += layout.remarks
+        self.plural, self.multi_label = layout.plural, layout.multi_label
 
     @classmethod
     def accepts(cls, path: str) -> bool:
