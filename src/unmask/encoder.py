@@ -1,5 +1,6 @@
 """What every encoder is: raw samples in, tokens of the visible units out; without a mask, tokens of all units."""
 
+import re
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -55,6 +56,41 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; nothing is hidden."""
+
+    def take_norm(self) -> None:
+        """Removes the last normalisation, for a head that brings its own behind the pooling (as in MAE's fine-tuning).
+        `forward` then returns the last block's tokens as they are."""
+        raise UserError(f"{type(self).__name__} cannot give its last norm away")
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.net.blocks)
+
+    def depth_of(self, name: str) -> int:
+        """How deep a parameter of `net` lies: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for
+        what follows them. The layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning)."""
+        block = re.match(r"blocks\.(\d+)\.", name)
+        if block:
+            return int(block[1]) + 1
+        return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
+
+
+def same_again(encoder: Encoder, **options: Any) -> Encoder:
+    """An encoder of the same kind and normalisation with fresh weights; options of the timm model may be changed, such
+    as drop_path_rate. Image and patch size are those of `encoder`."""
+    arguments = dict(encoder.arguments)
+    model = arguments.pop("model_name").split(".")[0]
+    set_by_us = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}
+    extra = {key: value for key, value in arguments.items() if key not in set_by_us} | options
+    text = ", ".join(f"{key}={value!r}" for key, value in extra.items())
+    return create_encoder(
+        f"{model}({text})" if text else model,
+        image_size=tuple(encoder.grid.size),
+        patch_size=arguments.get("patch_size"),
+        channels=encoder.channels,
+        mean=tuple(encoder.mean.tolist()),
+        std=tuple(encoder.std.tolist()),
+    )
 
 
 def known_name(model: str) -> bool:

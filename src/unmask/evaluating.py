@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unmask import checkpoint
-from unmask.encoder import Encoder, create_encoder
+from unmask.encoder import Encoder, same_again
 from unmask.errors import UserError
 from unmask.features import Features
 from unmask.judge import draw_verdict, judge, table
@@ -74,18 +74,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
 def at_random(encoder: Encoder, seed: int) -> Encoder:
     """The same encoder with MAE's initialisation and the same normalisation: what pretraining started from."""
     torch.manual_seed(mix(seed, 0xE7A1))
-    arguments = dict(encoder.arguments)
-    model = arguments.pop("model_name").split(".")[0]
-    known = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}
-    extra = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in known)
-    return create_encoder(
-        f"{model}({extra})" if extra else model,
-        image_size=tuple(encoder.grid.size),
-        patch_size=arguments.get("patch_size"),
-        channels=encoder.channels,
-        mean=tuple(encoder.mean.tolist()),
-        std=tuple(encoder.std.tolist()),
-    )
+    return same_again(encoder)
 
 
 def _out(options: Evaluate) -> Path:

@@ -23,6 +23,13 @@ class Objective(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Runs after each optimizer step, e.g. to move a teacher; `progress` goes from 0 to 1."""
 
+    def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
+        """What the optimizer does with a parameter: a factor on its learning rate, and whether its weight decays.
+
+        By default as in MAE's pretraining: matrices and tokens decay, one-dimensional parameters do not.
+        """
+        return 1.0, parameter.ndim >= 2
+
     def context(self, batch: Batch) -> dict[str, Tensor]:
         """Losses that trivial predictors reach on this batch, so that a loss can be read; empty where none apply."""
         return {}

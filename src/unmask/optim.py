@@ -1,23 +1,49 @@
-"""AdamW and the warm-up cosine schedule, as MAE's recipe has them. He et al. 2021, table 8, and its reference code."""
+"""Optimizers and the warm-up cosine schedule, as MAE's recipes have them. He et al. 2021, tables 8 to 11."""
 
 import math
 from typing import Any
 
 import torch
-from torch import nn
+from timm.optim import Lars
+
+from unmask.errors import UserError, closest
+from unmask.objective import Objective
+
+OPTIMIZERS = ("adamw", "sgd", "lars")
+MOMENTUM = 0.9  # of sgd and lars
 
 
-def adamw(module: nn.Module, weight_decay: float, betas: tuple[float, float] = (0.9, 0.95)) -> torch.optim.AdamW:
-    """The fused AdamW; its learning rate is set at every step. Vectors (biases, norms) are not decayed, tokens are."""
-    return torch.optim.AdamW(groups(module, weight_decay), lr=0.0, betas=betas, eps=1e-8, fused=_can_fuse(module))
+def make_optimizer(
+    objective: Objective, name: str = "adamw", weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
+) -> torch.optim.Optimizer:
+    """The optimizer over all trained parameters; its learning rate is set at every step. AdamW is the fused one.
+
+    Raises UserError for a name that is not one of OPTIMIZERS.
+    """
+    parameters = groups(objective, weight_decay)
+    if name == "adamw":
+        return torch.optim.AdamW(parameters, lr=0.0, betas=betas, eps=1e-8, fused=_can_fuse(objective))
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM)
+    if name == "lars":  # trust ratios for matrices only, as in MAE's linear evaluation (You et al. 2017)
+        for group in parameters:
+            group["always_adapt"] = group["params"][0].ndim > 1
+        return Lars(parameters, lr=0.0, momentum=MOMENTUM, trust_coeff=0.001)
+    raise UserError(f"no optimizer {name!r}{closest(name, OPTIMIZERS)} There are: {', '.join(OPTIMIZERS)}")
 
 
-def groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups: matrices and tokens with decay; one-dimensional parameters without."""
-    trained = [p for p in module.parameters() if p.requires_grad]
+def groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups by what `objective.treatment` says: those that decay first, each with its factor `scale`."""
+    found: dict[tuple[bool, float, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            scale, decays = objective.treatment(name, parameter)
+            found.setdefault((not decays, scale, parameter.ndim < 2), []).append(parameter)
+    if not found:
+        raise UserError("nothing is left to train: all parameters are frozen")
     return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": found[key], "weight_decay": 0.0 if key[0] else weight_decay, "scale": key[1]}
+        for key in sorted(found)
     ]
 
 
@@ -39,5 +65,5 @@ def peak_rate(batch: int, width: int) -> float:
     return 1e-3 if width < 384 else 2.4e-3 * math.sqrt(batch / 4096)
 
 
-def _can_fuse(module: nn.Module) -> bool:
+def _can_fuse(module: torch.nn.Module) -> bool:
     return next(module.parameters()).device.type in ("cpu", "cuda", "mps")

@@ -14,7 +14,7 @@ from unmask import checkpoint
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.log import Log
 from unmask.objective import Batch, Objective
-from unmask.optim import adamw, learning_rate
+from unmask.optim import OPTIMIZERS, learning_rate, make_optimizer
 from unmask.seeds import mix
 from unmask.stop import StopRequest
 
@@ -27,6 +27,8 @@ class Fit:
     warmup: int = 0  # steps
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
+    optimizer: str = "adamw"  # or sgd, lars
+    floor: float = 0.0  # learning rate at the end of the cosine
     clip: float | None = None  # gradient norm; None: off, as in MAE
     accumulate: int = 1  # micro-batches per optimizer step
     seed: int = 0
@@ -42,13 +44,15 @@ class Fit:
                 raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if self.lr <= 0 or not math.isfinite(self.lr):
             raise UserError(f"the learning rate must be a positive number, got {self.lr}")
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(f"no optimizer {self.optimizer!r}; there are: {', '.join(OPTIMIZERS)}")
 
 
 def fit(
     objective: Objective,
     loader: Callable[[int], Iterator[Batch]],
     config: Fit,
-    out: Path,
+    out: Path | None,
     fabric: Fabric,
     log: Log,
     watch: Callable[[int, int], dict[str, Any]] = lambda step, steps: {},
@@ -56,13 +60,15 @@ def fit(
     """Trains `objective` from where `out` left off to the end; returns the number of optimizer steps made.
 
     `loader(n)` yields micro-batches from the n-th on. `watch(step, steps)` is called after every step and returns what
-    it saw, mostly nothing; it may put the objective in eval mode. Raises Interrupted (state saved) on a signal and
+    it saw, mostly nothing; `{"stop": True}` ends training; it may put the objective in eval mode. With `out=None`
+    nothing is saved, for the many short runs of a study. Raises Interrupted (state saved) on a signal and
     Diverged (state saved) on repeated non-finite steps.
     """
-    model, optimizer = fabric.setup(objective, adamw(objective, config.weight_decay, config.betas))
+    made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas)
+    model, optimizer = fabric.setup(objective, made)
     state = {"objective": model, "optimizer": optimizer, "step": 0, "steps": config.steps, "seconds": 0.0}
     state |= {"bad_in_row": 0, "skipped": 0, "window": {}}
-    if (saved := checkpoint.read_last(out)) is not None:
+    if out is not None and (saved := checkpoint.read_last(out)) is not None:
         model.load_state_dict(saved.pop("objective"))
         optimizer.load_state_dict(saved.pop("optimizer"))
         state |= saved
@@ -74,9 +80,9 @@ def fit(
         while state["step"] < state["steps"]:
             step = state["step"]
             torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # masks and drops depend on nothing else
-            lr = learning_rate(step, steps=state["steps"], warmup=config.warmup, peak=config.lr)
+            lr = learning_rate(step, steps=state["steps"], warmup=config.warmup, peak=config.lr, floor=config.floor)
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("scale", 1.0)
             outputs = backward(model, optimizer, stream, config, fabric)
             if math.isfinite(float(outputs["grad_norm"]) + float(outputs["loss"])):
                 optimizer.step()
@@ -95,11 +101,14 @@ def fit(
             if step % config.log_every == 0 or done:
                 log.step(step, lr, _drain(state["window"]), state["seconds"], state["skipped"])
                 log.steps = state["steps"] = _in_time(state, config)
-            if seen := watch(step, state["steps"]):
+            seen = watch(step, state["steps"])
+            if seen.pop("stop", False):
+                log.steps, state["steps"], done = step, step, True
+            if seen:
                 log.note(step, seen)
             objective.train()
             keep = bool(config.keep_every) and step % config.keep_every == 0
-            if done or diverged or keep or stop.signum or step % config.save_every == 0:
+            if out is not None and (done or diverged or keep or stop.signum or step % config.save_every == 0):
                 checkpoint.save(out, state, keep, fabric.save)
             if diverged:
                 raise Diverged(_remedy(step, lr, state["bad_in_row"], outputs, out))
@@ -148,7 +157,7 @@ def _in_time(state: dict[str, Any], config: Fit) -> int:
     return max(state["step"], state["step"] + int(left))
 
 
-def _remedy(step: int, lr: float, times: int, outputs: dict[str, torch.Tensor], out: Path) -> str:
+def _remedy(step: int, lr: float, times: int, outputs: dict[str, torch.Tensor], out: Path | None) -> str:
     loss, norm = float(outputs["loss"]), float(outputs["grad_norm"])
     where = f"step {step}, learning rate {lr:.3g}, loss {loss:.3g}, gradient norm {norm:.3g}"
     return (

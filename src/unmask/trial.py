@@ -12,7 +12,7 @@ from unmask.errors import UserError
 from unmask.loader import Loader
 from unmask.log import memory_mb
 from unmask.objective import Batch, Objective
-from unmask.optim import adamw
+from unmask.optim import make_optimizer
 from unmask.plan import Plan
 from unmask.train import Fit, backward
 
@@ -51,7 +51,7 @@ def _measure(
     objective: Objective, loader: Callable[[int], Loader], batch: int, accumulate: int, fabric: Fabric
 ) -> Measured:
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
-    model, optimizer = fabric.setup(objective, adamw(objective, 0.0))
+    model, optimizer = fabric.setup(objective, make_optimizer(objective))
     objective.train()
     stream, times = loader(batch // accumulate)(0), []
     torch.manual_seed(0)

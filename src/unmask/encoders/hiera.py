@@ -4,7 +4,7 @@ from typing import Any
 
 import timm
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.encoder import Encoder, Tokens
 from unmask.errors import UserError
@@ -76,6 +76,9 @@ class Hiera(Encoder):
         *early, final = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
         stages = [stage.flatten(1, -2) for stage in early]  # narrower than the last, and Hiera has no norm for them
         return [Tokens(stage[:, :0], stage) for stage in stages] + [self._units(final.flatten(1, -2))]
+
+    def take_norm(self) -> None:
+        self.net.head.norm = nn.Identity()
 
     def _units(self, tokens: Tensor) -> Tokens:
         tokens = self.net.head.norm(tokens)  # timm keeps the last norm in the head, behind the pooling

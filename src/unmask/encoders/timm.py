@@ -93,6 +93,9 @@ class Timm(Encoder):
         found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
         return [Tokens(*reversed(pair)) if isinstance(pair, tuple) else _no_prefix(pair) for pair in found]
 
+    def take_norm(self) -> None:
+        self.net.norm = nn.Identity()
+
     def _blank(self, module: nn.Module, args: Any, tokens: Tensor) -> Tensor:
         if self._blanking is None:
             return tokens
