@@ -21,27 +21,33 @@ LAYERS = [
     ["png", "tiff", "decode", "views", "optim", "weights", "log"],
     ["source", "layout"],
     ["data", "samples", "looked", "moments", "sheet"],
-    ["loader"],
-    ["train", "features"],
+    ["loader", "augment"],
+    ["train", "features", "classifier"],
+    ["tasks"],
     ["evals"],
-    ["run", "panel"],
-    ["judge", "verdict", "embedding", "report", "plan", "init", "trial", "labelled", "probing"],
+    ["run", "panel", "page"],
+    ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
+    ["tuning", "metrics", "finetuning", "keeper", "results"],
+    ["classify_report"],
+    ["report"],
     ["watch"],
     ["verbs"],
-    ["pretraining", "showing", "evaluating", "embedded", "demonstrating"],
+    ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting"],
+    ["transferring"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PARTS = ["masks", "targets", "decoders", "encoders", "methods", "data", "evals", "verbs"]
+PARTS = ["masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"encoders", "decoders", "runtime"},
-    "lightning": {"train", "trial", "pretraining"},
+    "timm": {"encoders", "decoders", "runtime", "augment", "optim"},
+    "lightning": {"train", "trial", "finetuning", "pretraining"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png"},
     "tifffile": {"decode", "tiff"},
     "sklearn": {"evals", "judge", "verdict", "features"},
     "tyro": {"cli", "verbs", "verb"},
-    "jinja2": {"report"},
+    "jinja2": {"page"},
+    "torchmetrics": {"metrics"},
 }
 
 

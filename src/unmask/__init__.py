@@ -4,6 +4,8 @@
     encoder = unmask.load("run")            # encoder(x) takes raw pixels; encoder.net is the timm model
     unmask.show("run", "a.jpg", out="panel.png")
     unmask.evaluate("run", on="labelled/")
+    unmask.transfer("run", on="labelled/")  # a classifier in run/classify
+    unmask.predict("run/classify", "new/")
     unmask.embed("run", "photos/", out="features.npz")
 
 Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
@@ -13,15 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "demo", "embed", "evaluate", "load", "pretrain", "show"]
+__all__ = ["Run", "demo", "embed", "evaluate", "load", "predict", "pretrain", "show", "transfer"]
 
 if TYPE_CHECKING:
     from unmask.run import Run, load
     from unmask.verbs.demo import demo
     from unmask.verbs.embed import embed
     from unmask.verbs.evaluate import evaluate
+    from unmask.verbs.predict import predict
     from unmask.verbs.pretrain import pretrain
     from unmask.verbs.show import show
+    from unmask.verbs.transfer import transfer
 
 
 def __getattr__(name: str) -> Any:

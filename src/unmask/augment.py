@@ -30,11 +30,11 @@ class TrainView:
     crop: RandomCrop
     mean: tuple[float, ...]  # per channel, raw units: fills what rotations uncover, and the scale of erasing noise
     std: tuple[float, ...]
-    randaug: str | None = None  # as timm writes it, e.g. "rand-m9-mstd0.5-inc1"; None: off
+    randaug: str = "off"  # or as timm writes it, e.g. "rand-m9-mstd0.5-inc1"
     erase: float = 0.0  # probability that a rectangle becomes noise
 
     def __post_init__(self):
-        if self.randaug:
+        if self.randaug != "off":
             try:
                 _ = self._policy
             except (AssertionError, ValueError, KeyError, TypeError) as error:
@@ -43,7 +43,7 @@ class TrainView:
 
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
         view = self.crop(picture, generator)
-        if self.randaug and view.dtype == torch.uint8:
+        if self.randaug != "off":
             view = self._augmented(view, generator)
         if self.erase and torch.rand(1, generator=generator) < self.erase:
             view = self._erased(view, generator)
@@ -52,8 +52,10 @@ class TrainView:
     @cached_property
     def _policy(self) -> Any:
         fill = tuple(min(255, max(0, round(m))) for m in self.mean)
-        assert self.randaug is not None
-        return rand_augment_transform(self.randaug, {"img_mean": fill if len(fill) == 3 else fill[0]})
+        settings: dict[str, Any] = {"img_mean": fill if len(fill) == 3 else fill[0]}
+        if "mmax" not in self.randaug:  # at the full 10, posterize keeps no bit, which Pillow refuses
+            settings["magnitude_max"] = 9.99
+        return rand_augment_transform(self.randaug, settings)
 
     def _augmented(self, view: Tensor, generator: Generator) -> Tensor:
         """timm draws from Python's and numpy's global generators: seeded for this picture, then put back."""
@@ -62,7 +64,8 @@ class TrainView:
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         try:
-            return pil_to_tensor(self._policy(to_pil_image(view)))
+            bytes_ = view if view.dtype == torch.uint8 else view.round().clamp(0, 255).to(torch.uint8)
+            return pil_to_tensor(self._policy(to_pil_image(bytes_)))
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])  # noqa: NPY002
@@ -73,7 +76,8 @@ class TrainView:
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            noisy = RandomErasing(p=1.0, scale=(0.02, 1 / 3), value="random")((view.float() - mean) / std)
+            noise: Any = "random"  # torchvision's types know numbers only
+            noisy = RandomErasing(p=1.0, scale=(0.02, 1 / 3), value=noise)((view.float() - mean) / std)
         erased = noisy * std + mean
         return erased.round().clamp(0, 255).to(torch.uint8) if view.dtype == torch.uint8 else erased
 

@@ -46,7 +46,7 @@ class Classifier(nn.Module):
     """head(norm(pool(encoder(x)))).
 
     pooling `mean` with norm `layer` averages the patch tokens as they leave the last block and has its own LayerNorm
-    instead of the encoder's, as in MAE's fine-tuning (timm: global_pool="avg"); other poolings follow the encoder's norm:
+    instead of the encoder's, as in MAE's fine-tuning (timm: global_pool="avg"). The others follow the encoder's norm:
     `cls` takes the class token (timm: global_pool="token"), `attentive` one learned query that attends to all patches.
     norm `batch` is MAE's for linear evaluation: BatchNorm without parameters of its own (He et al. 2021, appendix A.1).
     """

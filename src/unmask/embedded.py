@@ -10,7 +10,7 @@ from unmask.embedding import check_suffix, embed
 from unmask.features import check_poolings
 from unmask.loader import collate
 from unmask.log import make_console
-from unmask.run import load
+from unmask.run import load_encoder
 from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.sheet import check_bad, inspect
@@ -25,7 +25,7 @@ def embedding(options: Embed) -> Path:
     console, out, device = make_console(), Path(options.out), machine(options.device, "32").device
     check_suffix(out)
     tune(device)
-    encoder = load(options.run).to(device)
+    encoder = load_encoder(options.run).to(device)
     check_poolings(encoder, [options.pooling])
     source, size = open_source(texts(options.data)), encoder.grid.size
     indices = list(range(len(source.items)))

@@ -17,7 +17,7 @@ from unmask.judge import draw_verdict, judge, table
 from unmask.labelled import Labelled
 from unmask.log import make_console
 from unmask.report import write_report
-from unmask.run import CONFIG, load
+from unmask.run import CONFIG, load_encoder
 from unmask.runtime import machine, tune
 from unmask.seeds import mix
 from unmask.verb import numbers, texts
@@ -32,9 +32,14 @@ def evaluating(options: Evaluate) -> Verdict:
     console, here = make_console(), machine(options.device)
     tune(here.device)
     out = _out(options)
-    encoder = load(options.run)
-    rivals = {name: load(name) for name in texts(options.against)}
+    encoder = load_encoder(options.run)
+    rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
+    if labelled.multi_label:
+        raise UserError(
+            f"{', '.join(texts(options.on))} has several labels per picture; kNN and logistic regression judge one."
+            " Use: unmask transfer RUN --to classify --protocol linear"
+        )
     autocast = torch.bfloat16 if here.precision == "bf16" else None
     console.print(f"{len(labelled.classes)} classes; {labelled.said} pictures")
 

@@ -26,6 +26,7 @@ class Loader:
     view: View
     batch: int  # samples per micro-batch on this device
     num_views: int = 1
+    weights: Tensor | None = None  # n: how often each sample is drawn, with replacement; None: each once per epoch
     seed: int = 0
     workers: int = 0  # processes; 0 loads in the main one
     pin: bool = False  # page-locked memory, for CUDA
@@ -96,10 +97,17 @@ class _Stream(Sampler):
             for place in range(position, position + loader.batch):
                 if place // num != epoch:
                     epoch = place // num
-                    order = torch.randperm(num, generator=torch.Generator().manual_seed(mix(loader.seed, epoch)))
+                    order = _order(loader, num, epoch)
                 keys.append((epoch, int(order[place % num])))
             yield keys
             position += loader.batch * loader.world
+
+
+def _order(loader: Loader, num: int, epoch: int) -> Tensor:
+    chance = torch.Generator().manual_seed(mix(loader.seed, epoch))
+    if loader.weights is None:
+        return torch.randperm(num, generator=chance)
+    return torch.multinomial(loader.weights, num, replacement=True, generator=chance)
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:

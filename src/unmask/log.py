@@ -86,6 +86,28 @@ class Log:
             file.write(json.dumps(record) + "\n")
 
 
+class Silent(Log):
+    """Keeps nothing and shows nothing: for the many short runs of a study, which has a progress bar of its own."""
+
+    def __init__(self):
+        self.steps, self.last = 0, (0, 0.0)
+
+    def start(self, step: int, steps: int) -> None:
+        self.steps = steps
+
+    def step(self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int) -> None:
+        self.last = step, seconds
+
+    def skipped(self, step: int, lr: float, loss: float, norm: float) -> None:
+        pass
+
+    def note(self, step: int, values: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def make_console() -> Console:
     """The terminal, or plain text 160 columns wide where there is none."""
     console = Console()

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from timm.optim import Lars
+from timm.optim.lars import Lars
 
 from unmask.errors import UserError, closest
 from unmask.objective import Objective
@@ -28,7 +28,7 @@ def make_optimizer(
     if name == "lars":  # trust ratios for matrices only, as in MAE's linear evaluation (You et al. 2017)
         for group in parameters:
             group["always_adapt"] = group["params"][0].ndim > 1
-        return Lars(parameters, lr=0.0, momentum=MOMENTUM, trust_coeff=0.001)
+        return Lars(parameters, lr=0.0, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType]
     raise UserError(f"no optimizer {name!r}{closest(name, OPTIMIZERS)} There are: {', '.join(OPTIMIZERS)}")
 
 

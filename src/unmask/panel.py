@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -38,7 +38,7 @@ def rows(
     error = ((rebuilt - x.float()).abs() / std).mean(dim=1) * hidden
     result = []
     for i, title in enumerate(titles):
-        low, high = _range(x[i])
+        low, high = value_range(x[i])
         columns = {}
         for name, view in views.items():
             picture = displayed(x[i] if view is None else view[i], low, high)
@@ -99,7 +99,7 @@ def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path:
 def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: Path) -> None:
     """Pictures below each other as one small PNG, on the brightness scale of `x`."""
     gap = np.ones((max(1, x.shape[2] // 16), x.shape[3], 3))
-    pictures = [part for one, raw in zip(view, x) for part in (displayed(one, *_range(raw)), gap)]
+    pictures = [part for one, raw in zip(view, x) for part in (displayed(one, *value_range(raw)), gap)]
     pixels = (np.concatenate(pictures[:-1]) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
@@ -119,7 +119,7 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
 
 
-def _range(x: Float[Tensor, "c h w"] | Tensor) -> tuple[float, float]:
+def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
     """Black and white of the display: 0 and 255 for ordinary pictures, else the data's 1 % and 99 % quantiles."""
     if x.dtype == torch.uint8 or (float(x.min()) >= 0 and 8 < float(x.max()) <= 255):
         return 0.0, 255.0

@@ -98,8 +98,8 @@ def refuse_typos(options: Pretrain) -> None:
 def asked_for(options: Pretrain) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
-    places = {name: _absolute(asked[name]) for name in ("init", "probe") if asked[name]}
-    return asked | places | {"data": [_absolute(place) for place in asked["data"]]}
+    places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
+    return asked | places | {"data": [absolute(place) for place in asked["data"]]}
 
 
 def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Path) -> None:
@@ -186,7 +186,7 @@ def make_plan(
     packages = ("torch", "torchvision", "timm", "lightning")
     config["versions"] = {"unmask": __version__, "python": platform.python_version()}
     config["versions"] |= {name: version(name) for name in packages}
-    return config, _table(plan, f"{len(samples):,} pictures")
+    return config, plan_table(plan, f"{len(samples):,} pictures")
 
 
 def build(config: dict[str, Any], start: Start) -> Objective:
@@ -248,14 +248,16 @@ def expectation(config: dict[str, Any], here: Machine) -> str:
     return f"Expected: {clock(expected['seconds'])} for {speed}; {memory}."
 
 
-def _table(plan: Plan, title: str) -> Table:
+def plan_table(plan: Plan, title: str) -> Table:
+    """Every choice with its reason, for a terminal."""
     table = Table("setting", "value", "why", title=f"Plan for {title}", title_justify="left", box=None, pad_edge=False)
     for row in plan.rows():
         table.add_row(*row)
     return table
 
 
-def _absolute(place: str) -> str:
+def absolute(place: str) -> str:
+    """The same place named from the root, if it is there: so that it is the same from any folder."""
     return str(Path(place).resolve()) if place != "demo" and Path(place).exists() else place
 
 

@@ -1,17 +1,14 @@
 """report.html: one self-contained page of a run, made from the files in its folder and nothing else."""
 
-import base64
-import html
-import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
 from unmask.checkpoint import write_atomically
+from unmask.classify_report import write_classifier_report
 from unmask.log import METRICS, clock, read
+from unmask.page import picture_address, plan_rows, read_json, sheet_rows, template
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
 
@@ -25,26 +22,28 @@ YARDSTICKS = {
 
 def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
-    config = _json(out / CONFIG)
+    config = read_json(out / CONFIG)
+    if "task" in config:
+        return write_classifier_report(out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     frames = _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
-    evaluation = _json(out / "evaluation.json")
-    page = _template().render(
+    evaluation = read_json(out / "evaluation.json")
+    page = template("report.html.jinja").render(
         name=out.resolve().name,
         config=config,
-        sheet=_json(out / "data_sheet.json"),
-        sheet_rows=_sheet_rows(_json(out / "data_sheet.json")),
-        plan=_plan_rows(config),
+        sheet=read_json(out / "data_sheet.json"),
+        sheet_rows=sheet_rows(read_json(out / "data_sheet.json")),
+        plan=plan_rows(config),
         last=steps[-1] if steps else None,
         context=_context_rows(config, steps),
-        curves=_picture(_curves(steps, records, config)) if steps else None,
-        images={name: _picture(out / f"{name}.png") for name in ("panel", "filmstrip", "evaluation")},
+        curves=picture_address(_curves(steps, records, config)) if steps else None,
+        images={name: picture_address(out / f"{name}.png") for name in ("panel", "filmstrip", "evaluation")},
         evaluation=evaluation,
         bad=_bad(out),
-        summary=_json(out / SUMMARY),
+        summary=read_json(out / SUMMARY),
         skipped=steps[-1]["skipped"] if steps else 0,
         snippet=_snippet(config),
         clock=clock,
@@ -95,36 +94,6 @@ def _context_rows(config: dict[str, Any], steps: list[dict[str, Any]]) -> list[t
     return sorted(rows, key=lambda row: row[1])
 
 
-def _plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
-    settings, reasons = config["settings"], config["reasons"]
-    return [(name, str(value), reasons.get(name, "default")) for name, value in settings.items() if value is not None]
-
-
-def _sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
-    """The data sheet's plain entries; lists of names are shown by their number."""
-    rows = []
-    for name, value in sheet.items():
-        if isinstance(value, float):
-            text = f"{value:.4g}"
-        elif isinstance(value, list) and len(value) > 6:
-            text = f"{len(value)} entries, see data_sheet.json"
-        elif isinstance(value, dict):
-            text = ", ".join(f"{k}: {_rounded(v)}" for k, v in list(value.items())[:8]) + (
-                ", ..." if len(value) > 8 else ""
-            )
-        elif isinstance(value, list):
-            text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
-        else:
-            text = str(value)
-        if text not in ("", "None"):
-            rows.append((name.replace("_", " "), text))
-    return rows
-
-
-def _rounded(value: Any) -> str:
-    return ", ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else str(value)
-
-
 def _frames(out: Path) -> list[tuple[str, Path]]:
     folder = out / "film"
     fixed = [(name, folder / f"{name}.png") for name in ("input", "masked")]
@@ -142,27 +111,3 @@ def _snippet(config: dict[str, Any]) -> str:
 def _bad(out: Path) -> list[str]:
     path = out / "bad_files.txt"
     return path.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if path.exists() else []
-
-
-def _picture(source: Figure | Path) -> str | None:
-    """A picture as a data address, so that the page needs no other file."""
-    if isinstance(source, Path):
-        if not source.exists():
-            return None
-        content = source.read_bytes()
-    else:
-        buffer = BytesIO()
-        source.savefig(buffer, format="png")
-        content = buffer.getvalue()
-    return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["e"] = html.escape
-    return environment.get_template("report.html.jinja")

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 from unmask import checkpoint, spec
+from unmask.classifier import Classifier
 from unmask.encoder import Encoder, create_encoder, known_name
 from unmask.errors import UserError
 from unmask.objective import Objective
 from unmask.weights import ENCODER, load_strictly, read_state
 
 CONFIG, SUMMARY = "config.json", "summary.json"
+CLASSIFIER = "classifier.safetensors"
+CLASSIFY = "classify"  # where transfer writes inside a run's folder unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Run:
         if missing:
             raise UserError(f"{self.path / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
         return config
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of the JSON files of the folder."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
 
     @property
     def finished(self) -> bool:
@@ -88,12 +95,48 @@ def make_objective(config: dict[str, Any]) -> Objective:
     return spec.build(settings["method"], "unmask.methods", encoder=make_encoder(config), **parts)
 
 
-def load(run: str | Path) -> Encoder:
-    """The encoder of a run folder, or of a timm name with its own weights, in eval mode.
+def open_classifier(path: Path) -> Classifier:
+    """The classifier of a folder that `transfer` wrote, or of `classify` in a run's folder, in eval mode on the CPU.
+
+    Raises UserError for a folder without one.
+    """
+    path = Path(path)
+    inside = path / CLASSIFY
+    if not (path / CLASSIFIER).exists() and (inside / CLASSIFIER).exists():
+        path = inside
+    if not (path / CLASSIFIER).exists():
+        what = "is no folder" if not path.is_dir() else f"has no {CLASSIFIER}"
+        unfinished = " yet: its training is not finished" if "task" in _config(path) else ""
+        raise UserError(
+            f"{path} {what}{unfinished}. Make a classifier: unmask transfer RUN --to classify --on LABELLED"
+        )
+    config = Run(path).config
+    shape = {name: config["settings"][name] for name in ("pooling", "norm")}
+    classifier = Classifier(make_encoder(config), config["classes"], multi_label=config["multi_label"], **shape)
+    load_strictly(classifier, read_state(path / CLASSIFIER), str(path / CLASSIFIER))
+    return classifier.eval()
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return Run(path).config if (path / CONFIG).exists() else {}
+
+
+def load(run: str | Path) -> Encoder | Classifier:
+    """The encoder of a run folder, or of a timm name with its own weights; the classifier of a folder that `transfer`
+    wrote. In eval mode.
 
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
-    model. Raises UserError for what is neither.
+    model. `classifier.predict(images)` gives probabilities. Raises UserError for what is neither.
     """
+    if "task" in _config(Path(run)):
+        return open_classifier(Path(run))
+    return load_encoder(run)
+
+
+def load_encoder(run: str | Path) -> Encoder:
+    """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
+    if "task" in _config(Path(run)):
+        return open_classifier(Path(run)).encoder
     if Path(run).is_dir():
         return Run(Path(run)).encoder()
     if Path(run).exists():

@@ -21,7 +21,8 @@ class Samples(Dataset):
     """The pictures of `source` at `indices`, in that order; an index `i` below is a place in that order."""
 
     names: list[str]
-    labels: Tensor | None  # n, int64: places in `classes`, -1 for none; None where no picture has a label
+    labels: Tensor | None  # n, int64: places in `classes`, -1 for none; or n k, 0 and 1, where there may be several per
+    # picture (float32, -1 where nothing is known); None where no picture has a label
     classes: list[str]  # sorted; numbers by value
     num_unlabelled: int
     bad: dict[int, str]  # in this process: i -> reason
@@ -42,12 +43,11 @@ class Samples(Dataset):
         self.channels, self.max_side, self.cache = channels, max_side, cache or {}
         items = [source.items[i] for i in self.indices]
         self.names = [item.name for item in items]
-        found = {item.label for item in items if item.label is not None}
+        known = [source.classes(i) for i in self.indices]
+        found = {name for names in known for name in names or ()}
         self.classes = sorted(found, key=natural) if classes is None else list(classes)
-        places = {label: place for place, label in enumerate(self.classes)}
-        labels = [-1 if item.label is None else places.get(item.label, -1) for item in items]
-        self.num_unlabelled = labels.count(-1)
-        self.labels = torch.tensor(labels) if found else None
+        self.labels = _targets(known, self.classes, source.multi_label) if found else None
+        self.num_unlabelled = known.count(None) if found else len(items)
         self.bad = {}
         self._log: Path | None = None
 
@@ -95,6 +95,18 @@ class Samples(Dataset):
         self.bad[place] = reason
         if self._log is not None:
             append_bad_file(self._log, self.names[place], reason)
+
+
+def _targets(known: Sequence[list[str] | None], classes: Sequence[str], several: bool) -> Tensor:
+    places = {label: place for place, label in enumerate(classes)}
+    if not several:
+        return torch.tensor([places.get(names[0], -1) if names else -1 for names in known])
+    targets = torch.zeros(len(known), len(classes))
+    for row, names in enumerate(known):
+        if names is None:
+            targets[row] = -1
+        targets[row, [places[name] for name in names or () if name in places]] = 1
+    return targets
 
 
 def append_bad_file(path: Path, name: str, reason: str) -> None:

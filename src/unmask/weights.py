@@ -15,7 +15,12 @@ ENCODER = "encoder.safetensors"
 
 def save_encoder(net: nn.Module, path: Path, facts: dict[str, str]) -> None:
     """A plain timm state dict, as `timm.create_model(..., checkpoint_path=path)` opens it; `facts` go in its header."""
-    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    save_state(net, path, facts)
+
+
+def save_state(module: nn.Module, path: Path, facts: dict[str, str]) -> None:
+    """The state dict of any module as safetensors."""
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     write_atomically(path, lambda part: save_file(state, part, metadata=facts))
 
 

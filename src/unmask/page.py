@@ -1,0 +1,68 @@
+"""What reports have in common: self-contained pages made by jinja2, pictures inside them, tables of facts."""
+
+import base64
+import html
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+
+def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data sheet's plain entries; lists of names are shown by their number."""
+    rows = []
+    for name, value in sheet.items():
+        if isinstance(value, float):
+            text = f"{value:.4g}"
+        elif isinstance(value, list) and len(value) > 6:
+            text = f"{len(value)} entries, see data_sheet.json"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{k}: {_rounded(v)}" for k, v in list(value.items())[:8]) + (
+                ", ..." if len(value) > 8 else ""
+            )
+        elif isinstance(value, list):
+            text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+        else:
+            text = str(value)
+        if text not in ("", "None"):
+            rows.append((name.replace("_", " "), text))
+    return rows
+
+
+def _rounded(value: Any) -> str:
+    return ", ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else str(value)
+
+
+def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Setting, value, reason."""
+    settings, reasons = config["settings"], config["reasons"]
+    return [(name, str(value), reasons.get(name, "default")) for name, value in settings.items() if value is not None]
+
+
+def picture_address(source: Figure | Path) -> str | None:
+    """A picture as a data address, so that the page needs no other file."""
+    if isinstance(source, Path):
+        if not source.exists():
+            return None
+        content = source.read_bytes()
+    else:
+        buffer = BytesIO()
+        source.savefig(buffer, format="png")
+        content = buffer.getvalue()
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of the folder; empty where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def template(name: str) -> jinja2.Template:
+    """A page beside this file; text is escaped, unknown names are errors."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["e"] = html.escape
+    return environment.get_template(name)

@@ -1,0 +1,45 @@
+"""`unmask predict RUN IMAGE... --out predictions.csv`: what a classifier says of pictures."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.verb import Place, Places, require, settle, texts, verb
+
+if TYPE_CHECKING:
+    from unmask.classifier import Predictions
+
+__all__ = ["predict"]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Name the class of each picture, with probabilities, by a classifier that transfer made."""
+
+    run: Positional[Place]  # folder that transfer wrote, or the run that it started from
+    images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
+    _: KW_ONLY
+    out: Place = Path("predictions.csv")  # one row per picture: path, label, probability of each class
+    batch: int = 64  # pictures at a time
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "images", texts(self.images))
+        settle(self, "out", Path(self.out))
+        if not self.images:
+            raise UserError("name at least one picture: unmask predict RUN IMAGE... --out predictions.csv")
+        require(self.batch, "batch", lambda v: v > 0, "above 0")
+
+
+@verb(Predict)
+def predict(options: Predict) -> "Predictions":
+    """Writes the table and returns what it holds. Bad pictures are named and left out, unless none is good.
+
+    Raises UserError for what is no classifier, DataError where no picture can be read.
+    """
+    from unmask.predicting import predicting
+
+    return predicting(options)

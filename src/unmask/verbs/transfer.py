@@ -1,0 +1,102 @@
+"""`unmask transfer RUN --to classify --on DATA`: from an encoder to a classifier."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError, closest
+from unmask.verb import Place, Places, require, settle, texts, verb
+
+if TYPE_CHECKING:
+    from unmask.transferring import Transferred
+
+__all__ = ["transfer"]
+TASKS = ("classify",)
+PROTOCOLS = ("full", "partial", "linear", "attentive")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Train a classifier on an encoder with labels, judge it, keep it. What is not given is chosen and said."""
+
+    run: Positional[Place]  # folder of a run, or a timm name
+    _: KW_ONLY
+    on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
+    to: str = "classify"  # the task
+    out: Place | None = None  # folder to write; by default RUN/classify
+    protocol: str = "full"  # what is trained: full, partial (the last blocks), linear or attentive (the head alone)
+    recipe: str | None = None  # a published recipe by name; other flags still count
+    init: Place = "run"  # weights: the run's own (run), none (from scratch), or another run of the same architecture
+    blocks: float | None = None  # of partial: how many of the last blocks; 0.5: the last MLP
+    pooling: str | None = None  # mean, cls or attentive
+    epochs: float | None = None  # passes over the labelled pictures
+    batch: int | None = None  # pictures per optimizer step
+    accumulate: int | None = None  # parts that a batch is worked off in, to save memory
+    optimizer: str | None = None  # adamw, sgd or lars
+    lr: float | None = None  # peak learning rate
+    floor: float | None = None  # learning rate at the end
+    warmup: float | None = None  # epochs in which the rate rises
+    layer_decay: float | None = None  # factor on the rate from each layer to the one before
+    weight_decay: float | None = None  # of matrices
+    betas: tuple[float, float] | None = None  # of AdamW
+    clip: float | None = None  # largest gradient norm; 0: off
+    drop_path: float | None = None  # chance to skip a block, rising to this at the last
+    ema: float | None = None  # decay of a moving average of weights that is kept as the result
+    smoothing: float | None = None  # of labels
+    mixup: float | None = None  # mixes pictures; 0: off
+    cutmix: float | None = None  # pastes rectangles of other pictures; 0: off
+    randaug: str | None = None  # RandAugment as timm writes it, or off
+    erase: float | None = None  # chance that a rectangle of a picture becomes noise
+    crop: float | None = None  # least share of a picture's area that a random crop takes
+    flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
+    balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often
+    patience: float | None = None  # epochs without a better validation score that end training; 0: never
+    most: int | None = None  # training pictures to use at the most, drawn at random
+    max_bad: float = 0.05  # share of bad files above which nothing is trained
+    seed: int = 0  # of the head, the order, augmentation, and splits where the data has none
+    precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
+    device: str = "auto"  # cuda, mps, cpu, or auto
+    workers: int | None = None  # processes that load pictures; 0: the main one
+    log_every: int | None = None  # steps between records
+    config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
+    dry_run: bool = False  # print the plan and stop
+
+    def __post_init__(self):
+        settle(self, "on", texts(self.on))
+        if not self.on:
+            raise UserError("say on which labelled data: unmask transfer RUN --to classify --on LABELLED")
+        if self.to not in TASKS:
+            raise UserError(f"--to {self.to}: no such task{closest(self.to, TASKS)} There are: {', '.join(TASKS)}")
+        if self.protocol not in PROTOCOLS:
+            raise UserError(
+                f"--protocol {self.protocol}: no such protocol{closest(self.protocol, PROTOCOLS)}"
+                f" There are: {', '.join(PROTOCOLS)}"
+            )
+        settle(self, "out", Path(self.out) if self.out is not None else None)
+        for name in ("epochs", "batch", "accumulate", "lr", "layer_decay", "blocks", "most", "log_every"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        zero = ("floor", "warmup", "weight_decay", "clip", "mixup", "cutmix", "patience", "workers", "seed")
+        for name in zero:
+            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        for name in ("drop_path", "smoothing", "ema"):
+            require(getattr(self, name), name, lambda v: 0 <= v < 1, "0 or more and below 1")
+        for name in ("erase", "max_bad"):
+            require(getattr(self, name), name, lambda v: 0 <= v <= 1, "between 0 and 1")
+        require(self.layer_decay, "layer_decay", lambda v: v <= 1, "at most 1")
+        require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
+        for beta in self.betas or ():
+            require(beta, "betas", lambda v: 0 <= v < 1, "0 or more and below 1")
+
+
+@verb(Transfer)
+def transfer(options: Transfer) -> "Transferred | None":
+    """Trains, or continues where the same call left off, and returns what was made; None for a dry run.
+
+    Raises UserError for options that cannot work, DataError for data that cannot be used, Interrupted on a signal
+    (state saved), Diverged when training met non-finite values again and again.
+    """
+    from unmask.transferring import transferring
+
+    return transferring(options)
