@@ -173,6 +173,18 @@ def _balanced(test: Features, answers: np.ndarray) -> float:
     return float(recall_score(test.labels, answers, labels=there, average="macro"))
 
 
+def draw_rows(labels: Int[np.ndarray, "n"], number: int | float, draw: int, seed: int) -> Int[np.ndarray, "m"]:
+    """Places of so many samples per class, in order; a share below 1 means that part of every class, at least one.
+
+    A draw of more contains that of fewer, since the permutations do not depend on `number`.
+    """
+    rng, found = np.random.default_rng([seed, draw]), []
+    for members in _members(labels):
+        most = number if number >= 1 else max(1, round(number * len(members)))
+        found.append(rng.permutation(members)[: int(most)])
+    return np.sort(np.concatenate(found))
+
+
 def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.ndarray]:
     """Places of `number` samples per class, `draws` times; none where a class has fewer, or where that is all of them.
 
@@ -181,11 +193,7 @@ def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.nd
     members = _members(labels)
     if min(map(len, members)) < number or number * len(members) == len(labels):
         return []
-    found = []
-    for draw in range(draws):
-        rng = np.random.default_rng([seed, draw])
-        found.append(np.sort(np.concatenate([rng.permutation(m)[:number] for m in members])))
-    return found
+    return [draw_rows(labels, number, draw, seed) for draw in range(draws)]
 
 
 def _members(labels: np.ndarray) -> list[np.ndarray]:

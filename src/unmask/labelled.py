@@ -32,6 +32,7 @@ class Labelled:
         max_side: int,  # pixels, as for `decode`
         batch: int = 256,
         most: int | None = None,  # training pictures
+        most_test: int | None = None,  # test pictures
         seed: int = 0,
         hold_out_val: bool = True,  # where the data has no val split; without, val may stay empty
         max_bad: float = 0.5,  # share of bad pictures above which the data is refused
@@ -62,6 +63,7 @@ class Labelled:
         self.classes = sorted({name for i in good for name in self.source.classes(i) or ()}, key=natural)
         self.sheet, self.channels = sheet, sheet.channels
         self.splits = _splits(self.source, good, most, seed, hold_out_val, say)
+        self.splits["test"] = _at_most(self.splits["test"], most_test, [seed, 2])
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
     def samples(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Samples:
@@ -144,13 +146,19 @@ def _splits(
     elif not of["test"]:
         say("the data has no test split: its val split is tested on")
         of = {"train": of["train"], "val": [], "test": of["val"]}
-    if most is not None and len(of["train"]) > most:
-        chosen = np.random.default_rng([seed, 1]).permutation(len(of["train"]))[:most]
-        of["train"] = [of["train"][i] for i in np.sort(chosen)]
+    of["train"] = _at_most(of["train"], most, [seed, 1])
     if not of["val"] and hold_out_val:
         train, val = _held(source, of["train"], 0.2, seed)
         of = {"train": train, "val": val, "test": of["test"]}
     return of
+
+
+def _at_most(indices: list[int], most: int | None, seed: Sequence[int]) -> list[int]:
+    """All, or so many drawn at random, in order."""
+    if most is None or len(indices) <= most:
+        return indices
+    chosen = np.random.default_rng(seed).permutation(len(indices))[:most]
+    return [indices[i] for i in np.sort(chosen)]
 
 
 def _held(source: Source, indices: list[int], share: float, seed: int) -> tuple[list[int], list[int]]:

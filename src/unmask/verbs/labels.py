@@ -1,0 +1,85 @@
+"""`unmask labels RUN --on DATA`: how many labels does pretraining save?"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from unmask.errors import UserError, closest
+from unmask.verb import Names, Numbers, Place, Places, numbers, require, settle, texts, verb
+
+if TYPE_CHECKING:
+    from unmask.curve import Curve
+
+__all__ = ["labels"]
+PROTOCOLS = ("knn", "linear", "attentive", "full")
+ALL = "all"
+Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ...])]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Draw accuracy against labels per class: this run, the same network from scratch and at random, and others."""
+
+    run: Positional[Place]  # folder of a run, or a timm name
+    _: KW_ONLY
+    on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
+    labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)  # where every class has as many
+    fractions: Numbers = ()  # of the training pictures, besides, e.g. 0.01 0.1
+    protocols: Names = ("knn", "linear", "full")  # knn, linear, attentive (frozen encoder) and full (fine-tuning)
+    against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
+    draws: int = 3  # random choices of the labelled pictures per size, the same for every competitor
+    epochs: float | None = None  # of every fine-tuning; by default more, the fewer the labels
+    most: int | None = None  # training pictures to choose from at the most
+    most_test: int | None = None  # test pictures at the most, drawn at random
+    jobs: int | None = None  # trainings side by side; by default as many as cores and memory allow
+    out: Place | None = None  # folder for labels.json and .png; by default the run's
+    seed: int = 0  # of draws, trainings, and of splits where the data has none
+    precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "on", texts(self.on))
+        if not self.on:
+            raise UserError("say on which labelled data: unmask labels RUN --on LABELLED")
+        settle(self, "against", texts(self.against))
+        settle(self, "protocols", texts(self.protocols))
+        settle(self, "fractions", tuple(float(f) for f in numbers(self.fractions)))
+        given = self.labels_per_class
+        sizes = (given,) if isinstance(given, int | str) else tuple(given)
+        settle(self, "labels_per_class", tuple(ALL if str(size) == ALL else _number(size) for size in sizes))
+        for name in texts(self.protocols):
+            if name not in PROTOCOLS:
+                raise UserError(
+                    f"--protocols {name}: none of these{closest(name, PROTOCOLS)} There are: {', '.join(PROTOCOLS)}"
+                )
+        for fraction in self.fractions:  # type: ignore[union-attr]
+            require(fraction, "fractions", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+        for name in ("draws", "epochs", "most", "most_test", "jobs"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
+        if self.out is not None:
+            settle(self, "out", Path(self.out))
+
+
+@verb(Labels)
+def labels(options: Labels) -> "Curve":
+    """Trains and judges every competitor on the same draws; writes labels.json and .png and the report. Finished
+    trainings are kept: the same command goes on where it was interrupted.
+
+    Raises UserError for what is no run and no timm name, DataError for data that cannot be used.
+    """
+    from unmask.labelling import labelling
+
+    return labelling(options)
+
+
+def _number(size: int | str) -> int:
+    try:
+        number = int(size)
+    except ValueError:
+        raise UserError(f"--labels-per-class {size}: give whole numbers, or {ALL}") from None
+    require(number, "labels_per_class", lambda v: v > 0, "above 0")
+    return number
