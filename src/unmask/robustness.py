@@ -95,7 +95,7 @@ def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], righ
 
 
 def mean_of(cells: Sequence[Cell], name: str) -> Cell:
-    """Means of all numbers. The mean of intervals is an interval of the mean that is on the safe side: it fits where the
+    """Means of all numbers. The mean of intervals is an interval of the mean, on the safe side: it fits where the
     same pictures fail everywhere, and is wider than needed where they do not."""
     names = ("accuracy", "low", "high", "drop", "drop_low", "drop_high")
     return Cell(name, None, *(float(np.mean([getattr(cell, field) for cell in cells])) for field in names))
