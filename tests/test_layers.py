@@ -28,12 +28,16 @@ LAYERS = [
     ["run", "panel", "page"],
     ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
     ["tuning", "metrics", "finetuning", "keeper", "results"],
+    ["groups"],
+    ["robustness"],
+    ["stress_picture"],
     ["classify_report"],
     ["report"],
     ["watch"],
     ["verbs"],
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting"],
-    ["transferring"],
+    ["tested"],
+    ["transferring", "stressing"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
