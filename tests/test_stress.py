@@ -49,6 +49,13 @@ def folder(trained, tmp_path):
     return shutil.copytree(trained.path, tmp_path / "classifier")
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures and pages take longer than all the rest, and one test looks at them."""
+    for name in ("draw_stress", "draw_examples", "write_report"):
+        monkeypatch.setattr(f"unmask.stressing.{name}", lambda *given: None)
+
+
 def test_stress_measures_every_cell_and_writes_figures_pictures_and_the_report(folder, data, capsys):
     result = unmask.stress(folder, on=data, **QUICK)
     content = json.loads((folder / "stress.json").read_text())
@@ -74,7 +81,7 @@ def test_stress_measures_every_cell_and_writes_figures_pictures_and_the_report(f
     assert "site: the largest gap" in page
 
 
-def test_accuracy_is_that_of_the_classifier_on_the_pictures_as_they_are_damaged(folder, data):
+def test_accuracy_is_that_of_the_classifier_on_the_pictures_as_they_are_damaged(undrawn, folder, data):
     from unmask.corrupt import corrupt
 
     result = unmask.stress(folder, on=data, **QUICK)
@@ -91,7 +98,7 @@ def test_accuracy_is_that_of_the_classifier_on_the_pictures_as_they_are_damaged(
     assert result.cell("contrast", 5).accuracy == pytest.approx(np.mean(right))
 
 
-def test_groups_are_the_columns_with_a_few_values_and_bias_shows(folder, data):
+def test_groups_are_the_columns_with_a_few_values_and_bias_shows(undrawn, folder, data):
     result = unmask.stress(folder, on=data, **QUICK)
     assert [g.column for g in result.groupings] == ["site", "sex"]  # note has one value, patient too many
     site = result.groupings[0]
@@ -118,7 +125,7 @@ def test_columns_that_make_no_groups_are_refused_before_anything_is_written(fold
     assert {path.name for path in folder.iterdir()} == before
 
 
-def test_an_interrupted_test_goes_on_where_it_stopped(folder, data, monkeypatch, capsys):
+def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, monkeypatch, capsys):
     from unmask import stressing
 
     whole = unmask.stress(folder, on=data, **QUICK).to_json()
@@ -151,7 +158,7 @@ def test_an_interrupted_test_goes_on_where_it_stopped(folder, data, monkeypatch,
     assert len(computed) == 8
 
 
-def test_fewer_pictures_are_drawn_by_seed(folder, data):
+def test_fewer_pictures_are_drawn_by_seed(undrawn, folder, data):
     first, second = (unmask.stress(folder, on=data, most=10, **QUICK) for _ in range(2))
     assert first.count == 10
     assert first.to_json() == second.to_json()
