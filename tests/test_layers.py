@@ -13,12 +13,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
     ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
-    ["mask", "position", "initialize", "verb"],
-    ["encoder", "trivial", "runtime"],
+    ["mask", "position", "initialize", "verb", "optics"],
+    ["encoder", "trivial", "runtime", "corruptions"],
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
-    ["png", "tiff", "decode", "views", "optim", "weights", "log"],
+    ["png", "tiff", "decode", "corrupt", "views", "optim", "weights", "log"],
     ["source", "layout"],
     ["data", "samples", "looked", "moments", "sheet"],
     ["loader", "augment"],
@@ -28,6 +28,9 @@ LAYERS = [
     ["run", "panel", "page"],
     ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
     ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
+    ["groups"],
+    ["robustness"],
+    ["stress_picture"],
     ["classify_report"],
     ["report"],
     ["watch"],
@@ -35,15 +38,17 @@ LAYERS = [
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting"],
     ["transferring", "study"],
     ["labelling"],
+    ["tested"],
+    ["transferring", "stressing"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PARTS = ["masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals", "verbs"]
+PARTS = ["corruptions", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim"},
     "lightning": {"train", "trial", "finetuning", "pretraining"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
-    "cv2": {"decode", "png"},
+    "cv2": {"decode", "png", "optics", "corruptions"},
     "tifffile": {"decode", "tiff"},
     "sklearn": {"evals", "judge", "verdict", "features", "curve"},
     "joblib": {"labelling"},

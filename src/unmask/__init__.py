@@ -7,6 +7,7 @@
     unmask.transfer("run", on="labelled/")  # a classifier in run/classify
     unmask.predict("run/classify", "new/")
     unmask.labels("run", on="labelled/")    # accuracy against labels per class
+    unmask.stress("run/classify", on="labelled/")
     unmask.embed("run", "photos/", out="features.npz")
 
 Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
@@ -16,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "demo", "embed", "evaluate", "labels", "load", "predict", "pretrain", "show", "transfer"]
+__all__ = ["Run", "demo", "embed", "evaluate", "labels", "load", "predict", "pretrain", "show", "stress", "transfer"]
 
 if TYPE_CHECKING:
     from unmask.run import Run, load
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from unmask.verbs.predict import predict
     from unmask.verbs.pretrain import pretrain
     from unmask.verbs.show import show
+    from unmask.verbs.stress import stress
     from unmask.verbs.transfer import transfer
 
 

@@ -176,7 +176,7 @@ def _draw_panel(axis: Axes, curve: Curve, protocol: str, names: list[str], color
     axis.axhline(100 / len(curve.classes), color="black", lw=0.8, ls=":")
     axis.set_title(WORDS[protocol], fontsize=10.5)
     axis.set_xlabel("labels per class")
-    axis.legend(frameon=False, fontsize=9, loc="upper left")
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
     axis.spines[["top", "right"]].set_visible(False)
 
 

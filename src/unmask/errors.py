@@ -29,6 +29,9 @@ class Interrupted(RuntimeError):
         super().__init__(text)
         self.exit_code = 128 + signum
 
+    def __reduce__(self) -> tuple:  # so that it comes back from another process
+        return type(self), (str(self), self.exit_code - 128)
+
 
 def closest(word: str, options: Iterable[str]) -> str:
     """Ends a sentence: `, did you mean 'random'?` for the nearest of `options`, or a full stop if none is near."""

@@ -113,7 +113,8 @@ def fit(
             if diverged:
                 raise Diverged(_remedy(step, lr, state["bad_in_row"], outputs, out))
             if stop.signum and not done:
-                raise Interrupted(f"stopped by signal {stop.signum} after step {step}; saved in {out}", stop.signum)
+                kept = f"saved in {out}" if out is not None else "nothing of this training is kept"
+                raise Interrupted(f"stopped by signal {stop.signum} after step {step}; {kept}", stop.signum)
     return state["step"]
 
 
