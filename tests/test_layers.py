@@ -18,7 +18,9 @@ LAYERS = [
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
-    ["png", "tiff", "decode", "views", "optim", "weights", "log"],
+    ["png", "tiff", "decode", "views", "optim", "weights", "log", "canonical", "licence"],
+    ["layouts", "architecture", "resize"],
+    ["opening"],
     ["source", "layout"],
     ["data", "samples", "looked", "moments", "sheet"],
     ["loader", "augment"],
@@ -29,7 +31,7 @@ LAYERS = [
     ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
     ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
     ["classify_report"],
-    ["report"],
+    ["report", "continued"],
     ["watch"],
     ["verbs"],
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting"],
@@ -38,9 +40,9 @@ LAYERS = [
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PARTS = ["masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals", "verbs"]
+PARTS = ["layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"encoders", "decoders", "runtime", "augment", "optim"},
+    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize"},
     "lightning": {"train", "trial", "finetuning", "pretraining"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png"},
