@@ -39,7 +39,7 @@ def architecture(state: State, name: str, heads: int | None) -> Architecture:
         if fits(hint, state):
             return Architecture(hint, "")
     if "pos_embed" not in state or any(re.search(r"blocks\.0\.(gamma_1|attn\.q_bias|mlp\.fc1_g)", k) for k in state):
-        for model in _candidates():
+        for model in _candidates(state):
             if fits(model, state):
                 return Architecture(model, "")
         raise UserError(_unknown(state, name))
@@ -130,10 +130,12 @@ def _hints(name: str) -> Iterator[str]:
             yield model
 
 
-def _candidates() -> list[str]:
-    return [
-        name for pattern in EVA for name in timm.list_models(pattern) if "7b" not in name and "enormous" not in name
-    ]
+def _candidates(state: State) -> list[str]:
+    """Names of the families that no shape describes, those of this width's usual size first: each costs time to try."""
+    width = state["cls_token"].shape[-1] if "cls_token" in state else 0
+    size = STANDARD[width][0].split("_")[1] if width in STANDARD else "giant"
+    names = [name for pattern in EVA for name in timm.list_models(pattern) if not re.search("7b|enormous", name)]
+    return sorted(dict.fromkeys(names), key=lambda name: size not in name)
 
 
 def _unknown(state: State, name: str) -> str:

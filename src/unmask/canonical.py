@@ -38,6 +38,7 @@ class Canonical:
     model: str | None = None  # timm name, with options; None: read off the shapes
     heads: int | None = None  # of attention; no shape tells; None: the usual number for this width
     decoder_heads: int | None = None
+    norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
     image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # mean and std per channel, raw units
     normalize: bool | None = None  # the decoder predicts per-patch normalised pixels (True) or pixels (False)
@@ -92,6 +93,6 @@ def under(state: State, prefix: str) -> State:
 
 def left_out(keys: Sequence[str]) -> tuple[str, ...]:
     """A remark on keys that are no part of encoder or decoder, by their first names; none for none."""
-    names = list(dict.fromkeys(key.rsplit(".", 1)[0] for key in keys))
-    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    return (f"left out, no part of encoder or decoder: {shown}",) if names else ()
+    names = list(dict.fromkeys(key.split(".")[0] for key in keys))
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return (f"left out, no part of encoder or decoder: {len(keys)} tensors in {shown}",) if names else ()

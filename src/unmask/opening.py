@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from unmask import spec
 from unmask.architecture import architecture, default_config, position_prefix
@@ -86,6 +87,9 @@ class Opened:
             std=std,
         )
         self.put(encoder, bands)
+        for module in encoder.modules():
+            if isinstance(module, nn.LayerNorm) and self.weights.norm_eps is not None:
+                module.eps = self.weights.norm_eps  # so that features are the original's; runs that go on use timm's
         return encoder.eval()
 
     def normalisation(self, channels: int, bands: Sequence[str] | None, data: Statistics | None) -> Statistics:

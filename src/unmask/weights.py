@@ -1,6 +1,7 @@
 """Weights in and out: strict, so that nothing is silently left at random; and no code in a file is ever run."""
 
 import contextlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _unpickle(path: Path) -> Any:
         )
     stand_ins: list[Any] = [(type("Record", (Record,), {}), name) for name in {*names, "argparse.Namespace"}]
     try:
-        with safe_globals(stand_ins):
+        with safe_globals(stand_ins), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if "Unsupported" in str(error) or "WeightsUnpickler" in str(error):

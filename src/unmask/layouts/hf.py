@@ -1,8 +1,8 @@
 """Hugging Face folders of ViTMAE and ViT: config.json, and model.safetensors or pytorch_model.bin.
 
 Query, key and value are stored apart. Names changed over the versions of transformers: decoder blocks are under
-decoder_layers or decoder_encoder.layer, encoder blocks under encoder.layer, or under layers with q_proj inside. Its
-LayerNorm epsilon of 1e-12 is not taken over: the weights were made with 1e-6, and features agree to 1e-6 either way.
+decoder_layers or decoder_encoder.layer, encoder blocks under encoder.layer, or under layers with q_proj inside. The
+LayerNorm epsilon is 1e-12 by default, where the reference has 1e-6.
 """
 
 from unmask.canonical import HALF, IMAGENET, Canonical, Found, fuse, left_out, translate, under
@@ -72,6 +72,7 @@ class HuggingFace:
             decoder=fuse(decoder) if complete else None,
             heads=heads,
             decoder_heads=int(config.get("decoder_num_attention_heads", 16)),
+            norm_eps=config.get("layer_norm_eps"),
             image_size=(size, size) if isinstance(size, int) else tuple(size),
             statistics=_statistics(found, IMAGENET if kind == "vit_mae" else HALF),
             normalize=bool(config.get("norm_pix_loss", False)) if complete else None,
