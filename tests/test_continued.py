@@ -16,6 +16,8 @@ MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
 OPTIONS = {"batch": 8, "precision": "32", "device": "cpu", "log_every": 1, "save_every": 1}
 FRESH = {"decoder": SMALL["decoder"], "model": MODEL}
 
+TWELVE = {"steps": 12, "decoder_warmup": 5, "keep_every": 1, **FRESH, **OPTIONS}
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
@@ -58,12 +60,7 @@ def hf_folder(tmp_path_factory):
 def continued(pictures, official, tmp_path_factory):
     """A run that went on from the encoder-only file, with a fresh decoder."""
     out = tmp_path_factory.mktemp("continued") / "run"
-    return unmask.pretrain(pictures, out=out, init=official, steps=12, decoder_warmup=5, **FRESH, **OPTIONS)
-
-
-def encoder_of(path):
-    state = torch.load(path, weights_only=True)["objective"]
-    return {key: value for key, value in state.items() if key.startswith("encoder.net.")}
+    return unmask.pretrain(pictures, out=out, init=official, **TWELVE)
 
 
 def losses(out):
@@ -71,35 +68,31 @@ def losses(out):
     return [(r["step"], r["loss"]) for r in records if "loss" in r]
 
 
-def test_the_encoder_waits_for_a_fresh_decoder_and_then_moves(pictures, official, tmp_path, continued):
+def test_the_encoder_waits_for_a_fresh_decoder_and_then_moves(official, continued):
     given = torch.load(official, weights_only=True)["model"]
-    assert continued.config["settings"]["decoder_warmup"] == 5
-    run = unmask.pretrain(
-        pictures, out=tmp_path / "r", init=official, steps=6, decoder_warmup=5, keep_every=1, **FRESH, **OPTIONS
-    )
-    fresh = torch.load(run.path / "step_00000001.ckpt", weights_only=True)["objective"]["decoder.predict.weight"]
+    saved = {
+        step: torch.load(continued.path / f"step_{step:08d}.ckpt", weights_only=True)["objective"] for step in (2, 5, 6)
+    }
     for step, same in ((5, True), (6, False)):
-        now = encoder_of(run.path / f"step_{step:08d}.ckpt")
-        equal = [torch.equal(now[f"encoder.net.{key}"], value) for key, value in given.items()]
+        equal = [torch.equal(saved[step][f"encoder.net.{key}"], value) for key, value in given.items()]
         assert all(equal) if same else sum(equal) < len(equal) / 2
-    later = torch.load(run.path / "step_00000005.ckpt", weights_only=True)["objective"]["decoder.predict.weight"]
-    assert not torch.equal(fresh, later)
+    assert not torch.equal(saved[2]["decoder.predict.weight"], saved[5]["decoder.predict.weight"])
 
 
-def test_a_run_stopped_in_its_warm_up_goes_on_to_the_very_same_losses(pictures, official, tmp_path, continued):
-    options = {"init": official, "steps": 12, "decoder_warmup": 5, **FRESH, **OPTIONS}
-    for stop in (3, 8):
-        out = tmp_path / f"stopped{stop}"
-        shutil.copytree(continued.path, out)
-        (out / "summary.json").unlink()
-        short = unmask.pretrain(pictures, out=tmp_path / f"short{stop}", keep_every=stop, **options).path
-        shutil.copy(short / f"step_{stop:08d}.ckpt", out / "last.ckpt")
-        lines = (continued.path / "metrics.jsonl").read_text().splitlines(keepends=True)
-        (out / "metrics.jsonl").write_text("".join(lines[:stop]))
-        unmask.pretrain(pictures, out=out, **options)
-        assert losses(out) == losses(continued.path)
-        before, after = (json.loads((path / "continued.json").read_text()) for path in (continued.path, out))
-        assert before == after
+@pytest.mark.parametrize("stop", [3, 8])
+def test_a_run_stopped_in_or_after_its_warm_up_goes_on_to_the_very_same_losses(
+    stop, pictures, official, tmp_path, continued
+):
+    out = tmp_path / "stopped"
+    shutil.copytree(continued.path, out)
+    (out / "summary.json").unlink()
+    shutil.copy(continued.path / f"step_{stop:08d}.ckpt", out / "last.ckpt")
+    lines = (continued.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (out / "metrics.jsonl").write_text("".join(lines[:stop]))
+    unmask.pretrain(pictures, out=out, init=official, **TWELVE)
+    assert losses(out) == losses(continued.path)
+    before, after = (json.loads((path / "continued.json").read_text()) for path in (continued.path, out))
+    assert before == after
 
 
 def test_the_warm_up_is_planned_by_the_length_with_a_reason(pictures, official, tmp_path, capsys):
@@ -131,8 +124,6 @@ def test_the_report_compares_before_and_after_and_names_the_licence(continued):
 def test_a_decoder_that_comes_with_the_weights_is_used_and_not_warmed_up(hf_folder, pictures, tmp_path):
     from transformers import ViTMAEForPreTraining
 
-    from unmask.continued import Comparison
-
     run = unmask.pretrain(pictures, out=tmp_path / "run", init=hf_folder, steps=1, lr=1e-9, **OPTIONS)
     settings = run.config["settings"]
     assert (settings["decoder_warmup"], settings["target"]) == (None, "pixels(normalize=False)")
@@ -145,7 +136,6 @@ def test_a_decoder_that_comes_with_the_weights_is_used_and_not_warmed_up(hf_fold
     found = json.loads((run.path / "continued.json").read_text())
     assert found["before"]["step"] == 0
     assert found["before"]["loss"] == pytest.approx(found["after"]["loss"], rel=1e-4)
-    assert Comparison.__doc__
 
 
 def test_a_probe_is_compared_too(official, labelled, tmp_path):
@@ -184,10 +174,18 @@ def test_bands_and_statistics_of_unknown_channels_come_from_the_data(official, t
     run = unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "named", bands="R,G,B,NIR", **options)
     assert run.config["mean"][:3] == pytest.approx([123.675, 116.28, 103.53])
     assert run.config["mean"][3] == pytest.approx(pictures[..., 3].mean(), rel=1e-2)
-    np.save(tmp_path / "tiny.npy", pictures / 255)
-    run = unmask.pretrain(tmp_path / "tiny.npy", out=tmp_path / "tiny", bands="R,G,B,NIR", **options)
-    assert run.config["mean"][0] == pytest.approx(pictures[..., 0].mean() / 255, rel=1e-2)
-    assert "far apart" in run.config["reasons"]["mean and std"]
-    unnamed = unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "unnamed", **options)
-    assert unnamed.config["mean"] == pytest.approx(list(pictures.mean(axis=(0, 1, 2))), rel=1e-2)
-    assert unnamed.config["settings"]["channels"] == 4
+
+
+def test_weights_statistics_are_not_forced_on_data_in_other_units(official):
+    from unmask.init import initial
+    from unmask.plan import Plan
+
+    start, plan = initial(str(official), model=MODEL), Plan({"channels": 3})
+    near, far = ((110.0,) * 3, (70.0,) * 3), ((0.4,) * 3, (0.2,) * 3)
+    assert start.statistics(near, plan)[0] == (123.675, 116.28, 103.53)
+    assert not plan.reasons
+    assert start.statistics(far, plan) == far
+    assert "far apart" in plan.reasons["mean and std"]
+    plan = Plan({"channels": 5})
+    data = ((1.0,) * 5, (2.0,) * 5)
+    assert start.statistics(data, plan) == data

@@ -78,7 +78,10 @@ def fair_state(hf_state):
         state[f"norm.{kind}"] = hf_state[f"vit.layernorm.{kind}"]
         for name in ("decoder_embed", "decoder_norm", "decoder_pred"):
             state[f"{name}.{kind}"] = hf_state[f"decoder.{name}.{kind}"]
-        towers = [("vit.encoder.layer", "blocks", DEPTH), ("decoder.decoder_encoder.layer", "decoder_blocks", DECODER[1])]
+        towers = [
+            ("vit.encoder.layer", "blocks", DEPTH),
+            ("decoder.decoder_encoder.layer", "decoder_blocks", DECODER[1]),
+        ]
         for theirs, fair, depth in towers:
             for i in range(depth):
                 for old, new in inner.items():

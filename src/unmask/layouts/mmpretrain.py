@@ -36,12 +36,12 @@ class MMPretrain:
         decoder, _ = _blocks(named, "decoder_blocks.", MAE_DECODER)
         complete = {"embed.weight", "norm.weight", "predict.weight"} <= set(decoder)
         mean, std = state.get("data_preprocessor.mean"), state.get("data_preprocessor.std")
-        stated = mean is not None and std is not None
+        stated = None if mean is None or std is None else (tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))
         return Canonical(
             layout="mmpretrain",
             encoder=encoder,
             decoder=decoder if complete else None,
-            statistics=(tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())) if stated else IMAGENET,
+            statistics=stated or IMAGENET,
             normalize=True if complete else None,
             remarks=left_out(rest)
             + (() if stated else ("ImageNet's mean and std are assumed: its configs have them",)),
