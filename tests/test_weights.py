@@ -43,7 +43,7 @@ def hf():
     model = ViTMAEForPreTraining(config).eval()
     for name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim == 1 else 0.1)
-        if "layernorm" in name and name.endswith("weight") or name.endswith("decoder_norm.weight"):
+        if ("layernorm" in name and name.endswith("weight")) or name.endswith("decoder_norm.weight"):
             parameter.data += 1
     with torch.no_grad():
         tables = model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed
@@ -426,7 +426,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps({"model": Evil()}))
     torch.save({"model": Evil()}, "old.pth", _use_new_zipfile_serialization=False)
     for name in ("evil.pth", "plain.pth", "old.pth"):
-        with pytest.raises(UserError, match="refused|no weights that can be read") as caught:
+        with pytest.raises(UserError, match=r"refused|no weights that can be read") as caught:
             unmask.load(name)
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"evil\.pth is refused: opening it would call posix\.system"):
@@ -496,8 +496,8 @@ def test_a_wrong_architecture_lists_both_sides(fair_state, tmp_path):
     save_file(state, tmp_path / "b.safetensors")
     with pytest.raises(UserError, match=r"(?s)only in the model \(1\): norm.bias.*only in the file \(1\): extra"):
         open_weights(tmp_path / "b.safetensors").encoder()
+    torch.save(_width_of(40), tmp_path / "c.pth")
     with pytest.raises(UserError, match="num_heads="):
-        torch.save({k.replace("x", "x"): v for k, v in _width_of(40).items()}, tmp_path / "c.pth")
         open_weights(tmp_path / "c.pth")
 
 

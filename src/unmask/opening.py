@@ -257,7 +257,7 @@ def _file(path: Path) -> tuple[Found, str | None, State | None]:
 
 def _folder(path: Path) -> tuple[Found, str | None, State | None]:
     config = read_json(path / CONFIG)
-    ours = (LAST, ENCODER, CLASSIFIER) if "settings" in config else ()
+    ours = (CLASSIFIER,) if "task" in config else (LAST, ENCODER) if "settings" in config else ()
     file = next((path / name for name in (*ours, *FILES) if (path / name).is_file()), None)
     index = path / "model.safetensors.index.json"
     if file is None and not index.is_file():

@@ -35,8 +35,9 @@ class MMPretrain:
                  for key, value in under(state, "neck.").items()}  # fmt: skip
         decoder, _ = _blocks(named, "decoder_blocks.", MAE_DECODER)
         complete = {"embed.weight", "norm.weight", "predict.weight"} <= set(decoder)
-        mean, std = state.get("data_preprocessor.mean"), state.get("data_preprocessor.std")
-        stated = None if mean is None or std is None else (tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))
+        numbers = [state.get(f"data_preprocessor.{name}") for name in ("mean", "std")]
+        mean, std = (None if tensor is None else tuple(tensor.flatten().tolist()) for tensor in numbers)
+        stated = (mean, std) if mean and std else None
         return Canonical(
             layout="mmpretrain",
             encoder=encoder,

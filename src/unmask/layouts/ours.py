@@ -23,7 +23,8 @@ class Ours:
         decoder = under(found.state, "decoder.")
         full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder)
         head = under(found.state, "head.") if whole else {}
-        if head:  # a classifier that pools before its norm has taken the encoder's away
+        own_norm = head and "norm.weight" in found.state and "norm.weight" not in encoder
+        if own_norm:  # a classifier that pools before its norm has taken the encoder's away
             encoder |= {f"norm.{key}": value for key, value in under(found.state, "norm.").items()}
         statistics = found.state.get("encoder.mean"), found.state.get("encoder.std")
         mean, std = (None if s is None else tuple(s.tolist()) for s in statistics)
@@ -39,7 +40,7 @@ class Ours:
             statistics=(mean, std) if mean and std else None,
             normalize=_normalize(settings) if full else None,
             head=head or None,
-            pooling=(settings.get("pooling") or ("mean" if under(found.state, "norm.") else "cls")) if head else None,
+            pooling=(settings.get("pooling") or ("mean" if own_norm else "cls")) if head else None,
             classes=tuple(facts["classes"]) if head and facts.get("classes") else None,
             licence=facts.get("licence"),
         )
