@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.encoder import Encoder, create_encoder
+from unmask.errors import UserError
 from unmask.optim import peak_rate
 from unmask.runtime import Machine
 from unmask.sheet import Sheet
 
 TINY = 40  # pixels: below this, pictures are used at their own size
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
+DECODER_WARMUP = 500  # steps at most, a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
 
@@ -20,6 +22,7 @@ class Plan:
 
     settings: dict[str, Any]
     reasons: dict[str, str] = field(default_factory=dict)
+    new_decoder: bool = False  # a trained encoder meets a decoder that starts at random
 
     def choose(self, name: str, value: Any, why: str) -> None:
         """Fills an option that was left open; one that was given stays."""
@@ -30,7 +33,7 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value, reason of every choice, for people."""
-        return [(name, _text(self.settings[name]), why) for name, why in self.reasons.items()]
+        return [(name, _text(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
 
 
 def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
@@ -68,6 +71,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     decoder = "full(dim=128, depth=2, heads=4)" if narrow else "full(dim=512, depth=8, heads=16)"
     light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
     plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
+    plan.settings["target"] = plan.settings["target"] or "pixels"  # per-patch normalised: the better one in the paper
     _plan_augmentation(plan, sheet)
     _plan_batch(plan, sheet, machine, encoder.dim)
     return encoder
@@ -104,6 +108,7 @@ def plan_length(
     length = steps / per_epoch
     warmup = min(40.0, PAPER_WARMUP * length)
     plan.choose("warmup", round(warmup, 3), "epochs; 5 % of the run, at most 40, as in MAE")
+    _plan_decoder_warmup(plan, steps)
     plan.choose("log_every", max(1, min(100, steps // 200)), "steps")
     plan.choose(
         "save_every", max(1, min(2000, int(120 / seconds_per_step))), "steps; about two minutes at the most are lost"
@@ -112,6 +117,20 @@ def plan_length(
     if settings["probe"]:
         plan.choose("probe_every", max(1.0, round(length / 5)), "epochs; five probes")
     return steps, seconds
+
+
+def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
+    """Steps in which a fresh decoder learns alone, before its gradients may move a trained encoder."""
+    if plan.settings.get("decoder_warmup") is None and not plan.new_decoder:
+        return
+    fresh = (
+        "the weights bring no decoder for this: the fresh one learns alone first, so that it does not spoil the encoder"
+    )
+    plan.choose("decoder_warmup", min(DECODER_WARMUP, steps // 10), f"steps; {fresh}")
+    if plan.settings["decoder_warmup"] >= steps:
+        raise UserError(
+            f"--decoder-warmup {plan.settings['decoder_warmup']} leaves none of {steps} steps for the encoder"
+        )
 
 
 def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
