@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from timm.layers import resample_abs_pos_embed, resample_patch_embed  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor
 from torch.nn.functional import interpolate
 
