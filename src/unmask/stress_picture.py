@@ -29,6 +29,7 @@ def draw_stress(stress: Stress, path: Path) -> None:
     heat, bars = parts[0].subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_map(heat, stress)
     _draw_drops(bars, stress)
+    heat.set_ylim(len(names) - 0.5, -0.5)  # bars would add a margin to the axis that both share
     for place in range(len(lines)):
         pair = stress.groupings[2 * place : 2 * place + 2]
         axes = parts[place + 1].subplots(1, 2, squeeze=False)[0]
