@@ -1,0 +1,97 @@
+"""The model card: what was learned, from which data and weights, how it did, how to open it, how it was checked.
+
+Paths of this machine are shortened to names: a card is made to be given away.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+NON_COMMERCIAL = "cc-by-nc-4.0"
+FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them
+RECIPE = (
+    "model", "image_size", "patch_size", "channels", "method", "mask", "target", "decoder", "protocol", "pooling",
+    "init", "epochs", "steps", "hours", "batch", "accumulate", "optimizer", "lr", "warmup", "weight_decay",
+    "layer_decay", "drop_path", "smoothing", "mixup", "cutmix", "randaug", "erase", "ema", "crop", "flip", "seed",
+    "precision",
+)  # fmt: skip
+SHEET = {
+    "count": "pictures", "formats": "formats", "channel_counts": "channels", "bits": "bits per value",
+    "min_size": "smallest size", "median_size": "median size", "max_size": "largest size", "splits": "splits",
+    "classes": "classes", "num_duplicates": "exact copies", "mean": "mean", "std": "standard deviation",
+    "fingerprint": "fingerprint",
+}  # fmt: skip
+
+
+def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **facts: Any) -> str:
+    """README.md of one exported format. figures: of export.json; facts: what the template asks for besides."""
+    start, licence = initial_weights(config)
+    sheet = _json(run / "data_sheet.json")
+    settings = config["settings"]
+    return _template().render(
+        name=run.resolve().name,
+        task=config.get("task"),
+        config=config,
+        data=_name(sheet.get("where") or str(settings.get("data") or settings.get("on") or "")),
+        sheet=[(words, _text(sheet[key])) for key, words in SHEET.items() if sheet.get(key)],
+        recipe=[(key, _text(settings[key])) for key in RECIPE if settings.get(key) not in (None, "", [])],
+        evaluation=_json(run / "evaluation.json"),
+        metrics=_numbers(_json(run / "metrics.json")),
+        start=start,
+        licence=licence,
+        figures=figures,
+        **facts,
+    )
+
+
+def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
+    """What training started from, in words, and the licence of those weights where it is known."""
+    init = str(config["settings"].get("init") or "none")
+    known = config.get("licence")
+    if init == "none":
+        return "Random initialisation: no other weights are in it.", None
+    name = _name(init)
+    if known:
+        return f"`{name}`, licence: {known}.", str(known)
+    if name.startswith(FAIR) or name.split(".")[-1] == "mae":
+        return f"`{name}`: Meta's MAE weights, CC-BY-NC 4.0, not for commercial use.", NON_COMMERCIAL
+    if init == "run" or (Path(init) / "config.json").exists():
+        origin = Path(str(config.get("run") or config["asked"].get("run") or init)) if init == "run" else Path(init)
+        path = origin / "config.json"
+        if path.exists():
+            words, licence = initial_weights(json.loads(path.read_text(encoding="utf-8")))
+            return f"The run `{_name(str(origin))}`, which started from: {words}", licence
+    return f"`{name}`. Their licence is not recorded here: ask whoever made them.", None
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """The plain numbers of a classifier's metrics.json, of its test split."""
+    found = metrics.get("test", metrics)
+    return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_text(one)}" for key, one in list(value.items())[:12])
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(one, int) for one in value) and len(value) == 2
+        return (" x " if numbers else ", ").join(_text(one) for one in value)
+    return f"{value:.6g}" if isinstance(value, float) else _name(str(value))
+
+
+def _name(text: str) -> str:
+    """The last part of a path; what is no path stays."""
+    return ", ".join(Path(part).name if "/" in part else part for part in text.split(", "))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=loader, autoescape=False, **options)  # Markdown, not HTML
+    return environment.get_template("card.md.jinja")
