@@ -120,6 +120,7 @@ class Opened:
     call: Callable[[Tensor], Outputs]  # raw pictures b c h w, float32 -> some of the reference's outputs
     tolerance: float = EXACT  # share of the reference's largest value
     timed: bool = False  # worth a measurement of its speed
+    remedy: str = ""  # what a user may try if it is not equal
 
 
 class Format(ABC):
@@ -161,9 +162,10 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
                 )
             error, allowed = float((value.float() - right).abs().max()), opened.tolerance * float(right.abs().max())
             if not error <= allowed:
+                remedy = f"; {opened.remedy}" if opened.remedy else ""
                 raise Unequal(
                     f"{label} does not give what the model gives: {name} is off by {error:.3g}, allowed is"
-                    f" {allowed:.3g} on {len(raw)} pictures; it was deleted"
+                    f" {allowed:.3g}, on {len(raw)} pictures; it was deleted{remedy}"
                 )
             worst = found.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
             worst["max_abs_error"] = max(worst["max_abs_error"], error)

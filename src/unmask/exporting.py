@@ -175,10 +175,13 @@ def ship(
         part.write(subject, part_folder)
         files = {}
         for opened in _open(name, part, subject, part_folder):
-            label = str(opened.path.relative_to(part_folder))
-            files[label] = examine(f"{name}: {label}", opened, subject, accuracy)
+            label = "" if opened.path == part_folder else str(opened.path.relative_to(part_folder))
+            files[label or name] = examine(f"{name}: {label or name}", opened, subject, accuracy)
         found = {"folder": name, "remark": remark, "files": files}
-        (part_folder / "README.md").write_text(_card(name, part, subject, run, figures, found), encoding="utf-8")
+        card = part_folder / "README.md"
+        card.write_text(_card(name, part, subject, run, figures, found), encoding="utf-8")
+        for file in filter(Path.is_file, part_folder.rglob("*")):
+            shutil.copymode(card, file)  # safetensors makes files that their owner alone may read
         if place.exists():
             place.rename(old)
         part_folder.rename(place)
@@ -264,7 +267,8 @@ def table(figures: dict[str, Any], names: list[str]) -> Table:
         for file, facts in figures["formats"][name]["files"].items():
             output, worst = max(facts["check"].items(), key=lambda pair: pair[1]["max_abs_error"])
             differs = f"{worst['max_abs_error']:.2g} in {output} ({worst['allowed']:.2g})"
-            row = [f"{name}/{file}", size_text(facts["bytes"]), differs, *_speed(facts), *last(facts)]
+            where = name if file == name else f"{name}/{file}"
+            row = [where, size_text(facts["bytes"]), differs, *_speed(facts), *last(facts)]
             result.add_row(*row)
     return result
 

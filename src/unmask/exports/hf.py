@@ -136,7 +136,15 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _load(kind: Any, folder: Path, **options: Any) -> Any:
     """Strictly: transformers itself only warns of weights that are missing or left over."""
-    model, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     wrong = {name: sorted(info[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[name]}
     if wrong:
         raise Unequal(f"transformers does not take all weights of {folder.name}: {wrong}")
