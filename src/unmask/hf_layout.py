@@ -20,12 +20,13 @@ BLOCK = {
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
 }  # ours, which are timm's -> transformers'
-MORE = {  # parts of other ViTs, by the beginning or end of their weights' names, in words
+MORE = {  # parts of other ViTs, by what is in the names of their weights, in words
     "reg_token": "register tokens",
     "dist_token": "a distillation token",
     "norm_pre": "a norm before the blocks",
     "gamma": "layer scale",
-    "q_norm.weight": "normalised queries and keys",
+    "q_norm.": "normalised queries and keys",
+    "k_norm.": "normalised queries and keys",
 }
 
 
@@ -37,7 +38,7 @@ def why_not_vit(encoder: Encoder) -> str:
         return f"it is {'no plain ViT' if 'blocks.0.norm1.weight' in have else type(net).__name__}"
     want = set(_timm_names(len(net.blocks)))
     for name in sorted(have - want):
-        known = next((words for part, words in MORE.items() if name.startswith(part) or name.endswith(part)), name)
+        known = next((words for part, words in MORE.items() if part in name), name)
         return f"it has {known}"
     for name in sorted(want - have):
         return f"it has no {({'cls_token': 'class token', 'pos_embed': 'position table'}).get(name, name)}"
