@@ -3,11 +3,12 @@
 Paths of this machine are shortened to names: a card is made to be given away.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import jinja2
+
+from unmask.page import read_json
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them
@@ -28,7 +29,7 @@ SHEET = {
 def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **facts: Any) -> str:
     """README.md of one exported format. figures: of export.json; facts: what the template asks for besides."""
     start, licence = initial_weights(config)
-    sheet = _json(run / "data_sheet.json")
+    sheet = read_json(run / "data_sheet.json")
     settings = config["settings"]
     return _template().render(
         name=run.resolve().name,
@@ -37,8 +38,8 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
         data=_name(sheet.get("where") or str(settings.get("data") or settings.get("on") or "")),
         sheet=[(words, _text(sheet[key])) for key, words in SHEET.items() if sheet.get(key)],
         recipe=[(key, _text(settings[key])) for key in RECIPE if settings.get(key) not in (None, "", [])],
-        evaluation=_json(run / "evaluation.json"),
-        metrics=_numbers(_json(run / "metrics.json")),
+        evaluation=read_json(run / "evaluation.json"),
+        metrics=_numbers(read_json(run / "metrics.json")),
         start=start,
         licence=licence,
         figures=figures,
@@ -48,22 +49,21 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
 
 def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
     """What training started from, in words, and the licence of those weights where it is known."""
-    init = str(config["settings"].get("init") or "none")
-    known = config.get("licence")
+    settings, asked = config["settings"], config["asked"]
+    init = str(settings.get("init") or "none")
+    init = str(asked.get("run") or init) if init == "run" else init
     if init == "none":
         return "Random initialisation: no other weights are in it.", None
-    name = _name(init)
+    name, known = _name(init), config.get("licence")
     if known:
         return f"`{name}`, licence: {known}.", str(known)
     if name.startswith(FAIR) or name.split(".")[-1] == "mae":
         return f"`{name}`: Meta's MAE weights, CC-BY-NC 4.0, not for commercial use.", NON_COMMERCIAL
-    if init == "run" or (Path(init) / "config.json").exists():
-        origin = Path(str(config.get("run") or config["asked"].get("run") or init)) if init == "run" else Path(init)
-        path = origin / "config.json"
-        if path.exists():
-            words, licence = initial_weights(json.loads(path.read_text(encoding="utf-8")))
-            return f"The run `{_name(str(origin))}`, which started from: {words}", licence
-    return f"`{name}`. Their licence is not recorded here: ask whoever made them.", None
+    path = Path(init) / "config.json"
+    if path.exists():
+        words, licence = initial_weights(read_json(path))
+        return f"The run `{name}`. What that started from: {words[0].lower() + words[1:]}", licence
+    return f"`{name}`. Its licence is not recorded here: ask whoever made it.", None
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
@@ -84,10 +84,6 @@ def _text(value: Any) -> str:
 def _name(text: str) -> str:
     """The last part of a path; what is no path stays."""
     return ", ".join(Path(part).name if "/" in part else part for part in text.split(", "))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _template() -> jinja2.Template:

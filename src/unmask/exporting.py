@@ -1,7 +1,6 @@
 """The verb `export`, step by step: open the run, refuse what a format cannot hold, write, open again, compare, say."""
 
 import importlib.util
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from unmask.labelled import Labelled
 from unmask.log import make_console
 from unmask.measuring import Accuracy, latency
 from unmask.objective import Rebuilder
+from unmask.page import read_json
 from unmask.run import Run, load
 from unmask.runtime import tune
 from unmask.samples import Samples
@@ -147,8 +147,7 @@ def previous(out: Path, names: list[str]) -> dict[str, Any]:
     """The figures of an earlier export into the same folder. Raises UserError for folders that are none of ours."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; give a folder")
-    path = out / FIGURES
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"formats": {}}
+    before = read_json(out / FIGURES) or {"formats": {}}
     for name in names:
         if (out / name).exists() and name not in before["formats"]:
             raise UserError(f"{out / name} is there and was not written by unmask export; give another --out")
@@ -226,7 +225,9 @@ def _card(
 ) -> str:
     size, channels = " x ".join(map(str, subject.encoder.grid.size)), subject.encoder.channels
     mean, std = ([round(v, 3) for v in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
-    raw = f"{channels} channels of {size} pixels; pictures of other sizes are resized to cover that and cut at the centre"
+    raw = (
+        f"{channels} channels of {size} pixels; pictures of other sizes are resized to cover that and cut at the centre"
+    )
     if name in ("timm", "hf"):
         how = f"pixels from 0 to 1 less the mean, over the standard deviation, as config.json has them; {raw}"
     elif subject.normalize == "inside":

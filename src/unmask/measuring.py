@@ -12,6 +12,7 @@ from unmask.errors import DataError
 from unmask.evals.linear import Linear
 from unmask.exportable import Exportable, Outputs, Traceable
 from unmask.labelled import Labelled
+from unmask.metrics import scores
 from unmask.views import WholePicture
 
 WARM_UP, RUNS, SECONDS = 5, 100, 3.0  # calls left out; calls timed, or as many as fit the time (at least 10)
@@ -63,8 +64,6 @@ class Accuracy:
             return float((found == self.labels).mean())
         logits = torch.from_numpy(self._all("test", call, "logits"))
         probabilities = logits.sigmoid() if classifier.multi_label else logits.softmax(dim=1)
-        from unmask.metrics import scores
-
         found = scores(probabilities.numpy(), self.labels, classifier.classes)
         return float(found[found["main"]])
 

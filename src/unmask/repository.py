@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from unmask.classifier import Classifier
 from unmask.encoder import Encoder
-from unmask.errors import UserError
 
 POOL = {"mean": "avg", "cls": "token"}  # ours -> timm's
 FC_NORM = {"VisionTransformer": "fc_norm", "Eva": "use_fc_norm"}  # argument that says where the last norm stands
@@ -48,7 +47,8 @@ def plain_head(model: Classifier) -> tuple[Tensor, Tensor]:
     if not isinstance(model.norm, nn.BatchNorm1d):
         return weight, bias
     mean, var = model.norm.running_mean, model.norm.running_var
-    assert mean is not None and var is not None
+    assert mean is not None
+    assert var is not None
     weight = weight / (var + model.norm.eps).sqrt()
     return weight, bias - weight @ mean
 

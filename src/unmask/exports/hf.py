@@ -95,7 +95,11 @@ class HuggingFace(Format):
             kind = "AutoModelForImageClassification"
             use = f'model = {kind}.from_pretrained("{folder}")\n'
             return f'{start}{kind}\n\n{processor}{use}logits = model(**processor(picture, return_tensors="pt")).logits'
-        mae = "" if why_not_mae(subject) else f'mae = ViTMAEForPreTraining.from_pretrained("{folder}")  # with the decoder\n'
+        mae = (
+            ""
+            if why_not_mae(subject)
+            else f'mae = ViTMAEForPreTraining.from_pretrained("{folder}")  # with the decoder\n'
+        )
         use = f'vit = ViTModel.from_pretrained("{folder}/vit", add_pooling_layer=False)\n'
         processor = processor.replace(folder, f"{folder}/vit")
         names = "ViTModel" if not mae else "ViTMAEForPreTraining, ViTModel"

@@ -21,7 +21,9 @@ class Timm(Format):
         why = why_not_timm(subject.model)
         if why:
             name = subject.encoder.arguments["model_name"]
-            raise UserError(f"--to timm: timm's {name} cannot hold this classifier: {why}; what works: onnx, torch_export")
+            raise UserError(
+                f"--to timm: timm's {name} cannot hold this classifier: {why}; what works: onnx, torch_export"
+            )
         return ""
 
     def write(self, subject: Exportable, folder: Path) -> None:
@@ -50,7 +52,9 @@ class Timm(Format):
 
     def how(self, subject: Exportable, folder: str) -> str:
         """timm reads the weights only when asked for pretrained ones."""
-        gives = "logits = model(x)  # b classes" if subject.classifier else "tokens = model.forward_features(x)  # b n d"
+        gives = (
+            "logits = model(x)  # b classes" if subject.classifier else "tokens = model.forward_features(x)  # b n d"
+        )
         return (
             "import timm\n\n"
             f'model = timm.create_model("local-dir:{folder}", pretrained=True).eval()\n'
