@@ -26,7 +26,7 @@ def write_repository(model: Encoder | Classifier, folder: Path) -> None:
 
 
 def why_not_timm(model: Encoder | Classifier) -> str:
-    """Why no timm model computes what this one does, or nothing. timm has one last norm, before or behind the pooling."""
+    """Why no timm model computes what this one does, or nothing: timm has one last norm, before or behind pooling."""
     if isinstance(model, Encoder):
         return ""
     net, kind = model.encoder.net, model.norm_kind

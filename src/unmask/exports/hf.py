@@ -1,4 +1,4 @@
-"""Hugging Face transformers: folders that `from_pretrained` opens offline. Key names: those of the hub's ViT and ViTMAE.
+"""Hugging Face transformers: folders that `from_pretrained` opens offline. Key names are those of the hub's files.
 
 transformers has one plain ViT: a class token, a position table, pre-norm blocks. Other encoders are refused, with the
 reason; a classifier that pools the mean of its patches is written for transformers' wrapper of timm models instead.
@@ -43,7 +43,7 @@ class HuggingFace(Format):
         no_timm = why_not_timm(model)
         if no_timm:
             raise UserError(
-                f"--to hf: neither transformers' ViT nor its wrapper of timm models can hold this classifier ({no_timm});"
+                f"--to hf: neither transformers' ViT nor its timm wrapper can hold this classifier ({no_timm});"
                 " what works: onnx, torch_export"
             )
         if model.pooling != "cls":

@@ -1,4 +1,4 @@
-"""timm: a folder as timm's own hub repositories are, which `timm.create_model` and transformers' wrapper open offline."""
+"""timm: a folder like timm's own hub repositories, which `timm.create_model` and transformers' wrapper open offline."""
 
 from pathlib import Path
 from typing import Any
