@@ -139,6 +139,7 @@ def measure_accuracy(options: Export, subject: Exportable, console: Console) -> 
         seed=options.seed,
         say=lambda text: console.print(text, soft_wrap=True),
     )
+    labelled.sheet.statistics(subject.encoder.channels)  # refuses pictures that cannot be brought to these channels
     with console.status("measuring the model on the labelled pictures"):
         return Accuracy(subject, labelled, ", ".join(Path(place).name for place in texts(options.on)))
 

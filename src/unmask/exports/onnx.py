@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.errors import UserError
 from unmask.exportable import EXACT, Exportable, Format, Opened, Outputs
 
 __all__ = ["Onnx"]
@@ -36,15 +37,7 @@ class Onnx(Format):
         for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
         first = _file(folder, "fp32")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter, about its own code
-            program: Any = torch.onnx.export(
-                subject.program,
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=list(subject.outputs),
-                verbose=False,
-            )
+        program = _translate(subject)
         program.model.metadata_props.update(facts(subject))
         size = sum(value.numel() * value.element_size() for value in subject.model.state_dict().values())
         program.save(first, external_data=size > LARGE)
@@ -74,6 +67,18 @@ class Onnx(Format):
             f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("{path}")\n'
             f'{names} = session.run(None, {{"{INPUT}": pixels}})'
         )
+
+
+def _translate(subject: Exportable) -> Any:
+    names = {"input_names": [INPUT], "output_names": list(subject.outputs)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own code
+        try:
+            return torch.onnx.export(subject.program, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+        except torch.onnx.errors.OnnxExporterError as error:
+            model = subject.encoder.arguments["model_name"]
+            why = str(error.__cause__ or error).strip().splitlines()[0]
+            raise UserError(f"--to onnx: torch cannot translate {model}: {why}; what works: torch_export") from error
 
 
 def facts(subject: Exportable) -> dict[str, str]:
