@@ -331,6 +331,40 @@ def test_probabilities_of_one_label_per_picture_add_up_to_one(raw, tmp_path):
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
 
 
+def test_a_fine_tuned_class_token_becomes_a_transformers_classifier(run, labelled, tmp_path):
+    options = {"pooling": "cls", "epochs": 1, "batch": 8, "precision": "32", "device": "cpu"}
+    made = unmask.transfer(run.path, on=labelled, out=tmp_path / "classes", **options)
+    out = unmask.export(made.path, to="hf", on=labelled)
+    model = transformers.AutoModelForImageClassification.from_pretrained(out["hf"])
+    assert type(model).__name__ == "ViTForImageClassification"
+    assert list(model.config.id2label.values()) == ["blue", "red"]
+    facts = out.figures["formats"]["hf"]["files"]["hf"]
+    assert facts["accuracy"] == pytest.approx(made.metrics["accuracy"])
+    assert facts["points_lost"] == 0
+    card = (out["hf"] / "README.md").read_text()
+    assert "A classifier of 2 classes (blue, red)" in card
+    assert f"| accuracy | {made.metrics['accuracy']:.4g} |" in card
+
+
+def test_accuracy_of_features_is_that_of_one_classifier_for_all_files(run, labelled, tmp_path):
+    made = unmask.export(run.path, to="timm,torch_export", on=labelled, out=tmp_path / "out")
+    own = made.figures["torch"]["accuracy"]
+    assert made.figures["on"]["count"] == 16
+    assert 0.4 < own <= 1
+    for name, file in (("timm", "model.safetensors"), ("torch_export", "model.pt2")):
+        facts = made.figures["formats"][name]["files"][file]
+        assert facts["accuracy"] == own
+        assert f"| {file} | {100 * own:.2f} % | 0.00 |" in (made[name] / "README.md").read_text()
+
+
+def test_labels_that_the_classifier_does_not_know_are_refused(labelled, raw):
+    from unmask.labelled import Labelled
+    from unmask.measuring import Accuracy
+
+    with pytest.raises(UserError, match=r"does not know: blue, red; it knows cat, dog"):
+        Accuracy(subject(classifier("mean", "layer"), raw), Labelled([str(labelled)], max_side=128), "labelled")
+
+
 def spoil(name, monkeypatch):
     """Makes a format write weights that are a little off."""
     part = spec.find(name, "unmask.exports")
