@@ -297,6 +297,9 @@ def test_classifiers_keep_their_logits_in_timm_and_transformers_or_are_refused(p
     assert net.num_classes == 3
     assert net.pretrained_cfg["label_names"] == made.classes
     remark, _ = checked("hf", made, raw, tmp_path)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "hf")
+    pictures = [Image.fromarray(photo(seed, 32, 32)) for seed in range(3)]
+    torch.testing.assert_close(processor(pictures, return_tensors="pt")["pixel_values"], pixels, atol=1e-4, rtol=0)
     model = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "hf").eval()
     torch.testing.assert_close(model(pixels).logits, expected, atol=1e-4, rtol=1e-4)
     assert list(model.config.id2label.values()) == made.classes

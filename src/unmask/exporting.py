@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +149,9 @@ def previous(out: Path, names: list[str]) -> dict[str, Any]:
         raise UserError(f"--out {out} is a file; give a folder")
     before = read_json(out / FIGURES) or {"formats": {}}
     for name in names:
-        if (out / name).exists() and name not in before["formats"]:
+        card = out / name / "README.md"  # without figures, if the machine stopped between the two
+        ours = name in before["formats"] or (card.exists() and "- unmask\n" in card.read_text(encoding="utf-8"))
+        if (out / name).exists() and not ours:
             raise UserError(f"{out / name} is there and was not written by unmask export; give another --out")
     return {"formats": before["formats"]}
 
@@ -261,16 +262,13 @@ def table(figures: dict[str, Any], names: list[str]) -> Table:
     heading = ["file", "size", "largest difference (allowed)", "median", "95 % below"]
     result = Table(*heading, *([figures["on"]["metric"], "points lost"] if show else []), box=None, pad_edge=False)
     own = figures["torch"]
-    last: Callable[[dict[str, Any]], list[str]] = lambda facts: (  # noqa: E731
-        [f"{100 * facts['accuracy']:.2f} %", f"{facts.get('points_lost', 0):.2f}"] if "accuracy" in facts else []
-    )
-    result.add_row("PyTorch", "", "", *_speed(own), *last(own))
+    result.add_row("PyTorch", "", "", *_speed(own), *_accuracy(own))
     for name in names:
         for file, facts in figures["formats"][name]["files"].items():
             output, worst = max(facts["check"].items(), key=lambda pair: pair[1]["max_abs_error"])
             differs = f"{worst['max_abs_error']:.2g} in {output} ({worst['allowed']:.2g})"
             where = name if file == name else f"{name}/{file}"
-            row = [where, size_text(facts["bytes"]), differs, *_speed(facts), *last(facts)]
+            row = [where, size_text(facts["bytes"]), differs, *_speed(facts), *_accuracy(facts)]
             result.add_row(*row)
     return result
 
@@ -279,3 +277,10 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     if "latency" not in facts:
         return ["", ""]
     return [f"{facts['latency'][key]:.2f} ms" for key in ("median_ms", "p95_ms")]
+
+
+def _accuracy(facts: dict[str, Any]) -> list[str]:
+    if "accuracy" not in facts:
+        return []
+    lost = f"{facts['points_lost']:.2f}" if "points_lost" in facts else ""
+    return [f"{100 * facts['accuracy']:.2f} %", lost]
