@@ -135,7 +135,7 @@ def _quantize(source: Path, target: Path, subject: Exportable, large: bool) -> N
         if subject.quantize == "dynamic":
             quantize_dynamic(source, target, **options)
         else:
-            reader = _Pictures(subject.given(subject.pictures))
+            reader: Any = _Pictures(subject.given(subject.pictures))
             quantize_static(source, target, reader, quant_format=QuantFormat.QDQ, **options)
     finally:
         logging.getLogger().removeFilter(_quiet)
