@@ -46,7 +46,19 @@ LAYERS = [
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PARTS = ["corruptions", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals", "exports", "verbs"]
+PARTS = [
+    "corruptions",
+    "masks",
+    "targets",
+    "decoders",
+    "encoders",
+    "methods",
+    "tasks",
+    "data",
+    "evals",
+    "exports",
+    "verbs",
+]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "exports"},
     "lightning": {"train", "trial", "finetuning", "pretraining"},
