@@ -336,11 +336,11 @@ def test_a_fine_tuned_class_token_becomes_a_transformers_classifier(run, labelle
     assert type(model).__name__ == "ViTForImageClassification"
     assert list(model.config.id2label.values()) == ["blue", "red"]
     facts = out.figures["formats"]["hf"]["files"]["hf"]
-    assert facts["accuracy"] == pytest.approx(made.metrics["accuracy"])
+    assert facts["accuracy"] == pytest.approx(made.metrics["test"]["accuracy"])
     assert facts["points_lost"] == 0
     card = (out["hf"] / "README.md").read_text()
     assert "A classifier of 2 classes (blue, red)" in card
-    assert f"| accuracy | {made.metrics['accuracy']:.4g} |" in card
+    assert f"| accuracy | {made.metrics['test']['accuracy']:.4g} |" in card
 
 
 def test_accuracy_of_features_is_that_of_one_classifier_for_all_files(run, labelled, tmp_path):

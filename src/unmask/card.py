@@ -9,6 +9,8 @@ from typing import Any
 import jinja2
 
 from unmask.page import read_json
+from unmask.results import RESULT
+from unmask.run import CLASSIFY
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them
@@ -39,7 +41,7 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
         sheet=[(words, _text(sheet[key])) for key, words in SHEET.items() if sheet.get(key)],
         recipe=[(key, _text(settings[key])) for key in RECIPE if settings.get(key) not in (None, "", [])],
         evaluation=read_json(run / "evaluation.json"),
-        metrics=_numbers(read_json(run / "metrics.json")),
+        metrics=_numbers(read_json(run / RESULT) or read_json(run / CLASSIFY / RESULT)),
         start=start,
         licence=licence,
         figures=figures,
