@@ -35,18 +35,21 @@ LAYERS = [
     ["stress_picture"],
     ["classify_report"],
     ["report", "continued"],
+    ["exportable"],
+    ["hf_layout", "repository", "measuring", "card"],
+    ["exports"],
     ["watch"],
     ["verbs"],
-    ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting"],
+    ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting", "exporting"],
     ["tested", "study"],
     ["transferring", "stressing", "labelling"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["verbs"]
+PARTS += ["exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize"},
+    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
     "lightning": {"train", "trial", "finetuning", "pretraining"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
@@ -54,7 +57,10 @@ FENCES = {  # third-party library -> the only places that may import it
     "sklearn": {"evals", "judge", "verdict", "features", "curve"},
     "joblib": {"labelling"},
     "tyro": {"cli", "verbs", "verb"},
-    "jinja2": {"page"},
+    "jinja2": {"page", "card"},
+    "transformers": {"exports"},
+    "onnx": {"exports"},
+    "onnxruntime": {"exports"},
     "torchmetrics": {"metrics"},
 }
 

@@ -9,6 +9,7 @@
     unmask.labels("run", on="labelled/")    # accuracy against labels per class
     unmask.stress("run/classify", on="labelled/")
     unmask.embed("run", "photos/", out="features.npz")
+    unmask.export("run", to="onnx")
 
 Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
 """
@@ -17,13 +18,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "demo", "embed", "evaluate", "labels", "load", "predict", "pretrain", "show", "stress", "transfer"]
+__all__ = [
+    "Run",
+    "demo",
+    "embed",
+    "evaluate",
+    "export",
+    "labels",
+    "load",
+    "predict",
+    "pretrain",
+    "show",
+    "stress",
+    "transfer",
+]
 
 if TYPE_CHECKING:
     from unmask.run import Run, load
     from unmask.verbs.demo import demo
     from unmask.verbs.embed import embed
     from unmask.verbs.evaluate import evaluate
+    from unmask.verbs.export import export
     from unmask.verbs.labels import labels
     from unmask.verbs.predict import predict
     from unmask.verbs.pretrain import pretrain

@@ -134,7 +134,8 @@ class AttentivePool(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         tokens = self.norm(tokens)
-        query = self.query.expand(len(tokens), -1, -1).to(tokens.dtype)
+        # shape[0], not len(): a tracer would take the latter for a constant
+        query = self.query.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         return self.attend(query, tokens, tokens, need_weights=False)[0][:, 0]
 
 

@@ -1,6 +1,7 @@
 """`unmask <verb>`: flags made from the verb's dataclass by tyro, errors turned into messages and exit codes.
 
-0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged · 130 Ctrl-C · 143 SIGTERM
+0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged
+5 an export that failed its check · 130 Ctrl-C · 143 SIGTERM
 """
 
 import os

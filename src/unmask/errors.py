@@ -16,6 +16,12 @@ class DataError(UserError):
     exit_code = 3
 
 
+class Unequal(UserError):
+    """An exported file was opened again and does not give what the model gives; it was deleted."""
+
+    exit_code = 5
+
+
 class Diverged(RuntimeError):
     """Training met too many non-finite losses or gradients in a row; the last good state is saved."""
 

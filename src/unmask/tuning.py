@@ -23,7 +23,8 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     head_only = protocol in ("linear", "attentive")
     plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
     layer = protocol in ("full", "partial")
-    plan.settings["norm"] = "layer" if layer else "batch"
+    # class token and query come behind the encoder's own norm: a second one would fit no timm or transformers model
+    plan.settings["norm"] = ("layer" if plan.settings["pooling"] == "mean" else "none") if layer else "batch"
     _plan_length(plan, count, scratch, head_only, machine)
     _plan_optimizer(plan, encoder, scratch, head_only)
     _plan_augmentation(plan, count, encoder, sheet, head_only, scratch)
