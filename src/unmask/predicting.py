@@ -19,7 +19,6 @@ from unmask.sheet import inspect
 from unmask.source import open_source
 from unmask.verb import texts
 from unmask.verbs.predict import Predict
-from unmask.views import WholePicture
 
 SHOWN = 10  # rows on the screen
 
@@ -34,10 +33,9 @@ def predicting(options: Predict) -> Predictions:
     tune(here.device)
     classifier = open_classifier(Path(options.run)).to(here.device)
     samples = _read(options, classifier)
-    size = classifier.encoder.grid.size
     autocast = torch.bfloat16 if here.precision == "bf16" else None
     with Progress(console=console, transient=True) as bar:
-        loader = each_once(samples, WholePicture((size[0], size[1])), options.batch)
+        loader = each_once(samples, classifier.view, options.batch)
         tracked = bar.track(loader, description="predicting")
         found = answers(classifier, tracked, here.device, autocast)
     predictions = Predictions(samples.names, classifier.classes, found, classifier.multi_label)
