@@ -73,8 +73,8 @@ class Pretrain:
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
         if len(budgets) > 1:
             raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
-        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "log_every", "save_every", "probe_every")
-        for name in (*budgets, *above_zero):
+        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr")
+        for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
