@@ -127,7 +127,8 @@ def test_transfer_recipes_build_the_published_groups_and_schedule(name):
     shape |= {"classes": [str(i) for i in range(1000)]}
     names = ("protocol", "blocks", "layer_decay", "smoothing", "mixup", "cutmix")
     with torch.device("meta"):
-        task = Classify(Classifier(encoder, **shape), **{key: settings[key] for key in names})
+        classifier = Classifier(encoder, **shape)
+    task = Classify(classifier, **{key: settings[key] for key in names})
 
     found = groups(task, settings["weight_decay"])
     scale, decay = settings["layer_decay"], settings["weight_decay"]

@@ -89,7 +89,6 @@ def test_a_classifier_is_trained_judged_and_kept(done, run, data):
     assert done.metrics["val"]["count"] == 6
     page = (done.path / "report.html").read_text()
     assert "data:image/png" in page
-    assert str(data) not in page.split("<table")[0]
 
 
 def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, data, capsys, tmp_path):
@@ -274,7 +273,7 @@ MISTAKES = {
     "no labels": (lambda r, d, t: [r, "--on", unlabelled(t)], 3, "labels.csv"),
     "only in test": (lambda r, d, t: [r, "--on", write(t / "x", train=(4, 0), test=(2, 2))], 3, "two classes or more"),
     "one class": (lambda r, d, t: [r, "--on", write(t / "x", all=(4, 0))], 3, "two classes or more"),
-    "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 3, "test"),
+    "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 2, "no class has two labelled"),
     "bad weights": (lambda r, d, t: [broken_run(r, t), "--on", d], 2, "no weights that can be read"),
     "protocol": (lambda r, d, t: [r, "--on", d, "--protocol", "liner"], 2, "did you mean 'linear'"),
     "task": (lambda r, d, t: [r, "--on", d, "--to", "clasify"], 2, "did you mean 'classify'"),
@@ -302,7 +301,8 @@ def test_a_class_that_train_lacks_is_named(run, tmp_path, capsys):
     on = write(tmp_path / "x", train=(4, 4), test=(2, 2))
     (on / "test" / "green").mkdir()
     Image.fromarray(photo(5)).save(on / "test" / "green" / "a.png")
-    said = refused(capsys, ["transfer", run, "--on", on, "--out", tmp_path / "out"], tmp_path / "out", 3)
+    common = ["--device", "cpu", "--precision", "32", "--out", tmp_path / "out"]
+    said = refused(capsys, ["transfer", run, "--on", on, *common], tmp_path / "out", 3)
     assert "green (1)" in said
 
 

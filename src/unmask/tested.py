@@ -15,7 +15,6 @@ from torch import Tensor
 
 from unmask.classifier import Classifier
 from unmask.decode import BadPicture, decode, to_channels
-from unmask.encoder import Encoder
 from unmask.errors import DataError, UserError, closest
 from unmask.labelled import Labelled
 from unmask.run import CONFIG
