@@ -100,7 +100,7 @@ def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, d
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
     assert found.labels == [row["label"] for row in table]
     paths = [str(data / "test" / row["path"].split("test/")[-1]) for row in table]
-    pixels = torch.stack([classifier.view(torch.from_numpy(np.asarray(Image.open(p))).permute(2, 0, 1)) for p in paths])
+    pixels = torch.stack([classifier.view(torch.from_numpy(np.array(Image.open(p))).permute(2, 0, 1)) for p in paths])
     np.testing.assert_allclose(classifier.predict(pixels, batch=3).probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(classifier.predict(pixels.numpy()).probabilities, expected, atol=1e-5)
     with pytest.raises(UserError, match="pixels must be n x 3 x 32 x 32"):
@@ -272,7 +272,7 @@ MISTAKES = {
     "no folder": (lambda r, d, t: [r, "--on", t / "nothing"], 2, "does not exist"),
     "no labels": (lambda r, d, t: [r, "--on", unlabelled(t)], 3, "labels.csv"),
     "only in test": (lambda r, d, t: [r, "--on", write(t / "x", train=(4, 0), test=(2, 2))], 3, "two classes or more"),
-    "one class": (lambda r, d, t: [r, "--on", write(t / "x", all=(4, 0))], 3, "two classes or more"),
+    "one class": (lambda r, d, t: [r, "--on", write(t / "x", all=(4, 0))], 3, "has a label"),
     "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 2, "no class has two labelled"),
     "bad weights": (lambda r, d, t: [broken_run(r, t), "--on", d], 2, "no weights that can be read"),
     "protocol": (lambda r, d, t: [r, "--on", d, "--protocol", "liner"], 2, "did you mean 'linear'"),

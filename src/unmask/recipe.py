@@ -63,8 +63,7 @@ def find_recipe(name: str, verb: str) -> Recipe:
         raise UserError(f"no recipe {name!r}{closest(name, own)} For unmask {verb} there are: {', '.join(own)}")
     if there[name].verb != verb:
         raise UserError(
-            f"--recipe {name} is for unmask {there[name].verb}{closest(name, own)}"
-            f" For unmask {verb} there are: {', '.join(own)}"
+            f"--recipe {name} is for unmask {there[name].verb}; for unmask {verb} there are: {', '.join(own)}"
         )
     return there[name]
 
