@@ -19,7 +19,9 @@ LAYERS = [
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
-    ["png", "tiff", "decode", "corrupt", "views", "optim", "weights", "log"],
+    ["png", "tiff", "decode", "corrupt", "views", "optim", "weights", "log", "canonical", "licence"],
+    ["layouts", "architecture", "resize"],
+    ["opening"],
     ["source", "layout"],
     ["data", "samples", "looked", "moments", "sheet"],
     ["loader", "augment"],
@@ -33,21 +35,19 @@ LAYERS = [
     ["robustness"],
     ["stress_picture"],
     ["classify_report"],
-    ["report"],
+    ["report", "continued"],
     ["watch"],
     ["verbs"],
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting"],
-    ["transferring", "study"],
-    ["labelling"],
-    ["tested"],
-    ["transferring", "stressing"],
+    ["tested", "study"],
+    ["transferring", "stressing", "labelling"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PARTS = ["corruptions", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
+PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
 PARTS += ["recipes", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"encoders", "decoders", "runtime", "augment", "optim"},
+    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize"},
     "lightning": {"train", "trial", "finetuning", "pretraining"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},

@@ -28,6 +28,19 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file; empty where there is no such file. UserError for a damaged one."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object, it holds a {type(content).__name__}")
+    return content
+
+
 def read_last(out: Path) -> dict[str, Any] | None:
     """The last checkpoint of a run, on the CPU, or None. No code in the file is run."""
     path = out / LAST

@@ -1,107 +1,114 @@
-"""What `--init` names: no weights, one of our runs, an encoder file, or weights that timm knows."""
+"""What `--init` names: no weights, or weights of any kind that `opening.py` opens, and what they decide."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
-from unmask import checkpoint
-from unmask.encoder import Encoder, known_name
-from unmask.errors import UserError
+from unmask import spec
+from unmask.encoder import Encoder
 from unmask.objective import Objective
+from unmask.opening import Opened, Statistics, open_weights
 from unmask.plan import Plan
-from unmask.run import CONFIG, Run, pretrained
-from unmask.weights import load_strictly, read_state
+from unmask.sheet import Sheet
+from unmask.weights import load_strictly
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-FROM_RUN = ("model", "image_size", "patch_size", "channels", "decoder")
+FAR = 5.0  # times: where data and weights differ by more in mean or std, they are not in the same units
 
 
 class Start:
-    """No weights: everything stays at random. The other kinds subclass this."""
+    """No weights: everything stays at random, by MAE's rules."""
 
-    @property
-    def statistics(self) -> Statistics | None:
-        """Mean and std that the weights were made with; None: the data's."""
-        return None
+    lines: Sequence[str] = ()  # what the weights are, for people
+    facts: dict[str, Any] | None = None  # for config.json
 
-    def guide(self, plan: Plan) -> None:
+    def guide(self, plan: Plan, sheet: Sheet) -> None:
         """Lets the weights choose what must fit them."""
 
-    def load(self, objective: Objective) -> None:
+    def statistics(self, data: Statistics, plan: Plan) -> Statistics:
+        """Mean and std of the run, given those of its data."""
+        return data
+
+    def load(self, objective: Objective, settings: dict[str, Any]) -> None:
         """Puts the weights in, strictly."""
 
-
-def initial(text: str) -> Start:
-    """The start that `--init` asks for. Raises UserError for what is none of the kinds."""
-    path = Path(text)
-    if text in ("none", ""):
-        return Start()
-    if (path / CONFIG).exists():
-        return FromRun(Run(path))
-    if path.is_file():
-        return FromFile(path)
-    if path.exists() or "/" in text:
-        raise UserError(
-            f"--init {text}: not a run folder and not a file; give none, RUN, encoder.safetensors or a timm name"
-        )
-    if not known_name(text):
-        raise UserError(f"--init {text}: no run folder, no file and no model of timm has this name")
-    return FromTimm(text)
+    def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
+        """True if a trained encoder meets a decoder that starts at random."""
+        return False
 
 
-@dataclass
-class FromRun(Start):
-    run: Run
+def initial(text: str, *, model: str | None = None) -> Start:
+    """The start that `--init` asks for. model: the timm name that was asked for, if one was.
 
-    @property
-    def statistics(self) -> Statistics:
-        return tuple(self.run.config["mean"]), tuple(self.run.config["std"])
-
-    def guide(self, plan: Plan) -> None:
-        for name in FROM_RUN:
-            plan.choose(name, self.run.config["settings"][name], f"as in {self.run.path}")
-
-    def load(self, objective: Objective) -> None:
-        """All of the objective, decoder included, from the run's last checkpoint."""
-        state = checkpoint.read_last(self.run.path)
-        if state is None:
-            raise UserError(f"{self.run.path} has no checkpoint yet")
-        load_strictly(objective, state["objective"], str(self.run.path))
+    Raises UserError for weights that cannot be opened.
+    """
+    return Start() if text in ("none", "") else FromWeights(open_weights(text, model=model))
 
 
-@dataclass
-class FromFile(Start):
-    path: Path
+class FromWeights(Start):
+    def __init__(self, opened: Opened):
+        self.opened, self.lines = opened, opened.lines
+        keys = ("source", "model", "licence", "remarks")
+        self.facts = {key: getattr(opened, key) for key in keys} | {"layout": opened.weights.layout}
 
-    def guide(self, plan: Plan) -> None:
-        if not plan.settings["model"]:
-            raise UserError(f"--init {self.path} needs --model: the file does not say which timm model it is")
+    def guide(self, plan: Plan, sheet: Sheet) -> None:
+        opened, bands = self.opened, plan.settings.get("bands")
+        of = f"of {opened.source}"
+        plan.choose("model", opened.model, of)
+        plan.choose("image_size", list(opened.grid.size), of)
+        plan.choose("patch_size", opened.grid.unit[0], of)
+        if bands:
+            plan.choose("channels", len(bands), "as named with --bands")
+        elif opened.channels == sheet.channels or {opened.channels, sheet.channels} <= {1, 3}:
+            plan.choose("channels", opened.channels, of)
+        else:
+            why = (
+                f"bands of the data; the filters of {opened.channels} channels are averaged over them (or name --bands)"
+            )
+            plan.choose("channels", sheet.channels, why)
+        if opened.decoder is None:
+            return
+        size, patch = plan.settings["image_size"], plan.settings["patch_size"]
+        grid = type(opened.grid)(tuple(side // patch for side in size), (patch, patch))
+        plan.choose("decoder", opened.decoder_text(grid), of)
+        raw, unknown = opened.weights.normalize is False, opened.weights.normalize is None
+        why = "the usual one; the weights do not say what their decoder predicts" if unknown else f"of the decoder {of}"
+        plan.choose("target", "pixels(normalize=False)" if raw else "pixels", why)
 
-    def load(self, objective: Objective) -> None:
-        load_strictly(objective.encoder.net, read_state(self.path), str(self.path))
+    def statistics(self, data: Statistics, plan: Plan) -> Statistics:
+        settings = plan.settings
+        mean, std = self.opened.normalisation(settings["channels"], settings.get("bands"), data)
+        far = [i for i, (m, s) in enumerate(zip(mean, std))
+               if abs(m - data[0][i]) > FAR * s or not 1 / FAR < data[1][i] / s < FAR]  # fmt: skip
+        if far:
+            plan.reasons["mean and std"] = (
+                f"the data's, not the weights': they are far apart (channel {far[0] + 1}: mean {data[0][far[0]]:.4g},"
+                f" std {data[1][far[0]]:.4g} in the data, {mean[far[0]]:.4g} and {std[far[0]]:.4g} with the weights)"
+            )
+            return data
+        return mean, std
 
+    def load(self, objective: Objective, settings: dict[str, Any]) -> None:
+        """All of a run's objective where the new one is built alike; else the encoder, and the decoder if it fits."""
+        whole, own = self.opened.whole, objective.state_dict()
+        if whole is not None and {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in own.items()}:
+            kept = ("encoder.mean", "encoder.std")  # those of the settings
+            objective.load_state_dict(whole | {key: own[key] for key in kept})
+            return
+        bands = settings.get("bands")
+        self.opened.put(objective.encoder, bands)
+        if not self.new_decoder(settings, objective.encoder):
+            encoder: Encoder = objective.encoder
+            state = self.opened.decoder_state(encoder.grid, encoder.channels, bands)
+            decoder: Any = objective.decoder
+            if decoder.stored and "position" not in state:
+                state["position"] = decoder.position
+            load_strictly(decoder, state, f"{self.opened.source}, decoder")
 
-@dataclass
-class FromTimm(Start):
-    name: str
-
-    def __post_init__(self):
-        self._encoder: Encoder | None = None
-
-    @property
-    def encoder(self) -> Encoder:
-        if self._encoder is None:
-            self._encoder = pretrained(self.name)
-        return self._encoder
-
-    @property
-    def statistics(self) -> Statistics:
-        return tuple(self.encoder.mean.tolist()), tuple(self.encoder.std.tolist())
-
-    def guide(self, plan: Plan) -> None:
-        plan.choose("model", self.name.split(".")[0], f"of {self.name}")
-        plan.choose("image_size", list(self.encoder.grid.size), f"of {self.name}")
-        plan.choose("patch_size", self.encoder.grid.unit[0], f"of {self.name}")
-        plan.choose("channels", self.encoder.channels, f"of {self.name}")
-
-    def load(self, objective: Objective) -> None:
-        load_strictly(objective.encoder.net, self.encoder.net.state_dict(), self.name)
+    def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
+        if self.opened.decoder is None:
+            return True
+        name, asked = spec.parse(settings["decoder"])
+        if name != "full":
+            return True
+        usual = {"dim": 512, "depth": 8, "heads": 16, "position": "fixed"}
+        given = spec.parse(self.opened.decoder_text(encoder.grid))[1]
+        return usual | asked != usual | given

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from joblib import Parallel, delayed
@@ -106,8 +107,8 @@ def _side_by_side(setting: Setting, cells: list[Cell], jobs: int, done: Callable
     shared = Setting(**(asdict(setting) | {"on": setting.on, "threads": threads}))
     order = sorted(cells, key=lambda c: (c.size != ALL, -_number(c.size), c.competitor != SCRATCH))
     work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
-    results = work(delayed(_elsewhere)(shared, cell) for cell in order)
-    for cell, accuracy in results or ():
+    results: Any = work(delayed(_elsewhere)(shared, cell) for cell in order)
+    for cell, accuracy in results:
         done(cell, accuracy)
 
 
@@ -135,7 +136,7 @@ def _jobs(options: Labels, study: Study) -> int:
 def _seen(study: Study, cell: Cell) -> float:
     """Pictures that a training looks at, about."""
     rows = len(study.labels) if cell.size == ALL else len(study.rows(cell.size, cell.draw))
-    return rows * 50 * (2000 / rows) ** 0.5 * (2 if cell.competitor == SCRATCH else 1)
+    return rows * min(150.0, 20 * (2000 / rows) ** 0.5) * (2 if cell.competitor == SCRATCH else 1)
 
 
 def _curve(study: Study, sizes: list[str], skipped: list[str], cells: list[Cell], records: Records) -> Curve:

@@ -20,6 +20,10 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns {"loss": scalar} and any other scalars worth logging."""
 
+    def before_step(self, step: int) -> None:
+        """Runs before each optimizer step 0, 1, ...: for what holds during some of them only. It must depend on nothing
+        but `step`, so that a resumed run is the same."""
+
     def after_step(self, progress: float) -> None:
         """Runs after each optimizer step, e.g. to move a teacher; `progress` goes from 0 to 1."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.encoder import Encoder, create_encoder
+from unmask.errors import UserError
 from unmask.optim import peak_rate
 from unmask.runtime import Machine
 from unmask.sheet import Sheet
@@ -12,6 +13,7 @@ from unmask.sheet import Sheet
 TINY = 40  # pixels: below this, pictures are used at their own size
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
 LARGEST = 256  # pictures at a time where running out of memory ends the process instead of raising an error
+DECODER_WARMUP = 500  # steps at most, a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
 
@@ -21,6 +23,7 @@ class Plan:
 
     settings: dict[str, Any]
     reasons: dict[str, str] = field(default_factory=dict)
+    new_decoder: bool = False  # a trained encoder meets a decoder that starts at random
 
     def choose(self, name: str, value: Any, why: str) -> None:
         """Fills an option that was left open; one that was given stays."""
@@ -31,7 +34,7 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value, reason of every choice, for people."""
-        return [(name, _text(self.settings[name]), why) for name, why in self.reasons.items()]
+        return [(name, _text(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
 
 
 def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
@@ -125,6 +128,7 @@ def plan_length(
     length = steps / per_epoch
     warmup = min(40.0, PAPER_WARMUP * length)
     plan.choose("warmup", round(warmup, 3), "epochs; 5 % of the run, at most 40, as in MAE")
+    _plan_decoder_warmup(plan, steps)
     plan.choose("log_every", max(1, min(100, steps // 200)), "steps")
     plan.choose(
         "save_every", max(1, min(2000, int(120 / seconds_per_step))), "steps; about two minutes at the most are lost"
@@ -133,6 +137,20 @@ def plan_length(
     if settings["probe"]:
         plan.choose("probe_every", max(1.0, round(length / 5)), "epochs; five probes")
     return steps, seconds
+
+
+def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
+    """Steps in which a fresh decoder learns alone, before its gradients may move a trained encoder."""
+    if plan.settings.get("decoder_warmup") is None and not plan.new_decoder:
+        return
+    fresh = (
+        "the weights bring no decoder for this: the fresh one learns alone first, so that it does not spoil the encoder"
+    )
+    plan.choose("decoder_warmup", min(DECODER_WARMUP, steps // 10), f"steps; {fresh}")
+    if plan.settings["decoder_warmup"] >= steps:
+        raise UserError(
+            f"--decoder-warmup {plan.settings['decoder_warmup']} leaves none of {steps} steps for the encoder"
+        )
 
 
 def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:

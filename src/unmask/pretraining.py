@@ -158,11 +158,14 @@ def make_plan(
     asked: by the user; options and reasons: with what a recipe filled in.
     """
     plan = Plan(asked_for(options), dict(reasons))
-    start = initial(str(options.init))
-    start.guide(plan)
-    plan_model(plan, sheet, here)
+    start = initial(str(options.init), model=options.model)
+    for line in start.lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    start.guide(plan, sheet)
+    encoder = plan_model(plan, sheet, here)
+    plan.new_decoder = start.new_decoder(plan.settings, encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
-    mean, std = start.statistics or own
+    mean, std = start.statistics(own, plan)
     config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
     fabric = make_fabric(plan.settings)
     make = partial(build, config, start)
@@ -179,8 +182,9 @@ def make_plan(
         "images_per_second": plan.settings["batch"] / measured.seconds,
     }
     config["expected"]["memory_mb"] = measured.memory_mb
-    encoder = make().encoder
     config["timm"] = encoder.arguments
+    if start.facts is not None:
+        config |= {"weights": start.facts, "licence": start.facts["licence"]}
     config["data"] = {
         "fingerprint": sheet.fingerprint,
         "count": len(samples),
@@ -199,7 +203,7 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     """The objective with its first weights: from the seed, or from `--init`."""
     torch.manual_seed(mix(config["settings"]["seed"], 0x1217))
     objective = make_objective(config)
-    start.load(objective)
+    start.load(objective, config["settings"])
     return objective
 
 
@@ -225,13 +229,17 @@ def make_loader(config: dict[str, Any], samples: Samples, size: int | None = Non
 def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Path, console: Console) -> None:
     """Runs the loop, then writes encoder, panel, summary and report."""
     settings, fabric = config["settings"], make_fabric(config["settings"])
-    objective = build(config, initial(settings["init"]))
+    begun = (out / checkpoint.LAST).exists()  # then the weights come from there
+    objective = build(config, Start() if begun else initial(settings["init"], model=settings["model"]))
     names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
     warmup = round(settings["warmup"] * len(samples) / settings["batch"])
     fitting = Fit(**{n: settings[n] for n in names}, warmup=warmup, **config["fit"])
     samples.report_bad_to(out / "bad_files.txt")
     log = Log(out, console, settings["batch"], len(samples), config["context"])
     watch = Watch(config, objective, samples, out, fabric.device, probe)
+    if not begun:
+        objective.to(fabric.device)
+        watch.begin()
     try:
         fit(objective, make_loader(config, samples), fitting, out, fabric, log, watch)
     finally:

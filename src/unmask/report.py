@@ -13,6 +13,7 @@ from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
+IMAGES = ("panel", "filmstrip", "evaluation", "labels", "panel_before", "panel_after")
 YARDSTICKS = {
     "unit_mean": "true mean of each hidden unit",
     "visible_mean": "average visible unit",
@@ -40,9 +41,10 @@ def write_report(out: Path) -> Path:
         last=steps[-1] if steps else None,
         context=_context_rows(config, steps),
         curves=picture_address(_curves(steps, records, config)) if steps else None,
-        images={name: picture_address(out / f"{name}.png") for name in ("panel", "filmstrip", "evaluation", "labels")},
+        images={name: picture_address(out / f"{name}.png") for name in IMAGES},
         evaluation=evaluation,
         labels=read_json(out / "labels.json"),
+        continued=read_json(out / "continued.json"),
         bad=_bad(out),
         summary=read_json(out / SUMMARY),
         skipped=steps[-1]["skipped"] if steps else 0,

@@ -1,6 +1,7 @@
 """A run folder, opened: its settings, its encoder, its whole objective."""
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 
 from unmask import checkpoint, spec
 from unmask.classifier import Classifier
-from unmask.encoder import Encoder, create_encoder, known_name
+from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError
 from unmask.objective import Objective
+from unmask.opening import open_weights
 from unmask.weights import ENCODER, load_strictly, read_state
 
 CONFIG, SUMMARY = "config.json", "summary.json"
@@ -91,7 +93,7 @@ def make_encoder(config: dict[str, Any]) -> Encoder:
 def make_objective(config: dict[str, Any]) -> Objective:
     """A fresh objective as a configuration describes it; weights are random, from torch's global generator."""
     settings = config["settings"]
-    parts = {name: settings[name] for name in ("mask", "target", "decoder")}
+    parts = {name: settings.get(name) for name in ("mask", "target", "decoder", "decoder_warmup")}
     return spec.build(settings["method"], "unmask.methods", encoder=make_encoder(config), **parts)
 
 
@@ -118,42 +120,35 @@ def open_classifier(path: Path) -> Classifier:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    return Run(path).config if (path / CONFIG).exists() else {}
+    """The configuration of a folder of ours; empty for any other place."""
+    return Run(path).config if "settings" in checkpoint.read_json(path / CONFIG) else {}
 
 
-def load(run: str | Path) -> Encoder | Classifier:
-    """The encoder of a run folder, or of a timm name with its own weights; the classifier of a folder that `transfer`
-    wrote. In eval mode.
+def load(run: str | Path, **options: Any) -> Encoder | Classifier:
+    """The encoder of a run folder, of weights in any layout that `docs/weights.md` lists, or of a timm name with its
+    own weights; the classifier of a folder that `transfer` wrote. In eval mode.
 
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
-    model. `classifier.predict(images)` gives probabilities. Raises UserError for what is neither.
+    model. `classifier.predict(images)` gives probabilities. options, to adapt weights: model, where a file does not
+    tell which it is; image_size, patch_size, channels, bands and statistics as for `Opened.encoder`. What was assumed,
+    and the licence, go to stderr. Raises UserError for what is neither.
     """
-    if "task" in _config(Path(run)):
+    if "task" in _config(Path(run)) and not options:
         return open_classifier(Path(run))
-    return load_encoder(run)
+    return load_encoder(run, **options)
 
 
-def load_encoder(run: str | Path) -> Encoder:
+def load_encoder(run: str | Path, **options: Any) -> Encoder:
     """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
-    if "task" in _config(Path(run)):
+    config = _config(Path(run))
+    if "task" in config and not options:
         return open_classifier(Path(run)).encoder
-    if Path(run).is_dir():
+    if config and not options:
         return Run(Path(run)).encoder()
-    if Path(run).exists():
-        raise UserError(f"{run} is a file; give the run folder that it lies in, or a timm name")
-    if not known_name(str(run)):
-        raise UserError(f"{run}: no run folder and no model of timm that can be used has this name")
-    return pretrained(str(run))
-
-
-def pretrained(name: str) -> Encoder:
-    """A timm model with the weights that timm has for it; needs the network the first time."""
-    try:
-        return create_encoder(name, pretrained=True).eval()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the hub raises: offline, unknown tag, no weights
-        raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
+    opened = open_weights(run, model=options.pop("model", None))
+    encoder = opened.encoder(**options)
+    print("\n".join(opened.lines), file=sys.stderr)
+    return encoder
 
 
 def pick_device(module: torch.nn.Module, device: str) -> torch.nn.Module:

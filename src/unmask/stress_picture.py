@@ -25,10 +25,11 @@ def draw_stress(stress: Stress, path: Path) -> None:
     lines = [shown[i : i + 2] for i in range(0, len(shown), 2)]  # two panels side by side
     heights = [max(0.36 * len(names) + 1.1, 2.2), *(0.3 * max(line) + 1.1 for line in lines)]
     figure = Figure(figsize=(12, sum(heights)), dpi=100, layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))
+    parts: Any = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))  # pyright: ignore
     heat, bars = parts[0].subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_map(heat, stress)
     _draw_drops(bars, stress)
+    heat.set_ylim(len(names) - 0.5, -0.5)  # bars would add a margin to the axis that both share
     for place in range(len(lines)):
         pair = stress.groupings[2 * place : 2 * place + 2]
         axes = parts[place + 1].subplots(1, 2, squeeze=False)[0]

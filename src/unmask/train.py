@@ -83,6 +83,7 @@ def fit(
             lr = learning_rate(step, steps=state["steps"], warmup=config.warmup, peak=config.lr, floor=config.floor)
             for group in optimizer.param_groups:
                 group["lr"] = lr * group.get("scale", 1.0)
+            objective.before_step(step)
             outputs = backward(model, optimizer, stream, config, fabric)
             if math.isfinite(float(outputs["grad_norm"]) + float(outputs["loss"])):
                 optimizer.step()

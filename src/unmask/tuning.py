@@ -53,7 +53,7 @@ def _plan_length(plan: Plan, count: int, scratch: bool, head_only: bool, machine
     batch = max(8, min(largest, 2 ** int(math.log2(max(8, count / 8)))))
     plan.choose("batch", batch, "at least eight steps per epoch, where there are enough pictures")
     least = 50 if machine.device == "cuda" and count > 100_000 else 10
-    epochs = max(least, min(400, round(50 * math.sqrt(2000 / count)))) * (2 if scratch else 1)
+    epochs = max(least, min(150, round(20 * math.sqrt(2000 / count)))) * (2 if scratch else 1)
     why = f"{count:,} labelled pictures: the fewer, the more epochs"
     plan.choose("epochs", float(epochs), why + (", twice as many from scratch" if scratch else ""))
     plan.choose("warmup", round(0.05 * plan.settings["epochs"], 2), "epochs; 5 % of the run, as in MAE's fine-tuning")

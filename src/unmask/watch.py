@@ -1,10 +1,12 @@
 """Looks at a run while it trains: frames of a filmstrip, the exported encoder, and the probe if one was asked for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unmask.continued import Comparison
 from unmask.mask import Mask
 from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
@@ -44,6 +46,17 @@ class Watch:
         self.pictures, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
         self.probe = probe
+        continues = bool(config.get("weights"))
+        self.comparison = Comparison(objective, samples, settings, out, device) if continues else None
+
+    def begin(self) -> None:
+        """Called once, before the first step."""
+        if self.comparison and not self.comparison.warmup:
+            self._compare("before", 0)
+
+    def _compare(self, when: str, step: int, seen: dict[str, Any] | None = None) -> None:
+        if self.comparison:
+            self.comparison.note(when, step, seen or (self._probe() if self.probe_steps else {}))
 
     def __call__(self, step: int, steps: int) -> dict[str, Any]:
         done = step >= steps
@@ -51,15 +64,20 @@ class Watch:
             self._frame(step)
         if step % self.every == 0:
             self.export()
-        if self.probe_steps and (done or step % self.probe_steps == 0):
-            return self._probe()
-        return {}
+        seen = self._probe() if self.probe_steps and (done or step % self.probe_steps == 0) else {}
+        if self.comparison and step == self.comparison.warmup:
+            self._compare("before", step, seen)
+        if done:
+            self._compare("after", step, seen)
+        return seen
 
     def export(self) -> None:
         """Writes the encoder as it is now."""
         encoder = self.objective.encoder
         facts = {"model": str(self.config["timm"]["model_name"]), "mean": str(self.config["mean"])}
-        save_encoder(encoder.net, self.out / ENCODER, facts | {"std": str(self.config["std"])})
+        facts |= {"std": str(self.config["std"]), "timm": json.dumps(self.config["timm"])}
+        facts |= {"licence": json.dumps(self.config["licence"])} if self.config.get("licence") else {}
+        save_encoder(encoder.net, self.out / ENCODER, facts)
 
     @torch.no_grad()
     def panel(self) -> None:

@@ -1,5 +1,6 @@
 """MAE, He et al. 2021: encode the visible units, predict the hidden ones. https://arxiv.org/abs/2111.06377"""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,10 +18,22 @@ __all__ = ["MAE"]
 
 
 class MAE(Rebuilder):
-    def __init__(self, encoder: Encoder, mask: Any = "random", target: Any = "pixels", decoder: Any = "full"):
-        """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        mask: Any = "random",
+        target: Any = "pixels",
+        decoder: Any = "full",
+        decoder_warmup: int | None = None,
+    ):
+        """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind.
+
+        decoder_warmup: steps at the beginning in which only the decoder learns, so that a fresh one does not spoil an
+        encoder that is not.
+        """
         super().__init__()
         self.encoder = encoder
+        self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build(mask, "unmask.masks")
         self.target = build(target, "unmask.targets", grid=encoder.grid, channels=encoder.channels)
         self.decoder = build(decoder, "unmask.decoders", grid=encoder.grid, in_dim=encoder.dim, out_dim=self.target.dim)
@@ -29,9 +42,14 @@ class MAE(Rebuilder):
         """Mean squared error over the hidden units only. batch["mask"] overrules the sampler where it is given."""
         (x,) = batch["views"]
         mask = self.draw(batch)
-        prediction = self.decoder(self.encoder(x, mask), mask)
+        with torch.no_grad() if self.frozen else nullcontext():
+            tokens = self.encoder(x, mask)
+        prediction = self.decoder(tokens, mask)
         target = take(self.target(self.encoder.normalize(x)), mask.hidden)
         return {"loss": (prediction.float() - target).square().mean()}
+
+    def before_step(self, step: int) -> None:
+        self.frozen = step < self.decoder_warmup
 
     def draw(self, batch: Batch) -> Mask:
         """The caller's mask if the batch brings one, else a fresh one."""

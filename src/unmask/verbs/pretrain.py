@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from unmask.errors import UserError
 from unmask.recipe import find_recipe
-from unmask.verb import Place, Places, Size, numbers, require, settle, texts, verb
+from unmask.verb import Names, Place, Places, Size, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
     from unmask.run import Run
@@ -32,7 +32,9 @@ class Pretrain:
     mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
     target: str | None = None  # what to rebuild: pixels, or "pixels(normalize=False)" for raw ones
     decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8, heads=16)"
-    init: Place = "none"  # weights to start from: none, a run folder, encoder.safetensors, or a timm name with its tag
+    init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
+    bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
+    decoder_warmup: int | None = None  # with --init: steps in which a fresh decoder learns alone
     epochs: float | None = None  # passes over the data
     steps: int | None = None  # optimizer steps, instead of epochs
     hours: float | None = None  # time for the whole run, instead of epochs
@@ -76,8 +78,13 @@ class Pretrain:
         above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr")
         for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed"):
+        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed", "decoder_warmup"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        if self.bands is not None:
+            settle(self, "bands", tuple(part.strip() for text in texts(self.bands) for part in text.split(",") if part))
+        for name in ("bands", "decoder_warmup"):
+            if getattr(self, name) and str(self.init) in ("none", ""):
+                raise UserError(f"--{name.replace('_', '-')} belongs to --init WEIGHTS, which is not given")
         for side in numbers(self.image_size or ()):
             require(side, "image_size", lambda v: v > 0, "above 0")
         require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")

@@ -1,0 +1,98 @@
+"""The one form that all weights are brought to: a plain timm state dict for the encoder, ours for the decoder.
+
+A file of weights says little about itself: shapes, key names, sometimes a config.json beside it. A part in `layouts/`
+recognises one family of files, translates its keys, and adds what is known of that family but written nowhere.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.errors import UserError
+
+State = dict[str, Tensor]
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean, std in 0..255; of nearly all ViT weights
+HALF = ((127.5,) * 3, (127.5,) * 3)  # pixels to -1..1; of Google's ViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What lay in a file or folder, before anybody knows what it is."""
+
+    state: State
+    name: str  # of the file or folder, for messages and for names that say something
+    config: dict[str, Any] = field(default_factory=dict)  # config.json beside it
+    preprocessor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json beside it
+    header: dict[str, Any] = field(default_factory=dict)  # written into the file beside the tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canonical:
+    layout: str  # for people
+    encoder: State  # timm's keys, without a head
+    decoder: State | None = None  # keys of decoders/full.py, and its "position" table with rows for prefix tokens
+    model: str | None = None  # timm name, with options; None: read off the shapes
+    heads: int | None = None  # of attention; no shape tells; None: the usual number for this width
+    decoder_heads: int | None = None
+    norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
+    image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # mean and std per channel, raw units
+    normalize: bool | None = None  # the decoder predicts per-patch normalised pixels (True) or pixels (False)
+    head: State | None = None  # "weight" k d and "bias" k of a classifier
+    pooling: str | None = None  # what that head takes: "mean" (normalised after pooling) or "cls"
+    classes: tuple[str, ...] | None = None
+    licence: str | None = None  # where the files say it
+    remarks: tuple[str, ...] = ()  # assumptions and what was left out, for people
+
+
+def translate(state: State, rules: Sequence[tuple[str, str]]) -> tuple[State, list[str]]:
+    """Keys renamed by the first rule (regular expression, replacement) that matches the whole key; and what no rule
+    matches, in order."""
+    found, rest = {}, []
+    for key, value in state.items():
+        for pattern, new in rules:
+            if match := re.fullmatch(pattern, key):
+                found[match.expand(new)] = value
+                break
+        else:
+            rest.append(key)
+    return found, rest
+
+
+def fuse(state: State) -> State:
+    """Joins attn.q, attn.k and attn.v, stored apart, into timm's attn.qkv, in that order."""
+    fused = dict(state)
+    for key in state:
+        if match := re.fullmatch(r"(.*attn\.)q\.(weight|bias)", key):
+            parts = [f"{match[1]}{name}.{match[2]}" for name in "qkv"]
+            missing = [part for part in parts if part not in state]
+            if missing:
+                raise UserError(f"the weights have {key} but lack {', '.join(missing)}")
+            fused[f"{match[1]}qkv.{match[2]}"] = torch.cat([fused.pop(part) for part in parts])
+    return fused
+
+
+MAE_DECODER = (  # the reference implementation's names, used by many
+    (r"mask_token", "mask_token"),
+    (r"decoder_pos_embed", "position"),
+    (r"decoder_embed\.(\w+)", r"embed.\1"),
+    (r"decoder_blocks\.(.+)", r"blocks.\1"),
+    (r"decoder_norm\.(\w+)", r"norm.\1"),
+    (r"decoder_pred\.(\w+)", r"predict.\1"),
+)
+
+
+def under(state: State, prefix: str) -> State:
+    """The entries whose keys begin with `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def left_out(keys: Sequence[str]) -> tuple[str, ...]:
+    """A remark on keys that are no part of encoder or decoder, by their first names; none for none."""
+    names = list(dict.fromkeys(key.split(".")[0] for key in keys))
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return (f"left out, no part of encoder or decoder: {len(keys)} tensors in {shown}",) if names else ()

@@ -1,0 +1,22 @@
+"""Licences of weights that people use, as their makers publish them; said whenever such weights are opened.
+
+The reference MAE code and weights are CC-BY-NC 4.0 by their repository. The hub's copies of the same models are tagged
+apache-2.0, timm's cc-by-nc-4.0: whoever needs to know must ask the makers, so both are said.
+"""
+
+FAIR = "CC-BY-NC 4.0, not for commercial use (Meta's MAE weights)"
+BOTH = (
+    f"{FAIR}; the copies in the Hugging Face format are tagged apache-2.0, and their makers' repository says CC-BY-NC"
+)
+FAIR_FILES = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")
+FAIR_FOLDERS = ("vit-mae-base", "vit-mae-large", "vit-mae-huge")
+
+
+def known_licence(name: str, stated: str | None = None) -> str | None:
+    """The licence of weights by the name of their file, folder or model, else what is stated beside them, else None."""
+    name = name.lower().rstrip("/").rsplit("/", 1)[-1]
+    if name.startswith(FAIR_FILES):
+        return f"{FAIR}, by the file's name"
+    if name in FAIR_FOLDERS:
+        return f"{BOTH}, by the folder's name"
+    return stated
