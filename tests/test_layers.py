@@ -13,7 +13,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
     ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
-    ["mask", "position", "initialize", "verb", "optics"],
+    ["recipes"],
+    ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["encoder", "trivial", "runtime", "corruptions"],
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
@@ -47,7 +48,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["exports", "verbs"]
+PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
     "lightning": {"train", "trial", "finetuning", "pretraining"},

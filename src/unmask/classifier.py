@@ -59,6 +59,7 @@ class Classifier(nn.Module):
         pooling: str = "mean",
         norm: str = "layer",
         multi_label: bool = False,
+        eval_crop: float = 1.0,  # see WholePicture
     ):
         """Raises UserError for a pooling that is none or that the encoder does not have."""
         super().__init__()
@@ -70,6 +71,7 @@ class Classifier(nn.Module):
             raise UserError(f"{encoder.arguments['model_name']} has no class token; use --pooling mean or attentive")
         self.encoder, self.classes, self.multi_label = encoder, list(classes), multi_label
         self.pooling, self.norm_kind = pooling, norm
+        self.view = WholePicture(_pair(encoder.grid.size), eval_crop)  # what it sees of a picture that is judged
         if pooling == "mean" and norm == "layer":
             encoder.take_norm()
         self.attention = AttentivePool(encoder.dim) if pooling == "attentive" else None
@@ -112,7 +114,7 @@ class Classifier(nn.Module):
         else:
             samples = read_pictures(images, self.encoder)
             names = samples.names
-            loader = each_once(samples, WholePicture(_pair(self.encoder.grid.size)), batch)
+            loader = each_once(samples, self.view, batch)
             parts = (piece["views"][0] for piece in loader)
         was, device = self.training, self.head.weight.device
         self.eval()

@@ -53,8 +53,35 @@ def run(arguments: list[str]) -> int:
     if name not in there:
         raise UserError(f"no command {name!r}{closest(name, there)} There are: {', '.join(there)}")
     options = there[name].options  # type: ignore[attr-defined]
-    there[name](tyro.cli(options, args=_positional(rest), prog=f"unmask {name}", default=_default(options, rest)))
+    try:
+        direct, default = _direct(options), _default(options, rest)
+        there[name](tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default))
+    except _Refused as caught:
+        raise caught.error from None
     return 0
+
+
+class _Refused(Exception):
+    """Carries a UserError past tyro, which would wrap any ValueError in a box of several lines."""
+
+    def __init__(self, error: UserError):
+        super().__init__(str(error))
+        self.error = error
+
+
+def _direct(options: Any) -> Any:
+    """The same dataclass of options, whose refusals come through as they are."""
+
+    def check(self: Any) -> None:
+        try:
+            options.__post_init__(self)
+        except UserError as error:
+            raise _Refused(error) from error
+
+    if not hasattr(options, "__post_init__"):
+        return options
+    own = {"__doc__": options.__doc__, "__module__": options.__module__, "__post_init__": check}
+    return type(options.__name__, (options,), own)
 
 
 def _overview(there: dict[str, Callable]) -> str:

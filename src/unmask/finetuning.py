@@ -21,7 +21,9 @@ from unmask.seeds import mix
 from unmask.tasks.classify import Classify
 from unmask.train import Fit, fit
 from unmask.views import RandomCrop
+from unmask.weights import load_strictly
 
+NORMS = ("norm.", "head.norm.")  # where families keep an encoder's last norm
 FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "optimizer", "floor")
 
 
@@ -56,8 +58,9 @@ def make_task(
     options = {"drop_path_rate": settings["drop_path"]} if settings["drop_path"] else {}
     copy = same_again(encoder, **options)
     if not scratch:
-        copy.net.load_state_dict(encoder.net.state_dict())
-    shape = {"pooling": settings["pooling"], "norm": settings["norm"], "multi_label": multi_label}
+        fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
+        load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
+    shape = {name: settings[name] for name in ("pooling", "norm", "eval_crop")} | {"multi_label": multi_label}
     names = ("protocol", "blocks", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
     return Classify(Classifier(copy, classes, **shape), **{name: settings[name] for name in names})
 

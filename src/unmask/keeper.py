@@ -14,7 +14,6 @@ from unmask.finetuning import answers
 from unmask.labelled import Labelled
 from unmask.metrics import scores
 from unmask.tasks.classify import Classify
-from unmask.views import WholePicture
 from unmask.weights import load_strictly, read_state, save_state
 
 BEST = "best.safetensors"
@@ -73,7 +72,6 @@ class Keeper:
 
     def _scores(self, classifier: Classifier) -> dict[str, Any]:
         autocast = torch.bfloat16 if self.settings["precision"] == "bf16" else None
-        size, channels = classifier.encoder.grid.size, classifier.encoder.channels
         assert self.truth is not None
-        loader = self.labelled.loader("val", channels, WholePicture((size[0], size[1])))
+        loader = self.labelled.loader("val", classifier.encoder.channels, classifier.view)
         return scores(answers(classifier, loader, self.device, autocast), self.truth, classifier.classes)

@@ -12,6 +12,7 @@ from unmask.sheet import Sheet
 
 TINY = 40  # pixels: below this, pictures are used at their own size
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
+LARGEST = 256  # pictures at a time where running out of memory ends the process instead of raising an error
 DECODER_WARMUP = 500  # steps at most, a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
@@ -71,10 +72,29 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     decoder = "full(dim=128, depth=2, heads=4)" if narrow else "full(dim=512, depth=8, heads=16)"
     light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
     plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
-    plan.settings["target"] = plan.settings["target"] or "pixels"  # per-patch normalised: the better one in the paper
     _plan_augmentation(plan, sheet)
+    plan.choose("mask", "random(ratio=0.75)", "as in MAE")
+    plan.choose("target", "pixels", "each patch normalised, as in MAE")
+    plan.choose("weight_decay", 0.05, "as in MAE")
     _plan_batch(plan, sheet, machine, encoder.dim)
     return encoder
+
+
+def plan_rate(plan: Plan) -> None:
+    """A rate per 256 pictures becomes one for the batch, whatever that is: the linear rule (Goyal et al. 2017)."""
+    blr, batch = plan.settings.pop("blr", None), plan.settings["batch"]
+    if blr is not None:
+        why = plan.reasons.pop("blr", "asked for")
+        plan.choose("lr", blr * batch / 256, f"{why}: {blr:g} x {batch:,} / 256")
+    plan.settings["blr"] = None
+
+
+def plan_parts(plan: Plan, machine: Machine) -> None:
+    """Parts that the batch is worked off in; on a GPU the trial finds out whether there must be more."""
+    batch = plan.settings["batch"]
+    whole = machine.device == "cuda" or batch <= LARGEST
+    parts = 1 if whole else next(n for n in range(-(-batch // LARGEST), batch + 1) if batch % n == 0)
+    plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {batch // parts}, to save memory")
 
 
 def plan_length(
@@ -88,10 +108,10 @@ def plan_length(
     per_epoch, seconds = count / batch, None
     if settings["steps"]:
         steps = settings["steps"]
-        plan.reasons["steps"] = "asked for"
+        plan.reasons.setdefault("steps", "asked for")
     elif settings["epochs"]:
         steps = max(1, round(settings["epochs"] * per_epoch))
-        plan.reasons["epochs"] = "asked for"
+        plan.reasons.setdefault("epochs", "asked for")
     elif settings["hours"]:
         seconds = settings["hours"] * 3600 - spent
         reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for pictures, checkpoints and the report
@@ -156,7 +176,8 @@ def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     plan.choose(
         "batch", min(most, fits), "more updates in the same time" if most <= fits else f"for {sheet.count} pictures"
     )
-    plan.choose("accumulate", 1, "the batch fits")
+    plan_parts(plan, machine)
+    plan_rate(plan)
     rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
     plan.choose("lr", float(f"{peak_rate(plan.settings['batch'], width):.2g}"), rule)
     inside = machine.device == "cpu"

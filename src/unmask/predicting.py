@@ -3,7 +3,6 @@
 import csv
 from pathlib import Path
 
-import torch
 from rich.progress import Progress
 
 from unmask.checkpoint import write_atomically
@@ -19,14 +18,14 @@ from unmask.sheet import inspect
 from unmask.source import open_source
 from unmask.verb import texts
 from unmask.verbs.predict import Predict
-from unmask.views import WholePicture
 
 SHOWN = 10  # rows on the screen
 
 
 def predicting(options: Predict) -> Predictions:
     """See `unmask.verbs.predict.predict`."""
-    console, out, here = make_console(), Path(options.out), machine(options.device)
+    console, out = make_console(), Path(options.out)
+    here = machine(options.device, "32")  # the same answers everywhere, and as those of Classifier.predict
     if out.suffix.lower() != ".csv":
         raise UserError(f"predictions are written as .csv, by the file's ending; got {out.name!r}")
     if out.is_dir():
@@ -34,12 +33,10 @@ def predicting(options: Predict) -> Predictions:
     tune(here.device)
     classifier = open_classifier(Path(options.run)).to(here.device)
     samples = _read(options, classifier)
-    size = classifier.encoder.grid.size
-    autocast = torch.bfloat16 if here.precision == "bf16" else None
     with Progress(console=console, transient=True) as bar:
-        loader = each_once(samples, WholePicture((size[0], size[1])), options.batch)
+        loader = each_once(samples, classifier.view, options.batch)
         tracked = bar.track(loader, description="predicting")
-        found = answers(classifier, tracked, here.device, autocast)
+        found = answers(classifier, tracked, here.device, None)
     predictions = Predictions(samples.names, classifier.classes, found, classifier.multi_label)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(predictions, out)

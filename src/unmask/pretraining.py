@@ -25,6 +25,7 @@ from unmask.log import Log, clock, make_console, memory_mb
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
 from unmask.probing import Probe
+from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
 from unmask.runtime import PRECISIONS, Machine, machine, tune
@@ -49,6 +50,7 @@ def pretraining(options: Pretrain) -> Run | None:
     """See `unmask.verbs.pretrain.pretrain`."""
     began, console, out = time.monotonic(), make_console(), Path(options.out)
     asked = asked_for(options)
+    options, reasons = follow(options, "pretrain")
     saved = Run(out).config if (out / CONFIG).exists() else None
     if saved is not None:
         refuse_other_settings(asked, saved, out)
@@ -63,7 +65,7 @@ def pretraining(options: Pretrain) -> Run | None:
     refuse_typos(options)
     sheet, samples = look_at(options, saved, console)
     if saved is None:
-        config, table = make_plan(options, asked, sheet, samples, here, began, console)
+        config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console)
         console.print(table)
         console.print(expectation(config, here), soft_wrap=True)
     else:
@@ -144,14 +146,18 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
 def make_plan(
     options: Pretrain,
     asked: dict[str, Any],
+    reasons: dict[str, str],
     sheet: Sheet,
     samples: Samples,
     here: Machine,
     began: float,
     console: Console,
 ) -> tuple[dict[str, Any], Table]:
-    """Chooses, builds, measures a few steps; returns the configuration and the plan as a table."""
-    plan = Plan(dict(asked))
+    """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
+
+    asked: by the user; options and reasons: with what a recipe filled in.
+    """
+    plan = Plan(asked_for(options), dict(reasons))
     start = initial(str(options.init), model=options.model)
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

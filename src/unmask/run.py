@@ -113,7 +113,7 @@ def open_classifier(path: Path) -> Classifier:
             f"{path} {what}{unfinished}. Make a classifier: unmask transfer RUN --to classify --on LABELLED"
         )
     config = Run(path).config
-    shape = {name: config["settings"][name] for name in ("pooling", "norm")}
+    shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
     classifier = Classifier(make_encoder(config), config["classes"], multi_label=config["multi_label"], **shape)
     load_strictly(classifier, read_state(path / CLASSIFIER), str(path / CLASSIFIER))
     return classifier.eval()

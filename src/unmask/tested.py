@@ -15,14 +15,12 @@ from torch import Tensor
 
 from unmask.classifier import Classifier
 from unmask.decode import BadPicture, decode, to_channels
-from unmask.encoder import Encoder
 from unmask.errors import DataError, UserError, closest
 from unmask.labelled import Labelled
 from unmask.run import CONFIG
 from unmask.source import Source, open_source, why
 from unmask.verb import texts
 from unmask.verbs.stress import StressTest
-from unmask.views import WholePicture
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def read_tested(options: StressTest, folder: Path, classifier: Classifier, conso
             f"{options.most:,} of {len(chosen):,} test pictures are drawn; --most changes that", soft_wrap=True
         )
         chosen, truth = [chosen[i] for i in drawn], truth[drawn]
-    found = _decode(source, chosen, encoder, console)
+    found = _decode(source, chosen, classifier, console)
     bad = [(source.items[i].name, what) for i, what in zip(chosen, found) if isinstance(what, str)]
     if len(bad) > 0.5 * len(chosen):
         raise DataError(f"{len(bad)} of {len(chosen)} test pictures are bad, e.g. {bad[0][0]}: {bad[0][1]}")
@@ -92,13 +90,13 @@ def read_tested(options: StressTest, folder: Path, classifier: Classifier, conso
     return Tested(pictures, numbers, truth[kept], [source.items[i].columns for i in numbers])
 
 
-def _decode(source: Source, chosen: list[int], encoder: Encoder, console: Console) -> list[Tensor | str]:
+def _decode(source: Source, chosen: list[int], classifier: Classifier, console: Console) -> list[Tensor | str]:
     """Each picture as the classifier sees it, in its own channels, or why it cannot be used."""
-    size = (encoder.grid.size[0], encoder.grid.size[1])
+    encoder = classifier.encoder
 
     def read(index: int) -> Tensor | str:
         try:
-            pixels = decode(source.read(index), max_side=4 * max(size)).pixels
+            pixels = decode(source.read(index), max_side=4 * max(encoder.grid.size)).pixels
             to_channels(pixels, encoder.channels)
         except (BadPicture, OSError) as error:
             return why(error)
@@ -107,7 +105,7 @@ def _decode(source: Source, chosen: list[int], encoder: Encoder, console: Consol
                 f"corruptions are defined for values in 0..255; {source.items[index].name} has"
                 f" {float(pixels.min()):.4g} to {float(pixels.max()):.4g}"
             )
-        return WholePicture(size)(pixels).clamp(0, 255)  # deep pictures may ring a little beyond
+        return classifier.view(pixels).clamp(0, 255)  # deep pictures may ring a little beyond
 
     with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(bar.track(pool.map(read, chosen), len(chosen), description="reading the test pictures"))

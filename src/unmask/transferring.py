@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from unmask.metrics import scores
 from unmask.plan import Plan
 from unmask.predicting import write_predictions
 from unmask.pretraining import absolute, make_fabric, plan_table, refuse_other_settings
+from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.results import PREDICTIONS, RESULT, draw_results, headline
 from unmask.run import CLASSIFIER, CLASSIFY, CONFIG, SUMMARY, Run, load_encoder, open_classifier
@@ -35,7 +37,6 @@ from unmask.trial import trial
 from unmask.tuning import plan_transfer
 from unmask.verb import plain, texts
 from unmask.verbs.transfer import Transfer
-from unmask.views import WholePicture
 from unmask.weights import save_state
 
 NOT_SETTINGS = ("out", "config", "dry_run")
@@ -60,8 +61,8 @@ class Transferred:
 def transferring(options: Transfer) -> Transferred | None:
     """See `unmask.verbs.transfer.transfer`."""
     console, out = make_console(), _out(options)
-    asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
-    asked |= {"run": absolute(asked["run"]), "init": absolute(asked["init"]), "on": [absolute(p) for p in asked["on"]]}
+    asked = asked_for(options)
+    options, reasons = follow(options, "transfer")
     saved = Run(out).config if (out / CONFIG).exists() else None
     if saved is not None:
         refuse_other_settings(asked, saved, out)
@@ -73,9 +74,11 @@ def transferring(options: Transfer) -> Transferred | None:
     here = machine(options.device, options.precision)
     tune(here.device)
     encoder, scratch = starting_encoder(options)
+    for line in _other_size(options, encoder):
+        console.print(line, soft_wrap=True, markup=False)
     labelled = read_labelled(options, encoder, console)
     if saved is None:
-        config = make_config(options, asked, labelled, encoder, scratch, here, console)
+        config = make_config(options, asked, reasons, labelled, encoder, scratch, here, console)
     elif saved["data"]["fingerprint"] != labelled.sheet.fingerprint:
         raise UserError(f"the labelled data changed since {out} was begun; start in a new folder with --out")
     else:
@@ -90,9 +93,16 @@ def transferring(options: Transfer) -> Transferred | None:
     return Transferred(out)
 
 
+def asked_for(options: Transfer) -> dict[str, Any]:
+    """The options as plain values; paths absolute, so that the same data is the same from any folder."""
+    asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
+    init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
+    return asked | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
+
+
 def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
     """The encoder, and whether only its architecture counts. A classifier's folder gives the encoder it trained."""
-    init = str(options.init)
+    init = str(options.init or "run")
     encoder = load_encoder(options.run if init in ("run", "none") else init)
     return encoder, init == "none"
 
@@ -122,6 +132,7 @@ def read_labelled(options: Transfer, encoder: Encoder, console: Console) -> Labe
 def make_config(
     options: Transfer,
     asked: dict[str, Any],
+    reasons: dict[str, str],
     labelled: Labelled,
     encoder: Encoder,
     scratch: bool,
@@ -129,7 +140,8 @@ def make_config(
     console: Console,
 ) -> dict[str, Any]:
     """Plans, measures a few steps, says both; what can be wrong is wrong here, before anything is written."""
-    plan = Plan(dict(asked))
+    plan = Plan(asked_for(options), dict(reasons))
+    plan.choose("init", "run", "the run's own weights")
     count = len(labelled.splits["train"])
     has_val = bool(labelled.splits["val"])
     plan_transfer(plan, count, encoder, scratch, labelled.sheet, here)
@@ -200,13 +212,12 @@ def _train(
 def _judge(config: dict[str, Any], classifier: Classifier, labelled: Labelled, out: Path, console: Console) -> None:
     settings, device = config["settings"], torch.device(config["settings"]["device"])
     autocast = torch.bfloat16 if settings["precision"] == "bf16" else None
-    size = classifier.encoder.grid.size
     result: dict[str, Any] = {"classes": config["classes"], "on": config["asked"]["on"]}
     classifier.to(device)
     for split in ("val", "test"):
         if not labelled.splits[split]:
             continue
-        loader = labelled.loader(split, classifier.encoder.channels, WholePicture((size[0], size[1])))
+        loader = labelled.loader(split, classifier.encoder.channels, classifier.view)
         found, truth = answers(classifier, loader, device, autocast), labelled.labels(split)
         result[split] = scores(found, truth, config["classes"])
         if split == "test":
@@ -239,6 +250,14 @@ def _model_text(encoder: Encoder) -> str:
     fixed = {"model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size", "drop_path_rate"}
     options = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in fixed)
     return f"{arguments['model_name']}({options})" if options else arguments["model_name"]
+
+
+def _other_size(options: Transfer, encoder: Encoder) -> list[str]:
+    """A remark where a recipe was published for another size of encoder: its settings still count."""
+    meant, model = re.search(r"vit_[a-z]+", options.recipe or ""), encoder.arguments["model_name"]
+    if meant is None or model.startswith(meant[0]):
+        return []
+    return [f"recipe {options.recipe} was published for {meant[0]}; this encoder is {model}"]
 
 
 def _patience(has_val: bool) -> str:

@@ -7,25 +7,29 @@ cheap and mixing pictures makes rare ones rarer, so: more epochs, no mixup. docs
 import math
 
 from unmask.encoder import Encoder
-from unmask.plan import Plan
+from unmask.errors import UserError
+from unmask.plan import Plan, plan_parts, plan_rate
 from unmask.runtime import Machine
 from unmask.sheet import Sheet
 
 MIXING = 5_000  # pictures from which mixup and cutmix pay
 PAPER_BATCH = 1024
 RANDAUG = "rand-m9-mstd0.5-inc1"
-FIXED = {"accumulate": 1, "clip": None, "floor": 1e-6, "blocks": 1.0, "ema": None}
+FIXED = {"clip": None, "floor": 1e-6, "blocks": 1.0, "ema": None, "eval_crop": 1.0}
 
 
 def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
     """Fills in what `plan.settings` leaves open, for `count` labelled training pictures."""
+    plan.choose("protocol", "full", "everything is trained")
     protocol = plan.settings["protocol"]
     head_only = protocol in ("linear", "attentive")
     plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
-    layer = protocol in ("full", "partial")
-    # class token and query come behind the encoder's own norm: a second one would fit no timm or transformers model
-    plan.settings["norm"] = ("layer" if plan.settings["pooling"] == "mean" else "none") if layer else "batch"
+    if protocol == "attentive" and plan.settings["pooling"] != "attentive":
+        raise UserError(f"--protocol attentive trains its own pooling; take --pooling {plan.settings['pooling']} out")
+    plan.settings["norm"] = _norm(protocol, plan.settings["pooling"])
     _plan_length(plan, count, scratch, head_only, machine)
+    plan_parts(plan, machine)
+    plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, head_only)
     _plan_augmentation(plan, count, encoder, sheet, head_only, scratch)
     plan.choose("balanced", "off", "pictures are drawn as they come")
@@ -35,6 +39,14 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     for name, value in FIXED.items():
         if plan.settings.get(name) is None:
             plan.settings[name] = value
+
+
+def _norm(protocol: str, pooling: str) -> str:
+    """Between pooling and head. Class token and query come behind the encoder's norm, and a second one would fit no
+    model of timm or transformers; a mean in fine-tuning comes before it."""
+    if protocol in ("linear", "attentive"):
+        return "batch"
+    return "layer" if pooling == "mean" else "none"
 
 
 def _plan_length(plan: Plan, count: int, scratch: bool, head_only: bool, machine: Machine) -> None:

@@ -78,11 +78,11 @@ def saved(options: Any, path: str | Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no configuration of a run: {error!r}") from error
-    known = {field.name for field in dataclasses.fields(options)}
+    known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
     for name in settings:
-        if name not in known:
+        if name not in known and name not in derived:
             raise UserError(f"{path} has a setting {name!r} that there is none of{closest(name, known)}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
 
 
 def plain(options: Any) -> dict[str, Any]:

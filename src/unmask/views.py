@@ -57,17 +57,23 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class WholePicture:
-    """The picture resized so that it covers `size`, then its centre: no chance, and as little cut off as can be."""
+    """The picture resized so that it covers `size`, then its centre: no chance, and as little cut off as can be.
+
+    A smaller `crop` resizes it to cover more and cuts more off: 224 / 256 is the usual test of ImageNet's classifiers.
+    """
 
     size: tuple[int, int]  # height, width of the result in pixels
+    crop: float = 1.0  # share of the side that fits first (the shorter, for square views) that is seen
 
     def __post_init__(self):
         _check_size(self.size)
+        if not 0 < self.crop <= 1:
+            raise UserError(f"the share of a picture that is seen must be above 0 and at most 1; got {self.crop}")
 
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator | None = None) -> Shaped[Tensor, "c p q"]:
         """generator: not used; it is there so that views can stand in for each other."""
         height, width = picture.shape[-2:]
-        share = max(self.size[0] / height, self.size[1] / width)
+        share = max(self.size[0] / height, self.size[1] / width) / self.crop
         covering = (max(self.size[0], round(height * share)), max(self.size[1], round(width * share)))
         whole = _resize(picture, covering)
         top, left = (covering[0] - self.size[0]) // 2, (covering[1] - self.size[1]) // 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from unmask.errors import UserError
+from unmask.recipe import find_recipe
 from unmask.verb import Names, Place, Places, Size, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
@@ -22,15 +23,14 @@ class Pretrain:
     data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), or demo
     _: KW_ONLY
     out: Place = Path("run")  # folder of the run; the same command again continues there
+    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
     model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
     image_size: Size = None  # pixels: one number, or height and width
     patch_size: int | None = None  # pixels along a side of a patch
     channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
     method: str = "mae"  # how to learn: a file in methods/
-    mask: str = "random(ratio=0.75)"  # what to hide: random, block, grid or blob, or a dotted name of your own
-    target: str | None = (
-        None  # what to rebuild: pixels (normalised per patch), or "pixels(normalize=False)" for raw ones
-    )
+    mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
+    target: str | None = None  # what to rebuild: pixels, or "pixels(normalize=False)" for raw ones
     decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8, heads=16)"
     init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
@@ -41,8 +41,9 @@ class Pretrain:
     batch: int | None = None  # pictures per optimizer step
     accumulate: int | None = None  # parts that a batch is worked off in, to save memory
     lr: float | None = None  # peak learning rate
+    blr: float | None = None  # peak learning rate per 256 pictures of the batch, instead of lr
     warmup: float | None = None  # epochs in which the rate rises
-    weight_decay: float = 0.05  # of matrices; biases and norms have none
+    weight_decay: float | None = None  # of matrices; biases and norms have none
     clip: float | None = None  # largest gradient norm; MAE clips nothing
     crop: float | None = None  # least share of a picture's area that a random crop takes; 1 takes whole pictures
     flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
@@ -67,11 +68,15 @@ class Pretrain:
             if len(size) not in (1, 2):
                 raise UserError(f"image size is one number or height and width, got {size}")
             settle(self, "image_size", tuple(size) * (3 - len(size)))
+        if self.recipe is not None:
+            find_recipe(self.recipe, "pretrain")
+        if self.lr is not None and self.blr is not None:
+            raise UserError("give --lr or --blr, not both")
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
         if len(budgets) > 1:
             raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
-        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "log_every", "save_every", "probe_every")
-        for name in (*budgets, *above_zero):
+        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr")
+        for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed", "decoder_warmup"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")

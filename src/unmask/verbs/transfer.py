@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from unmask.errors import UserError, closest
+from unmask.recipe import find_recipe
 from unmask.verb import Place, Places, require, settle, texts, verb
 
 if TYPE_CHECKING:
@@ -21,14 +22,15 @@ PROTOCOLS = ("full", "partial", "linear", "attentive")
 class Transfer:
     """Train a classifier on an encoder with labels, judge it, keep it. What is not given is chosen and said."""
 
+    DERIVED = ("model", "image_size", "patch_size", "channels", "norm")  # settings that follow from the encoder
     run: Positional[Place]  # folder of a run, or a timm name
     _: KW_ONLY
     on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
     to: str = "classify"  # the task
     out: Place | None = None  # folder to write; by default RUN/classify
-    protocol: str = "full"  # what is trained: full, partial (the last blocks), linear or attentive (the head alone)
-    recipe: str | None = None  # a published recipe by name; other flags still count
-    init: Place = "run"  # weights: the run's own (run), none (from scratch), or another run of the same architecture
+    protocol: str | None = None  # what is trained: full, partial (last blocks), linear or attentive (the head alone)
+    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
+    init: Place | None = None  # weights: the run's own (run), none (from scratch), or another run like it
     blocks: float | None = None  # of partial: how many of the last blocks; 0.5: the last MLP
     pooling: str | None = None  # mean, cls or attentive
     epochs: float | None = None  # passes over the labelled pictures
@@ -36,6 +38,7 @@ class Transfer:
     accumulate: int | None = None  # parts that a batch is worked off in, to save memory
     optimizer: str | None = None  # adamw, sgd or lars
     lr: float | None = None  # peak learning rate
+    blr: float | None = None  # peak learning rate per 256 pictures of the batch, instead of lr
     floor: float | None = None  # learning rate at the end
     warmup: float | None = None  # epochs in which the rate rises
     layer_decay: float | None = None  # factor on the rate from each layer to the one before
@@ -51,6 +54,7 @@ class Transfer:
     erase: float | None = None  # chance that a rectangle of a picture becomes noise
     crop: float | None = None  # least share of a picture's area that a random crop takes
     flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
+    eval_crop: float | None = None  # share of a picture's short side that is seen when judging: 0.875, or 1 for all
     balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
@@ -69,13 +73,17 @@ class Transfer:
             raise UserError("say on which labelled data: unmask transfer RUN --to classify --on LABELLED")
         if self.to not in TASKS:
             raise UserError(f"--to {self.to}: no such task{closest(self.to, TASKS)} There are: {', '.join(TASKS)}")
-        if self.protocol not in PROTOCOLS:
+        if self.protocol not in (None, *PROTOCOLS):
             raise UserError(
-                f"--protocol {self.protocol}: no such protocol{closest(self.protocol, PROTOCOLS)}"
+                f"--protocol {self.protocol}: no such protocol{closest(str(self.protocol), PROTOCOLS)}"
                 f" There are: {', '.join(PROTOCOLS)}"
             )
+        if self.recipe is not None:
+            find_recipe(self.recipe, "transfer")
+        if self.lr is not None and self.blr is not None:
+            raise UserError("give --lr or --blr, not both")
         settle(self, "out", Path(self.out) if self.out is not None else None)
-        for name in ("epochs", "batch", "accumulate", "lr", "layer_decay", "blocks", "most", "log_every"):
+        for name in ("epochs", "batch", "accumulate", "lr", "blr", "layer_decay", "blocks", "most", "log_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         zero = ("floor", "warmup", "weight_decay", "clip", "mixup", "cutmix", "patience", "workers", "seed")
         for name in zero:
@@ -85,7 +93,8 @@ class Transfer:
         for name in ("erase", "max_bad"):
             require(getattr(self, name), name, lambda v: 0 <= v <= 1, "between 0 and 1")
         require(self.layer_decay, "layer_decay", lambda v: v <= 1, "at most 1")
-        require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
+        for name in ("crop", "eval_crop"):
+            require(getattr(self, name), name, lambda v: 0 < v <= 1, "above 0 and at most 1")
         for beta in self.betas or ():
             require(beta, "betas", lambda v: 0 <= v < 1, "0 or more and below 1")
 

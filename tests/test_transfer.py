@@ -1,0 +1,351 @@
+"""`transfer` and `predict` from end to end on small data: results, resume, early stopping, and what users do wrong."""
+
+import csv
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from conftest import photo
+from PIL import Image
+from small import SMALL
+
+import unmask
+from unmask.cli import main
+from unmask.errors import DataError, Interrupted, UserError
+from unmask.finetuning import finetune
+from unmask.keeper import Keeper
+from unmask.labelled import Labelled
+from unmask.metrics import scores
+from unmask.plan import Plan
+from unmask.pretraining import make_fabric
+from unmask.runtime import machine
+from unmask.tuning import plan_transfer
+
+FAST = {"batch": 8, "device": "cpu", "precision": "32", "randaug": "off"}
+
+
+def tinted(number, seed):
+    """A picture of class 0 (bluish) or 1 (reddish)."""
+    picture = photo(1000 * number + seed) // 2
+    picture[..., 2 - 2 * number] += 100
+    return picture
+
+
+def write(root, **counts):
+    """Class folders: split=(blue, red)."""
+    for place, (split, numbers) in enumerate(counts.items()):
+        for number, (name, count) in enumerate(zip(("blue", "red"), numbers)):
+            folder = root / name if split == "all" else root / split / name
+            folder.mkdir(parents=True)
+            for seed in range(count):
+                Image.fromarray(tinted(number, 100 * place + seed)).save(folder / f"{seed:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("transfer")
+
+
+@pytest.fixture(scope="module")
+def data(place):
+    return write(place / "data", train=(8, 8), val=(3, 3), test=(4, 4))
+
+
+@pytest.fixture(scope="module")
+def run(place, data):
+    return unmask.pretrain(data, out=place / "run", steps=2, **SMALL).path
+
+
+@pytest.fixture(scope="module")
+def done(run, data):
+    """A finished transfer with a val split, an average of weights and a centre crop."""
+    return unmask.transfer(run, on=data, epochs=6, ema=0.6, lr=2e-3, eval_crop=0.9, **FAST)
+
+
+def settings_of(encoder, samples, labelled, scratch=False, **given):
+    plan = Plan({"protocol": "full", "seed": 0, "flip": "auto", "balanced": "auto"} | given)
+    plan_transfer(plan, len(samples), encoder, scratch, labelled.sheet, machine("cpu", "32"))
+    return plan.settings
+
+
+def test_a_classifier_is_trained_judged_and_kept(done, run, data):
+    assert done.path == run / "classify"
+    files = ("config.json", "classifier.safetensors", "metrics.json", "report.html", "confusion.png", "classes.png")
+    for name in (*files, "metrics.jsonl", "predictions_test.csv", "data_sheet.json", "summary.json"):
+        assert (done.path / name).exists(), name
+    rows = list(csv.DictReader((done.path / "predictions_test.csv").open()))
+    assert [row["true"] for row in rows] == ["blue"] * 4 + ["red"] * 4
+    p = np.array([[float(row["blue"]), float(row["red"])] for row in rows], dtype=np.float32)
+    truth = np.array([0] * 4 + [1] * 4)
+    again, found = scores(p, truth, ["blue", "red"]), done.metrics["test"]
+    assert {k: found[k] for k in ("accuracy", "f1", "confusion")} == {
+        k: again[k] for k in ("accuracy", "f1", "confusion")
+    }
+    assert [row["label"] == row["true"] for row in rows].count(True) == round(8 * found["accuracy"])
+    assert done.metrics["val"]["count"] == 6
+    page = (done.path / "report.html").read_text()
+    assert "data:image/png" in page
+
+
+def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, data, capsys, tmp_path):
+    classifier = unmask.load(done.path)
+    assert classifier.view.crop == 0.9
+    table = list(csv.DictReader((done.path / "predictions_test.csv").open()))
+    expected = np.array([[float(row["blue"]), float(row["red"])] for row in table])
+    found = classifier.predict(data / "test")
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert found.labels == [row["label"] for row in table]
+    paths = [str(data / "test" / row["path"].split("test/")[-1]) for row in table]
+    pixels = torch.stack([classifier.view(torch.from_numpy(np.array(Image.open(p))).permute(2, 0, 1)) for p in paths])
+    np.testing.assert_allclose(classifier.predict(pixels, batch=3).probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(classifier.predict(pixels.numpy()).probabilities, expected, atol=1e-5)
+    with pytest.raises(UserError, match="pixels must be n x 3 x 32 x 32"):
+        classifier.predict(pixels[:, :1])
+
+    (tmp_path / "more").mkdir()
+    shutil.copy(paths[0], tmp_path / "more" / "good.png")
+    (tmp_path / "more" / "bad.png").write_bytes(b"no picture")
+    unmask.predict(done.path.parent, tmp_path / "more", out=tmp_path / "p.csv", device="cpu")
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert [row["path"] for row in rows] == ["good.png"]
+    assert list(rows[0]) == ["path", "label", "blue", "red"]
+    assert float(rows[0]["blue"]) == pytest.approx(expected[0, 0], abs=1e-5)
+    assert "bad.png" in capsys.readouterr().out
+
+
+def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place, monkeypatch):
+    out, of = place / "again", Keeper.of
+
+    def hit(self, task):
+        look = of(self, task)
+        return lambda step, steps: signal.raise_signal(signal.SIGTERM) if step == 5 else look(step, steps)
+
+    def broken(self, task):
+        looking = hit(self, task)
+        return lambda step, steps: looking(step, steps) or {}
+
+    options = dict(on=data, epochs=6, ema=0.6, lr=2e-3, eval_crop=0.9, out=out, **FAST)
+    monkeypatch.setattr(Keeper, "of", broken)
+    with pytest.raises(Interrupted) as caught:
+        unmask.transfer(run, **options)
+    assert caught.value.exit_code == 143
+    assert not (out / "classifier.safetensors").exists()
+    with pytest.raises(UserError, match="not finished"):
+        unmask.load(out).predict(data)
+    monkeypatch.setattr(Keeper, "of", of)
+    mended = unmask.transfer(run, **options)
+    assert mended.metrics == done.metrics
+    first, second = done.classifier.state_dict(), mended.classifier.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    before = (out / "classifier.safetensors").stat().st_mtime_ns
+    assert unmask.transfer(run, **options).path == out  # finished: nothing is done
+    assert (out / "classifier.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="other settings"):
+        unmask.transfer(run, **(options | {"lr": 1e-3}))
+
+
+def test_early_stopping_ends_training_and_keeps_the_best(run, data, place, monkeypatch):
+    seen = []
+
+    def falling(self, classifier):
+        seen.append({key: value.clone() for key, value in classifier.state_dict().items()})
+        return {
+            "main": "accuracy",
+            "accuracy": [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4][len(seen) - 1],
+            "cross_entropy": 1.0,
+        }
+
+    monkeypatch.setattr(Keeper, "_scores", falling)
+    found = unmask.transfer(run, on=data, out=place / "early", epochs=50, patience=2, lr=1e-2, **FAST)
+    assert len(seen) == 4  # the best is the second; two epochs later it ends
+    state = found.classifier.state_dict()
+    assert all(torch.equal(state[key], seen[1][key]) for key in state)
+    assert json.loads((found.path / "summary.json").read_text())["kept_step"] == 4
+
+
+def test_a_recipe_and_a_saved_configuration_fill_in_what_is_open(run, data, place, capsys):
+    first = place / "recipe"
+    options = ["--on", str(data), "--device", "cpu", "--precision", "32", "--batch", "8", "--epochs", "1"]
+    with pytest.raises(SystemExit) as caught:
+        main(["transfer", str(run), *options, "--recipe", "mae_linear_vit_base", "--out", str(first), "--erase", "0.5"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "recipe mae_linear_vit_base" in said
+    assert "was published for vit_base" in said
+    config = json.loads((first / "config.json").read_text())
+    settings = config["settings"]
+    assert (settings["protocol"], settings["pooling"], settings["optimizer"]) == ("linear", "cls", "lars")
+    assert settings["lr"] == pytest.approx(0.1 * 8 / 256)
+    assert (settings["erase"], config["reasons"]["erase"], settings["crop"]) == (0.5, "asked for", 0.08)
+    classifier, encoder = unmask.load(first), unmask.load(run)
+    assert (classifier.view.crop, classifier.norm_kind) == (0.875, "batch")
+    state = encoder.net.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in classifier.encoder.net.state_dict().items())
+
+    plan = ["transfer", str(run), "--on", str(data), "--config", str(first / "config.json"), "--out", str(place / "c")]
+    with pytest.raises(SystemExit) as caught:
+        main([*plan, "--lr", "0.5", "--dry-run"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "lars" in said
+    assert "0.5" in said
+    assert not (place / "c").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_several_labels_per_picture_are_learnt(run, place, kind, tmp_path):
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (24, 2))
+    bits[:2] = [[1, 1], [0, 0]]
+    pictures = [tinted(1, i) if i % 2 else tinted(0, i) for i in range(24)]
+    splits = ["train"] * 16 + ["test"] * 8
+    if kind == "npz":
+        arrays = np.stack(pictures)
+        on = tmp_path / "several.npz"
+        np.savez(on, train_images=arrays[:16], train_labels=bits[:16], test_images=arrays[16:], test_labels=bits[16:])
+    else:
+        on = tmp_path / "several"
+        on.mkdir()
+        rows = ["path,labels,split"]
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(on / f"{i}.png")
+            rows.append(f"{i}.png,{'|'.join(n for n, b in zip('xy', bits[i]) if b)},{splits[i]}")
+        (on / "labels.csv").write_text("\n".join(rows))
+    found = unmask.transfer(run, on=on, out=tmp_path / "out", epochs=1, protocol="linear", **FAST)
+    assert found.metrics["test"]["main"] == "auroc"
+    assert 0 <= found.metrics["test"]["auroc"] <= 1
+    assert found.classifier.multi_label
+    answers = found.classifier.predict(on)
+    assert answers.probabilities.shape == (24, 2)
+    assert all(isinstance(label, list) for label in answers.labels)
+    assert "AUROC" in (found.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("protocol", ["full", "attentive"])
+def test_a_small_set_can_be_learnt_by_heart(run, data, protocol):
+    encoder = unmask.load(run)
+    labelled = Labelled((str(data),), max_side=128, hold_out_val=False)
+    samples = labelled.samples("train", 3)
+    off = {"randaug": "off", "smoothing": 0.0, "crop": 1.0, "drop_path": 0.0, "lr": 3e-3, "weight_decay": 0.0}
+    settings = settings_of(encoder, samples, labelled, protocol=protocol, epochs=40.0, batch=16, **off)
+    fabric = make_fabric(settings)
+    first, second = (finetune(encoder, samples, settings, fabric).result.eval() for _ in range(2))
+    found = first.predict(str(data / "train"))
+    assert (found.probabilities.argmax(axis=1) == labelled.labels("train")).mean() == 1.0
+    for a, b in zip(first.parameters(), second.parameters()):
+        assert torch.equal(a, b)  # the same arguments, the same result
+
+
+# What users do wrong: one clear line, exit code 2 or 3, nothing written.
+
+
+def refused(capsys, arguments, out=None, code=2):
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    assert caught.value.code == code
+    said = capsys.readouterr().err.strip()
+    assert "Traceback" not in said
+    assert said.count("\n") == 0, said
+    if out is not None:
+        assert not out.exists()
+    return said
+
+
+def broken_run(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "broken", ignore=shutil.ignore_patterns("classify"))
+    (copy / "encoder.safetensors").write_bytes(b"not weights")
+    return copy
+
+
+def unlabelled(tmp_path):
+    (tmp_path / "flat").mkdir()
+    for seed in range(4):
+        Image.fromarray(photo(seed)).save(tmp_path / "flat" / f"{seed}.png")
+    return tmp_path / "flat"
+
+
+MISTAKES = {
+    "no folder": (lambda r, d, t: [r, "--on", t / "nothing"], 2, "does not exist"),
+    "no labels": (lambda r, d, t: [r, "--on", unlabelled(t)], 3, "labels.csv"),
+    "only in test": (lambda r, d, t: [r, "--on", write(t / "x", train=(4, 0), test=(2, 2))], 3, "two classes or more"),
+    "one class": (lambda r, d, t: [r, "--on", write(t / "x", all=(4, 0))], 3, "has a label"),
+    "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 2, "no class has two labelled"),
+    "bad weights": (lambda r, d, t: [broken_run(r, t), "--on", d], 2, "no weights that can be read"),
+    "protocol": (lambda r, d, t: [r, "--on", d, "--protocol", "liner"], 2, "did you mean 'linear'"),
+    "task": (lambda r, d, t: [r, "--on", d, "--to", "clasify"], 2, "did you mean 'classify'"),
+    "pooling": (lambda r, d, t: [r, "--on", d, "--pooling", "meen"], 2, "did you mean 'mean'"),
+    "blocks": (lambda r, d, t: [r, "--on", d, "--protocol", "partial", "--blocks", "99"], 2, "--blocks must be"),
+    "no run": (lambda r, d, t: [t, "--on", d], 2, "no run folder"),
+    "no name": (lambda r, d, t: ["vit_nonsense", "--on", d], 2, "vit_nonsense"),
+    "recipe": (lambda r, d, t: [r, "--on", d, "--recipe", "mae_vit_base"], 2, "is for unmask pretrain"),
+    "randaug": (lambda r, d, t: [r, "--on", d, "--randaug", "nonsense"], 2, "rand-m9-mstd0.5-inc1"),
+    "optimizer": (lambda r, d, t: [r, "--on", d, "--optimizer", "adam"], 2, "adamw"),
+    "no data": (lambda r, d, t: [r], 2, "labelled data"),
+    "pooled twice": (lambda r, d, t: [r, "--on", d, "--protocol", "attentive", "--pooling", "cls"], 2, "own pooling"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_one_line_and_leave_nothing(mistake, run, data, tmp_path, capsys):
+    arguments, code, says = MISTAKES[mistake]
+    out = tmp_path / "out"
+    common = ["--out", out, "--device", "cpu", "--precision", "32", "--batch", "8", "--epochs", "1"]
+    assert says in refused(capsys, ["transfer", *arguments(run, data, tmp_path), *common], out, code)
+
+
+def test_a_class_that_train_lacks_is_named(run, tmp_path, capsys):
+    on = write(tmp_path / "x", train=(4, 4), test=(2, 2))
+    (on / "test" / "green").mkdir()
+    Image.fromarray(photo(5)).save(on / "test" / "green" / "a.png")
+    common = ["--device", "cpu", "--precision", "32", "--out", tmp_path / "out"]
+    said = refused(capsys, ["transfer", run, "--on", on, *common], tmp_path / "out", 3)
+    assert "green (1)" in said
+
+
+def test_one_picture_per_class_is_learnt_where_there_is_a_test_split(run, tmp_path):
+    on = write(tmp_path / "x", train=(1, 1), test=(2, 2))
+    found = unmask.transfer(run, on=on, out=tmp_path / "out", epochs=2, device="cpu", precision="32", randaug="off")
+    assert found.metrics["test"]["count"] == 4
+
+
+def test_a_folder_with_other_content_and_rows_without_files(run, data, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    said = refused(capsys, ["transfer", run, "--on", data, "--out", tmp_path / "out"])
+    assert "something else" in said
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+    on = tmp_path / "table"
+    on.mkdir()
+    rows = ["path,label"]
+    for i in range(16):
+        Image.fromarray(tinted(i % 2, i)).save(on / f"{i}.png")
+        rows.append(f"{i}.png,{'blue' if i % 2 == 0 else 'red'}")
+    (on / "labels.csv").write_text("\n".join([*rows, "gone.png,red"]))
+    assert unmask.transfer(run, on=on, out=tmp_path / "t", dry_run=True, **FAST) is None
+    assert "gone.png" in capsys.readouterr().out
+    assert not (tmp_path / "t").exists()
+
+
+def test_predict_refuses_what_is_no_classifier_and_what_is_no_picture(done, run, data, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("classify"))
+    out = tmp_path / "p.csv"
+    assert "transfer" in refused(capsys, ["predict", copy, data, "--out", out], out)
+    assert "no folder" in refused(capsys, ["predict", tmp_path / "nothing", data, "--out", out], out)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert "bad.png" in refused(capsys, ["predict", done.path, tmp_path / "bad.png", "--out", out], out, 3)
+    assert ".csv" in refused(capsys, ["predict", done.path, data, "--out", tmp_path / "p.txt"], tmp_path / "p.txt")
+    with pytest.raises(DataError, match="bad"):
+        unmask.load(done.path).predict(tmp_path / "bad.png")
+
+
+def test_a_class_token_is_asked_of_a_model_without_one(data, photos, tmp_path, capsys):
+    small = SMALL | {"model": "vit_medium_patch16_reg4_gap_256(depth=1, embed_dim=48, num_heads=3)"}
+    run = unmask.pretrain(photos, out=tmp_path / "run", steps=1, **small).path
+    common = ["--on", data, "--device", "cpu", "--precision", "32", "--out", tmp_path / "out"]
+    said = refused(capsys, ["transfer", run, "--pooling", "cls", *common], tmp_path / "out")
+    assert "no class token" in said
