@@ -14,6 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
     ["mask", "position", "initialize", "verb", "optics"],
+    ["target"],
     ["encoder", "trivial", "runtime", "corruptions"],
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
@@ -27,7 +28,7 @@ LAYERS = [
     ["train", "features", "classifier"],
     ["tasks"],
     ["evals"],
-    ["run", "panel", "page"],
+    ["run", "panel", "page", "flops"],
     ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
     ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
     ["groups"],
