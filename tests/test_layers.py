@@ -30,6 +30,7 @@ LAYERS = [
     ["evals"],
     ["run", "panel", "page", "flops"],
     ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
+    ["axes", "findings", "axis_pictures", "ablation_page"],
     ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
     ["groups"],
     ["robustness"],
@@ -43,7 +44,7 @@ LAYERS = [
     ["verbs"],
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting", "exporting"],
     ["tested", "study"],
-    ["transferring", "stressing", "labelling"],
+    ["transferring", "stressing", "labelling", "cell", "forecast", "ablating"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -51,7 +52,7 @@ PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "
 PARTS += ["exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
-    "lightning": {"train", "trial", "finetuning", "pretraining"},
+    "lightning": {"train", "trial", "finetuning", "pretraining", "cell"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
     "tifffile": {"decode", "tiff"},
