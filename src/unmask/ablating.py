@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -104,19 +103,14 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
             texts(options.on) or texts(options.data),
             max_side=4 * max(numbers(options.image_size or 224)),
             most=options.labels or None,
+            most_test=options.test or None,
             seed=options.seed,
             say=lambda text: console.print(text, soft_wrap=True, markup=False),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if labelled.multi_label:
         raise DataError("these pictures have several labels each; ablate judges on data with one label per picture")
-    test = labelled.splits["test"]
-    if options.test and len(test) > options.test:
-        places = np.random.default_rng([options.seed, 2]).permutation(len(test))[: options.test]
-        labelled.splits["test"] = [test[i] for i in np.sort(places)]
-    counts = {split: len(indices) for split, indices in labelled.splits.items()}
-    words = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-    console.print(f"Judged on {words} pictures of {len(labelled.classes)} classes", soft_wrap=True)
+    console.print(f"Judged on {labelled.said} pictures of {len(labelled.classes)} classes", soft_wrap=True)
     for line in labelled.check():
         console.print(line, soft_wrap=True, markup=False)
     return labelled
