@@ -15,6 +15,7 @@ LAYERS = [
     ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
+    ["target"],
     ["encoder", "trivial", "runtime", "corruptions"],
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
@@ -28,8 +29,9 @@ LAYERS = [
     ["train", "features", "classifier"],
     ["tasks"],
     ["evals"],
-    ["run", "panel", "page"],
+    ["run", "panel", "page", "flops"],
     ["judge", "verdict", "embedding", "plan", "init", "trial", "labelled", "probing"],
+    ["axes", "findings", "axis_pictures", "ablation_page"],
     ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
     ["groups"],
     ["robustness"],
@@ -43,7 +45,7 @@ LAYERS = [
     ["verbs"],
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting", "exporting"],
     ["tested", "study"],
-    ["transferring", "stressing", "labelling"],
+    ["transferring", "stressing", "labelling", "cell", "forecast", "ablating"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -51,7 +53,7 @@ PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "
 PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
-    "lightning": {"train", "trial", "finetuning", "pretraining"},
+    "lightning": {"train", "trial", "finetuning", "pretraining", "cell"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
     "tifffile": {"decode", "tiff"},

@@ -69,14 +69,14 @@ def test_shuffled_units_change_the_loss(mae, x):
     assert (first - second).abs() > 1e-4
 
 
-def test_visible_units_are_no_targets(mae, x):
+def test_visible_units_are_no_targets(mae, x, monkeypatch):
     """Garbage as the target of visible units changes nothing; garbage as that of hidden ones does."""
-    mask, own = hide_top(torch.rand(4, 16), 0.75), mae.target
+    mask, own = hide_top(torch.rand(4, 16), 0.75), mae.target.forward
     with torch.no_grad():
         want = mae({"views": [x], "mask": mask})["loss"]
         for side, same in ((mask.visible, True), (mask.hidden, False)):
-            at = side[..., None].expand(-1, -1, own.dim)
-            mae.target = lambda x, at=at: own(x).scatter(1, at, 1e6)
+            at = side[..., None].expand(-1, -1, mae.target.dim)
+            monkeypatch.setattr(mae.target, "forward", lambda x, at=at: own(x).scatter(1, at, 1e6))
             assert torch.equal(mae({"views": [x], "mask": mask})["loss"], want) is same
 
 
@@ -95,7 +95,7 @@ def test_the_callers_mask_overrules_the_sampler(mae, x):
     assert mae.draw({"views": [x]}).hidden.shape == (4, 12)
 
 
-@pytest.mark.parametrize("name", names("unmask.methods"))
+@pytest.mark.parametrize("name", [*names("unmask.methods"), "mae(symmetric=True)"])
 def test_every_method_learns_one_batch(name, encoder, x):
     torch.manual_seed(0)
     method = build(name, "unmask.methods", encoder=encoder, decoder="full(dim=64, depth=1, heads=2)")
@@ -113,11 +113,16 @@ def test_every_method_learns_one_batch(name, encoder, x):
 
 @pytest.mark.parametrize("name", names("unmask.targets"))
 def test_every_target_has_its_shape_and_no_gradient_of_its_own(name, encoder):
-    target = build(name, "unmask.targets", grid=encoder.grid, channels=3)
-    values = target(torch.randn(2, 3, 32, 32))
+    target, x = build(name, "unmask.targets", grid=encoder.grid, channels=3), torch.randn(2, 3, 32, 32)
+    target.fit(iter([x]))
+    values = target(x)
     assert values.shape == (2, 16, target.dim)
     assert values.isfinite().all()
     assert not values.requires_grad
+    mask = hide_top(torch.rand(2, 16), 0.75)
+    pixels = target.to_pixels(take(values, mask.hidden), x, mask, leak=True)
+    assert pixels.shape == (2, 12, 192)
+    assert pixels.isfinite().all()
 
 
 def test_the_normalised_target_has_unit_variance_with_n_minus_one(encoder):

@@ -60,7 +60,9 @@ def make_task(
     if not scratch:
         fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
         load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
-    shape: dict[str, Any] = {name: settings[name] for name in ("pooling", "norm", "eval_crop")} | {"multi_label": multi_label}
+    shape: dict[str, Any] = {name: settings[name] for name in ("pooling", "norm", "eval_crop")} | {
+        "multi_label": multi_label
+    }
     names = ("protocol", "blocks", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
     return Classify(Classifier(copy, classes, **shape), **{name: settings[name] for name in names})
 

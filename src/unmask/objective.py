@@ -1,6 +1,7 @@
 """What the training loop asks of a method or a task: a batch in, a loss out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from jaxtyping import Float, Shaped
@@ -19,6 +20,11 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns {"loss": scalar} and any other scalars worth logging."""
+
+    def prepare(self, batches: Iterator[Batch]) -> None:
+        """Runs once before the first step of a new run, on the CPU: learns what must be known of the data beforehand.
+        `batches` are a few, always the same of a run; what is learned belongs into buffers. Most need to know nothing.
+        """
 
     def before_step(self, step: int) -> None:
         """Runs before each optimizer step 0, 1, ...: for what holds during some of them only. It must depend on nothing

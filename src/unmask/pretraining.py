@@ -36,10 +36,10 @@ from unmask.source import open_source
 from unmask.spec import build as build_part
 from unmask.spec import find, parse
 from unmask.train import Fit, fit
-from unmask.trial import trial
+from unmask.trial import prepare, trial
 from unmask.verb import numbers, plain
 from unmask.verbs.pretrain import Pretrain
-from unmask.views import RandomCrop
+from unmask.views import check_colours, training_view
 from unmask.watch import Watch
 
 CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
@@ -106,10 +106,12 @@ def asked_for(options: Pretrain) -> dict[str, Any]:
 
 def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Path) -> None:
     """A folder holds one run: what is asked now must be what was asked then, or what was chosen then."""
+    fields = {field.name: field.default for field in dataclasses.fields(Pretrain)}
+    then = {name: fields[name] for name in fields.keys() - saved["asked"].keys()} | saved["asked"]  # options new since
     differing = [
         f"  {name}: {_said(saved, name)} in the folder, {'chosen' if value is None else value} now"
         for name, value in asked.items()
-        if value != saved["asked"].get(name) and value != saved["settings"].get(name)
+        if value != then.get(name) and value != saved["settings"].get(name)
     ]
     if differing:
         raise UserError(
@@ -217,7 +219,15 @@ def make_fabric(settings: dict[str, Any]) -> Fabric:
 def make_loader(config: dict[str, Any], samples: Samples, size: int | None = None) -> Loader:
     """Training batches in the parts that the settings say, or of another size."""
     settings = config["settings"]
-    view = RandomCrop(tuple(settings["image_size"]), scale=(settings["crop"], 1.0), flip=settings["flip"] == "on")
+    view = training_view(
+        tuple(settings["image_size"]),
+        settings.get("crop_kind", "random"),  # runs made before there was a choice lack it and the jitter
+        settings["crop"],
+        settings["flip"] == "on",
+        settings.get("jitter", 0.0),
+    )
+    if settings.get("jitter"):
+        check_colours(settings["channels"])
     micro, rest = divmod(settings["batch"], settings["accumulate"])
     if rest:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
@@ -238,6 +248,7 @@ def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Pa
     log = Log(out, console, settings["batch"], len(samples), config["context"])
     watch = Watch(config, objective, samples, out, fabric.device, probe)
     if not begun:
+        prepare(objective, partial(make_loader, config, samples))
         objective.to(fabric.device)
         watch.begin()
     try:

@@ -91,7 +91,9 @@ def _context_rows(config: dict[str, Any], steps: list[dict[str, Any]]) -> list[t
     if not steps or not context.get("data_mean"):
         return []
     variance = context["data_mean"]
-    rows = [(words, context[name], 1 - context[name] / variance) for name, words in YARDSTICKS.items()]
+    rows = [
+        (words, context[name], 1 - context[name] / variance) for name, words in YARDSTICKS.items() if name in context
+    ]
     rows += [("average of the data (the zero point)", variance, 0.0)]
     rows += [("this model", steps[-1]["loss"], 1 - steps[-1]["loss"] / variance)]
     return sorted(rows, key=lambda row: row[1])

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from lightning.fabric import Fabric
@@ -18,6 +19,7 @@ from unmask.train import Fit, backward
 
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
+PREPARE_BATCHES = 8  # of CONTEXT_BATCH
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,19 @@ def trial(
             plan.reasons["accumulate"] = "parts, so that the batch fits into the device's memory"
 
 
+def prepare(objective: Objective, loader: Callable[[int], Loader]) -> None:
+    """Shows a new objective the first few batches of its data, if it wants to see them."""
+
+    def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
+        yield from islice(loader(CONTEXT_BATCH)(0), PREPARE_BATCHES)
+
+    objective.prepare(batches())
+
+
 def _measure(
     objective: Objective, loader: Callable[[int], Loader], batch: int, accumulate: int, fabric: Fabric
 ) -> Measured:
+    prepare(objective, loader)
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
     model, optimizer = fabric.setup(objective, make_optimizer(objective))
     objective.train()

@@ -1,4 +1,4 @@
-"""What the model sees of a picture: a random crop for learning, the whole for judging. Any number of channels."""
+"""What the model sees of a picture: a crop for learning, the whole for judging. Any number of channels."""
 
 import math
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from torchvision.transforms.v2 import functional as F
 
 from unmask.errors import UserError
 
+FIXED = 224 / 256  # sides of a fixed-size crop, as a share of the largest window that fits
+
 
 @dataclass(frozen=True)
 class RandomCrop:
@@ -22,6 +24,7 @@ class RandomCrop:
     size: tuple[int, int]  # height, width of the result in pixels
     scale: tuple[float, float] = (0.2, 1.0)  # smallest and largest share of the picture's area
     flip: bool = True  # mirror left and right half of the time
+    jitter: float = 0.0  # strength of colour jitter, see `jittered`
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of the crop, as a share of the result's own
 
     def __post_init__(self):
@@ -30,14 +33,12 @@ class RandomCrop:
             raise UserError(f"crop shares must be 0 < smallest <= largest <= 1; got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise UserError(f"crop ratios must be 0 < smallest <= largest; got {self.ratio}")
+        _check_jitter(self.jitter)
 
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
         """The same picture and generator state give the same view."""
-        top, left, height, width = self.box(picture.shape[-2], picture.shape[-1], generator)
-        view = _resize(picture[..., top : top + height, left : left + width], self.size)
-        if self.flip and torch.rand(1, generator=generator) < 0.5:
-            view = view.flip(-1)
-        return view
+        box = self.box(picture.shape[-2], picture.shape[-1], generator)
+        return _finished(_cut(picture, box, self.size), self.flip, self.jitter, generator)
 
     def box(self, height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width of the crop in pixels: ten tries, then the largest centred crop allowed."""
@@ -56,28 +57,120 @@ class RandomCrop:
 
 
 @dataclass(frozen=True)
+class FixedCrop:
+    """A window of fixed size and shape at a random place: 7/8 of the largest that fits into the picture, which is 224
+    pixels of a short side of 256, the usual crop of that kind. He et al. 2021, table 1e, "crop, fixed size"."""
+
+    size: tuple[int, int]  # height, width of the result in pixels
+    flip: bool = True  # mirror left and right half of the time
+    jitter: float = 0.0  # strength of colour jitter, see `jittered`
+
+    def __post_init__(self):
+        _check_size(self.size)
+        _check_jitter(self.jitter)
+
+    def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
+        """The same picture and generator state give the same view."""
+        height, width = picture.shape[-2:]
+        share = FIXED * min(height / self.size[0], width / self.size[1])
+        h, w = (max(1, round(side * share)) for side in self.size)
+        top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
+        left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
+        return _finished(_cut(picture, (top, left, h, w), self.size), self.flip, self.jitter, generator)
+
+
+@dataclass(frozen=True)
 class WholePicture:
-    """The picture resized so that it covers `size`, then its centre: no chance, and as little cut off as can be.
+    """The picture resized so that it covers `size`, then its centre: no chance unless asked for, and as little cut off
+    as can be.
 
     A smaller `crop` resizes it to cover more and cuts more off: 224 / 256 is the usual test of ImageNet's classifiers.
     """
 
     size: tuple[int, int]  # height, width of the result in pixels
     crop: float = 1.0  # share of the side that fits first (the shorter, for square views) that is seen
+    flip: bool = False  # mirror left and right half of the time
+    jitter: float = 0.0  # strength of colour jitter, see `jittered`
 
     def __post_init__(self):
         _check_size(self.size)
+        _check_jitter(self.jitter)
         if not 0 < self.crop <= 1:
             raise UserError(f"the share of a picture that is seen must be above 0 and at most 1; got {self.crop}")
 
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator | None = None) -> Shaped[Tensor, "c p q"]:
-        """generator: not used; it is there so that views can stand in for each other."""
+        """generator: needed to mirror or jitter; else it is there so that views can stand in for each other."""
         height, width = picture.shape[-2:]
         share = max(self.size[0] / height, self.size[1] / width) / self.crop
         covering = (max(self.size[0], round(height * share)), max(self.size[1], round(width * share)))
         whole = _resize(picture, covering)
         top, left = (covering[0] - self.size[0]) // 2, (covering[1] - self.size[1]) // 2
-        return whole[..., top : top + self.size[0], left : left + self.size[1]].contiguous()
+        view = whole[..., top : top + self.size[0], left : left + self.size[1]].contiguous()
+        if generator is None:
+            return view
+        return _finished(view, self.flip, self.jitter, generator)
+
+
+CROPS = ("random", "fixed", "whole")
+
+
+def training_view(
+    size: tuple[int, int], kind: str = "random", least: float = 0.2, flip: bool = True, jitter: float = 0.0
+) -> RandomCrop | FixedCrop | WholePicture:
+    """The view that `kind`, one of CROPS, names; least: smallest share of the area that a random crop takes."""
+    if kind == "random":
+        return RandomCrop(size, scale=(least, 1.0), flip=flip, jitter=jitter)
+    return {"fixed": FixedCrop, "whole": WholePicture}[kind](size, flip=flip, jitter=jitter)
+
+
+def jittered(picture: Shaped[Tensor, "c h w"], strength: float, generator: Generator) -> Shaped[Tensor, "c h w"]:
+    """Brightness, contrast and saturation each times a number from 1 - strength to 1 + strength, and hue turned by at
+    most a quarter of the strength (of the circle), in random order; grey pictures have neither saturation nor hue.
+
+    These are torchvision's ColorJitter with the proportions of MoCo v2 (Chen et al. 2020). Pictures that are not 8-bit
+    are jittered on the scale between their own smallest and largest value. Raises UserError for other than 1 or 3
+    channels.
+    """
+    if picture.shape[0] not in (1, 3):
+        raise UserError(
+            f"colour jitter is for 1 or 3 channels, this picture has {picture.shape[0]}; leave out --jitter"
+        )
+    order = torch.randperm(4, generator=generator).tolist()
+    factors = [_uniform(max(0.0, 1 - strength), 1 + strength, generator) for _ in range(3)]
+    hue = _uniform(-min(0.5, strength / 4), min(0.5, strength / 4), generator)
+    changes = [
+        lambda x: F.adjust_brightness(x, factors[0]),
+        lambda x: F.adjust_contrast(x, factors[1]),
+        lambda x: F.adjust_saturation(x, factors[2]),
+        lambda x: F.adjust_hue(x, hue),
+    ]
+    low, span = 0.0, 1.0
+    if picture.is_floating_point():
+        low, high = float(picture.min()), float(picture.max())
+        span = (high - low) or 1.0
+        picture = (picture - low) / span
+    for place in order:
+        if place < 2 or picture.shape[0] == 3:
+            picture = changes[place](picture)
+    return picture * span + low if picture.is_floating_point() else picture
+
+
+def check_colours(channels: int) -> None:
+    """Raises UserError where there are no colours to change."""
+    if channels not in (1, 3):
+        raise UserError(f"colour jitter is for pictures of 1 or 3 channels, these have {channels}; leave out --jitter")
+
+
+def _cut(picture: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+    top, left, height, width = box
+    return _resize(picture[..., top : top + height, left : left + width], size)
+
+
+def _finished(view: Tensor, flip: bool, jitter: float, generator: Generator) -> Tensor:
+    """Draws nothing for what is not asked for, so that a new option changes no chance of the old ones."""
+    if flip and torch.rand(1, generator=generator) < 0.5:
+        view = view.flip(-1)
+    return jittered(view, jitter, generator) if jitter else view
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -93,3 +186,8 @@ def _uniform(low: float, high: float, generator: Generator) -> float:
 def _check_size(size: tuple[int, int]) -> None:
     if len(size) != 2 or min(size) < 2:  # PyTorch cannot resize three 8-bit channels to a single pixel
         raise UserError(f"a view's size is height, width in pixels, each at least 2; got {size}")
+
+
+def _check_jitter(jitter: float) -> None:
+    if not 0 <= jitter <= 1:
+        raise UserError(f"colour jitter must lie between 0 and 1; got {jitter}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unmask.encoder import Tokens
 from unmask.errors import UserError
-from unmask.grid import Grid
+from unmask.grid import Grid, take
 from unmask.initialize import initialize
 from unmask.mask import Mask
 from unmask.position import sincos
@@ -35,11 +35,13 @@ class Full(nn.Module):
         depth: int = 8,
         heads: int = 16,
         position: str = "fixed",
+        filled: bool = False,
     ):
         """dim, depth, heads: width, blocks and attention heads; MAE's are the defaults for every encoder size.
 
         position: "fixed" for MAE's table; "stored" for one that is kept with the weights, as of foreign decoders whose
         table is another, or was made for another picture size.
+        filled: the encoder's tokens are of all units, hidden ones too, so no mask token is added.
         """
         super().__init__()
         if position not in ("fixed", "stored"):
@@ -50,7 +52,8 @@ class Full(nn.Module):
         if dim % heads:
             raise UserError(f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads")
         self.embed = nn.Linear(in_dim, dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.filled = filled
+        self.mask_token = None if filled else nn.Parameter(torch.zeros(1, 1, dim))
         table = sincos(grid, dim)
         table = nn.functional.pad(table, (0, 0, 1, 0)) if self.stored else table
         self.register_buffer("position", table, persistent=self.stored)
@@ -63,10 +66,13 @@ class Full(nn.Module):
     def forward(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "b h p"]:
         """One prediction per hidden unit, in the order of `mask.hidden`. Prefix tokens have position zero, unless a
         stored table says otherwise."""
-        prefix, position = self.embed(tokens.prefix), self.position
+        prefix, units, position = self.embed(tokens.prefix), self.embed(tokens.units), self.position
         if self.stored:
             prefix, position = prefix + position[0], position[1:]
-        visible = self.embed(tokens.units) + position[mask.visible]
-        hidden = self.mask_token + position[mask.hidden]
+        if self.mask_token is None:
+            visible, hidden = take(units, mask.visible), take(units, mask.hidden)
+        else:
+            visible, hidden = units, self.mask_token
+        visible, hidden = visible + position[mask.visible], hidden + position[mask.hidden]
         x = self.blocks(torch.cat([prefix, visible, hidden.to(visible.dtype)], dim=1))
         return self.predict(self.norm(x[:, -hidden.shape[1] :]))

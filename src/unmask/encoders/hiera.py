@@ -62,7 +62,7 @@ class Hiera(Encoder):
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
         if fill is not None:
-            raise UserError("Hiera drops hidden units and cannot blank them: use a method that drops (mae)")
+            raise UserError("Hiera drops hidden units and cannot blank them: use mae, and without symmetric=True")
         x = self.normalize(x)
         if mask is None:
             return self._units(self.net.forward_features(x))

@@ -1,17 +1,20 @@
 """MAE, He et al. 2021: encode the visible units, predict the hidden ones. https://arxiv.org/abs/2111.06377"""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.encoder import Encoder
+from unmask.errors import UserError
 from unmask.grid import take
 from unmask.mask import Mask
 from unmask.objective import Batch, Rebuilder
 from unmask.spec import build
+from unmask.target import Target
 from unmask.trivial import trivial
 
 __all__ = ["MAE"]
@@ -25,28 +28,45 @@ class MAE(Rebuilder):
         target: Any = "pixels",
         decoder: Any = "full",
         decoder_warmup: int | None = None,
+        symmetric: bool = False,
     ):
         """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind.
 
         decoder_warmup: steps at the beginning in which only the decoder learns, so that a fresh one does not spoil an
         encoder that is not.
+        symmetric: mask tokens inside the encoder, which so sees a token for every unit and costs as much; the decoder
+        then gets what the encoder made of them. The paper's table 1c: worse, and dearer.
         """
         super().__init__()
-        self.encoder = encoder
+        self.encoder, grid = encoder, encoder.grid
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build(mask, "unmask.masks")
-        self.target = build(target, "unmask.targets", grid=encoder.grid, channels=encoder.channels)
-        self.decoder = build(decoder, "unmask.decoders", grid=encoder.grid, in_dim=encoder.dim, out_dim=self.target.dim)
+        self.target = build(target, "unmask.targets", grid=grid, channels=encoder.channels)
+        sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim}
+        self.decoder = build(decoder, "unmask.decoders", grid=grid, filled=symmetric, **sizes)
+        if symmetric and not getattr(self.decoder, "filled", False):  # a decoder of somebody else's may not know it
+            raise UserError(f"the decoder {decoder} cannot take tokens of all units, so not symmetric=True; full can")
+        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, encoder.dim)) if symmetric else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over the hidden units only. batch["mask"] overrules the sampler where it is given."""
         (x,) = batch["views"]
         mask = self.draw(batch)
-        with torch.no_grad() if self.frozen else nullcontext():
-            tokens = self.encoder(x, mask)
-        prediction = self.decoder(tokens, mask)
+        prediction = self.predict(x, mask)
         target = take(self.target(self.encoder.normalize(x)), mask.hidden)
         return {"loss": (prediction.float() - target).square().mean()}
+
+    def predict(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h p"]:
+        """Predicted targets of the hidden units, in the order of `mask.hidden`."""
+        fill = None if self.mask_token is None else self.mask_token.flatten()
+        with torch.no_grad() if self.frozen else nullcontext():
+            tokens = self.encoder(x, mask, fill)
+        return self.decoder(tokens, mask)
+
+    def prepare(self, batches: Iterator[Batch]) -> None:
+        """Fits the target, where it has something to fit."""
+        if isinstance(self.target, Target):
+            self.target.fit(self.encoder.normalize(batch["views"][0]) for batch in batches)
 
     def before_step(self, step: int) -> None:
         self.frozen = step < self.decoder_warmup
@@ -59,7 +79,10 @@ class MAE(Rebuilder):
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:
         (x,) = batch["views"]
-        return trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid)
+        found = trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid)
+        if isinstance(self.target, Target) and not self.target.per_pixel:
+            del found["unit_mean"]  # the mean over other values than pixels says nothing
+        return found
 
     @torch.no_grad()
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
@@ -68,7 +91,7 @@ class MAE(Rebuilder):
         `leak=True` uses the true mean and deviation of hidden units (see `Pixels.to_pixels`): label such pictures.
         """
         normalized, grid = self.encoder.normalize(x), self.encoder.grid
-        prediction = self.decoder(self.encoder(x, mask), mask).float()
+        prediction = self.predict(x, mask).float()
         pixels = self.target.to_pixels(prediction, normalized, mask, leak)
         units = grid.cut(normalized)
         units = units.scatter(1, mask.hidden[..., None].expand_as(pixels), pixels)

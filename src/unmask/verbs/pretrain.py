@@ -30,7 +30,7 @@ class Pretrain:
     channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
     method: str = "mae"  # how to learn: a file in methods/
     mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
-    target: str | None = None  # what to rebuild: pixels, or "pixels(normalize=False)" for raw ones
+    target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
     decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8, heads=16)"
     init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
@@ -46,6 +46,8 @@ class Pretrain:
     weight_decay: float | None = None  # of matrices; biases and norms have none
     clip: float | None = None  # largest gradient norm; MAE clips nothing
     crop: float | None = None  # least share of a picture's area that a random crop takes; 1 takes whole pictures
+    crop_kind: Literal["random", "fixed", "whole"] = "random"  # of random size and shape, 7/8 at a random place, centre
+    jitter: float = 0.0  # strength of colour jitter, 0 to 1; MAE has none, since it does better without
     flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
     seed: int = 0  # of weights, order, crops and masks
     precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
@@ -88,6 +90,7 @@ class Pretrain:
         for side in numbers(self.image_size or ()):
             require(side, "image_size", lambda v: v > 0, "above 0")
         require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
+        require(self.jitter, "jitter", lambda v: 0 <= v <= 1, "between 0 and 1")
         require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")
 
 
