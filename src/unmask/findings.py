@@ -117,16 +117,7 @@ def finding(axis: Axis, found: list[Row]) -> str:
 
 def table(found: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Heading and lines, as text."""
-    heading = [
-        "",
-        "fine-tuned, %",
-        "to baseline",
-        "linear probe, %",
-        "to baseline",
-        "MFLOP/picture",
-        "x baseline",
-        "TFLOP",
-    ]
+    heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/picture", "x baseline"]
     heading += ["TFLOP", "seconds", "loss", "seeds", "paper ft / lin, %"]
     reference = next((row.flops for row in found if row.value.key == BASELINE), None)
     return heading, [_line(row, reference) for row in found]
