@@ -62,7 +62,7 @@ def test_weights_for_other_channels_are_refused_or_the_data_is_brought_to_them(p
         ({"mask": "random(ratio='x')"}, "does not work"),
         ({"model": "vit_tiny_patch16_224(depth=0)"}, "depth"),
         ({"model": "vit_tiny_patch16_224(num_classes=10)"}, "set by unmask"),
-        ({"init": "nowhere"}, "no run folder"),
+        ({"init": "nowhere"}, "no folder, no file and no model"),
     ],
 )
 def test_mistakes_are_said_with_what_is_allowed(photos, tmp_path, options, words):

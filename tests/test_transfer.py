@@ -279,7 +279,7 @@ MISTAKES = {
     "task": (lambda r, d, t: [r, "--on", d, "--to", "clasify"], 2, "did you mean 'classify'"),
     "pooling": (lambda r, d, t: [r, "--on", d, "--pooling", "meen"], 2, "did you mean 'mean'"),
     "blocks": (lambda r, d, t: [r, "--on", d, "--protocol", "partial", "--blocks", "99"], 2, "--blocks must be"),
-    "no run": (lambda r, d, t: [t, "--on", d], 2, "no run folder"),
+    "no run": (lambda r, d, t: [t, "--on", d], 2, "give a run"),
     "no name": (lambda r, d, t: ["vit_nonsense", "--on", d], 2, "vit_nonsense"),
     "recipe": (lambda r, d, t: [r, "--on", d, "--recipe", "mae_vit_base"], 2, "is for unmask pretrain"),
     "randaug": (lambda r, d, t: [r, "--on", d, "--randaug", "nonsense"], 2, "rand-m9-mstd0.5-inc1"),

@@ -64,7 +64,7 @@ def ablating(options: Ablate) -> Ablation | None:
     labelled = read_labelled(options, console)
     if saved is None:
         basis_asked = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
-        config, _ = make_plan(basis, basis_asked, sheet, samples, here, began, console)
+        config, _ = make_plan(basis, basis_asked, {}, sheet, samples, here, began, console)
         decoder_size(config["settings"])  # refuses a decoder whose size cannot be varied
         tuning = plan_tuning(config, labelled, here)
         bench = Bench(config, 0, tuning, samples, labelled, make_fabric(config["settings"]))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.isotonic import IsotonicRegression
+from sklearn.isotonic import isotonic_regression
 
 from unmask.checkpoint import write_atomically
 from unmask.judge import of_mean, wilson
@@ -133,12 +133,12 @@ def horizontal_gap(
     Curves are made to rise by isotonic regression and joined by lines on log(labels).
     """
     at = np.log(labels)
-    mine, theirs = (IsotonicRegression().fit_transform(at, y) for y in (mine, theirs))
+    mine, theirs = (isotonic_regression(y) for y in (mine, theirs))
     low, high = max(mine[0], theirs[0]), min(mine[-1], theirs[-1])
     if low > high:
         return (math.inf if mine[0] > theirs[-1] else 0.0), None
     levels = np.linspace(low, high, LEVELS)
-    gap = np.mean([_reach(theirs, at, level) - _reach(mine, at, level) for level in levels])
+    gap = np.mean(_reach(theirs, at, levels) - _reach(mine, at, levels))
     return float(np.exp(gap)), (float(low), float(high))
 
 
@@ -198,13 +198,10 @@ def _resampled(line: list[Point], num_test: int, rng: np.random.Generator) -> np
     return rng.binomial(num_test, means.clip(0, 1)) / num_test
 
 
-def _reach(accuracy: np.ndarray, at: np.ndarray, level: float) -> float:
-    """Where a rising curve first reaches a level."""
-    place = int(np.searchsorted(accuracy, level))
-    if place == 0 or accuracy[place - 1] == accuracy[min(place, len(at) - 1)]:
-        return float(at[min(place, len(at) - 1)])
-    share = (level - accuracy[place - 1]) / (accuracy[place] - accuracy[place - 1])
-    return float(at[place - 1] + share * (at[place] - at[place - 1]))
+def _reach(accuracy: np.ndarray, at: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Where a rising curve reaches each level; where it is level for a while, about where that begins."""
+    rising = accuracy + 1e-9 * np.arange(len(accuracy))
+    return np.interp(levels, rising, at)
 
 
 def _by_size(points: Sequence[Point], protocol: str, competitor: str) -> dict[str, Point]:

@@ -33,19 +33,20 @@ PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to ta
 def labelling(options: Labels) -> Curve:
     """See `unmask.verbs.labels.labels`."""
     console, here, out = make_console(), machine(options.device, options.precision), _out(options)
+    say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     setting = Setting(
         str(options.run), texts(options.on), options.most, options.most_test, options.seed, here.device,
         here.precision, options.epochs, 0,
     )  # fmt: skip
-    study = Study(setting)
+    study = Study(setting, say)
     competitors = {PRETRAINED: study.encoder(PRETRAINED)}
     competitors |= {name: study.encoder(name) for name in texts(options.against)}  # fails before the slow part
     for line in study.labelled.check():
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(f"{len(study.labelled.classes)} classes; {study.labelled.said} pictures", soft_wrap=True)
+        say(line)
+    say(f"{len(study.labelled.classes)} classes; {study.labelled.said} pictures")
     sizes, skipped = study.sizes(options)
     for text in skipped:
-        console.print(text, soft_wrap=True)
+        say(text)
     cells = list(_cells(options, sizes, list(competitors)))
     out.mkdir(parents=True, exist_ok=True)
     records = Records(out / RECORDS, study.fingerprint(competitors))

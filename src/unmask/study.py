@@ -4,6 +4,7 @@ Used by the verb `labels`. Frozen protocols take features once per encoder; trai
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Setting:
 class Study:
     """Data, encoders and draws; the same in every process."""
 
-    def __init__(self, setting: Setting):
+    def __init__(self, setting: Setting, say: Callable[[str], Any] = lambda text: None):
         tune(setting.device)
         self.setting = setting
         self.runs = load_encoder(setting.run)
@@ -74,6 +75,7 @@ class Study:
             seed=setting.seed,
             hold_out_val=False,
             max_bad=0.05,
+            say=say,
         )
         if self.labelled.multi_label:
             raise UserError("label curves are for one label per picture; this data has several")

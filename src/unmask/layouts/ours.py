@@ -27,8 +27,8 @@ class Ours:
         if own_norm:  # a classifier that pools before its norm has taken the encoder's away
             encoder |= {f"norm.{key}": value for key, value in under(found.state, "norm.").items()}
         statistics = found.state.get("encoder.mean"), found.state.get("encoder.std")
-        mean, std = (None if s is None else tuple(s.tolist()) for s in statistics)
-        mean, std = mean or tuple(facts.get("mean") or ()), std or tuple(facts.get("std") or ())
+        mean, std = (() if s is None else tuple(s.tolist()) for s in statistics)
+        mean, std = tuple(facts.get("mean") or ()) or mean, tuple(facts.get("std") or ()) or std  # facts are in float64
         size = arguments.get("img_size") or settings.get("image_size")
         return Canonical(
             layout="unmask",
