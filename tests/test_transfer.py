@@ -103,6 +103,8 @@ def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, d
     pixels = torch.stack([classifier.view(torch.from_numpy(np.array(Image.open(p))).permute(2, 0, 1)) for p in paths])
     np.testing.assert_allclose(classifier.predict(pixels, batch=3).probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(classifier.predict(pixels.numpy()).probabilities, expected, atol=1e-5)
+    # the run's encoder knows where its classifier is
+    np.testing.assert_allclose(unmask.load(done.path.parent).predict(pixels).probabilities, expected, atol=1e-5)
     with pytest.raises(UserError, match="pixels must be n x 3 x 32 x 32"):
         classifier.predict(pixels[:, :1])
 

@@ -2,6 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ class Encoder(nn.Module, ABC):
     dim: int  # width of a token
     channels: int  # of the input
     arguments: dict[str, Any]  # what timm.create_model needs to make `net` again, "model_name" included
+    classifier: Callable[[], Any] | None = None  # opens the classifier that was made of it, where there is one
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         """mean, std: one per channel, in raw units (0..255 for 8-bit pictures)."""
@@ -56,6 +58,17 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; nothing is hidden."""
+
+    def predict(self, images: Any, batch: int = 64) -> Any:
+        """What the classifier that `transfer` made of this encoder's run says of pictures (`Classifier.predict`).
+
+        Raises UserError where there is none: an encoder alone names no classes.
+        """
+        if self.classifier is None:
+            raise UserError(
+                "an encoder alone names no classes; make a classifier of its run: unmask transfer RUN --on LABELLED"
+            )
+        return self.classifier().predict(images, batch)
 
     def take_norm(self) -> None:
         """Removes the last normalisation, for a head that brings its own behind the pooling (as in MAE's fine-tuning).

@@ -3,11 +3,9 @@
 import json
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from unmask import checkpoint, spec
 from unmask.classifier import Classifier
@@ -129,9 +127,11 @@ def load(run: str | Path, **options: Any) -> Encoder | Classifier:
     own weights; the classifier of a folder that `transfer` wrote. In eval mode.
 
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
-    model. `classifier.predict(images)` gives probabilities. options, to adapt weights: model, where a file does not
-    tell which it is; image_size, patch_size, channels, bands and statistics as for `Opened.encoder`. What was assumed,
-    and the licence, go to stderr. Raises UserError for what is neither.
+    model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
+
+    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands and
+    statistics as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
+    neither.
     """
     if "task" in _config(Path(run)) and not options:
         return open_classifier(Path(run))
@@ -144,13 +144,11 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
     if "task" in config and not options:
         return open_classifier(Path(run)).encoder
     if config and not options:
-        return Run(Path(run)).encoder()
+        encoder = Run(Path(run)).encoder()
+        if (Path(run) / CLASSIFY / CLASSIFIER).exists():
+            encoder.classifier = partial(open_classifier, Path(run))
+        return encoder
     opened = open_weights(run, model=options.pop("model", None))
     encoder = opened.encoder(**options)
     print("\n".join(opened.lines), file=sys.stderr)
     return encoder
-
-
-def pick_device(module: torch.nn.Module, device: str) -> torch.nn.Module:
-    """Moves a module to a device named as in `--device`."""
-    return module.to(device)
