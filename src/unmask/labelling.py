@@ -24,7 +24,7 @@ from unmask.run import CONFIG
 from unmask.runtime import machine
 from unmask.study import Cell, Records, Setting, Study
 from unmask.verb import texts
-from unmask.verbs.labels import Labels
+from unmask.verbs.labels import PROTOCOLS, Labels
 
 RESULT, PICTURE, RECORDS = "labels.json", "labels.png", "labels.jsonl"
 PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to take
@@ -59,7 +59,7 @@ def labelling(options: Labels) -> Curve:
         signum = 2 if isinstance(error, KeyboardInterrupt) else error.exit_code - 128
         kept = f"stopped; {len(records.found)} of {len(cells)} trainings are kept in {out}, the same command goes on"
         raise Interrupted(kept, signum) from error
-    curve = _curve(study, sizes, skipped, [cell for cell in cells if cell in records.found], records)
+    curve = _curve(study, skipped, records)
     _write(curve, out, options)
     console.print(curve.sentence(), soft_wrap=True)
     console.print(f"Written: {out / RESULT}, {out / PICTURE}", soft_wrap=True)
@@ -140,10 +140,11 @@ def _seen(study: Study, cell: Cell) -> float:
     return rows * min(150.0, 20 * (2000 / rows) ** 0.5) * (2 if cell.competitor == SCRATCH else 1)
 
 
-def _curve(study: Study, sizes: list[str], skipped: list[str], cells: list[Cell], records: Records) -> Curve:
+def _curve(study: Study, skipped: list[str], records: Records) -> Curve:
+    """Of everything that was ever finished in this folder, so that a curve can grow."""
     counts = {split: len(study.labelled.splits[split]) for split in ("train", "test")}
     groups: dict[tuple[str, str, str], list[float]] = {}
-    for cell in cells:
+    for cell in sorted(records.found, key=lambda c: (PROTOCOLS.index(c.protocol), c.draw)):
         groups.setdefault((cell.protocol, cell.competitor, cell.size), []).append(records.found[cell])
     points = []
     for (protocol, competitor, size), draws in groups.items():

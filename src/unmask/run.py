@@ -129,8 +129,8 @@ def load(run: str | Path, **options: Any) -> Encoder | Classifier:
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
     model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
 
-    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands and
-    statistics as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
+    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands,
+    statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
     neither.
     """
     if "task" in _config(Path(run)) and not options:
