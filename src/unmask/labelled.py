@@ -45,8 +45,8 @@ class Labelled:
         labelled = [i for i, item in enumerate(items) if item.label is not None]
         if not labelled:
             raise DataError(
-                f"no picture in {self.source.where} has a label: put the pictures of each class in a folder of its own,"
-                " or add a labels.csv with the columns path and label, or labels to the .npz"
+                f"no picture in {self.source.where} has a label: put the pictures of each class, two or more, in a"
+                " folder of its own, or add a labels.csv with the columns path and label, or labels to the .npz"
                 + "".join(f". {remark}" for remark in self.source.remarks)
             )
         self.multi_label = self.source.multi_label
@@ -162,7 +162,11 @@ def _at_most(indices: list[int], most: int | None, seed: Sequence[int]) -> list[
 
 
 def _held(source: Source, indices: list[int], share: float, seed: int) -> tuple[list[int], list[int]]:
-    names = np.unique([str(source.items[i].label) for i in indices], return_inverse=True)[1]
+    names, counts = np.unique([str(source.items[i].label) for i in indices], return_inverse=True, return_counts=True)[
+        1:
+    ]
+    if source.multi_label:  # combinations that are too rare to be divided are one stratum, else none would be tested
+        names = np.where(counts[names] * share < 1, len(counts), names)
     keep, held = hold_out(names, share, seed)
     return [indices[i] for i in keep], [indices[i] for i in held]
 
