@@ -28,6 +28,7 @@ from unmask.exportable import Exportable, compare
 from unmask.hf_layout import mae_config, why_not_vit
 from unmask.mask import Mask, num_hidden
 from unmask.methods.mae import MAE
+from unmask.repository import write_repository
 
 ALL = ("timm", "hf", "onnx", "torch_export")
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 55.0, 50.0)
@@ -360,6 +361,39 @@ def test_labels_that_the_classifier_does_not_know_are_refused(labelled, raw):
 
     with pytest.raises(UserError, match=r"does not know: blue, red; it knows cat, dog"):
         Accuracy(subject(classifier("mean", "layer"), raw), Labelled([str(labelled)], max_side=128), "labelled")
+
+
+def test_pictures_are_seen_by_files_as_the_classifier_saw_them(labelled, raw, tmp_path):
+    from unmask.labelled import Labelled
+    from unmask.measuring import Accuracy
+
+    made = classifier("mean", "layer")
+    made = Classifier(made.encoder, ["blue", "red"], pooling="mean", norm="layer", multi_label=False, eval_crop=0.5)
+    data = Labelled([str(labelled)], max_side=128)
+    seen = next(Accuracy(subject(made, raw), data, "labelled")._pictures("test"))
+    assert torch.equal(seen, next(iter(data.loader("test", 3, made.view)))["views"][0].float())
+    folder = tmp_path / "timm"
+    folder.mkdir()
+    write_repository(made, folder)
+    assert json.loads((folder / "config.json").read_text())["pretrained_cfg"]["crop_pct"] == 0.5
+
+
+def test_labels_of_another_kind_are_refused_or_understood(labelled, raw, tmp_path):
+    from unmask.labelled import Labelled
+    from unmask.measuring import Accuracy
+
+    several = tmp_path / "several"
+    several.mkdir()
+    for number in range(8):
+        Image.fromarray(photo(number)).save(several / f"{number}.png")
+    rows = [f"{number}.png,{label}" for number, label in enumerate(["blue", "red", "blue|red", ""] * 2)]
+    (several / "labels.csv").write_text("\n".join(["path,labels", *rows]))
+    data = Labelled([str(several)], max_side=128)
+    for model in (tiny(), Classifier(tiny(), ["blue", "red"], pooling="mean", norm="layer", multi_label=False)):
+        with pytest.raises(UserError, match=r"--on several has several labels per picture"):
+            Accuracy(subject(model, raw), data, "several")
+    model = Classifier(tiny(), ["blue", "red", "x"], pooling="mean", norm="layer", multi_label=True)
+    assert Accuracy(subject(model, raw), Labelled([str(labelled)], max_side=128), "labelled").labels.shape == (16, 3)
 
 
 def spoil(name, monkeypatch):

@@ -227,8 +227,11 @@ def _card(
 ) -> str:
     size, channels = " x ".join(map(str, subject.encoder.grid.size)), subject.encoder.channels
     mean, std = ([round(v, 3) for v in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
+    seen = subject.classifier.view.crop if subject.classifier else 1.0
+    cover = "that" if seen == 1 else f"1/{seen:g} of that"
     raw = (
-        f"{channels} channels of {size} pixels; pictures of other sizes are resized to cover that and cut at the centre"
+        f"{channels} channels of {size} pixels; pictures of other sizes are resized to cover {cover} and cut at the"
+        " centre"
     )
     if name in ("timm", "hf"):
         how = f"pixels from 0 to 1 less the mean, over the standard deviation, as config.json has them; {raw}"

@@ -37,8 +37,9 @@ class Accuracy:
     is fitted to the model's own features of the training split, so that only the files differ."""
 
     def __init__(self, subject: Exportable, labelled: Labelled, data: str):
-        """Raises DataError for labels that the classifier does not know."""
+        """Raises DataError for labels that the classifier does not know, or that are of another kind."""
         self.subject, self.labelled = subject, labelled
+        self._check_kind(data)
         self.model = Traceable(subject.model)
         self.labels = self._labels("test")
         if subject.classifier is None:
@@ -67,6 +68,15 @@ class Accuracy:
         found = scores(probabilities.numpy(), self.labels, classifier.classes)
         return float(found[found["main"]])
 
+    def _check_kind(self, data: str) -> None:
+        classifier, several = self.subject.classifier, self.labelled.multi_label
+        if classifier is None and several:
+            raise DataError(f"--on {data} has several labels per picture; features are judged by one label per picture")
+        if classifier is None:
+            self.labelled.check()
+        elif several and not classifier.multi_label:
+            raise DataError(f"--on {data} has several labels per picture; the classifier was trained to give one")
+
     def _own(self, raw: Tensor) -> Outputs:
         return dict(zip(self.subject.outputs, self.model(raw)))
 
@@ -82,6 +92,8 @@ class Accuracy:
                 f" {', '.join(classifier.classes[:12])}"
             )
         places = np.array([classifier.classes.index(name) for name in names])
+        if labels.ndim == 1 and classifier.multi_label:  # every picture happens to have one
+            return np.eye(len(classifier.classes), dtype=labels.dtype)[places[labels]]
         if labels.ndim == 1:
             return places[labels]
         found = np.zeros((len(labels), len(classifier.classes)), labels.dtype)
@@ -94,6 +106,7 @@ class Accuracy:
         return torch.cat(found).numpy()
 
     def _pictures(self, split: str) -> Iterator[Tensor]:
-        size = self.subject.encoder.grid.size
-        for batch in self.labelled.loader(split, self.subject.encoder.channels, WholePicture((size[0], size[1]))):
+        size, classifier = self.subject.encoder.grid.size, self.subject.classifier
+        view = classifier.view if classifier else WholePicture((size[0], size[1]))  # as when it was judged
+        for batch in self.labelled.loader(split, self.subject.encoder.channels, view):
             yield batch["views"][0].float()
