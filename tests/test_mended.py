@@ -57,7 +57,7 @@ def test_weights_for_other_channels_are_refused_or_the_data_is_brought_to_them(p
     ("options", "words"),
     [
         ({"epoch": 1}, "did you mean 'epochs'"),
-        ({"lr": float("inf")}, "above 0"),
+        ({"lr": float("inf")}, "finite and above 0, got inf"),
         ({"seed": -1}, "0 or more"),
         ({"mask": "random(ratio='x')"}, "does not work"),
         ({"model": "vit_tiny_patch16_224(depth=0)"}, "depth"),
@@ -90,3 +90,48 @@ def test_a_photograph_larger_than_needed_is_continued_with_the_very_same_pixels(
     unmask.pretrain(folder, out=broken, **options)
     of = lambda out: [json.loads(x)["loss"] for x in (out / "metrics.jsonl").read_text().splitlines()]  # noqa: E731
     assert of(broken) == of(whole.path)
+
+
+def test_a_run_or_model_that_is_not_there_is_named_with_what_is_near(run, photos, tmp_path, labelled):
+    near = str(run.path)
+    for verb, options in (("transfer", {"on": labelled}), ("labels", {"on": labelled}), ("evaluate", {"on": labelled})):
+        with pytest.raises(UserError, match=f"runn: .*did you mean '{near}'"):
+            getattr(unmask, verb)(tmp_path / "runn", **options)
+    with pytest.raises(UserError, match=f"no folder, did you mean '{near}'"):
+        unmask.predict(tmp_path / "runn", photos, out=tmp_path / "p.csv")
+    with pytest.raises(UserError, match=f"no such folder, did you mean '{near}'"):
+        unmask.export(tmp_path / "runn", to="timm")
+    with pytest.raises(UserError, match="did you mean 'vit_tiny_patch16_224'"):
+        unmask.load("vit_tiny_patch16_223")
+
+
+def test_rare_combinations_of_labels_are_held_out_too(photos, tmp_path):
+    from itertools import combinations
+
+    from unmask.labelled import Labelled
+
+    folder = tmp_path / "several"
+    shutil.copytree(photos, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    sets = ["|".join(some) for n in (1, 2, 3) for some in combinations("abcde", n)][: len(names)]
+    rows = [f"{name},{some}" for name, some in zip(names, sets)]
+    (folder / "labels.csv").write_text("\n".join(["path,labels", *rows]))
+    splits = Labelled([str(folder)], max_side=64, hold_out_val=False).splits
+    assert len(splits["test"]) == round(len(sets) / 4)
+
+
+def test_sigterm_promises_nothing_about_training(monkeypatch, capsys):
+    import os
+    import signal
+
+    from unmask import cli
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "run", lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err.split() == ["unmask:", "stopped", "by", "SIGTERM"]

@@ -112,7 +112,7 @@ def _default(options: Any, rest: list[str]) -> Any:
 
 
 def _terminated(signum: int, frame: Any) -> None:
-    raise Interrupted("stopped by SIGTERM before training began; nothing to save", signum)
+    raise Interrupted("stopped by SIGTERM", signum)  # any verb, before or after training: promises nothing
 
 
 def _say(error: object) -> None:

@@ -112,6 +112,12 @@ def known_name(model: str) -> bool:
     return any(spec.find(part, "unmask.encoders").accepts(name) for part in spec.names("unmask.encoders"))
 
 
+def known_names() -> list[str]:
+    """Model names that some encoder part knows, also those that it refuses."""
+    parts = [spec.find(part, "unmask.encoders") for part in spec.names("unmask.encoders")]
+    return [name for part in parts for name in part.known()]
+
+
 def create_encoder(
     model: str,
     *,
@@ -132,7 +138,7 @@ def create_encoder(
     for part in parts:
         if part.accepts(name):
             return part(name, pretrained=pretrained, **given, **options)
-    known = [known for part in parts for known in part.known()]
+    known = known_names()
     if name in known or name.split(".")[0] in known:
         families = "; ".join(part.families for part in parts)
         raise UserError(

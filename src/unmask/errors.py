@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -43,3 +44,11 @@ def closest(word: str, options: Iterable[str]) -> str:
     """Ends a sentence: `, did you mean 'random'?` for the nearest of `options`, or a full stop if none is near."""
     close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else "."
+
+
+def closest_place(path: Path, others: Iterable[str] = ()) -> str:
+    """As `closest`, for a path that leads nowhere, among what lies in its folder, and other names."""
+    folder = Path(path).parent
+    there = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+    near = difflib.get_close_matches(Path(path).name, [*there, *others], n=1, cutoff=0.5)
+    return f", did you mean {(str(folder / near[0]) if near[0] in there else near[0])!r}?" if near else "."

@@ -16,6 +16,7 @@ from unmask.features import Features
 from unmask.judge import draw_verdict, judge, table
 from unmask.labelled import Labelled
 from unmask.log import make_console
+from unmask.opening import require_known
 from unmask.report import write_report
 from unmask.run import CONFIG, load_encoder
 from unmask.runtime import machine, tune
@@ -84,6 +85,7 @@ def at_random(encoder: Encoder, seed: int) -> Encoder:
 
 def _out(options: Evaluate) -> Path:
     """The run folder, or the folder asked for; a place that cannot work is refused before the work."""
+    require_known(options.run)
     if options.out is None and not (Path(options.run) / CONFIG).exists():
         raise UserError(f"{options.run} is no run folder; say with --out where the results should go")
     out = Path(options.out or options.run)

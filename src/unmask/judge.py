@@ -14,7 +14,7 @@ from scipy.stats import binomtest, t
 from sklearn.metrics import accuracy_score, recall_score
 
 from unmask import spec
-from unmask.errors import UserError
+from unmask.errors import DataError, UserError
 from unmask.features import Features
 from unmask.verdict import Difference, Few, Score, Verdict, draw_verdict, markdown, table
 
@@ -89,7 +89,10 @@ def hold_out(
             number = min(max(1, round(share * len(members))), len(members) - 1)
             held.append(rng.permutation(members)[:number])
     if not held:
-        raise UserError("no class has two labelled samples, so none can be held out to choose or to test on")
+        raise DataError(
+            "no class has two labelled samples, so none can be held out to choose or to test on:"
+            " add some, or a test split"
+        )
     places = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), places), places
 

@@ -162,7 +162,11 @@ def _at_most(indices: list[int], most: int | None, seed: Sequence[int]) -> list[
 
 
 def _held(source: Source, indices: list[int], share: float, seed: int) -> tuple[list[int], list[int]]:
-    names = np.unique([str(source.items[i].label) for i in indices], return_inverse=True)[1]
+    names, counts = np.unique([str(source.items[i].label) for i in indices], return_inverse=True, return_counts=True)[
+        1:
+    ]
+    if source.multi_label:  # combinations that are too rare to be divided are one stratum, else none would be tested
+        names = np.where(counts[names] * share < 1, len(counts), names)
     keep, held = hold_out(names, share, seed)
     return [indices[i] for i in keep], [indices[i] for i in held]
 

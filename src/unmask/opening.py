@@ -17,8 +17,8 @@ from unmask import spec
 from unmask.architecture import architecture, default_config, position_prefix
 from unmask.canonical import Canonical, Found, State
 from unmask.checkpoint import read_json
-from unmask.encoder import Encoder, create_encoder, known_name
-from unmask.errors import UserError
+from unmask.encoder import Encoder, create_encoder, known_name, known_names
+from unmask.errors import UserError, closest_place
 from unmask.grid import Grid
 from unmask.licence import known_licence
 from unmask.position import sincos
@@ -140,11 +140,20 @@ def open_weights(text: str | Path, *, model: str | None = None) -> Opened:
     if path.is_dir() or path.is_file():
         found, licence, whole = (_folder if path.is_dir() else _file)(path)
         return _opened(str(text), found, licence, model, whole)
-    if path.suffix in SUFFIXES or "/" in str(text):
-        raise UserError(f"{text}: there is no such file or folder")
-    if not known_name(str(text)):
-        raise UserError(f"{text}: no folder, no file and no model of timm that can be used has this name")
+    require_known(text)
     return _from_timm(str(text))
+
+
+def require_known(text: str | Path) -> None:
+    """Raises UserError for what is neither there nor a model's name, with the nearest of both."""
+    path = Path(text)
+    if path.exists():
+        return
+    if path.suffix in SUFFIXES or "/" in str(text):
+        raise UserError(f"{text}: there is no such file or folder{closest_place(path)}")
+    if not known_name(str(text)):
+        near = closest_place(path, known_names())
+        raise UserError(f"{text}: no folder, no file and no model of timm that can be used has this name{near}")
 
 
 def _opened(source: str, found: Found, licence: str | None, model: str | None, whole: State | None) -> Opened:

@@ -10,7 +10,7 @@ from typing import Any
 from unmask import checkpoint, spec
 from unmask.classifier import Classifier
 from unmask.encoder import Encoder, create_encoder
-from unmask.errors import UserError
+from unmask.errors import UserError, closest_place
 from unmask.objective import Objective
 from unmask.opening import open_weights
 from unmask.weights import ENCODER, load_strictly, read_state
@@ -28,6 +28,8 @@ class Run:
 
     def __post_init__(self):
         object.__setattr__(self, "path", Path(self.path))
+        if not self.path.exists():
+            raise UserError(f"{self.path} is no run folder: there is no such folder{closest_place(self.path)}")
         if not (self.path / CONFIG).exists():
             raise UserError(
                 f"{self.path} is no run folder: it has no {CONFIG}. Make one: unmask pretrain DATA --out RUN"
@@ -105,11 +107,9 @@ def open_classifier(path: Path) -> Classifier:
     if not (path / CLASSIFIER).exists() and (inside / CLASSIFIER).exists():
         path = inside
     if not (path / CLASSIFIER).exists():
-        what = "is no folder" if not path.is_dir() else f"has no {CLASSIFIER}"
-        unfinished = " yet: its training is not finished" if "task" in _config(path) else ""
-        raise UserError(
-            f"{path} {what}{unfinished}. Make a classifier: unmask transfer RUN --to classify --on LABELLED"
-        )
+        what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {CLASSIFIER}"
+        end = "" if not path.is_dir() else " yet: its training is not finished." if "task" in _config(path) else "."
+        raise UserError(f"{path} {what}{end} Make a classifier: unmask transfer RUN --to classify --on LABELLED")
     config = Run(path).config
     shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
     classifier = Classifier(make_encoder(config), config["classes"], multi_label=config["multi_label"], **shape)

@@ -25,6 +25,7 @@ from unmask.keeper import Keeper
 from unmask.labelled import Labelled
 from unmask.log import Log, clock, make_console, memory_mb
 from unmask.metrics import scores
+from unmask.opening import require_known
 from unmask.plan import Plan
 from unmask.predicting import write_predictions
 from unmask.pretraining import absolute, make_fabric, plan_table, refuse_other_settings
@@ -238,6 +239,7 @@ def _out(options: Transfer) -> Path:
     """The folder asked for, or `classify` in the run's."""
     if options.out is not None:
         return Path(options.out)
+    require_known(options.run)
     run = Path(options.run)
     if not (run / CONFIG).exists() or "task" in Run(run).config:
         raise UserError(f"{run} is no pretraining run; say with --out where the classifier should go")

@@ -109,7 +109,8 @@ def numbers(value: Any) -> tuple:
 def require(value: Any, name: str, allowed: Callable[[Any], bool], words: str) -> None:
     """Raises UserError unless a value, where there is one, is allowed."""
     if value is not None and not (math.isfinite(value) and allowed(value)):
-        raise UserError(f"--{name.replace('_', '-')} must be {words}, got {value}")
+        finite = "" if math.isfinite(value) else "finite and "
+        raise UserError(f"--{name.replace('_', '-')} must be {finite}{words}, got {value}")
 
 
 def _with_config(options: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
