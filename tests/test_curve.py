@@ -79,6 +79,15 @@ def test_the_picture_and_the_json_are_written(tmp_path):
     assert 3 < content["worths"][0]["ratio"] < 7
 
 
+def test_the_heading_fits_the_picture_and_is_the_sentence_as_it_stands():
+    from unmask.curve import _heading
+
+    assert _heading("Nothing to compare with.", 5.5) == "Nothing to compare with."
+    long = _heading(f"No clear benefit: {'worth ' * 20}(95 % interval 1.0 to 1.0). More.", 5.5)
+    assert long.endswith("1.0).")
+    assert max(map(len, long.split("\n"))) <= 63
+
+
 def test_draws_are_nested_and_stratified():
     labels = np.repeat([0, 1, 2], [40, 30, 10])
     small, large = draw_rows(labels, 2, 1, 0), draw_rows(labels, 5, 1, 0)
@@ -160,6 +169,9 @@ def test_sizes_that_the_data_lacks_are_named(run, labelled, tmp_path, capsys):
         ({"protocols": "ful"}, "did you mean 'full'"),
         ({"labels_per_class": "many"}, "whole numbers, or all"),
         ({"labels_per_class": 0}, "above 0"),
+        ({"labels_per_class": (50, 100)}, "nothing to draw: 50 labels per class.*smallest class has 12.*all"),
+        ({"protocols": ()}, "a protocol or more"),
+        ({"labels_per_class": ()}, "how many labels to draw"),
         ({"fractions": 1.5}, "between 0 and 1"),
         ({"against": "vit_tinny_patch16_224"}, "vit_tinny_patch16_224"),
     ],

@@ -1,6 +1,7 @@
 """The label-efficiency curve: accuracy against labels per class, and what pretraining is worth in labels."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,8 +155,14 @@ def draw_curve(curve: Curve, path: Path) -> None:
     for axis, protocol in zip(axes, protocols):
         _draw_panel(axis, curve, protocol, names, colors)
     axes[0].set_ylabel("test accuracy, %")
-    figure.suptitle(curve.sentence().split(").")[0] + ").", fontsize=10.5)
+    figure.suptitle(_heading(curve.sentence(), figure.get_figwidth()), fontsize=10.5)
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def _heading(sentence: str, inches: float) -> str:
+    """The first of the sentences, in lines that a picture of this width has room for."""
+    first, end, _ = sentence.partition(").")
+    return "\n".join(textwrap.wrap(first + end, int(11.5 * inches)))
 
 
 def _draw_panel(axis: Axes, curve: Curve, protocol: str, names: list[str], colors: dict[str, str]) -> None:
@@ -173,10 +180,10 @@ def _draw_panel(axis: Axes, curve: Curve, protocol: str, names: list[str], color
     axis.set_xticks(list(ticks), list(ticks.values()))
     axis.minorticks_off()
     axis.grid(axis="y", color="#dddddd", lw=0.6)
-    axis.axhline(100 / len(curve.classes), color="black", lw=0.8, ls=":")
+    axis.axhline(100 / len(curve.classes), color="black", lw=0.8, ls=":", label="chance")
     axis.set_title(WORDS[protocol], fontsize=10.5)
     axis.set_xlabel("labels per class")
-    axis.legend(frameon=False, fontsize=9, loc="lower right")
+    axis.legend(frameon=False, fontsize=9, loc="best")
     axis.spines[["top", "right"]].set_visible(False)
 
 

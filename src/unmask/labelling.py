@@ -19,6 +19,7 @@ from unmask import checkpoint
 from unmask.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.errors import Interrupted, UserError
 from unmask.log import make_console
+from unmask.opening import require_known
 from unmask.report import write_report
 from unmask.run import CONFIG
 from unmask.runtime import machine
@@ -45,6 +46,8 @@ def labelling(options: Labels) -> Curve:
         say(line)
     say(f"{len(study.labelled.classes)} classes; {study.labelled.said} pictures")
     sizes, skipped = study.sizes(options)
+    if not sizes:
+        raise UserError(f"nothing to draw: {'; '.join(skipped)}. Give smaller numbers, {ALL}, or --fractions")
     for text in skipped:
         say(text)
     cells = list(_cells(options, sizes, list(competitors)))
@@ -163,6 +166,7 @@ def _write(curve: Curve, out: Path, options: Labels) -> None:
 
 
 def _out(options: Labels) -> Path:
+    require_known(options.run)
     if options.out is None and not (Path(options.run) / CONFIG).exists():
         raise UserError(f"{options.run} is no run folder; say with --out where the results should go")
     out = Path(options.out or options.run)

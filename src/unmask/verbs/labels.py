@@ -50,6 +50,10 @@ class Labels:
         given = self.labels_per_class
         sizes = (given,) if isinstance(given, int | str) else tuple(given)
         settle(self, "labels_per_class", tuple(ALL if str(size) == ALL else _number(size) for size in sizes))
+        if not self.protocols:
+            raise UserError(f"give a protocol or more: {', '.join(PROTOCOLS)}")
+        if not self.labels_per_class and not self.fractions:
+            raise UserError("give --labels-per-class or --fractions: how many labels to draw")
         for name in texts(self.protocols):
             if name not in PROTOCOLS:
                 raise UserError(
