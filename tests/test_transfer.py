@@ -91,6 +91,12 @@ def test_a_classifier_is_trained_judged_and_kept(done, run, data):
     assert "data:image/png" in page
 
 
+def test_the_report_says_where_weights_and_data_come_from(done, run, data):
+    page = (done.path / "report.html").read_text()
+    assert f"weights: {run} " in page
+    assert f'<td>{data}</td><td class="why">asked for' in page
+
+
 def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, data, capsys, tmp_path):
     classifier = unmask.load(done.path)
     assert classifier.view.crop == 0.9
@@ -275,12 +281,13 @@ MISTAKES = {
     "no labels": (lambda r, d, t: [r, "--on", unlabelled(t)], 3, "labels.csv"),
     "only in test": (lambda r, d, t: [r, "--on", write(t / "x", train=(4, 0), test=(2, 2))], 3, "two classes or more"),
     "one class": (lambda r, d, t: [r, "--on", write(t / "x", all=(4, 0))], 3, "has a label"),
-    "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 2, "no class has two labelled"),
+    "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 3, "no class has two labelled"),
     "bad weights": (lambda r, d, t: [broken_run(r, t), "--on", d], 2, "no weights that can be read"),
     "protocol": (lambda r, d, t: [r, "--on", d, "--protocol", "liner"], 2, "did you mean 'linear'"),
     "task": (lambda r, d, t: [r, "--on", d, "--to", "clasify"], 2, "did you mean 'classify'"),
     "pooling": (lambda r, d, t: [r, "--on", d, "--pooling", "meen"], 2, "did you mean 'mean'"),
     "blocks": (lambda r, d, t: [r, "--on", d, "--protocol", "partial", "--blocks", "99"], 2, "--blocks must be"),
+    "blocks of full": (lambda r, d, t: [r, "--on", d, "--blocks", "1"], 2, "for --protocol partial"),
     "no run": (lambda r, d, t: [t, "--on", d], 2, "give a run"),
     "no name": (lambda r, d, t: ["vit_nonsense", "--on", d], 2, "vit_nonsense"),
     "recipe": (lambda r, d, t: [r, "--on", d, "--recipe", "mae_vit_base"], 2, "is for unmask pretrain"),

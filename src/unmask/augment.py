@@ -39,7 +39,8 @@ class TrainView:
                 _ = self._policy
             except (AssertionError, ValueError, KeyError, TypeError) as error:
                 given = f"--randaug {self.randaug!r} is not as timm writes it"
-                raise UserError(f"{given}, e.g. rand-m9-mstd0.5-inc1 (or off): {error}") from error
+                why = f": {error}" if str(error) else ""
+                raise UserError(f"{given}, e.g. rand-m9-mstd0.5-inc1 (or off){why}") from error
 
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
         view = self.crop(picture, generator)

@@ -39,7 +39,13 @@ def _rounded(value: Any) -> str:
 def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Setting, value, reason."""
     settings, reasons = config["settings"], config["reasons"]
-    return [(name, str(value), reasons.get(name, "default")) for name, value in settings.items() if value is not None]
+    asked = config["asked"]
+
+    def text(value: Any) -> str:
+        return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
+
+    places = {name: "asked for" for name in ("data", "run", "on", "init") if asked.get(name)}
+    return [(k, text(v), reasons.get(k) or places.get(k, "default")) for k, v in settings.items() if v is not None]
 
 
 def picture_address(source: Figure | Path) -> str | None:

@@ -67,7 +67,7 @@ def draw_mistakes(
         said, true = predictions.classes[answer], predictions.classes[int(truth[place])]
         name = _short(Path(samples.names[place]).name, 22)
         axis.set_title(f"{_short(said, 20)} {sure:.0%}\ntrue: {_short(true, 18)}\n{name}", fontsize=7)
-    figure.suptitle("Wrong and sure of it: answer, true class, file", fontsize=9.5)
+    figure.suptitle("The surest wrong answers: answer, true class, file", fontsize=9.5)
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 from torch import Tensor
 
 from unmask.checkpoint import write_atomically
@@ -23,7 +24,7 @@ def draw_stress(stress: Stress, path: Path) -> None:
     names = stress.corruptions
     shown = [len(g.groups[:MOST_GROUPS]) for g in stress.groupings]
     lines = [shown[i : i + 2] for i in range(0, len(shown), 2)]  # two panels side by side
-    heights = [max(0.36 * len(names) + 1.1, 2.2), *(0.3 * max(line) + 1.1 for line in lines)]
+    heights = [max(0.36 * len(names) + 1.1, 2.2), *(0.3 * max(line) + 1.3 for line in lines)]
     figure = Figure(figsize=(12, sum(heights)), dpi=100, layout="constrained")
     parts: Any = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))  # pyright: ignore
     heat, bars = parts[0].subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
@@ -114,4 +115,6 @@ def _draw_groups(axis: Axes, grouping: Grouping, stress: Stress) -> None:
     axis.set_title(title, fontsize=11)
     axis.grid(axis="x", color="#dddddd", lw=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
+    under = offset_copy(axis.transAxes, axis.get_figure(root=True), y=-16, units="points")  # the numbers, at any height
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    axis.legend(frameon=False, fontsize=8.5, ncols=3, **place)

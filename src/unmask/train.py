@@ -11,7 +11,7 @@ import torch
 from lightning.fabric import Fabric
 
 from unmask import checkpoint
-from unmask.errors import Diverged, Interrupted, UserError
+from unmask.errors import Diverged, Interrupted, UserError, closest
 from unmask.log import Log
 from unmask.objective import Batch, Objective
 from unmask.optim import OPTIMIZERS, learning_rate, make_optimizer
@@ -45,7 +45,8 @@ class Fit:
         if self.lr <= 0 or not math.isfinite(self.lr):
             raise UserError(f"the learning rate must be a positive number, got {self.lr}")
         if self.optimizer not in OPTIMIZERS:
-            raise UserError(f"no optimizer {self.optimizer!r}; there are: {', '.join(OPTIMIZERS)}")
+            near = closest(self.optimizer, OPTIMIZERS)
+            raise UserError(f"no optimizer {self.optimizer!r}{near} There are: {', '.join(OPTIMIZERS)}")
 
 
 def fit(

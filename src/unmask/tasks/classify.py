@@ -117,7 +117,7 @@ def freeze(classifier: Classifier, protocol: str, blocks: float) -> None:
     if protocol != "partial":
         return
     if blocks != 0.5 and (blocks != int(blocks) or not 1 <= blocks <= encoder.num_blocks):
-        raise UserError(f"--blocks must be 0.5 or 1 to {encoder.num_blocks} here, got {blocks:g}")
+        raise UserError(f"--blocks must be 0.5 or a whole number from 1 to {encoder.num_blocks} here, got {blocks:g}")
     trained: list[Any] = (
         [net.blocks[-1].norm2, net.blocks[-1].mlp] if blocks == 0.5 else list(net.blocks[-int(blocks) :])
     )

@@ -78,6 +78,9 @@ class Transfer:
                 f"--protocol {self.protocol}: no such protocol{closest(str(self.protocol), PROTOCOLS)}"
                 f" There are: {', '.join(PROTOCOLS)}"
             )
+        settled = self.protocol or ("full" if self.recipe is None and self.config is None else "partial")
+        if self.blocks is not None and settled != "partial":
+            raise UserError(f"--blocks is for --protocol partial; with {settled} it has no effect: take it out")
         if self.recipe is not None:
             find_recipe(self.recipe, "transfer")
         if self.lr is not None and self.blr is not None:
