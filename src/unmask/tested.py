@@ -115,8 +115,8 @@ def _split(source: Source, options: StressTest, folder: Path, classifier: Classi
     labelled = [i for i, item in enumerate(source.items) if item.label is not None]
     if not labelled:
         raise DataError(
-            f"no picture in {source.where} has a label: put the pictures of each class in a folder of its own, or add a"
-            " labels.csv with the columns path and label, or labels to the .npz"
+            f"no picture in {source.where} has a label: put the pictures of each class, two or more, in a folder of its"
+            " own, or add a labels.csv with the columns path and label, or labels to the .npz"
         )
     for split in ("test", "val"):
         own = [i for i in labelled if source.items[i].split == split]
