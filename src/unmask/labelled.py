@@ -45,8 +45,8 @@ class Labelled:
         labelled = [i for i, item in enumerate(items) if item.label is not None]
         if not labelled:
             raise DataError(
-                f"no picture in {self.source.where} has a label: put the pictures of each class, two or more, in a folder"
-                " of its own, or add a labels.csv with the columns path and label, or labels to the .npz"
+                f"no picture in {self.source.where} has a label: put the pictures of each class, two or more, in a"
+                " folder of its own, or add a labels.csv with the columns path and label, or labels to the .npz"
                 + "".join(f". {remark}" for remark in self.source.remarks)
             )
         self.multi_label = self.source.multi_label
