@@ -21,7 +21,15 @@ def test_the_loss_in_context_does_not_depend_on_accumulation(photos, tmp_path):
     assert parts[0].config["context"] == parts[1].config["context"]
 
 
-@pytest.mark.parametrize(("file", "content"), [("config.json", b'{"a'), ("config.json", b"{}"), ("last.ckpt", b"junk")])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", b'{"a'),
+        ("config.json", b"{}"),
+        ("config.json", b'{"asked":{},"settings":{},"mean":[],"std":[],"timm":{},"fit":{},"data":{}}'),
+        ("last.ckpt", b"junk"),
+    ],
+)
 def test_a_damaged_run_folder_is_a_message(run, photos, tmp_path, file, content):
     copy = tmp_path / "copy"
     shutil.copytree(run.path, copy)

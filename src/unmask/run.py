@@ -41,6 +41,9 @@ class Run:
         try:
             config = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
             missing = {"asked", "settings", "mean", "std", "timm", "fit", "data"} - set(config)
+            if "settings" not in missing:
+                shape = {"model", "image_size", "patch_size", "channels"} - set(config["settings"])
+                missing |= {f"settings.{name}" for name in shape}
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{self.path / CONFIG} cannot be read ({error}); the run cannot be opened without it"
