@@ -144,7 +144,7 @@ def test_a_frozen_encoder_is_not_disturbed_by_dropping_paths():
 
 
 def test_too_many_blocks_and_impossible_poolings_are_refused():
-    with pytest.raises(UserError, match=r"0\.5 or 1 to 4 here, got 99"):
+    with pytest.raises(UserError, match=r"0\.5 or a whole number from 1 to 4 here, got 99"):
         task(protocol="partial", blocks=99)
     with pytest.raises(UserError, match="no class token"):
         task(vit("vit_medium_patch16_reg4_gap_256(depth=1)", 32, 16), pooling="cls")

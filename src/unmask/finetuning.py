@@ -63,8 +63,9 @@ def make_task(
     shape: dict[str, Any] = {name: settings[name] for name in ("pooling", "norm", "eval_crop")} | {
         "multi_label": multi_label
     }
-    names = ("protocol", "blocks", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
-    return Classify(Classifier(copy, classes, **shape), **{name: settings[name] for name in names})
+    names = ("protocol", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
+    chosen: dict[str, Any] = {name: settings[name] for name in names} | {"blocks": settings.get("blocks") or 1.0}
+    return Classify(Classifier(copy, classes, **shape), **chosen)
 
 
 def make_loader(samples: Samples, settings: dict[str, Any], encoder: Encoder) -> Loader:

@@ -147,7 +147,7 @@ def _curve(study: Study, skipped: list[str], records: Records) -> Curve:
     """Of everything that was ever finished in this folder, so that a curve can grow."""
     counts = {split: len(study.labelled.splits[split]) for split in ("train", "test")}
     groups: dict[tuple[str, str, str], list[float]] = {}
-    for cell in sorted(records.found, key=lambda c: (PROTOCOLS.index(c.protocol), c.draw)):
+    for cell in sorted(records.found, key=_order):
         groups.setdefault((cell.protocol, cell.competitor, cell.size), []).append(records.found[cell])
     points = []
     for (protocol, competitor, size), draws in groups.items():
@@ -173,6 +173,19 @@ def _out(options: Labels) -> Path:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; give a folder")
     return out
+
+
+def _order(cell: Cell) -> tuple:
+    """Whatever was finished first: protocols as listed, the run before its rivals, few labels before many."""
+    last = cell.size == ALL
+    return (
+        PROTOCOLS.index(cell.protocol),
+        cell.competitor != PRETRAINED,
+        cell.competitor,
+        last,
+        _number(cell.size),
+        cell.draw,
+    )
 
 
 def _number(size: str) -> float:

@@ -15,7 +15,7 @@ from unmask.sheet import Sheet
 MIXING = 5_000  # pictures from which mixup and cutmix pay
 PAPER_BATCH = 1024
 RANDAUG = "rand-m9-mstd0.5-inc1"
-FIXED = {"clip": None, "floor": 1e-6, "blocks": 1.0, "ema": None, "eval_crop": 1.0}
+FIXED = {"clip": None, "floor": 1e-6, "ema": None, "eval_crop": 1.0}
 
 
 def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
@@ -36,6 +36,8 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
     plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
+    if protocol == "partial" and plan.settings.get("blocks") is None:
+        plan.settings["blocks"] = 1.0
     for name, value in FIXED.items():
         if plan.settings.get(name) is None:
             plan.settings[name] = value
