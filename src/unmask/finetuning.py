@@ -64,7 +64,7 @@ def make_task(
         "multi_label": multi_label
     }
     names = ("protocol", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
-    chosen: dict[str, Any] = {name: settings[name] for name in names} | {"blocks": settings.get("blocks") or 1.0}
+    chosen: dict[str, Any] = {name: settings[name] for name in names} | {"blocks": settings.get("blocks")}
     return Classify(Classifier(copy, classes, **shape), **chosen)
 
 

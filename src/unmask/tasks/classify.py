@@ -30,7 +30,7 @@ class Classify(Objective):
         self,
         classifier: Classifier,
         protocol: str = "full",
-        blocks: float = 1,  # of `partial`: how many of the last blocks are trained; 0.5: the last MLP
+        blocks: float | None = None,  # of `partial`: how many of the last blocks, by default 1; 0.5: the last MLP
         layer_decay: float = 1.0,  # factor on the learning rate from each layer to the one before
         smoothing: float = 0.0,  # of labels
         mixup: float = 0.0,  # Beta(mixup, mixup) mixes pictures; 0: off
@@ -45,7 +45,7 @@ class Classify(Objective):
         self.mixers = [
             kind(alpha=a, num_classes=len(classifier.classes)) for kind, a in ((MixUp, mixup), (CutMix, cutmix)) if a
         ]
-        freeze(classifier, protocol, blocks)
+        freeze(classifier, protocol, blocks or 1)
         average = None if ema is None else AveragedModel(classifier, multi_avg_fn=_warming(ema), use_buffers=True)
         self.average = average
         if average is not None:
