@@ -21,7 +21,7 @@ from unmask.report import write_report
 from unmask.run import CONFIG, load_encoder
 from unmask.runtime import machine, tune
 from unmask.seeds import mix
-from unmask.verb import numbers, texts
+from unmask.verb import Place, numbers, texts
 from unmask.verbs.evaluate import Evaluate
 from unmask.verdict import Verdict, rows
 
@@ -32,7 +32,7 @@ def evaluating(options: Evaluate) -> Verdict:
     """See `unmask.verbs.evaluate.evaluate`."""
     console, here = make_console(), machine(options.device)
     tune(here.device)
-    out = _out(options)
+    out = results_folder(options.run, options.out)
     encoder = load_encoder(options.run)
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
@@ -83,12 +83,12 @@ def at_random(encoder: Encoder, seed: int) -> Encoder:
     return same_again(encoder)
 
 
-def _out(options: Evaluate) -> Path:
+def results_folder(run: Place, asked: Place | None) -> Path:
     """The run folder, or the folder asked for; a place that cannot work is refused before the work."""
-    require_known(options.run)
-    if options.out is None and not (Path(options.run) / CONFIG).exists():
-        raise UserError(f"{options.run} is no run folder; say with --out where the results should go")
-    out = Path(options.out or options.run)
+    require_known(run)
+    if asked is None and not (Path(run) / CONFIG).exists():
+        raise UserError(f"{run} is no run folder; say with --out where the results should go")
+    out = Path(asked or run)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; give a folder")
     return out

@@ -18,8 +18,8 @@ from rich.progress import Progress, TimeRemainingColumn
 from unmask import checkpoint
 from unmask.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.errors import Interrupted, UserError
+from unmask.evaluating import results_folder
 from unmask.log import make_console
-from unmask.opening import require_known
 from unmask.report import write_report
 from unmask.run import CONFIG
 from unmask.runtime import machine
@@ -33,7 +33,11 @@ PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to ta
 
 def labelling(options: Labels) -> Curve:
     """See `unmask.verbs.labels.labels`."""
-    console, here, out = make_console(), machine(options.device, options.precision), _out(options)
+    console, here, out = (
+        make_console(),
+        machine(options.device, options.precision),
+        results_folder(options.run, options.out),
+    )
     say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     setting = Setting(
         str(options.run), texts(options.on), options.most, options.most_test, options.seed, here.device,
@@ -163,16 +167,6 @@ def _write(curve: Curve, out: Path, options: Labels) -> None:
     draw_curve(curve, out / PICTURE)
     if (out / CONFIG).exists():
         write_report(out)
-
-
-def _out(options: Labels) -> Path:
-    require_known(options.run)
-    if options.out is None and not (Path(options.run) / CONFIG).exists():
-        raise UserError(f"{options.run} is no run folder; say with --out where the results should go")
-    out = Path(options.out or options.run)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
-    return out
 
 
 def _order(cell: Cell) -> tuple:
