@@ -43,6 +43,7 @@ LAYERS = [
     ["exports"],
     ["watch"],
     ["verbs"],
+    ["feeding", "devices"],
     ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting", "exporting"],
     ["tested", "study"],
     ["transferring", "stressing", "labelling", "cell", "forecast", "ablating"],
@@ -53,7 +54,7 @@ PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "
 PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
-    "lightning": {"train", "trial", "finetuning", "pretraining", "cell"},
+    "lightning": {"train", "trial", "finetuning", "pretraining", "devices", "cell"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
     "tifffile": {"decode", "tiff"},

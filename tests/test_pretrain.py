@@ -235,7 +235,7 @@ def test_too_many_bad_files_are_one_clear_error_before_training(photos, tmp_path
 
 
 def test_a_picture_that_breaks_during_training_is_replaced_and_listed(photos, tmp_path, monkeypatch):
-    import unmask.pretraining as module
+    import unmask.feeding as module
 
     inspect = module.inspect
 

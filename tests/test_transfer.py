@@ -14,13 +14,13 @@ from small import SMALL
 
 import unmask
 from unmask.cli import main
+from unmask.devices import make_fabric
 from unmask.errors import DataError, Interrupted, UserError
 from unmask.finetuning import finetune
 from unmask.keeper import Keeper
 from unmask.labelled import Labelled
 from unmask.metrics import scores
 from unmask.plan import Plan
-from unmask.pretraining import make_fabric
 from unmask.runtime import machine
 from unmask.tuning import plan_transfer
 

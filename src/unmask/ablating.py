@@ -18,13 +18,15 @@ from unmask import checkpoint
 from unmask.ablation_page import PAGE, RESULT, write_results
 from unmask.axes import Axis, chosen, decoder_size, make_axes
 from unmask.cell import Bench, run_cell
+from unmask.devices import make_fabric
 from unmask.errors import DataError, Diverged, UserError
+from unmask.feeding import look_at
 from unmask.findings import BASELINE, Cells, add_cell, read_cells, scratch
 from unmask.forecast import Forecast, make_forecast
 from unmask.labelled import Labelled
 from unmask.log import clock, make_console
 from unmask.plan import Plan
-from unmask.pretraining import absolute, look_at, make_fabric, make_plan, refuse_other_settings
+from unmask.pretraining import absolute, make_plan, refuse_other_settings
 from unmask.run import make_encoder
 from unmask.runtime import Machine, machine, tune
 from unmask.samples import Samples

@@ -15,6 +15,7 @@ from rich.console import Console
 from unmask import checkpoint
 from unmask.axes import settings_of, steps_of
 from unmask.encoder import Encoder
+from unmask.feeding import make_loader
 from unmask.finetuning import answers, finetune
 from unmask.flops import step_flops
 from unmask.init import Start
@@ -23,7 +24,7 @@ from unmask.labelled import Labelled
 from unmask.log import METRICS, Log, read
 from unmask.metrics import scores
 from unmask.objective import Objective
-from unmask.pretraining import build, make_loader
+from unmask.pretraining import build
 from unmask.samples import Samples
 from unmask.train import Fit, fit
 from unmask.trial import prepare

@@ -9,10 +9,11 @@ from unmask import finetuning
 from unmask.axes import steps_of
 from unmask.cell import WARMUP, Bench, configured, cost, linear_probe
 from unmask.errors import UserError
+from unmask.feeding import make_loader
 from unmask.init import Start
 from unmask.log import clock
 from unmask.plan import Plan
-from unmask.pretraining import build, make_loader
+from unmask.pretraining import build
 from unmask.run import make_encoder
 from unmask.trial import prepare, trial
 

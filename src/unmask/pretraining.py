@@ -1,7 +1,6 @@
 """The verb `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
 
 import dataclasses
-import logging
 import platform
 import shlex
 import sys
@@ -12,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from unmask import __version__, checkpoint
+from unmask.devices import make_fabric
 from unmask.errors import UserError
+from unmask.feeding import look_at, make_loader
 from unmask.init import Start, initial
-from unmask.loader import Loader
 from unmask.log import Log, clock, make_console, memory_mb
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
@@ -28,21 +26,18 @@ from unmask.probing import Probe
 from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
-from unmask.runtime import PRECISIONS, Machine, machine, tune
+from unmask.runtime import Machine, machine, tune
 from unmask.samples import Samples
 from unmask.seeds import mix
-from unmask.sheet import Sheet, check_bad, inspect, write_bad_files
-from unmask.source import open_source
+from unmask.sheet import Sheet, write_bad_files
 from unmask.spec import build as build_part
 from unmask.spec import find, parse
 from unmask.train import Fit, fit
 from unmask.trial import prepare, trial
-from unmask.verb import numbers, plain
+from unmask.verb import plain
 from unmask.verbs.pretrain import Pretrain
-from unmask.views import check_colours, training_view
 from unmask.watch import Watch
 
-CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
 NOT_SETTINGS = ("out", "config", "dry_run")  # where and how, not what
 
 
@@ -120,31 +115,6 @@ def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Pat
         )
 
 
-def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, Samples]:
-    """Opens and inspects the data; the training split where there are splits, else everything."""
-    if not options.data:
-        raise UserError("say on which pictures: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
-    source = open_source(options.data)
-    train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
-    indices = train or list(range(len(source.items)))
-    max_side = saved["max_side"] if saved else 4 * max(numbers(options.image_size or 224))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the pictures", total=len(indices))
-        sheet, cache = inspect(
-            source,
-            indices=indices,
-            max_side=max_side,
-            keep_bytes=int(CACHE_SHARE * machine("cpu", "32").memory),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    bad = {index for index, _, _ in sheet.bad}
-    good = [i for i in indices if i not in bad]
-    console.print(sheet.text(), soft_wrap=True)
-    check_bad(sheet, options.max_bad)
-    channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
-    return sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
-
-
 def make_plan(
     options: Pretrain,
     asked: dict[str, Any],
@@ -207,33 +177,6 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     objective = make_objective(config)
     start.load(objective, config["settings"])
     return objective
-
-
-def make_fabric(settings: dict[str, Any]) -> Fabric:
-    """Lightning Fabric for one device; it prints nothing."""
-    for name in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return Fabric(accelerator=settings["device"], devices=1, precision=PRECISIONS[settings["precision"]])  # type: ignore[arg-type]
-
-
-def make_loader(config: dict[str, Any], samples: Samples, size: int | None = None) -> Loader:
-    """Training batches in the parts that the settings say, or of another size."""
-    settings = config["settings"]
-    view = training_view(
-        tuple(settings["image_size"]),
-        settings.get("crop_kind", "random"),  # runs made before there was a choice lack it and the jitter
-        settings["crop"],
-        settings["flip"] == "on",
-        settings.get("jitter", 0.0),
-    )
-    if settings.get("jitter"):
-        check_colours(settings["channels"])
-    micro, rest = divmod(settings["batch"], settings["accumulate"])
-    if rest:
-        raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
-    pin = settings["device"] == "cuda"
-    shared = {"seed": settings["seed"], "workers": settings["workers"], "pin": pin}
-    return Loader(samples=samples, view=view, batch=size or micro, **shared)
 
 
 def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Path, console: Console) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from unmask import checkpoint
 from unmask.curve import ALL, PRETRAINED, RANDOM, SCRATCH
+from unmask.devices import make_fabric
 from unmask.embedding import weights_hash
 from unmask.encoder import Encoder
 from unmask.errors import UserError
@@ -24,7 +25,6 @@ from unmask.finetuning import answers, finetune
 from unmask.judge import draw_rows, hold_out
 from unmask.labelled import Labelled
 from unmask.plan import Plan
-from unmask.pretraining import make_fabric
 from unmask.run import load_encoder
 from unmask.runtime import machine, tune
 from unmask.tuning import plan_transfer

@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from unmask import __version__, checkpoint
 from unmask.classifier import Classifier, Predictions
+from unmask.devices import make_fabric
 from unmask.encoder import Encoder, same_again
 from unmask.errors import UserError
 from unmask.finetuning import answers, finetune, make_fit, make_loader, make_task
@@ -28,7 +29,7 @@ from unmask.metrics import scores
 from unmask.opening import require_known
 from unmask.plan import Plan
 from unmask.predicting import write_predictions
-from unmask.pretraining import absolute, make_fabric, plan_table, refuse_other_settings
+from unmask.pretraining import absolute, plan_table, refuse_other_settings
 from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.results import PREDICTIONS, RESULT, draw_results, headline
