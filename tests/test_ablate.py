@@ -3,13 +3,12 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import start, wait
 from PIL import Image
 from small import SMALL
 
@@ -97,14 +96,13 @@ def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
     """Killed after a finished run, while another one is between pretraining and its line."""
     out, options = tmp_path / "killed", TINY | {"seeds": 1, "axes": "tokens"}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    command = [sys.executable, "-m", "unmask", "ablate", str(data), "--out", str(out), *flags]
-    process, deadline = subprocess.Popen(command, stdout=subprocess.DEVNULL), time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
+    process, deadline = start("ablate", data, "--out", out, *flags), time.monotonic() + 300
+    while time.monotonic() < deadline and process.is_alive():
         if read_cells(out) and list((out / "runs").glob("*/last.ckpt")):
             break
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert wait(process) == -signal.SIGKILL
     done = len(read_cells(out))
     assert 1 <= done < 3
     with open(out / "cells.jsonl", "a") as file:

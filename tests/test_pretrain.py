@@ -6,14 +6,13 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import timm
 import torch
+from forked import start, wait
 from PIL import Image
 from small import SMALL
 
@@ -22,10 +21,6 @@ from unmask.errors import DataError, UserError
 
 SMALL = SMALL | {"log_every": 1, "save_every": 4}
 FLAGS = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "unmask", *map(str, arguments)]
 
 
 def losses(out):
@@ -181,19 +176,18 @@ def test_weights_that_do_not_fit_list_both_sides(finished, tmp_path):
 def test_killed_at_random_moments_it_continues_to_the_very_same_losses(finished, tmp_path):
     run, folder = finished
     out, rng, kills = tmp_path / "killed", random.Random(time.time()), 0
-    arguments = command("pretrain", folder, "--out", out, "--steps", 24, *FLAGS)
     for _ in range(40):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start("pretrain", folder, "--out", out, "--steps", 24, *FLAGS)
         if kills < 3:
             metrics, seen = out / "metrics.jsonl", losses(out)[-1][0] if (out / "metrics.jsonl").exists() else 0
             goal, deadline = seen + rng.randint(1, 6), time.monotonic() + 60
-            while time.monotonic() < deadline and process.poll() is None:
+            while time.monotonic() < deadline and process.is_alive():
                 if metrics.exists() and metrics.read_text().count("\n") >= goal:
                     break
                 time.sleep(0.002)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
-        elif process.wait() == 0:
+            process.kill()
+            kills += wait(process) == -signal.SIGKILL
+        elif wait(process) == 0:
             break
     assert kills == 3
     assert losses(out) == losses(run.path)
@@ -204,14 +198,13 @@ def test_killed_at_random_moments_it_continues_to_the_very_same_losses(finished,
 def test_signals_save_and_exit_with_their_code(finished, tmp_path, number, code):
     _, folder = finished
     out = tmp_path / "run"
-    arguments = command("pretrain", folder, "--out", out, "--steps", 100_000, *FLAGS)
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = start("pretrain", folder, "--out", out, "--steps", 100_000, *FLAGS, said=tmp_path / "said.txt")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not ((out / "metrics.jsonl").exists() and len(losses(out)) >= 3):
         time.sleep(0.01)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == code
+    os.kill(process.pid, number)
+    assert wait(process) == code
+    said = (tmp_path / "said.txt").read_text()
     assert "saved in" in said
     assert "Traceback" not in said
     saved = torch.load(out / "last.ckpt", weights_only=True)
