@@ -84,7 +84,7 @@ class Curve:
             start = "Pretraining costs labels: it is worth"
         else:
             start = "No clear benefit: pretraining is worth"
-        return f"{start} {_times(worth.ratio)} the labels ({_interval(worth)}; {how}).{self._gaps(worth)}"
+        return f"{start} {_times(worth.ratio)} ({_interval(worth)}; {how}).{self._gaps(worth)}"
 
     def _gaps(self, worth: Worth) -> str:
         """Where the two curves' own intervals lie apart, and the accuracies at the largest such gap."""
@@ -216,7 +216,7 @@ def _by_size(points: Sequence[Point], protocol: str, competitor: str) -> dict[st
 
 
 def _times(ratio: float) -> str:
-    return "more than the largest number of" if ratio == math.inf else f"{ratio:.1f} times"
+    return "more than the largest number of labels" if ratio == math.inf else f"{ratio:.1f} times the labels"
 
 
 def _interval(worth: Worth) -> str:
