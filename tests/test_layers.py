@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
-    ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
+    ["errors", "spec", "grid", "seeds", "checkpoint", "keeping", "stop", "pace", "signature"],
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
@@ -20,7 +20,21 @@ LAYERS = [
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
-    ["png", "tiff", "decode", "corrupt", "views", "optim", "weights", "log", "canonical", "licence"],
+    [
+        "png",
+        "tiff",
+        "decode",
+        "corrupt",
+        "views",
+        "optim",
+        "weights",
+        "guard",
+        "log",
+        "recovery",
+        "snapshot",
+        "canonical",
+        "licence",
+    ],
     ["layouts", "architecture", "resize"],
     ["opening"],
     ["source", "layout"],
@@ -54,7 +68,7 @@ PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "
 PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
-    "lightning": {"train", "trial", "finetuning", "pretraining", "devices", "cell"},
+    "lightning": {"train", "guard", "snapshot", "trial", "finetuning", "pretraining", "devices", "cell"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
     "tifffile": {"decode", "tiff"},

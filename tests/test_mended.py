@@ -27,7 +27,6 @@ def test_the_loss_in_context_does_not_depend_on_accumulation(photos, tmp_path):
         ("config.json", b'{"a'),
         ("config.json", b"{}"),
         ("config.json", b'{"asked":{},"settings":{},"mean":[],"std":[],"timm":{},"fit":{},"data":{}}'),
-        ("last.ckpt", b"junk"),
     ],
 )
 def test_a_damaged_run_folder_is_a_message(run, photos, tmp_path, file, content):
@@ -35,6 +34,20 @@ def test_a_damaged_run_folder_is_a_message(run, photos, tmp_path, file, content)
     shutil.copytree(run.path, copy)
     (copy / file).write_bytes(content)
     with pytest.raises(UserError, match=file):
+        unmask.show(copy, photos, out=tmp_path / "p.png", device="cpu")
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_aloud_and_the_one_before_is_used(run, photos, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.path, copy)
+    for file in copy.glob("*2.ckpt"):
+        file.unlink()
+    (copy / "last.ckpt").write_bytes(b"junk")
+    assert unmask.show(copy, photos, out=tmp_path / "p.png", device="cpu", most=1).exists()
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+    for file in copy.glob("*.ckpt"):
+        file.write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"and last\.1\.ckpt in .* are damaged"):
         unmask.show(copy, photos, out=tmp_path / "p.png", device="cpu")
 
 

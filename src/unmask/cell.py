@@ -12,7 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 
-from unmask import checkpoint
+from unmask import keeping
 from unmask.axes import settings_of, steps_of
 from unmask.encoder import Encoder
 from unmask.feeding import make_loader
@@ -56,8 +56,10 @@ class Told(Log):
         super().__init__(folder, quiet, config["settings"]["batch"], count, config["context"])
         self.tell = tell
 
-    def step(self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int) -> None:
-        super().step(step, lr, means, seconds, skipped)
+    def step(
+        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
+    ) -> None:
+        super().step(step, lr, means, seconds, skipped, waited)
         self.tell(step)
 
 
@@ -98,7 +100,7 @@ def _pretrain(
     """Its last record. Where the folder holds a checkpoint, training goes on from there."""
     settings, expected = config["settings"], config["expected"]
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / checkpoint.LAST).exists():
+    if not keeping.begun(folder):
         prepare(objective, lambda size: make_loader(config, bench.samples, size))
     every = max(1, int(CHECKPOINT_EVERY * expected["images_per_second"] / settings["batch"]))
     shared = {name: settings[name] for name in FIT} | {"seed": settings["seed"], "save_every": every}

@@ -1,7 +1,14 @@
-"""Files of a run that must never be half written: written beside, flushed to disk, then renamed."""
+"""Files of a run that must never be half written or silently damaged: written beside, flushed to disk, read again and
+compared, then renamed. A checkpoint carries its own SHA-256, as the comment of the zip archive that `torch.save` makes,
+so that file and checksum cannot part ways and `torch.load` still opens it.
+"""
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +17,27 @@ import torch
 
 from unmask.errors import UserError
 
-LAST = "last.ckpt"
+END = b"PK\x05\x06"  # what the last record of a zip archive begins with: 22 bytes, then a comment
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was written; the text says how that shows."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls `write` on a neighbouring name, then puts the result in the place of `path` in one step."""
     part = path.with_name(f".{path.name}.part")
-    write(part)
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # on a full disk, half a file is what keeps it full
+            part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -41,30 +59,102 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_last(out: Path) -> dict[str, Any] | None:
-    """The last checkpoint of a run, on the CPU, or None. No code in the file is run."""
-    path = out / LAST
-    if not path.exists():
-        return None
+def write_state(path: Path, content: dict[str, Any], ready: Callable[[], Any] = lambda: None) -> None:
+    """A checkpoint, sealed with its step and checksum. What the disk gives back is compared with what was written;
+    only then `ready` is called, and the file takes its place.
+
+    Raises OSError where it cannot be written; what was there before then still is.
+    """
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            hashing = _Hashing(file)
+            torch.save(content, hashing)
+            _seal(file, {"step": content.get("step", 0), "sha256": hashing.digest.hexdigest()})
+        try:
+            verify(part)
+        except Damaged as error:
+            raise OSError(
+                errno.EIO, f"the disk gives back other bytes than were written: {error}", str(path)
+            ) from error
+        ready()
+
+    write_atomically(path, write)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, verified first. No code in the file is run. Raises Damaged."""
+    verify(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files
-        lasting = ", ".join(sorted(p.name for p in out.glob("step_*.ckpt"))) or "none"
-        raise UserError(
-            f"{path} is damaged and cannot be read. Put one of the lasting checkpoints in its place (there: {lasting}),"
-            " or start again in a new folder"
-        ) from error
+    except Exception as error:  # torch raises many kinds
+        raise Damaged(f"{type(error).__name__}: {str(error).splitlines()[0][:120]}") from error
 
 
-def save(
-    out: Path, state: dict[str, Any], keep: bool, write: Callable[[Path, Any], Any] = lambda p, s: torch.save(s, p)
-):
-    """Writes `last.ckpt`; with `keep` also a lasting `step_<n>.ckpt`, which shares its bytes where the disk can."""
-    write_atomically(out / LAST, lambda part: write(part, state))
-    if keep:
-        lasting = out / f"step_{state['step']:08d}.ckpt"
-        lasting.unlink(missing_ok=True)
-        try:
-            os.link(out / LAST, lasting)
-        except OSError:  # a file system without hard links
-            write_atomically(lasting, lambda part: write(part, state))
+def verify(path: Path) -> None:
+    """Raises Damaged unless every byte is as it was written. Files without a seal, from before, have zip checksums."""
+    try:
+        seal = read_seal(path)
+        if not seal:
+            with zipfile.ZipFile(path) as archive:
+                if (name := archive.testzip()) is not None:
+                    raise Damaged(f"{name} in it does not fit its checksum")
+            return
+        digest, left = hashlib.sha256(), path.stat().st_size - seal["comment"] - 2
+        with open(path, "rb") as file:
+            while left and (block := file.read(min(2**22, left))):
+                digest.update(block)
+                left -= len(block)
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
+        raise Damaged(f"{str(error) or type(error).__name__}") from error
+    digest.update(b"\0\0")  # the length of the comment, as it was before the seal
+    if digest.hexdigest() != seal["sha256"]:
+        raise Damaged("it does not fit its checksum")
+
+
+def read_seal(path: Path) -> dict[str, Any]:
+    """Step and checksum that a checkpoint says of itself, and the bytes these take; empty where there is no seal."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 1024))
+        tail = file.read()
+    place = tail.rfind(END)
+    comment = tail[place + 22 :]
+    if place < 0 or not comment:
+        return {}
+    return json.loads(comment.decode("utf-8")) | {"comment": len(comment)}
+
+
+def is_full(error: OSError) -> bool:
+    """Whether something could not be written: no room, no permission, a disk that fails."""
+    return error.errno in UNWRITABLE
+
+
+class _Hashing:
+    """A file to write to that keeps the checksum of what it was given."""
+
+    def __init__(self, file: Any):
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _seal(file: Any, facts: dict[str, Any]) -> None:
+    comment = json.dumps(facts).encode()
+    file.seek(-2, os.SEEK_END)
+    file.write(len(comment).to_bytes(2, "little") + comment)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A renamed file is safe from a power cut only when its folder is on the disk too."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):  # some network file systems cannot
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

@@ -1,7 +1,8 @@
 """`unmask <verb>`: flags made from the verb's dataclass by tyro, errors turned into messages and exit codes.
 
 0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged
-5 an export that failed its check · 130 Ctrl-C · 143 SIGTERM
+5 an export that failed its check · 6 a state that could not be saved · 7 findings of `doctor`
+130 Ctrl-C · 143 SIGTERM
 """
 
 import os
@@ -14,7 +15,7 @@ import tyro
 from rich.console import Console
 
 from unmask import __version__
-from unmask.errors import Diverged, Interrupted, UserError, closest
+from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
 from unmask.verb import saved, verbs
 
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(run(arguments))
-    except (UserError, Diverged, Interrupted) as error:
+    except (UserError, Diverged, Interrupted, Unsaved) as error:
         _say(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

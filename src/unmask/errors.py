@@ -24,9 +24,15 @@ class Unequal(UserError):
 
 
 class Diverged(RuntimeError):
-    """Training met too many non-finite losses or gradients in a row; the last good state is saved."""
+    """Training met non-finite or far too large losses again and again; the last good state is saved."""
 
     exit_code = 4
+
+
+class Unsaved(RuntimeError):
+    """The last state of a run could not be written: a full disk or a folder that became read-only."""
+
+    exit_code = 6
 
 
 class Interrupted(RuntimeError):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from unmask import checkpoint, spec
+from unmask import checkpoint, keeping, spec
 from unmask.card import model_card
 from unmask.errors import DataError, Unequal, UserError
 from unmask.exportable import Exportable, Format, Opened, Traceable, compare
@@ -85,7 +85,7 @@ def open_subject(options: Export) -> tuple[Exportable, str]:
     run = Run(Path(options.run))
     model = load(run.path)
     whole = None
-    if "task" not in run.config and (run.path / checkpoint.LAST).exists():
+    if "task" not in run.config and keeping.begun(run.path):
         objective = run.objective()
         whole = objective if isinstance(objective, Rebuilder) else None
     encoder = whole.encoder if whole is not None else getattr(model, "encoder", model)

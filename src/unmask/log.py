@@ -1,9 +1,11 @@
 """One record, one JSON line. The console and the report read that record; nothing is computed twice."""
 
+import contextlib
 import json
+import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from unmask.checkpoint import write_atomically
+from unmask.checkpoint import is_full, write_atomically
+from unmask.guard import LeftOut
 
 METRICS = "metrics.jsonl"
+SAID = 3  # left-out steps that are said one by one
+ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, since going back drops later records
 
 
 class Log:
@@ -26,14 +31,14 @@ class Log:
         self.steps = 0
         self._bar: Progress | None = None
         self._task: Any = None
+        self._waiting: list[str] = []  # lines that could not be written yet
 
-    def start(self, step: int, steps: int) -> None:
-        """Drops what a crash left behind the last checkpoint, so that no step is recorded twice."""
+    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+        """Drops what a crash left behind the last checkpoint, so that no step is recorded twice. rolled: the times that
+        the run went back, which are never dropped."""
         self.steps = steps
-        kept = [record for record in read(self.path) if record["step"] <= step]
+        kept = self._drop(step, rolled)
         self.last = next(((r["step"], r["seconds"]) for r in reversed(kept) if "seconds" in r), (0, 0.0))
-        lines = "".join(json.dumps(record) + "\n" for record in kept)
-        write_atomically(self.path, lambda part: part.write_text(lines, encoding="utf-8"))
         if step:
             self.console.print(f"Continuing after step {step} of {steps}.")
         if self.console.is_terminal:
@@ -42,8 +47,11 @@ class Log:
             self._task = self._bar.add_task("starting", total=steps, completed=step, eta="")
             self._bar.start()
 
-    def step(self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int) -> None:
-        """Records the means since the last record. `seconds`: of training in all; rates are of this window alone."""
+    def step(
+        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
+    ) -> None:
+        """Records the means since the last record. `seconds`: of training in all; rates are of this window alone, and
+        so are the seconds `waited` for data."""
         before, then = self.last
         rate = (step - before) / max(seconds - then, 1e-9)
         record = {"step": step, "epoch": round(step * self.batch / self.samples, 3), "lr": lr, **means}
@@ -51,6 +59,7 @@ class Log:
             record["explained"] = 1 - means["loss"] / self.context["data_mean"]
         record |= {"skipped": skipped, "seconds": round(seconds, 2)}
         record |= {"images_per_second": round(rate * self.batch, 1), "memory_mb": memory_mb()}
+        record["waiting"] = round(min(1.0, waited / max(seconds - then, 1e-9)), 4)  # share of the time, for data
         self.last = step, seconds
         self._write(record)
         eta = f"{clock((self.steps - step) / rate)} left"
@@ -63,10 +72,28 @@ class Log:
                 f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {eta}", soft_wrap=True
             )
 
-    def skipped(self, step: int, lr: float, loss: float, norm: float) -> None:
-        """Records an update left out because its loss or gradient was not finite."""
-        self._write({"step": step, "event": "skipped", "lr": lr, "loss": str(loss), "grad_norm": str(norm)})
-        self.console.print(f"step {step}: loss {loss:.3g}, gradient norm {norm:.3g}; update left out", style="yellow")
+    def left_out(self, steps: Sequence[LeftOut]) -> None:
+        """Records updates that were left out, each with its own step number."""
+        for place, one in enumerate(steps):
+            record = {"step": one.step, "event": "skipped", "why": one.why, "lr": one.lr}
+            self._write(record | {"loss": str(one.loss), "grad_norm": str(one.norm), "limit": str(one.limit)})
+            if place < SAID:
+                limit = f" (above {one.limit:.3g})" if one.why == "spike" else ""
+                text = f"step {one.step}: loss {one.loss:.3g}{limit}, gradient norm {one.norm:.3g}; update left out"
+                self.console.print(text, style="yellow")
+        if len(steps) > SAID:
+            self.console.print(f"and {len(steps) - SAID} more, up to step {steps[-1].step}", style="yellow")
+
+    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+        """Records and says what happened to the run itself."""
+        self._write({"step": step, "event": name, **facts})
+        self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
+
+    def rolled_back(self, state: dict[str, Any], text: str) -> None:
+        """The run is back at an earlier step: what was recorded of later ones is dropped. state: of the run, now."""
+        self._drop(state["step"], state["rolled"])
+        self.last = state["step"], state["seconds"]
+        self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def note(self, step: int, values: dict[str, Any]) -> None:
         """Records what was seen at a step besides the loss, such as a probe's accuracy."""
@@ -81,9 +108,28 @@ class Log:
             self._bar.stop()
             self._bar = None
 
+    def _drop(self, step: int, rolled: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        kept = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
+        lines = "".join(json.dumps(record) + "\n" for record in [*kept, *rolled])
+        write_atomically(self.path, lambda part: part.write_text(lines, encoding="utf-8"))
+        return kept
+
     def _write(self, record: dict[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """A full disk does not end a run: what cannot be written now is written with the next record."""
+        self._waiting.append(json.dumps(record) + "\n")
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write("".join(self._waiting))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if len(self._waiting) == 1:
+                self.console.print(f"{self.path} cannot be written now: {error.strerror}", style="yellow")
+            with contextlib.suppress(OSError):  # half a line would spoil the next
+                os.truncate(self.path, size)
+            return
+        self._waiting.clear()
 
 
 class Silent(Log):
@@ -92,14 +138,22 @@ class Silent(Log):
     def __init__(self):
         self.steps, self.last = 0, (0, 0.0)
 
-    def start(self, step: int, steps: int) -> None:
+    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
         self.steps = steps
 
-    def step(self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int) -> None:
+    def step(
+        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
+    ) -> None:
         self.last = step, seconds
 
-    def skipped(self, step: int, lr: float, loss: float, norm: float) -> None:
+    def left_out(self, steps: Sequence[LeftOut]) -> None:
         pass
+
+    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+        pass
+
+    def rolled_back(self, state: dict[str, Any], text: str) -> None:
+        self.last = state["step"], state["seconds"]
 
     def note(self, step: int, values: dict[str, Any]) -> None:
         pass

@@ -30,8 +30,12 @@ class Objective(nn.Module, ABC):
         """Runs before each optimizer step 0, 1, ...: for what holds during some of them only. It must depend on nothing
         but `step`, so that a resumed run is the same."""
 
-    def after_step(self, progress: float) -> None:
-        """Runs after each optimizer step, e.g. to move a teacher; `progress` goes from 0 to 1."""
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        """Runs after each optimizer step, e.g. to move a teacher; `progress` goes from 0 to 1.
+
+        good: a 0-dim bool on the device: False where the update was left out, so that a teacher must not move either.
+        Multiply by it or use `torch.where`: a look at it makes the host wait for the device. None: the update was made.
+        """
 
     def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
         """What the optimizer does with a parameter: a factor on its learning rate, and whether its weight decays.

@@ -20,13 +20,14 @@ from unmask.checkpoint import read_json
 from unmask.encoder import Encoder, create_encoder, known_name, known_names
 from unmask.errors import UserError, closest_place
 from unmask.grid import Grid
+from unmask.keeping import LAST, newest
 from unmask.licence import known_licence
 from unmask.position import sincos
 from unmask.resize import SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder
 from unmask.weights import ENCODER, load_strictly, read_weights
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-CONFIG, LAST, CLASSIFIER = "config.json", "last.ckpt", "classifier.safetensors"
+CONFIG, CLASSIFIER = "config.json", "classifier.safetensors"
 FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
@@ -257,7 +258,8 @@ def _pretrained(name: str) -> Encoder:
 def _file(path: Path) -> tuple[Found, str | None, State | None]:
     state, header = read_weights(path)
     config = read_json(path.parent / CONFIG)
-    hub = "model_type" in config or "architecture" in config or path.name in (LAST, CLASSIFIER)
+    ours = path.name == CLASSIFIER or (path.suffix == ".ckpt" and "settings" in config)
+    hub = "model_type" in config or "architecture" in config or ours
     beside = {"config": config, "preprocessor": read_json(path.parent / "preprocessor_config.json")} if hub else {}
     whole = state if "encoder.mean" in state else None
     name = path.name if path.name not in FILES else path.parent.resolve().name
@@ -267,7 +269,8 @@ def _file(path: Path) -> tuple[Found, str | None, State | None]:
 def _folder(path: Path) -> tuple[Found, str | None, State | None]:
     config = read_json(path / CONFIG)
     ours = (CLASSIFIER,) if "task" in config else (LAST, ENCODER) if "settings" in config else ()
-    file = next((path / name for name in (*ours, *FILES) if (path / name).is_file()), None)
+    saved = newest(path) if LAST in ours else None
+    file = saved or next((path / name for name in (*ours, *FILES) if (path / name).is_file()), None)
     index = path / "model.safetensors.index.json"
     if file is None and not index.is_file():
         what = f"run folder has no {', '.join(ours)} yet" if ours else f"folder has neither of {', '.join(FILES)}"

@@ -47,6 +47,37 @@ def groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of this step, times each group's own `scale`. Rates that are tensors, as captured graphs need them, are
+    filled in place."""
+    for group in optimizer.param_groups:
+        scaled = rate * group.get("scale", 1.0)
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(scaled)
+        else:
+            group["lr"] = scaled
+
+
+def update(optimizer: Any, good: torch.Tensor) -> None:
+    """One step, left out where `good`, a 0-dim bool on the device, is False: weights, moments and counts then stay.
+
+    A fused optimizer decides that on the device, as it does for gradient scalers; for others the host must look, and so
+    waits for the device.
+    """
+    inner = getattr(optimizer, "optimizer", optimizer)  # Fabric wraps it
+    if skips_on_device(inner):
+        inner.found_inf = (~good).float()
+        optimizer.step()
+    elif bool(good):
+        optimizer.step()
+
+
+def skips_on_device(optimizer: Any) -> bool:
+    """Whether an optimizer reads `found_inf`: the fused AdamW does, and one that says so by `skips_on_device`."""
+    fused = isinstance(optimizer, torch.optim.Adam) and optimizer.defaults.get("fused")
+    return bool(fused or getattr(optimizer, "skips_on_device", False))
+
+
 def learning_rate(step: int, *, steps: int, warmup: int, peak: float, floor: float = 0.0) -> float:
     """Rate of step 0..steps-1: a line from exactly 0 to `peak` over `warmup` steps, then half a cosine to `floor`."""
     if step < warmup:

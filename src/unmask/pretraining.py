@@ -1,5 +1,6 @@
 """The verb `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
 
+import contextlib
 import dataclasses
 import platform
 import shlex
@@ -14,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from unmask import __version__, checkpoint
+from unmask import __version__, checkpoint, keeping
 from unmask.devices import make_fabric
 from unmask.errors import UserError
 from unmask.feeding import look_at, make_loader
@@ -182,7 +183,7 @@ def build(config: dict[str, Any], start: Start) -> Objective:
 def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Path, console: Console) -> None:
     """Runs the loop, then writes encoder, panel, summary and report."""
     settings, fabric = config["settings"], make_fabric(config["settings"])
-    begun = (out / checkpoint.LAST).exists()  # then the weights come from there
+    begun = keeping.begun(out)  # then the weights come from there
     objective = build(config, Start() if begun else initial(settings["init"], model=settings["model"]))
     names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
     warmup = round(settings["warmup"] * len(samples) / settings["batch"])
@@ -196,11 +197,15 @@ def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Pa
         watch.begin()
     try:
         fit(objective, make_loader(config, samples), fitting, out, fabric, log, watch)
+    except Exception:
+        with contextlib.suppress(OSError):  # a full disk must not hide why training ended
+            if keeping.begun(out):
+                watch.export()
+                write_report(out)
+        raise
     finally:
         log.close()
-        if (out / checkpoint.LAST).exists():
-            watch.export()
-            write_report(out)
+    watch.export()
     watch.panel()
     summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
     checkpoint.write_json(out / SUMMARY, summary)

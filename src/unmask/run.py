@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from unmask import checkpoint, spec
+from unmask import checkpoint, keeping, spec
 from unmask.classifier import Classifier
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError, closest_place
@@ -62,12 +62,12 @@ class Run:
 
     def objective(self) -> Objective:
         """The whole objective, decoder included, with the weights of the last checkpoint, in eval mode on the CPU."""
-        state = checkpoint.read_last(self.path)
-        if state is None:
+        found = keeping.read_newest(self.path)
+        if found is None:
             have = f" It has {ENCODER}, but an encoder alone cannot rebuild." if (self.path / ENCODER).exists() else ""
-            raise UserError(f"{self.path} has no {checkpoint.LAST}, so there is no decoder to rebuild with.{have}")
+            raise UserError(f"{self.path} has no {keeping.LAST}, so there is no decoder to rebuild with.{have}")
         objective = make_objective(self.config)
-        load_strictly(objective, state["objective"], str(self.path / checkpoint.LAST))
+        load_strictly(objective, found[1]["objective"], str(found[0]))
         return objective.eval()
 
     def encoder(self) -> Encoder:

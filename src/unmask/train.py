@@ -10,12 +10,17 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
-from unmask import checkpoint
-from unmask.errors import Diverged, Interrupted, UserError, closest
+from unmask import guard, recovery
+from unmask.checkpoint import is_full
+from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
+from unmask.guard import Guard
+from unmask.keeping import Keeping
 from unmask.log import Log
 from unmask.objective import Batch, Objective
-from unmask.optim import OPTIMIZERS, learning_rate, make_optimizer
+from unmask.optim import OPTIMIZERS, learning_rate, make_optimizer, set_rate, update
+from unmask.pace import Timed, steps_in_time
 from unmask.seeds import mix
+from unmask.snapshot import keep, unpack
 from unmask.stop import StopRequest
 
 
@@ -36,10 +41,13 @@ class Fit:
     log_every: int = 10  # steps
     save_every: int = 1000  # steps between writing last.ckpt
     keep_every: int = 0  # steps between lasting copies; 0: none
-    patience: int = 10  # non-finite steps in a row that end the run
+    keep_last: int = 2  # newest checkpoints that are kept
+    spike: float | None = None  # deviations above recent losses at which a step is left out; None: only non-finite ones
+    patience: int = 10  # steps left out in a row after which the run goes back to a good state
+    rollbacks: int = 3  # times that it goes back without getting past the place, before it ends
 
     def __post_init__(self):
-        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "patience"):
+        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep_last", "patience"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if self.lr <= 0 or not math.isfinite(self.lr):
@@ -61,62 +69,75 @@ def fit(
     """Trains `objective` from where `out` left off to the end; returns the number of optimizer steps made.
 
     `loader(n)` yields micro-batches from the n-th on. `watch(step, steps)` is called after every step and returns what
-    it saw, mostly nothing; `{"stop": True}` ends training; it may put the objective in eval mode. With `out=None`
-    nothing is saved, for the many short runs of a study. Raises Interrupted (state saved) on a signal and
-    Diverged (state saved) on repeated non-finite steps.
+    it saw, mostly nothing; `{"stop": True}` ends training, `{"score": x}` says how good the weights are, to keep the
+    best; it may put the objective in eval mode. With `out=None` nothing is saved, for the many short runs of a study.
+    Nothing in a step waits for the device: what it computed is read where the loop records or saves. Raises Interrupted
+    (state saved) on a signal, Diverged (good state saved) when going back did not help, Unsaved on a full disk.
     """
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas)
     model, optimizer = fabric.setup(objective, made)
-    state = {"objective": model, "optimizer": optimizer, "step": 0, "steps": config.steps, "seconds": 0.0}
-    state |= {"bad_in_row": 0, "skipped": 0, "window": {}}
-    if out is not None and (saved := checkpoint.read_last(out)) is not None:
-        model.load_state_dict(saved.pop("objective"))
-        optimizer.load_state_dict(saved.pop("optimizer"))
-        state |= saved
-    log.start(state["step"], state["steps"])
+    state = {"step": 0, "steps": config.steps, "seconds": 0.0, "best": None} | guard.fresh() | recovery.fresh()
+    keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
+    damaged: list[tuple[str, str]] = []
+    if (saved := keeping.find(lambda file, reason: damaged.append((file, reason)))) is not None:
+        state |= unpack(saved, objective, optimizer)
+    log.start(state["step"], state["steps"], state["rolled"])
+    for file, reason in damaged:
+        text = f"{file} is damaged ({reason}) and was set aside; going on from step {state['step']}"
+        log.event(state["step"], "damaged", text, file=file, reason=reason)
+    judge, parts = Guard(state, config.spike, fabric), (keeping, objective, optimizer, log, fabric)
     objective.train()
-    stream, started, resumed = loader(state["step"] * config.accumulate), time.monotonic(), state["seconds"]
+    stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state["seconds"]
 
     with StopRequest() as stop:
         while state["step"] < state["steps"]:
             step = state["step"]
             torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # masks and drops depend on nothing else
             lr = learning_rate(step, steps=state["steps"], warmup=config.warmup, peak=config.lr, floor=config.floor)
-            for group in optimizer.param_groups:
-                group["lr"] = lr * group.get("scale", 1.0)
+            set_rate(optimizer, lr)
             objective.before_step(step)
             outputs = backward(model, optimizer, stream, config, fabric)
-            if math.isfinite(float(outputs["grad_norm"]) + float(outputs["loss"])):
-                optimizer.step()
-                objective.after_step((step + 1) / state["steps"])
-                state["bad_in_row"] = 0
-                _remember(state["window"], outputs)
-            else:  # the update is left out: weights and moments stay as they were
-                state["bad_in_row"] += 1
-                state["skipped"] += 1
-                log.skipped(step + 1, lr, float(outputs["loss"]), float(outputs["grad_norm"]))
+            good = judge.judge(outputs, step + 1, lr)
+            update(optimizer, good)
+            objective.after_step((step + 1) / state["steps"], good)
             optimizer.zero_grad()
             step = state["step"] = step + 1
             state["seconds"] = resumed + time.monotonic() - started
 
-            done, diverged = step >= state["steps"], state["bad_in_row"] >= config.patience
+            done = step >= state["steps"]
             if step % config.log_every == 0 or done:
-                log.step(step, lr, _drain(state["window"]), state["seconds"], state["skipped"])
-                log.steps = state["steps"] = _in_time(state, config)
-            seen = watch(step, state["steps"])
+                log.left_out(judge.read())
+                if judge.last and recovery.went_wrong(state, config.patience, done):
+                    saved = recovery.go_back(state, keeping, config.rollbacks, config.accumulate, judge.last)
+                    if saved is None:
+                        give_up(state, *parts)
+                        raise Diverged(recovery.remedy(step, judge.last, state, out))
+                    unpack(saved, objective, optimizer)
+                    judge.begin()
+                    keep(state, *parts, rotate=False)
+                    log.rolled_back(state, recovery.told(state, config.rollbacks))
+                    stream = open_stream(loader, state, config)
+                    continue
+                log.step(step, lr, judge.means(), state["seconds"], state["skipped"], state["waited"])
+                state["waited"] = 0.0
+                log.steps = state["steps"] = steps_in_time(state, config.seconds)
+            seen = look(watch, step, state["steps"], log)
             if seen.pop("stop", False):
                 log.steps, state["steps"], done = step, step, True
+            best = is_best(seen.pop("score", None), state)
             if seen:
                 log.note(step, seen)
             objective.train()
-            keep = bool(config.keep_every) and step % config.keep_every == 0
-            if out is not None and (done or diverged or keep or stop.signum or step % config.save_every == 0):
-                checkpoint.save(out, state, keep, fabric.save)
-            if diverged:
-                raise Diverged(_remedy(step, lr, state["bad_in_row"], outputs, out))
-            if stop.signum and not done:
+            asked = stop.signum
+            if out is not None and (done or asked or best or keeping.due(step)):
+                log.left_out(judge.read())
+                keeping.owed = bool(state["bad_in_row"]) and not (done or asked)  # what is kept shall be good
+                failed = None if keeping.owed else keep(state, *parts, best=best)
+                if failed and (done or asked):
+                    raise Unsaved(unsaved(failed, step, out))
+            if asked and not done:
                 kept = f"saved in {out}" if out is not None else "nothing of this training is kept"
-                raise Interrupted(f"stopped by signal {stop.signum} after step {step}; {kept}", stop.signum)
+                raise Interrupted(f"stopped by signal {asked} after step {step}; {kept}", asked)
     return state["step"]
 
 
@@ -139,33 +160,44 @@ def backward(
     return total | {"grad_norm": torch.as_tensor(norm)}
 
 
-def _remember(window: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
-    """Sums on the device; they are saved too, so that a resumed run logs the very same means."""
-    for name, value in (values | {"count": torch.ones(())}).items():
-        window[name] = window.get(name, 0) + value.detach()
+def open_stream(loader: Callable[[int], Iterator[Batch]], state: dict[str, Any], config: Fit) -> Iterator[Batch]:
+    """Micro-batches from where the run is, timed."""
+    return Timed(loader(recovery.position(state, config.accumulate)), state)
 
 
-def _drain(window: dict[str, torch.Tensor]) -> dict[str, float]:
-    count = float(window.pop("count", 0.0))
-    means = {name: float(value) / count for name, value in window.items()}
-    window.clear()
-    return means
+def look(watch: Callable[[int, int], dict[str, Any]], step: int, steps: int, log: Log) -> dict[str, Any]:
+    """What `watch` saw. A picture that finds no room on the disk does not end a run."""
+    try:
+        return dict(watch(step, steps))
+    except OSError as error:
+        if not is_full(error):
+            raise
+        log.event(
+            step, "unwritten", f"step {step}: {error.filename or 'a file'} could not be written: {error.strerror}"
+        )
+        return {}
 
 
-def _in_time(state: dict[str, Any], config: Fit) -> int:
-    """As many steps as fit into a time budget at the speed so far, fewer or more than planned; the cosine follows."""
-    if config.seconds is None or state["step"] >= state["steps"]:
-        return state["steps"]
-    left = (config.seconds - state["seconds"]) * state["step"] / state["seconds"]
-    return max(state["step"], state["step"] + int(left))
+def is_best(score: float | None, state: dict[str, Any]) -> bool:
+    """Whether the weights are better than all before; `state` then remembers them."""
+    if score is None or (state["best"] and score <= state["best"]["score"]):
+        return False
+    state["best"] = {"step": state["step"], "score": score}
+    return True
 
 
-def _remedy(step: int, lr: float, times: int, outputs: dict[str, torch.Tensor], out: Path | None) -> str:
-    loss, norm = float(outputs["loss"]), float(outputs["grad_norm"])
-    where = f"step {step}, learning rate {lr:.3g}, loss {loss:.3g}, gradient norm {norm:.3g}"
+def give_up(state: dict[str, Any], keeping: Keeping, objective: Objective, optimizer: Any, *rest: Any) -> None:
+    """Leaves good weights behind: those of the newest good checkpoint, or where there is none, saves what there is."""
+    saved = keeping.earlier(math.inf)
+    if saved is not None:
+        unpack(saved, objective, optimizer)
+    else:
+        keep(state, keeping, objective, optimizer, *rest)
+
+
+def unsaved(reason: str, step: int, out: Path) -> str:
+    """What to do when the last state of a run cannot be kept."""
     return (
-        f"{times} steps in a row had a non-finite loss or gradient ({where}). They were left out, and the last good"
-        f" weights are saved in {out}. Start again in a new folder with a lower rate, e.g. --init {out}"
-        f" --lr {lr / 5 or 1e-4:.2g} --clip 1, and if that does not help with --precision 32; the data sheet in the run"
-        " folder shows whether values are broken."
+        f"the state after step {step} could not be saved in {out}: {reason}. The checkpoint before it is untouched:"
+        " make room or give back the right to write, and the same command continues from there"
     )

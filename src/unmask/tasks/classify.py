@@ -73,8 +73,8 @@ class Classify(Objective):
         found = {"loss": cross_entropy(logits, target)}
         return found if self.mixers else found | {"train_accuracy": (logits.argmax(dim=1) == label).float().mean()}
 
-    def after_step(self, progress: float) -> None:
-        if self.average is not None:
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        if self.average is not None and (good is None or good):  # looks; so does the average, at its count of steps
             self.average.update_parameters(self.classifier)
 
     def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:

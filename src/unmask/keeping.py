@@ -1,0 +1,160 @@
+"""The checkpoints of a run: the last few, the best by probe, lasting ones; and which of them is good.
+
+`last.ckpt` is the newest, `last.1.ckpt` the one before. A damaged one is passed over, said aloud, and the next newest
+is used. Nothing that is good is replaced before its successor is on the disk and was read back.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from unmask.checkpoint import Damaged, is_full, read_seal, read_state, verify, write_atomically, write_state
+from unmask.errors import UserError
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+ASIDE = ".damaged"  # ends the name of a checkpoint that is damaged, so that it is never taken for a good one
+
+
+def before_last(number: int) -> str:
+    """The name of the checkpoint `number` saves before the last."""
+    return f"last.{number}.ckpt" if number else LAST
+
+
+def lasting(step: int) -> str:
+    """The name of a checkpoint that is kept for good."""
+    return f"step_{step:08d}.ckpt"
+
+
+def begun(out: Path) -> bool:
+    """Whether a run has saved anything yet."""
+    return any(out.glob("*.ckpt"))
+
+
+def candidates(out: Path) -> list[Path]:
+    """All checkpoints, the newest first by the step that each says of itself."""
+
+    def age(path: Path) -> tuple[float, int]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return -read_seal(path)["step"], -(path.name == LAST)
+        number = path.stem.rpartition("_")[2]  # damaged, or written before there were seals
+        return (-float("inf") if path.name == LAST else -int(number) if number.isdigit() else 0), 0
+
+    return sorted(sorted(out.glob("*.ckpt")), key=age)
+
+
+def aloud(path: Path, reason: str) -> None:
+    """Says on stderr that a checkpoint was passed over."""
+    print(f"{path} is damaged: {reason}. It is passed over, for the checkpoint before it.", file=sys.stderr)
+
+
+def newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> Path | None:
+    """The newest good checkpoint of a run; None where there is none at all. `say` hears of those that are damaged.
+
+    Raises UserError where all that there are are damaged.
+    """
+    return next((path for path, _ in _good(out, say, verify)), None)
+
+
+def read_newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> tuple[Path, dict[str, Any]] | None:
+    """The newest good checkpoint with what is in it, on the CPU; otherwise as `newest`."""
+    return next(_good(out, say, read_state), None)
+
+
+def _good(out: Path, say: Callable[[Path, str], Any], read: Callable[[Path], Any]) -> Iterator[tuple[Path, Any]]:
+    found, broken = 0, []
+    for path in candidates(out):
+        try:
+            content = read(path)
+        except Damaged as error:
+            broken.append(path.name)
+            say(path, str(error))
+            continue
+        found += 1
+        yield path, content
+    if broken and not found:
+        raise UserError(
+            f"{' and '.join(broken)} in {out} {'is' if len(broken) == 1 else 'are'} damaged, and there is no other"
+            " checkpoint. Put a copy of one in its place, or start again in a new folder"
+        )
+
+
+class Keeping:
+    """Saves the state of a run, and finds the state to go on from. With `out=None` it keeps nothing."""
+
+    def __init__(self, out: Path | None, *, last: int, every: int, lasting: int):
+        """last: number of newest ones kept; every: steps between saves; lasting: between lasting ones, 0: none."""
+        self.out, self.last, self.every, self.lasting = out, last, every, lasting
+        self.owed = False  # a save that had to wait for a good step
+
+    def due(self, step: int) -> bool:
+        """Whether the state after this step is to be saved."""
+        regular = step % self.every == 0 or (bool(self.lasting) and step % self.lasting == 0)
+        return self.out is not None and (self.owed or regular)
+
+    def find(self, say: Callable[[str, str], Any]) -> dict[str, Any] | None:
+        """The newest good state. Damaged files are set aside, and `say(file, reason)` hears of them."""
+        if self.out is None:
+            return None
+        for rest in self.out.glob(".*.part"):  # of a process that was killed while writing
+            rest.unlink()
+        damaged: list[tuple[Path, str]] = []
+        found = read_newest(self.out, lambda path, reason: damaged.append((path, reason)))
+        for path, reason in damaged:
+            os.replace(path, path.with_name(path.name + ASIDE))
+            say(path.name, reason)
+        return None if found is None else found[1]
+
+    def earlier(self, than: float) -> dict[str, Any] | None:
+        """The newest state that is good in both senses, undamaged and saved after a step that counted, of a step
+        before `than`; or at least not after it, where there is no other."""
+        if self.out is None:
+            return None
+        with contextlib.suppress(UserError):
+            states = (state for _, state in _good(self.out, lambda path, reason: None, read_state))
+            good = [state for state in states if not state.get("bad_in_row") and state["step"] <= than]
+            return next((state for state in good if state["step"] < than), good[0] if good else None)
+        return None
+
+    def save(self, state: dict[str, Any], *, rotate: bool = True, best: bool = False) -> str | None:
+        """Writes `last.ckpt` and lets the one before move on; returns why that did not work, if it did not: then all
+        that was there still is, and the next save tries again. best: keep a copy as the best so far."""
+        assert self.out is not None
+        names = [lasting(state["step"])] if self.lasting and state["step"] % self.lasting == 0 else []
+        try:
+            write_state(self.out / LAST, state, self._rotate if rotate else lambda: None)
+            for name in [*names, *([BEST] if best else [])]:
+                self._copy(name)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return f"{error.strerror or error}"
+        self.owed = False
+        return None
+
+    def _rotate(self) -> None:
+        """`last.ckpt` gets a second name; it keeps its first until the new one takes that over."""
+        assert self.out is not None
+        if not (self.out / LAST).exists():
+            return
+        for number in range(self.last - 1, 1, -1):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.out / before_last(number - 1), self.out / before_last(number))
+        if self.last > 1:
+            self._copy(before_last(1))
+
+    def _copy(self, name: str) -> None:
+        """Another name for the bytes of `last.ckpt`; a second file where the disk knows no such thing."""
+        assert self.out is not None
+        content = self.out / LAST
+
+        def link(part: Path) -> None:
+            part.unlink(missing_ok=True)
+            try:
+                os.link(content, part)
+            except OSError:
+                part.write_bytes(content.read_bytes())
+
+        write_atomically(self.out / name, link)
