@@ -9,7 +9,7 @@ greatest of these ratios, and likewise of the speeds.
 
     compare(
         "toy", "A toy", unit="images",
-        variants=[Variant("one", "benchmarks/toy.py:work", {"n": 1}), Variant("two", "benchmarks/toy.py:work", {"n": 2})],
+        variants=[Variant("one", "toy.py:work", {"n": 1}), Variant("two", "toy.py:work", {"n": 2})],
         baseline="one", rounds=5,
     )
 

@@ -28,6 +28,7 @@ class Fit:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     optimizer: str = "adamw"  # or sgd, lars
+    fused: bool = True  # the optimizer in one pass over the weights
     floor: float = 0.0  # learning rate at the end of the cosine
     clip: float | None = None  # gradient norm; None: off, as in MAE
     accumulate: int = 1  # micro-batches per optimizer step
@@ -65,7 +66,7 @@ def fit(
     nothing is saved, for the many short runs of a study. Raises Interrupted (state saved) on a signal and
     Diverged (state saved) on repeated non-finite steps.
     """
-    made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas)
+    made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
     model, optimizer = fabric.setup(objective, made)
     state = {"objective": model, "optimizer": optimizer, "step": 0, "steps": config.steps, "seconds": 0.0}
     state |= {"bad_in_row": 0, "skipped": 0, "window": {}}
