@@ -12,11 +12,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
-    ["errors", "spec", "grid", "seeds", "checkpoint", "keeping", "stop", "pace", "signature"],
+    ["errors", "spec", "grid", "seeds", "checkpoint", "keeping", "stop", "pace", "signature", "waiting"],
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
-    ["encoder", "trivial", "runtime", "corruptions"],
+    ["encoder", "trivial", "runtime", "corruptions", "lowering"],
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
@@ -40,7 +40,7 @@ LAYERS = [
     ["source", "layout"],
     ["data", "samples", "looked", "moments", "sheet"],
     ["loader", "augment"],
-    ["train", "features", "classifier"],
+    ["train", "features", "classifier", "ready"],
     ["tasks"],
     ["evals"],
     ["run", "panel", "page", "flops"],

@@ -120,7 +120,7 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
 
 def plan_tuning(config: dict[str, Any], labelled: Labelled, here: Machine) -> dict[str, Any]:
     """Settings of fine-tuning, as `transfer` would choose them for these labels."""
-    asked = plain(Transfer("run", on="data", seed=config["settings"]["seed"]))
+    asked = plain(Transfer("run", on="data", seed=config["settings"]["seed"], compile="off"))  # many short trainings
     plan = Plan({name: value for name, value in asked.items() if name not in ("run", "on", "out")})
     plan_transfer(plan, len(labelled.splits["train"]), make_encoder(config), False, labelled.sheet, here)
     return plan.settings

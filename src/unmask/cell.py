@@ -25,6 +25,8 @@ from unmask.log import METRICS, Log, read
 from unmask.metrics import scores
 from unmask.objective import Objective
 from unmask.pretraining import build
+from unmask.ready import ready
+from unmask.runtime import autocast_dtype
 from unmask.samples import Samples
 from unmask.train import Fit, fit
 from unmask.trial import prepare
@@ -106,6 +108,7 @@ def _pretrain(
     shared = {name: settings[name] for name in FIT} | {"seed": settings["seed"], "save_every": every}
     fitting = Fit(steps=steps, warmup=round(WARMUP * steps), log_every=max(1, steps // 20), **shared)
     log = Told(folder, config, len(bench.samples), tell)
+    ready(objective, settings | {"compile": "off"})  # trainings are many and short
     fit(objective, make_loader(config, bench.samples), fitting, folder, bench.fabric, log)
     return [record for record in read(folder / METRICS) if "loss" in record][-1]
 
@@ -142,4 +145,4 @@ def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
 
 
 def _autocast(bench: Bench) -> torch.dtype | None:
-    return torch.bfloat16 if bench.config["settings"]["precision"] == "bf16" else None
+    return autocast_dtype(bench.config["settings"]["precision"])

@@ -5,7 +5,6 @@
 130 Ctrl-C · 143 SIGTERM
 """
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,13 +16,13 @@ from rich.console import Console
 from unmask import __version__
 from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
 from unmask.verb import saved, verbs
+from unmask.waiting import settle_waiting
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line. Never returns: it ends the process with one of the exit codes above."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Idle threads should sleep, not spin: beside any other busy process, spinning makes steps several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch's OpenMP when it is loaded, which is later
+    settle_waiting()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(run(arguments))

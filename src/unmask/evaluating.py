@@ -19,7 +19,7 @@ from unmask.log import make_console
 from unmask.opening import require_known
 from unmask.report import write_report
 from unmask.run import CONFIG, load_encoder
-from unmask.runtime import machine, tune
+from unmask.runtime import autocast_dtype, machine, tune
 from unmask.seeds import mix
 from unmask.verb import Place, numbers, texts
 from unmask.verbs.evaluate import Evaluate
@@ -41,7 +41,7 @@ def evaluating(options: Evaluate) -> Verdict:
             f"{', '.join(texts(options.on))} has several labels per picture; kNN and logistic regression judge one."
             " Use: unmask transfer RUN --to classify --protocol linear"
         )
-    autocast = torch.bfloat16 if here.precision == "bf16" else None
+    autocast = autocast_dtype(here.precision)
     console.print(f"{len(labelled.classes)} classes; {labelled.said} pictures")
 
     def of(who: Encoder) -> Callable[[str], Features]:

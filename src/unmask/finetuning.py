@@ -16,6 +16,7 @@ from unmask.encoder import Encoder, same_again
 from unmask.features import judged
 from unmask.loader import Loader
 from unmask.log import Log, Silent
+from unmask.ready import ready
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.tasks.classify import Classify
@@ -45,6 +46,7 @@ def finetune(
     """
     task = make_task(encoder, samples.classes, settings, scratch=scratch, multi_label=samples.source.multi_label)
     loader = make_loader(samples, settings, encoder)
+    ready(task, settings)
     looking = {} if watch is None else {"watch": watch(task)}
     fit(task, loader, make_fit(settings, len(samples), **(fit_options or {})), out, fabric, log or Silent(), **looking)
     return task
@@ -83,6 +85,7 @@ def make_fit(settings: dict[str, Any], count: int, **more: Any) -> Fit:
     """The loop's configuration for `count` training pictures."""
     steps = max(1, round(settings["epochs"] * count / settings["batch"]))
     warmup = min(round(settings["warmup"] * count / settings["batch"]), steps // 2)
+    more = {"fused": settings.get("fused") != "off"} | more
     named: dict[str, Any] = {name: settings[name] for name in FIT} | {"betas": tuple(settings["betas"])} | more
     return Fit(steps=steps, warmup=warmup, **named)
 

@@ -14,6 +14,7 @@ from unmask.init import Start
 from unmask.log import clock
 from unmask.plan import Plan
 from unmask.pretraining import build
+from unmask.ready import ready
 from unmask.run import make_encoder
 from unmask.trial import prepare, trial
 
@@ -99,7 +100,7 @@ def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[
     encoder = make_encoder(bench.config)
     samples, plan = labelled.samples("train", encoder.channels), Plan(dict(tuning))
     measured = trial(
-        lambda: finetuning.make_task(encoder, labelled.classes, tuning),
+        lambda: ready(finetuning.make_task(encoder, labelled.classes, tuning), tuning),
         lambda size: replace(finetuning.make_loader(samples, tuning, encoder), batch=size),
         plan,
         bench.fabric,

@@ -13,6 +13,7 @@ from unmask.classifier import Classifier
 from unmask.finetuning import answers
 from unmask.labelled import Labelled
 from unmask.metrics import scores
+from unmask.runtime import autocast_dtype
 from unmask.tasks.classify import Classify
 from unmask.weights import load_strictly, read_state, save_state
 
@@ -71,7 +72,7 @@ class Keeper:
         return last if best is None else best[0]
 
     def _scores(self, classifier: Classifier) -> dict[str, Any]:
-        autocast = torch.bfloat16 if self.settings["precision"] == "bf16" else None
+        autocast = autocast_dtype(self.settings["precision"])
         assert self.truth is not None
         loader = self.labelled.loader("val", classifier.encoder.channels, classifier.view)
         return scores(answers(classifier, loader, self.device, autocast), self.truth, classifier.classes)

@@ -1,12 +1,18 @@
-"""Optimizers and the warm-up cosine schedule, as MAE's recipes have them. He et al. 2021, tables 8 to 11."""
+"""Optimizers and the warm-up cosine schedule, as MAE's recipes have them. He et al. 2021, tables 8 to 11.
+
+AdamW over bf16 weights updates fp32 masters: see `lowering.py`.
+"""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from timm.optim.lars import Lars
+from torch.optim.adamw import adamw
 
 from unmask.errors import UserError, closest
+from unmask.lowering import master
 from unmask.objective import Objective
 
 OPTIMIZERS = ("adamw", "sgd", "lars")
@@ -14,15 +20,24 @@ MOMENTUM = 0.9  # of sgd and lars
 
 
 def make_optimizer(
-    objective: Objective, name: str = "adamw", weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
+    objective: Objective,
+    name: str = "adamw",
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.95),
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """The optimizer over all trained parameters; its learning rate is set at every step. AdamW is the fused one.
+    """The optimizer over all trained parameters; its learning rate is set at every step.
 
-    Raises UserError for a name that is not one of OPTIMIZERS.
+    fused: one pass over the weights, where the device has that. Raises UserError for a name that is not one of
+    OPTIMIZERS, and for bf16 weights with another one than AdamW.
     """
     parameters = groups(objective, weight_decay)
+    low = any(master(p) is not None for group in parameters for p in group["params"])
     if name == "adamw":
-        return torch.optim.AdamW(parameters, lr=0.0, betas=betas, eps=1e-8, fused=_can_fuse(objective))
+        kind = MasterAdamW if low else torch.optim.AdamW
+        return kind(parameters, lr=0.0, betas=betas, eps=1e-8, fused=fused and _can_fuse(objective))
+    if low:
+        raise UserError(f"--precision bf16-weights needs --optimizer adamw, which keeps fp32 masters; got {name}")
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM)
     if name == "lars":  # trust ratios for matrices only, as in MAE's linear evaluation (You et al. 2017)
@@ -30,6 +45,69 @@ def make_optimizer(
             group["always_adapt"] = group["params"][0].ndim > 1
         return Lars(parameters, lr=0.0, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType]
     raise UserError(f"no optimizer {name!r}{closest(name, OPTIMIZERS)} There are: {', '.join(OPTIMIZERS)}")
+
+
+class MasterAdamW(torch.optim.AdamW):
+    """AdamW that updates the fp32 masters of bf16 weights, then rounds them into the weights. Its moments are fp32.
+
+    The masters are saved with the model (`lowering.py`), the moments here; both are exact.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """One update; gradients come in the weights' own dtype."""
+        for group in self.param_groups:
+            for part in _portions([p for p in group["params"] if p.grad is not None]):
+                self._update(part, group)
+
+    def _update(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
+        masters = [p if (full := master(p)) is None else full for p in parameters]
+        for parameter, full in zip(parameters, masters):
+            if parameter not in self.state:
+                zeros = {name: torch.zeros_like(full) for name in ("exp_avg", "exp_avg_sq")}
+                self.state[parameter] = zeros | {"step": torch.zeros((), device=full.device)}
+        states = [self.state[p] for p in parameters]
+        adamw(
+            masters,
+            [p.grad.to(full.dtype) for p, full in zip(parameters, masters)],  # type: ignore[union-attr]
+            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")),
+            max_exp_avg_sqs=[],
+            state_steps=[state["step"] for state in states],
+            fused=group["fused"],
+            foreach=False,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+        low = [(p, full) for p, full in zip(parameters, masters) if p is not full]
+        if low:
+            torch._foreach_copy_([p for p, _ in low], [full for _, full in low])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Torch's would round the moments to the dtype of the weights."""
+        super().load_state_dict(state_dict)
+        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        for number, parameter in zip(numbers, parameters):
+            for name, value in state_dict["state"].get(number, {}).items():
+                self.state[parameter][name] = value.to(device=parameter.device, dtype=torch.float32, copy=True)
+
+
+def _portions(parameters: list[torch.Tensor], most: int = 16_000_000) -> Iterator[list[torch.Tensor]]:
+    """Lists of at most so many numbers: the fp32 copies of the gradients are there for one of them at a time."""
+    part, size = [], 0
+    for parameter in parameters:
+        if part and size + parameter.numel() > most:
+            yield part
+            part, size = [], 0
+        part.append(parameter)
+        size += parameter.numel()
+    if part:
+        yield part
 
 
 def groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError
 from unmask.optim import peak_rate
-from unmask.runtime import Machine
+from unmask.runtime import Machine, choices
 from unmask.sheet import Sheet
 
 TINY = 40  # pixels: below this, pictures are used at their own size
@@ -183,8 +183,15 @@ def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     inside = machine.device == "cpu"
     workers = 0 if inside else min(8, max(1, machine.cores - 1))
     plan.choose("workers", workers, "the cores are busy with the model" if inside else "processes that decode and crop")
-    plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
+    plan_runtime(plan, machine)
+
+
+def plan_runtime(plan: Plan, machine: Machine) -> None:
+    """What makes this machine fast."""
     plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
+    plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
+    for name, (value, why) in choices(machine.device).items():
+        plan.choose(name, value, why)
 
 
 def _median_side(sheet: Sheet) -> int:

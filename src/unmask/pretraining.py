@@ -24,10 +24,11 @@ from unmask.log import Log, clock, make_console, memory_mb
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
 from unmask.probing import Probe
+from unmask.ready import ready
 from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
-from unmask.runtime import Machine, machine, tune
+from unmask.runtime import Machine, check, machine, tune
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.sheet import Sheet, write_bad_files
@@ -57,8 +58,10 @@ def pretraining(options: Pretrain) -> Run | None:
         raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
 
     here = machine(options.device, options.precision)
-    tune(here.device)
+    check(asked)
     refuse_typos(options)
+    if said := tune(here.device, saved["settings"] if saved else asked):
+        console.print(said, soft_wrap=True)
     sheet, samples = look_at(options, saved, console)
     if saved is None:
         config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console)
@@ -141,7 +144,7 @@ def make_plan(
     mean, std = start.statistics(own, plan)
     config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
     fabric = make_fabric(plan.settings)
-    make = partial(build, config, start)
+    make = lambda: ready(build(config, start), plan.settings)  # noqa: E731
     samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
     make_loader(config, samples)  # refuses a batch that cannot be divided
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
@@ -187,7 +190,8 @@ def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Pa
     objective = build(config, Start() if begun else initial(settings["init"], model=settings["model"]))
     names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
     warmup = round(settings["warmup"] * len(samples) / settings["batch"])
-    fitting = Fit(**{n: settings[n] for n in names}, warmup=warmup, **config["fit"])
+    fused = settings.get("fused") != "off"
+    fitting = Fit(**{n: settings[n] for n in names}, fused=fused, warmup=warmup, **config["fit"])
     samples.report_bad_to(out / "bad_files.txt")
     log = Log(out, console, settings["batch"], len(samples), config["context"])
     watch = Watch(config, objective, samples, out, fabric.device, probe)
@@ -195,6 +199,7 @@ def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Pa
         prepare(objective, partial(make_loader, config, samples))
         objective.to(fabric.device)
         watch.begin()
+    ready(objective, settings)
     try:
         fit(objective, make_loader(config, samples), fitting, out, fabric, log, watch)
     except Exception:

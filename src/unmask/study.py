@@ -26,7 +26,7 @@ from unmask.judge import draw_rows, hold_out
 from unmask.labelled import Labelled
 from unmask.plan import Plan
 from unmask.run import load_encoder
-from unmask.runtime import machine, tune
+from unmask.runtime import autocast_dtype, machine, tune
 from unmask.tuning import plan_transfer
 from unmask.verbs.labels import Labels
 from unmask.views import WholePicture
@@ -137,6 +137,7 @@ class Study:
         encoder, scratch = self.encoder(cell.competitor), cell.competitor == SCRATCH
         here = machine(self.setting.device, self.setting.precision)
         asked = {"protocol": cell.protocol, "seed": self.setting.seed + cell.draw, "epochs": self.setting.epochs}
+        asked["compile"] = "off"  # trainings are many and short
         plan = Plan(dict(asked))
         plan_transfer(plan, len(rows), encoder, scratch, self.labelled.sheet, here)
         samples = self.labelled.samples("train", encoder.channels, [int(row) for row in rows])
@@ -146,7 +147,7 @@ class Study:
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)
 
     def _autocast(self) -> torch.dtype | None:
-        return torch.bfloat16 if self.setting.precision == "bf16" else None
+        return autocast_dtype(self.setting.precision)
 
 
 class Records:

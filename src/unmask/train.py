@@ -33,6 +33,7 @@ class Fit:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     optimizer: str = "adamw"  # or sgd, lars
+    fused: bool = True  # the optimizer in one pass over the weights
     floor: float = 0.0  # learning rate at the end of the cosine
     clip: float | None = None  # gradient norm; None: off, as in MAE
     accumulate: int = 1  # micro-batches per optimizer step
@@ -74,7 +75,7 @@ def fit(
     Nothing in a step waits for the device: what it computed is read where the loop records or saves. Raises Interrupted
     (state saved) on a signal, Diverged (good state saved) when going back did not help, Unsaved on a full disk.
     """
-    made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas)
+    made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
     model, optimizer = fabric.setup(objective, made)
     state = {"step": 0, "steps": config.steps, "seconds": 0.0, "best": None} | guard.fresh() | recovery.fresh()
     keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)

@@ -30,11 +30,12 @@ from unmask.opening import require_known
 from unmask.plan import Plan
 from unmask.predicting import write_predictions
 from unmask.pretraining import absolute, plan_table, refuse_other_settings
+from unmask.ready import ready
 from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.results import PREDICTIONS, RESULT, draw_results, headline
 from unmask.run import CLASSIFIER, CLASSIFY, CONFIG, SUMMARY, Run, load_encoder, open_classifier
-from unmask.runtime import Machine, machine, tune
+from unmask.runtime import Machine, autocast_dtype, check, machine, tune
 from unmask.trial import trial
 from unmask.tuning import plan_transfer
 from unmask.verb import plain, texts
@@ -74,7 +75,9 @@ def transferring(options: Transfer) -> Transferred | None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     here = machine(options.device, options.precision)
-    tune(here.device)
+    check(asked)
+    if said := tune(here.device, saved["settings"] if saved else asked):
+        console.print(said, soft_wrap=True)
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
@@ -156,7 +159,7 @@ def make_config(
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
     shape = {"scratch": scratch, "multi_label": labelled.multi_label}
     measured = trial(
-        lambda: make_task(encoder, labelled.classes, settings, **shape),
+        lambda: ready(make_task(encoder, labelled.classes, settings, **shape), settings),
         lambda size: dataclasses.replace(make_loader(samples, settings, encoder), batch=size),
         plan,
         fabric,
@@ -213,7 +216,7 @@ def _train(
 
 def _judge(config: dict[str, Any], classifier: Classifier, labelled: Labelled, out: Path, console: Console) -> None:
     settings, device = config["settings"], torch.device(config["settings"]["device"])
-    autocast = torch.bfloat16 if settings["precision"] == "bf16" else None
+    autocast = autocast_dtype(settings["precision"])
     result: dict[str, Any] = {"classes": config["classes"], "on": config["asked"]["on"]}
     classifier.to(device)
     for split in ("val", "test"):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -37,7 +38,7 @@ def trial(
     settings = plan.settings
     while True:
         try:
-            return _measure(make(), loader, settings["batch"], settings["accumulate"], fabric)
+            return _measure(make(), loader, settings, fabric)
         except torch.OutOfMemoryError as error:
             parts = 2 * settings["accumulate"]
             if not retry or settings["batch"] % parts:
@@ -59,11 +60,13 @@ def prepare(objective: Objective, loader: Callable[[int], Loader]) -> None:
 
 
 def _measure(
-    objective: Objective, loader: Callable[[int], Loader], batch: int, accumulate: int, fabric: Fabric
+    objective: Objective, loader: Callable[[int], Loader], settings: dict[str, Any], fabric: Fabric
 ) -> Measured:
     prepare(objective, loader)
+    batch, accumulate = settings["batch"], settings["accumulate"]
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
-    model, optimizer = fabric.setup(objective, make_optimizer(objective))
+    made = make_optimizer(objective, fused=settings.get("fused") != "off")
+    model, optimizer = fabric.setup(objective, made)
     objective.train()
     stream, times = loader(batch // accumulate)(0), []
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import math
 
 from unmask.encoder import Encoder
 from unmask.errors import UserError
-from unmask.plan import Plan, plan_parts, plan_rate
+from unmask.plan import Plan, plan_parts, plan_rate, plan_runtime
 from unmask.runtime import Machine
 from unmask.sheet import Sheet
 
@@ -34,8 +34,7 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     _plan_augmentation(plan, count, encoder, sheet, head_only, scratch)
     plan.choose("balanced", "off", "pictures are drawn as they come")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
-    plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
-    plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
+    plan_runtime(plan, machine)
     if protocol == "partial" and plan.settings.get("blocks") is None:
         plan.settings["blocks"] = 1.0
     for name, value in FIXED.items():

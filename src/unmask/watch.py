@@ -11,6 +11,7 @@ from unmask.mask import Mask
 from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
 from unmask.probing import Probe
+from unmask.runtime import autocast_dtype
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.views import WholePicture
@@ -111,5 +112,5 @@ class Watch:
     def _probe(self) -> dict[str, Any]:
         settings = self.config["settings"]
         assert self.probe is not None  # made where probe_steps are
-        autocast = torch.bfloat16 if settings["precision"] == "bf16" else None
+        autocast = autocast_dtype(settings["precision"])
         return self.probe(self.objective.encoder, self.device, autocast)
