@@ -17,7 +17,7 @@ LAYERS = [
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
     ["encoder", "trivial", "runtime", "corruptions"],
-    ["objective"],
+    ["objective", "decoder"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
     ["png", "tiff", "decode", "corrupt", "views", "optim", "weights", "log", "canonical", "licence"],
@@ -53,7 +53,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
 PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
+    "timm": {"encoders", "decoder", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
     "lightning": {"train", "trial", "finetuning", "pretraining", "devices", "cell"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
