@@ -54,12 +54,14 @@ class SelfAttention(Decoder):
         heads: int,
         position: str = "fixed",
         filled: bool = False,
+        last: type[Block] | None = None,
     ):
         """dim, depth, heads: width, blocks and attention heads.
 
         position: "fixed" for MAE's table; "stored" for one that is kept with the weights, as of foreign decoders whose
         table is another, or was made for another picture size.
         filled: the encoder's tokens are of all units, hidden ones too, so no mask token is added.
+        last: what the last block is, if not one that is lean.
         """
         super().__init__()
         if position not in ("fixed", "stored"):
@@ -72,7 +74,7 @@ class SelfAttention(Decoder):
         table = sincos(grid, dim)
         table = nn.functional.pad(table, (0, 0, 1, 0)) if self.stored else table
         self.register_buffer("position", table, persistent=self.stored)
-        kinds = [Block] * (depth - 1) + [LastBlock]
+        kinds = [Block] * (depth - 1) + [last or LastBlock]
         self.blocks = nn.Sequential(*(kind(dim, heads, **BLOCK) for kind in kinds))
         self.norm = LayerNorm(dim)
         self.predict = nn.Linear(dim, out_dim)

@@ -52,7 +52,7 @@ class MAE(Rebuilder):
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, encoder.dim)) if symmetric else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler where given."""
+        """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         mask = self.draw(batch)
         asked = self.asked(mask)
