@@ -192,7 +192,7 @@ def test_wrong_options_are_refused_in_one_line(text, words, encoder):
 def test_symmetric_goes_with_self_attention_only(encoder):
     for text in DECODERS:
         if text == "cross":
-            with pytest.raises(UserError, match="the decoder cross.* cannot take tokens of all units"):
+            with pytest.raises(UserError, match=r"the decoder cross.* cannot take tokens of all units"):
                 MAE(encoder, decoder=f"cross({SIZE})", symmetric=True)
         else:
             mae = MAE(encoder, decoder=f"{text}({SIZE})", symmetric=True)

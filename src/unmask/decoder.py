@@ -5,8 +5,10 @@ MAE's decoder is self-attention over visible tokens and mask tokens. He et al. 2
 the hidden units come out last. So the last block computes nothing but keys and values for the others.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +16,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from unmask import spec
 from unmask.encoder import Tokens
 from unmask.errors import UserError
 from unmask.grid import Grid, take
@@ -130,6 +133,18 @@ def attend(
     else:
         mixed = ((query * query.shape[3] ** -0.5) @ key.transpose(2, 3)).softmax(dim=3) @ value
     return mixed.transpose(1, 2).flatten(2)
+
+
+def essence(text: str) -> tuple[Any, dict[str, Any]]:
+    """What a decoder computes, and its options with those left open: decoders of the same essence can take each other's
+    weights, whatever they are called and however many units they predict in a step. Raises UserError for no decoder."""
+    name, given = spec.parse(text)
+    part = spec.find(name, "unmask.decoders")
+    parameters = inspect.signature(part).parameters.values()
+    options = {p.name: p.default for p in parameters if p.default is not p.empty} | given
+    not_weights = ("predict", "keep", "filled")
+    options = {"position": "fixed"} | {key: value for key, value in options.items() if key not in not_weights}
+    return getattr(part, "forward", part), options
 
 
 def num_predicted(num_hidden: int, share: float) -> int:
