@@ -148,7 +148,8 @@ def test_counted_flops_are_those_on_paper_and_mask_tokens_cost_the_full_sequence
     encoder = create_encoder("vit_tiny_patch16_224(depth=2)", image_size=(32, 32), patch_size=4)
     batch = {"views": [torch.zeros(2, 3, 32, 32).byte()]}
     counted = {s: step_flops(MAE(encoder, decoder=DECODER, symmetric=s), batch) for s in (False, True)}
-    decoder = block_flops(65, 64) + 2 * 48 * 64 * 48  # 48 hidden units of 48 values
+    last = 2 * (65 * 2 + 48 * 10) * 64**2 + 4 * 48 * 65 * 64  # a block with keys and values of all, the rest of 48
+    decoder = last + 2 * 48 * 64 * 48  # 48 hidden units of 48 values
     for symmetric, tokens in ((False, 17), (True, 65)):
         embed = 2 * (65 if symmetric else 17) * 192 * 64
         patches = 2 * 64 * 48 * 192

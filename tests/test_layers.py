@@ -17,7 +17,7 @@ LAYERS = [
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
     ["encoder", "trivial", "runtime", "corruptions", "lowering"],
-    ["objective"],
+    ["objective", "decoder"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
     [
@@ -67,7 +67,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
 PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
+    "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports", "decoder"},
     "lightning": {"train", "guard", "snapshot", "trial", "finetuning", "pretraining", "devices", "cell"},
     "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},

@@ -71,12 +71,13 @@ def test_shuffled_units_change_the_loss(mae, x):
 
 def test_visible_units_are_no_targets(mae, x, monkeypatch):
     """Garbage as the target of visible units changes nothing; garbage as that of hidden ones does."""
-    mask, own = hide_top(torch.rand(4, 16), 0.75), mae.target.forward
+    mask, own, grid = hide_top(torch.rand(4, 16), 0.75), mae.targets, mae.encoder.grid
     with torch.no_grad():
         want = mae({"views": [x], "mask": mask})["loss"]
         for side, same in ((mask.visible, True), (mask.hidden, False)):
             at = side[..., None].expand(-1, -1, mae.target.dim)
-            monkeypatch.setattr(mae.target, "forward", lambda x, at=at: own(x).scatter(1, at, 1e6))
+            spoilt = grid.join(grid.cut(x).scatter(1, at, 0))
+            monkeypatch.setattr(mae, "targets", lambda x, index, spoilt=spoilt: own(spoilt, index))
             assert torch.equal(mae({"views": [x], "mask": mask})["loss"], want) is same
 
 
@@ -109,6 +110,18 @@ def test_every_method_learns_one_batch(name, encoder, x):
         method.after_step(step / 30)
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("name", names("unmask.targets"))
+def test_targets_of_some_units_are_those_of_all(name, encoder, x):
+    """Only the units that are needed are normalised; the numbers are the same to the bit."""
+    encoder.mean.copy_(torch.tensor([120.0, 90.0, 60.0]))
+    encoder.std.copy_(torch.tensor([60.0, 50.0, 70.0]))
+    mae = MAE(encoder, target=name, decoder="full(dim=64, depth=1, heads=2)")
+    normal, index = encoder.normalize(x), torch.rand(4, 16).argsort(1)[:, :5]
+    mae.target.fit(iter([normal]))
+    assert torch.equal(take(encoder.grid.cut(normal), index), encoder.normalize_units(take(encoder.grid.cut(x), index)))
+    torch.testing.assert_close(mae.targets(x, index), take(mae.target(normal), index))
 
 
 @pytest.mark.parametrize("name", names("unmask.targets"))

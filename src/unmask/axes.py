@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from unmask.decoder import essence
 from unmask.errors import UserError, closest
 from unmask.spec import parse
 
@@ -88,7 +89,7 @@ def _sampling(settings: dict[str, Any]) -> Axis:
 def _depth(settings: dict[str, Any]) -> Axis:
     own = decoder_size(settings)
     depths = sorted({*DEPTHS, own["depth"]})
-    values = [Value(_blocks(d), _decoder(own, depth=d), d, str(d) if d in DEPTHS else None) for d in depths]
+    values = [Value(_blocks(d), _decoder(settings, depth=d), d, str(d) if d in DEPTHS else None) for d in depths]
     return Axis("depth", "Decoder depth", values, "blocks in the decoder", logarithmic=True)
 
 
@@ -97,7 +98,7 @@ def _width(settings: dict[str, Any]) -> Axis:
     for name, share in WIDTHS.items():
         dim = max(8, round(own["dim"] * share))
         heads = next(h for h in range(max(1, round(own["heads"] * share)), 0, -1) if dim % h == 0)  # heads keep width
-        values.append(Value(str(dim), _decoder(own, dim=dim, heads=heads), dim, name))
+        values.append(Value(str(dim), _decoder(settings, dim=dim, heads=heads), dim, name))
     return Axis("width", "Decoder width", values, "width of the decoder", logarithmic=True)
 
 
@@ -147,17 +148,19 @@ def settings_of(changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, 
 
 
 def decoder_size(settings: dict[str, Any]) -> dict[str, int]:
-    """dim, depth and heads of the baseline's decoder. Raises UserError for another than `full`."""
+    """dim, depth and heads of the baseline's decoder. Raises UserError for one that has no such options."""
+    options, names = essence(settings["decoder"])[1], ("dim", "depth", "heads")
+    if not set(names) <= set(options):
+        raise UserError(f"the axes depth and width need a decoder with {', '.join(names)}: not {settings['decoder']}")
+    return {name: options[name] for name in names}
+
+
+def _decoder(settings: dict[str, Any], **changed: int) -> dict[str, Any]:
+    """The baseline's decoder with another size."""
+    own = decoder_size(settings)
     name, given = parse(settings["decoder"])
-    if name != "full":
-        raise UserError(f"the axes depth and width are those of the decoder full(...), not of {name}")
-    return {"dim": 512, "depth": 8, "heads": 16} | given
-
-
-def _decoder(own: dict[str, int], **changed: int) -> dict[str, Any]:
-    size = own | changed
-    text = f"full(dim={size['dim']}, depth={size['depth']}, heads={size['heads']})"
-    return {} if size == own else {"decoder": text}
+    options = ", ".join(f"{key}={value!r}" for key, value in (own | given | changed).items())
+    return {} if own | changed == own else {"decoder": f"{name}({options})"}
 
 
 def _mask(name: str, percent: int) -> dict[str, Any]:

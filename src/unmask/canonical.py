@@ -38,6 +38,7 @@ class Canonical:
     model: str | None = None  # timm name, with options; None: read off the shapes
     heads: int | None = None  # of attention; no shape tells; None: the usual number for this width
     decoder_heads: int | None = None
+    decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
     image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # mean and std per channel, raw units

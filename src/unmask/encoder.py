@@ -48,6 +48,11 @@ class Encoder(nn.Module, ABC):
         shape = (-1, *(1,) * (x.ndim - 2))
         return (x.float() - self.mean.view(shape)) / self.std.view(shape)
 
+    def normalize_units(self, units: Shaped[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
+        """`normalize` for units that `Grid.cut` has cut: the same numbers, for those that are needed."""
+        pixels = units.unflatten(2, (-1, len(self.mean)))  # the channel is last in a unit
+        return ((pixels.float() - self.mean) / self.std).flatten(2)
+
     @abstractmethod
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
@@ -56,8 +61,14 @@ class Encoder(nn.Module, ABC):
         Without a mask, every unit is seen and the result is deterministic in eval mode."""
 
     @abstractmethod
-    def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
-        """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; nothing is hidden."""
+    def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
+        """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; those of the visible
+        units only where a mask is given."""
+
+    @property
+    def num_layers(self) -> int:
+        """How many of the deepest layers give tokens of width `dim`: what a decoder can weigh against each other."""
+        return self.num_blocks
 
     def predict(self, images: Any, batch: int = 64) -> Any:
         """What the classifier that `transfer` made of this encoder's run says of pictures (`Classifier.predict`).

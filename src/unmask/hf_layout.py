@@ -8,11 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from unmask.decoders.full import Full
+from unmask.decoders.narrow import Narrow
+from unmask.decoders.partial import Partial
+from unmask.decoders.slim import Slim
 from unmask.encoder import Encoder
 from unmask.exportable import Exportable
 from unmask.mask import num_hidden
 from unmask.targets.pixels import Pixels
 
+MAES = (Full, Narrow, Partial, Slim)  # decoders that compute what MAE's does
 BLOCK = {
     "norm1": "layernorm_before",
     "attn.proj": "attention.output.dense",
@@ -58,7 +62,7 @@ def why_not_mae(subject: Exportable) -> str:
     if objective is None:
         return "the run has no checkpoint with its decoder"
     decoder: Any = getattr(objective, "decoder", None)
-    if type(decoder) is not Full or type(objective.target) is not Pixels:
+    if type(decoder) not in MAES or type(objective.target) is not Pixels:
         return f"its decoder is {type(decoder).__name__} and its target {type(objective.target).__name__}, not MAE's"
     if grid.shape[0] != grid.shape[1] or grid.unit[0] != grid.unit[1]:
         return f"it takes square pictures only, this run's are {' x '.join(map(str, grid.size))}"

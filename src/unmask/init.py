@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from unmask import spec
+from unmask.canonical import under
+from unmask.decoder import essence
 from unmask.encoder import Encoder
 from unmask.objective import Objective
 from unmask.opening import Opened, Statistics, open_weights
@@ -64,11 +65,15 @@ class FromWeights(Start):
                 f"bands of the data; the filters of {opened.channels} channels are averaged over them (or name --bands)"
             )
             plan.choose("channels", sheet.channels, why)
-        if opened.decoder is None:
+        own = opened.weights.decoder_part
+        if opened.decoder is not None:
+            size, patch = plan.settings["image_size"], plan.settings["patch_size"]
+            text = opened.decoder_text(type(opened.grid)(tuple(side // patch for side in size), (patch, patch)))
+            plan.choose("decoder", own if own and essence(own) == essence(text) else text, of)
+        elif own is not None and opened.whole is not None:
+            plan.choose("decoder", own, of)
+        else:
             return
-        size, patch = plan.settings["image_size"], plan.settings["patch_size"]
-        grid = type(opened.grid)(tuple(side // patch for side in size), (patch, patch))
-        plan.choose("decoder", opened.decoder_text(grid), of)
         raw, unknown = opened.weights.normalize is False, opened.weights.normalize is None
         why = "the usual one; the weights do not say what their decoder predicts" if unknown else f"of the decoder {of}"
         plan.choose("target", "pixels(normalize=False)" if raw else "pixels", why)
@@ -88,8 +93,13 @@ class FromWeights(Start):
 
     def load(self, objective: Objective, settings: dict[str, Any]) -> None:
         """All of a run's objective where the new one is built alike; else the encoder, and the decoder if it fits."""
-        whole, own = self.opened.whole, objective.state_dict()
-        if whole is not None and {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in own.items()}:
+        whole, own, part = self.opened.whole, objective.state_dict(), self.opened.weights.decoder_part
+        same = part is None or essence(part) == essence(settings["decoder"])  # shapes alone do not tell
+        if (
+            whole is not None
+            and same
+            and {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in own.items()}
+        ):
             kept = ("encoder.mean", "encoder.std")  # those of the settings
             objective.load_state_dict(whole | {key: own[key] for key in kept})
             return
@@ -97,18 +107,21 @@ class FromWeights(Start):
         self.opened.put(objective.encoder, bands)
         if not self.new_decoder(settings, objective.encoder):
             encoder: Encoder = objective.encoder
-            state = self.opened.decoder_state(encoder.grid, encoder.channels, bands)
             decoder: Any = objective.decoder
-            if decoder.stored and "position" not in state:
+            if self.opened.decoder is None:
+                assert whole is not None
+                state = under(whole, "decoder.")
+            else:
+                state = self.opened.decoder_state(encoder.grid, encoder.channels, bands)
+            if getattr(decoder, "stored", False) and "position" not in state:
                 state["position"] = decoder.position
             load_strictly(decoder, state, f"{self.opened.source}, decoder")
 
     def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
-        if self.opened.decoder is None:
+        opened, asked = self.opened, essence(settings["decoder"])
+        if opened.decoder is not None:
+            return essence(opened.decoder_text(encoder.grid)) != asked
+        own, units = opened.weights.decoder_part, (opened.grid.unit, opened.channels)
+        if own is None or opened.whole is None or "decoder.mask_token" not in opened.whole:
             return True
-        name, asked = spec.parse(settings["decoder"])
-        if name != "full":
-            return True
-        usual = {"dim": 512, "depth": 8, "heads": 16, "position": "fixed"}
-        given = spec.parse(self.opened.decoder_text(encoder.grid))[1]
-        return usual | asked != usual | given
+        return essence(own) != asked or units != (encoder.grid.unit, encoder.channels)

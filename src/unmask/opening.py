@@ -56,7 +56,7 @@ class Opened:
     @cached_property
     def lines(self) -> list[str]:
         """What was opened, for people: kind, what was assumed, the licence."""
-        with_decoder = " with decoder" if self.decoder else ", no decoder"
+        with_decoder = " with decoder" if self.decoder or self.weights.decoder_part else ", no decoder"
         size = " x ".join(map(str, self.grid.size))
         first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {self.grid.unit[0]}"
         ours = self.weights.layout == "unmask" and not self.licence

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmask.grid import Grid
 from unmask.mask import Mask
 
 
@@ -31,3 +32,19 @@ class Target(nn.Module, ABC):
 
         The same inputs must leave the same buffers: a run that is killed before its first checkpoint fits again.
         """
+
+
+class UnitTarget(Target):
+    """A target that sees no more of an input than the unit it belongs to: then only the hidden units need be looked at.
+
+    Parts fill in `of` instead of `forward`.
+    """
+
+    grid: Grid
+
+    @abstractmethod
+    def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
+        """Targets of units of a normalised input, as `Grid.cut` gives them."""
+
+    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
+        return self.of(self.grid.cut(x))

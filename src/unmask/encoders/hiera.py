@@ -70,7 +70,15 @@ class Hiera(Encoder):
         order = mask.visible.argsort(dim=1).argsort(dim=1)  # from reading order to the mask's
         return Tokens(tokens.prefix, take(tokens.units, order))
 
-    def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
+    @property
+    def num_layers(self) -> int:
+        return 1  # the stages before the last are narrower
+
+    def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
+        if mask is not None:
+            if last > 1:
+                raise UserError("Hiera's stages differ in width, so under a mask only its last gives tokens")
+            return [self(x, mask)]
         num = min(last, len(self.net.feature_info))
         options = {"output_fmt": "NHWC", "intermediates_only": True}
         *early, final = self.net.forward_intermediates(self.normalize(x), indices=num, **options)

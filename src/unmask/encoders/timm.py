@@ -87,10 +87,14 @@ class Timm(Encoder):
             self.net.patch_drop.index = self._blanking = None
         return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
 
-    def layers(self, x: Shaped[Tensor, "b c *size"], last: int) -> list[Tokens]:
+    def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         options = {"norm": True, "output_fmt": "NLC", "intermediates_only": True, "return_prefix_tokens": True}
         num = min(last, len(self.net.blocks))
-        found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
+        self.net.patch_drop.index = None if mask is None else mask.visible
+        try:
+            found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
+        finally:  # as in forward
+            self.net.patch_drop.index = None
         return [Tokens(*reversed(pair)) if isinstance(pair, tuple) else _no_prefix(pair) for pair in found]
 
     def take_norm(self) -> None:

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 from unmask.canonical import Canonical, Found, under
+from unmask.decoder import SelfAttention, essence
+from unmask.errors import UserError
 
 __all__ = ["Ours"]
 
@@ -21,7 +23,8 @@ class Ours:
         settings = facts.get("settings") or {}
         arguments = dict(facts["timm"]) if "timm" in facts else {}
         decoder = under(found.state, "decoder.")
-        full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder)
+        part = settings.get("decoder") if decoder else None
+        full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder) and _is_full(part)
         head = under(found.state, "head.") if whole else {}
         own_norm = head and "norm.weight" in found.state and "norm.weight" not in encoder
         if own_norm:  # a classifier that pools before its norm has taken the encoder's away
@@ -35,10 +38,11 @@ class Ours:
             encoder=encoder,
             decoder=decoder if full else None,
             model=_model(arguments) if arguments else settings.get("model"),
-            decoder_heads=_decoder_heads(settings),
+            decoder_heads=essence(part)[1]["heads"] if full and part else None,
+            decoder_part=part,
             image_size=tuple(size) if size else None,
             statistics=(mean, std) if mean and std else None,
-            normalize=_normalize(settings) if full else None,
+            normalize=_normalize(settings) if full or part else None,
             head=head or None,
             pooling=(settings.get("pooling") or ("mean" if own_norm else "cls")) if head else None,
             classes=tuple(facts["classes"]) if head and facts.get("classes") else None,
@@ -53,10 +57,12 @@ def _model(arguments: dict[str, Any]) -> str:
     return f"{name}({text})" if text else name
 
 
-def _decoder_heads(settings: dict[str, Any]) -> int | None:
-    _, _, heads = str(settings.get("decoder") or "").partition("heads=")
-    digits = heads.split(",")[0].rstrip(") ")
-    return int(digits) if digits.isdigit() else None
+def _is_full(part: str | None) -> bool:
+    """True if a decoder computes what `full` does; others may have the same keys. Files of old do not say."""
+    try:
+        return part is None or essence(part)[0] is SelfAttention.forward
+    except UserError:  # somebody's own file that is not here
+        return False
 
 
 def _normalize(settings: dict[str, Any]) -> bool:

@@ -5,16 +5,17 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from unmask.decoder import num_predicted, some
 from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.grid import take
 from unmask.mask import Mask
 from unmask.objective import Batch, Rebuilder
 from unmask.spec import build
-from unmask.target import Target
+from unmask.target import Target, UnitTarget
 from unmask.trivial import trivial
 
 __all__ = ["MAE"]
@@ -42,26 +43,42 @@ class MAE(Rebuilder):
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build(mask, "unmask.masks")
         self.target = build(target, "unmask.targets", grid=grid, channels=encoder.channels)
-        sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim}
+        sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build(decoder, "unmask.decoders", grid=grid, filled=symmetric, **sizes)
         if symmetric and not getattr(self.decoder, "filled", False):  # a decoder of somebody else's may not know it
             raise UserError(f"the decoder {decoder} cannot take tokens of all units, so not symmetric=True; full can")
+        # a decoder of somebody else's may say nothing of these
+        self.share, self.layers = getattr(self.decoder, "share", 1.0), getattr(self.decoder, "layers", 1)
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, encoder.dim)) if symmetric else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean squared error over the hidden units only. batch["mask"] overrules the sampler where it is given."""
+        """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         mask = self.draw(batch)
-        prediction = self.predict(x, mask)
-        target = take(self.target(self.encoder.normalize(x)), mask.hidden)
-        return {"loss": (prediction.float() - target).square().mean()}
+        asked = self.asked(mask)
+        prediction = self.predict(x, mask, asked)
+        return {"loss": (prediction.float() - self.targets(x, asked)).square().mean()}
 
-    def predict(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h p"]:
-        """Predicted targets of the hidden units, in the order of `mask.hidden`."""
-        fill = None if self.mask_token is None else self.mask_token.flatten()
+    def predict(
+        self, x: Shaped[Tensor, "b c *size"], mask: Mask, asked: Int[Tensor, "b m"] | None = None
+    ) -> Float[Tensor, "b m p"]:
+        """Predicted targets of the hidden units in `asked`, or of all in the order of `mask.hidden`."""
+        fill, layers = None if self.mask_token is None else self.mask_token.flatten(), self.layers
         with torch.no_grad() if self.frozen else nullcontext():
-            tokens = self.encoder(x, mask, fill)
-        return self.decoder(tokens, mask)
+            tokens = self.encoder.layers(x, layers, mask) if layers > 1 else self.encoder(x, mask, fill)
+        return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked))
+
+    def asked(self, mask: Mask) -> Int[Tensor, "b m"]:
+        """The hidden units that this training step predicts: all, or as many as the decoder asks for, at random."""
+        num = num_predicted(mask.hidden.shape[1], self.share)
+        return mask.hidden if num == mask.hidden.shape[1] else some(mask.hidden, num)
+
+    @torch.no_grad()
+    def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
+        """What is to be predicted for the units in `index`. Others are not even normalised, where the target allows."""
+        if isinstance(self.target, UnitTarget):
+            return self.target.of(self.encoder.normalize_units(take(self.encoder.grid.cut(x), index)))
+        return take(self.target(self.encoder.normalize(x)), index)
 
     def prepare(self, batches: Iterator[Batch]) -> None:
         """Fits the target, where it has something to fit."""

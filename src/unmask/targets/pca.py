@@ -13,12 +13,12 @@ from torch import Tensor
 from unmask.errors import UserError
 from unmask.grid import Grid
 from unmask.mask import Mask
-from unmask.target import Target
+from unmask.target import UnitTarget
 
 __all__ = ["Pca"]
 
 
-class Pca(Target):
+class Pca(UnitTarget):
     mean: Float[Tensor, "q"]
     basis: Float[Tensor, "p q"]  # orthonormal rows, the component of the largest variance first
     scale: Float[Tensor, ""]  # root of the coefficients' mean variance: one number, so components keep their weights
@@ -64,12 +64,11 @@ class Pca(Target):
         self.fitted.fill_(True)
         self._ready = True
 
-    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
-        """Coefficients of all units of a normalised input."""
+    def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
         if not self._ready:
             raise RuntimeError("Pca must be fitted before it is used: call fit, or load a checkpoint")
-        with torch.autocast(x.device.type, enabled=False):  # a product, but no part of the network
-            return (self.grid.cut(x) - self.mean) @ self.basis.T / self.scale
+        with torch.autocast(units.device.type, enabled=False):  # a product, but no part of the network
+            return (units - self.mean) @ self.basis.T / self.scale
 
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False

@@ -8,23 +8,21 @@ from torch import Tensor
 
 from unmask.grid import Grid, take
 from unmask.mask import Mask
-from unmask.target import Target
+from unmask.target import UnitTarget
 
 __all__ = ["Pixels"]
 
 EPS = 1e-6  # under the square root, as in MAE
 
 
-class Pixels(Target):
+class Pixels(UnitTarget):
     def __init__(self, grid: Grid, channels: int = 3, normalize: bool = True):
         """normalize: subtract each unit's mean and divide by its standard deviation (unbiased, over all channels)."""
         super().__init__()
         self.grid, self.normalize = grid, normalize
         self.dim = channels * math.prod(grid.unit)
 
-    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
-        """Targets of all units of a normalised input."""
-        units = self.grid.cut(x)
+    def of(self, units: Float[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
         if not self.normalize:
             return units
         mean, std = _statistics(units)
