@@ -20,7 +20,7 @@ LAYERS = [
     ["objective"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
-    ["png", "tiff", "decode", "corrupt", "views", "optim", "weights", "log", "canonical", "licence"],
+    ["png", "jpeg", "tiff", "decode", "corrupt", "views", "optim", "weights", "log", "canonical", "licence"],
     ["layouts", "architecture", "resize"],
     ["opening"],
     ["source", "layout"],
@@ -55,7 +55,8 @@ PARTS += ["recipes", "exports", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
     "lightning": {"train", "trial", "finetuning", "pretraining", "devices", "cell"},
-    "PIL": {"decode", "png", "tiff", "panel", "data", "looked", "demonstrating"},
+    "simplejpeg": {"jpeg"},
+    "PIL": {"decode", "jpeg", "png", "tiff", "panel", "data", "looked", "demonstrating"},
     "cv2": {"decode", "png", "optics", "corruptions"},
     "tifffile": {"decode", "tiff"},
     "sklearn": {"evals", "judge", "verdict", "features", "curve"},
