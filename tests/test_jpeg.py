@@ -40,7 +40,7 @@ def kinds():
     yield "comment", written(colour, comment=b"\xff\xda not a scan")
 
 
-@pytest.mark.parametrize("name, data", list(kinds()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(("name", "data"), list(kinds()), ids=lambda v: v if isinstance(v, str) else "")
 def test_pixels_and_notes_are_those_of_pillow_to_the_bit(name, data, monkeypatch):
     fast = [verdict(data, side) for side in (None, 40, 97)]
     used = jpeg.pixels

@@ -59,8 +59,8 @@ def plain(data: bytes, max_side: int | None, most: int) -> tuple[UInt8[np.ndarra
 def pixels(
     data: bytes, size: tuple[int, int], channels: int, max_side: int | None
 ) -> UInt8[np.ndarray, "h w *c"] | None:
-    """The pixels of a JPEG of this height and width, one channel or three, at 1/2, 1/4 or 1/8 where that leaves a short side of at
-    least `max_side` pixels. None where simplejpeg is not there or finds anything amiss, however slight."""
+    """The pixels of a JPEG of this height and width, one channel or three, at 1/2, 1/4 or 1/8 where that leaves a short
+    side of at least `max_side` pixels. None where simplejpeg is not there or finds anything amiss, however slight."""
     if simplejpeg is None:
         return None
     room = 1 if max_side is None else min(size) // max_side
