@@ -105,7 +105,9 @@ class Samples(Dataset):
         index = self.indices[place]
         pixels = self.cache.get(index)
         if pixels is None:
-            pixels = decode(self.source.read(index), max_side=self.max_side).pixels
+            pixels = self.source.pixels(index)
+            if pixels is None or (self.max_side is not None and min(pixels.shape[1:]) > self.max_side):
+                pixels = decode(self.source.read(index), max_side=self.max_side).pixels
         return to_channels(pixels, self.channels)
 
     def _record(self, place: int, reason: str) -> None:
