@@ -24,7 +24,7 @@ LAYERS = [
     ["layouts", "architecture", "resize"],
     ["opening"],
     ["source", "layout"],
-    ["data", "shards", "samples", "looked", "moments", "sheet"],
+    ["data", "packfile", "samples", "looked", "moments", "sheet"],
     ["loader", "in_memory", "augment"],
     ["train", "features", "classifier"],
     ["tasks"],

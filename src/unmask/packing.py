@@ -23,7 +23,7 @@ from unmask.decode import MAX_BANDS, BadPicture, Picture, decode
 from unmask.errors import DataError, UserError
 from unmask.layout import PACK
 from unmask.log import make_console
-from unmask.shards import Packed, Shards
+from unmask.packfile import Packed, Shards
 from unmask.sheet import inspect, write_bad_files
 from unmask.source import Source, open_source, why
 from unmask.verb import texts

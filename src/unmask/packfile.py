@@ -44,7 +44,7 @@ class Shards:
             self.end = start + len(made.content)
             numbers = [start, len(made.content), zlib.crc32(made.content), *made.shape, made.kind]
             record = [name, *line, numbers]
-        self.names.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.names.write(json.dumps(record) + "\n")
         self._take([record])
         if self.end >= self.most:
             self.close()
@@ -84,7 +84,7 @@ class Shards:
         if not pictures.exists():
             pictures.write_bytes(HEADER)
         os.truncate(pictures, end)
-        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
+        text = "".join(json.dumps(record) + "\n" for record in kept)
         names.write_text(text, encoding="utf-8")
         self._take(kept)
         return open(names, "a", encoding="utf-8"), open(pictures, "ab"), end
