@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
-from unmask import png
+from unmask import jpeg, png
 from unmask.signature import sniff, what_else
 
 MAX_PIXELS = 178_956_970  # height x width of the largest picture read: Pillow's own limit against decompression bombs
@@ -99,6 +99,8 @@ def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor
 def _from_bytes(data: bytes, max_side: int | None) -> Raw:
     if not data:
         raise BadPicture("empty file")
+    if (plain := jpeg.plain(data, max_side, MAX_PIXELS)) is not None:
+        return Raw(plain[0], "JPEG", "L" if plain[0].ndim == 2 else "RGB", 8, plain[1])
     kind = sniff(data[:32])
     if kind == "HEIC":
         raise BadPicture("HEIC picture, which is not read here: convert it to JPEG or PNG")
@@ -126,6 +128,10 @@ def _from_pillow(image: Any, orientation: int, max_side: int | None, data: bytes
     kind = {"MPO": "JPEG", "DIB": "BMP"}.get(image.format) or str(image.format)
     size, mode = image.size, image.mode
     notes = [] if image.format == "MPO" else _frames(image)  # an MPO is a photograph with a preview beside it
+    if kind == "JPEG" and mode in ("L", "RGB"):  # with EXIF, else it would have been decoded without Pillow
+        pixels = jpeg.pixels(data, (size[1], size[0]), 1 if mode == "L" else 3, max_side)
+        if pixels is not None:
+            return Raw(pixels, kind, mode, 8, (size[1], size[0]), orientation=orientation, notes=notes)
     if kind == "JPEG" and max_side is not None and min(size) > max_side:
         image.draft(None, (max_side, max_side))  # decode at 1/2, 1/4 or 1/8, never below max_side
     if kind == "PNG" and (damage := png.damage(data)):
@@ -207,9 +213,17 @@ def _finish(raw: Raw, max_side: int | None) -> Picture:
         values = _turn(values, raw.orientation)
         size = size[::-1] if raw.orientation >= 5 else size
         notes.append("rotated by EXIF")
+    pixels = _shrink(_as_tensor(values), max_side)
+    return Picture(pixels, raw.format, (size[0], size[1]), raw.mode, raw.bits, tuple(notes))
+
+
+def _as_tensor(values: np.ndarray) -> Tensor:
+    """c h w. Colour stays h w c in memory, where torch's and OpenCV's resizing are twice as fast."""
+    if values.ndim == 3 and values.shape[2] == 3 and values.dtype == np.uint8:
+        own = values.flags.owndata and values.flags.writeable and values.flags.c_contiguous
+        return torch.from_numpy(values if own else np.array(values, order="C")).permute(2, 0, 1)
     values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)  # -> c h w
-    pixels = torch.from_numpy(np.array(values, order="C"))  # a copy: what Pillow hands out is read-only
-    return Picture(_shrink(pixels, max_side), raw.format, (size[0], size[1]), raw.mode, raw.bits, tuple(notes))
+    return torch.from_numpy(np.array(values, order="C"))  # a copy: what Pillow hands out is read-only
 
 
 def _on_white(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ EXTENSIONS = frozenset(
 )
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TABLE = "labels.csv"
+PACK = "unmask-pack.json"  # makes the folder that holds it one of `unmask pack`
 _PATH = ("path", "file", "filename", "image", "name")
 _LABEL = ("label", "class", "category", "target")
 _LABELS = ("labels", "classes", "tags")  # each cell holds any number of names

@@ -1,6 +1,11 @@
-"""Feeds the loop. Which sample comes when, and how it is cropped, is a pure function of (seed, position)."""
+"""Feeds the loop. Which sample comes when, and how it is cropped, is a pure function of (seed, position).
+
+Whole batches of 8-bit values are built where pictures are decoded, in memory that processes share: a float batch is
+four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
+"""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from unmask.errors import UserError
 from unmask.samples import Samples
 from unmask.seeds import mix
+from unmask.views import one_thread_each
 
+AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
 View = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -19,13 +27,17 @@ View = Callable[[Tensor, torch.Generator], Tensor]
 class Loader:
     """`loader(n)` yields micro-batches from the n-th on, without end: a resumed run continues at the exact sample.
 
-    Every epoch is a fresh permutation; a batch may reach over the end of one into the next, so none is dropped.
+    Every epoch is a fresh permutation; a batch may reach over the end of one into the next, so none is dropped. With
+    `crops` above 1, a batch holds batch / crops pictures, each decoded once and seen in so many crops, one after the
+    other; an epoch of decoded pictures then is `crops` epochs of samples (repeated augmentation, Hoffer et al. 2020).
+    Micro-batch m of rank r holds samples (m world + r) batch to (m world + r + 1) batch of one order that all share.
     """
 
     samples: Samples
     view: View
     batch: int  # samples per micro-batch on this device
     num_views: int = 1
+    crops: int = 1  # samples made of each decoded picture; divides `batch`
     weights: Tensor | None = None  # n: how often each sample is drawn, with replacement; None: each once per epoch
     seed: int = 0
     workers: int = 0  # processes; 0 loads in the main one
@@ -33,18 +45,64 @@ class Loader:
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self):
+        if self.crops < 1 or self.batch % self.crops:
+            raise UserError(
+                f"{self.crops} crops of each picture do not go evenly into {self.batch} samples at a time; give a"
+                " --views-per-image that divides the batch and its parts"
+            )
+
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
         return iter(
             DataLoader(
-                _Views(self.samples, self.view, self.num_views, self.seed),
+                _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
                 batch_sampler=_Stream(self, first),
                 num_workers=self.workers,
-                collate_fn=collate,
+                collate_fn=collate_turned if getattr(self.view, "resize", "") == "fast" else collate,
                 pin_memory=self.pin,
-                prefetch_factor=4 if self.workers else None,
-                worker_init_fn=_leave_ctrl_c_to_the_parent,
+                prefetch_factor=self._ahead() if self.workers else None,
+                worker_init_fn=_begin_worker,
             )
         )
+
+    def _ahead(self) -> int:
+        """Batches that each process prepares ahead: 2 to 8, within what memory they may take."""
+        size = getattr(self.view, "size", (224, 224))
+        num_bytes = self.batch * self.num_views * self.samples.channels * size[0] * size[1]
+        return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
+
+
+class Waited:
+    """A stream of batches that counts how long its reader waits for them."""
+
+    def __init__(self, stream: Iterator[dict[str, Any]]):
+        self.stream = stream
+        self.seconds = 0.0  # waited for batches after the first, which waits for processes to start
+        self._since: float | None = None
+        self._told = 0.0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        batch = next(self.stream)
+        now = time.perf_counter()
+        if self._since is None:
+            self._since = now
+        else:
+            self.seconds += now - start
+        return batch
+
+    def share(self) -> float:
+        """Of the time since the last call (at first, since the first batch), the part that was spent waiting: 0 to 1.
+        The wait for a batch counts when it is over."""
+        if self._since is None:
+            return 0.0
+        now, waited = time.perf_counter(), self.seconds - self._told
+        share = waited / max(now - self._since, 1e-9)
+        self._since, self._told = now, self.seconds
+        return min(1.0, share)
 
 
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:
@@ -61,16 +119,31 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     return default_collate(items)
 
 
-class _Views(Dataset):
-    def __init__(self, samples: Samples, view: View, num_views: int, seed: int):
-        self.samples, self.view, self.num_views, self.seed = samples, view, num_views, seed
+def collate_turned(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """As `collate`; 8-bit colour, which OpenCV resized, stays h w c in memory (b c h w with the strides of b h w c):
+    turning it round is the device's work. Always or never in a run, since compiled steps depend on strides."""
+    views = [item["views"] for item in items]
+    if any(v.ndim != 3 or v.shape[0] != 3 or v.dtype != torch.uint8 for several in views for v in several):
+        return collate(items)
+    turned = [item | {"views": [v.permute(1, 2, 0) for v in item["views"]]} for item in items]
+    batch = default_collate(turned)  # writes into shared memory where this is a worker process
+    return batch | {"views": [v.permute(0, 3, 1, 2) for v in batch["views"]]}
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key
+
+class _Views(Dataset):
+    def __init__(self, samples: Samples, view: View, num_views: int, seed: int, crops: int):
+        self.samples, self.view, self.num_views, self.seed, self.crops = samples, view, num_views, seed, crops
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        return [item for epoch, index in keys for item in self._items(epoch, index)]
+
+    def _items(self, epoch: int, index: int) -> Iterator[dict[str, Any]]:
         picture = self.samples.picture(index)
-        chance = torch.Generator().manual_seed(mix(self.seed, epoch, index))
-        item = {"views": [self.view(picture, chance) for _ in range(self.num_views)], "index": index}
-        return item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
+        for crop in range(self.crops):
+            which = (crop,) if crop else ()  # the first crop is the one that there is without others
+            chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))
+            item = {"views": [self.view(picture, chance) for _ in range(self.num_views)], "index": index}
+            yield item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
 
 
 class _Once(Dataset):
@@ -91,24 +164,27 @@ class _Stream(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         loader, num, epoch, order = self.loader, len(self.loader.samples), -1, torch.empty(0)
-        position = (self.first * loader.world + loader.rank) * loader.batch
+        pictures = loader.batch // loader.crops
+        position = (self.first * loader.world + loader.rank) * pictures
         while True:
             keys = []
-            for place in range(position, position + loader.batch):
+            for place in range(position, position + pictures):
                 if place // num != epoch:
                     epoch = place // num
-                    order = _order(loader, num, epoch)
+                    order = shuffled(num, loader.seed, epoch, loader.weights)
                 keys.append((epoch, int(order[place % num])))
             yield keys
-            position += loader.batch * loader.world
+            position += pictures * loader.world
 
 
-def _order(loader: Loader, num: int, epoch: int) -> Tensor:
-    chance = torch.Generator().manual_seed(mix(loader.seed, epoch))
-    if loader.weights is None:
+def shuffled(num: int, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
+    """The order of an epoch: a permutation, or draws with replacement by weight."""
+    chance = torch.Generator().manual_seed(mix(seed, epoch))
+    if weights is None:
         return torch.randperm(num, generator=chance)
-    return torch.multinomial(loader.weights, num, replacement=True, generator=chance)
+    return torch.multinomial(weights, num, replacement=True, generator=chance)
 
 
-def _leave_ctrl_c_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to workers too; the loop still needs them
+def _begin_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them
+    one_thread_each()

@@ -84,7 +84,7 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
             continue
         looked.formats[picture.format] += 1
         looked.bits[picture.bits] += 1
-        looked.notes.update(_notes(picture, name))
+        looked.notes.update(_notes(picture, "" if source.packed else name))
         looked.channels[index] = picture.pixels.shape[0]
         looked.sizes.append(picture.size)
         looked.statistics.add(picture.pixels)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -50,6 +50,7 @@ class Samples(Dataset):
         self.num_unlabelled = known.count(None) if found else len(items)
         self.bad = {}
         self._log: Path | None = None
+        self._stacks: dict[tuple[str, int], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -78,6 +79,22 @@ class Samples(Dataset):
             f"{min(TRIES, len(self))} pictures cannot be used, from {self.names[i]} ({self.bad[i]}) on{gone}"
         )
 
+    def stacked(self, device: torch.device | str) -> UInt8[Tensor, "n c h w"]:
+        """All pictures as one tensor on a device, made once: they must be 8-bit and of one size."""
+        key = (str(device), self.channels)
+        if key not in self._stacks:
+            pictures = [self.picture(i) for i in range(len(self))]
+            odd = next(
+                (i for i, p in enumerate(pictures) if p.shape != pictures[0].shape or p.dtype != torch.uint8), None
+            )
+            if odd is not None:
+                raise DataError(
+                    f"{self.names[odd]} is not an 8-bit picture of the same size as the others; --in-memory off takes"
+                    " pictures of any kind"
+                )
+            self._stacks[key] = torch.stack([p.contiguous() for p in pictures]).to(device)
+        return self._stacks[key]
+
     def report_bad_to(self, path: str | Path) -> None:
         """From now on, in every process, a picture that turns out bad is added to this file, once."""
         self._log = Path(path)
@@ -88,7 +105,9 @@ class Samples(Dataset):
         index = self.indices[place]
         pixels = self.cache.get(index)
         if pixels is None:
-            pixels = decode(self.source.read(index), max_side=self.max_side).pixels
+            pixels = self.source.pixels(index)
+            if pixels is None or (self.max_side is not None and min(pixels.shape[1:]) > self.max_side):
+                pixels = decode(self.source.read(index), max_side=self.max_side).pixels
         return to_channels(pixels, self.channels)
 
     def _record(self, place: int, reason: str) -> None:

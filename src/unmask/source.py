@@ -11,6 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
+from torch import Tensor
 
 from unmask import spec
 from unmask.decode import BadPicture
@@ -38,6 +40,7 @@ class Source(ABC):
     remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
     plural: bool  # labels come from where a picture may have several, or none
     multi_label: bool  # plural, and some picture does
+    packed: str | None = None  # what a pack made of its pictures: "jpeg", "raw" or "original"
 
     def __init__(self, path: str):
         self.where, self.items, self.ignored, self.remarks = path, [], 0, []
@@ -51,6 +54,11 @@ class Source(ABC):
     @abstractmethod
     def read(self, index: int) -> bytes | np.ndarray:
         """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadPicture."""
+
+    def pixels(self, index: int) -> Shaped[Tensor, "c h w"] | None:
+        """A picture that lies there as pixels, as `decode` would give it, without a copy; None where it must be read.
+        Raises BadPicture or OSError."""
+        return None
 
     def classes(self, index: int) -> list[str] | None:
         """The classes that a picture has: one, or any number in a multi-label source; None where nothing is known."""
@@ -73,6 +81,8 @@ class Several(Source):
             self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]
         self.plural = any(source.plural for source in sources)
         self.multi_label = any(source.multi_label for source in sources)
+        kinds = {source.packed for source in sources}
+        self.packed = kinds.pop() if len(kinds) == 1 else None
         singular = [s.where for s in sources if not s.plural and any(item.label is not None for item in s.items)]
         if self.multi_label and singular:
             several = next(source.where for source in sources if source.multi_label)
@@ -88,6 +98,10 @@ class Several(Source):
     def read(self, index: int) -> bytes | np.ndarray:
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].read(index - self.starts[which])
+
+    def pixels(self, index: int) -> Tensor | None:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].pixels(index - self.starts[which])
 
 
 def open_source(data: str | Path | Sequence[str | Path]) -> Source:
@@ -150,7 +164,7 @@ def _why_not(path: str, parts: list[str]) -> str:
     if os.path.exists(path):
         return (
             f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
-            f" with one path per line (.txt), or arrays (.npz, .npy). Kinds of source: {', '.join(parts)}"
+            f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
         )
     folder, name = os.path.split(os.path.normpath(path))
     if not os.path.isdir(folder or os.curdir):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import cv2
 import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
@@ -11,6 +12,8 @@ from torchvision.transforms.v2 import functional as F
 
 from unmask.errors import UserError
 
+RESIZES = ("exact", "fast")  # antialiased bicubic as Pillow's; OpenCV's bicubic where that aliases little or nothing
+MILD = 4 / 3  # times that a crop may be as high and wide as the view and still be resized by OpenCV, if that is allowed
 FIXED = 224 / 256  # sides of a fixed-size crop, as a share of the largest window that fits
 
 
@@ -26,6 +29,7 @@ class RandomCrop:
     flip: bool = True  # mirror left and right half of the time
     jitter: float = 0.0  # strength of colour jitter, see `jittered`
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of the crop, as a share of the result's own
+    resize: str = "exact"  # one of RESIZES
 
     def __post_init__(self):
         _check_size(self.size)
@@ -38,7 +42,7 @@ class RandomCrop:
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
         """The same picture and generator state give the same view."""
         box = self.box(picture.shape[-2], picture.shape[-1], generator)
-        return _finished(_cut(picture, box, self.size), self.flip, self.jitter, generator)
+        return _finished(_cut(picture, box, self.size, self.resize), self.flip, self.jitter, generator)
 
     def box(self, height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width of the crop in pixels: ten tries, then the largest centred crop allowed."""
@@ -51,9 +55,13 @@ class RandomCrop:
             if 0 < w <= width and 0 < h <= height:
                 top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
                 return top, int(torch.randint(0, width - w + 1, (1,), generator=generator)), h, w
-        w = min(width, max(1, round(height * high)))
-        h = min(height, max(1, round(width / low)))
+        h, w = self.largest(height, width)
         return (height - h) // 2, (width - w) // 2, h, w
+
+    def largest(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the largest crop of an allowed shape."""
+        low, high = (r * self.size[1] / self.size[0] for r in self.ratio)
+        return min(height, max(1, round(width / low))), min(width, max(1, round(height * high)))
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class FixedCrop:
     size: tuple[int, int]  # height, width of the result in pixels
     flip: bool = True  # mirror left and right half of the time
     jitter: float = 0.0  # strength of colour jitter, see `jittered`
+    resize: str = "exact"  # one of RESIZES
 
     def __post_init__(self):
         _check_size(self.size)
@@ -72,11 +81,15 @@ class FixedCrop:
     def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
         """The same picture and generator state give the same view."""
         height, width = picture.shape[-2:]
-        share = FIXED * min(height / self.size[0], width / self.size[1])
-        h, w = (max(1, round(side * share)) for side in self.size)
+        h, w = self.window(height, width)
         top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
         left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
-        return _finished(_cut(picture, (top, left, h, w), self.size), self.flip, self.jitter, generator)
+        return _finished(_cut(picture, (top, left, h, w), self.size, self.resize), self.flip, self.jitter, generator)
+
+    def window(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the crop in pixels."""
+        share = FIXED * min(height / self.size[0], width / self.size[1])
+        return max(1, round(self.size[0] * share)), max(1, round(self.size[1] * share))
 
 
 @dataclass(frozen=True)
@@ -115,12 +128,20 @@ CROPS = ("random", "fixed", "whole")
 
 
 def training_view(
-    size: tuple[int, int], kind: str = "random", least: float = 0.2, flip: bool = True, jitter: float = 0.0
+    size: tuple[int, int],
+    kind: str = "random",
+    least: float = 0.2,
+    flip: bool = True,
+    jitter: float = 0.0,
+    resize: str = "exact",
 ) -> RandomCrop | FixedCrop | WholePicture:
-    """The view that `kind`, one of CROPS, names; least: smallest share of the area that a random crop takes."""
+    """The view that `kind`, one of CROPS, names; least: smallest share of the area that a random crop takes; resize:
+    one of RESIZES, for crops."""
     if kind == "random":
-        return RandomCrop(size, scale=(least, 1.0), flip=flip, jitter=jitter)
-    return {"fixed": FixedCrop, "whole": WholePicture}[kind](size, flip=flip, jitter=jitter)
+        return RandomCrop(size, scale=(least, 1.0), flip=flip, jitter=jitter, resize=resize)
+    if kind == "fixed":
+        return FixedCrop(size, flip=flip, jitter=jitter, resize=resize)
+    return WholePicture(size, flip=flip, jitter=jitter)
 
 
 def jittered(picture: Shaped[Tensor, "c h w"], strength: float, generator: Generator) -> Shaped[Tensor, "c h w"]:
@@ -161,9 +182,30 @@ def check_colours(channels: int) -> None:
         raise UserError(f"colour jitter is for pictures of 1 or 3 channels, these have {channels}; leave out --jitter")
 
 
-def _cut(picture: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+def one_thread_each() -> None:
+    """For processes that work side by side: OpenCV would start as many threads in each as there are cores."""
+    cv2.setNumThreads(1)
+
+
+def _cut(picture: Tensor, box: tuple[int, int, int, int], size: tuple[int, int], resize: str) -> Tensor:
     top, left, height, width = box
-    return _resize(picture[..., top : top + height, left : left + width], size)
+    crop = picture[..., top : top + height, left : left + width]
+    if resize == "fast" and max(height / size[0], width / size[1]) <= MILD and _is_plain(crop):
+        return _resize_mildly(crop, size)
+    return _resize(crop, size)
+
+
+def _is_plain(crop: Tensor) -> bool:
+    """8-bit colour that lies in memory as OpenCV wants it, or 8-bit grey."""
+    return crop.dtype == torch.uint8 and (crop.shape[0] == 1 or (crop.shape[0] == 3 and crop.stride()[::2] == (1, 3)))
+
+
+def _resize_mildly(crop: Tensor, size: tuple[int, int]) -> Tensor:
+    """OpenCV's bicubic: a third of the time of the exact one, a little sharper (a = -0.75 instead of -0.5), and without
+    antialiasing, so it is for crops that grow or hardly shrink."""
+    there = crop.permute(1, 2, 0).numpy()
+    result = torch.from_numpy(cv2.resize(there, size[::-1], interpolation=cv2.INTER_CUBIC))
+    return result[None] if result.ndim == 2 else result.permute(2, 0, 1)
 
 
 def _finished(view: Tensor, flip: bool, jitter: float, generator: Generator) -> Tensor:

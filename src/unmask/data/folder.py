@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 
-from unmask.layout import arrange, is_hidden, is_picture_name, natural, printable, table_places
+from unmask.layout import PACK, arrange, is_hidden, is_picture_name, natural, printable, table_places
 from unmask.signature import sniff
 from unmask.source import Source, read_regular
 
@@ -32,7 +32,8 @@ class Folder(Source):
 
     @classmethod
     def accepts(cls, path: str) -> bool:
-        return os.path.isdir(os.path.expanduser(path))
+        path = os.path.expanduser(path)
+        return os.path.isdir(path) and not os.path.isfile(os.path.join(path, PACK))
 
     def read(self, index: int) -> bytes:
         return read_regular(os.path.join(self.root, self.paths[index]))

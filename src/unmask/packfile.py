@@ -1,0 +1,105 @@
+"""The files of a pack while they are written: pictures in order, a name for each, nothing lost to a kill.
+
+Layout: see data/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole picture.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEADER = b"UNMASK PACK 1\n".ljust(64, b"\0")  # so that no shard begins as a picture does
+ALIGN = 64  # bytes: where pixels begin
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One picture as it is to be written."""
+
+    content: bytes
+    shape: tuple[int, int, int] = (0, 0, 0)  # height, width, channels of pixels
+    kind: int = 0  # as in data/pack.py: 0 a file, 1 uint8, 2 float32
+
+
+class Shards:
+    """Writes pictures in order; what a kill left behind is taken over up to the last whole picture."""
+
+    def __init__(self, out: Path, most: int):
+        self.out, self.most, self.rows, self.bad = out, most, [], []  # rows of the index; index, name, reason of bad
+        self.number, self.done = 0, 0
+        while (out / f"{self._name()}.jsonl").exists():
+            self._take(self._lines(out / f"{self._name()}.jsonl"))
+            self.number += 1
+        self.names, self.pictures, self.end = self._continue()
+
+    def add(self, name: str, line: list[Any], made: Packed | str) -> None:
+        if isinstance(made, str):
+            record = [name, made]
+        else:
+            start = -(-self.end // ALIGN) * ALIGN if made.kind else self.end
+            self.pictures.write(b"\0" * (start - self.end) + made.content)
+            self.end = start + len(made.content)
+            numbers = [start, len(made.content), zlib.crc32(made.content), *made.shape, made.kind]
+            record = [name, *line, numbers]
+        self.names.write(json.dumps(record) + "\n")
+        self._take([record])
+        if self.end >= self.most:
+            self.close()
+            self.number += 1
+            self.names, self.pictures, self.end = self._continue()
+        elif self.done % 64 == 0:
+            self.pictures.flush()  # before the names: a line says that its picture is there
+            self.names.flush()
+
+    def close(self) -> None:
+        """Ends the shard under way."""
+        for file in (self.pictures, self.names):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+        for ending in ("bin", "jsonl"):  # the names last: they make the shard a whole one
+            os.replace(self.out / f"{self._name()}.{ending}.part", self.out / f"{self._name()}.{ending}")
+
+    def _name(self) -> str:
+        return f"shard-{self.number:05d}"
+
+    def _continue(self) -> tuple[Any, Any, int]:
+        names, pictures = (self.out / f"{self._name()}.{ending}.part" for ending in ("jsonl", "bin"))
+        kept, end = [], len(HEADER)
+        if names.exists() and pictures.exists():
+            with open(pictures, "rb") as file:
+                for record in self._lines(names):
+                    if len(record) > 2:
+                        file.seek(record[-1][0])
+                        content = file.read(record[-1][1])
+                        if len(content) != record[-1][1] or zlib.crc32(content) != record[-1][2]:
+                            break
+                        end = record[-1][0] + record[-1][1]
+                    kept.append(record)
+        elif (whole := self.out / f"{self._name()}.bin").exists():
+            whole.unlink()  # killed between the two renamings
+        if not pictures.exists():
+            pictures.write_bytes(HEADER)
+        os.truncate(pictures, end)
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        names.write_text(text, encoding="utf-8")
+        self._take(kept)
+        return open(names, "a", encoding="utf-8"), open(pictures, "ab"), end
+
+    def _take(self, records: Iterable[list[Any]]) -> None:
+        for record in records:
+            if len(record) > 2:
+                self.rows.append([self.number, *record[-1]])
+            else:
+                self.bad.append((self.done, record[0], record[1]))
+            self.done += 1
+
+    def _lines(self, path: Path) -> Iterator[list[Any]]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:  # cut off by a kill
+                return
