@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
-    ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature"],
+    ["errors", "spec", "grid", "seeds", "checkpoint", "stop", "signature", "remote"],
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
@@ -24,8 +24,13 @@ LAYERS = [
     ["layouts", "architecture", "resize"],
     ["opening"],
     ["source", "layout"],
+    ["shards"],
+    ["stream"],
+    ["streams", "held"],
     ["data", "samples", "looked", "moments", "sheet"],
     ["loader", "augment"],
+    ["streaming"],
+    ["streamed"],
     ["train", "features", "classifier"],
     ["tasks"],
     ["evals"],
@@ -51,7 +56,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["recipes", "exports", "verbs"]
+PARTS += ["recipes", "exports", "streams", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"encoders", "decoders", "runtime", "augment", "optim", "architecture", "resize", "exports"},
     "lightning": {"train", "trial", "finetuning", "pretraining", "devices", "cell"},
@@ -66,6 +71,10 @@ FENCES = {  # third-party library -> the only places that may import it
     "onnx": {"exports"},
     "onnxruntime": {"exports"},
     "torchmetrics": {"metrics"},
+    "fsspec": {"remote"},
+    "aiohttp": {"remote"},
+    "datasets": {"streams"},
+    "braceexpand": {"shards"},
 }
 
 

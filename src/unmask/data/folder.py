@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from unmask.layout import arrange, is_hidden, is_picture_name, natural, printable, table_places
+from unmask.shards import names_shards
 from unmask.signature import sniff
 from unmask.source import Source, read_regular
 
@@ -32,7 +33,7 @@ class Folder(Source):
 
     @classmethod
     def accepts(cls, path: str) -> bool:
-        return os.path.isdir(os.path.expanduser(path))
+        return os.path.isdir(os.path.expanduser(path)) and not names_shards(path)
 
     def read(self, index: int) -> bytes:
         return read_regular(os.path.join(self.root, self.paths[index]))
