@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
-    ["errors", "spec", "grid", "seeds", "checkpoint", "keeping", "stop", "pace", "signature", "waiting"],
+    ["errors", "spec", "grid", "seeds", "checkpoint", "keeping", "stop", "pace", "signature", "waiting", "remote"],
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
@@ -39,8 +39,13 @@ LAYERS = [
     ["layouts", "architecture", "resize"],
     ["opening"],
     ["source", "layout"],
+    ["shards"],
+    ["stream"],
+    ["streams", "held"],
     ["data", "samples", "looked", "moments", "sheet", "packfile"],
     ["loader", "augment", "in_memory"],
+    ["streaming"],
+    ["streamed"],
     ["train", "features", "classifier", "ready"],
     ["tasks"],
     ["evals"],
@@ -66,7 +71,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["recipes", "exports", "verbs"]
+PARTS += ["recipes", "exports", "streams", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"architecture", "augment", "decoder", "decoders", "encoders", "exports", "optim", "resize", "runtime"},
     "lightning": {"cell", "devices", "finetuning", "guard", "pretraining", "snapshot", "train", "trial"},
@@ -82,6 +87,10 @@ FENCES = {  # third-party library -> the only places that may import it
     "onnxruntime": {"exports"},
     "torchmetrics": {"metrics"},
     "simplejpeg": {"jpeg"},
+    "fsspec": {"remote"},
+    "aiohttp": {"remote"},
+    "datasets": {"streams"},
+    "braceexpand": {"shards"},
 }
 
 

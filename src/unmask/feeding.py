@@ -7,21 +7,30 @@ from rich.progress import Progress
 
 from unmask.errors import UserError
 from unmask.loader import Loader
+from unmask.plan import Plan
 from unmask.runtime import machine
 from unmask.samples import Samples
 from unmask.sheet import Sheet, check_bad, inspect
 from unmask.source import open_source
+from unmask.stream import is_stream, open_stream
+from unmask.streamed import StreamSamples, glimpse
+from unmask.streaming import StreamLoader
 from unmask.verb import numbers
 from unmask.verbs.pretrain import Pretrain
 from unmask.views import check_colours, training_view
 
+WINDOW = 1000  # samples: MAE-like batches mix many shards' worth of classes, and memory stays small
 CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
 
 
-def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, Samples]:
+def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data; the training split where there are splits, else everything."""
     if not options.data:
         raise UserError("say on which pictures: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
+    if is_stream(options.data):
+        return _look_at_stream(options, saved, console)
+    if options.shuffle_buffer is not None:
+        raise UserError("--shuffle-buffer is for streams (docs/streams.md); these pictures are mixed over all of them")
     source = open_source(options.data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
@@ -43,7 +52,31 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
     return sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
 
 
-def make_loader(config: dict[str, Any], samples: Samples, size: int | None = None) -> Loader:
+def _look_at_stream(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, StreamSamples]:
+    """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
+    stream = open_stream(options.data).training()
+    max_side = saved["max_side"] if saved else 4 * max(numbers(options.image_size or 224))
+    with console.status(f"looking into {len(stream.shards):,} shards"):
+        seen = glimpse(stream)
+        sheet = seen.amend(inspect(seen.held, max_side=max_side)[0], stream)
+    console.print(sheet.text(), soft_wrap=True)
+    check_bad(sheet, options.max_bad)
+    bad = {index for index, _, _ in sheet.bad}
+    good = [i for i in range(len(seen.held.items)) if i not in bad]
+    channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
+    return sheet, StreamSamples(stream, Samples(seen.held, good, channels=channels, max_side=max_side), seen.count)
+
+
+def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
+    """Over how many samples the order of a stream is mixed; other data is mixed over everything."""
+    if isinstance(samples, StreamSamples):
+        why = f"samples over which each reader mixes the order of its shards; about {samples.megabytes(WINDOW):,.0f} MB"
+        plan.choose("shuffle_buffer", WINDOW, why)
+
+
+def make_loader(
+    config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None
+) -> Loader | StreamLoader:
     """Training batches in the parts that the settings say, or of another size."""
     settings = config["settings"]
     view = training_view(
@@ -60,4 +93,8 @@ def make_loader(config: dict[str, Any], samples: Samples, size: int | None = Non
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
     pin = settings["device"] == "cuda"
     shared = {"seed": settings["seed"], "workers": settings["workers"], "pin": pin}
+    if isinstance(samples, StreamSamples):
+        shared |= {"counts": samples.counts, "bad": samples.bad, "window": settings["shuffle_buffer"]}
+        shared |= {"channels": samples.channels, "max_side": samples.max_side}
+        return StreamLoader(stream=samples.stream, view=view, batch=size or micro, **shared)
     return Loader(samples=samples, view=view, batch=size or micro, **shared)

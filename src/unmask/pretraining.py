@@ -18,7 +18,7 @@ from rich.table import Table
 from unmask import __version__, checkpoint, keeping
 from unmask.devices import make_fabric
 from unmask.errors import UserError
-from unmask.feeding import look_at, make_loader
+from unmask.feeding import look_at, make_loader, plan_order
 from unmask.init import Start, initial
 from unmask.log import Log, clock, make_console, memory_mb
 from unmask.objective import Objective
@@ -34,6 +34,7 @@ from unmask.seeds import mix
 from unmask.sheet import Sheet, write_bad_files
 from unmask.spec import build as build_part
 from unmask.spec import find, parse
+from unmask.streamed import StreamSamples
 from unmask.train import Fit, fit
 from unmask.trial import prepare, trial
 from unmask.verb import plain
@@ -124,7 +125,7 @@ def make_plan(
     asked: dict[str, Any],
     reasons: dict[str, str],
     sheet: Sheet,
-    samples: Samples,
+    samples: Samples | StreamSamples,
     here: Machine,
     began: float,
     console: Console,
@@ -139,6 +140,7 @@ def make_plan(
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     start.guide(plan, sheet)
     encoder = plan_model(plan, sheet, here)
+    plan_order(plan, samples)
     plan.new_decoder = start.new_decoder(plan.settings, encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
     mean, std = start.statistics(own, plan)
@@ -183,7 +185,9 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     return objective
 
 
-def train(config: dict[str, Any], samples: Samples, probe: Probe | None, out: Path, console: Console) -> None:
+def train(
+    config: dict[str, Any], samples: Samples | StreamSamples, probe: Probe | None, out: Path, console: Console
+) -> None:
     """Runs the loop, then writes encoder, panel, summary and report."""
     settings, fabric = config["settings"], make_fabric(config["settings"])
     begun = keeping.begun(out)  # then the weights come from there
@@ -236,7 +240,8 @@ def plan_table(plan: Plan, title: str) -> Table:
 
 def absolute(place: str) -> str:
     """The same place named from the root, if it is there: so that it is the same from any folder."""
-    return str(Path(place).resolve()) if place != "demo" and Path(place).exists() else place
+    local = Path(place).exists() or ("{" in place and ":" not in place)  # a brace range of shards
+    return str(Path(place).resolve()) if place != "demo" and local else place
 
 
 def _said(saved: dict[str, Any], name: str) -> str:

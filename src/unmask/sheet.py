@@ -154,10 +154,14 @@ def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
 
 
 def write_bad_files(path: str | Path, bad: Sequence[Bad]) -> None:
-    """Name, tab, reason: a line each, below a line with their number. Later finds are added by `Samples`."""
+    """Name, tab, reason: a line each, below a line with their number. What was found later, as `Samples` adds it, stays
+    at the end when a run goes on."""
+    path, known = Path(path), {name for _, name, _ in bad}
+    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    later = [line for line in there if not line.startswith("#") and line.split("\t", 1)[0] not in known]
     lines = [f"# {len(bad)} bad when the data was checked, as name, tab, reason; found later ones come at the end"]
     lines += [f"{name}\t{' '.join(reason.split())}" for _, name, reason in bad]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines + later) + "\n", encoding="utf-8")
 
 
 def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked) -> Sheet:

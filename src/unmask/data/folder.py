@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from unmask.layout import PACK, arrange, is_hidden, is_picture_name, natural, printable, table_places
+from unmask.shards import names_shards
 from unmask.signature import sniff
 from unmask.source import Source, read_regular
 
@@ -33,7 +34,8 @@ class Folder(Source):
     @classmethod
     def accepts(cls, path: str) -> bool:
         path = os.path.expanduser(path)
-        return os.path.isdir(path) and not os.path.isfile(os.path.join(path, PACK))
+        packed = os.path.isfile(os.path.join(path, PACK))
+        return os.path.isdir(path) and not packed and not names_shards(path)
 
     def read(self, index: int) -> bytes:
         return read_regular(os.path.join(self.root, self.paths[index]))

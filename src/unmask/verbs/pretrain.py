@@ -20,7 +20,7 @@ __all__ = ["pretrain"]
 class Pretrain:
     """Learn from unlabeled pictures by hiding most of each and rebuilding it. What is not given is chosen and said."""
 
-    data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), or demo
+    data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
     _: KW_ONLY
     out: Place = Path("run")  # folder of the run; the same command again continues there
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
@@ -59,6 +59,7 @@ class Pretrain:
     channels_last: str = "auto"  # memory order of pictures for the patch embedding: on, off, or auto
     threads: int | None = None  # of a CPU
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
+    shuffle_buffer: int | None = None  # of streams: samples over which each reader mixes the order; 1: as they come
     workers: int | None = None  # processes that load pictures; 0: the main one
     log_every: int | None = None  # steps between records
     save_every: int | None = None  # steps between checkpoints
@@ -84,7 +85,7 @@ class Pretrain:
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
         if len(budgets) > 1:
             raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
-        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr")
+        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer")
         for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed", "decoder_warmup"):
