@@ -14,8 +14,8 @@ from unmask.data.pack import Pack
 from unmask.decode import decode
 from unmask.errors import DataError, UserError
 from unmask.layout import PACK
-from unmask.samples import Samples
 from unmask.packfile import Shards
+from unmask.samples import Samples
 from unmask.sheet import inspect
 from unmask.source import open_source
 
