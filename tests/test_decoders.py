@@ -43,7 +43,7 @@ def test_the_last_block_is_timm_s_for_the_last_tokens(fused):
     for parameter in lean.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     whole.load_state_dict(lean.state_dict())
-    lean.attn.fused_attn = whole.attn.fused_attn = fused
+    lean.fused_attn = whole.attn.fused_attn = fused
     want = whole(x)[:, -4:]
     torch.testing.assert_close(lean(x, 4), want)
     lean(x, 4).square().sum().backward()

@@ -109,8 +109,13 @@ class SelfAttention(Decoder):
 class LastBlock(Block):
     """timm's block, whose queries and MLP are those of the last `num` tokens only. The numbers are the same.
 
-    A class and not a function, so that what wraps blocks (compilation, sharding) sees it called.
+    A class and not a function, so that what wraps blocks (compilation, sharding) sees it called; and with a choice of
+    attention of its own, as timm's attentions have, since that of `attn` is not called.
     """
+
+    def __init__(self, dim: int, heads: int, **options: Any):
+        super().__init__(dim, heads, **options)
+        self.fused_attn = bool(self.attn.fused_attn)
 
     def forward(self, x: Float[Tensor, "b n d"], num: int) -> Float[Tensor, "b m d"]:
         attn, asked, width = self.attn, x[:, -num:], x.shape[2]
@@ -118,7 +123,7 @@ class LastBlock(Block):
         (to_query, to_both), (bias, biases) = (p.split([width, 2 * width]) for p in (attn.qkv.weight, attn.qkv.bias))
         query = linear(normed[:, -num:], to_query, bias)
         key, value = linear(normed, to_both, biases).chunk(2, dim=2)
-        mixed = attn.proj_drop(attn.proj(attend(query, key, value, attn.num_heads, attn.fused_attn)))
+        mixed = attn.proj_drop(attn.proj(attend(query, key, value, attn.num_heads, self.fused_attn)))
         asked = asked + self.drop_path1(self.ls1(mixed))
         return asked + self.drop_path2(self.ls2(self.mlp(self.norm2(asked))))
 

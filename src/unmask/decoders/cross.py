@@ -77,12 +77,12 @@ class Cross(Decoder):
 class _Block(nn.Module):
     def __init__(self, dim: int, heads: int, memory_dim: int):
         super().__init__()
-        self.heads, self.fused_attn = heads, use_fused_attn()
+        self.heads, self.fused_attn = heads, bool(use_fused_attn())
         self.norm1, self.norm_memory, self.norm2 = LayerNorm(dim), LayerNorm(memory_dim), LayerNorm(dim)
         self.query, self.key_value = nn.Linear(dim, dim), nn.Linear(memory_dim, 2 * dim)
         self.proj, self.mlp = nn.Linear(dim, dim), Mlp(dim, 4 * dim)
 
     def forward(self, x: Float[Tensor, "b h d"], memory: Float[Tensor, "b m c"]) -> Float[Tensor, "b h d"]:
         key, value = self.key_value(self.norm_memory(memory)).chunk(2, dim=2)
-        x = x + self.proj(attend(self.query(self.norm1(x)), key, value, self.heads, bool(self.fused_attn)))
+        x = x + self.proj(attend(self.query(self.norm1(x)), key, value, self.heads, self.fused_attn))
         return x + self.mlp(self.norm2(x))

@@ -66,7 +66,7 @@ class Windowed(SelfAttention):
         windows = torch.cat([prefix.repeat_interleave(count, dim=0), windows], dim=1)
         kind_of = torch.get_autocast_dtype if torch.is_autocast_enabled(x.device.type) else lambda _: x.dtype
         bias = _bias(region, num, batch, kind_of(x.device.type)) if self.apart[kind] else None
-        windows = block(windows, attn_mask=bias)
+        windows = block(windows, bias)  # by place: what changes the type of tokens changes this one's too
         prefix = windows[:, :num].unflatten(0, (batch, count)).mean(dim=1)
         return prefix, windows[:, num:].reshape(batch, count * size, dim)[:, place]
 

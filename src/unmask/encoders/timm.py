@@ -88,14 +88,16 @@ class Timm(Encoder):
         return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
 
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
-        options = {"norm": True, "output_fmt": "NLC", "intermediates_only": True, "return_prefix_tokens": True}
+        options = {"norm": False, "output_fmt": "NLC", "intermediates_only": True, "return_prefix_tokens": True}
         num = min(last, len(self.net.blocks))
         self.net.patch_drop.index = None if mask is None else mask.visible
         try:
             found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
         finally:  # as in forward
             self.net.patch_drop.index = None
-        return [Tokens(*reversed(pair)) if isinstance(pair, tuple) else _no_prefix(pair) for pair in found]
+        norm = self.net.norm  # here and not by timm: blocks in bf16 hand on bf16, and the norm is of fp32
+        pairs = [reversed(pair) if isinstance(pair, tuple) else (pair[:, :0], pair) for pair in found]
+        return [Tokens(*(norm(tokens.float()) for tokens in pair)) for pair in pairs]
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()
@@ -142,7 +144,3 @@ def _fill_position(table: nn.Parameter, grid: Grid) -> None:
     with torch.no_grad():
         table.zero_()
         table[0, table.shape[1] - grid.num_units :] = sincos(grid, table.shape[2])
-
-
-def _no_prefix(units: Tensor) -> Tokens:
-    return Tokens(units[:, :0], units)
