@@ -44,7 +44,7 @@ class Bench:
 
     config: dict[str, Any]  # of the baseline, as `pretrain` plans it
     steps: int  # of the baseline's pretraining
-    tuning: dict[str, Any]  # settings of fine-tuning
+    tuning: dict[str, Any]  # settings of fine-tuning; empty: there is none
     samples: Samples
     labelled: Labelled
     fabric: Fabric
@@ -88,7 +88,7 @@ def run_cell(
     probe = linear_probe(objective.encoder, bench)
     middle = time.monotonic()
     tell("fine-tuning", 1.0)
-    tuned = fine_tune(objective.encoder, bench, seed)
+    tuned = fine_tune(objective.encoder, bench, seed) if bench.tuning else None
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
     line = {"key": key, "seed": seed, "changes": changes, "steps": steps, "loss": trained["loss"], **counted}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}

@@ -1,0 +1,232 @@
+"""Probe accuracy by decoder, at equal steps and at equal time: the work of `python benchmarks/decoders.py quality`.
+
+The same encoder, data, batch and masks' ratio for all. Equal time is the time of the full decoder's steps: step times,
+loading included, are measured in turns before the first run, and the steps of the others are scaled by their ratio.
+Judged as `unmask evaluate` does: a linear classifier on frozen features, pooling and penalty chosen on a val split.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from records import RESULTS, machine
+
+TURNS, STEPS = 9, 4  # of the measurement of step times; the first turn is thrown away
+ALIKE = 0.9  # of the full decoder's step time; above, equal time is equal steps
+BASE, UNTRAINED = "full", "untrained"
+
+
+def decoders(size: str) -> dict[str, str]:
+    return {
+        BASE: f"full({size})",
+        "partial 1/2": f"partial(keep=0.5, {size})",
+        "cross 1/3": f"cross({size})",
+        "windowed 4": f"windowed(window=4, {size})",
+        "slim": "slim",
+    }
+
+
+def quality(options: argparse.Namespace) -> None:
+    """Runs what is missing, and writes the results after every run."""
+    from unmask.cell import run_cell
+    from unmask.findings import add_cell, read_cells
+
+    out = options.out or Path("runs") / f"decoders-{options.name}"
+    out.mkdir(parents=True, exist_ok=True)
+    bench, study = prepare(options, out)
+    runs = cells_of(study)
+    todo = [(key, seed) for seed in range(options.seeds) for key in runs if (key, seed) not in read_cells(out)]
+    total = len(runs) * options.seeds
+    for number, (key, seed) in enumerate(todo, total - len(todo) + 1):
+        start = time.monotonic()
+        name = f"{key.replace(' ', '_').replace('/', '-')}-{seed}"
+        cell = run_cell(bench, key, runs[key], seed, out / "runs" / name, lambda what, share: None)
+        add_cell(out, cell)
+        said = f"linear {cell['linear']:.1%} after {cell['steps']} steps"
+        print(f"[{number}/{total}] {key}, seed {seed}: {said}, {time.monotonic() - start:.0f} s", flush=True)
+        publish(options, study, read_cells(out))
+    publish(options, study, read_cells(out))
+    print(markdown(RESULTS / f"decoders_quality_{options.name}.json"))
+
+
+def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
+    """The bench that all runs share, and what was planned and measured when the folder was begun."""
+    from unmask.cell import Bench
+    from unmask.checkpoint import write_json
+    from unmask.devices import make_fabric
+    from unmask.feeding import look_at
+    from unmask.labelled import Labelled
+    from unmask.log import make_console
+    from unmask.pretraining import make_plan
+    from unmask.runtime import machine as look_at_machine
+    from unmask.runtime import tune
+    from unmask.verb import plain
+    from unmask.verbs.pretrain import Pretrain
+
+    asked = {"steps": options.steps, "labels": options.labels, "test": options.test, "size": options.size}
+    path, console = out / "study.json", make_console()
+    study = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if study is not None and study["asked"] != asked:
+        sys.exit(f"{out} was begun with {study['asked']}; give the same, or another folder with --out")
+    here = look_at_machine("cpu", "auto")
+    basis = Pretrain(options.data, steps=options.steps, decoder=decoders(options.size)[BASE], device="cpu")
+    sheet, samples = look_at(basis, study and study["config"], console)
+    if study is None:
+        tune("cpu", {})
+        own = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
+        config, _ = make_plan(basis, own, {}, sheet, samples, here, time.monotonic(), console)
+    else:
+        config = study["config"]
+    tune("cpu", config["settings"])
+    samples.channels = config["settings"]["channels"]
+    side = 4 * max(config["settings"]["image_size"])
+    labelled = Labelled(options.data, max_side=side, most=options.labels, most_test=options.test)
+    bench = Bench(config, options.steps, {}, samples, labelled, make_fabric(config["settings"]))
+    if study is None:
+        study = {"asked": asked, "config": config, "seconds": step_times(bench, options.size)}
+        study["command"] = command(options)
+        study |= {"machine": machine(), "judged_on": labelled.said}
+        write_json(path, study)
+    return bench, study
+
+
+def command(options: argparse.Namespace) -> str:
+    """How to run this again, with names of data and not their places."""
+    words = ["python", "benchmarks/decoders.py", "quality", *(Path(place).name for place in options.data)]
+    for name in ("name", "steps", "seeds", "labels", "test", "size"):
+        words += [f"--{name}", str(getattr(options, name))]
+    return shlex.join(words)
+
+
+def step_times(bench: Any, size: str) -> dict[str, float]:
+    """Median seconds of a step by decoder, loading included, relative to the full decoder's within each turn."""
+    from unmask.cell import configured
+    from unmask.feeding import make_loader
+    from unmask.init import Start
+    from unmask.optim import make_optimizer
+    from unmask.pretraining import build
+    from unmask.ready import ready
+    from unmask.train import Fit, backward
+
+    made = {}
+    for name, text in decoders(size).items():
+        config = configured(bench, {"decoder": text}, 0)
+        objective = ready(build(config, Start()), config["settings"] | {"compile": "off"})
+        model, optimizer = bench.fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
+        made[name] = model, optimizer, make_loader(config, bench.samples)(0)
+    batch = bench.config["settings"]["batch"]
+    fitting, taken = Fit(steps=1, batch=batch, lr=1e-4), {name: [] for name in made}
+    for turn in range(TURNS):
+        for name in list(made) if turn % 2 else list(reversed(made)):
+            model, optimizer, stream = made[name]
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                backward(model, optimizer, stream, fitting, bench.fabric)
+                optimizer.step()
+                optimizer.zero_grad()
+            if turn:
+                taken[name].append((time.perf_counter() - start) / STEPS)
+    full = statistics.median(taken[BASE])
+    ratios = {name: statistics.median(a / b for a, b in zip(own, taken[BASE])) for name, own in taken.items()}
+    print({name: f"{ratio:.2f}" for name, ratio in ratios.items()}, f"of {1e3 * full:.0f} ms", flush=True)
+    return {name: full * ratio for name, ratio in ratios.items()}
+
+
+def cells_of(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every run: what it changes, by key. Equal steps first, then equal time, where that is another number."""
+    seconds, texts = study["seconds"], decoders(study["asked"]["size"])
+    found: dict[str, dict[str, Any]] = {UNTRAINED: {"length": 0}}
+    found |= {f"{name}, equal steps": {"decoder": text} for name, text in texts.items()}
+    for name, text in texts.items():
+        if seconds[name] < ALIKE * seconds[BASE]:
+            found[f"{name}, equal time"] = {"decoder": text, "length": seconds[BASE] / seconds[name]}
+    return found
+
+
+def publish(options: argparse.Namespace, study: dict[str, Any], cells: dict[Any, Any]) -> None:
+    """JSON and picture of what is finished."""
+    settings = study["config"]["settings"]
+    keep = ("model", "image_size", "patch_size", "mask", "batch", "lr", "precision", "crop")
+    record = {key: study[key] for key in ("asked", "seconds", "command", "machine", "judged_on")}
+    record |= {"name": options.name, "settings": {key: settings[key] for key in keep}, "rows": table(study, cells)}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"decoders_quality_{options.name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (path.with_suffix(".txt")).write_text(markdown(path) + "\n", encoding="utf-8")
+    draw(record, path.with_suffix(".png"))
+
+
+def table(study: dict[str, Any], cells: dict[Any, Any]) -> list[dict[str, Any]]:
+    """Accuracy of each run over its seeds, and how far it is from the full decoder of the same seed."""
+    from dataclasses import asdict
+
+    from unmask.findings import interval
+
+    rows, base = [], {seed: cell for (key, seed), cell in cells.items() if key == f"{BASE}, equal steps"}
+    for key in cells_of(study):
+        own = {seed: cell for (other, seed), cell in sorted(cells.items()) if other == key}
+        if not own:
+            continue
+        first = next(iter(own.values()))
+        both = [own[seed]["linear"] - base[seed]["linear"] for seed in own if seed in base]
+        row = {"key": key, "seeds": list(own), "steps": first["steps"], "gflop": first["flops"] / 1e9}
+        row |= {"accuracy": asdict(interval([cell["linear"] for cell in own.values()]))}
+        row |= {"seconds": statistics.median(cell["seconds"]["pretrain"] for cell in own.values())}
+        rows.append(row | {"difference": asdict(interval(both)) if both and key[: len(BASE)] != BASE else None})
+    return rows
+
+
+def markdown(path: Path) -> str:
+    """The record as a table for people."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    settings, asked = record["settings"], record["asked"]
+    size = " x ".join(map(str, settings["image_size"]))
+    lines = [
+        f"**{record['name']}**: `{record['command']}`. Encoder {settings['model']}, {size} px, patch"
+        f" {settings['patch_size']}, {asked['steps']:,} steps of {settings['batch']} for the full decoder; decoders"
+        f" with {asked['size']}, slim with its own; judged on {record['judged_on']} pictures.",
+        "",
+        "| decoder | steps | step, relative | GFLOP per picture | linear probe, % | against full, by seed | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        name = row["key"].rpartition(",")[0] or row["key"]
+        relative = record["seconds"][name] / record["seconds"][BASE] if name in record["seconds"] else None
+        lines.append(
+            f"| {row['key']} | {row['steps']:,} | {'-' if relative is None else f'{relative:.2f}'}"
+            f" | {row['gflop']:.2f} | {_of(row['accuracy'])} | {_of(row['difference'])} | {len(row['seeds'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _of(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    mean = f"{100 * found['mean']:.1f}"
+    return mean if found["low"] is None else f"{mean} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = list(reversed(record["rows"]))
+    figure, axes = plt.subplots(figsize=(8, 1.3 + 0.36 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        values = [100 * value for value in row["accuracy"]["values"]]
+        color = "#9aa7b4" if row["difference"] is None else "#2f6f9f" if "steps" in row["key"] else "#c2703d"
+        axes.plot(values, [place] * len(values), "o", color=color, alpha=0.6, markersize=5)
+        axes.plot([100 * row["accuracy"]["mean"]], [place], "|", color="#222222", markersize=14, markeredgewidth=2)
+    axes.set_yticks(range(len(rows)), [f"{row['key']} ({row['steps']:,})" for row in rows], fontsize=8)
+    axes.set_xlabel("linear probe, % of test pictures; a point per seed, the bar is their mean")
+    axes.set_title(f"Decoders, {record['name']}", fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
