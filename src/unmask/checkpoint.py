@@ -59,9 +59,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_state(path: Path, content: dict[str, Any], ready: Callable[[], Any] = lambda: None) -> None:
-    """A checkpoint, sealed with its step and checksum. What the disk gives back is compared with what was written;
-    only then `ready` is called, and the file takes its place.
+def write_state(
+    path: Path, content: dict[str, Any], facts: dict[str, Any], ready: Callable[[], Any] = lambda: None
+) -> None:
+    """A checkpoint, sealed with its checksum and a few facts, which `read_seal` finds without reading the rest. What
+    the disk gives back is compared with what was written; only then `ready` is called, and the file takes its place.
 
     Raises OSError where it cannot be written; what was there before then still is.
     """
@@ -70,7 +72,7 @@ def write_state(path: Path, content: dict[str, Any], ready: Callable[[], Any] = 
         with open(part, "wb") as file:
             hashing = _Hashing(file)
             torch.save(content, hashing)
-            _seal(file, {"step": content.get("step", 0), "sha256": hashing.digest.hexdigest()})
+            _seal(file, facts | {"sha256": hashing.digest.hexdigest()})
         try:
             verify(part)
         except Damaged as error:
@@ -113,7 +115,7 @@ def verify(path: Path) -> None:
 
 
 def read_seal(path: Path) -> dict[str, Any]:
-    """Step and checksum that a checkpoint says of itself, and the bytes these take; empty where there is no seal."""
+    """The facts and checksum that a checkpoint says of itself, and the bytes these take; empty where it has no seal."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 1024))
         tail = file.read()
