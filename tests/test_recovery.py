@@ -60,7 +60,10 @@ def run(out, stream, objective=None, watch=lambda step, steps: {}, **options):
 
 def test_nothing_in_a_step_waits_for_the_device(tmp_path, encoder):
     """Ten more steps between two records ask for no more values, whatever the objective."""
-    for name, objective, shape in (("line", Line, (8, 3)), ("mae", lambda: MAE(encoder), (2, 3, 32, 32))):
+    for name, objective, shape in (
+        ("line", Line, (8, 3)),
+        ("mae", lambda: MAE(encoder, decoder="full(dim=32, depth=1, heads=2)"), (2, 3, 32, 32)),
+    ):
         counts = []
         for steps in (2, 12):
             with Reads() as reads:

@@ -72,7 +72,7 @@ def write_state(
         with open(part, "wb") as file:
             hashing = _Hashing(file)
             torch.save(content, hashing)
-            _seal(file, facts | {"sha256": hashing.digest.hexdigest()})
+            _seal(file, facts, hashing.digest)
         try:
             verify(part)
         except Damaged as error:
@@ -107,10 +107,13 @@ def verify(path: Path) -> None:
             while left and (block := file.read(min(2**22, left))):
                 digest.update(block)
                 left -= len(block)
+            end = file.read()
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
         raise Damaged(f"{str(error) or type(error).__name__}") from error
     digest.update(b"\0\0")  # the length of the comment, as it was before the seal
-    if digest.hexdigest() != seal["sha256"]:
+    facts = {name: value for name, value in seal.items() if name not in ("sha256", "comment")}
+    comment = _comment(facts, digest)
+    if end != len(comment).to_bytes(2, "little") + comment:
         raise Damaged("it does not fit its checksum")
 
 
@@ -145,10 +148,16 @@ class _Hashing:
         self.file.flush()
 
 
-def _seal(file: Any, facts: dict[str, Any]) -> None:
-    comment = json.dumps(facts).encode()
+def _seal(file: Any, facts: dict[str, Any], digest: Any) -> None:
+    comment = _comment(facts, digest)
     file.seek(-2, os.SEEK_END)
     file.write(len(comment).to_bytes(2, "little") + comment)
+
+
+def _comment(facts: dict[str, Any], digest: Any) -> bytes:
+    """digest: of the archive without a comment; the checksum is of that and the facts."""
+    digest.update(json.dumps(facts).encode())
+    return json.dumps(facts | {"sha256": digest.hexdigest()}).encode()
 
 
 def _sync_folder(folder: Path) -> None:
