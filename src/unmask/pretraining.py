@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask import __version__, checkpoint, keeping
+from unmask.caution import caution, determinism, early, plan_caution
 from unmask.devices import make_fabric
 from unmask.errors import UserError
 from unmask.feeding import look_at, make_loader, plan_order
@@ -58,6 +59,7 @@ def pretraining(options: Pretrain) -> Run | None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
 
+    early(options.deterministic)
     here = machine(options.device, options.precision)
     check(asked)
     refuse_typos(options)
@@ -85,7 +87,8 @@ def pretraining(options: Pretrain) -> Run | None:
     checkpoint.write_json(out / CONFIG, config)
     checkpoint.write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
     write_bad_files(out / "bad_files.txt", sheet.bad)
-    train(config, samples, probe, out, console)
+    with determinism(settings.get("deterministic", False)):
+        train(config, samples, probe, out, console)
     return Run(out)
 
 
@@ -154,6 +157,7 @@ def make_plan(
     measured = trial(make, of_size, plan, fabric, retry=options.accumulate is None)
     config["context"] = measured.context
     steps, seconds = plan_length(plan, len(samples), measured.seconds, here, time.monotonic() - began)
+    plan_caution(plan)
     config["fit"] = {"steps": steps, "seconds": seconds}
     config["expected"] = {
         "seconds": steps * measured.seconds,
@@ -195,7 +199,7 @@ def train(
     names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
     warmup = round(settings["warmup"] * len(samples) / settings["batch"])
     fused = settings.get("fused") != "off"
-    fitting = Fit(**{n: settings[n] for n in names}, fused=fused, warmup=warmup, **config["fit"])
+    fitting = Fit(**{n: settings[n] for n in names}, fused=fused, warmup=warmup, **caution(settings), **config["fit"])
     samples.report_bad_to(out / "bad_files.txt")
     log = Log(out, console, settings["batch"], len(samples), config["context"])
     watch = Watch(config, objective, samples, out, fabric.device, probe)

@@ -41,6 +41,7 @@ def keep(
     if keeping.out is None:
         return None
     got_past(state)
+    state["saves"] += 1  # also where it fails, so that no two files have the same number
     content, failed = pack(state, objective, optimizer), None
     if fabric.is_global_zero:
         failed = keeping.save(content, **how)

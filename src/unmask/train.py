@@ -77,7 +77,11 @@ def fit(
     """
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
     model, optimizer = fabric.setup(objective, made)
-    state = {"step": 0, "steps": config.steps, "seconds": 0.0, "best": None} | guard.fresh() | recovery.fresh()
+    state = (
+        {"step": 0, "steps": config.steps, "seconds": 0.0, "waited": 0.0, "best": None}
+        | guard.fresh()
+        | recovery.fresh()
+    )
     keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
     damaged: list[tuple[str, str]] = []
     if (saved := keeping.find(lambda file, reason: damaged.append((file, reason)))) is not None:
@@ -189,11 +193,12 @@ def is_best(score: float | None, state: dict[str, Any]) -> bool:
 
 def give_up(state: dict[str, Any], keeping: Keeping, objective: Objective, optimizer: Any, *rest: Any) -> None:
     """Leaves good weights behind: those of the newest good checkpoint, or where there is none, saves what there is."""
-    saved = keeping.earlier(math.inf)
-    if saved is not None:
-        unpack(saved, objective, optimizer)
+    saved = keeping.good()
+    if saved is None or saved["saves"] < state["saves"]:  # then the newest on the disk is none of the good ones
+        state = state if saved is None else state | unpack(saved, objective, optimizer) | {"saves": state["saves"]}
+        keep(state, keeping, objective, optimizer, *rest, rotate=False)
     else:
-        keep(state, keeping, objective, optimizer, *rest)
+        unpack(saved, objective, optimizer)
 
 
 def unsaved(reason: str, step: int, out: Path) -> str:

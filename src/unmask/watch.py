@@ -70,7 +70,8 @@ class Watch:
             self._compare("before", step, seen)
         if done:
             self._compare("after", step, seen)
-        return seen
+        accuracies = [value for name, value in seen.items() if name.startswith("probe_")]
+        return seen | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
 
     def export(self) -> None:
         """Writes the encoder as it is now."""

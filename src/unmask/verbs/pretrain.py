@@ -64,6 +64,10 @@ class Pretrain:
     log_every: int | None = None  # steps between records
     save_every: int | None = None  # steps between checkpoints
     keep_every: int | None = None  # steps between checkpoints that are kept for good
+    keep_last: int | None = None  # newest checkpoints that are kept
+    spike: float | str | None = None  # deviations above recent losses at which a step is left out, or off
+    rollbacks: int | None = None  # times that a run goes back to a good state when steps go wrong in a row
+    deterministic: bool = False  # the same bytes of weights every time, on the same machine and versions
     probe: Place | None = None  # labelled data on which the encoder is judged during training
     probe_every: float | None = None  # epochs between probes
     max_bad: float = 0.05  # share of bad files above which training does not start
@@ -88,7 +92,7 @@ class Pretrain:
         above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer")
         for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "seed", "decoder_warmup"):
+        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "rollbacks", "seed", "decoder_warmup"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
         if self.bands is not None:
             settle(self, "bands", tuple(part.strip() for text in texts(self.bands) for part in text.split(",") if part))
@@ -97,6 +101,11 @@ class Pretrain:
                 raise UserError(f"--{name.replace('_', '-')} belongs to --init WEIGHTS, which is not given")
         for side in numbers(self.image_size or ()):
             require(side, "image_size", lambda v: v > 0, "above 0")
+        require(self.keep_last, "keep_last", lambda v: v >= 1, "1 or more")
+        if self.spike is not None and self.spike != "off":
+            if not isinstance(self.spike, int | float):
+                raise UserError(f"--spike is a number above 0, or off; got {self.spike!r}")
+            require(self.spike, "spike", lambda v: v > 0, "above 0, or off")
         require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
         require(self.jitter, "jitter", lambda v: 0 <= v <= 1, "between 0 and 1")
         require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")
