@@ -65,12 +65,12 @@ class Counts:
                     self.found[numbers[place]] = int(count)
 
     def get(self, shard: int) -> int | None:
-        if shard not in self.found and (told := self.stream.count(shard)) is not None:
+        if shard not in self.found and self.stream.exact and (told := self.stream.count(shard)) is not None:
             self.found[shard] = told
         return self.found.get(shard)
 
     def put(self, shard: int, count: int) -> None:
-        """What reading to the end has shown; it counts more than what an index beside the shards says."""
+        """What reading to the end has shown."""
         if self.path is not None:
             append_once(self.path, self.stream.shards[shard].place, str(count))
         self.found[shard] = count
@@ -107,11 +107,9 @@ class StreamLoader:
             collate_fn=_as_it_is,
             prefetch_factor=4 if self.workers else None,
             worker_init_fn=_leave_ctrl_c_to_the_parent,
+            generator=torch.Generator(),  # else it draws from the chance that masks are made of
         )
-        for batch in loader:
-            if isinstance(batch, UserError):  # an error raised in a worker would come with the worker's traceback
-                raise batch
-            yield batch
+        return _raised(iter(loader))
 
     def batches(self, worker: int, first: int) -> Iterator[dict[str, Any]]:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""
@@ -235,6 +233,14 @@ class _Reader(IterableDataset):
             yield from self.loader.batches(worker.id if worker else 0, self.first)
         except UserError as error:
             yield error
+
+
+def _raised(batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    """An error raised in a worker would come with the worker's traceback, so it comes as a value."""
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def _as_it_is(batch: Any) -> Any:
