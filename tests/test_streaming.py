@@ -109,7 +109,7 @@ def test_shards_that_are_all_empty_end_with_a_message():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_after_a_restart_are_the_same_to_the_pixel(tmp_path, workers):
     stream = open_stream(shards(tmp_path / "s", [5, 3, 9, 1]))
-    options = {"view": RandomCrop((16, 16)), "batch": 4, "channels": 3, "num_views": 2, "workers": workers}
+    options = {"view": RandomCrop((16, 16)), "batch": 4, "channels": 3, "num_views": 2, "workers": workers, "crops": 2}
     loader = StreamLoader(stream=stream, window=6, seed=1, counts=tmp_path / "counts.txt", **options)
     whole = [*itertools.islice(loader(0), 9)]
     assert whole[0]["views"][1].shape == (4, 3, 16, 16)
@@ -118,7 +118,8 @@ def test_batches_after_a_restart_are_the_same_to_the_pixel(tmp_path, workers):
         assert again["index"].tolist() == batch["index"].tolist()
         assert again["label"].tolist() == batch["label"].tolist()
         assert all(torch.equal(a, b) for a, b in zip(again["views"], batch["views"]))
-    assert not torch.equal(whole[0]["views"][0], whole[0]["views"][1])
+    assert whole[0]["index"].tolist()[::2] == whole[0]["index"].tolist()[1::2]  # two crops of each
+    assert not torch.equal(whole[0]["views"][0][0], whole[0]["views"][0][1])
 
 
 def test_two_ranks_with_workers_read_everything_once(tmp_path):
@@ -177,9 +178,10 @@ def test_a_run_that_dies_goes_on_to_the_very_same_losses(tmp_path, monkeypatch, 
         yield from itertools.islice(call(self, first), 3) if self.counts else call(self, first)
         raise RuntimeError("the machine is gone")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="gone"):
-        patch.setattr(StreamLoader, "__call__", dying)
+    monkeypatch.setattr(StreamLoader, "__call__", dying)
+    with pytest.raises(RuntimeError, match="gone"):
         pretrain(place, out=tmp_path / "died", **options)
+    monkeypatch.setattr(StreamLoader, "__call__", call)
     assert len(losses(tmp_path / "died")) == 3
     (tmp_path / "died" / "bad_files.txt").open("a").write("s-00.tar/x\tfound before it died\n")
     pretrain(place, out=tmp_path / "died", **options)
