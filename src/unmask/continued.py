@@ -13,7 +13,7 @@ from unmask import checkpoint
 from unmask.mask import Mask
 from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, rows
-from unmask.samples import Samples
+from unmask.samples import Pictures
 from unmask.seeds import mix
 from unmask.views import WholePicture
 
@@ -24,7 +24,7 @@ PICTURES, BATCH, SHOWN = 128, 32, 4
 class Comparison:
     """Measures an objective twice and keeps both in `continued.json`."""
 
-    def __init__(self, objective: Objective, samples: Samples, settings: dict[str, Any], out: Path, device: Any):
+    def __init__(self, objective: Objective, samples: Pictures, settings: dict[str, Any], out: Path, device: Any):
         self.objective, self.samples, self.out, self.device = objective, samples, out, device
         self.view, self.seed = WholePicture(tuple(settings["image_size"])), settings["seed"]
         self.warmup = settings.get("decoder_warmup") or 0

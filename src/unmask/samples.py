@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Shaped, UInt8
@@ -15,6 +16,17 @@ from unmask.layout import natural
 from unmask.source import Source, why
 
 TRIES = 100  # pictures after a bad one that are tried in its place
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """What is asked of pictures that are only looked at: a number of them, by number, with names."""
+
+    names: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def picture(self, i: int) -> Tensor: ...
 
 
 class Samples(Dataset):

@@ -11,7 +11,6 @@ import torch
 from lightning.fabric import Fabric
 
 from unmask.errors import UserError
-from unmask.loader import Loader
 from unmask.log import memory_mb
 from unmask.objective import Batch, Objective
 from unmask.optim import make_optimizer
@@ -23,6 +22,9 @@ CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
 
 
+Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batch on
+
+
 @dataclass(frozen=True)
 class Measured:
     seconds: float  # of one optimizer step
@@ -31,7 +33,7 @@ class Measured:
 
 
 def trial(
-    make: Callable[[], Objective], loader: Callable[[int], Loader], plan: Plan, fabric: Fabric, retry: bool
+    make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, fabric: Fabric, retry: bool
 ) -> Measured:
     """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
     the device is worked off in parts."""
@@ -50,7 +52,7 @@ def trial(
             plan.reasons["accumulate"] = "parts, so that the batch fits into the device's memory"
 
 
-def prepare(objective: Objective, loader: Callable[[int], Loader]) -> None:
+def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
     """Shows a new objective the first few batches of its data, if it wants to see them."""
 
     def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
@@ -60,7 +62,7 @@ def prepare(objective: Objective, loader: Callable[[int], Loader]) -> None:
 
 
 def _measure(
-    objective: Objective, loader: Callable[[int], Loader], settings: dict[str, Any], fabric: Fabric
+    objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], fabric: Fabric
 ) -> Measured:
     prepare(objective, loader)
     batch, accumulate = settings["batch"], settings["accumulate"]

@@ -12,7 +12,7 @@ from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
 from unmask.probing import Probe
 from unmask.runtime import autocast_dtype
-from unmask.samples import Samples
+from unmask.samples import Pictures
 from unmask.seeds import mix
 from unmask.views import WholePicture
 from unmask.weights import ENCODER, save_encoder
@@ -28,7 +28,7 @@ class Watch:
         self,
         config: dict[str, Any],
         objective: Objective,
-        samples: Samples,
+        samples: Pictures,
         out: Path,
         device: torch.device,
         probe: Probe | None = None,
