@@ -7,6 +7,7 @@ from typing import Any
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError
 from unmask.optim import peak_rate
+from unmask.resolution import NONE, early_and_full, parse
 from unmask.runtime import Machine, choices
 from unmask.sheet import Sheet
 
@@ -59,9 +60,10 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         )
         plan.choose("model", name, why)
     hiera = plan.settings["model"].startswith("hiera")
-    patch = 32 if hiera else _patch(side, small)
+    patch = 32 if hiera else _patch(math.gcd(*plan.settings["image_size"]), side, small)
     units = math.prod(s // patch for s in plan.settings["image_size"])
     plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per picture")
+    _plan_resolutions(plan)
     encoder = create_encoder(
         plan.settings["model"],
         image_size=tuple(plan.settings["image_size"]),
@@ -74,6 +76,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
     _plan_augmentation(plan, sheet)
     plan.choose("mask", "random(ratio=0.75)", "as in MAE")
+    plan.choose("masks_per_image", 1, "as in MAE; more for each decoded picture: --masks-per-image")
     plan.choose("target", "pixels", "each patch normalised, as in MAE")
     plan.choose("weight_decay", 0.05, "as in MAE")
     _plan_batch(plan, sheet, machine, encoder.dim)
@@ -153,6 +156,20 @@ def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
         )
 
 
+def _plan_resolutions(plan: Plan) -> None:
+    settings = plan.settings
+    if settings.get("resolutions") == "auto":
+        text = early_and_full(tuple(settings["image_size"]), settings["patch_size"])
+        plan.choose("resolutions", text, "half of the steps with half of the patches" if text != NONE else "too small")
+    plan.choose("resolutions", NONE, "one size; smaller crops early on save time: --resolutions auto")
+    for stage in parse(settings["resolutions"]):
+        if any(side % settings["patch_size"] for side in stage.size):
+            raise UserError(
+                f"resolutions {settings['resolutions']!r}: {stage.size} is no multiple of patch size"
+                f" {settings['patch_size']}"
+            )
+
+
 def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
     side = _median_side(sheet)
     if sheet.share_extreme > 0.75:
@@ -171,11 +188,13 @@ def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
 
 
 def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
-    most = 32 if machine.device == "cpu" else 256 if machine.device == "mps" else 1024
+    most, usual = {"cpu": (32, 256), "mps": (256, 256)}.get(machine.device, (1024, 784))  # pictures, and their units
+    units = math.prod(plan.settings["image_size"]) // plan.settings["patch_size"] ** 2
+    large = units > usual
+    most = max(4, most // 2 ** math.ceil(math.log2(units / usual))) if large else most
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
-    plan.choose(
-        "batch", min(most, fits), "more updates in the same time" if most <= fits else f"for {sheet.count} pictures"
-    )
+    why = f"pictures of {units:,} patches are large" if large else "more updates in the same time"
+    plan.choose("batch", min(most, fits), why if most <= fits else f"for {sheet.count} pictures")
     plan_parts(plan, machine)
     plan_rate(plan)
     rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
@@ -198,10 +217,12 @@ def _median_side(sheet: Sheet) -> int:
     return int(min(sheet.median_size))
 
 
-def _patch(side: int, small: bool) -> int:
-    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, always dividing the size."""
-    wanted = side / 8 if small or side <= TINY else max(4, side / 14)
-    return min((p for p in range(2, side // 2 + 1) if side % p == 0), key=lambda p: abs(p - wanted), default=side)
+def _patch(common: int, side: int, small: bool) -> int:
+    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, but of 32 and 16 pixels at most, since what lies inside
+    a larger one is hardly seen; always dividing both sides, whose greatest common divisor is `common`."""
+    wanted = min(32, side / 8) if small or side <= TINY else min(16, max(4, side / 14))
+    there = (p for p in range(2, common + 1) if common % p == 0 and p < side)
+    return min(there, key=lambda p: abs(p - wanted), default=side)
 
 
 def _gpu_model(count: int) -> str:
