@@ -52,6 +52,7 @@ def _moments(objective: Objective) -> int:
 
 def _peak(objective: Objective, batch: Batch, autocast: torch.dtype | None) -> int:
     kind = batch["views"][0].device.type
+    objective.zero_grad(set_to_none=True)
     with torch.random.fork_rng(), _Alive() as alive:
         with torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
             loss = objective(batch)["loss"]
