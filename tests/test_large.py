@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_counted_memory_is_linear_in_the_pictures_and_leaves_no_gradients():
     moments = 8 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     alone, many = step_bytes(model, batch, 4) - moments, step_bytes(model, batch, 64) - moments
     assert many == pytest.approx(16 * alone, rel=0.05)
-    assert alone == _peak(model, batch, None)
+    assert alone == _peak(model, batch, nullcontext)
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -80,9 +81,7 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
     assert (plan.settings["accumulate"], plan.settings["checkpoint_activations"]) == (4, "on")
     assert "fits into memory" in plan.reasons["checkpoint_activations"]
     plan = Plan(settings | {"checkpoint_activations": "off"})
-    with pytest.raises(
-        UserError, match=r"about 9 MB.*--checkpoint-activations on.*--decoder windowed.*patch-size"
-    ):
+    with pytest.raises(UserError, match=r"about 9 MB.*--checkpoint-activations on.*--decoder windowed.*patch-size"):
         trial.trial(*measure, plan, make_fabric(settings), retry=False)
 
 

@@ -2,6 +2,8 @@
 without a word, so that it must not be found out by trying."""
 
 import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import psutil
@@ -12,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from unmask.objective import Batch, Objective
 
+Autocast = Callable[[], AbstractContextManager[Any]]
 SAFE = 0.85  # of the free memory may be planned for: libraries take some, and other programs may want more
 CERTAIN = 0.25  # below this share a look at one sample is enough
 GROWN = 1.9  # growth of the peak from n samples to 2 n that shows that activations make it
@@ -21,10 +24,10 @@ class TooLarge(Exception):
     """A step needs more than there is; the text says how much."""
 
 
-def check_fits(objective: Objective, batch: Batch, size: int, autocast: torch.dtype | None) -> None:
+def check_fits(objective: Objective, batch: Batch, size: int, autocast: Autocast) -> None:
     """Raises TooLarge where a step of `size` samples would not fit into the free memory of this machine.
 
-    batch: samples like those of the step, few or many. autocast: a precision, or None.
+    batch: samples like those of the step, few or many. autocast: the precision of a step.
     """
     free = psutil.virtual_memory().available
     if size * _peak(objective, _first(batch, 1), autocast) + _moments(objective) < CERTAIN * free:
@@ -34,7 +37,7 @@ def check_fits(objective: Objective, batch: Batch, size: int, autocast: torch.dt
         raise TooLarge(f"{size} pictures at a time need about {need / 2**20:,.0f} MB, {free / 2**20:,.0f} MB are free")
 
 
-def step_bytes(objective: Objective, batch: Batch, size: int, autocast: torch.dtype | None = None) -> int:
+def step_bytes(objective: Objective, batch: Batch, size: int, autocast: Autocast = nullcontext) -> int:
     """Bytes of a training step of `size` samples with AdamW: gradients, moments and the most that is alive of
     activations. Weights are there already and not counted. Tried with few samples of `batch`, as many as it takes for
     activations, which grow with them, to outweigh gradients, which do not."""
@@ -50,11 +53,10 @@ def _moments(objective: Objective) -> int:
     return 2 * sum(4 * p.numel() for p in objective.parameters() if p.requires_grad)
 
 
-def _peak(objective: Objective, batch: Batch, autocast: torch.dtype | None) -> int:
-    kind = batch["views"][0].device.type
+def _peak(objective: Objective, batch: Batch, autocast: Autocast) -> int:
     objective.zero_grad(set_to_none=True)
     with torch.random.fork_rng(), _Alive() as alive:
-        with torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+        with autocast():
             loss = objective(batch)["loss"]
         loss.backward()
     objective.zero_grad(set_to_none=True)

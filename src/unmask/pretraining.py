@@ -162,7 +162,8 @@ def make_plan(
     for stage in reversed(stages[:-1]):
         small = at_size(config, stage.size)
         of_size = partial(make_loader, small, samples)
-        costs.insert(0, trial(partial(build, small, start), of_size, plan, fabric, retry=False).seconds)
+        at_once = lambda small=small: ready(build(small, start), plan.settings)  # noqa: E731
+        costs.insert(0, trial(at_once, of_size, plan, fabric, retry=False).seconds)
     per_step = sum(stage.share * cost for stage, cost in zip(stages, costs)) if stages else measured.seconds
     steps, seconds = plan_length(plan, len(samples), per_step, here, time.monotonic() - began)
     config["fit"] = {"steps": steps, "seconds": seconds}

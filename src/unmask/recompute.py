@@ -4,7 +4,6 @@ It costs about one more forward pass and saves most of the memory of activations
 so that encoders and decoders need not know of it: what a block's own hooks do is not done twice.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,7 @@ def recompute(module: nn.Module) -> int:
     found = [block for name, part in module.named_modules() if _is_sequence(name, part) for block in part.children()]
     for block in found:
         if "forward" not in vars(block):
-            block.forward = partial(_again, block.forward)
+            block.forward = partial(_again, block)
     return len(found)
 
 
@@ -32,7 +31,8 @@ def _is_sequence(name: str, part: nn.Module) -> bool:
     return name.rsplit(".", 1)[-1] == BLOCKS and isinstance(part, nn.ModuleList | nn.Sequential)
 
 
-def _again(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+def _again(block: nn.Module, *inputs: Any, **options: Any) -> Any:
+    forward = partial(type(block).forward, block)  # looked up late: `lowering.py` gives blocks another class
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     return checkpoint(forward, *inputs, use_reentrant=False, **options)

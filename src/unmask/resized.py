@@ -29,6 +29,7 @@ class BySize:
     def __init__(self, objective: Objective, twins: dict[Size, Objective], fresh: Objective | None):
         self.objective, self.twins = objective, twins
         self.ties = {size: _ties(objective, twin, fresh) for size, twin in twins.items()}
+        objective.twins = twins
         self._forward, self._before_step = objective.forward, objective.before_step
         for name in ("forward", "before_step"):
             setattr(objective, name, getattr(self, name))

@@ -90,8 +90,7 @@ def _measure(
     batch, accumulate = settings["batch"], settings["accumulate"]
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
     if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
-        autocast = torch.bfloat16 if settings["precision"] == "bf16" else None
-        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, autocast)
+        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
     made = make_optimizer(objective, fused=settings.get("fused") != "off")
     model, optimizer = fabric.setup(objective, made)
     objective.train()
