@@ -12,12 +12,26 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A file imports only files of its own line or of lines above it. Parts of one folder never import each other.
 LAYERS = [
-    ["errors", "spec", "grid", "seeds", "checkpoint", "keeping", "stop", "pace", "signature", "waiting", "remote"],
+    [
+        "errors",
+        "spec",
+        "grid",
+        "seeds",
+        "checkpoint",
+        "keeping",
+        "stop",
+        "pace",
+        "signature",
+        "waiting",
+        "remote",
+        "resolution",
+    ],
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
-    ["encoder", "trivial", "runtime", "corruptions", "lowering"],
+    ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute"],
     ["objective", "decoder"],
+    ["resized"],
     ["masks", "targets", "decoders", "encoders"],
     ["methods"],
     [
@@ -46,7 +60,7 @@ LAYERS = [
     ["loader", "augment", "in_memory"],
     ["streaming"],
     ["streamed"],
-    ["train", "features", "classifier", "ready"],
+    ["train", "features", "classifier", "ready", "memory"],
     ["tasks"],
     ["evals"],
     ["run", "panel", "page", "flops"],

@@ -1,13 +1,18 @@
 """Opens and inspects the data of a run, and feeds it to the loop as the settings say."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from unmask.errors import UserError
 from unmask.loader import Loader
 from unmask.plan import Plan
+from unmask.resolution import NONE, at_size, firsts, parse
 from unmask.runtime import machine
 from unmask.samples import Samples
 from unmask.sheet import Sheet, check_bad, inspect
@@ -21,6 +26,23 @@ from unmask.views import check_colours, training_view
 
 WINDOW = 1000  # samples: MAE-like batches mix many shards' worth of classes, and memory stays small
 CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
+
+
+@dataclass(frozen=True)
+class InStages:
+    """`stages(n)` yields micro-batches from the n-th on, each from the loader whose turn it is: every loader can begin
+    at any place of the same order, so that a resumed run meets the very same batches."""
+
+    loaders: tuple[Callable[[int], Iterator[dict[str, Any]]], ...]
+    begins: tuple[int, ...]  # the micro-batch at which each takes over
+
+    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+        for loader, begin, end in zip(self.loaders, self.begins, (*self.begins[1:], None)):
+            begin = max(begin, first)
+            if end is None or begin < end:
+                with torch.random.fork_rng(devices=[]):  # opening a loader draws a number, which a step must not miss
+                    stream = loader(begin)
+                yield from islice(stream, None if end is None else end - begin)
 
 
 def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:
@@ -76,9 +98,15 @@ def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
 
 def make_loader(
     config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None
-) -> Loader | StreamLoader:
-    """Training batches in the parts that the settings say, or of another size."""
+) -> Loader | StreamLoader | InStages:
+    """Training batches in the parts that the settings say, as large as the step wants them; or `size` pictures of the
+    final size."""
     settings = config["settings"]
+    stages = parse(settings.get("resolutions", NONE)) if size is None and "fit" in config else []
+    if stages:
+        begins = [first * settings["accumulate"] for first in firsts(stages, config["fit"]["steps"])]
+        loaders = [make_loader(at_size(config, stage.size), samples) for stage in stages]
+        return InStages(tuple(loaders), tuple(begins))
     view = training_view(
         tuple(settings["image_size"]),
         settings.get("crop_kind", "random"),  # runs made before there was a choice lack it and the jitter

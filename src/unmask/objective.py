@@ -1,7 +1,8 @@
 """What the training loop asks of a method or a task: a batch in, a loss out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Float, Shaped
@@ -15,6 +16,7 @@ Batch = dict[str, Any]  # {"views": [x, ...], "index": b, "label": b (optional),
 
 class Objective(nn.Module, ABC):
     encoder: Encoder  # what is trained and kept
+    twins: Mapping[tuple[int, ...], Any] = MappingProxyType({})  # the same built for other sizes, see `resized.py`
     num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
 
     @abstractmethod

@@ -27,7 +27,11 @@ from unmask.plan import Plan, plan_length, plan_model
 from unmask.probing import Probe
 from unmask.ready import ready
 from unmask.recipe import follow
+from unmask.recompute import recompute
 from unmask.report import write_report
+from unmask.resized import answer_by_size
+from unmask.resolution import NONE, at_size, firsts
+from unmask.resolution import parse as parse_resolutions
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
 from unmask.runtime import Machine, check, machine, tune
 from unmask.samples import Samples
@@ -156,13 +160,20 @@ def make_plan(
     of_size = partial(make_loader, config, samples)
     measured = trial(make, of_size, plan, fabric, retry=options.accumulate is None)
     config["context"] = measured.context
-    steps, seconds = plan_length(plan, len(samples), measured.seconds, here, time.monotonic() - began)
+    stages = parse_resolutions(plan.settings["resolutions"])
+    costs = [measured.seconds]
+    for stage in reversed(stages[:-1]):
+        small = at_size(config, stage.size)
+        of_size = partial(make_loader, small, samples)
+        at_once = lambda small=small: ready(build(small, start), plan.settings)  # noqa: E731
+        costs.insert(0, trial(at_once, of_size, plan, fabric, retry=False).seconds)
+    per_step = sum(stage.share * cost for stage, cost in zip(stages, costs)) if stages else measured.seconds
+    steps, seconds = plan_length(plan, len(samples), per_step, here, time.monotonic() - began)
     plan_caution(plan)
     config["fit"] = {"steps": steps, "seconds": seconds}
-    config["expected"] = {
-        "seconds": steps * measured.seconds,
-        "images_per_second": plan.settings["batch"] / measured.seconds,
-    }
+    if stages:
+        config["fit"] |= {"costs": [round(c / costs[-1], 4) for c in costs], "begins": firsts(stages, steps)}
+    config["expected"] = {"seconds": steps * per_step, "images_per_second": plan.settings["batch"] / per_step}
     config["expected"]["memory_mb"] = measured.memory_mb
     config["timm"] = encoder.arguments
     if start.facts is not None:
@@ -186,6 +197,13 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     torch.manual_seed(mix(config["settings"]["seed"], 0x1217))
     objective = make_objective(config)
     start.load(objective, config["settings"])
+    sizes = [stage.size for stage in parse_resolutions(config["settings"].get("resolutions", NONE))[:-1]]
+    twins = {size: make_objective(at_size(config, size)) for size in sizes}
+    if twins:
+        answer_by_size(objective, dict(twins), make_objective(config) if start.facts else None)
+    if config["settings"].get("checkpoint_activations") == "on":
+        for part in (objective, *twins.values()):
+            recompute(part)
     return objective
 
 

@@ -20,6 +20,8 @@ def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "ind
 
     backend: of torch.compile.
     """
+    for twin in objective.twins.values():
+        ready(twin, settings, backend)
     attention = settings.get("attention")
     for module in objective.modules():
         if hasattr(module, "fused_attn"):  # the name that timm's attentions share

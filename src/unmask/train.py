@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Fit:
     accumulate: int = 1  # micro-batches per optimizer step
     seed: int = 0
     seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time
+    begins: Sequence[int] = (0,)  # steps at which the cost of a step changes, for time budgets
+    costs: Sequence[float] = (1.0,)  # of a step from there on
     log_every: int = 10  # steps
     save_every: int = 1000  # steps between writing last.ckpt
     keep_every: int = 0  # steps between lasting copies; 0: none
@@ -125,7 +127,7 @@ def fit(
                     continue
                 log.step(step, lr, judge.means(), state["seconds"], state["skipped"], state["waited"])
                 state["waited"] = 0.0
-                log.steps = state["steps"] = steps_in_time(state, config.seconds)
+                log.steps = state["steps"] = steps_in_time(state, config.seconds, config.begins, config.costs)
             seen = look(watch, step, state["steps"], log)
             if seen.pop("stop", False):
                 log.steps, state["steps"], done = step, step, True

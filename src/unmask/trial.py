@@ -1,5 +1,6 @@
 """Measures a few steps on a throw-away copy, before anything is promised: time, memory, trivial losses."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from lightning.fabric import Fabric
 
 from unmask.errors import UserError
 from unmask.log import memory_mb
+from unmask.memory import TooLarge, check_fits
 from unmask.objective import Batch, Objective
 from unmask.optim import make_optimizer
 from unmask.plan import Plan
@@ -20,6 +22,8 @@ from unmask.train import Fit, backward
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
+CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer pictures at a time where they are large
+FEW = 8  # pictures at a time: computing activations again is dearer than parts of more than so many
 
 
 Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batch on
@@ -35,28 +39,48 @@ class Measured:
 def trial(
     make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, fabric: Fabric, retry: bool
 ) -> Measured:
-    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
-    the device is worked off in parts."""
-    settings = plan.settings
+    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. A batch too large for the memory is
+    worked off in parts, with `retry`, and its activations are computed again, where that was left open. On a CPU this
+    is known before it is tried. Raises UserError with what would help."""
+    settings, why = plan.settings, "so that the batch fits into memory"
     while True:
         try:
-            return _measure(make(), loader, settings, fabric)
-        except torch.OutOfMemoryError as error:
-            parts = 2 * settings["accumulate"]
-            if not retry or settings["batch"] % parts:
-                raise UserError(
-                    f"a batch of {settings['batch']} in {settings['accumulate']} parts does not fit into the memory of"
-                    " this device; try a smaller --batch or --model, or a larger --accumulate or --patch-size"
-                ) from error
-            settings["accumulate"] = parts
-            plan.reasons["accumulate"] = "parts, so that the batch fits into the device's memory"
+            found = _measure(make(), loader, settings, fabric)
+            break
+        except (torch.OutOfMemoryError, TooLarge) as error:
+            parts, micro = 2 * settings["accumulate"], settings["batch"] // settings["accumulate"]
+            divisible = retry and not settings["batch"] % parts
+            again = settings.get("checkpoint_activations") == "auto"
+            if divisible and (micro > FEW or not again):
+                settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
+            elif again:
+                plan.choose(
+                    "checkpoint_activations", "on", f"computed again on the way back, {why}; a step takes longer"
+                )
+            else:
+                raise UserError(_does_not_fit(settings, str(error))) from error
+    if "checkpoint_activations" in settings:
+        plan.choose("checkpoint_activations", "off", "everything fits into memory")
+    return found
+
+
+def _does_not_fit(settings: dict[str, Any], error: str) -> str:
+    """What a user can do, what costs least first."""
+    micro = settings["batch"] // settings["accumulate"]
+    need = error if "pictures at a time need" in error else f"{micro} pictures at a time do not fit into this device"
+    full = str(settings.get("decoder", "")).startswith("full")
+    ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
+    ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []
+    ways += ["--decoder windowed, or --decoder cross (faster too)"] if full else []
+    ways += ["a larger --patch-size", "a smaller --image-size or --model"]
+    return f"{need}: a step of this model does not fit into memory. What helps: {'; '.join(ways)}"
 
 
 def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
     """Shows a new objective the first few batches of its data, if it wants to see them."""
 
     def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
-        yield from islice(loader(CONTEXT_BATCH)(0), PREPARE_BATCHES)
+        yield from islice(loader(_context_batch(objective))(0), PREPARE_BATCHES)
 
     objective.prepare(batches())
 
@@ -67,6 +91,8 @@ def _measure(
     prepare(objective, loader)
     batch, accumulate = settings["batch"], settings["accumulate"]
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
+    if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
+        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
     made = make_optimizer(objective, fused=settings.get("fused") != "off")
     model, optimizer = fabric.setup(objective, made)
     objective.train()
@@ -82,7 +108,12 @@ def _measure(
         if sum(times) > ENOUGH:
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm caches up
-    return Measured(measured, memory_mb(), _context(objective, loader(CONTEXT_BATCH)(0), fabric))
+    return Measured(measured, memory_mb(), _context(objective, loader(_context_batch(objective))(0), fabric))
+
+
+def _context_batch(objective: Objective) -> int:
+    """As many pictures as always, fewer where they are so large that as many would not fit."""
+    return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
 
 
 def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:

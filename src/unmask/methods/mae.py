@@ -30,6 +30,7 @@ class MAE(Rebuilder):
         decoder: Any = "full",
         decoder_warmup: int | None = None,
         symmetric: bool = False,
+        masks_per_image: int | None = None,
     ):
         """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind.
 
@@ -37,9 +38,11 @@ class MAE(Rebuilder):
         encoder that is not.
         symmetric: mask tokens inside the encoder, which so sees a token for every unit and costs as much; the decoder
         then gets what the encoder made of them. The paper's table 1c: worse, and dearer.
+        masks_per_image: masks of each picture in a training step, so that it is decoded and cropped once for all of
+        them (EMAE, Li et al. 2023, without its consistency loss). A batch still counts pictures.
         """
         super().__init__()
-        self.encoder, grid = encoder, encoder.grid
+        self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build(mask, "unmask.masks")
         self.target = build(target, "unmask.targets", grid=grid, channels=encoder.channels)
@@ -54,7 +57,11 @@ class MAE(Rebuilder):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
-        mask = self.draw(batch)
+        if self.training and self.masks_per_image > 1 and "mask" not in batch:
+            mask = self.mask.several(self.masks_per_image, len(x), self.encoder.grid, x.device)
+            x = x.repeat_interleave(self.masks_per_image, dim=0)
+        else:
+            mask = self.draw(batch)
         asked = self.asked(mask)
         prediction = self.predict(x, mask, asked)
         return {"loss": (prediction.float() - self.targets(x, asked)).square().mean()}

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from unmask.errors import UserError
 from unmask.recipe import find_recipe
+from unmask.resolution import parse
 from unmask.verb import Names, Place, Places, Size, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ class Pretrain:
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
     model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
     image_size: Size = None  # pixels: one number, or height and width
+    resolutions: str | None = None  # sizes with shares of the steps: "128:0.5,224", or auto: smaller crops early on
     patch_size: int | None = None  # pixels along a side of a patch
     channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
     method: str = "mae"  # how to learn: a file in methods/
     mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
+    masks_per_image: int | None = None  # masks of each picture of a step; a batch still counts pictures
     target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
     decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8, heads=16)"
     init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
@@ -40,6 +43,7 @@ class Pretrain:
     hours: float | None = None  # time for the whole run, instead of epochs
     batch: int | None = None  # pictures per optimizer step
     accumulate: int | None = None  # parts that a batch is worked off in, to save memory
+    checkpoint_activations: Literal["auto", "on", "off"] = "auto"  # compute them again on the way back, to save memory
     lr: float | None = None  # peak learning rate
     blr: float | None = None  # peak learning rate per 256 pictures of the batch, instead of lr
     warmup: float | None = None  # epochs in which the rate rises
@@ -82,6 +86,11 @@ class Pretrain:
             if len(size) not in (1, 2):
                 raise UserError(f"image size is one number or height and width, got {size}")
             settle(self, "image_size", tuple(size) * (3 - len(size)))
+        stages = parse(self.resolutions) if self.resolutions not in (None, "auto") else []
+        if stages:
+            settle(self, "image_size", self.image_size or stages[-1].size)
+            if self.image_size != stages[-1].size:
+                raise UserError(f"resolutions {self.resolutions!r} must end with the image size {self.image_size}")
         if self.recipe is not None:
             find_recipe(self.recipe, "pretrain")
         if self.lr is not None and self.blr is not None:
@@ -89,7 +98,7 @@ class Pretrain:
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
         if len(budgets) > 1:
             raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
-        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer")
+        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer", "masks_per_image")
         for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "rollbacks", "seed", "decoder_warmup"):
