@@ -48,7 +48,7 @@ def step(
     settings: dict[str, Any] | None = None,  # of ours: other runtime settings than the chosen ones
     official: str | None = None,  # folder of the official implementation
     steps: int = 1,  # per measurement
-) -> Callable[[], dict[str, Any]]:
+) -> Callable[..., dict[str, Any]]:
     """Builds a model and returns what makes one measurement: a few steps, and the speed of large products beside it."""
     import torch
 
@@ -63,7 +63,8 @@ def step(
         one, model = _theirs(who, shape, number, device, precision, official)
     flops = count_flops(model)
 
-    def measure() -> dict[str, Any]:
+    def measure(alone: bool = False) -> dict[str, Any]:
+        """alone: without the products beside it."""
         wait(device)
         start, parts = time.perf_counter(), [0.0, 0.0]
         for _ in range(steps):
@@ -77,6 +78,8 @@ def step(
             "gflop_per_image": flops,
             "imported_mb": imported,
         }
+        if alone:
+            return found
         return found | {f"peak_{name}": value for name, value in peaks(device).items()} | device_memory(device)
 
     return measure

@@ -74,7 +74,7 @@ class MasterAdamW(torch.optim.AdamW):
             max_exp_avg_sqs=[],
             state_steps=[state["step"] for state in states],
             fused=group["fused"],
-            found_inf=getattr(self, "found_inf", None),
+            found_inf=getattr(self, "found_inf", None),  # see `update`
             foreach=False,
             amsgrad=False,
             beta1=group["betas"][0],
