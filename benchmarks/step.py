@@ -6,11 +6,13 @@ batch of each and compares speeds there.
 """
 
 import argparse
+import statistics
 import sys
+from pathlib import Path
 from typing import Any
 
 from contenders import SIZES
-from records import write
+from records import RESULTS, write
 from side_by_side import Variant, compare
 
 MAKE = "contenders.py:step"
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="with one more variant of ours: compiled blocks")
     parser.add_argument("--only", nargs="*", help="words: variants whose names have one of them, beside the baseline")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the record")
     options = parser.parse_args()
     if unknown := set(options.sizes) - set(SIZES):
         sys.exit(f"no size {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
@@ -88,14 +91,13 @@ def main() -> None:
     for size in options.sizes:
         batch = options.batch or SIZES[size].batch
         title = f"Training step, {TITLES[size]}, batch {batch}, CPU"
-        record = compare(
-            f"step_{size}", title, variants(size, options), baseline=BASELINE, rounds=options.rounds, columns=COLUMNS
-        )
-        peaks = [turn[f"peak_{p}"] for p in ("bf16", "fp32") for turns in record["measured"].values() for turn in turns]
-        record["facts"]["peak GFLOP/s, bf16 and fp32 products, least and greatest"] = (
-            f"{min(peaks):.0f} {max(peaks):.0f}"
-        )
-        write(record, columns=COLUMNS)
+        shared = {"baseline": BASELINE, "rounds": options.rounds, "columns": COLUMNS, "out": options.out}
+        record = compare(f"step_{size}", title, variants(size, options), **shared)
+        for name in ("bf16", "fp32"):
+            seen = [turn[f"peak_{name}"] for turns in record["measured"].values() for turn in turns]
+            spread = f"{min(seen):.0f} - {statistics.median(seen):.0f} - {max(seen):.0f}"
+            record["facts"][f"GFLOP/s of {name} products beside the steps, min-med-max"] = spread
+        write(record, options.out, COLUMNS)
     return None
 
 

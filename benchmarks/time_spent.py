@@ -1,4 +1,4 @@
-"""Where the time of our training step goes, by torch's profiler: python benchmarks/time_spent.py [SIZE] [--precision P]"""
+"""Where the time of our training step goes, by torch's profiler: python benchmarks/time_spent.py [SIZE]"""
 
 import argparse
 import json

@@ -266,3 +266,46 @@ def test_the_plan_says_every_choice_with_its_reason_and_the_run_keeps_it(tmp_pat
     assert rows["precision"][0] == "bf16-weights"
     assert all(why for _, why in rows.values())
     json.dumps(plan.settings)
+
+
+def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch):
+    from unmask import trial
+    from unmask.plan import Plan
+
+    tried = []
+
+    def measure(objective, loader, settings, fabric):
+        tried.append(settings["compile"])
+        if settings["compile"] != "off":
+            raise RuntimeError("no compiler here")
+        return "measured"
+
+    monkeypatch.setattr(trial, "_measure", measure)
+    plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few pictures"})
+    assert trial.trial(make, None, plan, None, retry=False) == "measured"
+    assert tried == ["graphs", "on", "off"]
+    assert "--compile on failed on this machine (RuntimeError: no compiler here)" in plan.reasons["compile"]
+    with pytest.raises(RuntimeError):  # what was asked for is not changed
+        trial.trial(
+            make, None, Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"}), None, False
+        )
+
+
+def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
+    import os
+
+    from unmask import waiting
+
+    for load, own, expected in (
+        (9.0, {}, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        (0.0, {}, {"GOMP_SPINCOUNT": waiting.BRIEFLY}),
+        (9.0, {"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ):
+        for name in waiting.VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load * (os.cpu_count() or 1), 0, 0))
+        waiting.settle_waiting()
+        assert {name: os.environ[name] for name in waiting.VARIABLES if name in os.environ} == expected
+        assert all(f"{name}={value}" in waiting.waiting() for name, value in expected.items())

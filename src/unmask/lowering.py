@@ -29,10 +29,11 @@ def lower(objective: nn.Module) -> int:
         if isinstance(block, Lowered) or not all(p.requires_grad for p in block.parameters()):
             continue
         for parameter in block.parameters():
-            full = parameter.detach().float().clone()
-            parameter.data = full.to(LOW)
-            parameter.master = full  # type: ignore[attr-defined]
-            count += parameter.numel()
+            if master(parameter) is None:  # else it is shared with blocks for another picture size
+                full = parameter.detach().float().clone()
+                parameter.data = full.to(LOW)
+                parameter.master = full  # type: ignore[attr-defined]
+                count += parameter.numel()
         kind = type(block)
         block.__class__ = type(f"Lowered{kind.__name__}", (Lowered, kind), {})
         block.last = last

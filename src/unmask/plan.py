@@ -16,6 +16,8 @@ PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up e
 BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/pretrain_budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
 LARGEST = 256  # pictures at a time where running out of memory ends the process instead of raising an error
 DECODER_WARMUP = 500  # steps at most, a tenth of a short run
+ASKED = "asked for"  # the reason of what the user gave
+GRAPHS = 128  # pictures up to which launching kernels takes a large part of a step on a GPU
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
 
@@ -32,7 +34,7 @@ class Plan:
         if self.settings.get(name) in (None, "auto"):
             self.settings[name], self.reasons[name] = value, why
         else:
-            self.reasons.setdefault(name, "asked for")
+            self.reasons.setdefault(name, ASKED)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value, reason of every choice, for people."""
@@ -222,7 +224,10 @@ def plan_runtime(plan: Plan, machine: Machine) -> None:
     """What makes this machine fast."""
     plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
     plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
-    for name, (value, why) in choices(machine.device).items():
+    found = choices(machine.device)
+    if machine.device == "cuda" and plan.settings["batch"] <= GRAPHS and plan.settings["accumulate"] == 1:
+        found["compile"] = ("graphs", "blocks compiled once; the batch is so small that launching kernels would count")
+    for name, (value, why) in found.items():
         plan.choose(name, value, why)
 
 

@@ -73,6 +73,7 @@ def _compile(objective: nn.Module, graphs: bool, backend: str) -> None:
     options: dict[str, Any] = {"dynamic": False, "backend": backend}
     if graphs:
         options["mode"] = "reduce-overhead"
+        objective.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
     for _, block in stacked(objective):
         block.compile(**options)
         block._compiled_call_impl = partial(_in_training, block, block._compiled_call_impl)

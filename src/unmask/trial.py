@@ -16,13 +16,14 @@ from unmask.log import memory_mb
 from unmask.memory import TooLarge, check_fits
 from unmask.objective import Batch, Objective
 from unmask.optim import make_optimizer
-from unmask.plan import Plan
+from unmask.plan import ASKED, Plan
 from unmask.train import Fit, backward
 
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
 CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer pictures at a time where they are large
+LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
 FEW = 8  # pictures at a time: computing activations again is dearer than parts of more than so many
 
 
@@ -59,9 +60,18 @@ def trial(
                 )
             else:
                 raise UserError(_does_not_fit(settings, str(error))) from error
+        except RuntimeError as error:  # of the compiler, whose own kinds of error all are one
+            if plan.reasons.get("compile") == ASKED or settings.get("compile") not in LESS:
+                raise
+            settings["compile"], plan.reasons["compile"] = LESS[settings["compile"]], _failed(settings, error)
     if "checkpoint_activations" in settings:
         plan.choose("checkpoint_activations", "off", "everything fits into memory")
     return found
+
+
+def _failed(settings: dict[str, Any], error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")[:80]
+    return f"--compile {settings['compile']} failed on this machine ({type(error).__name__}: {first})"
 
 
 def _does_not_fit(settings: dict[str, Any], error: str) -> str:
