@@ -60,7 +60,8 @@ LAYERS = [
     ["loader", "augment", "in_memory"],
     ["streaming"],
     ["streamed"],
-    ["train", "features", "classifier", "ready", "memory"],
+    ["train", "features", "classifier", "ready", "memory", "subject"],
+    ["checks"],
     ["tasks"],
     ["evals"],
     ["run", "panel", "page", "flops"],
@@ -78,14 +79,24 @@ LAYERS = [
     ["watch"],
     ["verbs"],
     ["feeding", "devices"],
-    ["pretraining", "showing", "evaluating", "embedded", "demonstrating", "predicting", "exporting", "packing"],
+    [
+        "pretraining",
+        "showing",
+        "evaluating",
+        "embedded",
+        "demonstrating",
+        "predicting",
+        "exporting",
+        "packing",
+        "doctoring",
+    ],
     ["tested", "study"],
     ["transferring", "stressing", "labelling", "cell", "forecast", "ablating"],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["recipes", "exports", "streams", "verbs"]
+PARTS += ["recipes", "exports", "streams", "checks", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"architecture", "augment", "decoder", "decoders", "encoders", "exports", "optim", "resize", "runtime"},
     "lightning": {"cell", "devices", "finetuning", "guard", "pretraining", "snapshot", "train", "trial"},

@@ -55,10 +55,10 @@ def run(arguments: list[str]) -> int:
     options = there[name].options  # type: ignore[attr-defined]
     try:
         direct, default = _direct(options), _default(options, rest)
-        there[name](tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default))
+        result = there[name](tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default))
     except _Refused as caught:
         raise caught.error from None
-    return 0
+    return getattr(result, "exit_code", 0)
 
 
 class _Refused(Exception):
