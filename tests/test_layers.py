@@ -29,7 +29,7 @@ LAYERS = [
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe"],
     ["target"],
-    ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute"],
+    ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute", "windows"],
     ["objective", "decoder"],
     ["resized"],
     ["masks", "targets", "decoders", "encoders"],
