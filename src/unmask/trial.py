@@ -33,9 +33,9 @@ Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batc
 @dataclass(frozen=True)
 class Measured:
     computing: float  # seconds of one optimizer step, without waiting for its pictures
-    preparing: float  # seconds that a step waits for its pictures; without processes, those of one core that they take
     memory_mb: int  # peak, with weights, gradients, moments and activations
     context: dict[str, float]  # losses of trivial predictors, on crops of this data
+    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, of a core that works on them
 
     @property
     def seconds(self) -> float:
@@ -119,7 +119,7 @@ def _measure(
     measured = statistics.median(times[2:] or times)  # the first steps warm caches up
     preparing = statistics.median(waits[2:] or waits)
     context = _context(objective, loader(_context_batch(objective))(0), fabric)
-    return Measured(measured, preparing, memory_mb(), context)
+    return Measured(measured, memory_mb(), context, preparing)
 
 
 def _context_batch(objective: Objective) -> int:
