@@ -65,7 +65,7 @@ LAYERS = [
     ["tasks"],
     ["evals"],
     ["run", "panel", "page", "flops"],
-    ["judge", "verdict", "embedding", "plan", "caution", "init", "trial", "labelled", "probing"],
+    ["judge", "verdict", "embedding", "plan", "caution", "supply", "init", "trial", "labelled", "probing"],
     ["axes", "findings", "axis_pictures", "ablation_page"],
     ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
     ["groups"],

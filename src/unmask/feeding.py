@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unmask.errors import UserError
+from unmask.in_memory import InMemory, can_cut
 from unmask.loader import Loader
 from unmask.plan import Plan
 from unmask.resolution import NONE, at_size, firsts, parse
@@ -97,10 +98,10 @@ def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
 
 
 def make_loader(
-    config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None
-) -> Loader | StreamLoader | InStages:
+    config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None, workers: int | None = None
+) -> Loader | StreamLoader | InMemory | InStages:
     """Training batches in the parts that the settings say, as large as the step wants them; or `size` pictures of the
-    final size."""
+    final size, or by other processes than the settings say."""
     settings = config["settings"]
     stages = parse(settings.get("resolutions", NONE)) if size is None and "fit" in config else []
     if stages:
@@ -113,16 +114,23 @@ def make_loader(
         settings["crop"],
         settings["flip"] == "on",
         settings.get("jitter", 0.0),
+        settings.get("resize", "exact"),
     )
     if settings.get("jitter"):
         check_colours(settings["channels"])
     micro, rest = divmod(settings["batch"], settings["accumulate"])
     if rest:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
-    pin = settings["device"] == "cuda"
-    shared = {"seed": settings["seed"], "workers": settings["workers"], "pin": pin}
+    crops = settings.get("views_per_image", 1)
+    if size is not None and size % crops:
+        crops = 1  # batches of another size are for looking at the data
+    shared: dict[str, Any] = {"view": view, "seed": settings["seed"], "batch": size or micro, "crops": crops}
+    if settings.get("in_memory") == "on" and isinstance(samples, Samples) and can_cut(view):
+        return InMemory(samples=samples, device=settings["device"], **shared)
+    shared |= {"workers": (settings["workers"] or 0) if workers is None else workers}
+    shared |= {"pin": settings["device"] == "cuda"}
     if isinstance(samples, StreamSamples):
         shared |= {"counts": samples.counts, "bad": samples.bad, "window": settings["shuffle_buffer"]}
         shared |= {"channels": samples.channels, "max_side": samples.max_side}
-        return StreamLoader(stream=samples.stream, view=view, batch=size or micro, **shared)
-    return Loader(samples=samples, view=view, batch=size or micro, **shared)
+        return StreamLoader(stream=samples.stream, **shared)
+    return Loader(samples=samples, **shared)

@@ -64,6 +64,8 @@ class Log:
         self._write(record)
         eta = f"{clock((self.steps - step) / rate)} left"
         speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
+        if record["waiting"] >= 0.01:
+            speed += f" · {record['waiting']:.0%} waiting for data"
         text = f"{_loss_text(record, self.context)} · {speed}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=f"epoch {record['epoch']:.1f} · {text}", eta=eta)

@@ -214,9 +214,6 @@ def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     plan_rate(plan)
     rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
     plan.choose("lr", float(f"{peak_rate(plan.settings['batch'], width):.2g}"), rule)
-    inside = machine.device == "cpu"
-    workers = 0 if inside else min(8, max(1, machine.cores - 1))
-    plan.choose("workers", workers, "the cores are busy with the model" if inside else "processes that decode and crop")
     plan_runtime(plan, machine)
 
 

@@ -21,7 +21,7 @@ from unmask.devices import make_fabric
 from unmask.errors import UserError
 from unmask.feeding import look_at, make_loader, plan_order
 from unmask.init import Start, initial
-from unmask.log import Log, clock, make_console, memory_mb
+from unmask.log import METRICS, Log, clock, make_console, memory_mb, read
 from unmask.objective import Objective
 from unmask.plan import Plan, plan_length, plan_model
 from unmask.probing import Probe
@@ -40,6 +40,7 @@ from unmask.sheet import Sheet, write_bad_files
 from unmask.spec import build as build_part
 from unmask.spec import find, parse
 from unmask.streamed import StreamSamples
+from unmask.supply import plan_supply, plan_workers, waiting_advice, waiting_share
 from unmask.train import Fit, fit
 from unmask.trial import prepare, trial
 from unmask.verb import plain
@@ -148,6 +149,8 @@ def make_plan(
     start.guide(plan, sheet)
     encoder = plan_model(plan, sheet, here)
     plan_order(plan, samples)
+    packed = samples.source.packed if isinstance(samples, Samples) else None
+    plan_supply(plan, sheet, here, packed, stream=isinstance(samples, StreamSamples))
     plan.new_decoder = start.new_decoder(plan.settings, encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
     mean, std = start.statistics(own, plan)
@@ -157,22 +160,25 @@ def make_plan(
     samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
     make_loader(config, samples)  # refuses a batch that cannot be divided
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
-    of_size = partial(make_loader, config, samples)
+    of_size = partial(make_loader, config, samples, workers=0)
     measured = trial(make, of_size, plan, fabric, retry=options.accumulate is None)
     config["context"] = measured.context
     stages = parse_resolutions(plan.settings["resolutions"])
-    costs = [measured.seconds]
+    found = [measured]
     for stage in reversed(stages[:-1]):
         small = at_size(config, stage.size)
-        of_size = partial(make_loader, small, samples)
+        of_size = partial(make_loader, small, samples, workers=0)
         at_once = lambda small=small: ready(build(small, start), plan.settings)  # noqa: E731
-        costs.insert(0, trial(at_once, of_size, plan, fabric, retry=False).seconds)
-    per_step = sum(stage.share * cost for stage, cost in zip(stages, costs)) if stages else measured.seconds
+        found.insert(0, trial(at_once, of_size, plan, fabric, retry=False))
+    shares = [stage.share for stage in stages] or [1.0]
+    preparing = sum(share * one.preparing for share, one in zip(shares, found))
+    per_step = plan_workers(plan, here, preparing, sum(share * one.computing for share, one in zip(shares, found)))
     steps, seconds = plan_length(plan, len(samples), per_step, here, time.monotonic() - began)
     plan_caution(plan)
     config["fit"] = {"steps": steps, "seconds": seconds}
     if stages:
-        config["fit"] |= {"costs": [round(c / costs[-1], 4) for c in costs], "begins": firsts(stages, steps)}
+        costs = [round(one.seconds / measured.seconds, 4) for one in found]
+        config["fit"] |= {"costs": costs, "begins": firsts(stages, steps)}
     config["expected"] = {"seconds": steps * per_step, "images_per_second": plan.settings["batch"] / per_step}
     config["expected"]["memory_mb"] = measured.memory_mb
     config["timm"] = encoder.arguments
@@ -182,6 +188,7 @@ def make_plan(
         "fingerprint": sheet.fingerprint,
         "count": len(samples),
         "split": "train" if sheet.splits else None,
+        "packed": packed,
     }
     config["reasons"] = plan.reasons
     config["machine"] = dataclasses.asdict(here)
@@ -239,7 +246,10 @@ def train(
     watch.export()
     watch.panel()
     summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
+    summary["waiting"] = waited = waiting_share(read(out / METRICS))
     checkpoint.write_json(out / SUMMARY, summary)
+    if advice := waiting_advice(waited, settings, config["data"].get("packed"), config["machine"]["cores"]):
+        console.print(advice, soft_wrap=True, style="yellow", highlight=False)
     write_report(out)
     console.print(f"Done in {clock(log.last[1])}. Encoder, pictures and report: {out / 'report.html'}", soft_wrap=True)
 

@@ -16,6 +16,7 @@ from unmask.log import memory_mb
 from unmask.memory import TooLarge, check_fits
 from unmask.objective import Batch, Objective
 from unmask.optim import make_optimizer
+from unmask.pace import Timed
 from unmask.plan import ASKED, Plan
 from unmask.train import Fit, backward
 
@@ -32,9 +33,15 @@ Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batc
 
 @dataclass(frozen=True)
 class Measured:
-    seconds: float  # of one optimizer step
+    computing: float  # seconds of one optimizer step, without waiting for its pictures
     memory_mb: int  # peak, with weights, gradients, moments and activations
     context: dict[str, float]  # losses of trivial predictors, on crops of this data
+    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, of a core that works on them
+
+    @property
+    def seconds(self) -> float:
+        """Of one optimizer step in all."""
+        return self.computing + self.preparing
 
 
 def trial(
@@ -106,19 +113,23 @@ def _measure(
     made = make_optimizer(objective, fused=settings.get("fused") != "off")
     model, optimizer = fabric.setup(objective, made)
     objective.train()
-    stream, times = loader(batch // accumulate)(0), []
+    times, waits, state = [], [], {"waited": 0.0}
+    stream = Timed(loader(batch // accumulate)(0), state)
     torch.manual_seed(0)
     for _ in range(STEPS):
-        start = time.perf_counter()
+        start, state["waited"] = time.perf_counter(), 0.0
         outputs = backward(model, optimizer, stream, config, fabric)
         optimizer.step()
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device
-        times.append(time.perf_counter() - start)
-        if sum(times) > ENOUGH:
+        waits.append(state["waited"])
+        times.append(time.perf_counter() - start - waits[-1])
+        if sum(times) + sum(waits) > ENOUGH:
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm caches up
-    return Measured(measured, memory_mb(), _context(objective, loader(_context_batch(objective))(0), fabric))
+    preparing = statistics.median(waits[2:] or waits)
+    context = _context(objective, loader(_context_batch(objective))(0), fabric)
+    return Measured(measured, memory_mb(), context, preparing)
 
 
 def _context_batch(objective: Objective) -> int:

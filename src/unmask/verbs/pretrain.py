@@ -65,6 +65,9 @@ class Pretrain:
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
     shuffle_buffer: int | None = None  # of streams: samples over which each reader mixes the order; 1: as they come
     workers: int | None = None  # processes that load pictures; 0: the main one
+    views_per_image: int = 1  # crops of each decoded picture, side by side in a batch
+    in_memory: Literal["auto", "on", "off"] = "auto"  # pictures live on the device: small ones of one size
+    resize: Literal["auto", "exact", "fast"] = "auto"  # of crops: antialiased, or OpenCV's where they hardly shrink
     log_every: int | None = None  # steps between records
     save_every: int | None = None  # steps between checkpoints
     keep_every: int | None = None  # steps between checkpoints that are kept for good
@@ -98,7 +101,12 @@ class Pretrain:
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
         if len(budgets) > 1:
             raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
+        for name, allowed in (("in_memory", ("auto", "on", "off")), ("resize", ("auto", "exact", "fast"))):
+            if getattr(self, name) not in allowed:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer", "masks_per_image")
+        above_zero += ("views_per_image",)
         for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "rollbacks", "seed", "decoder_warmup"):
