@@ -95,6 +95,11 @@ def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
     if isinstance(samples, StreamSamples):
         why = f"samples over which each reader mixes the order of its shards; about {samples.megabytes(WINDOW):,.0f} MB"
         plan.choose("shuffle_buffer", WINDOW, why)
+        shards, workers = len(samples.stream.shards), max(1, plan.settings["workers"])
+        if workers > shards:
+            plan.reasons["workers"] += (
+                f"; there are {shards} shards, so several read the same one and share its samples"
+            )
 
 
 def make_loader(

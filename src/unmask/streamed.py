@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from jaxtyping import Shaped
@@ -16,6 +17,7 @@ from unmask.stream import Stream
 from unmask.streaming import COUNTS
 
 LOOKED, LOOKED_SHARDS, LOOKED_BYTES = 1024, 4, 128 << 20  # what a data sheet is made from, at the most
+SORTED, FEW_PAIRS = 0.9, 64  # share of neighbours with one label that looks sorted; pairs below which nothing is said
 ASKED = 64  # shards whose number of samples is asked for
 
 
@@ -31,7 +33,18 @@ class Glimpse:
     def amend(self, sheet: Sheet, stream: Stream) -> Sheet:
         """The sheet of the samples held, as one of the stream."""
         changes = {"where": stream.where, "count": self.count, "fingerprint": stream.fingerprint()}
-        return replace(sheet, **changes, remarks=[self.remark, *stream.remarks, *sheet.remarks])
+        return replace(sheet, **changes, remarks=[self.remark, *stream.remarks, *self._sorted(), *sheet.remarks])
+
+    def _sorted(self) -> list[str]:
+        labels = [item.label for item in self.held.items]
+        pairs = [(a, b) for a, b in pairwise(labels) if a is not None and b is not None]
+        alike = sum(a == b for a, b in pairs) / max(1, len(pairs))
+        if len(pairs) < FEW_PAIRS or alike < SORTED:
+            return []
+        return [
+            f"{alike:.0%} of neighbours have the same label: where shards are sorted by class, batches hold few classes"
+            " however they are mixed; write them in random order (docs/streams.md)"
+        ]
 
 
 def glimpse(stream: Stream, most: int = LOOKED) -> Glimpse:

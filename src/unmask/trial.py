@@ -36,7 +36,7 @@ class Measured:
     computing: float  # seconds of one optimizer step, without waiting for its pictures
     memory_mb: int  # peak, with weights, gradients, moments and activations
     context: dict[str, float]  # losses of trivial predictors, on crops of this data
-    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, of a core that works on them
+    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, a core works on them
 
     @property
     def seconds(self) -> float:
