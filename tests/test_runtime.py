@@ -272,23 +272,23 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     from unmask import trial
     from unmask.plan import Plan
 
-    tried = []
+    tried, measured = [], trial.Measured(1.0, 1, {})
+    fabric = make_fabric({"device": "cpu", "precision": "32"})
 
     def measure(objective, loader, settings, fabric):
         tried.append(settings["compile"])
         if settings["compile"] != "off":
             raise RuntimeError("no compiler here")
-        return "measured"
+        return measured
 
     monkeypatch.setattr(trial, "_measure", measure)
     plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few pictures"})
-    assert trial.trial(make, None, plan, None, retry=False) == "measured"
+    assert trial.trial(make, lambda first: iter(()), plan, fabric, retry=False) is measured
     assert tried == ["graphs", "on", "off"]
     assert "--compile on failed on this machine (RuntimeError: no compiler here)" in plan.reasons["compile"]
+    asked = Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"})
     with pytest.raises(RuntimeError):  # what was asked for is not changed
-        trial.trial(
-            make, None, Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"}), None, False
-        )
+        trial.trial(make, lambda first: iter(()), asked, fabric, retry=False)
 
 
 def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
