@@ -309,3 +309,19 @@ def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypat
         waiting.settle_waiting()
         assert {name: os.environ[name] for name in waiting.VARIABLES if name in os.environ} == expected
         assert all(f"{name}={value}" in waiting.waiting() for name, value in expected.items())
+
+
+def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
+    chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
+    assert runtime.settings_now(chosen) == {"attention": "sdpa", "threads": None}
+    assert runtime.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
+
+
+def test_blocks_shared_with_another_size_keep_one_master():
+    objective, twin = make(), make()
+    ours, theirs = objective.encoder.net.blocks[0].mlp, twin.encoder.net.blocks[0].mlp
+    theirs.fc1.weight = ours.fc1.weight
+    before = ours.fc1.weight.detach().clone()
+    lower(twin)
+    lower(objective)
+    assert torch.equal(master(ours.fc1.weight), before)  # and not what bf16 left of it
