@@ -41,6 +41,8 @@ class Counter(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         if name.rstrip("_") in [sync.rstrip("_") for sync in SYNCS] and name not in ("unique_dim",):
             self.syncs += 1
+        by_mask = name.startswith("index") and any(t.dtype == torch.bool for t in _tensors(args[1:2]))
+        self.syncs += by_mask  # how many elements a boolean index takes, only the device knows
         if func.is_view or name in ("detach", "alias", "lift_fresh"):
             return result
         self.kernels += 1

@@ -59,7 +59,7 @@ def compare(
     facts: dict[str, Any] | None = None,  # further facts for the record, such as a measured peak
     columns: dict[str, Callable[[dict[str, Any]], str]]
     | None = None,  # of the table: heading -> of a variant's summary
-    out: Path = RESULTS,
+    out: Path | None = RESULTS,  # None: nothing is written or printed
 ) -> dict[str, Any]:
     """Runs the comparison, prints and writes it, and returns the record. A variant that fails is named with its error;
     the others go on."""
@@ -87,7 +87,8 @@ def compare(
         "errors": {name: worker.error for name, worker in workers.items() if worker.error},
     }
     record["summary"] = summary(record)
-    write(record, out, columns)
+    if out is not None:
+        write(record, out, columns)
     return record
 
 

@@ -53,3 +53,23 @@ def test_what_grew_is_named_with_how_to_accept_it(counts):
         [],
     )
     assert "counts.py --write" in counts.ADVICE
+
+
+def test_the_performance_page_shows_the_records(tmp_path, monkeypatch):
+    import json
+
+    monkeypatch.syspath_prepend(FILE.parent)
+    import page
+
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.render(text) == text, "write it anew: python benchmarks/page.py"
+    (tmp_path / "a.json").write_text(json.dumps({"title": "A"}))
+    (tmp_path / "a.txt").write_text("1.5x")
+    (tmp_path / "b.json").write_text(json.dumps({"title": "B"}))
+    marks = "\n".join(f"<!-- record {mark} -->\nold\n<!-- end -->" for mark in ("a run a", "c run c", "*"))
+    shown = page.render(marks, tmp_path)
+    assert "1.5x" in shown
+    assert "old" not in shown
+    assert "Not run yet. To run it: `run c`" in shown
+    assert shown.count("b.json") == 2
+    assert page.render(shown, tmp_path) == shown

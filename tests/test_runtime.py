@@ -272,23 +272,23 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     from unmask import trial
     from unmask.plan import Plan
 
-    tried = []
+    tried, measured = [], trial.Measured(1.0, 1, {})
+    fabric = make_fabric({"device": "cpu", "precision": "32"})
 
     def measure(objective, loader, settings, fabric):
         tried.append(settings["compile"])
         if settings["compile"] != "off":
             raise RuntimeError("no compiler here")
-        return "measured"
+        return measured
 
     monkeypatch.setattr(trial, "_measure", measure)
     plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few pictures"})
-    assert trial.trial(make, None, plan, None, retry=False) == "measured"
+    assert trial.trial(make, lambda first: iter(()), plan, fabric, retry=False) is measured
     assert tried == ["graphs", "on", "off"]
     assert "--compile on failed on this machine (RuntimeError: no compiler here)" in plan.reasons["compile"]
+    asked = Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"})
     with pytest.raises(RuntimeError):  # what was asked for is not changed
-        trial.trial(
-            make, None, Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"}), None, False
-        )
+        trial.trial(make, lambda first: iter(()), asked, fabric, retry=False)
 
 
 def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
@@ -309,3 +309,19 @@ def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypat
         waiting.settle_waiting()
         assert {name: os.environ[name] for name in waiting.VARIABLES if name in os.environ} == expected
         assert all(f"{name}={value}" in waiting.waiting() for name, value in expected.items())
+
+
+def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
+    chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
+    assert runtime.settings_now(chosen) == {"attention": "sdpa", "threads": None}
+    assert runtime.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
+
+
+def test_blocks_shared_with_another_size_keep_one_master():
+    objective, twin = make(), make()
+    ours, theirs = objective.encoder.net.blocks[0].mlp, twin.encoder.net.blocks[0].mlp
+    theirs.fc1.weight = ours.fc1.weight
+    before = ours.fc1.weight.detach().clone()
+    lower(twin)
+    lower(objective)
+    assert torch.equal(master(ours.fc1.weight), before)  # and not what bf16 left of it

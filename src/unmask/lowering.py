@@ -36,6 +36,7 @@ def lower(objective: nn.Module) -> int:
                 count += parameter.numel()
         kind = type(block)
         block.__class__ = type(f"Lowered{kind.__name__}", (Lowered, kind), {})
+        assert isinstance(block, Lowered)
         block.last = last
         block.register_state_dict_post_hook(_give_masters)
         block.register_load_state_dict_pre_hook(_take_masters)

@@ -33,7 +33,7 @@ from unmask.resized import answer_by_size
 from unmask.resolution import NONE, at_size, firsts
 from unmask.resolution import parse as parse_resolutions
 from unmask.run import CONFIG, SUMMARY, Run, make_objective
-from unmask.runtime import Machine, check, machine, tune
+from unmask.runtime import Machine, check, machine, settings_now, tune
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.sheet import Sheet, write_bad_files
@@ -68,7 +68,7 @@ def pretraining(options: Pretrain) -> Run | None:
     here = machine(options.device, options.precision)
     check(asked)
     refuse_typos(options)
-    if said := tune(here.device, saved["settings"] if saved else asked):
+    if said := tune(here.device, settings_now(saved) if saved else asked):
         console.print(said, soft_wrap=True)
     sheet, samples = look_at(options, saved, console)
     if saved is None:
