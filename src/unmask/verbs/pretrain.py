@@ -31,7 +31,7 @@ class Pretrain:
     method: str = "mae"  # how to learn: a file in methods/
     mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
     target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
-    decoder: str | None = None  # what rebuilds: full(dim=512, depth=8, heads=16), narrow, slim, cross, partial, windowed
+    decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8)", narrow, slim, partial, cross or windowed
     init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
     decoder_warmup: int | None = None  # with --init: steps in which a fresh decoder learns alone
