@@ -11,6 +11,7 @@ from unmask.flops import step_flops
 from unmask.grid import Grid
 from unmask.mask import Mask, hide_top
 from unmask.methods.mae import MAE
+from unmask.ready import ready
 from unmask.spec import build, names, parse
 
 SIZE = "dim=24, depth=3, heads=2"
@@ -198,3 +199,23 @@ def test_symmetric_goes_with_self_attention_only(encoder):
             mae = MAE(encoder, decoder=f"{text}({SIZE})", symmetric=True)
             mae({"views": [torch.zeros(2, 3, 32, 32).byte()]})["loss"].backward()
             assert [n for n, p in mae.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_decoder_runs_in_bf16_with_either_attention_and_means_the_same(name, encoder):
+    """Autocast, and blocks whose weights are bf16: windows add their bias to attention of another type than tokens."""
+    torch.manual_seed(0)
+    text = f"{name}(window=3, {SIZE})" if name == "windowed" else f"{name}({SIZE})"
+    x, mask = torch.rand(2, 3, 32, 32) * 255, hide_top(torch.rand(2, 16), 0.75)
+    mae = MAE(encoder, decoder=text).train()
+    mae.asked = lambda mask: mask.hidden  # all, so that losses can be compared
+    want, found = mae({"views": [x], "mask": mask})["loss"], []
+    for attention in ("matmul", "sdpa", "by-length"):
+        ready(mae, {"attention": attention})
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(mae({"views": [x], "mask": mask})["loss"])
+    ready(mae, {"precision": "bf16-weights"})
+    found.append(mae({"views": [x], "mask": mask})["loss"])
+    found[-1].backward()
+    assert [n for n, p in mae.named_parameters() if p.requires_grad and p.grad is None] == []
+    torch.testing.assert_close(torch.stack(found), want.expand(4), rtol=0.02, atol=0.02)
