@@ -147,8 +147,10 @@ class Subject:
 
 def _sheet(content: dict[str, Any]) -> Sheet:
     """The sheet that a run wrote when it began; JSON knows no tuples."""
-    pairs = {name: tuple(value) for name, value in content.items() if name.endswith("_size") or name == "value_range"}
+    facts: dict[str, Any] = {**content, "bad": [tuple(one) for one in content.get("bad", ())]}
+    for name in ("min_size", "median_size", "max_size", "value_range"):
+        facts[name] = tuple(content.get(name, ()))
     try:
-        return Sheet(**content | pairs | {"bad": [tuple(one) for one in content.get("bad", ())]})
+        return Sheet(**facts)
     except TypeError as error:
         raise Unknown("the run has no data_sheet.json that this version can read") from error
