@@ -25,6 +25,7 @@ from unmask.sheet import Sheet, inspect
 from unmask.source import Source, open_source
 from unmask.views import WholePicture
 
+WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold pictures
 PICTURES = 64  # that features are computed of
 MAX_SIDE = 1024  # pixels to which larger pictures are shrunk while they are inspected
 
@@ -50,7 +51,7 @@ class Subject:
         self.config: dict[str, Any] = read_json(self.path / CONFIG) if self.path.is_dir() else {}
         if "settings" in self.config:
             self.kind = "run"
-        elif self.config or self.path.suffix in SUFFIXES[:4] or (not self.path.exists() and known_name(place)):
+        elif self.config or self.path.suffix in WEIGHTS or (not self.path.exists() and known_name(place)):
             self.kind = "weights"
         else:
             self.kind = "data"
