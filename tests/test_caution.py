@@ -8,7 +8,7 @@ from small import SMALL
 from torch import nn
 
 import unmask
-from unmask.caution import WORKSPACE, caution, determinism, early
+from unmask.caution import WORKSPACE, caution, determinism, early, short_of_room
 from unmask.errors import UserError
 from unmask.lowering import lower
 from unmask.optim import make_optimizer, update
@@ -71,3 +71,23 @@ def test_masters_of_low_weights_are_left_alone_too():
         same = all(torch.equal(a, b) for a, b in zip(before, objective.parameters()))
         assert same != good
     assert isinstance(objective.net, nn.Linear)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, how: place != tmp_path)  # tests may run as root, who may always
+    with pytest.raises(UserError, match="read-only"):
+        unmask.pretrain(photos, out=tmp_path / "not" / "there", **SMALL)
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_disk_without_room_for_all_checkpoints_is_said_before_training(tmp_path, monkeypatch):
+    import shutil
+
+    objective, settings = nn.Linear(2**10, 2**10, bias=False), {"keep_last": 2, "keep_every": 10}
+    for free, said in (
+        (12 * 2**20 * 7, None),
+        (12 * 2**20 * 7 - 1, "7 checkpoints of 12 MB do not fit into the 84 MB"),
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda place, free=free: shutil._ntuple_diskusage(1, 1, free))
+        found = short_of_room(objective, settings, 40, tmp_path)
+        assert found is None if said is None else said in (found or "")

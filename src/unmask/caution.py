@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.utils.deterministic
+from torch import nn
 
 from unmask.errors import UserError
 
@@ -14,6 +17,7 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # without it cuBLAS may add up in another
 ALLOWED = (":4096:8", ":16:8")
 SPIKE, KEEP_LAST, ROLLBACKS = 10.0, 2, 3
 NAMES = ("keep_last", "rollbacks")
+MOMENTS = 3  # times the weights: themselves and AdamW's two moments
 
 
 def plan_caution(plan: Any) -> None:
@@ -49,14 +53,40 @@ def determinism(asked: bool) -> Iterator[None]:
     if not asked:
         yield
         return
-    cudnn, fill = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory
+    cudnn, memory = _flags()
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    fill = memory.fill_uninitialized_memory
     try:
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[assignment]  # nothing reads it
+        memory.fill_uninitialized_memory = False  # nothing reads it, and filling takes time
         cudnn.deterministic, cudnn.benchmark = True, False
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[assignment]
+        memory.fill_uninitialized_memory = fill
         cudnn.deterministic, cudnn.benchmark = before[1:]
+
+
+def require_writable(out: Path) -> None:
+    """Raises UserError, before anything slow, for a folder that nothing can be written into."""
+    place = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{out} cannot be written: {place} is read-only, or not yours; give another folder with --out")
+
+
+def short_of_room(objective: nn.Module, settings: Mapping[str, Any], steps: int, out: Path) -> str | None:
+    """A sentence where the disk has no room for all checkpoints that the run is to keep, else nothing."""
+    one = MOMENTS * sum(p.numel() * p.element_size() for p in objective.parameters())
+    lasting = steps // settings["keep_every"] if settings.get("keep_every") else 0
+    count = settings.get("keep_last", KEEP_LAST) + lasting + 1  # and the one being written
+    free = shutil.disk_usage(out).free
+    if count * one <= free:
+        return None
+    return (
+        f"{count} checkpoints of {one / 2**20:,.0f} MB do not fit into the {free / 2**20:,.0f} MB free at {out}: make"
+        " room, or keep fewer with --keep-last and --keep-every"
+    )
+
+
+def _flags() -> tuple[Any, Any]:
+    return torch.backends.cudnn, torch.utils.deterministic

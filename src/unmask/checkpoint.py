@@ -70,7 +70,7 @@ def write_state(
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
-            hashing = _Hashing(file)
+            hashing: Any = _Hashing(file)
             torch.save(content, hashing)
             _seal(file, facts, hashing.digest)
         try:

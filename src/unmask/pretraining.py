@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask import __version__, checkpoint, keeping
-from unmask.caution import caution, determinism, early, plan_caution
+from unmask.caution import caution, determinism, early, plan_caution, require_writable, short_of_room
 from unmask.devices import make_fabric
 from unmask.errors import UserError
 from unmask.feeding import look_at, make_loader, plan_order
@@ -65,6 +65,7 @@ def pretraining(options: Pretrain) -> Run | None:
         raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
 
     early(options.deterministic)
+    require_writable(out)
     here = machine(options.device, options.precision)
     check(asked)
     refuse_typos(options)
@@ -225,6 +226,8 @@ def train(
     warmup = round(settings["warmup"] * len(samples) / settings["batch"])
     fused = settings.get("fused") != "off"
     fitting = Fit(**{n: settings[n] for n in names}, fused=fused, warmup=warmup, **caution(settings), **config["fit"])
+    if (said := short_of_room(objective, settings, fitting.steps, out)) is not None:
+        console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / "bad_files.txt")
     log = Log(out, console, settings["batch"], len(samples), config["context"])
     watch = Watch(config, objective, samples, out, fabric.device, probe)

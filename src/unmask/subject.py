@@ -25,6 +25,7 @@ from unmask.sheet import Sheet, inspect
 from unmask.source import Source, open_source
 from unmask.views import WholePicture
 
+WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold pictures
 PICTURES = 64  # that features are computed of
 MAX_SIDE = 1024  # pixels to which larger pictures are shrunk while they are inspected
 
@@ -50,7 +51,7 @@ class Subject:
         self.config: dict[str, Any] = read_json(self.path / CONFIG) if self.path.is_dir() else {}
         if "settings" in self.config:
             self.kind = "run"
-        elif self.config or self.path.suffix in SUFFIXES[:4] or (not self.path.exists() and known_name(place)):
+        elif self.config or self.path.suffix in WEIGHTS or (not self.path.exists() and known_name(place)):
             self.kind = "weights"
         else:
             self.kind = "data"
@@ -147,8 +148,10 @@ class Subject:
 
 def _sheet(content: dict[str, Any]) -> Sheet:
     """The sheet that a run wrote when it began; JSON knows no tuples."""
-    pairs = {name: tuple(value) for name, value in content.items() if name.endswith("_size") or name == "value_range"}
+    facts: dict[str, Any] = {**content, "bad": [tuple(one) for one in content.get("bad", ())]}
+    for name in ("min_size", "median_size", "max_size", "value_range"):
+        facts[name] = tuple(content.get(name, ()))
     try:
-        return Sheet(**content | pairs | {"bad": [tuple(one) for one in content.get("bad", ())]})
+        return Sheet(**facts)
     except TypeError as error:
         raise Unknown("the run has no data_sheet.json that this version can read") from error

@@ -131,15 +131,16 @@ def fit(
             seen = look(watch, step, state["steps"], log)
             if seen.pop("stop", False):
                 log.steps, state["steps"], done = step, step, True
-            best = is_best(seen.pop("score", None), state)
+            score, before = seen.pop("score", None), state["best"]
             if seen:
                 log.note(step, seen)
             objective.train()
             asked = stop.signum
-            if out is not None and (done or asked or best or keeping.due(step)):
+            if out is not None and (done or asked or score is not None or keeping.due(step)):
                 log.left_out(judge.read())
                 keeping.owed = bool(state["bad_in_row"]) and not (done or asked)  # what is kept shall be good
-                failed = None if keeping.owed else keep(state, *parts, best=best)
+                failed = None if keeping.owed else keep(state, *parts, best=is_best(score, state))
+                state["best"] = before if failed else state["best"]
                 if failed and (done or asked):
                     raise Unsaved(unsaved(failed, step, out))
             if asked and not done:
