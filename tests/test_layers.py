@@ -14,6 +14,10 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     [
         "errors",
+        "launch",
+        "ranks",
+        "gather",
+        "pieces",
         "spec",
         "grid",
         "seeds",
@@ -76,9 +80,10 @@ LAYERS = [
     ["exportable"],
     ["hf_layout", "repository", "measuring", "card"],
     ["exports"],
-    ["watch"],
+    ["watch", "looking"],
     ["verbs"],
     ["feeding", "devices"],
+    ["learning"],
     [
         "pretraining",
         "showing",

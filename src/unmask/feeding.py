@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from unmask.errors import UserError
 from unmask.in_memory import InMemory, can_cut
+from unmask.launch import launch
 from unmask.loader import Loader
 from unmask.plan import Plan
 from unmask.resolution import NONE, at_size, firsts, parse
@@ -105,9 +106,9 @@ def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
 def make_loader(
     config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None, workers: int | None = None
 ) -> Loader | StreamLoader | InMemory | InStages:
-    """Training batches in the parts that the settings say, as large as the step wants them; or `size` pictures of the
-    final size, or by other processes than the settings say."""
-    settings = config["settings"]
+    """Training batches in the parts that the settings say, as large as the step wants them, those of this process; or
+    `size` pictures of the final size, the same in every process; or by other workers than the settings say."""
+    settings, launched = config["settings"], launch()
     stages = parse(settings.get("resolutions", NONE)) if size is None and "fit" in config else []
     if stages:
         begins = [first * settings["accumulate"] for first in firsts(stages, config["fit"]["steps"])]
@@ -123,13 +124,13 @@ def make_loader(
     )
     if settings.get("jitter"):
         check_colours(settings["channels"])
-    micro, rest = divmod(settings["batch"], settings["accumulate"])
-    if rest:
-        raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
+    micro = divide(settings["batch"], settings["accumulate"])
     crops = settings.get("views_per_image", 1)
     if size is not None and size % crops:
         crops = 1  # batches of another size are for looking at the data
     shared: dict[str, Any] = {"view": view, "seed": settings["seed"], "batch": size or micro, "crops": crops}
+    if size is None:
+        shared |= {"rank": launched.rank, "world": launched.world}
     if settings.get("in_memory") == "on" and isinstance(samples, Samples) and can_cut(view):
         return InMemory(samples=samples, device=settings["device"], **shared)
     shared |= {"workers": (settings["workers"] or 0) if workers is None else workers}
@@ -139,3 +140,22 @@ def make_loader(
         shared |= {"channels": samples.channels, "max_side": samples.max_side}
         return StreamLoader(stream=samples.stream, **shared)
     return Loader(samples=samples, **shared)
+
+
+def to_send(samples: Samples | StreamSamples) -> Samples | StreamSamples:
+    """The same, for another process: without the decoded pictures that this one holds."""
+    return samples.light() if isinstance(samples, Samples) else samples
+
+
+def divide(batch: int, accumulate: int) -> int:
+    """Samples that a device works off at a time. Raises UserError where a batch cannot be divided equally."""
+    world = launch().world
+    micro, rest = divmod(batch, accumulate * world)
+    if not rest and micro:
+        return micro
+    parts = accumulate * world
+    over = f"{accumulate} equal parts" if world == 1 else f"{accumulate} equal parts on each of {world} devices"
+    near = sorted({max(1, batch // parts) * parts, (batch // parts + 1) * parts})
+    raise UserError(
+        f"a batch of {batch} cannot be worked off in {over}; near it are {' and '.join(str(n) for n in near)}"
+    )

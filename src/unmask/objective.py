@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from unmask.encoder import Encoder
 from unmask.mask import Mask
 
-Batch = dict[str, Any]  # {"views": [x, ...], "index": b, "label": b (optional), "mask": Mask (optional)}
+# {"views": [x, ...], "index": b}; optional are "label": b, "mask": Mask, and "rows": Rows, which the loop adds
+Batch = dict[str, Any]
 
 
 class Objective(nn.Module, ABC):

@@ -6,6 +6,7 @@ from typing import Any
 
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError
+from unmask.launch import launch
 from unmask.optim import peak_rate
 from unmask.resolution import NONE, early_and_full, parse
 from unmask.runtime import Machine, choices
@@ -103,9 +104,10 @@ def plan_rate(plan: Plan) -> None:
 def plan_parts(plan: Plan, machine: Machine) -> None:
     """Parts that the batch is worked off in; on a GPU the trial finds out whether there must be more."""
     batch = plan.settings["batch"]
-    whole = machine.device == "cuda" or batch <= LARGEST
-    parts = 1 if whole else next(n for n in range(-(-batch // LARGEST), batch + 1) if batch % n == 0)
-    plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {batch // parts}, to save memory")
+    per_device = batch // launch().world
+    whole = machine.device == "cuda" or per_device <= LARGEST
+    parts = 1 if whole else next(n for n in range(-(-per_device // LARGEST), per_device + 1) if per_device % n == 0)
+    plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {per_device // parts}, to save memory")
 
 
 def plan_length(
@@ -209,7 +211,11 @@ def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     most = max(4, most // 2 ** math.ceil(math.log2(units / usual))) if large else most
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
     why = f"pictures of {units:,} patches are large" if large else "more updates in the same time"
-    plan.choose("batch", min(most, fits), why if most <= fits else f"for {sheet.count} pictures")
+    batch, why = min(most, fits), why if most <= fits else f"for {sheet.count} pictures"
+    if (world := launch().world) > 1:
+        batch = max(1, min(most * world, 4096, max(fits, world)) // world) * world
+        why = f"over all devices, {batch // world} on each"
+    plan.choose("batch", batch, why)
     plan_parts(plan, machine)
     plan_rate(plan)
     rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"

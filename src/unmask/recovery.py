@@ -15,14 +15,14 @@ NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries", "saves")
 
 
 def fresh() -> dict[str, Any]:
-    """What is kept in the state of a run. skip: micro-batches that the stream is ahead of the steps; tries: times of
+    """What is kept in the state of a run. skip: batches that the stream is ahead of the steps; tries: times of
     going back without getting past the place; saves: so far."""
     return {"skip": 0, "rolled": [], "tries": 0, "saves": 0}
 
 
 def position(state: dict[str, Any], accumulate: int) -> int:
     """The micro-batch that comes next."""
-    return state["step"] * accumulate + state["skip"]
+    return (state["step"] + state["skip"]) * accumulate
 
 
 def went_wrong(state: dict[str, Any], patience: int, last: bool) -> bool:
@@ -30,7 +30,7 @@ def went_wrong(state: dict[str, Any], patience: int, last: bool) -> bool:
     return state["bad_in_row"] >= (min(patience, 3) if last else patience)
 
 
-def go_back(state: dict[str, Any], keeping: Keeping, most: int, accumulate: int, why: LeftOut) -> dict[str, Any] | None:
+def go_back(state: dict[str, Any], keeping: Keeping, most: int, why: LeftOut) -> dict[str, Any] | None:
     """Brings `state` to a good one saved before, and further back where that did not help; returns what was saved, with
     weights and moments, or None where there is none or it was tried `most` times without getting past the place."""
     if state["tries"] >= most:
@@ -39,10 +39,10 @@ def go_back(state: dict[str, Any], keeping: Keeping, most: int, accumulate: int,
     saved = keeping.good(before=reached)
     if saved is None:
         return None
-    was, next_batch = state["step"], position(state, accumulate)
+    was, next_batch = state["step"], state["step"] + state["skip"]
     state |= {k: v for k, v in saved.items() if k not in (*NOT_BACK, "objective", "optimizer")}
-    passed = position(state, accumulate), next_batch
-    state["skip"] = next_batch - state["step"] * accumulate
+    passed = state["step"] + state["skip"], next_batch
+    state["skip"] = next_batch - state["step"]
     event = {"step": state["step"], "event": ROLLED_BACK, "from": was, "why": why.why, "bad": why.step}
     event |= {"bad_loss": str(why.loss), "limit": str(why.limit), "batches": list(passed)}
     state["rolled"], state["tries"] = [*state["rolled"], event], state["tries"] + 1

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -106,6 +107,12 @@ class Samples(Dataset):
                 )
             self._stacks[key] = torch.stack([p.contiguous() for p in pictures]).to(device)
         return self._stacks[key]
+
+    def light(self) -> "Samples":
+        """The same without decoded pictures in memory, to send to another process."""
+        same = copy(self)
+        same.cache, same._stacks = {}, {}
+        return same
 
     def report_bad_to(self, path: str | Path) -> None:
         """From now on, in every process, a picture that turns out bad is added to this file, once."""

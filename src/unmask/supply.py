@@ -6,6 +6,7 @@ from typing import Any
 
 from unmask.errors import UserError
 from unmask.jpeg import decoder_name
+from unmask.launch import launch
 from unmask.plan import Plan
 from unmask.runtime import Machine
 from unmask.sheet import Sheet
@@ -54,7 +55,7 @@ def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) ->
         )
     else:
         wanted = max(1, math.ceil(SPARE * preparing / max(step, 1e-9)))
-        most = max(1, machine.cores - 1)
+        most = max(1, machine.cores // launch().here - 1)
         short = f"; {wanted} would be needed, more cores are not there" if wanted > most else ""
         plan.choose("workers", min(wanted, most), measured + short)
     workers = plan.settings["workers"]

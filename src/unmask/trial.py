@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -12,12 +12,14 @@ import torch
 from lightning.fabric import Fabric
 
 from unmask.errors import UserError
+from unmask.launch import launch
 from unmask.log import memory_mb
 from unmask.memory import TooLarge, check_fits
 from unmask.objective import Batch, Objective
 from unmask.optim import make_optimizer
 from unmask.pace import Timed
 from unmask.plan import ASKED, Plan
+from unmask.ranks import Ranks
 from unmask.train import Fit, backward
 
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
@@ -56,8 +58,8 @@ def trial(
             found = _measure(make(), loader, settings, fabric)
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
-            parts, micro = 2 * settings["accumulate"], settings["batch"] // settings["accumulate"]
-            divisible = retry and not settings["batch"] % parts
+            parts, micro = 2 * settings["accumulate"], _micro(settings)
+            divisible = retry and not settings["batch"] % (parts * launch().world)
             again = settings.get("checkpoint_activations") == "auto"
             if divisible and (micro > FEW or not again):
                 settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
@@ -76,6 +78,10 @@ def trial(
     return found
 
 
+def _micro(settings: dict[str, Any]) -> int:
+    return settings["batch"] // settings["accumulate"] // launch().world
+
+
 def _failed(settings: dict[str, Any], error: Exception) -> str:
     first = next(iter(str(error).splitlines()), "")[:80]
     return f"--compile {settings['compile']} failed on this machine ({type(error).__name__}: {first})"
@@ -83,7 +89,7 @@ def _failed(settings: dict[str, Any], error: Exception) -> str:
 
 def _does_not_fit(settings: dict[str, Any], error: str) -> str:
     """What a user can do, what costs least first."""
-    micro = settings["batch"] // settings["accumulate"]
+    micro = _micro(settings)
     need = error if "pictures at a time need" in error else f"{micro} pictures at a time do not fit into this device"
     full = str(settings.get("decoder", "")).startswith("full")
     ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
@@ -91,6 +97,19 @@ def _does_not_fit(settings: dict[str, Any], error: str) -> str:
     ways += ["--decoder windowed, or --decoder cross (faster too)"] if full else []
     ways += ["a larger --patch-size", "a smaller --image-size or --model"]
     return f"{need}: a step of this model does not fit into memory. What helps: {'; '.join(ways)}"
+
+
+def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
+    """What the slowest of several processes needs, each having measured by itself, and the most parts of a batch."""
+    if ranks.world == 1:
+        return measured
+    settings = plan.settings
+    mine = (measured.computing, measured.memory_mb, measured.preparing, settings["accumulate"])
+    found = ranks.everybodys((*mine, settings.get("checkpoint_activations") == "on"))
+    computing, memory, preparing, settings["accumulate"], again = (max(column) for column in zip(*found))
+    if again:
+        settings["checkpoint_activations"] = "on"
+    return replace(measured, computing=computing, memory_mb=memory, preparing=preparing)
 
 
 def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
@@ -106,12 +125,12 @@ def _measure(
     objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], fabric: Fabric
 ) -> Measured:
     prepare(objective, loader)
-    batch, accumulate = settings["batch"], settings["accumulate"]
+    batch, accumulate = settings["batch"] // launch().world, settings["accumulate"]
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
     if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
         check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
-    made = make_optimizer(objective, fused=settings.get("fused") != "off")
-    model, optimizer = fabric.setup(objective, made)
+    model = fabric.setup_module(objective)
+    optimizer = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
     objective.train()
     times, waits, state = [], [], {"waited": 0.0}
     stream = Timed(loader(batch // accumulate)(0), state)

@@ -59,6 +59,12 @@ class Watch:
         if self.comparison:
             self.comparison.note(when, step, seen or (self._probe() if self.probe_steps else {}))
 
+    def due(self, step: int, steps: int) -> bool:
+        """Whether it acts after this step; of several processes all know, though only the first looks."""
+        probes = bool(self.probe_steps) and step % self.probe_steps == 0
+        compares = self.comparison is not None and step == self.comparison.warmup
+        return step >= steps or step in self.first or step % self.every == 0 or probes or compares
+
     def __call__(self, step: int, steps: int) -> dict[str, Any]:
         done = step >= steps
         if step in self.first or step % self.every == 0 or done:

@@ -12,7 +12,7 @@ from unmask.decoder import num_predicted, some
 from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.grid import take
-from unmask.mask import Mask
+from unmask.mask import Mask, Rows
 from unmask.objective import Batch, Rebuilder
 from unmask.spec import build
 from unmask.target import Target, UnitTarget
@@ -58,11 +58,11 @@ class MAE(Rebuilder):
         """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         if self.training and self.masks_per_image > 1 and "mask" not in batch:
-            mask = self.mask.several(self.masks_per_image, len(x), self.encoder.grid, x.device)
+            mask = self.mask.several(self.masks_per_image, len(x), self.encoder.grid, x.device, batch.get("rows"))
             x = x.repeat_interleave(self.masks_per_image, dim=0)
         else:
             mask = self.draw(batch)
-        asked = self.asked(mask)
+        asked = self.asked(mask, batch.get("rows"))
         prediction = self.predict(x, mask, asked)
         return {"loss": (prediction.float() - self.targets(x, asked)).square().mean()}
 
@@ -75,10 +75,10 @@ class MAE(Rebuilder):
             tokens = self.encoder.layers(x, layers, mask) if layers > 1 else self.encoder(x, mask, fill)
         return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked))
 
-    def asked(self, mask: Mask) -> Int[Tensor, "b m"]:
+    def asked(self, mask: Mask, rows: Rows | None = None) -> Int[Tensor, "b m"]:
         """The hidden units that this training step predicts: all, or as many as the decoder asks for, at random."""
         num = num_predicted(mask.hidden.shape[1], self.share)
-        return mask.hidden if num == mask.hidden.shape[1] else some(mask.hidden, num)
+        return mask.hidden if num == mask.hidden.shape[1] else some(mask.hidden, num, rows)
 
     @torch.no_grad()
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
@@ -98,7 +98,9 @@ class MAE(Rebuilder):
     def draw(self, batch: Batch) -> Mask:
         """The caller's mask if the batch brings one, else a fresh one."""
         (x,) = batch["views"]
-        return batch["mask"] if "mask" in batch else self.mask(len(x), self.encoder.grid, x.device)
+        return (
+            batch["mask"] if "mask" in batch else self.mask(len(x), self.encoder.grid, x.device, rows=batch.get("rows"))
+        )
 
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:

@@ -41,8 +41,8 @@ class Pretrain:
     epochs: float | None = None  # passes over the data
     steps: int | None = None  # optimizer steps, instead of epochs
     hours: float | None = None  # time for the whole run, instead of epochs
-    batch: int | None = None  # pictures per optimizer step
-    accumulate: int | None = None  # parts that a batch is worked off in, to save memory
+    batch: int | None = None  # pictures per optimizer step, over all devices
+    accumulate: int | None = None  # parts that a batch is worked off in on each device, to save memory
     checkpoint_activations: Literal["auto", "on", "off"] = "auto"  # compute them again on the way back, to save memory
     lr: float | None = None  # peak learning rate
     blr: float | None = None  # peak learning rate per 256 pictures of the batch, instead of lr
@@ -64,6 +64,9 @@ class Pretrain:
     threads: int | None = None  # of a CPU
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
     shuffle_buffer: int | None = None  # of streams: samples over which each reader mixes the order; 1: as they come
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # over several devices: copies of the model, or shards of it
+    devices: int | None = None  # per machine; a check, since torchrun or srun starts one process for each
+    nodes: int | None = None  # machines; likewise
     workers: int | None = None  # processes that load pictures; 0: the main one
     views_per_image: int = 1  # crops of each decoded picture, side by side in a batch
     in_memory: Literal["auto", "on", "off"] = "auto"  # pictures live on the device: small ones of one size
@@ -106,7 +109,7 @@ class Pretrain:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer", "masks_per_image")
-        above_zero += ("views_per_image",)
+        above_zero += ("views_per_image", "devices", "nodes")
         for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "rollbacks", "seed", "decoder_warmup"):
