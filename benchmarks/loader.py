@@ -5,12 +5,14 @@
     python benchmarks/loader.py --small          # 32-pixel pictures: one by one, and in memory for whole batches
 
 Everything of unmask's goes through what training uses: sources, `Samples`, views and loaders, in the main process with
-one thread. Crops are 224 x 224, a fifth to all of the area, mirrored half of the time, in batches of 64. The usual
-pipeline's batches are normalised float32, unmask's are uint8 and normalised on the device, within the step.
+one thread. Seconds are those that the core worked (CPU time), so that other work on the machine hardly counts; on a
+GPU, those that passed. Crops are 224 x 224, a fifth to all of the area, mirrored half of the time, in batches of 64.
+The usual pipeline's batches are normalised float32, unmask's are uint8 and normalised on the device, within the step.
 """
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -24,7 +26,7 @@ COUNT, QUALITY = 500, 94  # pictures made, which gives about 73 KiB each
 PILLOW = "torchvision and Pillow"
 
 
-def usual(folder: str, batches: int) -> Callable[[], int]:
+def usual(folder: str, batches: int) -> Callable[[], dict[str, float]]:
     """Open, RandomResizedCrop, flip, ToTensor, Normalize, as every recipe has it."""
     import torch
     from PIL import Image
@@ -55,7 +57,7 @@ def usual(folder: str, batches: int) -> Callable[[], int]:
     return _taking(batches_without_end(), batches)
 
 
-def ours(data: str, batches: int, resize: str, crops: int = 1) -> Callable[[], int]:
+def ours(data: str, batches: int, resize: str, crops: int = 1) -> Callable[[], dict[str, float]]:
     """Samples of a source, crops, batches: what `unmask pretrain` feeds its loop with, nothing kept in memory."""
     import torch
 
@@ -72,7 +74,7 @@ def ours(data: str, batches: int, resize: str, crops: int = 1) -> Callable[[], i
     return _taking(Loader(samples=samples, view=view, batch=BATCH, crops=crops)(0), batches)
 
 
-def small(data: str, batches: int, in_memory: bool, device: str) -> Callable[[], int]:
+def small(data: str, batches: int, in_memory: bool, device: str) -> Callable[[], dict[str, float]]:
     """32-pixel pictures, decoded beforehand in both cases."""
     import torch
 
@@ -90,19 +92,21 @@ def small(data: str, batches: int, in_memory: bool, device: str) -> Callable[[],
     samples = Samples(source, range(len(source.items)), channels=3, cache=cache)
     shared: dict[str, Any] = {"samples": samples, "view": RandomCrop((32, 32), scale=SCALE), "batch": 1024}
     stream = InMemory(device=device, **shared)(0) if in_memory else Loader(**shared)(0)
-    return _taking(stream, batches)
+    return _taking(stream, batches, device)
 
 
-def _taking(stream: Iterator[Any], batches: int) -> Callable[[], int]:
+def _taking(stream: Iterator[Any], batches: int, device: str = "cpu") -> Callable[[], dict[str, float]]:
     import torch
 
-    def take() -> int:
-        found = 0
+    clock = time.process_time if device == "cpu" else time.perf_counter
+
+    def take() -> dict[str, float]:
+        found, start = 0, clock()
         for batch in islice(stream, batches):
             found += len(batch["views"][0] if isinstance(batch, dict) else batch)
-        if torch.cuda.is_available():
+        if device != "cpu":
             torch.cuda.synchronize()
-        return found
+        return {"units": found, "seconds": clock() - start}
 
     return take
 
