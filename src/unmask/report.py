@@ -11,6 +11,7 @@ from unmask.log import METRICS, ROLLED_BACK, clock, read
 from unmask.page import picture_address, plan_rows, read_json, sheet_rows, template
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
+from unmask.supply import waiting_advice, waiting_share
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
 IMAGES = ("panel", "filmstrip", "evaluation", "labels", "panel_before", "panel_after")
@@ -28,7 +29,7 @@ def write_report(out: Path) -> Path:
         return write_classifier_report(out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
-    frames = _frames(out)
+    waited, frames = waiting_share(records), _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
     evaluation = read_json(out / "evaluation.json")
@@ -48,6 +49,8 @@ def write_report(out: Path) -> Path:
         bad=_bad(out),
         summary=read_json(out / SUMMARY),
         back=sum(record.get("event") == ROLLED_BACK for record in records),
+        waited=waited,
+        advice=waiting_advice(waited, config["settings"], config["data"].get("packed"), config["machine"]["cores"]),
         skipped=steps[-1]["skipped"] if steps else 0,
         snippet=_snippet(config),
         clock=clock,
