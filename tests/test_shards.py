@@ -96,6 +96,11 @@ def test_what_is_a_stream_and_what_is_not(tmp_path, photos):
     assert len(open_source(f"{tmp_path}/s/s-00.tar").items) == 2  # one local tar is read in any order
     tar(photos / "backup.tar", [])
     assert not is_stream(photos)
+    deep = tmp_path / "deep" / "2019" / "01" / "02" / "03"
+    deep.mkdir(parents=True)
+    tar(tmp_path / "deep" / "backup.tar", [])
+    (deep / "a.png").write_bytes(png(0))
+    assert not is_stream(tmp_path / "deep")
     with pytest.raises(UserError, match="cannot be mixed"):
         is_stream([place, str(photos)])
 

@@ -169,9 +169,9 @@ def _counts(name: str, below: str) -> bool:
 
 
 def _folder_of_shards(path: str) -> bool:
-    """Shards, and no pictures, among the first entries at up to three levels."""
+    """Shards, and no pictures, among the first entries, level by level."""
     level, shards, seen = [path], False, 0
-    for _ in range(3):
+    while level:
         below = []
         for folder in level:
             try:

@@ -8,7 +8,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from unmask.remote import Patience
 from unmask.shards import ENDINGS, Shard, expand, names_shards
 
 PARTS = "unmask.streams"
+BRIEF = 3  # tries before a run begins, when somebody sits before it
 
 
 @dataclass(slots=True)
@@ -101,11 +102,12 @@ def open_stream(data: str | Path | Sequence[str | Path], patience: Patience | No
     """The shards at one place or several, all of one kind. Raises UserError or DataError where that cannot be."""
     places = [os.fspath(place) for place in ([data] if isinstance(data, (str, Path)) else data)]
     patience, where = patience or Patience(), ", ".join(places)
+    brief = replace(patience, tries=min(BRIEF, patience.tries))  # a name that is wrong is said soon
     parts = {name: spec.find(name, PARTS) for name in spec.names(PARTS)}
     shards = [
         shard
         for place in places
-        for shard in ([Shard(place)] if place.startswith("hf:") and "://" not in place else expand(place, patience))
+        for shard in ([Shard(place)] if place.startswith("hf:") and "://" not in place else expand(place, brief))
     ]
     kinds = {next((n for n, part in parts.items() if part.accepts(shard.place)), None) for shard in shards}
     if None in kinds:

@@ -34,7 +34,10 @@ class Hub(Stream):
         self.picture = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
         if self.picture is None:
             shown = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items()) or "not declared"
-            raise DataError(f"{self.asked} has no column of pictures; its columns: {shown}")
+            raise DataError(
+                f"{self.asked} declares no column of pictures; its columns: {shown}. Its files may still be read by"
+                " hf://datasets/NAME/... if they are parquet or tar"
+            )
         declared = [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
         self.label = next((name for name in [*declared, *LABELS] if name in features), None)
         self.classes = list(features[self.label].names) if self.label in declared else None
@@ -97,8 +100,6 @@ def _load(asked: str) -> Any:
             splits = get_dataset_split_names(name, config or None)
             split = "train" if "train" in splits else splits[0]
         data = load_dataset(name, config or None, split=split, streaming=True)
-        if not data.features:
-            data = data._resolve_features()
     except Exception as error:  # the library has many kinds, and words of its own for what is wrong
         text = " ".join(str(error).split())
         raise DataError(f"{asked} cannot be opened: {type(error).__name__}: {text[:300]}") from error
