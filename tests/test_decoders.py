@@ -127,7 +127,8 @@ def test_the_predicted_share_is_exact_random_and_all_of_it_when_shown(text, shar
         torch.rand(64, 3, 32, 32) * 255,
     )
     mask = mae.draw({"views": [x]})
-    asked = mae.asked(mask)
+    assert torch.equal(mae.asked(mask), mask.hidden)  # outside training
+    asked = mae.train().asked(mask)
     assert asked.shape == (64, 12 * share)
     assert all(set(a) <= set(h) and len(set(a)) == len(a) for a, h in zip(asked.tolist(), mask.hidden.tolist()))
     ranks = (mask.hidden[:, None] == asked[..., None]).float().argmax(dim=2).float()  # not the first of the mask's
