@@ -29,6 +29,9 @@ def machine() -> dict[str, Any]:
 
     found["torch"] = torch.__version__
     found["threads"] = torch.get_num_threads()
+    found["waiting"] = {
+        k: v for k, v in os.environ.items() if k in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    }
     found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return found
 

@@ -23,21 +23,25 @@ import importlib.util
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from records import RESULTS, machine, summary, write
 
+SUMMED = ("units", "seconds", "cpu_seconds")  # over the calls of a turn; of all else, the mean
+
 
 @dataclass(frozen=True)
 class Variant:
     name: str
-    make: str  # "path/of/file.py:function"
+    make: str  # "file.py:function", the file seen from this folder
     arguments: dict[str, Any] = field(default_factory=dict)  # of the function; plain values
     environment: dict[str, str] = field(default_factory=dict)  # of the process, on top of this one's
     note: str = ""  # what it is, for the table's reader
@@ -53,7 +57,9 @@ def compare(
     rounds: int = 5,
     calls: int = 1,  # measurements per turn, after one that is not counted
     facts: dict[str, Any] | None = None,  # further facts for the record, such as a measured peak
-    out: Path = RESULTS,
+    columns: dict[str, Callable[[dict[str, Any]], str]]
+    | None = None,  # of the table: heading -> of a variant's summary
+    out: Path | None = RESULTS,  # None: nothing is written or printed
 ) -> dict[str, Any]:
     """Runs the comparison, prints and writes it, and returns the record. A variant that fails is named with its error;
     the others go on."""
@@ -81,7 +87,8 @@ def compare(
         "errors": {name: worker.error for name, worker in workers.items() if worker.error},
     }
     record["summary"] = summary(record)
-    write(record, out)
+    if out is not None:
+        write(record, out, columns)
     return record
 
 
@@ -149,8 +156,9 @@ def _work() -> None:
         try:
             if "make" in question:
                 path, _, function = question["make"].rpartition(":")
-                sys.path.insert(0, str(Path(path).resolve().parent))
-                spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+                path = Path(__file__).parent / path  # an absolute one stays what it is
+                sys.path.insert(0, str(path.parent))
+                spec = importlib.util.spec_from_file_location(path.stem, path)
                 assert spec is not None
                 assert spec.loader is not None
                 module = importlib.util.module_from_spec(spec)
@@ -162,7 +170,7 @@ def _work() -> None:
             else:
                 assert action is not None
                 action()  # not counted: the first one after a pause is slow
-                found = _timed(action, question["calls"]) | {"peak_mb": peak_memory(), "imported_mb": imported}
+                found = {"imported_mb": imported} | _timed(action, question["calls"]) | {"peak_mb": peak_memory()}
         except Exception:
             found = {"error": traceback.format_exc()}
         answers.write(json.dumps(found) + "\n")
@@ -170,15 +178,15 @@ def _work() -> None:
 
 
 def _timed(action: Any, calls: int) -> dict[str, Any]:
-    total: dict[str, float] = {}
+    total: dict[str, list[float]] = {}
     for _ in range(calls):
         clock, cpu = time.perf_counter(), time.process_time()
         made = action()
         seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
         found = dict(made) if isinstance(made, dict) else {"units": made}
         for key, value in ({"seconds": seconds, "cpu_seconds": cpu} | found).items():
-            total[key] = total.get(key, 0.0) + value
-    return total
+            total.setdefault(key, []).append(value)
+    return {key: sum(v) if key in SUMMED else statistics.fmean(v) for key, v in total.items()}
 
 
 def peak_memory() -> int:

@@ -209,7 +209,7 @@ def test_every_decoder_runs_in_bf16_with_either_attention_and_means_the_same(nam
     text = f"{name}(window=3, {SIZE})" if name == "windowed" else f"{name}({SIZE})"
     x, mask = torch.rand(2, 3, 32, 32) * 255, hide_top(torch.rand(2, 16), 0.75)
     mae = MAE(encoder, decoder=text).train()
-    mae.asked = lambda mask: mask.hidden  # all, so that losses can be compared
+    mae.asked = lambda mask, rows=None: mask.hidden  # all, so that losses can be compared
     want, found = mae({"views": [x], "mask": mask})["loss"], []
     for attention in ("matmul", "sdpa", "by-length"):
         ready(mae, {"attention": attention})

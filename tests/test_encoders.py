@@ -19,6 +19,8 @@ FAMILIES = {  # name -> image size; every one checked with 2 blocks or as small 
     "eva02_tiny_patch14_224(depth=2)": (56, 56),  # rotary and absolute positions
     "vit_small_patch16_dinov3(depth=2)": (64, 64),  # rotary positions only
     "hiera_tiny_224": (128, 64),
+    "vit_tiny_patch16_224(depth=3, window=3)": (80, 64),  # windows of 3 x 3 units on a grid of 5 x 4
+    "vit_medium_patch16_reg4_gap_256(depth=3, window=2)": (64, 64),  # four registers fill a window; nothing is padded
 }
 
 

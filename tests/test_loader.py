@@ -1,6 +1,5 @@
 """Batches: which sample comes when and how it is cropped depends on (seed, position) alone, by every path."""
 
-import time
 from itertools import islice
 
 import numpy as np
@@ -10,7 +9,7 @@ from conftest import photo
 
 from unmask.errors import UserError
 from unmask.in_memory import InMemory, cut, draw_boxes, uniform
-from unmask.loader import Loader, Waited
+from unmask.loader import Loader
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.source import open_source
@@ -142,20 +141,3 @@ def test_the_fast_resize_is_near_the_exact_one_and_never_shrinks_much():
     assert fast(picture[:1], chance()).shape == (1, 224, 224)
     deep = picture.float()
     assert torch.equal(fast(deep, chance()), exact(deep, chance()))
-
-
-def test_waiting_is_what_the_stream_takes_and_nothing_else():
-    def slow():
-        while True:
-            time.sleep(0.02)
-            yield {}
-
-    stream = Waited(slow())
-    assert stream.share() == 0.0
-    next(stream)  # processes start before the first batch: no sign of slow data
-    for _ in range(3):
-        time.sleep(0.02)
-        next(stream)
-    assert 0.3 < stream.share() < 0.7
-    time.sleep(0.03)
-    assert stream.share() < 0.1

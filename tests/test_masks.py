@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from unmask.errors import UserError
 from unmask.grid import Grid
-from unmask.mask import Mask, as_bool, from_bool, hide_top, num_hidden
+from unmask.mask import Mask, Rows, as_bool, from_bool, hide_top, num_hidden
 from unmask.spec import build, names
 
 ALL = names("unmask.masks")
@@ -41,8 +41,20 @@ def test_every_mask_is_seedable_and_changes_from_sample_to_sample(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_every_sample_gets_the_same_mask_however_the_batch_is_divided(name):
+    sampler, grid = build(name, "unmask.masks"), Grid((6, 8), (1, 1))
+    whole = sampler(12, grid, "cpu", rows=Rows(5, 0, 12, 12))
+    for parts in (2, 4):
+        size = 12 // parts
+        pieces = [sampler(size, grid, "cpu", rows=Rows(5, k * size, size, 12)) for k in range(parts)]
+        assert torch.equal(torch.cat([piece.hidden for piece in pieces]), whole.hidden)
+    assert not torch.equal(sampler(12, grid, "cpu", rows=Rows(6, 0, 12, 12)).hidden, whole.hidden)
+    assert len(torch.unique(as_bool(whole.hidden, 48), dim=0)) > 1
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_mask_hides_every_unit_now_and_then(name):
-    hidden = as_bool(build(name, "unmask.masks")(400, Grid((6, 6), (1, 1)), "cpu").hidden, 36)
+    hidden = as_bool(build(name, "unmask.masks")(4000, Grid((6, 6), (1, 1)), "cpu").hidden, 36)
     assert hidden.any(dim=0).all()
     assert (~hidden).any(dim=0).all()
 

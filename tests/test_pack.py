@@ -147,7 +147,7 @@ def test_damage_is_named_and_nothing_else_is_overwritten(photos, tmp_path):
     for name in ("shard-00000.bin", "shard-00000.jsonl", "index.npy", PACK):
         for content in (None, cut) if name != PACK else (cut,):
             harm(name, content)
-            with pytest.raises(DataError, match="damaged|cannot be read"):
+            with pytest.raises(DataError, match=r"damaged|cannot be read"):
                 open_source(damaged)
     for name in ("shard-00000.jsonl", "index.npy"):
         harm(name, flip)

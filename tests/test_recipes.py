@@ -27,6 +27,7 @@ from unmask.verbs.transfer import Transfer
 COUNT = 1_281_167  # pictures of ImageNet-1K's training split
 GPU = Machine("cuda", "a GPU", 8, 2**36, "bf16", "")
 CPU = Machine("cpu", "a CPU", 2, 2**34, "32", "")
+MPS = Machine("mps", "another GPU", 8, 2**34, "32", "")
 SHEET = sheet_of(
     channel_counts={"3": COUNT},
     count=COUNT,
@@ -35,7 +36,7 @@ SHEET = sheet_of(
     bits={"8": COUNT},
     value_range=(0.0, 255.0),
 )
-PRETRAIN = [name for name, recipe in recipes().items() if recipe.verb == "pretrain"]
+PRETRAIN = [name for name, recipe in recipes().items() if recipe.verb == "pretrain" and name != "budget"]
 TRANSFER = [name for name, recipe in recipes().items() if recipe.verb == "transfer"]
 DEPTH = 4  # blocks of encoders whose number of parameters does not matter
 COUNTS = {  # parameters without position tables: of the encoder, of the decoder
@@ -111,6 +112,21 @@ def test_pretraining_recipes_build_the_published_models_groups_and_schedule(name
     assert rate == pytest.approx([0.0, 2.4e-3, 1.2e-3, 0.0], abs=1e-6)
     assert (settings["crop"], settings["flip"]) == (0.08 if "lite" in name else 0.2, "on")
     assert ("normalize=False" in settings["target"]) == (name == "mae_vit_large_ablation")
+
+
+@pytest.mark.parametrize(("machine", "masks"), [(MPS, 1), (GPU, 2)])
+def test_the_budget_recipe_fits_data_and_machine_and_every_part_can_be_switched_off(machine, masks):
+    settings = pretrain_plan(machine, recipe="budget")[0].settings
+    assert settings["mask"] == "random(ratio=0.85)"
+    assert settings["decoder"].startswith("cross(dim=128" if machine is MPS else "cross(dim=512")
+    assert settings["resolutions"] == ("48:0.5,64" if machine is MPS else "160:0.5,224")
+    assert settings["masks_per_image"] == masks
+    own = {"mask": "block", "decoder": "full", "resolutions": "none", "masks_per_image": 3, "epochs": 7.0}
+    plan, _ = pretrain_plan(machine, recipe="budget", **own)
+    assert own.items() <= plan.settings.items()
+    long, short = (pretrain_plan(GPU, recipe=name)[0] for name in ("budget", None))
+    steps = [plan_length(plan, 100_000, 1e-4, GPU, 0.0)[0] for plan in (long, short)]
+    assert steps[1] / steps[0] == pytest.approx(1600 / 300, rel=0.01)
 
 
 @pytest.mark.parametrize("name", TRANSFER)

@@ -33,7 +33,7 @@ class Line(Objective):
         return {"loss": loss * (float("nan") if self.calls in self.bad_steps else 1.0)}
 
     def after_step(self, progress, good):
-        self.progress.append((progress, bool(good)))
+        self.progress.append((progress, good))
 
 
 def loader(batch=8):

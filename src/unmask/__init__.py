@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Run",
     "demo",
+    "doctor",
     "embed",
     "evaluate",
     "export",
@@ -36,6 +37,7 @@ __all__ = [
 if TYPE_CHECKING:
     from unmask.run import Run, load
     from unmask.verbs.demo import demo
+    from unmask.verbs.doctor import doctor
     from unmask.verbs.embed import embed
     from unmask.verbs.evaluate import evaluate
     from unmask.verbs.export import export

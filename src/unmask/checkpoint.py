@@ -59,18 +59,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_state(path: Path, content: dict[str, Any], ready: Callable[[], Any] = lambda: None) -> None:
-    """A checkpoint, sealed with its step and checksum. What the disk gives back is compared with what was written;
-    only then `ready` is called, and the file takes its place.
+def write_state(
+    path: Path, content: dict[str, Any], facts: dict[str, Any], ready: Callable[[], Any] = lambda: None
+) -> None:
+    """A checkpoint, sealed with its checksum and a few facts, which `read_seal` finds without reading the rest. What
+    the disk gives back is compared with what was written; only then `ready` is called, and the file takes its place.
 
     Raises OSError where it cannot be written; what was there before then still is.
     """
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
-            hashing = _Hashing(file)
+            hashing: Any = _Hashing(file)
             torch.save(content, hashing)
-            _seal(file, {"step": content.get("step", 0), "sha256": hashing.digest.hexdigest()})
+            _seal(file, facts, hashing.digest)
         try:
             verify(part)
         except Damaged as error:
@@ -105,15 +107,18 @@ def verify(path: Path) -> None:
             while left and (block := file.read(min(2**22, left))):
                 digest.update(block)
                 left -= len(block)
+            end = file.read()
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
         raise Damaged(f"{str(error) or type(error).__name__}") from error
     digest.update(b"\0\0")  # the length of the comment, as it was before the seal
-    if digest.hexdigest() != seal["sha256"]:
+    facts = {name: value for name, value in seal.items() if name not in ("sha256", "comment")}
+    comment = _comment(facts, digest)
+    if end != len(comment).to_bytes(2, "little") + comment:
         raise Damaged("it does not fit its checksum")
 
 
 def read_seal(path: Path) -> dict[str, Any]:
-    """Step and checksum that a checkpoint says of itself, and the bytes these take; empty where there is no seal."""
+    """The facts and checksum that a checkpoint says of itself, and the bytes these take; empty where it has no seal."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 1024))
         tail = file.read()
@@ -143,10 +148,16 @@ class _Hashing:
         self.file.flush()
 
 
-def _seal(file: Any, facts: dict[str, Any]) -> None:
-    comment = json.dumps(facts).encode()
+def _seal(file: Any, facts: dict[str, Any], digest: Any) -> None:
+    comment = _comment(facts, digest)
     file.seek(-2, os.SEEK_END)
     file.write(len(comment).to_bytes(2, "little") + comment)
+
+
+def _comment(facts: dict[str, Any], digest: Any) -> bytes:
+    """digest: of the archive without a comment; the checksum is of that and the facts."""
+    digest.update(json.dumps(facts).encode())
+    return json.dumps(facts | {"sha256": digest.hexdigest()}).encode()
 
 
 def _sync_folder(folder: Path) -> None:

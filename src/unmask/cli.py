@@ -2,21 +2,27 @@
 
 0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged
 5 an export that failed its check · 6 a state that could not be saved · 7 findings of `doctor`
-130 Ctrl-C · 143 SIGTERM
+8 another process of the same training ended · 130 Ctrl-C · 138 SIGUSR1 · 143 SIGTERM
 """
 
+import contextlib
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
 
 from unmask import __version__
-from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
+from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
+from unmask.launch import launch, refuse_many
 from unmask.verb import saved, verbs
 from unmask.waiting import settle_waiting
+
+TOGETHER = ("pretrain",)  # verbs that several processes do together
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,18 +32,18 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(run(arguments))
-    except (UserError, Diverged, Interrupted, Unsaved) as error:
+    except (UserError, Diverged, Interrupted, Unsaved, Lost) as error:
         _say(error)
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except KeyboardInterrupt:
         _say("stopped by Ctrl-C")
-        sys.exit(130)
+        _leave(130)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:  # no permission, no space, a file where a folder should be
         _say(f"{error.filename or 'a file'}: {error.strerror or error}")
-        sys.exit(2)
+        _leave(2)
 
 
 def run(arguments: list[str]) -> int:
@@ -52,13 +58,17 @@ def run(arguments: list[str]) -> int:
     name, *rest = arguments
     if name not in there:
         raise UserError(f"no command {name!r}{closest(name, there)} There are: {', '.join(there)}")
+    if name not in TOGETHER:
+        refuse_many(f"unmask {name}")
     options = there[name].options  # type: ignore[attr-defined]
     try:
         direct, default = _direct(options), _default(options, rest)
-        there[name](tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default))
+        with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
+            given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
+        result = there[name](given)
     except _Refused as caught:
         raise caught.error from None
-    return 0
+    return getattr(result, "exit_code", 0)
 
 
 class _Refused(Exception):
@@ -111,11 +121,28 @@ def _default(options: Any, rest: list[str]) -> Any:
     return tyro.MISSING_NONPROP
 
 
+def _may_speak() -> bool:
+    from unmask.ranks import may_speak  # imports torch
+
+    return may_speak()
+
+
 def _terminated(signum: int, frame: Any) -> None:
     raise Interrupted("stopped by SIGTERM", signum)  # any verb, before or after training: promises nothing
 
 
+def _leave(code: int) -> NoReturn:
+    """Ends the process; one of several at once, since tidying up would wait for processes that are no more."""
+    if launch().world > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _say(error: object) -> None:
+    if launch().world > 1 and not _may_speak():
+        return
     Console(stderr=True).print(
         f"[bold red]unmask:[/] {str(error).replace('[', chr(92) + '[')}", soft_wrap=True, highlight=False
     )

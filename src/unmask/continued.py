@@ -4,6 +4,7 @@ With a fresh decoder, "before" is the end of its warm-up: until then the encoder
 would make any encoder look bad.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from unmask import checkpoint
 from unmask.mask import Mask
 from unmask.objective import Objective, Rebuilder
-from unmask.panel import draw, rows
-from unmask.samples import Samples
+from unmask.panel import PIXELS, draw, rows
+from unmask.samples import Pictures
 from unmask.seeds import mix
 from unmask.views import WholePicture
 
@@ -24,7 +25,7 @@ PICTURES, BATCH, SHOWN = 128, 32, 4
 class Comparison:
     """Measures an objective twice and keeps both in `continued.json`."""
 
-    def __init__(self, objective: Objective, samples: Samples, settings: dict[str, Any], out: Path, device: Any):
+    def __init__(self, objective: Objective, samples: Pictures, settings: dict[str, Any], out: Path, device: Any):
         self.objective, self.samples, self.out, self.device = objective, samples, out, device
         self.view, self.seed = WholePicture(tuple(settings["image_size"])), settings["seed"]
         self.warmup = settings.get("decoder_warmup") or 0
@@ -47,8 +48,9 @@ class Comparison:
         count = min(PICTURES, len(self.samples))
         chosen = [i * len(self.samples) // count for i in range(count)]
         chance, total = torch.Generator().manual_seed(mix(self.seed, 0xBEF0)), 0.0
-        for start in range(0, count, BATCH):
-            part = chosen[start : start + BATCH]
+        batch = max(1, min(BATCH, PIXELS // math.prod(self.view.size)))
+        for start in range(0, count, batch):
+            part = chosen[start : start + batch]
             x = torch.stack([self.view(self.samples.picture(i)).float() for i in part]).to(self.device)
             mask = Mask(*(s.to(self.device) for s in model.mask(len(x), model.encoder.grid, "cpu", chance)))
             total += float(model({"views": [x], "mask": mask})["loss"]) * len(part)

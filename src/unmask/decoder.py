@@ -21,10 +21,12 @@ from unmask.encoder import Tokens
 from unmask.errors import UserError
 from unmask.grid import Grid, take
 from unmask.initialize import initialize
-from unmask.mask import Mask
+from unmask.mask import Mask, Noise, Rows
 from unmask.position import sincos
+from unmask.seeds import mix
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's default is the same; torch's is 1e-5
+SOME = 0x50E  # sets the seeds of predicted units apart from those of masks
 BLOCK = {"norm_layer": LayerNorm, "qkv_bias": True}
 
 
@@ -157,10 +159,11 @@ def num_predicted(num_hidden: int, share: float) -> int:
     return max(1, round(share * num_hidden))
 
 
-def some(hidden: Int[Tensor, "b h"], num: int) -> Int[Tensor, "b m"]:
+def some(hidden: Int[Tensor, "b h"], num: int, rows: Rows | None = None) -> Int[Tensor, "b m"]:
     """`num` of the hidden units of each sample, at random. The first of a mask would not do: only random masks order
     them at random."""
-    return hidden.gather(1, torch.rand(hidden.shape, device=hidden.device).topk(num, dim=1).indices)
+    noise = Noise(hidden.device, rows=None if rows is None else rows._replace(seed=mix(rows.seed, SOME)))
+    return hidden.gather(1, noise(*hidden.shape).topk(num, dim=1).indices)
 
 
 def require_size(dim: int, depth: int, heads: int) -> None:

@@ -1,19 +1,114 @@
-"""How training spreads over devices: Lightning Fabric, set up from the settings."""
+"""How training spreads over devices: Lightning Fabric, set up from the settings and from how we were started.
 
+Alone: one device. Started by torchrun or srun: DDP (each device has the whole model, gradients are averaged; Li et al.
+2020) or FSDP2 (weights, gradients and moments are cut into shards, one per device, and gathered block by block; Zhao et
+al. 2023). Nothing here opens connections or starts processes itself; Fabric reads what the launcher says.
+"""
+
+import inspect
 import logging
+from datetime import timedelta
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.plugins.precision import MixedPrecision, Precision
+from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
+from torch import nn
 
+from unmask.errors import UserError
+from unmask.launch import launch
+from unmask.plan import Plan
 from unmask.runtime import autocast_dtype
 
+STRATEGIES = ("auto", "ddp", "fsdp2")
+TIMEOUT = timedelta(minutes=10)  # of a training step: longer waits go over `ranks`
+STATE = 20  # bytes per parameter under DDP: fp32 weight, gradient, what it is sent from, and two moments
+ROOM = 0.5  # of a device's memory that these may take before they are cut into shards
+ENVIRONMENTS = {"alone": LightningEnvironment, "torchrun": TorchElasticEnvironment, "srun": SLURMEnvironment}
 
-def make_fabric(settings: dict[str, Any]) -> Fabric:
-    """Lightning Fabric for one device; it prints nothing."""
+
+def make_fabric(settings: dict[str, Any], alone: bool = False) -> Fabric:
+    """Lightning Fabric over the devices that we were started on; it prints nothing.
+
+    alone: this process by itself whatever was started, e.g. to measure a few steps.
+    """
     for name in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return Fabric(accelerator=settings["device"], devices=1, plugins=[precision_plugin(settings)])
+    launched, device = launch(), settings["device"]
+    precision = precision_plugin(settings)
+    if launched.world == 1 or alone:
+        place = [launched.rank % launched.here] if device == "cuda" else 1
+        return Fabric(accelerator=device, devices=place, plugins=[LightningEnvironment(), precision])
+    if device == "mps":
+        raise UserError("an Apple GPU trains alone; start unmask without torchrun, or with --device cpu")
+    fabric = Fabric(
+        accelerator=device,
+        devices=launched.here,
+        num_nodes=launched.nodes,
+        strategy=_strategy(settings, launched.world),
+        plugins=[_environment(launched.how), precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+def meet(device: str) -> None:
+    """Connects the processes of one training, if there are several. device: as asked for, maybe "auto"."""
+    if launch().world > 1 and not dist.is_initialized():
+        if device == "auto":  # not asking more of a GPU before each process has its own
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        make_fabric({"device": device, "precision": "32"})
+
+
+def plan_devices(plan: Plan, strategy: str, parameters: int, memory: int) -> None:
+    """How a run spreads over the devices it was started on. parameters: trained ones; memory: free bytes on a device.
+
+    DDP sends less and every device can go on alone with what it has; FSDP2 is for models whose weights, gradients and
+    moments leave no room for pictures.
+    """
+    launched = launch()
+    plan.settings["strategy"] = strategy
+    if launched.world == 1:
+        return
+    on = f"{launched.here} devices" + (f" of each of {launched.nodes} machines" if launched.nodes > 1 else "")
+    if strategy == "fsdp2" and plan.settings["precision"] == "bf16-weights":
+        raise UserError("--strategy fsdp2 cuts weights and would lose the masters of bf16-weights; --precision bf16")
+    share = STATE * parameters / memory
+    kind, why = ("fsdp2", "shards save memory:") if share > ROOM else ("ddp", "each device holds all:")
+    takes = f"weights, gradients and moments take {share:.0%} of its free memory"
+    plan.choose("strategy", kind, f"over {on}; {why} {takes}")
+
+
+def how_now(saved: dict[str, Any], accumulate: int | None, strategy: str) -> dict[str, Any]:
+    """Settings that may change when a run goes on, since they change how it computes and not what: the parts of a
+    batch, and how it spreads over devices. saved: its configuration; the others as they are asked for now."""
+    then, world = saved["settings"], launch().world
+    parts = accumulate or max(1, then["accumulate"] * saved.get("launch", {}).get("world", 1) // world)
+    strategy = strategy if strategy != "auto" else then.get("strategy", "auto")
+    return {"accumulate": parts, "strategy": "ddp" if strategy == "auto" and world > 1 else strategy}
+
+
+def shard(model: nn.Module, mesh: Any) -> nn.Module:
+    """Cuts every repeated block into shards of its own, and what is left of the model into one more."""
+    from torch.distributed.fsdp import fully_shard
+
+    for block in blocks(model):
+        fully_shard(block, mesh=mesh["data_parallel"])
+    return fully_shard(model, mesh=mesh["data_parallel"])  # pyright: ignore[reportReturnType]
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The layers that are gathered one by one: children of a list or sequence of two or more of the same kind."""
+    found = []
+    for part in model.modules():
+        children = list(part.children())
+        alike = len(children) > 1 and len({type(child) for child in children}) == 1
+        if isinstance(part, nn.Sequential | nn.ModuleList) and alike and any(True for _ in children[0].parameters()):
+            found += children
+    return found
 
 
 def precision_plugin(settings: dict[str, Any]) -> Precision:
@@ -29,3 +124,19 @@ class Autocast(MixedPrecision):
 
     def convert_input(self, data: Any) -> Any:
         return data
+
+
+def _strategy(settings: dict[str, Any], world: int) -> Any:
+    if settings.get("strategy") == "fsdp2":
+        return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1, timeout=TIMEOUT)
+    idle = bool(settings.get("decoder_warmup"))  # an encoder that waits gets no gradient, which DDP must look out for
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters  # its name changed in torch 2.15
+    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    return DDPStrategy(timeout=TIMEOUT, find_unused_parameters=idle, **buffers)
+
+
+def _environment(how: str) -> Any:
+    try:
+        return SLURMEnvironment(auto_requeue=False) if how == "srun" else ENVIRONMENTS[how]()
+    except RuntimeError as error:  # SLURM without --ntasks-per-node
+        raise UserError(f"srun: {error}") from error

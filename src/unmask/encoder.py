@@ -2,7 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ class Encoder(nn.Module, ABC):
     dim: int  # width of a token
     channels: int  # of the input
     arguments: dict[str, Any]  # what timm.create_model needs to make `net` again, "model_name" included
+    own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
     classifier: Callable[[], Any] | None = None  # opens the classifier that was made of it, where there is one
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
@@ -105,7 +107,7 @@ def same_again(encoder: Encoder, **options: Any) -> Encoder:
     arguments = dict(encoder.arguments)
     model = arguments.pop("model_name").split(".")[0]
     set_by_us = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}
-    extra = {key: value for key, value in arguments.items() if key not in set_by_us} | options
+    extra = {key: value for key, value in arguments.items() if key not in set_by_us} | {**encoder.own} | options
     text = ", ".join(f"{key}={value!r}" for key, value in extra.items())
     return create_encoder(
         f"{model}({text})" if text else model,

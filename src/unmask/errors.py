@@ -35,6 +35,12 @@ class Unsaved(RuntimeError):
     exit_code = 6
 
 
+class Lost(RuntimeError):
+    """Another process of a training on several devices ended; what the last checkpoint holds is kept."""
+
+    exit_code = 8
+
+
 class Interrupted(RuntimeError):
     """SIGINT (Ctrl-C) or SIGTERM arrived; the state was saved first. The exit code is 128 + the signal's number."""
 

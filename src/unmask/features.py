@@ -16,6 +16,7 @@ from unmask.errors import UserError, closest
 
 POOLINGS = ("mean", "cls", "mean4")
 DEEP = 4  # layers that mean4 joins, as in the linear evaluation of DINO (Caron et al. 2021)
+SCORES = 256 * 196**2  # attention scores of a head at a time; large pictures are taken one by one
 SIDE = 32  # pixels; larger pictures are shrunk to this before they count as raw pixels
 
 
@@ -50,6 +51,10 @@ def pooled(
     that this encoder does not have.
     """
     poolings = check_poolings(encoder, poolings)
+    most = max(1, SCORES // encoder.grid.num_units**2)
+    if len(x) > most:
+        parts = [pooled(encoder, part, poolings) for part in x.split(most)]
+        return {name: torch.cat([part[name] for part in parts]) for name in poolings}
     layers = encoder.layers(x, DEEP if "mean4" in poolings else 1)
     means = [layer.units.float().mean(dim=1) for layer in layers]
     found = {"mean": means[-1], "mean4": torch.cat(means, dim=1)}

@@ -73,6 +73,11 @@ class InMemory:
         return index, cut(pictures[index], boxes, flips, self.view.size)
 
 
+def can_cut(view: Any) -> bool:
+    """True for views that can be made of whole batches."""
+    return isinstance(view, RandomCrop | FixedCrop) and not view.jitter
+
+
 def uniform(seed: int, index: Int[Tensor, "b"], crop: Int[Tensor, "b"], num: int) -> Float[Tensor, "b num"]:
     """Numbers in [0, 1), float64: of each sample its own, a pure function of the arguments (splitmix64 as counter)."""
     key = _mixed(_mixed(index + (seed & 0x7FFFFFFFFFFFFFFF)) + crop)

@@ -5,6 +5,7 @@ is used. Nothing that is good is replaced before its successor is on the disk an
 """
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -34,15 +35,19 @@ def begun(out: Path) -> bool:
 
 
 def candidates(out: Path) -> list[Path]:
-    """All checkpoints, the newest first by the step that each says of itself."""
+    """All checkpoints, the one saved last first."""
+    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (-_facts(path)["saves"], path.name != LAST))
 
-    def age(path: Path) -> tuple[float, int]:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return -read_seal(path)["step"], -(path.name == LAST)
-        number = path.stem.rpartition("_")[2]  # damaged, or written before there were seals
-        return (-float("inf") if path.name == LAST else -int(number) if number.isdigit() else 0), 0
 
-    return sorted(sorted(out.glob("*.ckpt")), key=age)
+def _facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; of one that is damaged or older than seals, what its name says."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        seal = read_seal(path)
+        if seal.keys() >= {"step", "saves", "good"}:
+            return seal
+    number = path.stem.rpartition("_")[2]
+    step = math.inf if path.name == LAST else int(number) if number.isdigit() else 0
+    return {"step": step, "saves": math.inf if path.name == LAST else 0, "good": True}
 
 
 def aloud(path: Path, reason: str) -> None:
@@ -55,17 +60,19 @@ def newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> Path | None:
 
     Raises UserError where all that there are are damaged.
     """
-    return next((path for path, _ in _good(out, say, verify)), None)
+    return next((path for path, _ in _good(candidates(out), say, verify)), None)
 
 
 def read_newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> tuple[Path, dict[str, Any]] | None:
     """The newest good checkpoint with what is in it, on the CPU; otherwise as `newest`."""
-    return next(_good(out, say, read_state), None)
+    return next(_good(candidates(out), say, read_state), None)
 
 
-def _good(out: Path, say: Callable[[Path, str], Any], read: Callable[[Path], Any]) -> Iterator[tuple[Path, Any]]:
+def _good(
+    paths: list[Path], say: Callable[[Path, str], Any], read: Callable[[Path], Any]
+) -> Iterator[tuple[Path, Any]]:
     found, broken = 0, []
-    for path in candidates(out):
+    for path in paths:
         try:
             content = read(path)
         except Damaged as error:
@@ -75,9 +82,9 @@ def _good(out: Path, say: Callable[[Path, str], Any], read: Callable[[Path], Any
         found += 1
         yield path, content
     if broken and not found:
+        which = f"{' and '.join(broken)} in {paths[0].parent} {'is' if len(broken) == 1 else 'are'} damaged"
         raise UserError(
-            f"{' and '.join(broken)} in {out} {'is' if len(broken) == 1 else 'are'} damaged, and there is no other"
-            " checkpoint. Put a copy of one in its place, or start again in a new folder"
+            f"{which}, and there is no other checkpoint. Put a copy of one in its place, or start again in a new folder"
         )
 
 
@@ -107,15 +114,18 @@ class Keeping:
             say(path.name, reason)
         return None if found is None else found[1]
 
-    def earlier(self, than: float) -> dict[str, Any] | None:
-        """The newest state that is good in both senses, undamaged and saved after a step that counted, of a step
-        before `than`; or at least not after it, where there is no other."""
+    def good(self, before: float = math.inf) -> dict[str, Any] | None:
+        """The newest state that is good in both senses: undamaged, and saved after a step that counted. before: a step
+        that it should come before; it may be that of it where there is no other."""
         if self.out is None:
             return None
+        facts = {path: _facts(path) for path in candidates(self.out)}
+        paths = [path for path, fact in facts.items() if fact["good"]]
+        if before < math.inf:
+            paths.sort(key=lambda path: (facts[path]["step"] == before, -facts[path]["step"], -facts[path]["saves"]))
         with contextlib.suppress(UserError):
-            states = (state for _, state in _good(self.out, lambda path, reason: None, read_state))
-            good = [state for state in states if not state.get("bad_in_row") and state["step"] <= than]
-            return next((state for state in good if state["step"] < than), good[0] if good else None)
+            states = (state for _, state in _good(paths, lambda path, reason: None, read_state))
+            return next((s for s in states if not s.get("bad_in_row") and s["step"] <= before), None)
         return None
 
     def save(self, state: dict[str, Any], *, rotate: bool = True, best: bool = False) -> str | None:
@@ -124,7 +134,8 @@ class Keeping:
         assert self.out is not None
         names = [lasting(state["step"])] if self.lasting and state["step"] % self.lasting == 0 else []
         try:
-            write_state(self.out / LAST, state, self._rotate if rotate else lambda: None)
+            facts = {"step": state["step"], "saves": state["saves"], "good": not state["bad_in_row"]}
+            write_state(self.out / LAST, state, facts, self._rotate if rotate else lambda: None)
             for name in [*names, *([BEST] if best else [])]:
                 self._copy(name)
         except OSError as error:

@@ -5,7 +5,6 @@ four times as large, and moving it costs more than decoding. They are normalised
 """
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -70,39 +69,6 @@ class Loader:
         size = getattr(self.view, "size", (224, 224))
         num_bytes = self.batch * self.num_views * self.samples.channels * size[0] * size[1]
         return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
-
-
-class Waited:
-    """A stream of batches that counts how long its reader waits for them."""
-
-    def __init__(self, stream: Iterator[dict[str, Any]]):
-        self.stream = stream
-        self.seconds = 0.0  # waited for batches after the first, which waits for processes to start
-        self._since: float | None = None
-        self._told = 0.0
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self
-
-    def __next__(self) -> dict[str, Any]:
-        start = time.perf_counter()
-        batch = next(self.stream)
-        now = time.perf_counter()
-        if self._since is None:
-            self._since = now
-        else:
-            self.seconds += now - start
-        return batch
-
-    def share(self) -> float:
-        """Of the time since the last call (at first, since the first batch), the part that was spent waiting: 0 to 1.
-        The wait for a batch counts when it is over."""
-        if self._since is None:
-            return 0.0
-        now, waited = time.perf_counter(), self.seconds - self._told
-        share = waited / max(now - self._since, 1e-9)
-        self._since, self._told = now, self.seconds
-        return min(1.0, share)
 
 
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:

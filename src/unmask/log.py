@@ -64,6 +64,8 @@ class Log:
         self._write(record)
         eta = f"{clock((self.steps - step) / rate)} left"
         speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
+        if record["waiting"] >= 0.01:
+            speed += f" · {record['waiting']:.0%} waiting for data"
         text = f"{_loss_text(record, self.context)} · {speed}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=f"epoch {record['epoch']:.1f} · {text}", eta=eta)
@@ -104,6 +106,7 @@ class Log:
             )
 
     def close(self) -> None:
+        self._flush()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -117,6 +120,11 @@ class Log:
     def _write(self, record: dict[str, Any]) -> None:
         """A full disk does not end a run: what cannot be written now is written with the next record."""
         self._waiting.append(json.dumps(record) + "\n")
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with open(self.path, "a", encoding="utf-8") as file:

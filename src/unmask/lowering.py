@@ -9,6 +9,7 @@ What stays in fp32: embeddings and their positions, the norms and the head behin
 the blocks, a norm takes its statistics in fp32 whatever its input.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,23 +25,30 @@ def lower(objective: nn.Module) -> int:
     A block with a frozen parameter stays as it is, and so does one that is lowered already.
     """
     count = 0
-    for name, stack in objective.named_modules():
-        if name.rpartition(".")[2] != STACK or not isinstance(stack, nn.ModuleList | nn.Sequential):
+    for last, block in list(stacked(objective)):
+        if isinstance(block, Lowered) or not all(p.requires_grad for p in block.parameters()):
             continue
-        for place, block in enumerate(stack):
-            if isinstance(block, Lowered) or not all(p.requires_grad for p in block.parameters()):
-                continue
-            for parameter in block.parameters():
+        for parameter in block.parameters():
+            if master(parameter) is None:  # else it is shared with blocks for another picture size
                 full = parameter.detach().float().clone()
                 parameter.data = full.to(LOW)
                 parameter.master = full  # type: ignore[attr-defined]
                 count += parameter.numel()
-            kind = type(block)
-            block.__class__ = type(f"Lowered{kind.__name__}", (Lowered, kind), {})
-            block.last = place == len(stack) - 1
-            block.register_state_dict_post_hook(_give_masters)
-            block.register_load_state_dict_pre_hook(_take_masters)
+        kind = type(block)
+        block.__class__ = type(f"Lowered{kind.__name__}", (Lowered, kind), {})
+        assert isinstance(block, Lowered)
+        block.last = last
+        block.register_state_dict_post_hook(_give_masters)
+        block.register_load_state_dict_pre_hook(_take_masters)
     return count
+
+
+def stacked(objective: nn.Module) -> Iterator[tuple[bool, nn.Module]]:
+    """All blocks of encoders and decoders, each with whether it is the last of its stack."""
+    for name, stack in objective.named_modules():
+        if name.rpartition(".")[2] == STACK and isinstance(stack, nn.ModuleList | nn.Sequential):
+            for place, block in enumerate(stack):
+                yield place == len(stack) - 1, block
 
 
 def master(parameter: Tensor) -> Tensor | None:

@@ -16,8 +16,23 @@ class Mask(NamedTuple):
     hidden: Int[Tensor, "b h"]  # indices of the units to predict
 
 
+class Rows(NamedTuple):
+    """Where the samples at hand lie in the whole batch of a step.
+
+    Chance is drawn for the whole batch, and each process takes its rows of it: however many processes and micro-batches
+    a batch is worked off in, every sample gets the same mask.
+    """
+
+    seed: int  # of the step
+    first: int  # row of the first sample at hand
+    count: int  # samples at hand
+    total: int  # samples in the batch of the step, over all micro-batches and processes
+
+
 class Sampler(ABC):
     """Draws masks. A sampler only scores the units; `hide_top` hides exactly as many in every sample."""
+
+    scattered = False  # scores are independent of each other, so that any part of their order is a fair mask too
 
     def __init__(self, ratio: float = 0.75):
         """ratio: share of units to hide, between 0 and 1."""
@@ -29,19 +44,53 @@ class Sampler(ABC):
     def score(self, batch: int, grid: Grid, noise: "Noise") -> Float[Tensor, "b n"]:
         """One score per unit; the highest are hidden."""
 
-    def __call__(self, batch: int, grid: Grid, device: torch.device | str, generator: Generator | None = None) -> Mask:
-        """Masks for `batch` samples; the same `generator` state (or global seed) gives the same masks."""
-        return hide_top(self.score(batch, grid, Noise(device, generator)), self.ratio)
+    def __call__(
+        self,
+        batch: int,
+        grid: Grid,
+        device: torch.device | str,
+        generator: Generator | None = None,
+        rows: Rows | None = None,
+    ) -> Mask:
+        """Masks for `batch` samples; the same `rows`, `generator` state or global seed give the same masks.
+
+        rows: where these samples lie in the batch of a step, while training; then there is no need of a generator.
+        """
+        return hide_top(self.score(batch, grid, Noise(device, generator, rows)), self.ratio)
+
+    def several(self, count: int, batch: int, grid: Grid, device: torch.device | str, rows: Rows | None = None) -> Mask:
+        """`count` masks for each of `batch` samples, those of a sample in a row: b count v and b count h, flattened.
+
+        Where scores are scattered and units suffice, no unit is visible in two masks of a sample, so that they show
+        most of it: with ratio 0.75 and 4 masks all of it (EMAE, Li et al. 2023). Else each is drawn on its own.
+        """
+        visible = grid.num_units - num_hidden(grid.num_units, self.ratio)
+        if not self.scattered or count * visible > grid.num_units:
+            return self(batch * count, grid, device, rows=rows)
+        order = self.score(batch, grid, Noise(device, rows=rows)).argsort(dim=1)
+        turned = torch.stack([order.roll(-visible * place, dims=1) for place in range(count)], dim=1).flatten(0, 1)
+        return Mask(visible=turned[:, :visible], hidden=turned[:, visible:])
 
 
 class Noise:
-    """Uniform random numbers in [0, 1) on a device: what a sampler needs to be seedable."""
+    """Uniform random numbers in [0, 1) on a device: what a sampler needs to be seedable.
 
-    def __init__(self, device: torch.device | str, generator: Generator | None = None):
-        self.device, self.generator = device, generator
+    The first axis of what is drawn is the sample (or several per sample, those of one sample side by side).
+    """
+
+    def __init__(self, device: torch.device | str, generator: Generator | None = None, rows: Rows | None = None):
+        self.device, self.generator, self.rows = device, generator, rows
+        if rows is not None:
+            self.generator = Generator(device).manual_seed(rows.seed)
 
     def __call__(self, *shape: int) -> Float[Tensor, "..."]:
-        return torch.rand(*shape, device=self.device, generator=self.generator)
+        if self.rows is None:
+            return torch.rand(*shape, device=self.device, generator=self.generator)
+        per_sample, rest = divmod(shape[0], self.rows.count)
+        if rest:
+            raise UserError(f"noise of shape {shape}: its first axis must be the {self.rows.count} samples")
+        whole = torch.rand(per_sample * self.rows.total, *shape[1:], device=self.device, generator=self.generator)
+        return whole[per_sample * self.rows.first :][: shape[0]]
 
 
 def num_hidden(num_units: int, ratio: float) -> int:

@@ -1,7 +1,8 @@
 """What the training loop asks of a method or a task: a batch in, a loss out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Float, Shaped
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from unmask.encoder import Encoder
 from unmask.mask import Mask
 
-Batch = dict[str, Any]  # {"views": [x, ...], "index": b, "label": b (optional), "mask": Mask (optional)}
+# {"views": [x, ...], "index": b}; optional are "label": b, "mask": Mask, and "rows": Rows, which the loop adds
+Batch = dict[str, Any]
 
 
 class Objective(nn.Module, ABC):
     encoder: Encoder  # what is trained and kept
+    twins: Mapping[tuple[int, ...], Any] = MappingProxyType({})  # the same built for other sizes, see `resized.py`
     num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
 
     @abstractmethod

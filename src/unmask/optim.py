@@ -74,6 +74,7 @@ class MasterAdamW(torch.optim.AdamW):
             max_exp_avg_sqs=[],
             state_steps=[state["step"] for state in states],
             fused=group["fused"],
+            found_inf=getattr(self, "found_inf", None),  # see `update`
             foreach=False,
             amsgrad=False,
             beta1=group["betas"][0],
@@ -85,7 +86,8 @@ class MasterAdamW(torch.optim.AdamW):
         )
         low = [(p, full) for p, full in zip(parameters, masters) if p is not full]
         if low:
-            torch._foreach_copy_([p for p, _ in low], [full for _, full in low])
+            pairs = [p for p, _ in low], [full for _, full in low]
+            torch._foreach_copy_(*pairs)  # pyright: ignore[reportPrivateImportUsage]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Torch's would round the moments to the dtype of the weights."""

@@ -205,6 +205,7 @@ def _describe(source: Source, out: Path, console: Console) -> None:
         sheet, _ = inspect(packed, max_side=None, progress=lambda done, total: bar.update(task, completed=done))
     if sheet.bad:
         raise DataError(f"{out}: {sheet.bad[0][1]} cannot be read back ({sheet.bad[0][2]}); is the disk sound?")
+    sheet = dataclasses.replace(sheet, where=source.where)  # the same wherever the pack is taken
     checkpoint.write_json(out / SHEET, dataclasses.asdict(sheet))
     num_bytes = sum(path.stat().st_size for path in out.glob("shard-*.bin"))
     left_out = len(source.items) - len(packed.items)

@@ -8,13 +8,15 @@ import torch
 from jaxtyping import Shaped
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.checkpoint import write_atomically
 from unmask.mask import Mask, as_bool
 from unmask.objective import Rebuilder
 
 GREY = 0.62  # of what is hidden; neither black nor white, so that it is not taken for content
+PIXELS = 32 * 224**2  # of pictures that are rebuilt at a time
+FILM_SIDE = 256  # pixels of a picture in the film, at the most
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ def rows(
     model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, titles: list[str], true_statistics: bool
 ) -> list[Row]:
     """One row per picture of a batch of raw pixels; the model must be in eval mode."""
-    rebuilt = model.rebuild(x, mask)
+    rebuilt = rebuild(model, x, mask)
     hidden = hidden_pixels(model, x, mask)
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
     if true_statistics and getattr(model.target, "normalize", False):
-        views["uses true statistics*"] = model.rebuild(x, mask, leak=True)
+        views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
     std = model.encoder.std.view(-1, 1, 1)
     error = ((rebuilt - x.float()).abs() / std).mean(dim=1) * hidden
     result = []
@@ -47,6 +49,15 @@ def rows(
         columns["error"] = error[i].cpu().numpy()
         result.append(Row(title, columns, float(error[i].sum() / hidden[i].sum())))
     return result
+
+
+def rebuild(
+    model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, leak: bool = False
+) -> Shaped[Tensor, "b c h w"]:
+    """As `model.rebuild`, with as many pictures at a time as memory surely bears: large ones one by one."""
+    most = max(1, PIXELS // (x.shape[2] * x.shape[3]))
+    sides = zip(x.split(most), mask.visible.split(most), mask.hidden.split(most))
+    return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
 
 
 def hidden_pixels(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask) -> Shaped[Tensor, "b h w"]:
@@ -93,13 +104,17 @@ def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray
 
 def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path: Path) -> None:
     """One frame: the same pictures, below each other, rebuilt with the visible units pasted in."""
-    strip(model.rebuild(x, mask), x, path)
+    strip(rebuild(model, x, mask), x, path)
 
 
 def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: Path) -> None:
     """Pictures below each other as one small PNG, on the brightness scale of `x`."""
-    gap = np.ones((max(1, x.shape[2] // 16), x.shape[3], 3))
-    pictures = [part for one, raw in zip(view, x) for part in (displayed(one, *value_range(raw)), gap)]
+    ranges = [value_range(raw) for raw in x]
+    if min(x.shape[2:]) > FILM_SIDE:
+        share = FILM_SIDE / min(x.shape[2:])
+        view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)
+    gap = np.ones((max(1, view.shape[2] // 16), view.shape[3], 3))
+    pictures = [part for one, span in zip(view, ranges) for part in (displayed(one, *span), gap)]
     pixels = (np.concatenate(pictures[:-1]) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))

@@ -6,14 +6,19 @@ from typing import Any
 
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError
+from unmask.launch import launch
 from unmask.optim import peak_rate
+from unmask.resolution import NONE, early_and_full, parse
 from unmask.runtime import Machine, choices
 from unmask.sheet import Sheet
 
 TINY = 40  # pixels: below this, pictures are used at their own size
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
+BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/pretrain_budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
 LARGEST = 256  # pictures at a time where running out of memory ends the process instead of raising an error
 DECODER_WARMUP = 500  # steps at most, a tenth of a short run
+ASKED = "asked for"  # the reason of what the user gave
+GRAPHS = 128  # pictures up to which launching kernels takes a large part of a step on a GPU
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
 
@@ -30,7 +35,7 @@ class Plan:
         if self.settings.get(name) in (None, "auto"):
             self.settings[name], self.reasons[name] = value, why
         else:
-            self.reasons.setdefault(name, "asked for")
+            self.reasons.setdefault(name, ASKED)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value, reason of every choice, for people."""
@@ -59,21 +64,28 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         )
         plan.choose("model", name, why)
     hiera = plan.settings["model"].startswith("hiera")
-    patch = 32 if hiera else _patch(side, small)
+    patch = 32 if hiera else _patch(math.gcd(*plan.settings["image_size"]), side, small)
     units = math.prod(s // patch for s in plan.settings["image_size"])
     plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per picture")
+    _plan_resolutions(plan)
     encoder = create_encoder(
         plan.settings["model"],
         image_size=tuple(plan.settings["image_size"]),
         patch_size=plan.settings["patch_size"],
         channels=plan.settings["channels"],
     )
-    narrow = encoder.dim < 384
+    narrow, cheap = encoder.dim < 384, plan.settings.get("recipe") == BUDGET
+    if cheap and plan.settings["decoder"] == "cross":
+        plan.settings["decoder"] = f"cross({'dim=128, depth=2, heads=4' if narrow else 'dim=512, depth=4, heads=16'})"
+        plan.reasons["decoder"] += ": shallow, and no wider than the encoder needs"
     decoder = "full(dim=128, depth=2, heads=4)" if narrow else "full(dim=512, depth=8, heads=16)"
     light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
     plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
     _plan_augmentation(plan, sheet)
     plan.choose("mask", "random(ratio=0.75)", "as in MAE")
+    several = cheap and machine.device == "cuda"
+    why = f"recipe {BUDGET}: each decoded picture is used twice" if several else "as in MAE; --masks-per-image for more"
+    plan.choose("masks_per_image", 2 if several else 1, why)
     plan.choose("target", "pixels", "each patch normalised, as in MAE")
     plan.choose("weight_decay", 0.05, "as in MAE")
     _plan_batch(plan, sheet, machine, encoder.dim)
@@ -92,9 +104,10 @@ def plan_rate(plan: Plan) -> None:
 def plan_parts(plan: Plan, machine: Machine) -> None:
     """Parts that the batch is worked off in; on a GPU the trial finds out whether there must be more."""
     batch = plan.settings["batch"]
-    whole = machine.device == "cuda" or batch <= LARGEST
-    parts = 1 if whole else next(n for n in range(-(-batch // LARGEST), batch + 1) if batch % n == 0)
-    plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {batch // parts}, to save memory")
+    per_device = batch // launch().world
+    whole = machine.device == "cuda" or per_device <= LARGEST
+    parts = 1 if whole else next(n for n in range(-(-per_device // LARGEST), per_device + 1) if per_device % n == 0)
+    plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {per_device // parts}, to save memory")
 
 
 def plan_length(
@@ -120,10 +133,17 @@ def plan_length(
         plan.reasons["hours"] = f"asked for; room for {steps:,} steps at the measured speed"
     else:
         most = HOURS[machine.device] * 3600 / seconds_per_step
-        wanted = max(PAPER_EPOCHS * per_epoch, 2000)
+        cheap = settings.get("recipe") == BUDGET
+        wanted = max((BUDGET_EPOCHS if cheap else PAPER_EPOCHS) * per_epoch, 2000)
         epochs = max(1, round(min(most, wanted) / per_epoch))
         steps = max(1, round(epochs * per_epoch))
-        why = f"about {HOURS[machine.device]:g} hours here" if most < wanted else "MAE's longest schedule"
+        why = (
+            f"about {HOURS[machine.device]:g} hours here"
+            if most < wanted
+            else f"recipe {BUDGET}"
+            if cheap
+            else "MAE's longest schedule"
+        )
         plan.choose("epochs", epochs, f"{why}; more helps: --epochs, or --hours for a time")
     length = steps / per_epoch
     warmup = min(40.0, PAPER_WARMUP * length)
@@ -153,6 +173,20 @@ def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
         )
 
 
+def _plan_resolutions(plan: Plan) -> None:
+    settings = plan.settings
+    if settings.get("resolutions") == "auto":
+        text = early_and_full(tuple(settings["image_size"]), settings["patch_size"])
+        plan.choose("resolutions", text, "half of the steps with half of the patches" if text != NONE else "too small")
+    plan.choose("resolutions", NONE, "one size; smaller crops early on save time: --resolutions auto")
+    for stage in parse(settings["resolutions"]):
+        if any(side % settings["patch_size"] for side in stage.size):
+            raise UserError(
+                f"resolutions {settings['resolutions']!r}: {stage.size} is no multiple of patch size"
+                f" {settings['patch_size']}"
+            )
+
+
 def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
     side = _median_side(sheet)
     if sheet.share_extreme > 0.75:
@@ -171,18 +205,21 @@ def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
 
 
 def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
-    most = 32 if machine.device == "cpu" else 256 if machine.device == "mps" else 1024
+    most, usual = {"cpu": (32, 256), "mps": (256, 256)}.get(machine.device, (1024, 784))  # pictures, and their units
+    units = math.prod(plan.settings["image_size"]) // plan.settings["patch_size"] ** 2
+    large = units > usual
+    most = max(4, most // 2 ** math.ceil(math.log2(units / usual))) if large else most
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
-    plan.choose(
-        "batch", min(most, fits), "more updates in the same time" if most <= fits else f"for {sheet.count} pictures"
-    )
+    why = f"pictures of {units:,} patches are large" if large else "more updates in the same time"
+    batch, why = min(most, fits), why if most <= fits else f"for {sheet.count} pictures"
+    if (world := launch().world) > 1:
+        batch = max(1, min(most * world, 4096, max(fits, world)) // world) * world
+        why = f"over all devices, {batch // world} on each"
+    plan.choose("batch", batch, why)
     plan_parts(plan, machine)
     plan_rate(plan)
     rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
     plan.choose("lr", float(f"{peak_rate(plan.settings['batch'], width):.2g}"), rule)
-    inside = machine.device == "cpu"
-    workers = 0 if inside else min(8, max(1, machine.cores - 1))
-    plan.choose("workers", workers, "the cores are busy with the model" if inside else "processes that decode and crop")
     plan_runtime(plan, machine)
 
 
@@ -190,7 +227,10 @@ def plan_runtime(plan: Plan, machine: Machine) -> None:
     """What makes this machine fast."""
     plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
     plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
-    for name, (value, why) in choices(machine.device).items():
+    found = choices(machine.device)
+    if machine.device == "cuda" and plan.settings["batch"] <= GRAPHS and plan.settings["accumulate"] == 1:
+        found["compile"] = ("graphs", "blocks compiled once; the batch is so small that launching kernels would count")
+    for name, (value, why) in found.items():
         plan.choose(name, value, why)
 
 
@@ -198,10 +238,12 @@ def _median_side(sheet: Sheet) -> int:
     return int(min(sheet.median_size))
 
 
-def _patch(side: int, small: bool) -> int:
-    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, always dividing the size."""
-    wanted = side / 8 if small or side <= TINY else max(4, side / 14)
-    return min((p for p in range(2, side // 2 + 1) if side % p == 0), key=lambda p: abs(p - wanted), default=side)
+def _patch(common: int, side: int, small: bool) -> int:
+    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, but of 32 and 16 pixels at most, since what lies inside
+    a larger one is hardly seen; always dividing both sides, whose greatest common divisor is `common`."""
+    wanted = min(32, side / 8) if small or side <= TINY else min(16, max(4, side / 14))
+    there = (p for p in range(2, common + 1) if common % p == 0 and p < side)
+    return min(there, key=lambda p: abs(p - wanted), default=side)
 
 
 def _gpu_model(count: int) -> str:

@@ -1,51 +1,61 @@
 """The verb `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
 
-import contextlib
 import dataclasses
 import platform
 import shlex
 import sys
 import time
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from unmask import __version__, checkpoint, keeping
-from unmask.devices import make_fabric
+from unmask import __version__, checkpoint
+from unmask.caution import early, plan_caution, require_writable
+from unmask.devices import how_now, meet, plan_devices
 from unmask.errors import UserError
-from unmask.feeding import look_at, make_loader, plan_order
+from unmask.feeding import look_at, make_loader, plan_order, to_send
 from unmask.init import Start, initial
-from unmask.log import Log, clock, make_console, memory_mb
-from unmask.objective import Objective
+from unmask.launch import check_asked, launch
+from unmask.learning import build, duties, measure, train
+from unmask.log import clock, make_console
 from unmask.plan import Plan, plan_length, plan_model
 from unmask.probing import Probe
-from unmask.ready import ready
+from unmask.ranks import Ranks, together
 from unmask.recipe import follow
-from unmask.report import write_report
-from unmask.run import CONFIG, SUMMARY, Run, make_objective
-from unmask.runtime import Machine, check, machine, tune
+from unmask.resolution import at_size, firsts
+from unmask.resolution import parse as parse_resolutions
+from unmask.run import CONFIG, Run
+from unmask.runtime import Machine, check, machine, settings_now, tune
 from unmask.samples import Samples
-from unmask.seeds import mix
 from unmask.sheet import Sheet, write_bad_files
 from unmask.spec import build as build_part
 from unmask.spec import find, parse
 from unmask.streamed import StreamSamples
-from unmask.train import Fit, fit
-from unmask.trial import prepare, trial
+from unmask.supply import plan_supply, plan_workers
 from unmask.verb import plain
 from unmask.verbs.pretrain import Pretrain
-from unmask.watch import Watch
 
-NOT_SETTINGS = ("out", "config", "dry_run")  # where and how, not what
+NOT_SETTINGS = ("out", "config", "dry_run", "devices", "nodes", "strategy")  # where and how, not what
 
 
 def pretraining(options: Pretrain) -> Run | None:
-    """See `unmask.verbs.pretrain.pretrain`."""
+    """See `unmask.verbs.pretrain.pretrain`. Of several processes the first plans and tells the others what to do."""
+    check_asked(options.devices, options.nodes, "pretrain ...")
+    meet(options.device)
+    with together():
+        ranks = Ranks()
+        if not ranks.first:
+            return ranks.attend(**duties(ranks))
+        run = lead(options, ranks)
+        ranks.tell("end", result=run)
+        return run
+
+
+def lead(options: Pretrain, ranks: Ranks) -> Run | None:
+    """Everything that is done once, whatever the number of processes."""
     began, console, out = time.monotonic(), make_console(), Path(options.out)
     asked = asked_for(options)
     options, reasons = follow(options, "pretrain")
@@ -58,18 +68,21 @@ def pretraining(options: Pretrain) -> Run | None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
 
+    early(options.deterministic)
+    require_writable(out)
     here = machine(options.device, options.precision)
     check(asked)
     refuse_typos(options)
-    if said := tune(here.device, saved["settings"] if saved else asked):
+    if said := tune(here.device, settings_now(saved) if saved else asked):
         console.print(said, soft_wrap=True)
+    ranks.tell("tune", device=here.device, settings=settings_now(saved) if saved else asked)
     sheet, samples = look_at(options, saved, console)
     if saved is None:
-        config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console)
+        config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console, ranks)
         console.print(table)
         console.print(expectation(config, here), soft_wrap=True)
     else:
-        config = saved
+        config = saved | {"settings": saved["settings"] | how_now(saved, options.accumulate, options.strategy)}
         if config["data"]["fingerprint"] != sheet.fingerprint:
             raise UserError(
                 f"the data changed since {out} was begun ({config['data']['count']} pictures then, {sheet.count} now,"
@@ -85,7 +98,8 @@ def pretraining(options: Pretrain) -> Run | None:
     checkpoint.write_json(out / CONFIG, config)
     checkpoint.write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
     write_bad_files(out / "bad_files.txt", sheet.bad)
-    train(config, samples, probe, out, console)
+    ranks.tell("train", config=config, samples=to_send(samples), out=out)
+    train(ranks, config, samples, out, probe, console)
     return Run(out)
 
 
@@ -111,7 +125,7 @@ def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Pat
     differing = [
         f"  {name}: {_said(saved, name)} in the folder, {'chosen' if value is None else value} now"
         for name, value in asked.items()
-        if value != then.get(name) and value != saved["settings"].get(name)
+        if name != "accumulate" and value != then.get(name) and value != saved["settings"].get(name)
     ]
     if differing:
         raise UserError(
@@ -129,6 +143,7 @@ def make_plan(
     here: Machine,
     began: float,
     console: Console,
+    ranks: Ranks,
 ) -> tuple[dict[str, Any], Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
@@ -141,24 +156,34 @@ def make_plan(
     start.guide(plan, sheet)
     encoder = plan_model(plan, sheet, here)
     plan_order(plan, samples)
+    packed = samples.source.packed if isinstance(samples, Samples) else None
+    plan_supply(plan, sheet, here, packed, stream=isinstance(samples, StreamSamples))
     plan.new_decoder = start.new_decoder(plan.settings, encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
     mean, std = start.statistics(own, plan)
     config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
-    fabric = make_fabric(plan.settings)
-    make = lambda: ready(build(config, start), plan.settings)  # noqa: E731
+    parameters = sum(p.numel() for p in build(config, Start()).parameters() if p.requires_grad)
+    plan_devices(plan, options.strategy, parameters, here.memory)
     samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
     make_loader(config, samples)  # refuses a batch that cannot be divided
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
-    of_size = partial(make_loader, config, samples)
-    measured = trial(make, of_size, plan, fabric, retry=options.accumulate is None)
+    measured = measure(ranks, config, samples, plan, retry=options.accumulate is None, start=start)
     config["context"] = measured.context
-    steps, seconds = plan_length(plan, len(samples), measured.seconds, here, time.monotonic() - began)
+    stages = parse_resolutions(plan.settings["resolutions"])
+    found = [measured]
+    for stage in reversed(stages[:-1]):
+        small = at_size(config, stage.size)
+        found.insert(0, measure(ranks, small, samples, plan, retry=False, start=start))
+    shares = [stage.share for stage in stages] or [1.0]
+    preparing = sum(share * one.preparing for share, one in zip(shares, found))
+    per_step = plan_workers(plan, here, preparing, sum(share * one.computing for share, one in zip(shares, found)))
+    steps, seconds = plan_length(plan, len(samples), per_step, here, time.monotonic() - began)
+    plan_caution(plan)
     config["fit"] = {"steps": steps, "seconds": seconds}
-    config["expected"] = {
-        "seconds": steps * measured.seconds,
-        "images_per_second": plan.settings["batch"] / measured.seconds,
-    }
+    if stages:
+        costs = [round(one.seconds / measured.seconds, 4) for one in found]
+        config["fit"] |= {"costs": costs, "begins": firsts(stages, steps)}
+    config["expected"] = {"seconds": steps * per_step, "images_per_second": plan.settings["batch"] / per_step}
     config["expected"]["memory_mb"] = measured.memory_mb
     config["timm"] = encoder.arguments
     if start.facts is not None:
@@ -167,59 +192,16 @@ def make_plan(
         "fingerprint": sheet.fingerprint,
         "count": len(samples),
         "split": "train" if sheet.splits else None,
+        "packed": packed,
     }
     config["reasons"] = plan.reasons
     config["machine"] = dataclasses.asdict(here)
+    config["launch"] = dataclasses.asdict(launch())
     config["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     packages = ("torch", "torchvision", "timm", "lightning")
     config["versions"] = {"unmask": __version__, "python": platform.python_version()}
     config["versions"] |= {name: version(name) for name in packages}
     return config, plan_table(plan, f"{len(samples):,} pictures")
-
-
-def build(config: dict[str, Any], start: Start) -> Objective:
-    """The objective with its first weights: from the seed, or from `--init`."""
-    torch.manual_seed(mix(config["settings"]["seed"], 0x1217))
-    objective = make_objective(config)
-    start.load(objective, config["settings"])
-    return objective
-
-
-def train(
-    config: dict[str, Any], samples: Samples | StreamSamples, probe: Probe | None, out: Path, console: Console
-) -> None:
-    """Runs the loop, then writes encoder, panel, summary and report."""
-    settings, fabric = config["settings"], make_fabric(config["settings"])
-    begun = keeping.begun(out)  # then the weights come from there
-    objective = build(config, Start() if begun else initial(settings["init"], model=settings["model"]))
-    names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
-    warmup = round(settings["warmup"] * len(samples) / settings["batch"])
-    fused = settings.get("fused") != "off"
-    fitting = Fit(**{n: settings[n] for n in names}, fused=fused, warmup=warmup, **config["fit"])
-    samples.report_bad_to(out / "bad_files.txt")
-    log = Log(out, console, settings["batch"], len(samples), config["context"])
-    watch = Watch(config, objective, samples, out, fabric.device, probe)
-    if not begun:
-        prepare(objective, partial(make_loader, config, samples))
-        objective.to(fabric.device)
-        watch.begin()
-    ready(objective, settings)
-    try:
-        fit(objective, make_loader(config, samples), fitting, out, fabric, log, watch)
-    except Exception:
-        with contextlib.suppress(OSError):  # a full disk must not hide why training ended
-            if keeping.begun(out):
-                watch.export()
-                write_report(out)
-        raise
-    finally:
-        log.close()
-    watch.export()
-    watch.panel()
-    summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
-    checkpoint.write_json(out / SUMMARY, summary)
-    write_report(out)
-    console.print(f"Done in {clock(log.last[1])}. Encoder, pictures and report: {out / 'report.html'}", soft_wrap=True)
 
 
 def expectation(config: dict[str, Any], here: Machine) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.lowering import STACK, lower
+from unmask.lowering import lower, stacked
 from unmask.objective import Objective
 from unmask.runtime import by_length
 
+FUSED = "fused_attn"  # the name that timm's attentions share, and ours
 MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
 
 
@@ -20,13 +21,9 @@ def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "ind
 
     backend: of torch.compile.
     """
-    attention = settings.get("attention")
-    for module in objective.modules():
-        if hasattr(module, "fused_attn"):  # the name that timm's attentions share
-            if attention == "by-length":
-                module.register_forward_pre_hook(_choose)
-            elif attention in ("sdpa", "matmul"):
-                module.fused_attn = attention == "sdpa"
+    for twin in objective.twins.values():
+        ready(twin, settings, backend)
+    _attend(objective, settings.get("attention"))
     embed = getattr(getattr(objective.encoder, "net", None), "patch_embed", None)
     if settings.get("channels_last") == "on" and embed is not None:
         embed.to(memory_format=torch.channels_last)
@@ -38,10 +35,27 @@ def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "ind
     return objective
 
 
+def _attend(objective: nn.Module, how: str | None) -> None:
+    """Sets the backend of every attention, or lets each choose for what it is given. A block that does its attention's
+    work itself, as MAE's last one, never calls it: so blocks choose too, and an attention that is called has the last
+    word, since its sequence may be a window of the block's."""
+    attentions = [module for module in objective.modules() if hasattr(module, FUSED)]
+    if how in ("sdpa", "matmul"):
+        for module in attentions:
+            setattr(module, FUSED, how == "sdpa")
+    elif how == "by-length":
+        for _, block in stacked(objective):
+            block.register_forward_pre_hook(_choose)
+        for module in attentions:
+            module.register_forward_pre_hook(_choose)
+
+
 def _choose(module: nn.Module, args: tuple[Any, ...]) -> None:
     x = args[0]
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    module.fused_attn = by_length(x.shape[1], dtype)  # type: ignore[assignment]
+    for inner in (module, getattr(module, "attn", None)):
+        if hasattr(inner, FUSED):
+            setattr(inner, FUSED, by_length(x.shape[1], dtype))
 
 
 def _channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -59,11 +73,10 @@ def _compile(objective: nn.Module, graphs: bool, backend: str) -> None:
     options: dict[str, Any] = {"dynamic": False, "backend": backend}
     if graphs:
         options["mode"] = "reduce-overhead"
-    for name, stack in objective.named_modules():
-        if name.rpartition(".")[2] == STACK and isinstance(stack, nn.ModuleList | nn.Sequential):
-            for block in stack:
-                block.compile(**options)
-                block._compiled_call_impl = partial(_in_training, block, block._compiled_call_impl)
+        objective.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
+    for _, block in stacked(objective):
+        block.compile(**options)
+        block._compiled_call_impl = partial(_in_training, block, block._compiled_call_impl)
 
 
 def _in_training(block: nn.Module, compiled: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,7 +4,6 @@ As PaLM's authors did by hand (Chowdhery et al. 2022, section 5.1): restart from
 the batches around it. Learning rate and all other settings stay as they were.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,18 @@ from unmask.guard import LeftOut
 from unmask.keeping import Keeping
 from unmask.log import ROLLED_BACK
 
-NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries")  # what time does not undo
+NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries", "saves")  # what time does not undo
 
 
 def fresh() -> dict[str, Any]:
-    """What is kept in the state of a run. skip: micro-batches that the stream is ahead of the steps."""
-    return {"skip": 0, "rolled": [], "tries": 0, "waited": 0.0}
+    """What is kept in the state of a run. skip: batches that the stream is ahead of the steps; tries: times of
+    going back without getting past the place; saves: so far."""
+    return {"skip": 0, "rolled": [], "tries": 0, "saves": 0}
 
 
 def position(state: dict[str, Any], accumulate: int) -> int:
     """The micro-batch that comes next."""
-    return state["step"] * accumulate + state["skip"]
+    return (state["step"] + state["skip"]) * accumulate
 
 
 def went_wrong(state: dict[str, Any], patience: int, last: bool) -> bool:
@@ -30,21 +30,21 @@ def went_wrong(state: dict[str, Any], patience: int, last: bool) -> bool:
     return state["bad_in_row"] >= (min(patience, 3) if last else patience)
 
 
-def go_back(state: dict[str, Any], keeping: Keeping, most: int, accumulate: int, why: LeftOut) -> dict[str, Any] | None:
+def go_back(state: dict[str, Any], keeping: Keeping, most: int, why: LeftOut) -> dict[str, Any] | None:
     """Brings `state` to a good one saved before, and further back where that did not help; returns what was saved, with
     weights and moments, or None where there is none or it was tried `most` times without getting past the place."""
     if state["tries"] >= most:
         return None
-    reached = state["rolled"][-1]["step"] if state["tries"] else math.inf
-    saved = keeping.earlier(reached)
+    reached = state["rolled"][-1]["step"] if state["tries"] else state["step"]
+    saved = keeping.good(before=reached)
     if saved is None:
         return None
-    was, next_batch = state["step"], position(state, accumulate)
+    was, next_batch = state["step"], state["step"] + state["skip"]
     state |= {k: v for k, v in saved.items() if k not in (*NOT_BACK, "objective", "optimizer")}
-    passed = position(state, accumulate), next_batch
-    state["skip"] = next_batch - state["step"] * accumulate
+    passed = state["step"] + state["skip"], next_batch
+    state["skip"] = next_batch - state["step"]
     event = {"step": state["step"], "event": ROLLED_BACK, "from": was, "why": why.why, "bad": why.step}
-    event |= {"loss": str(why.loss), "limit": str(why.limit), "batches": list(passed)}
+    event |= {"bad_loss": str(why.loss), "limit": str(why.limit), "batches": list(passed)}
     state["rolled"], state["tries"] = [*state["rolled"], event], state["tries"] + 1
     return saved
 
@@ -61,8 +61,8 @@ def told(state: dict[str, Any], most: int) -> str:
     kind = "a loss far above the recent ones" if event["why"] == "spike" else "no finite loss or gradient"
     first, after = event["batches"]
     return (
-        f"step {event['from']}: the last steps had {kind} (loss {float(event['loss']):.3g}). Back to the good state of"
-        f" step {event['step']}; batches {first} to {after - 1} are passed over, all settings stay. That was attempt"
+        f"step {event['from']}: the last steps had {kind} (loss {float(event['bad_loss']):.3g}). Back to the good state"
+        f" of step {event['step']}; batches {first} to {after - 1} are passed over, all settings stay. That was attempt"
         f" {state['tries']} of {most}."
     )
 

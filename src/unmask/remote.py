@@ -131,7 +131,7 @@ class Shaky(io.RawIOBase):
 def open_shard(place: str, patience: Patience | None = None) -> io.BufferedReader:
     """The bytes of a file, local or remote. A read returns as many as asked for, or what is left."""
     if is_remote(place):
-        return io.BufferedReader(Shaky(place, patience or Patience()), 1 << 20)
+        return io.BufferedReader(Shaky(place, patience or Patience()), BLOCK // 4)
     try:
         return open(place, "rb")
     except OSError as error:

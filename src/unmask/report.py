@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from unmask.checkpoint import write_atomically
 from unmask.classify_report import write_classifier_report
-from unmask.log import METRICS, clock, read
+from unmask.log import METRICS, ROLLED_BACK, clock, read
 from unmask.page import picture_address, plan_rows, read_json, sheet_rows, template
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
@@ -47,6 +47,7 @@ def write_report(out: Path) -> Path:
         continued=read_json(out / "continued.json"),
         bad=_bad(out),
         summary=read_json(out / SUMMARY),
+        back=sum(record.get("event") == ROLLED_BACK for record in records),
         skipped=steps[-1]["skipped"] if steps else 0,
         snippet=_snippet(config),
         clock=clock,

@@ -96,7 +96,8 @@ def make_encoder(config: dict[str, Any]) -> Encoder:
 def make_objective(config: dict[str, Any]) -> Objective:
     """A fresh objective as a configuration describes it; weights are random, from torch's global generator."""
     settings = config["settings"]
-    parts = {name: settings.get(name) for name in ("mask", "target", "decoder", "decoder_warmup")}
+    names = ("mask", "target", "decoder", "decoder_warmup", "masks_per_image")
+    parts = {name: settings.get(name) for name in names}
     return spec.build(settings["method"], "unmask.methods", encoder=make_encoder(config), **parts)
 
 

@@ -144,6 +144,12 @@ def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
     return said
 
 
+def settings_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which a run goes on: those it began with, but as many threads as this machine has, unless a
+    number was asked for."""
+    return {**config["settings"], "threads": config["asked"].get("threads")}
+
+
 def by_length(tokens: int, dtype: torch.dtype) -> bool:
     """True where fused attention is the faster on a CPU. Measured with forward and backward, on AMD Zen 5: as matrix
     products bf16 is 6.9 times as fast at 50 tokens, 3.9 at 197, 2.0 at 785; fp32 1.4 at 50, 1.05 at 197, 0.7 at 785."""

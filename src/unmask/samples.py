@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Shaped, UInt8
@@ -15,6 +17,17 @@ from unmask.layout import natural
 from unmask.source import Source, why
 
 TRIES = 100  # pictures after a bad one that are tried in its place
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """What is asked of pictures that are only looked at: a number of them, by number, with names."""
+
+    names: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def picture(self, i: int) -> Tensor: ...
 
 
 class Samples(Dataset):
@@ -94,6 +107,12 @@ class Samples(Dataset):
                 )
             self._stacks[key] = torch.stack([p.contiguous() for p in pictures]).to(device)
         return self._stacks[key]
+
+    def light(self) -> "Samples":
+        """The same without decoded pictures in memory, to send to another process."""
+        same = copy(self)
+        same.cache, same._stacks = {}, {}
+        return same
 
     def report_bad_to(self, path: str | Path) -> None:
         """From now on, in every process, a picture that turns out bad is added to this file, once."""

@@ -1,5 +1,6 @@
 """Which files a place names: a brace range, a pattern, a folder, a single file; local or wherever fsspec reaches."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -72,12 +73,13 @@ def _braces(place: str) -> list[str]:
         from braceexpand import UnbalancedBracesError, braceexpand
     except ImportError as error:
         raise UserError(f"{place} needs a package that is not installed: pip install 'unmask[streams]'") from error
+    ranges = re.findall(r"\{(\d+)\.\.(\d+)", place)
+    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST:  # it would fill the memory
+        raise UserError(f"{place} names more than {MOST:,} shards")
     try:
-        names = list(islice(braceexpand(place), MOST + 1))
+        names = list(islice(braceexpand(place), MOST))
     except UnbalancedBracesError as error:
         raise UserError(f"the braces of {place} do not match; write train-{{000000..000147}}.tar") from error
-    if len(names) > MOST:
-        raise UserError(f"{place} names more than {MOST:,} shards")
     if any("{" in name or "}" in name for name in names):
         raise UserError(f"{place} has braces that are no range or list; write {{000000..000147}} or {{a,b,c}}")
     return names

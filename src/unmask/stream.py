@@ -38,7 +38,7 @@ class Stream(ABC):
     shards: list[Shard]
     classes: list[str] | None = None  # where they are declared: a label is one of these
     remarks: list[str]
-    counting_costs: bool = False  # `count` asks the store
+    exact: bool = False  # `count` looks into the shard; else it repeats what an index says, which may be wrong
 
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         self.where, self.shards, self.remarks = where, shards, []
@@ -58,7 +58,7 @@ class Stream(ABC):
         """
 
     def count(self, shard: int) -> int | None:
-        """How many samples a shard has, if that can be told without reading it."""
+        """How many samples a shard has, if that can be told without going through it."""
         return None
 
     def __iter__(self) -> Iterator[tuple[str, Sample]]:

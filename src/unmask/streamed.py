@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from jaxtyping import Shaped
@@ -16,6 +17,7 @@ from unmask.stream import Stream
 from unmask.streaming import COUNTS
 
 LOOKED, LOOKED_SHARDS, LOOKED_BYTES = 1024, 4, 128 << 20  # what a data sheet is made from, at the most
+SORTED, FEW_PAIRS = 0.9, 64  # share of neighbours with one label that looks sorted; pairs below which nothing is said
 ASKED = 64  # shards whose number of samples is asked for
 
 
@@ -25,13 +27,24 @@ class Glimpse:
 
     held: Held
     count: int  # samples of the stream
-    exact: bool  # counted, not estimated
+    how: str  # the number is known: exact, from an index, or an estimate
     remark: str  # how that is known, for people
 
     def amend(self, sheet: Sheet, stream: Stream) -> Sheet:
         """The sheet of the samples held, as one of the stream."""
         changes = {"where": stream.where, "count": self.count, "fingerprint": stream.fingerprint()}
-        return replace(sheet, **changes, remarks=[self.remark, *stream.remarks, *sheet.remarks])
+        return replace(sheet, **changes, remarks=[self.remark, *stream.remarks, *self._sorted(), *sheet.remarks])
+
+    def _sorted(self) -> list[str]:
+        labels = [item.label for item in self.held.items]
+        pairs = [(a, b) for a, b in pairwise(labels) if a is not None and b is not None]
+        alike = sum(a == b for a, b in pairs) / max(1, len(pairs))
+        if len(pairs) < FEW_PAIRS or alike < SORTED:
+            return []
+        return [
+            f"{alike:.0%} of neighbours have the same label: where shards are sorted by class, batches hold few classes"
+            " however they are mixed; write them in random order (docs/streams.md)"
+        ]
 
 
 def glimpse(stream: Stream, most: int = LOOKED) -> Glimpse:
@@ -53,11 +66,10 @@ def glimpse(stream: Stream, most: int = LOOKED) -> Glimpse:
         seen[shard] = count, whole, end
     if not named:
         raise DataError(f"no samples in {stream.where}: the {len(chosen)} shards looked into are empty")
-    count, exact = _count(stream, seen)
-    about = "the number of all is exact" if exact else "the number of all is an estimate from their bytes"
+    count, how = _count(stream, seen)
     begins = f"the first {len(named):,} of" if len(chosen) == 1 else f"{len(named):,} from the beginnings of"
     shards = f"{len(chosen)} of {num:,} shards" if num > 1 else "1 shard"
-    return Glimpse(Held(stream.where, named), count, exact, f"looked at {begins} {shards}; {about}")
+    return Glimpse(Held(stream.where, named), count, how, f"looked at {begins} {shards}; the number of all is {how}")
 
 
 class StreamSamples:
@@ -113,15 +125,16 @@ class _Spread(Sequence[str]):
         return iter(self.samples.held.names)
 
 
-def _count(stream: Stream, seen: dict[int, tuple[int, bool, int]]) -> tuple[int, bool]:
-    """The number of samples, and whether it is exact."""
+def _count(stream: Stream, seen: dict[int, tuple[int, bool, int]]) -> tuple[int, str]:
+    """The number of samples, and how it is known."""
     known = {shard: count for shard, (count, whole, _) in seen.items() if whole}
-    every = len(stream.shards) <= ASKED or not stream.counting_costs
+    every = len(stream.shards) <= ASKED or not stream.exact
     ask = [shard for shard in (range(len(stream.shards)) if every else seen) if shard not in known]
-    with ThreadPoolExecutor(8 if stream.counting_costs else 1) as pool:
+    sure = stream.exact or not ask
+    with ThreadPoolExecutor(8 if stream.exact else 1) as pool:
         known |= {shard: told for shard, told in zip(ask, pool.map(stream.count, ask)) if told is not None}
     if len(known) == len(stream.shards):
-        return max(1, sum(known.values())), True
+        return max(1, sum(known.values())), "exact" if sure else "from an index beside them"
     counts = {shard: known.get(shard, count) for shard, (count, _, _) in seen.items()}
     sizes = {s: (stream.shards[s].size or 0) if s in known else end for s, (_, _, end) in seen.items()}
     measured = sum(sizes.values())
@@ -130,4 +143,4 @@ def _count(stream: Stream, seen: dict[int, tuple[int, bool, int]]) -> tuple[int,
     total = 0.0
     for number, shard in enumerate(stream.shards):
         total += known.get(number, per_byte * shard.size if per_byte and shard.size else per_shard)
-    return max(1, round(total)), False
+    return max(1, round(total)), "an estimate from their bytes"

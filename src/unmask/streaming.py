@@ -22,10 +22,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from unmask.decode import BadPicture, decode, to_channels
 from unmask.errors import DataError, UserError
-from unmask.loader import View, collate
+from unmask.loader import AHEAD, View, collate, collate_turned
 from unmask.samples import append_bad_file as append_once
 from unmask.seeds import mix
 from unmask.stream import Sample, Stream
+from unmask.views import one_thread_each
 
 TRIES = 100  # samples behind a bad one that are tried in its place
 COUNTS = "shard_counts.txt"
@@ -65,12 +66,12 @@ class Counts:
                     self.found[numbers[place]] = int(count)
 
     def get(self, shard: int) -> int | None:
-        if shard not in self.found and (told := self.stream.count(shard)) is not None:
+        if shard not in self.found and self.stream.exact and (told := self.stream.count(shard)) is not None:
             self.found[shard] = told
         return self.found.get(shard)
 
     def put(self, shard: int, count: int) -> None:
-        """What reading to the end has shown; it counts more than what an index beside the shards says."""
+        """What reading to the end has shown."""
         if self.path is not None:
             append_once(self.path, self.stream.shards[shard].place, str(count))
         self.found[shard] = count
@@ -90,6 +91,7 @@ class StreamLoader:
     max_side: int | None = None  # pixels, as for `decode`
     window: int = 1000  # samples over which the order is mixed; 1 keeps that of the shards
     num_views: int = 1
+    crops: int = 1  # samples made of each decoded picture, as in `Loader`; divides `batch`
     seed: int = 0
     workers: int = 0  # processes; 0 reads in the main one
     pin: bool = False  # page-locked memory, for CUDA
@@ -98,6 +100,13 @@ class StreamLoader:
     counts: Path | None = None  # file in which the numbers of samples per shard are kept
     bad: Path | None = None  # file in which bad samples are listed
 
+    def __post_init__(self):
+        if self.crops < 1 or self.batch % self.crops:
+            raise UserError(
+                f"{self.crops} crops of each picture do not go evenly into {self.batch} samples at a time; give a"
+                " --views-per-image that divides the batch and its parts"
+            )
+
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
         loader = DataLoader(
             _Reader(self, first),
@@ -105,38 +114,44 @@ class StreamLoader:
             num_workers=self.workers,
             pin_memory=self.pin,
             collate_fn=_as_it_is,
-            prefetch_factor=4 if self.workers else None,
-            worker_init_fn=_leave_ctrl_c_to_the_parent,
+            prefetch_factor=self._ahead() if self.workers else None,
+            worker_init_fn=_begin_worker,
+            generator=torch.Generator(),  # else it draws from the chance that masks are made of
         )
-        for batch in loader:
-            if isinstance(batch, UserError):  # an error raised in a worker would come with the worker's traceback
-                raise batch
-            yield batch
+        return _raised(iter(loader))
 
     def batches(self, worker: int, first: int) -> Iterator[dict[str, Any]]:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""
         workers = max(1, self.workers)
         turn = first + worker
-        reader, start = turn % workers * self.world + self.rank, turn // workers * self.batch
+        reader, pictures = turn % workers * self.world + self.rank, self.batch // self.crops
         readers, counts = workers * self.world, Counts(self.stream, self.counts)
 
         def part(begin: int) -> Iterator[Drawn]:
             return drawn(self.stream, reader, readers, self.seed, begin, counts)
 
-        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), start)
+        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * pictures)
         samples = steady(places, self._picture, lambda one, why: self._report(one, why))
+        stack = collate_turned if getattr(self.view, "resize", "") == "fast" else collate
         while True:
-            yield collate([self._item(one, picture) for one, picture in itertools.islice(samples, self.batch)])
+            drawn_now = itertools.islice(samples, pictures)
+            yield stack([self._item(one, picture, crop) for one, picture in drawn_now for crop in range(self.crops)])
 
     def _picture(self, one: Drawn) -> Tensor:
         if one.sample.problem or one.sample.data is None:
             raise BadPicture(one.sample.problem or "no picture")
         return to_channels(decode(one.sample.data, max_side=self.max_side).pixels, self.channels)
 
-    def _item(self, one: Drawn, picture: Tensor) -> dict[str, Any]:
-        chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index))
+    def _item(self, one: Drawn, picture: Tensor, crop: int) -> dict[str, Any]:
+        which = (crop,) if crop else ()
+        chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index, *which))
         views = [self.view(picture, chance) for _ in range(self.num_views)]
         return {"views": views, "index": one.index, "label": number(one.sample.label, self.stream.classes)}
+
+    def _ahead(self) -> int:
+        size = getattr(self.view, "size", (224, 224))
+        num_bytes = self.batch * self.num_views * self.channels * size[0] * size[1]
+        return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
 
     def _report(self, one: Drawn, reason: str) -> None:
         if self.bad is not None:
@@ -237,9 +252,18 @@ class _Reader(IterableDataset):
             yield error
 
 
+def _raised(batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    """An error raised in a worker would come with the worker's traceback, so it comes as a value."""
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _leave_ctrl_c_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to workers too; the loop still needs them
+def _begin_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them
+    one_thread_each()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
 from unmask.guard import Guard
 from unmask.keeping import Keeping
 from unmask.log import Log
+from unmask.mask import Rows
 from unmask.objective import Batch, Objective
 from unmask.optim import OPTIMIZERS, learning_rate, make_optimizer, set_rate, update
 from unmask.pace import Timed, steps_in_time
+from unmask.ranks import Ranks
 from unmask.seeds import mix
-from unmask.snapshot import keep, unpack
+from unmask.snapshot import find, keep, unpack
 from unmask.stop import StopRequest
+
+MASKS = 0x3A5C  # sets the seeds of masks apart from others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,8 @@ class Fit:
     accumulate: int = 1  # micro-batches per optimizer step
     seed: int = 0
     seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time
+    begins: Sequence[int] = (0,)  # steps at which the cost of a step changes, for time budgets
+    costs: Sequence[float] = (1.0,)  # of a step from there on
     log_every: int = 10  # steps
     save_every: int = 1000  # steps between writing last.ckpt
     keep_every: int = 0  # steps between lasting copies; 0: none
@@ -75,29 +81,31 @@ def fit(
     Nothing in a step waits for the device: what it computed is read where the loop records or saves. Raises Interrupted
     (state saved) on a signal, Diverged (good state saved) when going back did not help, Unsaved on a full disk.
     """
+    ranks, model = Ranks(), fabric.setup_module(objective)
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
-    model, optimizer = fabric.setup(objective, made)
-    state = {"step": 0, "steps": config.steps, "seconds": 0.0, "best": None} | guard.fresh() | recovery.fresh()
+    optimizer = fabric.setup_optimizers(made)
+    state = {"step": 0, "steps": config.steps, "seconds": 0.0, "waited": 0.0, "best": None}
+    state |= guard.fresh() | recovery.fresh()
     keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
     damaged: list[tuple[str, str]] = []
-    if (saved := keeping.find(lambda file, reason: damaged.append((file, reason)))) is not None:
+    if (saved := find(keeping, ranks, lambda file, reason: damaged.append((file, reason)))) is not None:
         state |= unpack(saved, objective, optimizer)
     log.start(state["step"], state["steps"], state["rolled"])
     for file, reason in damaged:
         text = f"{file} is damaged ({reason}) and was set aside; going on from step {state['step']}"
         log.event(state["step"], "damaged", text, file=file, reason=reason)
-    judge, parts = Guard(state, config.spike, fabric), (keeping, objective, optimizer, log, fabric)
+    judge, parts = Guard(state, config.spike, fabric), (keeping, objective, optimizer, log, ranks)
     objective.train()
     stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state["seconds"]
 
     with StopRequest() as stop:
         while state["step"] < state["steps"]:
             step = state["step"]
-            torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # masks and drops depend on nothing else
+            torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # of drops; masks have their own seeds
             lr = learning_rate(step, steps=state["steps"], warmup=config.warmup, peak=config.lr, floor=config.floor)
             set_rate(optimizer, lr)
             objective.before_step(step)
-            outputs = backward(model, optimizer, stream, config, fabric)
+            outputs = backward(model, optimizer, stream, config, fabric, step)
             good = judge.judge(outputs, step + 1, lr)
             update(optimizer, good)
             objective.after_step((step + 1) / state["steps"], good)
@@ -107,9 +115,10 @@ def fit(
 
             done = step >= state["steps"]
             if step % config.log_every == 0 or done:
+                state["seconds"], state["waited"] = ranks.most(state["seconds"], state["waited"])
                 log.left_out(judge.read())
                 if judge.last and recovery.went_wrong(state, config.patience, done):
-                    saved = recovery.go_back(state, keeping, config.rollbacks, config.accumulate, judge.last)
+                    saved = recovery.go_back(state, keeping, config.rollbacks, judge.last)
                     if saved is None:
                         give_up(state, *parts)
                         raise Diverged(recovery.remedy(step, judge.last, state, out))
@@ -121,34 +130,39 @@ def fit(
                     continue
                 log.step(step, lr, judge.means(), state["seconds"], state["skipped"], state["waited"])
                 state["waited"] = 0.0
-                log.steps = state["steps"] = steps_in_time(state, config.seconds)
+                log.steps = state["steps"] = steps_in_time(state, config.seconds, config.begins, config.costs)
             seen = look(watch, step, state["steps"], log)
             if seen.pop("stop", False):
                 log.steps, state["steps"], done = step, step, True
-            best = is_best(seen.pop("score", None), state)
+            score, before = seen.pop("score", None), state["best"]
             if seen:
                 log.note(step, seen)
             objective.train()
-            asked = stop.signum
-            if out is not None and (done or asked or best or keeping.due(step)):
+            asked = ranks.agree(stop.signum or 0)
+            if out is not None and (done or asked or score is not None or keeping.due(step)):
                 log.left_out(judge.read())
                 keeping.owed = bool(state["bad_in_row"]) and not (done or asked)  # what is kept shall be good
-                failed = None if keeping.owed else keep(state, *parts, best=best)
+                failed = None if keeping.owed else keep(state, *parts, best=is_best(score, state))
+                state["best"] = before if failed else state["best"]
                 if failed and (done or asked):
                     raise Unsaved(unsaved(failed, step, out))
             if asked and not done:
                 kept = f"saved in {out}" if out is not None else "nothing of this training is kept"
                 raise Interrupted(f"stopped by signal {asked} after step {step}; {kept}", asked)
+    ranks.settle()
     return state["step"]
 
 
 def backward(
-    model: Any, optimizer: Any, stream: Iterator[Batch], config: Fit, fabric: Fabric
+    model: Any, optimizer: Any, stream: Iterator[Batch], config: Fit, fabric: Fabric, step: int = 0
 ) -> dict[str, torch.Tensor]:
     """Forward and backward of one optimizer step; returns the means over its micro-batches and the gradient norm."""
     total: dict[str, torch.Tensor] = {}
     for micro in range(config.accumulate):
         batch = fabric.to_device(next(stream))
+        count, place = len(batch["views"][0]), micro * fabric.world_size + fabric.global_rank
+        whole = count * config.accumulate * fabric.world_size
+        batch["rows"] = Rows(mix(config.seed, step, MASKS), place * count, count, whole)
         with fabric.no_backward_sync(model, enabled=micro < config.accumulate - 1):
             outputs = model(batch)
             fabric.backward(outputs["loss"] / config.accumulate)
@@ -158,7 +172,8 @@ def backward(
         norm = fabric.clip_gradients(model, optimizer, max_norm=config.clip, error_if_nonfinite=False)
     else:
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    return total | {"grad_norm": torch.as_tensor(norm)}
+    norm = torch.as_tensor(norm)
+    return total | {"grad_norm": norm.full_tensor() if hasattr(norm, "full_tensor") else norm}  # of shards: one sum
 
 
 def open_stream(loader: Callable[[int], Iterator[Batch]], state: dict[str, Any], config: Fit) -> Iterator[Batch]:
@@ -189,11 +204,12 @@ def is_best(score: float | None, state: dict[str, Any]) -> bool:
 
 def give_up(state: dict[str, Any], keeping: Keeping, objective: Objective, optimizer: Any, *rest: Any) -> None:
     """Leaves good weights behind: those of the newest good checkpoint, or where there is none, saves what there is."""
-    saved = keeping.earlier(math.inf)
-    if saved is not None:
-        unpack(saved, objective, optimizer)
+    saved = keeping.good()
+    if saved is None or saved["saves"] < state["saves"]:  # then the newest on the disk is none of the good ones
+        state = state if saved is None else state | unpack(saved, objective, optimizer) | {"saves": state["saves"]}
+        keep(state, keeping, objective, optimizer, *rest, rotate=False)
     else:
-        keep(state, keeping, objective, optimizer, *rest)
+        unpack(saved, objective, optimizer)
 
 
 def unsaved(reason: str, step: int, out: Path) -> str:

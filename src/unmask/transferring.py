@@ -35,7 +35,7 @@ from unmask.recipe import follow
 from unmask.report import write_report
 from unmask.results import PREDICTIONS, RESULT, draw_results, headline
 from unmask.run import CLASSIFIER, CLASSIFY, CONFIG, SUMMARY, Run, load_encoder, open_classifier
-from unmask.runtime import Machine, autocast_dtype, check, machine, tune
+from unmask.runtime import Machine, autocast_dtype, check, machine, settings_now, tune
 from unmask.trial import trial
 from unmask.tuning import plan_transfer
 from unmask.verb import plain, texts
@@ -76,7 +76,7 @@ def transferring(options: Transfer) -> Transferred | None:
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     here = machine(options.device, options.precision)
     check(asked)
-    if said := tune(here.device, saved["settings"] if saved else asked):
+    if said := tune(here.device, settings_now(saved) if saved else asked):
         console.print(said, soft_wrap=True)
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):

@@ -1,9 +1,10 @@
 """Measures a few steps on a throw-away copy, before anything is promised: time, memory, trivial losses."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -11,76 +12,148 @@ import torch
 from lightning.fabric import Fabric
 
 from unmask.errors import UserError
-from unmask.loader import Loader
+from unmask.launch import launch
 from unmask.log import memory_mb
+from unmask.memory import TooLarge, check_fits
 from unmask.objective import Batch, Objective
 from unmask.optim import make_optimizer
-from unmask.plan import Plan
+from unmask.pace import Timed
+from unmask.plan import ASKED, Plan
+from unmask.ranks import Ranks
 from unmask.train import Fit, backward
 
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
+CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer pictures at a time where they are large
+LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
+FEW = 8  # pictures at a time: computing activations again is dearer than parts of more than so many
+
+
+Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batch on
 
 
 @dataclass(frozen=True)
 class Measured:
-    seconds: float  # of one optimizer step
+    computing: float  # seconds of one optimizer step, without waiting for its pictures
     memory_mb: int  # peak, with weights, gradients, moments and activations
     context: dict[str, float]  # losses of trivial predictors, on crops of this data
+    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, a core works on them
+
+    @property
+    def seconds(self) -> float:
+        """Of one optimizer step in all."""
+        return self.computing + self.preparing
 
 
 def trial(
-    make: Callable[[], Objective], loader: Callable[[int], Loader], plan: Plan, fabric: Fabric, retry: bool
+    make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, fabric: Fabric, retry: bool
 ) -> Measured:
-    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
-    the device is worked off in parts."""
-    settings = plan.settings
+    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. A batch too large for the memory is
+    worked off in parts, with `retry`, and its activations are computed again, where that was left open. On a CPU this
+    is known before it is tried. Raises UserError with what would help."""
+    settings, why = plan.settings, "so that the batch fits into memory"
     while True:
         try:
-            return _measure(make(), loader, settings, fabric)
-        except torch.OutOfMemoryError as error:
-            parts = 2 * settings["accumulate"]
-            if not retry or settings["batch"] % parts:
-                raise UserError(
-                    f"a batch of {settings['batch']} in {settings['accumulate']} parts does not fit into the memory of"
-                    " this device; try a smaller --batch or --model, or a larger --accumulate or --patch-size"
-                ) from error
-            settings["accumulate"] = parts
-            plan.reasons["accumulate"] = "parts, so that the batch fits into the device's memory"
+            found = _measure(make(), loader, settings, fabric)
+            break
+        except (torch.OutOfMemoryError, TooLarge) as error:
+            parts, micro = 2 * settings["accumulate"], _micro(settings)
+            divisible = retry and not settings["batch"] % (parts * launch().world)
+            again = settings.get("checkpoint_activations") == "auto"
+            if divisible and (micro > FEW or not again):
+                settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
+            elif again:
+                plan.choose(
+                    "checkpoint_activations", "on", f"computed again on the way back, {why}; a step takes longer"
+                )
+            else:
+                raise UserError(_does_not_fit(settings, str(error))) from error
+        except RuntimeError as error:  # of the compiler, whose own kinds of error all are one
+            if plan.reasons.get("compile") == ASKED or settings.get("compile") not in LESS:
+                raise
+            settings["compile"], plan.reasons["compile"] = LESS[settings["compile"]], _failed(settings, error)
+    if "checkpoint_activations" in settings:
+        plan.choose("checkpoint_activations", "off", "everything fits into memory")
+    return found
 
 
-def prepare(objective: Objective, loader: Callable[[int], Loader]) -> None:
+def _micro(settings: dict[str, Any]) -> int:
+    return settings["batch"] // settings["accumulate"] // launch().world
+
+
+def _failed(settings: dict[str, Any], error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")[:80]
+    return f"--compile {settings['compile']} failed on this machine ({type(error).__name__}: {first})"
+
+
+def _does_not_fit(settings: dict[str, Any], error: str) -> str:
+    """What a user can do, what costs least first."""
+    micro = _micro(settings)
+    need = error if "pictures at a time need" in error else f"{micro} pictures at a time do not fit into this device"
+    full = str(settings.get("decoder", "")).startswith("full")
+    ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
+    ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []
+    ways += ["--decoder windowed, or --decoder cross (faster too)"] if full else []
+    ways += ["a larger --patch-size", "a smaller --image-size or --model"]
+    return f"{need}: a step of this model does not fit into memory. What helps: {'; '.join(ways)}"
+
+
+def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
+    """What the slowest of several processes needs, each having measured by itself, and the most parts of a batch."""
+    if ranks.world == 1:
+        return measured
+    settings = plan.settings
+    mine = (measured.computing, measured.memory_mb, measured.preparing, settings["accumulate"])
+    found = ranks.everybodys((*mine, settings.get("checkpoint_activations") == "on"))
+    computing, memory, preparing, settings["accumulate"], again = (max(column) for column in zip(*found))
+    if again:
+        settings["checkpoint_activations"] = "on"
+    return replace(measured, computing=computing, memory_mb=memory, preparing=preparing)
+
+
+def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
     """Shows a new objective the first few batches of its data, if it wants to see them."""
 
     def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
-        yield from islice(loader(CONTEXT_BATCH)(0), PREPARE_BATCHES)
+        yield from islice(loader(_context_batch(objective))(0), PREPARE_BATCHES)
 
     objective.prepare(batches())
 
 
 def _measure(
-    objective: Objective, loader: Callable[[int], Loader], settings: dict[str, Any], fabric: Fabric
+    objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], fabric: Fabric
 ) -> Measured:
     prepare(objective, loader)
-    batch, accumulate = settings["batch"], settings["accumulate"]
+    batch, accumulate = settings["batch"] // launch().world, settings["accumulate"]
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
-    made = make_optimizer(objective, fused=settings.get("fused") != "off")
-    model, optimizer = fabric.setup(objective, made)
+    if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
+        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
+    model = fabric.setup_module(objective)
+    optimizer = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
     objective.train()
-    stream, times = loader(batch // accumulate)(0), []
+    times, waits, state = [], [], {"waited": 0.0}
+    stream = Timed(loader(batch // accumulate)(0), state)
     torch.manual_seed(0)
     for _ in range(STEPS):
-        start = time.perf_counter()
+        start, state["waited"] = time.perf_counter(), 0.0
         outputs = backward(model, optimizer, stream, config, fabric)
         optimizer.step()
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device
-        times.append(time.perf_counter() - start)
-        if sum(times) > ENOUGH:
+        waits.append(state["waited"])
+        times.append(time.perf_counter() - start - waits[-1])
+        if sum(times) + sum(waits) > ENOUGH:
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm caches up
-    return Measured(measured, memory_mb(), _context(objective, loader(CONTEXT_BATCH)(0), fabric))
+    preparing = statistics.median(waits[2:] or waits)
+    context = _context(objective, loader(_context_batch(objective))(0), fabric)
+    return Measured(measured, memory_mb(), context, preparing)
+
+
+def _context_batch(objective: Objective) -> int:
+    """As many pictures as always, fewer where they are so large that as many would not fit."""
+    return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
 
 
 def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:

@@ -1,14 +1,33 @@
-"""How idle threads wait for work: a setting of the OpenMP library, which reads it once, when torch is loaded."""
+"""How idle threads wait for work: a setting of the OpenMP library, which reads it once, when torch is loaded.
+
+Threads that spin are back at work sooner, but beside another busy process they take the core from the thread that all
+wait for, and a step becomes many times slower. So they sleep at once on a busy machine and spin briefly on an idle one:
+then little is lost if it becomes busy later. benchmarks/waiting.py measures it.
+"""
 
 import os
 
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+BUSY = 0.5  # processes per core that want to run, averaged over a minute
+BRIEFLY = "1000"  # turns of GNU OpenMP's waiting loop: some microseconds; its own default takes milliseconds
 
 
 def settle_waiting() -> None:
     """To be called before torch is imported. What the user has set stays."""
-    if not any(name in os.environ for name in VARIABLES):
+    if any(name in os.environ for name in VARIABLES):
+        return
+    if busy():
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    else:
+        os.environ["GOMP_SPINCOUNT"] = BRIEFLY
+
+
+def busy() -> bool:
+    """Whether others are using the cores; False where that cannot be known."""
+    try:
+        return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows
+        return False
 
 
 def waiting() -> str:

@@ -12,7 +12,7 @@ from unmask.objective import Objective, Rebuilder
 from unmask.panel import draw, film_frame, hidden_pixels, rows, strip
 from unmask.probing import Probe
 from unmask.runtime import autocast_dtype
-from unmask.samples import Samples
+from unmask.samples import Pictures
 from unmask.seeds import mix
 from unmask.views import WholePicture
 from unmask.weights import ENCODER, save_encoder
@@ -28,7 +28,7 @@ class Watch:
         self,
         config: dict[str, Any],
         objective: Objective,
-        samples: Samples,
+        samples: Pictures,
         out: Path,
         device: torch.device,
         probe: Probe | None = None,
@@ -59,6 +59,12 @@ class Watch:
         if self.comparison:
             self.comparison.note(when, step, seen or (self._probe() if self.probe_steps else {}))
 
+    def due(self, step: int, steps: int) -> bool:
+        """Whether it acts after this step; of several processes all know, though only the first looks."""
+        probes = bool(self.probe_steps) and step % self.probe_steps == 0
+        compares = self.comparison is not None and step == self.comparison.warmup
+        return step >= steps or step in self.first or step % self.every == 0 or probes or compares
+
     def __call__(self, step: int, steps: int) -> dict[str, Any]:
         done = step >= steps
         if step in self.first or step % self.every == 0 or done:
@@ -70,7 +76,8 @@ class Watch:
             self._compare("before", step, seen)
         if done:
             self._compare("after", step, seen)
-        return seen
+        accuracies = [value for name, value in seen.items() if name.startswith("probe_")]
+        return seen | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
 
     def export(self) -> None:
         """Writes the encoder as it is now."""

@@ -1,6 +1,7 @@
 """Weights in and out: strict, so that nothing is silently left at random; and no code in a file is ever run."""
 
 import contextlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,26 @@ def save_encoder(net: nn.Module, path: Path, facts: dict[str, str]) -> None:
 def save_state(module: nn.Module, path: Path, facts: dict[str, str]) -> None:
     """The state dict of any module as safetensors."""
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    write_atomically(path, lambda part: save_file(state, part, metadata=facts))
+
+    def write(part: Path) -> None:
+        save_file(state, part, metadata=facts)
+        _sort_facts(part)
+
+    write_atomically(path, write)
+
+
+def _sort_facts(path: Path) -> None:
+    """safetensors writes the facts of its header in an order that changes from call to call; the same weights shall be
+    the same bytes."""
+    with open(path, "rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        facts = header.pop("__metadata__", {})
+        content = {"__metadata__": dict(sorted(facts.items()))} | header if facts else header
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # always, unless it escapes what we do not
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

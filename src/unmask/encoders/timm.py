@@ -4,6 +4,8 @@ timm has both places we need. `patch_drop` sits between position embedding and t
 along; `patch_embed` yields one token per unit. The weights stay a plain timm state dict.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -18,6 +20,7 @@ from unmask.grid import Grid, take
 from unmask.initialize import initialize
 from unmask.mask import Mask
 from unmask.position import sincos
+from unmask.windows import Windows
 
 __all__ = ["Timm"]
 OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
@@ -44,9 +47,14 @@ class Timm(Encoder):
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         pretrained: bool = False,
+        window: int | None = None,
+        global_blocks: int = 4,
         **options: Any,
     ):
-        """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate."""
+        """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
+
+        window, global_blocks: attention within window x window units, but in so many blocks; see `windows.py`.
+        """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
@@ -75,29 +83,42 @@ class Timm(Encoder):
         net.patch_drop = _Keep(self.num_prefix, returns_index=not isinstance(net, VisionTransformer))
         net.patch_embed.register_forward_hook(self._blank)
         self._blanking: tuple[Tensor, Tensor] | None = None
+        self.windows: Windows | None = None
+        if window is not None:
+            if not isinstance(net, VisionTransformer):
+                raise UserError(f"window= is for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+            self.windows = Windows(net.blocks, self.grid, self.num_prefix, window, global_blocks)
+            self.own = {"window": window, "global_blocks": global_blocks}
 
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
-        self.net.patch_drop.index = mask.visible if mask is not None and fill is None else None
         self._blanking = (mask.hidden, fill) if mask is not None and fill is not None else None
-        try:
+        with self._seeing(mask.visible if mask is not None and fill is None else None):
             tokens = self.net.forward_features(self.normalize(x))
-        finally:  # a failed masked call must not leave the next, unmasked one masked
-            self.net.patch_drop.index = self._blanking = None
         return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
 
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         options = {"norm": False, "output_fmt": "NLC", "intermediates_only": True, "return_prefix_tokens": True}
         num = min(last, len(self.net.blocks))
-        self.net.patch_drop.index = None if mask is None else mask.visible
-        try:
+        with self._seeing(None if mask is None else mask.visible):
             found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
-        finally:  # as in forward
-            self.net.patch_drop.index = None
         norm = self.net.norm  # here and not by timm: blocks in bf16 hand on bf16, and the norm is of fp32
         pairs = [reversed(pair) if isinstance(pair, tuple) else (pair[:, :0], pair) for pair in found]
         return [Tokens(*(norm(tokens.float()) for tokens in pair)) for pair in pairs]
+
+    @contextmanager
+    def _seeing(self, visible: Tensor | None) -> Iterator[None]:
+        """A failed masked call must not leave the next, unmasked one masked."""
+        self.net.patch_drop.index = visible
+        if self.windows:
+            self.windows.see(visible)
+        try:
+            yield
+        finally:
+            self.net.patch_drop.index = self._blanking = None
+            if self.windows:
+                self.windows.see(None)
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()

@@ -21,9 +21,8 @@ class Timm(Format):
         why = why_not_timm(subject.model)
         if why:
             name = subject.encoder.arguments["model_name"]
-            raise UserError(
-                f"--to timm: timm's {name} cannot hold this classifier: {why}; what works: onnx, torch_export"
-            )
+            what = "classifier" if subject.classifier else "encoder"
+            raise UserError(f"--to timm: timm's {name} cannot hold this {what}: {why}; what works: onnx, torch_export")
         return ""
 
     def write(self, subject: Exportable, folder: Path) -> None:

@@ -42,4 +42,4 @@ class Block(Sampler):
         offset = (at - (start + (size - 1) / 2)).abs() / size
         distance = torch.where(inside, offset.amax(dim=3), 0.5)  # n b m, at most 0.5 inside a box
         nearest = distance.gather(2, first.clamp(max=self.boxes - 1)[..., None]).squeeze(2)
-        return -(first + nearest + 0.01 * noise(grid.num_units, batch)).T
+        return -((first + nearest).T + 0.01 * noise(batch, grid.num_units))

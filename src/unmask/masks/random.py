@@ -10,5 +10,7 @@ __all__ = ["Random"]
 
 
 class Random(Sampler):
+    scattered = True
+
     def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
         return noise(batch, grid.num_units)

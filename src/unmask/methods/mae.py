@@ -12,7 +12,7 @@ from unmask.decoder import num_predicted, some
 from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.grid import take
-from unmask.mask import Mask
+from unmask.mask import Mask, Rows
 from unmask.objective import Batch, Rebuilder
 from unmask.spec import build
 from unmask.target import Target, UnitTarget
@@ -30,6 +30,7 @@ class MAE(Rebuilder):
         decoder: Any = "full",
         decoder_warmup: int | None = None,
         symmetric: bool = False,
+        masks_per_image: int | None = None,
     ):
         """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind.
 
@@ -37,9 +38,11 @@ class MAE(Rebuilder):
         encoder that is not.
         symmetric: mask tokens inside the encoder, which so sees a token for every unit and costs as much; the decoder
         then gets what the encoder made of them. The paper's table 1c: worse, and dearer.
+        masks_per_image: masks of each picture in a training step, so that it is decoded and cropped once for all of
+        them (EMAE, Li et al. 2023, without its consistency loss). A batch still counts pictures.
         """
         super().__init__()
-        self.encoder, grid = encoder, encoder.grid
+        self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build(mask, "unmask.masks")
         self.target = build(target, "unmask.targets", grid=grid, channels=encoder.channels)
@@ -54,8 +57,12 @@ class MAE(Rebuilder):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
-        mask = self.draw(batch)
-        asked = self.asked(mask)
+        if self.training and self.masks_per_image > 1 and "mask" not in batch:
+            mask = self.mask.several(self.masks_per_image, len(x), self.encoder.grid, x.device, batch.get("rows"))
+            x = x.repeat_interleave(self.masks_per_image, dim=0)
+        else:
+            mask = self.draw(batch)
+        asked = self.asked(mask, batch.get("rows"))
         prediction = self.predict(x, mask, asked)
         return {"loss": (prediction.float() - self.targets(x, asked)).square().mean()}
 
@@ -68,11 +75,11 @@ class MAE(Rebuilder):
             tokens = self.encoder.layers(x, layers, mask) if layers > 1 else self.encoder(x, mask, fill)
         return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked))
 
-    def asked(self, mask: Mask) -> Int[Tensor, "b m"]:
+    def asked(self, mask: Mask, rows: Rows | None = None) -> Int[Tensor, "b m"]:
         """The hidden units whose loss is taken: as many as the decoder asks for, at random; all outside training, so
         that losses can be compared."""
         num = num_predicted(mask.hidden.shape[1], self.share)
-        return some(mask.hidden, num) if self.training and num < mask.hidden.shape[1] else mask.hidden
+        return some(mask.hidden, num, rows) if self.training and num < mask.hidden.shape[1] else mask.hidden
 
     @torch.no_grad()
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
@@ -92,7 +99,9 @@ class MAE(Rebuilder):
     def draw(self, batch: Batch) -> Mask:
         """The caller's mask if the batch brings one, else a fresh one."""
         (x,) = batch["views"]
-        return batch["mask"] if "mask" in batch else self.mask(len(x), self.encoder.grid, x.device)
+        return (
+            batch["mask"] if "mask" in batch else self.mask(len(x), self.encoder.grid, x.device, rows=batch.get("rows"))
+        )
 
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:

@@ -28,7 +28,8 @@ class Hub(Stream):
         self.open: dict[int, Any] = {}  # one per process
         data = self._data()
         number = getattr(data, "num_shards", None) or data.n_shards
-        super().__init__(where, [Shard(f"{self.asked}/{i:05d}") for i in range(number)], patience)
+        tag = _revision(self.asked)
+        super().__init__(where, [Shard(f"{self.asked}/{i:05d}", tag=tag) for i in range(number)], patience)
         features = data.features or {}
         self.picture = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
         if self.picture is None:
@@ -105,6 +106,16 @@ def _load(asked: str) -> Any:
         if isinstance(kind, Image):
             data = data.cast_column(column, Image(decode=False))  # bytes: they are decoded as all others are
     return data
+
+
+def _revision(asked: str) -> str:
+    """The commit of a set on the Hub, so that a run is not continued on another; a folder on disk has none."""
+    name = asked.removeprefix("hf:").split(":")[0]
+    if os.path.isdir(name):
+        return ""
+    from huggingface_hub import HfApi
+
+    return HfApi().dataset_info(name).sha or ""
 
 
 def _split(asked: str) -> str | None:

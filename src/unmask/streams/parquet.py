@@ -26,7 +26,7 @@ ROWS = 64  # decoded from parquet at a time: what is held in memory beyond a col
 class Parquet(Stream):
     """Counts are in every file's last bytes, so that whole files and row groups are skipped without being read."""
 
-    counting_costs = True
+    exact = True
 
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         super().__init__(where, shards, patience)

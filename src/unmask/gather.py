@@ -1,0 +1,38 @@
+"""Rows of all processes in one tensor, with a gradient: for objectives that compare samples across devices.
+
+As needed by contrastive losses (SimCLR, Chen et al. 2020, appendix B.3; MoCo v3, Chen et al. 2021).
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+
+
+def gather(x: Float[Tensor, "b *d"]) -> Float[Tensor, "c *d"]:
+    """The rows of every process in order of rank, as in the batch of a single process; `x` itself where there is one.
+
+    All processes must bring as many rows. The gradient of a row is the sum over what every process makes of it; with
+    the mean that data parallelism takes over processes, the weights get the gradient of the mean of all losses.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return x
+    return _Gather.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class _Gather(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].contiguous().clone()
+        dist.all_reduce(whole)
+        return whole[dist.get_rank() * ctx.rows :][: ctx.rows]

@@ -1,0 +1,92 @@
+"""A resolution schedule: small crops at first, the full size later, when a run has learned what they can teach.
+
+Fewer patches make cheaper steps. Fixed position tables make it free: no table has to be learned anew. As in DailyMAE
+(Wu et al. 2024, arXiv 2404.00509) and FixRes (Touvron et al. 2019). Written `128:0.5,224`: half of the steps at 128
+pixels, the rest at 224. This file is about steps and shares only; `resized.py` is about models.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from unmask.errors import UserError
+
+NONE = "none"
+EXAMPLE = 'e.g. "128:0.5,224": half of the steps with crops of 128 pixels, the rest at 224'
+EARLY, SMALLEST = 0.7, 6  # side of the first half's crops, as a share; patches along it, at the least
+
+
+class Stage(NamedTuple):
+    size: tuple[int, int]  # height, width in pixels
+    share: float  # of the steps
+
+
+def parse(text: str) -> list[Stage]:
+    """The stages of `128:0.5,224`, in order; the last one has no share, it takes the rest. Empty for "none"."""
+    if text in (NONE, ""):
+        return []
+    stages = []
+    try:
+        *early, last = text.split(",")
+        for part in early:
+            size, share = part.split(":")
+            stages.append(Stage(_size(size), float(share)))
+        stages.append(Stage(_size(last), 1 - sum(stage.share for stage in stages)))
+    except ValueError as error:
+        raise UserError(f"cannot read resolutions {text!r}; write sizes with shares of the steps, {EXAMPLE}") from error
+    if any(not 0 < stage.share <= 1 for stage in stages):
+        raise UserError(f"the shares in resolutions {text!r} must be above 0 and leave some for the last, {EXAMPLE}")
+    areas = [math.prod(stage.size) for stage in stages]
+    if areas != sorted(set(areas)):
+        raise UserError(f"resolutions must grow from stage to stage, got {text!r}")
+    return stages
+
+
+def early_and_full(image_size: tuple[int, int], patch: int) -> str:
+    """A schedule for a size: half of the steps at about 0.7 of its sides, so with half of the patches."""
+    sides = [max(1, round(EARLY * side / patch)) * patch for side in image_size]
+    if min(sides) < SMALLEST * patch or list(sides) == list(image_size):
+        return NONE
+    return f"{_text(tuple(sides))}:0.5,{_text(image_size)}"
+
+
+def firsts(stages: list[Stage], steps: int) -> list[int]:
+    """The step at which each stage begins, for a run of `steps`; a stage without any step begins with the next."""
+    done, begins = 0.0, []
+    for stage in stages:
+        begins.append(round(done * steps))
+        done += stage.share
+    return begins
+
+
+def steps_within(work: float, begins: Sequence[int], costs: Sequence[float], step: int) -> int:
+    """How many more steps after `step` cost `work`; costs: of a step in each stage."""
+    more = 0.0
+    for place, cost in enumerate(costs):
+        begin, end = begins[place], begins[place + 1] if place + 1 < len(begins) else math.inf
+        room = max(0.0, end - max(begin, step))
+        taken = min(room, max(0.0, work) / cost)
+        more, work = more + taken, work - taken * cost
+    return int(more)
+
+
+def work_until(step: int, begins: Sequence[int], costs: Sequence[float]) -> float:
+    """What the steps before `step` cost."""
+    ends = [*begins[1:], math.inf]
+    return sum(cost * max(0.0, min(step, end) - begin) for begin, end, cost in zip(begins, ends, costs))
+
+
+def at_size(config: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """The configuration of a run at one size, all else equal."""
+    return config | {"settings": config["settings"] | {"image_size": list(size), "resolutions": NONE}}
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = [int(side) for side in text.strip().split("x")]
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise ValueError(text)
+    return sides[0], sides[-1]
+
+
+def _text(size: tuple[int, ...]) -> str:
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"

@@ -1,0 +1,124 @@
+"""Windowed attention for pictures of many units: most blocks look at a window, a few at everything. Li et al. 2022.
+
+"Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet, https://arxiv.org/abs/2203.16527), as in
+SAM: windows of 14 x 14 units that do not overlap, and 4 global blocks, each the last of a quarter. Neither adds a
+parameter, so that weights of a plain ViT fit and stay a plain ViT's. ViTDet's relative positions are left out.
+
+Class and register tokens are a window of their own: in windowed blocks they see each other, in global ones all. Without
+a mask, units are cut into windows, padded where the grid is no multiple, and nothing attends to padding. With hidden
+units dropped, windows hold different numbers of visible ones, and which is known on the device only. Then attention is
+over all visible units and others than those of the same window are masked out: exactly the same, with static shapes. It
+saves no time there, but with 3/4 hidden attention is a small part of a step; windows pay when nothing is hidden.
+"""
+
+import inspect
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from unmask.errors import UserError
+from unmask.grid import Grid
+
+
+class Windows:
+    """Hooks on the blocks of a timm ViT; `see` says which units come."""
+
+    def __init__(self, blocks: Any, grid: Grid, num_prefix: int, window: int, global_blocks: int):
+        """blocks: of the ViT; window: units along a side; global_blocks: how many at the most see everything."""
+        if window < 1 or window**2 < num_prefix:
+            raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
+        if global_blocks < 1:
+            raise UserError(
+                f"global_blocks must be 1 or more, or windows never learn of each other; got {global_blocks}"
+            )
+        self.grid, self.num_prefix, self.window = grid, num_prefix, window
+        self.counts = tuple(-(-side // window) for side in grid.shape)  # windows along each axis
+        self.bias: Tensor | None = None
+        self.windowed = [
+            block for place, block in enumerate(blocks) if place not in last_of_parts(len(blocks), global_blocks)
+        ]
+        for block in self.windowed:
+            if "attn_mask" not in inspect.signature(type(block).forward).parameters:
+                raise UserError(f"windowed attention needs timm's usual ViT blocks; these are {type(block).__name__}")
+            block.register_forward_pre_hook(self._mask, with_kwargs=True)
+            block.attn.register_forward_pre_hook(self._split, with_kwargs=True)
+            block.attn.register_forward_hook(self._join, with_kwargs=True)
+
+    def see(self, visible: Int[Tensor, "b v"] | None) -> None:
+        """The units of the next call, or None for all in reading order."""
+        self.bias = None
+        if visible is not None and self.windowed:
+            dtype = next(p for p in self.windowed[0].attn.parameters()).dtype
+            same = self._together(visible)
+            self.bias = torch.zeros_like(same, dtype=dtype).masked_fill(~same, -math.inf)
+
+    def _together(self, visible: Int[Tensor, "b v"]) -> Bool[Tensor, "b 1 t t"]:
+        """Which tokens share a window; prefix tokens are in window -1."""
+        at = self.grid.coordinates(visible.device).long() // self.window
+        of_unit = at[:, 0] * self.counts[1] + at[:, 1]
+        prefix = of_unit.new_full((len(visible), self.num_prefix), -1)
+        window = torch.cat([prefix, of_unit[visible]], dim=1)
+        return (window[:, :, None] == window[:, None, :])[:, None]
+
+    def _mask(self, block: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        return (args, kwargs) if self.bias is None else (args, kwargs | {"attn_mask": self.bias})
+
+    def _split(self, attn: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("attn_mask") is not None:
+            return args, kwargs
+        parts, keys = self.split(args[0])
+        return (parts, *args[1:]), kwargs | {"attn_mask": keys}
+
+    def _join(self, attn: nn.Module, args: Any, kwargs: dict[str, Any], out: Tensor) -> Tensor:
+        keys = kwargs["attn_mask"]  # of all tokens: nothing was split; of windows: one row for all their tokens
+        return out if keys is not None and keys.shape[2] > 1 else self.join(out)
+
+    def split(self, x: Float[Tensor, "b t d"]) -> tuple[Float[Tensor, "w s d"], Float[Tensor, "w 1 1 s"] | None]:
+        """Tokens by window, those of a sample in a row and its prefix tokens last; 0 for tokens and -inf for padding,
+        or None where there is no padding."""
+        (rows, columns), w, p = self.grid.shape, self.window, self.num_prefix
+        units = x[:, p:].unflatten(1, self.grid.shape)
+        units = nn.functional.pad(units, (0, 0, 0, self.counts[1] * w - columns, 0, self.counts[0] * w - rows))
+        units = units.unflatten(2, (-1, w)).unflatten(1, (-1, w)).transpose(2, 3).flatten(1, 2)  # -> b (y x) w w d
+        parts = units.flatten(2, 3)
+        if p:  # as often as they fit: attention to copies is attention to the token
+            copies = x[:, :p].repeat(1, w * w // p, 1)
+            parts = torch.cat([parts, nn.functional.pad(copies, (0, 0, 0, w * w - copies.shape[1]))[:, None]], dim=1)
+        real = self._real(x.device)
+        keys = torch.zeros_like(real, dtype=x.dtype).masked_fill(~real, -math.inf).repeat(len(x), 1)[:, None, None]
+        return parts.flatten(0, 1), None if self._full else keys
+
+    def join(self, parts: Float[Tensor, "w s d"]) -> Float[Tensor, "b t d"]:
+        """Undoes `split`."""
+        (rows, columns), w, p = self.grid.shape, self.window, self.num_prefix
+        parts = parts.unflatten(0, (-1, math.prod(self.counts) + bool(p)))
+        units = parts[:, : math.prod(self.counts)].unflatten(2, (w, w)).unflatten(1, self.counts).transpose(2, 3)
+        units = units.flatten(3, 4).flatten(1, 2)[:, :rows, :columns].flatten(1, 2)  # b y w x w d -> b (y w) (x w) d
+        return torch.cat([parts[:, -1, :p], units], dim=1) if p else units
+
+    @property
+    def _full(self) -> bool:
+        """True where windows hold no padding."""
+        divides = all(side % self.window == 0 for side in self.grid.shape)
+        return divides and (not self.num_prefix or self.window**2 % self.num_prefix == 0)
+
+    def _real(self, device: torch.device) -> Bool[Tensor, "w s"]:
+        """True where a place in a window holds a token."""
+        (rows, columns), w, p = self.grid.shape, self.window, self.num_prefix
+        down = torch.arange(self.counts[0] * w, device=device).view(-1, 1, w, 1) < rows
+        across = torch.arange(self.counts[1] * w, device=device).view(1, -1, 1, w) < columns
+        real = (down & across).flatten(2).flatten(0, 1)
+        if p:
+            own = torch.arange(w * w, device=device) < w * w // p * p
+            real = torch.cat([real, own[None]])
+        return real
+
+
+def last_of_parts(depth: int, parts: int) -> set[int]:
+    """The last block of each of `parts` equal parts, as in ViTDet: 2, 5, 8, 11 of 12. Fewer parts where one would have
+    fewer than three blocks."""
+    parts = min(parts, max(1, depth // 3))
+    return {(place + 1) * depth // parts - 1 for place in range(parts)}
