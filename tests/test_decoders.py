@@ -127,7 +127,8 @@ def test_the_predicted_share_is_exact_random_and_all_of_it_when_shown(text, shar
         torch.rand(64, 3, 32, 32) * 255,
     )
     mask = mae.draw({"views": [x]})
-    asked = mae.asked(mask)
+    assert torch.equal(mae.asked(mask), mask.hidden)  # outside training
+    asked = mae.train().asked(mask)
     assert asked.shape == (64, 12 * share)
     assert all(set(a) <= set(h) and len(set(a)) == len(a) for a, h in zip(asked.tolist(), mask.hidden.tolist()))
     ranks = (mask.hidden[:, None] == asked[..., None]).float().argmax(dim=2).float()  # not the first of the mask's
@@ -208,7 +209,7 @@ def test_every_decoder_runs_in_bf16_with_either_attention_and_means_the_same(nam
     text = f"{name}(window=3, {SIZE})" if name == "windowed" else f"{name}({SIZE})"
     x, mask = torch.rand(2, 3, 32, 32) * 255, hide_top(torch.rand(2, 16), 0.75)
     mae = MAE(encoder, decoder=text).train()
-    mae.asked = lambda mask: mask.hidden  # all, so that losses can be compared
+    mae.asked = lambda mask, rows=None: mask.hidden  # all, so that losses can be compared
     want, found = mae({"views": [x], "mask": mask})["loss"], []
     for attention in ("matmul", "sdpa", "by-length"):
         ready(mae, {"attention": attention})

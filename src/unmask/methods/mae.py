@@ -76,9 +76,10 @@ class MAE(Rebuilder):
         return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked))
 
     def asked(self, mask: Mask, rows: Rows | None = None) -> Int[Tensor, "b m"]:
-        """The hidden units that this training step predicts: all, or as many as the decoder asks for, at random."""
+        """The hidden units whose loss is taken: as many as the decoder asks for, at random; all outside training, so
+        that losses can be compared."""
         num = num_predicted(mask.hidden.shape[1], self.share)
-        return mask.hidden if num == mask.hidden.shape[1] else some(mask.hidden, num, rows)
+        return some(mask.hidden, num, rows) if self.training and num < mask.hidden.shape[1] else mask.hidden
 
     @torch.no_grad()
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
