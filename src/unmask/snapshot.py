@@ -62,20 +62,28 @@ def keep(
     optimizer: torch.optim.Optimizer,
     log: Log,
     ranks: Ranks,
-    **how: bool,  # as `Keeping.save` takes it
+    *,
+    rotate: bool = True,
+    best: dict[str, Any] | None = None,
 ) -> str | None:
-    """Saves the run; returns why that did not work, after saying so, or None. Training can go on either way."""
+    """Saves the run; returns why that did not work, after saying so, or None. Training can go on either way.
+
+    rotate: the checkpoint before stays too. best: step and score, where the weights are the best so far; they are
+    called so only when they are saved.
+    """
     if keeping.out is None:
         return None
     got_past(state)
     state["saves"] += 1  # also where it fails, so that no two files have the same number
+    known, state["best"] = state["best"], best or state["best"]
     content, failed = pack(state, objective, optimizer), None
     ranks.wait()  # others may still read what is about to move
     if ranks.first:
-        failed = keeping.save(content, **how)
+        failed = keeping.save(content, rotate=rotate, best=best is not None)
     failed = ranks.share(failed)
     keeping.owed = keeping.owed and failed is not None
     if failed:
+        state["best"] = known
         text = (
             f"step {state['step']}: the checkpoint could not be written ({failed}). The one before is untouched;"
             " training goes on, and the next save tries again"

@@ -134,16 +134,15 @@ def fit(
             seen = look(watch, step, state["steps"], log)
             if seen.pop("stop", False):
                 log.steps, state["steps"], done = step, step, True
-            score, before = seen.pop("score", None), state["best"]
+            best = better(seen.pop("score", None), state)
             if seen:
                 log.note(step, seen)
             objective.train()
             asked = ranks.agree(stop.signum or 0)
-            if out is not None and (done or asked or score is not None or keeping.due(step)):
+            if out is not None and (done or asked or best or keeping.due(step)):
                 log.left_out(judge.read())
                 keeping.owed = bool(state["bad_in_row"]) and not (done or asked)  # what is kept shall be good
-                failed = None if keeping.owed else keep(state, *parts, best=is_best(score, state))
-                state["best"] = before if failed else state["best"]
+                failed = None if keeping.owed else keep(state, *parts, best=best)
                 if failed and (done or asked):
                     raise Unsaved(unsaved(failed, step, out))
             if asked and not done:
@@ -194,12 +193,11 @@ def look(watch: Callable[[int, int], dict[str, Any]], step: int, steps: int, log
         return {}
 
 
-def is_best(score: float | None, state: dict[str, Any]) -> bool:
-    """Whether the weights are better than all before; `state` then remembers them."""
+def better(score: float | None, state: dict[str, Any]) -> dict[str, Any] | None:
+    """Step and score of the weights, if they are better than all before."""
     if score is None or (state["best"] and score <= state["best"]["score"]):
-        return False
-    state["best"] = {"step": state["step"], "score": score}
-    return True
+        return None
+    return {"step": state["step"], "score": score}
 
 
 def give_up(state: dict[str, Any], keeping: Keeping, objective: Objective, optimizer: Any, *rest: Any) -> None:
