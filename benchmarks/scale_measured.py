@@ -1,4 +1,4 @@
-"""The part of `scale.py` that is really run, on a CPU: bytes that DDP and FSDP2 hand over per step, and their losses."""
+"""The part of `scale.py` that is really run, on a CPU: bytes that DDP and FSDP2 hand over in a step, and losses."""
 
 import os
 import socket
