@@ -1,4 +1,4 @@
-"""What a run needs on 1 to 512 GPUs: memory, time, bytes between them and from storage. Computed, partly measured.
+"""What a run needs on 1 to 512 GPUs: memory, time, bytes between them and from storage. Computed, and partly measured.
 
     python benchmarks/scale.py                # the tables of docs/scale.md, in seconds; no GPU needed
     python benchmarks/scale.py --measure 4    # and bytes per step and equality of DDP and FSDP2, really run, on the CPU
@@ -37,6 +37,7 @@ class Cluster:
     nvlink: float = 450.0  # GB/s per GPU and direction within a machine: half of the data sheet's 900
     network: float = 50.0  # GB/s per GPU between machines: one 400 Gbit/s port each, as eight-GPU nodes have
     link: float = 0.8  # share of a link that collectives reach; an assumption
+    host: float = 8.0  # ms in which a host starts the kernels of one forward and backward; 0 with CUDA graphs
     storage: float = 2.0  # GB/s to write a checkpoint from one machine; an assumption
 
 
@@ -81,7 +82,8 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
             held = objective(batch)["loss"]
         del held
         parameters = list(objective.parameters())
-        tables = sum(b.numel() for name, b in objective.named_buffers() if "pos_embed" in name or "position" in name)
+        table = objective.decoder.pos_embed  # fixed; the reference code counts it, with a row for the class token
+        tables = table.numel() + table.shape[-1]
         return Facts(
             parameters=sum(p.numel() for p in parameters) + tables,
             trained=sum(p.numel() for p in parameters if p.requires_grad),
@@ -112,6 +114,7 @@ def step(facts: Facts, traffic: float, cluster: Cluster, gpus: int, batch: int, 
     per_gpu = batch // gpus
     parts = -(-per_gpu // most)
     images = per_gpu * (facts.gflop / cluster.tflops + traffic / cluster.memory_bandwidth)  # ms
+    images = max(images, parts * cluster.host)
     shards = gpus if strategy == "fsdp2" else 1
     update = ADAMW * facts.trained / shards / cluster.memory_bandwidth / 1e6
     whole = gpus > cluster.per_node
@@ -210,7 +213,7 @@ def show(found: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     for name, value in asdict(Cluster()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--batch", type=int, default=4096, help="images per step over all GPUs (MAE's)")
