@@ -1,6 +1,6 @@
 """Accuracy against time: is the budget recipe worth it? Plain `unmask pretrain` and `--recipe budget`, side by side.
 
-    python benchmarks/budget.py LABELLED --out benchmarks/results
+    python benchmarks/budget.py LABELLED --page docs/results.md
 
 LABELLED is a folder of class folders with train and test splits; its training pictures are learned from without their
 labels, and the encoder is judged by unmask's own linear probe on all labels. Every cell of recipe x length x seed is
@@ -33,6 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {  # name -> options; the parts of the reci
     "ratio-0.75": {"recipe": "budget", "mask": "random(ratio=0.75)"},
     "masks-2": {"recipe": "budget", "masks_per_image": 2},
 }
+BEGIN, END = "<!-- budget -->", "<!-- end of budget -->"  # marks in the page
 ROUNDS = 3  # of measuring speed
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", type=float, default=[40, 80, 160], help="seconds of training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--page", type=Path, help="a page, docs/results.md, whose part about this is written anew")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -75,6 +77,16 @@ def main() -> None:
     (options.out / "budget.txt").write_text(text := table(record))
     print(text)
     draw(record, options.out / "budget.png")
+    if options.page:
+        fill(options.page, text, options.out / "budget.png")
+
+
+def fill(page: Path, text: str, picture: Path) -> None:
+    """Puts the table and the picture between the marks of a page."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    shutil.copy(picture, page.parent / "pictures" / picture.name)
+    content = f"\n\n{text}\n![Accuracy against time](pictures/{picture.name})\n\n"
+    page.write_text(before + BEGIN + content + END + rest.split(END)[1], encoding="utf-8")
 
 
 def measure(options: argparse.Namespace, names: list[str], work: Path) -> dict[str, float]:

@@ -64,7 +64,7 @@ def main() -> None:
     compare(
         "large",
         f"{plain}, {options.image_size} pixels, forward and backward",
-        [Variant(name, "benchmarks/large.py:work", shape | kind) for name, kind in kinds.items()],
+        [Variant(name, "large.py:work", shape | kind) for name, kind in kinds.items()],
         baseline="all units, global",
         rounds=options.rounds,
     )
