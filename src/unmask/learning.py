@@ -15,7 +15,7 @@ from rich.console import Console
 from unmask import checkpoint, keeping
 from unmask.caution import caution, determinism, short_of_room
 from unmask.devices import make_fabric
-from unmask.errors import Diverged, Interrupted
+from unmask.errors import Diverged, Interrupted, UserError
 from unmask.feeding import make_loader, to_send
 from unmask.init import Start, initial
 from unmask.log import METRICS, Log, Silent, clock, memory_mb, read
