@@ -15,7 +15,7 @@ from rich.console import Console
 from unmask import checkpoint, keeping
 from unmask.caution import caution, determinism, short_of_room
 from unmask.devices import make_fabric
-from unmask.errors import Diverged, Interrupted
+from unmask.errors import Diverged, Interrupted, UserError
 from unmask.feeding import make_loader, to_send
 from unmask.init import Start, initial
 from unmask.log import METRICS, Log, Silent, clock, memory_mb, read
@@ -79,6 +79,8 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     start.load(objective, config["settings"])
     sizes = [stage.size for stage in parse_resolutions(config["settings"].get("resolutions", NONE))[:-1]]
     twins = {size: make_objective(at_size(config, size)) for size in sizes}
+    if twins and config["settings"].get("strategy") == "fsdp2":
+        raise UserError("--resolutions and --strategy fsdp2 do not go together: shards belong to a model of one size")
     if twins:
         answer_by_size(objective, dict(twins), make_objective(config) if start.facts else None)
     if config["settings"].get("checkpoint_activations") == "on":
