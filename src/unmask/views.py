@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from unmask.errors import UserError
 
 RESIZES = ("exact", "fast")  # antialiased bicubic as Pillow's; OpenCV's bicubic where that aliases little or nothing
-MILD = 4 / 3  # times that a crop may be as high and wide as the view and still be resized by OpenCV, if that is allowed
+MILD = 1.5  # times that a crop may be as high and wide as the view and still be resized by OpenCV, if that is allowed
 FIXED = 224 / 256  # sides of a fixed-size crop, as a share of the largest window that fits
 
 

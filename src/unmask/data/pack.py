@@ -41,7 +41,7 @@ class Pack(Source):
         self.root = Path(os.path.expanduser(path)).absolute()
         facts = self._facts()
         try:
-            self.index = np.load(self.root / INDEX, mmap_mode="r", allow_pickle=False)
+            self.index = _mapped(self.root / INDEX)
             shards = [dict(shard) for shard in facts["shards"]]
             self._check(INDEX, facts["index"])
             for number, shard in enumerate(shards):
@@ -69,8 +69,7 @@ class Pack(Source):
         return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
     def pixels(self, index: int) -> Shaped[Tensor, "c h w"] | None:
-        row = self.index[index].tolist()
-        if row[KIND] == 0:
+        if self.index[index, KIND] == 0:
             return None
         return torch.from_numpy(self._array(self._checked(index))).permute(2, 0, 1)
 
@@ -79,7 +78,7 @@ class Pack(Source):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.index = np.load(self.root / INDEX, mmap_mode="r", allow_pickle=False)
+        self.index = _mapped(self.root / INDEX)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -136,6 +135,11 @@ class Pack(Source):
 
 
 _REMEDY = "take the pack again from where it came, or make it anew: unmask pack DATA OUT.pack"
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Lies in the file; a plain array, which is asked ten times as fast as NumPy's own kind for that."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def digest(content: bytes) -> str:
