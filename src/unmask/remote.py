@@ -145,7 +145,7 @@ def is_remote(place: str) -> bool:
 
 def reach(place: str, patience: Patience | None = None) -> tuple[Any, str]:
     """The file system of a place and its path there. fsspec keeps one per process, and makes a new one after a fork."""
-    import fsspec
+    from fsspec.config import conf
     from fsspec.core import url_to_fs
 
     options: dict[str, Any] = {}
@@ -154,7 +154,7 @@ def reach(place: str, patience: Patience | None = None) -> tuple[Any, str]:
 
         silence = (patience or Patience()).silence
         limit = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
-        own = fsspec.config.conf.get("http", {}).get("client_kwargs", {})
+        own = conf.get("http", {}).get("client_kwargs", {})
         options["client_kwargs"] = {"timeout": limit} | own
     return url_to_fs(place, **options)
 

@@ -23,7 +23,8 @@ TRIES = 100  # pictures after a bad one that are tried in its place
 class Pictures(Protocol):
     """What is asked of pictures that are only looked at: a number of them, by number, with names."""
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 

@@ -70,7 +70,7 @@ def _braces(place: str) -> list[str]:
     if "{" not in place and "}" not in place:
         return [place]
     try:
-        from braceexpand import UnbalancedBracesError, braceexpand
+        from braceexpand import braceexpand
     except ImportError as error:
         raise UserError(f"{place} needs a package that is not installed: pip install 'unmask[streams]'") from error
     ranges = re.findall(r"\{(\d+)\.\.(\d+)", place)
@@ -78,7 +78,7 @@ def _braces(place: str) -> list[str]:
         raise UserError(f"{place} names more than {MOST:,} shards")
     try:
         names = list(islice(braceexpand(place), MOST))
-    except UnbalancedBracesError as error:
+    except ValueError as error:  # its UnbalancedBracesError
         raise UserError(f"the braces of {place} do not match; write train-{{000000..000147}}.tar") from error
     if any("{" in name or "}" in name for name in names):
         raise UserError(f"{place} has braces that are no range or list; write {{000000..000147}} or {{a,b,c}}")

@@ -31,16 +31,17 @@ class Hub(Stream):
         tag = _revision(self.asked)
         super().__init__(where, [Shard(f"{self.asked}/{i:05d}", tag=tag) for i in range(number)], patience)
         features = data.features or {}
-        self.picture = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
-        if self.picture is None:
+        picture = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
+        if picture is None:
             shown = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items()) or "not declared"
             raise DataError(
                 f"{self.asked} declares no column of pictures; its columns: {shown}. Its files may still be read by"
                 " hf://datasets/NAME/... if they are parquet or tar"
             )
+        self.picture: str = picture
         declared = [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
-        self.label = next((name for name in [*declared, *LABELS] if name in features), None)
-        self.classes = list(features[self.label].names) if self.label in declared else None
+        self.label: str | None = next((name for name in [*declared, *LABELS] if name in features), None)
+        self.classes = list(features[declared[0]].names) if declared else None
         self.told = data.info.splits
 
     @classmethod
@@ -94,12 +95,12 @@ def _load(asked: str) -> Any:
         from datasets import Image, get_dataset_split_names, load_dataset
     except ImportError as error:
         raise UserError(f"{asked} needs a package that is not installed: pip install 'unmask[streams]'") from error
-    name, config, split = (*asked.removeprefix("hf:").split(":"), None, None)[:3]
+    name, config, split = [*asked.removeprefix("hf:").split(":"), "", ""][:3]
     try:
-        if split is None:
+        if not split:
             splits = get_dataset_split_names(name, config or None)
             split = "train" if "train" in splits else splits[0]
-        data = load_dataset(name, config or None, split=split, streaming=True)
+        data: Any = load_dataset(name, config or None, split=split, streaming=True)
     except Exception as error:  # the library has many kinds, and words of its own for what is wrong
         text = " ".join(str(error).split())
         raise DataError(f"{asked} cannot be opened: {type(error).__name__}: {text[:300]}") from error
