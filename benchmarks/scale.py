@@ -82,7 +82,7 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
             held = objective(batch)["loss"]
         del held
         parameters = list(objective.parameters())
-        table = objective.decoder.pos_embed  # fixed; the reference code counts it, with a row for the class token
+        table = objective.decoder.position  # fixed; the reference code counts it, with a row for the class token
         tables = table.numel() + table.shape[-1]
         return Facts(
             parameters=sum(p.numel() for p in parameters) + tables,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import time
 
 import forked
@@ -147,7 +148,11 @@ def test_one_killed_process_ends_all_with_one_message_and_the_restarted_job_goes
     options = SMALL | {"steps": 60, "log_every": 1, "save_every": 5, "strategy": "ddp", "out": out}
     flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     agent = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 2, "max_restarts": 1, "monitor_interval": 0.1}
-    config = LaunchConfig(**agent, rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", start_method="forkserver")
+    with socket.socket() as free:
+        free.bind(("", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = {"rdzv_backend": "static", "rdzv_endpoint": place, "rdzv_configs": {"rank": 0, "timeout": 300}}
+    config = LaunchConfig(**agent, **shared, start_method="forkserver")
     elastic_launch(config, begin)(["pretrain", str(photos), *flags], tmp_path)
     said = {path.name: path.read_text() for path in tmp_path.glob("said_*")}
     assert [said[f"said_0_{rank}"].count("another process of this training ended") for rank in (0, 1)] == [1, 0]

@@ -128,7 +128,9 @@ def _may_speak() -> bool:
 
 
 def _terminated(signum: int, frame: Any) -> None:
-    raise Interrupted("stopped by SIGTERM", signum)  # any verb, before or after training: promises nothing
+    # any verb, before or after training: promises nothing
+    others = ": another process of this training ended, or the job was told to stop" if launch().world > 1 else ""
+    raise Interrupted(f"stopped by SIGTERM{others}", signum)
 
 
 def _leave(code: int) -> NoReturn:

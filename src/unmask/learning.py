@@ -125,7 +125,8 @@ def train(
         if isinstance(error, Interrupted | Diverged):  # all processes are at the same place
             look.refresh()
         with contextlib.suppress(OSError):  # a full disk must not hide why training ended
-            if ranks.first and keeping.begun(out):
+            alone = ranks.world == 1 or isinstance(error, Interrupted | Diverged)  # else every second counts
+            if alone and ranks.first and keeping.begun(out):
                 watch.export()
                 write_report(out)
         raise
