@@ -118,10 +118,10 @@ def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path,
         "watch.draw",
         "watch.film_frame",
         "watch.strip",
-        "pretraining.write_report",
+        "learning.write_report",
     ):  # slow, and not the point
         monkeypatch.setattr(f"unmask.{name}", lambda *a, **k: None)
-    monkeypatch.setattr("unmask.pretraining.trial", lambda *a, **k: trial.Measured(0.01, 1, {}))
+    monkeypatch.setattr("unmask.learning.trial", lambda *a, **k: trial.Measured(0.01, 1, {}))
     stop_at = 0
     whole = unmask.pretrain(photos, out=tmp_path / "whole", **options)
     assert seen == [16] * 3 + [32] * 3
