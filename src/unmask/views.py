@@ -7,7 +7,6 @@ import cv2
 import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from unmask.errors import UserError
@@ -218,7 +217,9 @@ def _finished(view: Tensor, flip: bool, jitter: float, generator: Generator) -> 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     if picture.shape[-2:] == size:
         return picture.clone()  # never a window on a cached picture
-    return F.resize(picture, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return torch.nn.functional.interpolate(  # what torchvision's resize comes to, without what it asks on the way
+        picture[None], size, mode="bicubic", antialias=True, align_corners=False
+    )[0]
 
 
 def _uniform(low: float, high: float, generator: Generator) -> float:
