@@ -63,6 +63,8 @@ def ablating(options: Ablate) -> Ablation | None:
     tune(here.device)
     basis = Pretrain(options.data, **_passed_on(options), steps=1)
     sheet, samples = look_at(basis, saved and saved["config"], console)
+    if not isinstance(samples, Samples):
+        raise UserError("a study looks at its pictures again and again: bring the stream onto this disk, unmask pack")
     labelled = read_labelled(options, console)
     if saved is None:
         basis_asked = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}

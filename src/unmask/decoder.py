@@ -120,7 +120,8 @@ class LastBlock(Block):
         self.fused_attn = bool(self.attn.fused_attn)
 
     def forward(self, x: Float[Tensor, "b n d"], num: int) -> Float[Tensor, "b m d"]:
-        attn, asked, width = self.attn, x[:, -num:], x.shape[2]
+        attn: Any = self.attn  # timm's, whose parts have no types
+        asked, width = x[:, -num:], x.shape[2]
         normed = self.norm1(x)
         (to_query, to_both), (bias, biases) = (p.split([width, 2 * width]) for p in (attn.qkv.weight, attn.qkv.bias))
         query = linear(normed[:, -num:], to_query, bias)

@@ -13,9 +13,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.plugins.precision import MixedPrecision, Precision
-from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import nn
 
 from unmask.errors import UserError
@@ -131,7 +134,9 @@ def _strategy(settings: dict[str, Any], world: int) -> Any:
         return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1, timeout=TIMEOUT)
     idle = bool(settings.get("decoder_warmup"))  # an encoder that waits gets no gradient, which DDP must look out for
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters  # its name changed in torch 2.15
-    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
     return DDPStrategy(timeout=TIMEOUT, find_unused_parameters=idle, **buffers)
 
 

@@ -31,7 +31,7 @@ def whole_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[st
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found = get_optimizer_state_dict(model, optimizer, options=options)
+    found: Any = get_optimizer_state_dict(model, optimizer, options=options)
     if not found:
         return {}
     numbers = {name: number for number, name in enumerate(_names(model, optimizer))}

@@ -143,7 +143,7 @@ def make_plan(
     here: Machine,
     began: float,
     console: Console,
-    ranks: Ranks,
+    ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
@@ -167,6 +167,7 @@ def make_plan(
     samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
     make_loader(config, samples)  # refuses a batch that cannot be divided
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
+    ranks = ranks or Ranks()
     measured = measure(ranks, config, samples, plan, retry=options.accumulate is None, start=start)
     config["context"] = measured.context
     stages = parse_resolutions(plan.settings["resolutions"])

@@ -27,7 +27,7 @@ class Ranks:
     def __init__(self):
         there = dist.is_available() and dist.is_initialized()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if there else (0, 1)
-        self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if self.world > 1 else None
+        self.group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if self.world > 1 else None
         self._flag = torch.zeros(1, dtype=torch.int64)
         self._asked: Any = None
 
@@ -82,7 +82,8 @@ class Ranks:
         self.settle()
         seen = int(self._flag)
         self._flag = torch.tensor([wish])
-        self._asked = dist.all_reduce(self._flag, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        flag: Any = self._flag
+        self._asked = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.group, async_op=True)
         return seen
 
     def settle(self) -> None:
@@ -122,7 +123,9 @@ def may_speak() -> bool:
         return True
     try:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(*place, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False)
+        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+            *place, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False
+        )
         return store.add(f"unmask/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except (KeyError, ValueError, RuntimeError):
         return launched.rank % launched.here == 0

@@ -33,7 +33,7 @@ def plan_supply(plan: Plan, sheet: Sheet, machine: Machine, packed: str | None, 
     if settings["in_memory"] == "on" and never:
         raise UserError(f"--in-memory on: {never}; leave it out")
     if never or rather_not:
-        plan.choose("in_memory", "off", never or rather_not)
+        plan.choose("in_memory", "off", str(never or rather_not))
     else:
         size = sheet.max_size
         plan.choose(

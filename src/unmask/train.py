@@ -83,7 +83,7 @@ def fit(
     """
     ranks, model = Ranks(), fabric.setup_module(objective)
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
-    optimizer = fabric.setup_optimizers(made)
+    optimizer: Any = fabric.setup_optimizers(made)
     state = {"step": 0, "steps": config.steps, "seconds": 0.0, "waited": 0.0, "best": None}
     state |= guard.fresh() | recovery.fresh()
     keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
@@ -171,7 +171,7 @@ def backward(
         norm = fabric.clip_gradients(model, optimizer, max_norm=config.clip, error_if_nonfinite=False)
     else:
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    norm = torch.as_tensor(norm)
+    norm: Any = torch.as_tensor(norm)
     return total | {"grad_norm": norm.full_tensor() if hasattr(norm, "full_tensor") else norm}  # of shards: one sum
 
 

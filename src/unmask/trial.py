@@ -130,7 +130,7 @@ def _measure(
     if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
         check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
     model = fabric.setup_module(objective)
-    optimizer = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
+    optimizer: Any = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
     objective.train()
     times, waits, state = [], [], {"waited": 0.0}
     stream = Timed(loader(batch // accumulate)(0), state)

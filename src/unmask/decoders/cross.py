@@ -6,7 +6,7 @@ prediction is the same whichever others are asked for. Each block sees its own l
 
 import torch
 from jaxtyping import Float
-from timm.layers import Mlp, use_fused_attn
+from timm.layers import Mlp, use_fused_attn  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 
 from unmask.decoder import Decoder, LayerNorm, attend, require_share, require_size

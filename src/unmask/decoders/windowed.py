@@ -8,10 +8,10 @@ window covers the grid so are the numbers.
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -57,7 +57,7 @@ class Windowed(SelfAttention):
         return self.predict(self.norm(take(x, mask.hidden)))
 
     def inside(
-        self, block: Block, kind: str, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
+        self, block: Any, kind: str, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
     ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"]]:
         """A block on each window with the prefix tokens; units in reading order before and after."""
         unit, place, region = (getattr(self, f"{kind}_{key}") for key in ("unit", "place", "region"))

@@ -28,8 +28,9 @@ class Packing:
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         if self.out is None:
-            settle(self, "out", self.data[-1] if self.data else "")
-            settle(self, "data", self.data[:-1])
+            places = texts(self.data)
+            settle(self, "out", places[-1] if places else "")
+            settle(self, "data", places[:-1])
         settle(self, "out", Path(str(self.out)))
         if not self.data:
             raise UserError("say what to pack and where to: unmask pack DATA OUT.pack")
