@@ -53,7 +53,7 @@ class InMemory:
         num, count, orders = len(pictures), self.batch // self.crops, {}
         position = (first * self.world + self.rank) * count
         while True:
-            chosen = []
+            chosen: list[tuple[Tensor, Tensor]] = []
             for epoch in range(position // num, (position + count - 1) // num + 1):
                 if epoch not in orders:
                     orders = {k: v for k, v in orders.items() if k == epoch - 1}

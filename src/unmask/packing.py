@@ -36,7 +36,7 @@ SHEET, BAD = "data_sheet.json", "bad_files.txt"
 
 def packing(options: Packing) -> Path:
     """See `unmask.verbs.pack.pack`."""
-    console, out = make_console(), Path(options.out)
+    console, out = make_console(), Path(str(options.out))
     asked = {
         "data": [str(Path(place).resolve()) if Path(place).exists() else place for place in texts(options.data)],
         "format": options.format,
