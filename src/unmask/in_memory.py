@@ -60,7 +60,10 @@ class InMemory:
                     orders[epoch] = shuffled(num, self.seed, epoch).to(self.device)
                 start, end = max(position - epoch * num, 0), min(position + count - epoch * num, num)
                 chosen.append(self._batch(pictures, orders[epoch][start:end], epoch))
-            index, views = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*chosen))
+            whole = len(chosen) == 1  # mostly; else the batch reaches over the end of an epoch
+            index, views = (
+                chosen[0] if whole else (torch.cat([c[0] for c in chosen]), torch.cat([c[1] for c in chosen]))
+            )
             yield {"views": [views], "index": index} | ({} if labels is None else {"label": labels[index]})
             position += count * self.world
 
