@@ -18,6 +18,7 @@ MIB, GB = 2**20, 1e9
 STATE = 16  # bytes per parameter: fp32 weight, gradient and two moments
 BUCKETS = 4  # bytes per parameter that DDP holds beside that to send gradients from
 ADAMW = 28  # bytes per parameter that a fused AdamW step reads and writes
+FULL = 0.9  # of a GPU's memory that may be used
 SAVED = 12  # bytes per parameter in a checkpoint: weight and two moments
 MODELS = {  # timm's name, patch, MB per image of memory traffic with fused kernels (measured kernel by kernel on paper)
     "ViT-B/16": ("vit_base_patch16_224", 16, 241),
@@ -159,13 +160,17 @@ def plan(cluster: Cluster, batch: int, most: int, gpus: list[int]) -> dict:
     found: dict = {"cluster": asdict(cluster), "batch": batch, "most": most, "models": {}}
     for name, (model, patch, traffic) in MODELS.items():
         one = facts(model, patch)
-        shared = {"facts": one, "traffic": traffic, "cluster": cluster, "most": most}
-        alone = step(**shared, gpus=1, batch=most, strategy="ddp")
+        room = most
+        while sum(memory(one, 2, room, "ddp").values()) > FULL * cluster.memory and room > 1:
+            room //= 2
+        shared = {"facts": one, "traffic": traffic, "cluster": cluster, "most": room}
+        alone = step(**shared, gpus=1, batch=room, strategy="ddp")
         found["models"][name] = {
             "facts": asdict(one),
             "same_batch": [step(**shared, gpus=n, batch=batch, strategy=s) for n in gpus for s in _strategies(n)],
-            "same_per_gpu": [step(**shared, gpus=n, batch=most * n, strategy=s) for n in gpus for s in _strategies(n)],
-            "needs_shards_above": needs_shards(cluster, one, most),
+            "same_per_gpu": [step(**shared, gpus=n, batch=room * n, strategy=s) for n in gpus for s in _strategies(n)],
+            "at_a_time": room,
+            "needs_shards_above": needs_shards(cluster, one, room),
             "storage_per_gpu": storage(alone["images_per_second"]),
             "checkpoint_gb": SAVED * one.trained / GB,
             "checkpoint_seconds": SAVED * one.trained / GB / cluster.storage,
@@ -190,7 +195,7 @@ def show(found: dict) -> None:
         )
         for key, title in (
             ("same_batch", f"batch {found['batch']:,} in all"),
-            ("same_per_gpu", f"batch {found['most']} per GPU"),
+            ("same_per_gpu", f"batch {one['at_a_time']} per GPU"),
         ):
             print(f"\n{title}:\n\n| GPUs | strategy | images per GPU | memory GB (state + activations) | compute ms |"
                   " sent MB | wire ms | step ms | images/s | efficiency |\n" + "|---" * 10 + "|")  # fmt: skip

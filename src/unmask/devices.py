@@ -7,6 +7,7 @@ al. 2023). Nothing here opens connections or starts processes itself; Fabric rea
 
 import inspect
 import logging
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import nn
 
 from unmask.errors import UserError
-from unmask.launch import launch
+from unmask.launch import Launch, launch
 from unmask.plan import Plan
 from unmask.runtime import autocast_dtype
 
@@ -54,6 +55,7 @@ def make_fabric(settings: dict[str, Any], alone: bool = False) -> Fabric:
         strategy=_strategy(settings, launched.world),
         plugins=[_environment(launched.how), precision],
     )
+    _connect(launched, device)
     fabric.launch()
     return fabric
 
@@ -127,6 +129,18 @@ class Autocast(MixedPrecision):
 
     def convert_input(self, data: Any) -> Any:
         return data
+
+
+def _connect(launched: Launch, device: str) -> None:
+    """Lightning connects processes by itself, but torchrun keeps one store over all restarts of a job, and there the
+    addresses of processes that are gone would be found: each restart gets a corner of its own."""
+    if launched.how != "torchrun" or dist.is_initialized():
+        return
+    store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))
+    own = dist.PrefixStore(f"unmask/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    on = {"device_id": torch.device(device, launched.rank % launched.here)} if device == "cuda" else {}
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT, **on)
 
 
 def _strategy(settings: dict[str, Any], world: int) -> Any:
