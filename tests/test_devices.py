@@ -198,5 +198,4 @@ def test_other_verbs_refuse_to_run_many_times(monkeypatch, capsys):
 def test_blocks_are_found_to_be_gathered_one_by_one():
     from unmask.devices import blocks
 
-    assert {type(block).__name__ for block in blocks(objective())} >= {"Block"}
-    assert len(blocks(objective())) == 4
+    assert len(blocks(objective())) == 4  # two of the encoder, two of the decoder, of which the last is of another kind

@@ -24,6 +24,7 @@ from torch import nn
 
 from unmask.errors import UserError
 from unmask.launch import Launch, launch
+from unmask.lowering import STACK
 from unmask.plan import Plan
 from unmask.runtime import autocast_dtype
 
@@ -106,14 +107,9 @@ def shard(model: nn.Module, mesh: Any) -> nn.Module:
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers that are gathered one by one: children of a list or sequence of two or more of the same kind."""
-    found = []
-    for part in model.modules():
-        children = list(part.children())
-        alike = len(children) > 1 and len({type(child) for child in children}) == 1
-        if isinstance(part, nn.Sequential | nn.ModuleList) and alike and any(True for _ in children[0].parameters()):
-            found += children
-    return found
+    """The layers that are gathered one by one: those of every stack, by the name that encoders and decoders give it."""
+    stacks = [part for name, part in model.named_modules() if name.rpartition(".")[2] == STACK]
+    return [block for stack in stacks if isinstance(stack, nn.Sequential | nn.ModuleList) for block in stack]
 
 
 def precision_plugin(settings: dict[str, Any]) -> Precision:
