@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 
 import pytest
@@ -81,6 +82,28 @@ def test_a_damaged_newest_checkpoint_costs_a_few_steps_and_is_said(tmp_path, who
     assert (event["step"], event["file"]) == (5, "last.ckpt")
     assert steps(out) == {"last.ckpt": 20, "last.1.ckpt": 15}
     assert (out / "last.ckpt.damaged").read_bytes() == bad
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_a_checkpoint_put_in_place_of_the_last_is_gone_on_from(tmp_path, whole, fault):
+    """And the later ones are out of the way: a fault afterwards does not bring the run back to them."""
+    out = tmp_path / "run"
+    train(out, keep_every=5)
+    (out / "last.ckpt").unlink()  # its bytes are those of another name too
+    shutil.copy(out / "step_00000005.ckpt", out / "last.ckpt")
+    assert keeping.newest(out) == out / "last.ckpt"
+    with pytest.raises(Crash):
+        train(out, watch=crash_at(13), keep_every=5)
+    left = {"last.1.ckpt", *(f"step_000000{step}.ckpt" for step in (10, 15, 20))}
+    assert {event["file"] for event in records(out, "left")} == left
+    assert {path.name for path in out.glob("*.left")} == {f"{name}.left" for name in left}
+    assert steps(out) == {"last.ckpt": 10, "last.1.ckpt": 5, "step_00000005.ckpt": 5, "step_00000010.ckpt": 10}
+    if fault:
+        (out / "last.ckpt").unlink()
+        (out / "step_00000010.ckpt").write_bytes(b"")
+    train(out, keep_every=5)
+    assert losses(out) == whole
+    assert len(records(out, "left")) == 4  # once
 
 
 def test_a_run_from_before_there_were_seals_goes_on(tmp_path, whole):

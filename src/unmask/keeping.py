@@ -1,7 +1,8 @@
 """The checkpoints of a run: the last few, the best by probe, lasting ones; and which of them is good.
 
 `last.ckpt` is the newest, `last.1.ckpt` the one before. A damaged one is passed over, said aloud, and the next newest
-is used. Nothing that is good is replaced before its successor is on the disk and was read back.
+is used. Nothing that is good is replaced before its successor is on the disk and was read back. An older checkpoint
+that somebody copied over `last.ckpt` is what the run goes on from: so one goes back by hand.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from unmask.errors import UserError
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 ASIDE = ".damaged"  # ends the name of a checkpoint that is damaged, so that it is never taken for a good one
+LEFT = ".left"  # ends the name of one that somebody went back from by hand
 
 
 def before_last(number: int) -> str:
@@ -35,8 +37,8 @@ def begun(out: Path) -> bool:
 
 
 def candidates(out: Path) -> list[Path]:
-    """All checkpoints, the one saved last first."""
-    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (-_facts(path)["saves"], path.name != LAST))
+    """All checkpoints: `last.ckpt`, also where somebody put an older one there, then the one saved last first."""
+    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -_facts(path)["saves"]))
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -101,8 +103,9 @@ class Keeping:
         regular = step % self.every == 0 or (bool(self.lasting) and step % self.lasting == 0)
         return self.out is not None and (self.owed or regular)
 
-    def find(self, say: Callable[[str, str], Any]) -> dict[str, Any] | None:
-        """The newest good state. Damaged files are set aside, and `say(file, reason)` hears of them."""
+    def find(self, say: Callable[[str, str, str], Any]) -> dict[str, Any] | None:
+        """The newest good state. Set aside are damaged files, and where somebody put an older one in place of the last,
+        those saved after it: they must not be gone on from either. `say(event, file, reason)` hears of them."""
         if self.out is None:
             return None
         for rest in self.out.glob(".*.part"):  # of a process that was killed while writing
@@ -111,8 +114,14 @@ class Keeping:
         found = read_newest(self.out, lambda path, reason: damaged.append((path, reason)))
         for path, reason in damaged:
             os.replace(path, path.with_name(path.name + ASIDE))
-            say(path.name, reason)
-        return None if found is None else found[1]
+            say("damaged", path.name, reason)
+        if found is None:
+            return None
+        saves = _facts(found[0])["saves"]
+        for path in [path for path in candidates(self.out) if _facts(path)["saves"] > saves]:
+            os.replace(path, path.with_name(path.name + LEFT))
+            say("left", path.name, f"saved after what was put in place of {LAST}")
+        return found[1]
 
     def good(self, before: float = math.inf) -> dict[str, Any] | None:
         """The newest state that is good in both senses: undamaged, and saved after a step that counted. before: a step

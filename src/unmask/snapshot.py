@@ -41,15 +41,15 @@ def unpack(saved: dict[str, Any], objective: Objective, optimizer: torch.optim.O
     return {name: value for name, value in saved.items() if name not in PARTS}
 
 
-def find(keeping: Keeping, ranks: Ranks, say: Callable[[str, str], Any]) -> dict[str, Any] | None:
-    """The newest good state, in every process; the first one sets aside what is damaged, and says so.
+def find(keeping: Keeping, ranks: Ranks, say: Callable[[str, str, str], Any]) -> dict[str, Any] | None:
+    """The newest good state, in every process; the first one sets aside what is damaged or left, and says so.
 
     Raises UserError where processes do not see the same files.
     """
     saved = keeping.find(say) if ranks.first else None
     ranks.wait()
     if not ranks.first:
-        saved = keeping.find(lambda file, reason: None)
+        saved = keeping.find(lambda *_: None)
     if len(set(ranks.everybodys(saved["step"] if saved else None))) > 1:
         raise UserError(f"not all machines see the same checkpoints in {keeping.out}; --out must be storage they share")
     return saved

@@ -87,13 +87,13 @@ def fit(
     state = {"step": 0, "steps": config.steps, "seconds": 0.0, "waited": 0.0, "best": None}
     state |= guard.fresh() | recovery.fresh()
     keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
-    damaged: list[tuple[str, str]] = []
-    if (saved := find(keeping, ranks, lambda file, reason: damaged.append((file, reason)))) is not None:
+    aside: list[tuple[str, str, str]] = []
+    if (saved := find(keeping, ranks, lambda *told: aside.append(told))) is not None:
         state |= unpack(saved, objective, optimizer)
     log.start(state["step"], state["steps"], state["rolled"])
-    for file, reason in damaged:
-        text = f"{file} is damaged ({reason}) and was set aside; going on from step {state['step']}"
-        log.event(state["step"], "damaged", text, file=file, reason=reason)
+    for event, file, reason in aside:
+        text = f"{file} was set aside: {event} ({reason}); going on from step {state['step']}"
+        log.event(state["step"], event, text, file=file, reason=reason)
     judge, parts = Guard(state, config.spike, fabric), (keeping, objective, optimizer, log, ranks)
     objective.train()
     stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state["seconds"]
