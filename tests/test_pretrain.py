@@ -19,7 +19,7 @@ from small import SMALL
 import unmask
 from unmask.errors import DataError, UserError
 
-SMALL = SMALL | {"log_every": 1, "save_every": 4}
+SMALL = SMALL | {"log_every": 1, "save_every": 4, "matmul": "default"}  # else chosen by a measurement in each process
 FLAGS = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 

@@ -227,7 +227,7 @@ def plan_runtime(plan: Plan, machine: Machine) -> None:
     """What makes this machine fast."""
     plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
     plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
-    found = choices(machine.device)
+    found = choices(machine.device, measure=not plan.settings.get("deterministic"))
     if machine.device == "cuda" and plan.settings["batch"] <= GRAPHS and plan.settings["accumulate"] == 1:
         found["compile"] = ("graphs", "blocks compiled once; the batch is so small that launching kernels would count")
     for name, (value, why) in found.items():

@@ -97,10 +97,14 @@ def check(settings: Mapping[str, Any]) -> None:
         raise UserError("--allocator keep needs Linux with glibc; there are auto and system")
 
 
-def choices(device: str) -> dict[str, tuple[Any, str]]:
-    """The best setting of everything in CHOICES, and of threads, each with its reason."""
+def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
+    """The best setting of everything in CHOICES, and of threads, each with its reason.
+
+    measure: False leaves alone what is chosen by measuring, which might come out otherwise next time.
+    """
     on_cpu = device == "cpu"
-    found: dict[str, tuple[Any, str]] = {"matmul": _matmul(device)}
+    asis = "default", "--deterministic: nothing that another measurement might choose otherwise"
+    found: dict[str, tuple[Any, str]] = {"matmul": _matmul(device) if measure else asis}
     found["attention"] = (
         ("by-length", "short sequences as plain matrix products, whose backward is faster on CPUs; long ones fused")
         if on_cpu
@@ -128,7 +132,8 @@ def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
     import timm.layers
 
     given = {name: value for name, value in (settings or {}).items() if value not in (None, "auto")}
-    chosen = {name: value for name, (value, _) in choices(device).items()} | given
+    found = choices(device, measure=not given.get("deterministic"))
+    chosen = {name: value for name, (value, _) in found.items()} | given
     timm.layers.set_fused_attn(chosen["attention"] == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
     if _glibc():
         keep = chosen["allocator"] == "keep"
