@@ -158,7 +158,7 @@ def settings_now(config: Mapping[str, Any]) -> dict[str, Any]:
 def by_length(tokens: int, dtype: torch.dtype) -> bool:
     """True where fused attention is the faster on a CPU. Measured with forward and backward, on AMD Zen 5: as matrix
     products bf16 is 6.9 times as fast at 50 tokens, 3.9 at 197, 2.0 at 785; fp32 1.4 at 50, 1.05 at 197, 0.7 at 785."""
-    return tokens > (1024 if dtype == torch.bfloat16 else 256)
+    return tokens > (1024 if dtype == torch.bfloat16 else 128)
 
 
 def _cores() -> int:
