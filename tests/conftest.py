@@ -1,8 +1,25 @@
 """What tests share: small pictures on disk, a small encoder."""
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes run side by side; they must not fight for the cores
+
+
+def keep_bytecode():
+    """Where compiled modules are neither there nor may be written beside the sources, every process of the tests would
+    compile torch and all others anew, for 10 to 20 seconds of a core: they are kept in a folder that git ignores."""
+    torch = importlib.util.find_spec("torch")
+    if sys.dont_write_bytecode and torch and torch.cached and not Path(torch.cached).exists():
+        place = str(Path(__file__).parent.parent / ".pytest_cache" / "bytecode")
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = place  # the first is for processes begun by this one
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
+
+
+keep_bytecode()
 
 import numpy as np
 import pytest
