@@ -7,7 +7,7 @@ from small import SMALL
 from torchvision.transforms.v2 import functional as F
 
 import unmask
-from unmask import checkpoint
+from unmask import keeping
 from unmask.encoder import create_encoder
 from unmask.errors import UserError
 from unmask.flops import step_flops
@@ -103,7 +103,7 @@ def test_a_run_keeps_its_components_and_continues_with_them(photos, tmp_path):
     x = torch.randint(0, 256, (1, 3, 32, 32), generator=seeded()).byte()
     assert objective.rebuild(x, hide_top(torch.rand(1, 16), 0.75)).isfinite().all()
     (whole.path / "summary.json").unlink()
-    (whole.path / "step_00000002.ckpt").replace(whole.path / checkpoint.LAST)
+    (whole.path / "step_00000002.ckpt").replace(whole.path / keeping.LAST)
     again = unmask.pretrain(photos, out=whole.path, steps=4, **options).objective().state_dict()
     assert all(torch.equal(value, again[name]) for name, value in objective.state_dict().items())
     target = make_objective(whole.config).target
