@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import unmask
 from unmask import spec
 from unmask.data import archive
 from unmask.data.archive import Archive
@@ -106,7 +107,7 @@ MADE = {
         lambda tmp: tarred(tmp / "a.tar.bz2", shades(TREE), "w:bz2"),
         lambda tmp: tarred(tmp / "a.tar.xz", shades(TREE), "w:xz"),
     ],
-    "pack": [lambda tmp: unmask.pack(make_folder(tmp), out=tmp / "a.pack")],
+    "pack": [lambda tmp: unmask.pack(make_folder(tmp), out=tmp / "a.pack", format="original")],
     "picture": [lambda tmp: write(tmp, {"one.png": png(3)}) / "one.png"],
 }
 WHOLE = [(part, make) for part, makers in MADE.items() for make in makers if part != "picture"]  # hold all of TREE
