@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -54,11 +55,16 @@ def _moments(objective: Objective) -> int:
 
 
 def _peak(objective: Objective, batch: Batch, autocast: Autocast) -> int:
+    norms = [m for m in objective.modules() if isinstance(m, _BatchNorm) and m.training]
     objective.zero_grad(set_to_none=True)
+    for norm in norms:
+        norm.eval()  # it refuses to train on one sample, and needs about as much memory so
     with torch.random.fork_rng(), _Alive() as alive:
         with autocast():
             loss = objective(batch)["loss"]
         loss.backward()
+    for norm in norms:
+        norm.train()
     objective.zero_grad(set_to_none=True)
     return alive.peak
 
