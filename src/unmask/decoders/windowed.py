@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn.functional import pad
 
