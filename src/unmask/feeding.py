@@ -96,6 +96,11 @@ def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
     if isinstance(samples, StreamSamples):
         why = f"samples over which each reader mixes the order of its shards; about {samples.megabytes(WINDOW):,.0f} MB"
         plan.choose("shuffle_buffer", WINDOW, why)
+
+
+def note_readers(plan: Plan, samples: Samples | StreamSamples) -> None:
+    """Says so where a stream has fewer shards than the workers, now that these were chosen."""
+    if isinstance(samples, StreamSamples):
         shards, workers = len(samples.stream.shards), max(1, plan.settings["workers"])
         if workers > shards:
             plan.reasons["workers"] += (

@@ -16,7 +16,7 @@ from unmask import __version__, checkpoint
 from unmask.caution import early, plan_caution, require_writable
 from unmask.devices import how_now, meet, plan_devices
 from unmask.errors import UserError
-from unmask.feeding import look_at, make_loader, plan_order, to_send
+from unmask.feeding import look_at, make_loader, note_readers, plan_order, to_send
 from unmask.init import Start, initial
 from unmask.launch import check_asked, launch
 from unmask.learning import build, duties, measure, train
@@ -178,6 +178,7 @@ def make_plan(
     shares = [stage.share for stage in stages] or [1.0]
     preparing = sum(share * one.preparing for share, one in zip(shares, found))
     per_step = plan_workers(plan, here, preparing, sum(share * one.computing for share, one in zip(shares, found)))
+    note_readers(plan, samples)
     steps, seconds = plan_length(plan, len(samples), per_step, here, time.monotonic() - began)
     plan_caution(plan)
     config["fit"] = {"steps": steps, "seconds": seconds}
