@@ -47,7 +47,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_aloud_and_the_one_before_is_
     assert "last.ckpt is damaged" in capsys.readouterr().err
     for file in copy.glob("*.ckpt"):
         file.write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"and last\.1\.ckpt in .* are damaged"):
+    with pytest.raises(UserError, match=r"last\.ckpt and last\.1\.ckpt and .* are damaged"):
         unmask.show(copy, photos, out=tmp_path / "p.png", device="cpu")
 
 
