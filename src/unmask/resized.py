@@ -41,8 +41,8 @@ class BySize:
         size = tuple(x.shape[2:])
         if size not in self.twins:
             return self._forward(batch)
+        twin = self.twins[size].to(x.device)  # first: torch may be set to put new parameters in place of moved ones
         self._hand_over(size)
-        twin = self.twins[size].to(x.device)
         return twin.train(self.objective.training)(batch)
 
     def before_step(self, step: int) -> None:
