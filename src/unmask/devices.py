@@ -134,7 +134,7 @@ def _connect(launched: Launch, device: str) -> None:
         return
     store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))
     own = dist.PrefixStore(f"unmask/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    on = {"device_id": torch.device(device, launched.rank % launched.here)} if device == "cuda" else {}
+    on: dict[str, Any] = {"device_id": torch.device(device, launched.rank % launched.here)} if device == "cuda" else {}
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT, **on)
 
