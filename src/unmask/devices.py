@@ -132,8 +132,8 @@ def _connect(launched: Launch, device: str) -> None:
     addresses of processes that are gone would be found: each restart gets a corner of its own."""
     if launched.how != "torchrun" or dist.is_initialized():
         return
-    store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))
-    own = dist.PrefixStore(f"unmask/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))  # pyright: ignore[reportPrivateImportUsage]
+    own = dist.PrefixStore(f"unmask/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # pyright: ignore[reportPrivateImportUsage]
     on: dict[str, Any] = {"device_id": torch.device(device, launched.rank % launched.here)} if device == "cuda" else {}
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT, **on)
