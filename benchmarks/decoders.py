@@ -10,7 +10,6 @@ goes on from there when it is called again.
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
@@ -40,19 +39,14 @@ def texts(size: str) -> dict[str, str]:
     return found | ({"narrow": "narrow"} if dim == 512 else {"slim": "slim"})
 
 
-def make(place: str) -> str:
-    """A function of this folder, seen from where the command was called: results name no folder of this machine."""
-    return os.path.relpath(HERE / place)
-
-
 def speed(options: argparse.Namespace) -> None:
     """Each decoder's step in the runtime's fastest precision, against the peers' default."""
     for size in options.sizes:
         shared = {"size": size, "steps": options.steps, "batch": options.batch}
-        found = [Variant(PEER, make("contenders.py:step"), shared | {"who": "hf", "precision": "32"}, note="defaults")]
+        found = [Variant(PEER, "contenders.py:step", shared | {"who": "hf", "precision": "32"}, note="defaults")]
         for name, text in texts(size).items():
             arguments = shared | {"who": "ours", "precision": options.precision, "decoder": text}
-            found.append(Variant(f"ours, {name}", make("contenders.py:step"), arguments, note=text))
+            found.append(Variant(f"ours, {name}", "contenders.py:step", arguments, note=text))
         title = f"Training step by decoder, {TITLES[size]}, {options.precision}"
         _compare(f"decoders_{size}", title, found, PEER, options.rounds)
 
@@ -62,7 +56,7 @@ def large(options: argparse.Namespace) -> None:
     found = []
     for name, text in texts(LARGE).items():
         arguments = {"text": text, "batch": options.batch or 1, "steps": options.steps, "precision": options.precision}
-        found.append(Variant(name, make("decoders.py:large_step"), arguments, note=text))
+        found.append(Variant(name, "decoders.py:large_step", arguments, note=text))
     title = f"Training step by decoder, ViT-S/16, 896 px, {options.precision}"
     _compare(f"decoders_{LARGE}", title, found, "full", options.rounds)
 
