@@ -31,7 +31,7 @@ LAYERS = [
         "resolution",
     ],
     ["recipes"],
-    ["mask", "position", "initialize", "verb", "optics", "recipe"],
+    ["mask", "position", "initialize", "verb", "optics", "recipe", "runtime_options"],
     ["target"],
     ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute", "windows"],
     ["objective", "decoder"],
@@ -71,7 +71,9 @@ LAYERS = [
     ["run", "panel", "page", "flops"],
     ["judge", "verdict", "embedding", "plan", "caution", "supply", "init", "trial", "labelled", "probing"],
     ["axes", "findings", "axis_pictures", "ablation_page"],
-    ["tuning", "metrics", "finetuning", "keeper", "results", "curve"],
+    ["tuning", "metrics", "finetuning", "results", "curve", "lesson"],
+    ["keeper", "predictions"],
+    ["lessons"],
     ["groups"],
     ["robustness"],
     ["stress_picture"],
@@ -101,7 +103,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["recipes", "exports", "streams", "checks", "verbs"]
+PARTS += ["lessons", "recipes", "exports", "streams", "checks", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"architecture", "augment", "decoder", "decoders", "encoders", "exports", "optim", "resize", "runtime"},
     "lightning": {"cell", "devices", "finetuning", "guard", "pretraining", "snapshot", "train", "trial"},

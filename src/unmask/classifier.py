@@ -81,6 +81,12 @@ class Classifier(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.01 if norm == "batch" else 2e-5)
         nn.init.zeros_(self.head.bias)
 
+    @classmethod
+    def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Classifier":
+        """One like that which a folder's config.json describes, with a fresh head."""
+        shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
+        return cls(encoder, config["classes"], multi_label=config["multi_label"], **shape)
+
     def forward(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
         """Logits of raw pixels."""
         return self.judge(self.encoder(x))

@@ -1,4 +1,4 @@
-"""Watches a classifier while it trains: scores it on the val split, keeps the best weights, says when to stop."""
+"""Watches a model while it trains: scores it on the val split, keeps the best weights, says when to stop."""
 
 import json
 import math
@@ -8,13 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import nn
 
-from unmask.classifier import Classifier
-from unmask.finetuning import answers
-from unmask.labelled import Labelled
-from unmask.metrics import scores
-from unmask.runtime import autocast_dtype
-from unmask.tasks.classify import Classify
+from unmask.lesson import Lesson
+from unmask.objective import Task
 from unmask.weights import load_strictly, read_state, save_state
 
 BEST = "best.safetensors"
@@ -27,26 +24,25 @@ class Keeper:
     there what it is about to reach, and changes nothing until it has.
     """
 
-    def __init__(self, labelled: Labelled, settings: dict[str, Any], out: Path, device: torch.device, every: int):
+    def __init__(self, lesson: Lesson, settings: dict[str, Any], out: Path, device: torch.device, every: int):
         """every: steps between looks."""
-        self.labelled, self.settings, self.out, self.device, self.every = labelled, settings, out, device, every
-        self.truth = labelled.labels("val") if labelled.splits["val"] else None
-        steps = settings["patience"] * len(labelled.splits["train"]) / settings["batch"]
+        self.lesson, self.settings, self.out, self.device, self.every = lesson, settings, out, device, every
+        steps = settings["patience"] * lesson.count / settings["batch"]
         self.patience = max(every, math.ceil(steps)) if settings["patience"] else math.inf
 
-    def of(self, task: Classify) -> Callable[[int, int], dict[str, Any]]:
+    def of(self, task: Task) -> Callable[[int, int], dict[str, Any]]:
         """What the loop calls after every step."""
 
         def look(step: int, steps: int) -> dict[str, Any]:
-            if self.truth is None or not (step % self.every == 0 or step >= steps):
+            if not self.lesson.has_val or not (step % self.every == 0 or step >= steps):
                 return {}
-            found = self._scores(task.result)
-            score = found[found["main"]] or 0.0, -found.get("cross_entropy", 0.0)  # of equals, the better calibrated
+            found = self.lesson.score(task.result, "val", self.settings, self.device)
+            score = found[found["main"]] or 0.0, found.get("tie", 0.0)
             before = self.best()
             if before is None or score > before[1]:
                 save_state(task.result, self.out / BEST, {"step": str(step), "score": json.dumps(score)})
                 before = (step, score)
-            seen = {f"val_{name}": found[name] for name in (found["main"], "cross_entropy") if name in found}
+            seen = {f"val_{name}": found[name] for name in found["watched"]}
             return seen | ({"stop": True} if step - before[0] >= self.patience else {})
 
         return look
@@ -60,8 +56,8 @@ class Keeper:
             facts = file.metadata()
         return int(facts["step"]), tuple(json.loads(facts["score"]))
 
-    def best_of(self, task: Classify) -> Classifier:
-        """The classifier with its best weights."""
+    def best_of(self, task: Task) -> nn.Module:
+        """The model with its best weights."""
         if self.best() is not None:
             load_strictly(task.result, read_state(self.out / BEST), str(self.out / BEST))
         return task.result.eval()
@@ -70,9 +66,3 @@ class Keeper:
         """The step whose weights are the result."""
         best = self.best()
         return last if best is None else best[0]
-
-    def _scores(self, classifier: Classifier) -> dict[str, Any]:
-        autocast = autocast_dtype(self.settings["precision"])
-        assert self.truth is not None
-        loader = self.labelled.loader("val", classifier.encoder.channels, classifier.view)
-        return scores(answers(classifier, loader, self.device, autocast), self.truth, classifier.classes)

@@ -52,6 +52,15 @@ class Objective(nn.Module, ABC):
         return {}
 
 
+class Task(Objective):
+    """An objective that learns with labels and ends in a model."""
+
+    @property
+    @abstractmethod
+    def result(self) -> nn.Module:
+        """The model to keep. A fresh one is made by its class method `of_config(encoder, config)`."""
+
+
 class Rebuilder(Objective):
     """An objective that can draw what it rebuilds: what `unmask show`, panels and filmstrips need."""
 

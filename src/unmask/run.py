@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from unmask.weights import ENCODER, load_strictly, read_state
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 CLASSIFIER = "classifier.safetensors"
-CLASSIFY = "classify"  # where transfer writes inside a run's folder unless told otherwise
+CLASSIFY = "classify"  # transfer writes into a folder named after the task inside a run's unless told otherwise
+TRAINED = {"classify": "classifier", "segment": "segmenter", "detect": "detector"}  # what transfer makes, by task
 
 
 @dataclass(frozen=True)
@@ -101,24 +103,54 @@ def make_objective(config: dict[str, Any]) -> Objective:
     return spec.build(settings["method"], "unmask.methods", encoder=make_encoder(config), **parts)
 
 
+def weights_of(task: str) -> str:
+    """The file that holds what a task trained."""
+    return f"{TRAINED[task]}.safetensors"
+
+
+def find_trained(path: Path, task: str | None = None) -> Path:
+    """The folder that `transfer` wrote: `path` itself, or the one in a run's folder.
+
+    task: which is meant. Raises UserError where there is none, or where a run has several and none was named.
+    """
+    path, tasks = Path(path), [task] if task else list(TRAINED)
+    ours = _config(path)
+    if ours.get("task") in tasks and (path / weights_of(ours["task"])).exists():
+        return path
+    inside = [path / name for name in tasks if (path / name / weights_of(name)).exists()]
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        raise UserError(f"{path} has several; name the folder that is meant: {', '.join(map(str, inside))}")
+    wanted = task or "classify"
+    noun = TRAINED[task] if task else "model that transfer trains"
+    if not path.is_dir():
+        what = f"is no folder{closest_place(path)}"
+    elif ours.get("task") in tasks:
+        what = f"has no {weights_of(ours['task'])} yet: its training is not finished."
+    else:
+        what = f"has no {weights_of(task)}." if task else f"has no {noun}."
+    raise UserError(f"{path} {what} Make a {TRAINED[wanted]}: unmask transfer RUN --to {wanted} --on LABELLED")
+
+
+def open_trained(path: Path, task: str | None = None) -> Any:
+    """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
+    folder = find_trained(path, task)
+    config = Run(folder).config
+    noun = TRAINED[config["task"]]
+    kind = getattr(import_module(f"unmask.{noun}"), noun.capitalize())
+    model = kind.of_config(make_encoder(config), config)
+    file = folder / weights_of(config["task"])
+    load_strictly(model, read_state(file), str(file))
+    return model.eval()
+
+
 def open_classifier(path: Path) -> Classifier:
     """The classifier of a folder that `transfer` wrote, or of `classify` in a run's folder, in eval mode on the CPU.
 
     Raises UserError for a folder without one.
     """
-    path = Path(path)
-    inside = path / CLASSIFY
-    if not (path / CLASSIFIER).exists() and (inside / CLASSIFIER).exists():
-        path = inside
-    if not (path / CLASSIFIER).exists():
-        what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {CLASSIFIER}"
-        end = "" if not path.is_dir() else " yet: its training is not finished." if "task" in _config(path) else "."
-        raise UserError(f"{path} {what}{end} Make a classifier: unmask transfer RUN --to classify --on LABELLED")
-    config = Run(path).config
-    shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
-    classifier = Classifier(make_encoder(config), config["classes"], multi_label=config["multi_label"], **shape)
-    load_strictly(classifier, read_state(path / CLASSIFIER), str(path / CLASSIFIER))
-    return classifier.eval()
+    return open_trained(path, "classify")
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -126,9 +158,9 @@ def _config(path: Path) -> dict[str, Any]:
     return Run(path).config if "settings" in checkpoint.read_json(path / CONFIG) else {}
 
 
-def load(run: str | Path, **options: Any) -> Encoder | Classifier:
+def load(run: str | Path, **options: Any) -> Any:
     """The encoder of a run folder, of weights in any layout that `docs/weights.md` lists, or of a timm name with its
-    own weights; the classifier of a folder that `transfer` wrote. In eval mode.
+    own weights; the classifier, segmenter or detector of a folder that `transfer` wrote. In eval mode.
 
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
     model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
@@ -138,7 +170,7 @@ def load(run: str | Path, **options: Any) -> Encoder | Classifier:
     neither.
     """
     if "task" in _config(Path(run)) and not options:
-        return open_classifier(Path(run))
+        return open_trained(Path(run))
     return load_encoder(run, **options)
 
 
@@ -146,7 +178,7 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
     """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
     config = _config(Path(run))
     if "task" in config and not options:
-        return open_classifier(Path(run)).encoder
+        return open_trained(Path(run)).encoder
     if config and not options:
         encoder = Run(Path(run)).encoder()
         if (Path(run) / CLASSIFY / CLASSIFIER).exists():

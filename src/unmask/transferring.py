@@ -1,11 +1,13 @@
-"""The verb `transfer`, step by step: open the encoder, read the labelled pictures, plan, train, judge, keep, report."""
+"""The verb `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
+
+What differs between tasks is in `lessons/`.
+"""
 
 import dataclasses
 import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -14,31 +16,28 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from torch import nn
 
-from unmask import __version__, checkpoint
-from unmask.classifier import Classifier, Predictions
+from unmask import __version__, checkpoint, spec
 from unmask.devices import make_fabric
 from unmask.encoder import Encoder, same_again
 from unmask.errors import UserError
-from unmask.finetuning import answers, finetune, make_fit, make_loader, make_task
+from unmask.finetuning import make_fit
 from unmask.keeper import Keeper
-from unmask.labelled import Labelled
+from unmask.lesson import Lesson
 from unmask.log import Log, clock, make_console, memory_mb
-from unmask.metrics import scores
 from unmask.opening import require_known
 from unmask.plan import Plan
-from unmask.predicting import write_predictions
 from unmask.pretraining import absolute, plan_table, refuse_other_settings
 from unmask.ready import ready
 from unmask.recipe import follow
 from unmask.report import write_report
-from unmask.results import PREDICTIONS, RESULT, draw_results, headline
-from unmask.run import CLASSIFIER, CLASSIFY, CONFIG, SUMMARY, Run, load_encoder, open_classifier
-from unmask.runtime import Machine, autocast_dtype, check, machine, settings_now, tune
+from unmask.results import RESULT
+from unmask.run import CONFIG, SUMMARY, TRAINED, Run, load_encoder, open_trained, weights_of
+from unmask.runtime import Machine, check, machine, settings_now, tune
+from unmask.train import fit
 from unmask.trial import trial
-from unmask.tuning import plan_transfer
-from unmask.verb import plain, texts
+from unmask.verb import plain
 from unmask.verbs.transfer import Transfer
 from unmask.weights import save_state
 
@@ -47,13 +46,19 @@ NOT_SETTINGS = ("out", "config", "dry_run")
 
 @dataclass(frozen=True)
 class Transferred:
-    """What `unmask.transfer` returns: a folder with a classifier and how good it is."""
+    """What `unmask.transfer` returns: a folder with a trained model and how good it is."""
 
     path: Path
 
     @cached_property
-    def classifier(self) -> Classifier:
-        return open_classifier(self.path)
+    def model(self) -> Any:
+        """The classifier, segmenter or detector, in eval mode on the CPU."""
+        return open_trained(self.path)
+
+    @property
+    def classifier(self) -> Any:
+        """`model`, where the task was to classify."""
+        return self.model
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -81,10 +86,10 @@ def transferring(options: Transfer) -> Transferred | None:
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
-    labelled = read_labelled(options, encoder, console)
+    lesson: Lesson = spec.find(options.to, "unmask.lessons")(options, encoder, console)
     if saved is None:
-        config = make_config(options, asked, reasons, labelled, encoder, scratch, here, console)
-    elif saved["data"]["fingerprint"] != labelled.sheet.fingerprint:
+        config = make_config(options, asked, reasons, lesson, scratch, here, console)
+    elif saved["data"]["fingerprint"] != lesson.sheet.fingerprint:
         raise UserError(f"the labelled data changed since {out} was begun; start in a new folder with --out")
     else:
         config = saved
@@ -92,9 +97,9 @@ def transferring(options: Transfer) -> Transferred | None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(out / CONFIG, config)
-    checkpoint.write_json(out / "data_sheet.json", dataclasses.asdict(labelled.sheet))
-    classifier = _train(config, encoder, scratch, labelled, out, console)
-    _judge(config, classifier, labelled, out, console)
+    checkpoint.write_json(out / "data_sheet.json", dataclasses.asdict(lesson.sheet))
+    model = _train(config, lesson, scratch, out, console)
+    _judge(config, model, lesson, out, console)
     return Transferred(out)
 
 
@@ -112,63 +117,37 @@ def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
     return encoder, init == "none"
 
 
-def read_labelled(options: Transfer, encoder: Encoder, console: Console) -> Labelled:
-    """The labelled data, checked for this purpose. What a person should know is said."""
-    say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled pictures", total=None)
-        labelled = Labelled(
-            texts(options.on),
-            max_side=4 * max(encoder.grid.size),
-            most=options.most,
-            seed=options.seed,
-            hold_out_val=False,
-            max_bad=options.max_bad,
-            say=say,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    labelled.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
-    for line in labelled.check():
-        say(line)
-    say(f"{len(labelled.classes)} classes; {labelled.said} pictures")
-    return labelled
-
-
 def make_config(
     options: Transfer,
     asked: dict[str, Any],
     reasons: dict[str, str],
-    labelled: Labelled,
-    encoder: Encoder,
+    lesson: Lesson,
     scratch: bool,
     here: Machine,
     console: Console,
 ) -> dict[str, Any]:
     """Plans, measures a few steps, says both; what can be wrong is wrong here, before anything is written."""
-    plan = Plan(asked_for(options), dict(reasons))
+    plan, encoder = Plan(asked_for(options), dict(reasons)), lesson.encoder
     plan.choose("init", "run", "the run's own weights")
-    count = len(labelled.splits["train"])
-    has_val = bool(labelled.splits["val"])
-    plan_transfer(plan, count, encoder, scratch, labelled.sheet, here)
+    lesson.plan(plan, scratch, here)
+    has_val = lesson.has_val
     plan.choose("patience", max(5.0, 0.25 * plan.settings["epochs"]) if has_val else 0.0, _patience(has_val))
     settings, fabric = plan.settings, make_fabric(plan.settings)
     settings |= {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
-    settings |= {"model": _model_text(encoder), "channels": encoder.channels}
-    samples = labelled.samples("train", encoder.channels)
+    settings |= {"model": model_text(encoder), "channels": encoder.channels}
     if settings["batch"] % settings["accumulate"]:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
-    shape = {"scratch": scratch, "multi_label": labelled.multi_label}
     measured = trial(
-        lambda: ready(make_task(encoder, labelled.classes, settings, **shape), settings),
-        lambda size: dataclasses.replace(make_loader(samples, settings, encoder), batch=size),
+        lambda: ready(lesson.make_task(settings, scratch), settings),
+        lambda size: lesson.make_loader(settings, size),
         plan,
         fabric,
         retry=options.accumulate is None,
     )
-    fitting = make_fit(settings, count)
+    fitting = make_fit(settings, lesson.count)
     plan.choose("log_every", max(1, min(100, fitting.steps // 50)), "steps")
     seconds = fitting.steps * measured.seconds
-    console.print(plan_table(plan, f"{count:,} labelled pictures"))
+    console.print(plan_table(plan, f"{lesson.count:,} labelled pictures"))
     console.print(f"Expected: {clock(seconds)} for {fitting.steps:,} steps, and the time to test.", soft_wrap=True)
     packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics")
     return {
@@ -176,83 +155,66 @@ def make_config(
         "asked": asked,
         "settings": settings,
         "reasons": plan.reasons,
-        "classes": labelled.classes,
-        "multi_label": labelled.multi_label,
+        **lesson.facts(),
         "mean": encoder.mean.tolist(),
         "std": encoder.std.tolist(),
         "timm": encoder.arguments,
         "fit": {"steps": fitting.steps, "seconds": None},
         "expected": {"seconds": seconds, "memory_mb": measured.memory_mb},
-        "data": {"fingerprint": labelled.sheet.fingerprint, "count": count, "counts": labelled.class_counts()},
+        "data": {"fingerprint": lesson.sheet.fingerprint, "count": lesson.count, **lesson.data_facts()},
         "machine": dataclasses.asdict(here),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": {"unmask": __version__, "python": platform.python_version()} | {n: version(n) for n in packages},
     }
 
 
-def _train(
-    config: dict[str, Any], encoder: Encoder, scratch: bool, labelled: Labelled, out: Path, console: Console
-) -> Classifier:
+def _train(config: dict[str, Any], lesson: Lesson, scratch: bool, out: Path, console: Console) -> nn.Module:
     settings, fabric = config["settings"], make_fabric(config["settings"])
-    samples = labelled.samples("train", encoder.channels)
-    log = Log(out, console, settings["batch"], len(samples))
-    every = max(1, round(len(samples) / settings["batch"]))  # about once an epoch
+    log = Log(out, console, settings["batch"], lesson.count)
+    every = max(1, round(lesson.count / settings["batch"]))  # about once an epoch
     save_every = max(1, min(2000, int(120 * config["fit"]["steps"] / max(config["expected"]["seconds"], 1e-3))))
-    keeper = Keeper(labelled, settings, out, fabric.device, every)
-    more = {"log_every": settings["log_every"], "save_every": save_every}
+    keeper = Keeper(lesson, settings, out, fabric.device, every)
+    fitting = make_fit(settings, lesson.count, log_every=settings["log_every"], save_every=save_every)
+    task, loader = lesson.make_task(settings, scratch), lesson.make_loader(settings)
+    ready(task, settings)
     try:
-        task = finetune(
-            encoder, samples, settings, fabric, scratch=scratch, out=out, log=log, watch=keeper.of, fit_options=more
-        )
+        fit(task, loader, fitting, out, fabric, log, watch=keeper.of(task))
     finally:
         log.close()
-    classifier = keeper.best_of(task)
+    model = keeper.best_of(task)
     facts = {"model": settings["model"], "classes": "|".join(config["classes"])}
-    save_state(classifier, out / CLASSIFIER, facts)
+    save_state(model, out / weights_of(config["task"]), facts)
     summary = {"finished": False, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
     checkpoint.write_json(out / "training.json", summary | {"kept_step": keeper.kept_step(log.last[0])})
-    return classifier
+    return model
 
 
-def _judge(config: dict[str, Any], classifier: Classifier, labelled: Labelled, out: Path, console: Console) -> None:
-    settings, device = config["settings"], torch.device(config["settings"]["device"])
-    autocast = autocast_dtype(settings["precision"])
-    result: dict[str, Any] = {"classes": config["classes"], "on": config["asked"]["on"]}
-    classifier.to(device)
-    for split in ("val", "test"):
-        if not labelled.splits[split]:
-            continue
-        loader = labelled.loader(split, classifier.encoder.channels, classifier.view)
-        found, truth = answers(classifier, loader, device, autocast), labelled.labels(split)
-        result[split] = scores(found, truth, config["classes"])
-        if split == "test":
-            samples = labelled.samples("test", classifier.encoder.channels)
-            predictions = Predictions(samples.names, config["classes"], found, labelled.multi_label)
-            write_predictions(predictions, out / PREDICTIONS, labelled.texts("test"))
-            draw_results(result["test"], predictions, truth, samples, out)
-    checkpoint.write_json(out / RESULT, result)
+def _judge(config: dict[str, Any], model: nn.Module, lesson: Lesson, out: Path, console: Console) -> None:
+    device = torch.device(config["settings"]["device"])
+    sentence = lesson.judge(model.to(device), config, out, device)
     training = Run(out).read("training.json") | {"finished": True}
     checkpoint.write_json(out / SUMMARY, training)
     write_report(out)
-    console.print(headline(result["test"], config["classes"]), soft_wrap=True)
-    console.print(f"Classifier, figures and report: {out / 'report.html'}", soft_wrap=True)
-    console.print(f"Use it: unmask predict {out} IMAGES... --out predictions.csv", soft_wrap=True)
+    console.print(sentence, soft_wrap=True, markup=False)
+    console.print(f"Weights, figures and report: {out / 'report.html'}", soft_wrap=True)
+    where = "predictions.csv" if config["task"] == "classify" else "FOLDER"
+    console.print(f"Use it: unmask predict {out} IMAGES... --out {where}", soft_wrap=True)
 
 
 def _out(options: Transfer) -> Path:
-    """The folder asked for, or `classify` in the run's."""
+    """The folder asked for, or one named after the task in the run's."""
     if options.out is not None:
         return Path(options.out)
     require_known(options.run)
     run = Path(options.run)
     if not (run / CONFIG).exists() or "task" in Run(run).config:
-        raise UserError(f"{run} is no pretraining run; say with --out where the classifier should go")
-    return run / CLASSIFY
+        raise UserError(f"{run} is no pretraining run; say with --out where the {TRAINED[options.to]} should go")
+    return run / options.to
 
 
-def _model_text(encoder: Encoder) -> str:
+def model_text(encoder: Encoder) -> str:
     """The timm model with its options, as `--model` takes it; dropping paths matters to training alone."""
-    arguments = same_again(encoder).arguments
+    arguments = same_again(encoder).arguments | {**encoder.own}
     fixed = {"model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size", "drop_path_rate"}
     options = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in fixed)
     return f"{arguments['model_name']}({options})" if options else arguments["model_name"]

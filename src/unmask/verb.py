@@ -117,5 +117,6 @@ def _with_config(options: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str,
     """`config=FILE` supplies what is not given otherwise."""
     if not kwargs.get("config"):
         return kwargs
-    given = {field.name for field, _ in zip(dataclasses.fields(options), args)}
+    places = [field for field in dataclasses.fields(options) if not field.kw_only]
+    given = {field.name for field, _ in zip(places, args)}
     return {k: v for k, v in saved(options, kwargs["config"]).items() if k not in given} | kwargs

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import CutMix, MixUp
 from unmask.classifier import Classifier
 from unmask.encoder import Encoder
 from unmask.errors import UserError, closest
-from unmask.objective import Batch, Objective
+from unmask.objective import Batch, Task
 
 __all__ = ["Classify"]
 PROTOCOLS = ("full", "partial", "linear", "attentive")
@@ -25,7 +25,7 @@ PREFIX = "classifier.encoder.net."
 UNDECAYED = ("pos_embed", "cls_token", "reg_token", "query")
 
 
-class Classify(Objective):
+class Classify(Task):
     def __init__(
         self,
         classifier: Classifier,

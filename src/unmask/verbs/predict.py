@@ -22,13 +22,13 @@ class Predict:
     run: Positional[Place]  # folder that transfer wrote, or the run that it started from
     images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
     _: KW_ONLY
-    out: Place = Path("predictions.csv")  # one row per picture: path, label, probability of each class
+    out: Place | None = None  # of a classifier a .csv, predictions.csv by default
     batch: int = 64  # pictures at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
         settle(self, "images", texts(self.images))
-        settle(self, "out", Path(self.out))
+        settle(self, "out", Path(self.out) if self.out is not None else None)
         if not self.images:
             raise UserError("name at least one picture: unmask predict RUN IMAGE... --out predictions.csv")
         require(self.batch, "batch", lambda v: v > 0, "above 0")

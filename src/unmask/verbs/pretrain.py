@@ -9,6 +9,7 @@ from tyro.conf import Positional
 from unmask.errors import UserError
 from unmask.recipe import find_recipe
 from unmask.resolution import parse
+from unmask.runtime_options import RuntimeOptions
 from unmask.verb import Names, Place, Places, Size, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["pretrain"]
 
 
 @dataclass(frozen=True)
-class Pretrain:
+class Pretrain(RuntimeOptions):
     """Learn from unlabeled pictures by hiding most of each and rebuilding it. What is not given is chosen and said."""
 
     data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
@@ -54,20 +55,10 @@ class Pretrain:
     jitter: float = 0.0  # strength of colour jitter, 0 to 1; MAE has none, since it does better without
     flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
     seed: int = 0  # of weights, order, crops and masks
-    precision: str = "auto"  # bf16, bf16-weights (weights too, with fp32 masters), 32, or auto: bf16 where that gains
-    matmul: str = "auto"  # of fp32 products: default, onednn (CPUs), tf32 (CUDA), or auto: the fastest that is exact
-    attention: str = "auto"  # sdpa, matmul, by-length, or auto
-    allocator: str = "auto"  # keep: memory freed by a step stays for the next; system; or auto
-    fused: str = "auto"  # the optimizer in one pass: on, off, or auto
-    compile: str = "auto"  # the blocks by torch.compile: on, off, graphs (with CUDA graphs), or auto
-    channels_last: str = "auto"  # memory order of pictures for the patch embedding: on, off, or auto
-    threads: int | None = None  # of a CPU
-    device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
     shuffle_buffer: int | None = None  # of streams: samples over which each reader mixes the order; 1: as they come
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # over several devices: copies of the model, or shards of it
     devices: int | None = None  # per machine; a check, since torchrun or srun starts one process for each
     nodes: int | None = None  # machines; likewise
-    workers: int | None = None  # processes that load pictures; 0: the main one
     views_per_image: int = 1  # crops of each decoded picture, side by side in a batch
     in_memory: Literal["auto", "on", "off"] = "auto"  # pictures live on the device: small ones of one size
     resize: Literal["auto", "exact", "fast"] = "auto"  # of crops: antialiased, or OpenCV's where they hardly shrink

@@ -1,4 +1,4 @@
-"""`unmask transfer RUN --to classify --on DATA`: from an encoder to a classifier."""
+"""`unmask transfer RUN --to TASK --on DATA`: from an encoder to a model that learnt with labels."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -6,28 +6,32 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from unmask import spec
 from unmask.errors import UserError, closest
 from unmask.recipe import find_recipe
+from unmask.runtime_options import RuntimeOptions
 from unmask.verb import Place, Places, require, settle, texts, verb
 
 if TYPE_CHECKING:
     from unmask.transferring import Transferred
 
 __all__ = ["transfer"]
-TASKS = ("classify",)
+ONLY = {  # options that some tasks alone have
+    "classify": ("pooling", "eval_crop", "ema", "smoothing", "mixup", "cutmix", "randaug", "erase", "crop", "blocks"),
+}
 PROTOCOLS = ("full", "partial", "linear", "attentive")
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """Train a classifier on an encoder with labels, judge it, keep it. What is not given is chosen and said."""
+class Transfer(RuntimeOptions):
+    """Train a model on an encoder with labels, judge it, keep it. What is not given is chosen and said."""
 
     DERIVED = ("model", "image_size", "patch_size", "channels", "norm")  # settings that follow from the encoder
     run: Positional[Place]  # folder of a run, or a timm name
     _: KW_ONLY
     on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
-    to: str = "classify"  # the task
-    out: Place | None = None  # folder to write; by default RUN/classify
+    to: str = "classify"  # the task, by name of a file in lessons/
+    out: Place | None = None  # folder to write; by default RUN/TASK
     protocol: str | None = None  # what is trained: full, partial (last blocks), linear or attentive (the head alone)
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
     init: Place | None = None  # weights: the run's own (run), none (from scratch), or another run like it
@@ -60,16 +64,6 @@ class Transfer:
     most: int | None = None  # training pictures to use at the most, drawn at random
     max_bad: float = 0.05  # share of bad files above which nothing is trained
     seed: int = 0  # of the head, the order, augmentation, and splits where the data has none
-    precision: str = "auto"  # bf16, bf16-weights (weights too, with fp32 masters), 32, or auto: bf16 where that gains
-    matmul: str = "auto"  # of fp32 products: default, onednn (CPUs), tf32 (CUDA), or auto: the fastest that is exact
-    attention: str = "auto"  # sdpa, matmul, by-length, or auto
-    allocator: str = "auto"  # keep: memory freed by a step stays for the next; system; or auto
-    fused: str = "auto"  # the optimizer in one pass: on, off, or auto
-    compile: str = "auto"  # the blocks by torch.compile: on, off, graphs (with CUDA graphs), or auto
-    channels_last: str = "auto"  # memory order of pictures for the patch embedding: on, off, or auto
-    threads: int | None = None  # of a CPU
-    device: str = "auto"  # cuda, mps, cpu, or auto
-    workers: int | None = None  # processes that load pictures; 0: the main one
     log_every: int | None = None  # steps between records
     config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
     dry_run: bool = False  # print the plan and stop
@@ -78,8 +72,14 @@ class Transfer:
         settle(self, "on", texts(self.on))
         if not self.on:
             raise UserError("say on which labelled data: unmask transfer RUN --to classify --on LABELLED")
-        if self.to not in TASKS:
-            raise UserError(f"--to {self.to}: no such task{closest(self.to, TASKS)} There are: {', '.join(TASKS)}")
+        tasks = spec.names("unmask.lessons")
+        if self.to not in tasks:
+            raise UserError(f"--to {self.to}: no such task{closest(self.to, tasks)} There are: {', '.join(tasks)}")
+        for task, names in ONLY.items():
+            given = [name for name in names if getattr(self, name) not in (None, "auto", ())]
+            if given and given[0] not in ONLY.get(self.to, ()):
+                flag = given[0].replace("_", "-")
+                raise UserError(f"--{flag} is for --to {task}; with --to {self.to} it has no effect: take it out")
         if self.protocol not in (None, *PROTOCOLS):
             raise UserError(
                 f"--protocol {self.protocol}: no such protocol{closest(str(self.protocol), PROTOCOLS)}"
