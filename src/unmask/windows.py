@@ -77,11 +77,7 @@ class Windows:
         """The units of the next call, or None for all in reading order; shape: of their grid, if not the own one."""
         self.bias, (rows, columns) = None, shape or self.grid.shape
         self.shape = rows, columns
-        if visible is None:
-            return
-        if len(self.tables):
-            raise UserError("an encoder with relative=True takes no mask: pretrain without, and add it in transfer")
-        if self.windowed:
+        if visible is not None and self.windowed:
             dtype = next(p for p in self.windowed[0].attn.parameters()).dtype
             same = self._together(visible)
             self.bias = torch.zeros_like(same, dtype=dtype).masked_fill(~same, -math.inf)
