@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unmask.errors import UserError
+from unmask.errors import UserError, require_whole
 from unmask.grid import Grid
 
 
@@ -28,12 +28,10 @@ class Windows:
 
     def __init__(self, blocks: Any, grid: Grid, num_prefix: int, window: int, global_blocks: int):
         """blocks: of the ViT; window: units along a side; global_blocks: how many at the most see everything."""
-        if window < 1 or window**2 < num_prefix:
+        require_whole("window (ViTDet and SAM have window=14)", window)
+        require_whole("global_blocks, without which windows never learn of each other,", global_blocks)
+        if window**2 < num_prefix:
             raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
-        if global_blocks < 1:
-            raise UserError(
-                f"global_blocks must be 1 or more, or windows never learn of each other; got {global_blocks}"
-            )
         self.grid, self.num_prefix, self.window = grid, num_prefix, window
         self.counts = tuple(-(-side // window) for side in grid.shape)  # windows along each axis
         self.bias: Tensor | None = None
