@@ -85,7 +85,7 @@ LAYERS = [
     ["watch", "looking"],
     ["verbs"],
     ["feeding", "devices"],
-    ["learning"],
+    ["learning", "foreseen"],
     [
         "pretraining",
         "showing",

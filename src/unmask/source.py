@@ -178,6 +178,8 @@ def _named(parts: list[str]) -> list[str]:
 
 def _contents(source: Source) -> str:
     remarks = "".join(f"; {remark}" for remark in source.remarks)
+    if source.ignored == 1:
+        return "the one file there is no picture" + remarks
     return (f"{source.ignored:,} files there are no pictures" if source.ignored else "it is empty") + remarks
 
 
