@@ -25,5 +25,6 @@ class Head(nn.Module, ABC):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """In as many groups as there can be, up to 32."""
-    return nn.GroupNorm(max(n for n in range(1, 33) if channels % n == 0), channels)
+    """In as many groups as there can be, up to 32, of eight channels or more: of a map of one cell, too few would be
+    nothing to normalise over."""
+    return nn.GroupNorm(max(n for n in range(1, 33) if channels % n == 0 and (n == 1 or channels >= 8 * n)), channels)

@@ -1,4 +1,4 @@
-"""Pictures whose every pixel has a class: what the parts in `scenes/` find, each for one way of keeping that on disk."""
+"""Pictures whose every pixel has a class: what the parts in `scenes/` find, each for one way to keep that on disk."""
 
 import json
 import os

@@ -230,7 +230,7 @@ def _splits(
         val = round(HELD * (len(good) - held)) if len(good) >= 10 else 0
         chosen = {"test": order[:held], "val": order[held : held + val], "train": order[held + val :]}
         of = {name: [good[i] for i in np.sort(chosen[name])] for name in of}
-        say("the data has no train and test splits: they are drawn by the seed, a fifth to test on, a fifth of the rest val")
+        say("the data has no train and test splits: the seed draws a fifth to test on, and a fifth of the rest as val")
     elif not of["test"]:
         say("the data has no test split: its val split is tested on")
         of = {"train": of["train"], "val": [], "test": of["val"]}

@@ -17,7 +17,9 @@ from unmask.truth import VOID, picture_size
 class Survey:
     """All masks read once: what is in them, and which are bad."""
 
-    def __init__(self, indices: list[int], scenes: list[tuple[Scenes, Scene]], cache: Any, max_side: int, keep_bytes: int):
+    def __init__(
+        self, indices: list[int], scenes: list[tuple[Scenes, Scene]], cache: Any, max_side: int, keep_bytes: int
+    ):
         self.bad: dict[int, str] = {}
         self.numbers: dict[int, dict[int, int]] = {}  # index -> number -> pixels
         self.raw: dict[int, np.ndarray] = {}

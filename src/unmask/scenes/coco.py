@@ -21,7 +21,9 @@ class Coco(Scenes):
     def __init__(self, place: Path, pictures: Path | None = None, legend: Legend | None = None):
         self.where = str(place)
         told = [s for s in described(place)[0] if s.annotations is not None and s.masks is None]
-        files = [(s.annotations, s.images, s.split) for s in told] or [(f, None, None) for f in coco_files(place, False)]
+        files = [(s.annotations, s.images, s.split) for s in told] or [
+            (f, None, None) for f in coco_files(place, False)
+        ]
         self.found, names = Found([]), {}
         for file, images, split in files:
             assert file is not None

@@ -21,7 +21,9 @@ __all__ = ["Pairs"]
 
 PICTURES = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos", "rgb", "input"}
 PICTURES |= {"inputs"}
-_WORD = r"masks?|labels?|annot|annotations?|gt|groundtruth|ground_truth|seg|segs|segmentations?|segmentationclass|targets?"
+_WORD = (
+    r"masks?|labels?|annot|annotations?|gt|groundtruth|ground_truth|seg|segs|segmentations?|segmentationclass|targets?"
+)
 _FOLDER = re.compile(rf"(?:(.*?)[._-])?(?:{_WORD})|(.+?)(?:annot|annotations|masks|labels)")
 _NAME = re.compile(r"(.+)[._-](?:mask|masks|l|gt|label|labels|seg|segmentation|annotation|truth|groundtruth)", re.I)
 _LOSSY = (".jpg", ".jpeg")

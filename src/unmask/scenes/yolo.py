@@ -59,7 +59,9 @@ class Yolo(Scenes):
         except ValueError as error:
             raise BadPicture(f"has a line that is not class x y x y ...: {line[:40]!r}") from error
         if len(shares) == 4:
-            raise BadPicture("has boxes, no outlines: to segment, a line is class x y x y x y ...; with boxes: --to detect")
+            raise BadPicture(
+                "has boxes, no outlines: to segment, a line is class x y x y x y ...; with boxes: --to detect"
+            )
         if len(shares) < 6 or len(shares) % 2:
             raise BadPicture(f"has a line that is not class x y x y ...: {line[:40]!r}")
         if int(number) not in self.known:
