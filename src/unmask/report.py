@@ -11,6 +11,7 @@ from unmask.log import METRICS, ROLLED_BACK, clock, read
 from unmask.page import picture_address, plan_rows, read_json, sheet_rows, template
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
+from unmask.segment_report import write_segmenter_report
 from unmask.supply import waiting_advice, waiting_share
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
@@ -26,7 +27,7 @@ def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
     config = read_json(out / CONFIG)
     if "task" in config:
-        return write_classifier_report(out)
+        return {"segment": write_segmenter_report}.get(config["task"], write_classifier_report)(out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     waited, frames = waiting_share(records), _frames(out)
