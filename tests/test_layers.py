@@ -33,10 +33,10 @@ LAYERS = [
     ["recipes"],
     ["mask", "position", "initialize", "verb", "optics", "recipe", "runtime_options"],
     ["target"],
-    ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute", "windows"],
-    ["objective", "decoder"],
+    ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute", "windows", "relative"],
+    ["objective", "decoder", "pyramid"],
     ["resized"],
-    ["masks", "targets", "decoders", "encoders"],
+    ["masks", "targets", "decoders", "encoders", "pyramids"],
     ["methods"],
     [
         "png",
@@ -103,7 +103,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
-PARTS += ["lessons", "recipes", "exports", "streams", "checks", "verbs"]
+PARTS += ["pyramids", "lessons", "recipes", "exports", "streams", "checks", "verbs"]
 FENCES = {  # third-party library -> the only places that may import it
     "timm": {"architecture", "augment", "decoder", "decoders", "encoders", "exports", "optim", "resize", "runtime"},
     "lightning": {"cell", "devices", "finetuning", "guard", "pretraining", "snapshot", "train", "trial"},

@@ -2,13 +2,15 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import pad
 
 from unmask import spec
 from unmask.errors import UserError, closest
@@ -67,6 +69,59 @@ class Encoder(nn.Module, ABC):
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; those of the visible
         units only where a mask is given."""
 
+    def features(
+        self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """Feature maps `b d rows columns` of raw pixels of any size, one for each of `layers`, in the order given.
+
+        layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone.
+        norm: apply the encoder's last norm. Detectors and segmenters want the maps without it (ViTDet, UperNet).
+        Normalised pixels are padded with zeros on the right and at the bottom, to whole units: a map has
+        ceil(height / stride) rows. Position tables are resampled for the grid that results, and windows are cut anew.
+        At the size the encoder was built for, the numbers are those of `layers` before its norm.
+        """
+        if x.ndim != 4:
+            raise UserError(f"feature maps are made of pictures, b c h w; the input has {x.ndim} axes")
+        numbers, x = self.layer_numbers(layers), self.normalize(x)
+        if tuple(x.shape[2:]) != self.input_size:
+            missing = [-side % unit for side, unit in zip(x.shape[2:], self.grid.unit)]
+            x = pad(x, (0, missing[1], 0, missing[0]))
+        return self._maps(x, numbers, norm)
+
+    def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
+        """`features` of normalised pixels that are whole units; layers counted from 0."""
+        raise UserError(f"{type(self).__name__} gives no feature maps")
+
+    def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:
+        """Channels of each map that `features` gives for these layers."""
+        return [self.dim for _ in self.layer_numbers(layers)]
+
+    def feature_strides(self, layers: Sequence[int] | None = None) -> list[int]:
+        """Pixels from one place of a map to the next, for each map that `features` gives for these layers."""
+        if len(set(self.grid.unit)) > 1:
+            raise UserError(f"feature maps of one stride need square units, these are {self.grid.unit}")
+        return [self.grid.unit[0] for _ in self.layer_numbers(layers)]
+
+    def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
+        """Layers counted from 0. Raises UserError for one that is not there."""
+        there = self.num_maps
+        for number in layers or ():
+            if not -there <= number < there:
+                raise UserError(f"there is no layer {number} among the {there} of this encoder: 0 to {there - 1}")
+        if layers is not None and not len(layers):
+            raise UserError("say of which layers the features are wanted, e.g. layers=(-1,)")
+        return [there - 1] if layers is None else [number % there for number in layers]
+
+    @property
+    def num_maps(self) -> int:
+        """How many layers `features` can be asked for: blocks, or stages where there are stages."""
+        return self.num_blocks
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Height and width of the pictures that `forward` takes. A few timm models look at less, their `grid.size`."""
+        return self.grid.size
+
     @property
     def num_layers(self) -> int:
         """How many of the deepest layers give tokens of width `dim`: what a decoder can weigh against each other."""
@@ -93,12 +148,33 @@ class Encoder(nn.Module, ABC):
         return len(self.net.blocks)
 
     def depth_of(self, name: str) -> int:
-        """How deep a parameter of `net` lies: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for
-        what follows them. The layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning)."""
-        block = re.match(r"blocks\.(\d+)\.", name)
+        """How deep a parameter lies: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for what
+        follows them. The layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning).
+
+        name: in `net`, or in the encoder: `net.blocks.3.norm1.weight`, and `relative.3.rows` for a table beside it.
+        """
+        name = name.removeprefix("net.")
+        block = re.match(r"(?:blocks|relative)\.(\d+)\.", name)
         if block:
             return int(block[1]) + 1
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
+
+
+class _Intermediates(nn.Module):
+    def __init__(self, net: Any):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, options: dict[str, Any]) -> Any:
+        return self.net.forward_intermediates(x, **options)
+
+
+def intermediates(net: Any, x: Tensor, tables: Mapping[str, Tensor], **options: Any) -> Any:
+    """timm's `forward_intermediates` with other tensors in the place of some parameters of `net`, by name."""
+    if not tables:
+        return net.forward_intermediates(x, **options)
+    named = {f"net.{name}": table for name, table in tables.items()}
+    return functional_call(_Intermediates(net), named, (x, options), tie_weights=False)
 
 
 def same_again(encoder: Encoder, **options: Any) -> Encoder:

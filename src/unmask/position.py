@@ -1,4 +1,7 @@
-"""Fixed sine-cosine position tables for a grid of any dimension. He et al. 2021; reference order [x | y]."""
+"""Position tables: fixed sine-cosine ones for a grid of any dimension, and any table brought to another grid.
+
+He et al. 2021; reference order [x | y]. Tables are resampled as timm does: bicubic, antialiased.
+"""
 
 import torch
 from jaxtyping import Float
@@ -24,3 +27,18 @@ def sincos(grid: Grid, dim: int) -> Float[Tensor, "n d"]:
         parts += [angle.sin(), angle.cos()]
     table = torch.cat(parts, dim=1).float()
     return torch.nn.functional.pad(table, (0, dim - table.shape[1]))
+
+
+def resampled(
+    table: Float[Tensor, "1 n d"], old: tuple[int, ...], new: tuple[int, ...], prefix: int
+) -> Float[Tensor, "1 m d"]:
+    """A table for another grid of two axes; the same table where nothing changes. Gradients reach the old one.
+
+    old, new: shapes of the grids; prefix: rows before the units' (class and register tokens), which stay as they are.
+    """
+    if tuple(old) == tuple(new):
+        return table
+    units = table[:, prefix:].float().unflatten(1, tuple(old)).permute(0, 3, 1, 2)  # -> 1 d h w
+    units = torch.nn.functional.interpolate(units, size=tuple(new), mode="bicubic", antialias=True)
+    units = units.flatten(2).transpose(1, 2).to(table.dtype)
+    return torch.cat([table[:, :prefix], units], dim=1) if prefix else units

@@ -1,16 +1,19 @@
 """timm's Hiera as an encoder. Its units are 32-pixel windows, and it drops hidden ones by itself. Ryali et al. 2023."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import timm
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from unmask.encoder import Encoder, Tokens
+from unmask.encoder import Encoder, Tokens, intermediates
 from unmask.errors import UserError
 from unmask.grid import Grid, take
 from unmask.initialize import initialize
 from unmask.mask import Mask, as_bool
+from unmask.position import resampled
 
 __all__ = ["Hiera"]
 
@@ -84,6 +87,51 @@ class Hiera(Encoder):
         *early, final = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
         stages = [stage.flatten(1, -2) for stage in early]  # narrower than the last, and Hiera has no norm for them
         return [Tokens(stage[:, :0], stage) for stage in stages] + [self._units(final.flatten(1, -2))]
+
+    def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:
+        return [self.net.feature_info[number]["num_chs"] for number in self.layer_numbers(layers)]
+
+    def feature_strides(self, layers: Sequence[int] | None = None) -> list[int]:
+        sides = [self.net.reroll.schedule[end][1][0] for end in self.net.stage_ends]
+        return [self.grid.size[0] // sides[number] for number in self.layer_numbers(layers)]
+
+    @property
+    def num_maps(self) -> int:
+        return len(self.net.stage_ends)
+
+    def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
+        stages = sorted(set(layers))
+        if norm and stages[0] < self.num_maps - 1:
+            raise UserError("Hiera has a norm for its last stage only; take its features with norm=False")
+        with self._sized(tuple(x.shape[2:])) as tables:
+            options = {"indices": stages, "output_fmt": "NHWC", "intermediates_only": True}
+            found = [stage.float() for stage in intermediates(self.net, x, tables, **options)]
+        maps = [(self.net.head.norm(stage) if norm else stage).permute(0, 3, 1, 2) for stage in found]
+        return [maps[stages.index(number)] for number in layers]
+
+    @contextmanager
+    def _sized(self, size: tuple[int, ...]) -> Iterator[dict[str, Tensor]]:
+        """Lends timm's net to pictures of another size; gives the table to use in the place of its own."""
+        net = self.net
+        if size == self.grid.size:
+            yield {}
+            return
+        tokens = [side // stride for side, stride in zip(size, net.patch_stride)]
+        lent = {
+            "unroll": type(net.unroll)(size, net.patch_stride, net.unroll.schedule),
+            "reroll": type(net.reroll)(size, net.patch_stride, net.unroll.schedule, net.stage_ends, net.q_pool),
+            "tokens_spatial_shape": tokens,
+            "mask_spatial_shape": [side // unit for side, unit in zip(tokens, net.mask_unit_size)],
+        }
+        own, table = {name: getattr(net, name) for name in lent}, net.pos_embed
+        tiled = net.pos_embed_win is not None  # then timm resamples for the windows that there are
+        for name, value in lent.items():
+            setattr(net, name, value)
+        try:
+            yield {} if tiled else {"pos_embed": resampled(table, tuple(own["tokens_spatial_shape"]), tuple(tokens), 0)}
+        finally:
+            for name, value in own.items():
+                setattr(net, name, value)
 
     def take_norm(self) -> None:
         self.net.head.norm = nn.Identity()

@@ -4,6 +4,7 @@ timm has both places we need. `patch_drop` sits between position embedding and t
 along; `patch_embed` yields one token per unit. The weights stay a plain timm state dict.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,15 +15,16 @@ from jaxtyping import Float, Shaped
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from unmask.encoder import Encoder, Tokens
+from unmask.encoder import Encoder, Tokens, intermediates
 from unmask.errors import UserError
 from unmask.grid import Grid, take
 from unmask.initialize import initialize
 from unmask.mask import Mask
-from unmask.position import sincos
+from unmask.position import resampled, sincos
 from unmask.windows import Windows
 
 __all__ = ["Timm"]
+MOST_SIZES = 32  # rotary tables that are kept for other sizes of pictures
 OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
 
 
@@ -49,11 +51,13 @@ class Timm(Encoder):
         pretrained: bool = False,
         window: int | None = None,
         global_blocks: int = 4,
+        relative: bool = False,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
         window, global_blocks: attention within window x window units, but in so many blocks; see `windows.py`.
+        relative: relative positions in every block, learned in fine-tuning; see `relative.py`.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
@@ -83,12 +87,16 @@ class Timm(Encoder):
         net.patch_drop = _Keep(self.num_prefix, returns_index=not isinstance(net, VisionTransformer))
         net.patch_embed.register_forward_hook(self._blank)
         self._blanking: tuple[Tensor, Tensor] | None = None
+        self._ropes: dict[Any, Any] = {}
         self.windows: Windows | None = None
-        if window is not None:
+        if window is not None or relative:
+            what = "window= and relative= are" if relative else "window= is"
             if not isinstance(net, VisionTransformer):
-                raise UserError(f"window= is for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
-            self.windows = Windows(net.blocks, self.grid, self.num_prefix, window, global_blocks)
-            self.own = {"window": window, "global_blocks": global_blocks}
+                raise UserError(f"{what} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+            self.windows = Windows(net.blocks, self.grid, self.num_prefix, window, global_blocks, relative)
+            self.own = {"window": window, "global_blocks": global_blocks} if window is not None else {}
+            if relative:
+                self.own, self.relative = {**self.own, "relative": True}, self.windows.tables
 
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
@@ -107,13 +115,66 @@ class Timm(Encoder):
         pairs = [reversed(pair) if isinstance(pair, tuple) else (pair[:, :0], pair) for pair in found]
         return [Tokens(*(norm(tokens.float()) for tokens in pair)) for pair in pairs]
 
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        return tuple(self.net.patch_embed.img_size)
+
+    def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
+        rows, columns = (side // unit for side, unit in zip(x.shape[2:], self.grid.unit))
+        depths = sorted(set(layers))
+        options = {"indices": depths, "norm": False, "output_fmt": "NLC", "intermediates_only": True}
+        with self._seeing(None, (rows, columns)), self._sized(x, (rows, columns)) as tables:
+            found = intermediates(self.net, x, tables, stop_early=True, **options)
+        tokens = (tokens.float() for tokens in found)  # blocks in bf16 hand on bf16
+        maps = [(self.net.norm(t) if norm else t).unflatten(1, (rows, columns)).permute(0, 3, 1, 2) for t in tokens]
+        return [maps[depths.index(number)] for number in layers]
+
     @contextmanager
-    def _seeing(self, visible: Tensor | None) -> Iterator[None]:
-        """A failed masked call must not leave the next, unmasked one masked."""
-        self.net.patch_drop.index = visible
-        if self.windows:
-            self.windows.see(visible)
+    def _sized(self, x: Float[Tensor, "b c h w"], shape: tuple[int, int]) -> Iterator[dict[str, Tensor]]:
+        """Lends timm's net to pictures of another size; gives the tables to use in the place of its own."""
+        net, own, size = self.net, self.input_size, tuple(x.shape[2:])
+        if size == own:
+            yield {}
+            return
+        tables, rope = {}, getattr(net, "rope", None)
+        if net.pos_embed is not None:
+            prefix = net.pos_embed.shape[1] - self.grid.num_units
+            tables["pos_embed"] = resampled(net.pos_embed, self.grid.shape, shape, prefix)
+        net.patch_embed.set_input_size(size)
         try:
+            if rope is not None:
+                net.rope = self._rope(rope, shape)
+            yield tables
+        finally:
+            net.patch_embed.set_input_size(own)
+            if rope is not None:
+                net.rope = rope
+
+    def _rope(self, own: Any, shape: tuple[int, int]) -> Any:
+        """Rotary positions for another grid, remembered: they are functions of the grid, but for learned frequencies,
+        which are those of the net."""
+        if not hasattr(own, "update_feat_shape"):  # timm: it takes the grid from the patches
+            return own
+        key = shape, *((b.device, b.dtype) for b in own.buffers())
+        if key not in self._ropes:
+            with torch.inference_mode(False), torch.no_grad():  # made here, it may be used in training later
+                sized = copy.deepcopy(own)
+                sized.update_feat_shape(shape)
+            if len(self._ropes) >= MOST_SIZES:
+                self._ropes.pop(next(iter(self._ropes)))
+            self._ropes[key] = sized
+        sized = self._ropes[key].train(own.training)
+        for name, parameter in own.named_parameters(recurse=False):
+            setattr(sized, name, parameter)
+        return sized
+
+    @contextmanager
+    def _seeing(self, visible: Tensor | None, shape: tuple[int, ...] | None = None) -> Iterator[None]:
+        """A failed masked call must not leave the next, unmasked one masked."""
+        try:
+            self.net.patch_drop.index = visible
+            if self.windows:
+                self.windows.see(visible, shape)
             yield
         finally:
             self.net.patch_drop.index = self._blanking = None

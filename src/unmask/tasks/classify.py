@@ -21,7 +21,7 @@ from unmask.objective import Batch, Task
 __all__ = ["Classify"]
 PROTOCOLS = ("full", "partial", "linear", "attentive")
 FROZEN = ("linear", "attentive")
-PREFIX = "classifier.encoder.net."
+PREFIX = "classifier.encoder."
 UNDECAYED = ("pos_embed", "cls_token", "reg_token", "query")
 
 
