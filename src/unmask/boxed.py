@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from unmask.layout import SPLITS
 from unmask.mending import check_faults, leave_unmasked_out, mend
 from unmask.outlines import drawn, look_at
 from unmask.samples import Samples
-from unmask.sheet import inspect
+from unmask.sheet import Sheet, inspect
 from unmask.source import Item, Source, read_regular
 
 KEEP = 2**31  # bytes of decoded pictures that are kept in memory
@@ -41,6 +41,19 @@ class Shown(NamedTuple):
 
     picture: Shaped[Tensor, "c h w"]
     target: Target
+
+
+@dataclass(frozen=True)
+class BoxSheet(Sheet):
+    """The data sheet of the pictures, and all that is known of what was annotated in them."""
+
+    annotations: str = ""  # "coco", "voc" or "yolo"
+    masks: bool = False  # masks are learnt too
+    boxes: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> class -> objects that can be used
+    pictures: dict[str, int] = field(default_factory=dict)  # split -> pictures that can be used
+    empty_pictures: int = 0  # with nothing in them
+    fault_counts: dict[str, int] = field(default_factory=dict)  # kind -> number
+    faults: list[dict[str, str]] = field(default_factory=list)  # each: kind, file, detail, and what it is of
 
 
 class Photographs(Source):
@@ -155,9 +168,10 @@ class Boxed:
         lines = check_faults(annotated, total, boxes, max_bad)
         if lines:
             say("Left out or mended (data_sheet.json has all):\n" + "\n".join(lines))
-        self.sheet, self.channels = sheet, sheet.channels
+        self.channels = sheet.channels
         self.splits = _splits(self.source.items, seed, say)
         self.splits["train"] = _at_most(self.splits["train"], most, seed)
+        self.sheet = self._sheet(sheet)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
     def samples(self, split: str, channels: int) -> Boxes:
@@ -193,28 +207,23 @@ class Boxed:
             found.append(f"the test split has no box of {_some(missing)}: learnt, but not tested")
         return found
 
-    def facts(self) -> dict[str, Any]:
-        """The data sheet: that of the pictures, and all that is known of the annotations."""
-        faults = self.annotated.faults
-        return asdict(self.sheet) | {
-            "fingerprint": self.fingerprint,
+    def _sheet(self, sheet: Sheet) -> BoxSheet:
+        faults, scenes = self.annotated.faults, self.annotated.scenes
+        total = hashlib.blake2b(sheet.fingerprint.encode(), digest_size=16)
+        for scene in scenes:
+            total.update(repr((scene.name, scene.split, scene.instances)).encode())
+        more = {
+            "fingerprint": total.hexdigest(),
             "annotations": self.annotated.form,
             "masks": self.masks,
             "boxes": {split: self.class_counts(split) for split in self.splits},
             "pictures": {split: len(indices) for split, indices in self.splits.items()},
-            "empty_pictures": sum(not scene.instances for scene in self.annotated.scenes),
+            "empty_pictures": sum(not scene.instances for scene in scenes),
             "fault_counts": dict(Counter(fault.kind for fault in faults)),
             "faults": [asdict(fault) for fault in faults],
-            "remarks": [*self.sheet.remarks, *self.remarks],
+            "remarks": [*sheet.remarks, *self.remarks],
         }
-
-    @property
-    def fingerprint(self) -> str:
-        """Of pictures, boxes and splits."""
-        total = hashlib.blake2b(self.sheet.fingerprint.encode(), digest_size=16)
-        for scene in self.annotated.scenes:
-            total.update(repr((scene.name, scene.split, scene.instances)).encode())
-        return total.hexdigest()
+        return BoxSheet(**vars(sheet) | more)
 
     def _has_masks(self, asked: str) -> bool:
         known = [i.has_mask for scene in self.annotated.scenes for i in scene.instances]

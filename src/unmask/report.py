@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from unmask.boxreport import write_detector_report
 from unmask.checkpoint import write_atomically
 from unmask.classify_report import write_classifier_report
 from unmask.log import METRICS, ROLLED_BACK, clock, read
@@ -26,7 +27,7 @@ def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
     config = read_json(out / CONFIG)
     if "task" in config:
-        return write_classifier_report(out)
+        return {"classify": write_classifier_report, "detect": write_detector_report}[config["task"]](out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     waited, frames = waiting_share(records), _frames(out)

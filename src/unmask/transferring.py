@@ -107,7 +107,8 @@ def asked_for(options: Transfer) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
-    return asked | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
+    places = {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
+    return asked | places | ({"images": absolute(asked["images"])} if asked["images"] else {})
 
 
 def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
@@ -171,7 +172,8 @@ def make_config(
 def _train(config: dict[str, Any], lesson: Lesson, scratch: bool, out: Path, console: Console) -> nn.Module:
     settings, fabric = config["settings"], make_fabric(config["settings"])
     log = Log(out, console, settings["batch"], lesson.count)
-    every = max(1, round(lesson.count / settings["batch"]))  # about once an epoch
+    epoch = max(1, round(lesson.count / settings["batch"]))  # steps
+    every = max(epoch, -(-config["fit"]["steps"] // lesson.looks))
     save_every = max(1, min(2000, int(120 * config["fit"]["steps"] / max(config["expected"]["seconds"], 1e-3))))
     keeper = Keeper(lesson, settings, out, fabric.device, every)
     fitting = make_fit(settings, lesson.count, log_every=settings["log_every"], save_every=save_every)

@@ -24,7 +24,7 @@ class Coco:
         """Files that may hold boxes: those named instances*, or else any JSON that says it does; also broken ones."""
         if os.path.isfile(root):
             return [root] if root.lower().endswith(".json") else []
-        paths = [p for p in walk(root, lambda name: name.lower().endswith(".json"), depth=1)]
+        paths = list(walk(root, lambda name: name.lower().endswith(".json"), depth=1))
         paths = [p for p in paths if not os.path.basename(p).startswith(OTHERS)]
         named = [p for p in paths if os.path.basename(p).startswith("instances")]
         return named or [p for p in paths if _speaks_of_boxes(p)]

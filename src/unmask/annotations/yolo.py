@@ -134,7 +134,7 @@ def _first(folders: list[str], name: str) -> str | None:
 
 
 def _label_file(picture: str, inside: str | None, folders: list[str]) -> str | None:
-    """labels/ mirrors images/: the last folder named images in the picture's path, or in the one that the YAML names."""
+    """labels/ mirrors images/: the last folder named images in the picture's path, or in the one the YAML names."""
     stems = [picture] if inside is None else [os.path.join(folder, inside) for folder in folders]
     for stem in map(os.path.abspath, [*stems, picture]):
         stem = os.path.splitext(stem)[0] + ".txt"
