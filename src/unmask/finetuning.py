@@ -57,17 +57,22 @@ def make_task(
 ) -> Classify:
     """The classifier before training: weights of `encoder`, or fresh ones, and a head, drawn from the seed."""
     torch.manual_seed(mix(settings["seed"], 0xC1A55))
-    options = {"drop_path_rate": settings["drop_path"]} if settings["drop_path"] else {}
-    copy = same_again(encoder, **options)
-    if not scratch:
-        fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
-        load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
+    copy = copied(encoder, settings["drop_path"], scratch)
     shape: dict[str, Any] = {name: settings[name] for name in ("pooling", "norm", "eval_crop")} | {
         "multi_label": multi_label
     }
     names = ("protocol", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
     chosen: dict[str, Any] = {name: settings[name] for name in names} | {"blocks": settings.get("blocks")}
     return Classify(Classifier(copy, classes, **shape), **chosen)
+
+
+def copied(encoder: Encoder, drop_path: float, scratch: bool) -> Encoder:
+    """One like `encoder` with the same weights, or with fresh ones from torch's global generator."""
+    copy = same_again(encoder, **({"drop_path_rate": drop_path} if drop_path else {}))
+    if not scratch:
+        fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
+        load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
+    return copy
 
 
 def make_loader(samples: Samples, settings: dict[str, Any], encoder: Encoder) -> Loader:

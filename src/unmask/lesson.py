@@ -26,6 +26,7 @@ class Lesson(ABC):
     """
 
     name: ClassVar[str]  # of the task, as in --to
+    looks: ClassVar[int] = 2**31  # at the val split during a training, at the most; about once an epoch else
     sheet: Any  # a dataclass of plain values about the data, with `fingerprint`; kept as data_sheet.json
     count: int  # training pictures
     has_val: bool  # there is a val split to keep the best weights by

@@ -43,6 +43,7 @@ class Loader:
     pin: bool = False  # page-locked memory, for CUDA
     rank: int = 0
     world: int = 1
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None  # items to a batch; None: as `collate`
 
     def __post_init__(self):
         require_even(self.crops, self.batch)
@@ -53,7 +54,7 @@ class Loader:
                 _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
                 batch_sampler=_Stream(self, first),
                 num_workers=self.workers,
-                collate_fn=collate_turned if getattr(self.view, "resize", "") == "fast" else collate,
+                collate_fn=self.collate or (collate_turned if getattr(self.view, "resize", "") == "fast" else collate),
                 pin_memory=self.pin,
                 prefetch_factor=self._ahead() if self.workers else None,
                 worker_init_fn=_begin_worker,

@@ -75,7 +75,10 @@ def _peak(objective: Objective, batch: Batch, autocast: Autocast) -> int:
 def _first(batch: Batch, count: int) -> Batch:
     """The first samples of a batch, repeated where it has too few."""
     views = [x[torch.arange(count, device=x.device) % len(x)] for x in batch["views"]]
-    return {"views": views} | {k: v[:count] for k, v in batch.items() if k != "views" and isinstance(v, Tensor)}
+    rest = {k: v for k, v in batch.items() if k not in ("views", "rows")}
+    tensors = {k: v[:count] for k, v in rest.items() if isinstance(v, Tensor)}
+    lists = {k: [v[i % len(v)] for i in range(count)] for k, v in rest.items() if isinstance(v, list)}
+    return {"views": views} | tensors | lists
 
 
 class _Alive(TorchDispatchMode):

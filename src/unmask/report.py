@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from unmask.boxreport import write_detector_report
 from unmask.checkpoint import write_atomically
 from unmask.classify_report import write_classifier_report
 from unmask.log import METRICS, ROLLED_BACK, clock, read
@@ -27,7 +28,8 @@ def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
     config = read_json(out / CONFIG)
     if "task" in config:
-        return {"segment": write_segmenter_report}.get(config["task"], write_classifier_report)(out)
+        of = {"classify": write_classifier_report, "segment": write_segmenter_report, "detect": write_detector_report}
+        return of[config["task"]](out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     waited, frames = waiting_share(records), _frames(out)

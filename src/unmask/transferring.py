@@ -107,7 +107,7 @@ def asked_for(options: Transfer) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
-    beside = {name: absolute(asked[name]) for name in ("pictures", "classes") if asked[name] is not None}
+    beside = {name: absolute(asked[name]) for name in ("pictures", "classes", "images") if asked[name] is not None}
     return (
         asked | beside | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
     )
@@ -174,7 +174,8 @@ def make_config(
 def _train(config: dict[str, Any], lesson: Lesson, scratch: bool, out: Path, console: Console) -> nn.Module:
     settings, fabric = config["settings"], make_fabric(config["settings"])
     log = Log(out, console, settings["batch"], lesson.count)
-    every = max(1, round(lesson.count / settings["batch"]))  # about once an epoch
+    epoch = max(1, round(lesson.count / settings["batch"]))  # steps
+    every = max(epoch, -(-config["fit"]["steps"] // lesson.looks))
     save_every = max(1, min(2000, int(120 * config["fit"]["steps"] / max(config["expected"]["seconds"], 1e-3))))
     keeper = Keeper(lesson, settings, out, fabric.device, every)
     fitting = make_fit(settings, lesson.count, log_every=settings["log_every"], save_every=save_every)

@@ -24,6 +24,7 @@ class Predict:
     _: KW_ONLY
     out: Place | None = None  # of a classifier a .csv, predictions.csv by default
     batch: int = 64  # pictures at a time
+    threshold: float = 0.5  # score from which on a detector's boxes are drawn and listed
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -31,6 +32,7 @@ class Predict:
         settle(self, "out", Path(self.out) if self.out is not None else None)
         if not self.images:
             raise UserError("name at least one picture: unmask predict RUN IMAGE... --out predictions.csv")
+        require(self.threshold, "threshold", lambda v: 0 <= v <= 1, "between 0 and 1")
         require(self.batch, "batch", lambda v: v > 0, "above 0")
 
 

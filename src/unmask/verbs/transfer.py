@@ -20,6 +20,7 @@ __all__ = ["transfer"]
 ONLY = {  # options that some tasks alone have
     "classify": ("pooling", "eval_crop", "ema", "smoothing", "mixup", "cutmix", "randaug", "erase", "crop", "blocks"),
     "segment": ("head", "pictures", "classes", "void", "crop_size", "side", "scale", "class_limit", "distort", "dice"),
+    "detect": ("format", "images", "masks", "input_size", "pyramid", "width", "rois", "anchors", "ratios", "jitter"),
 }
 Words = Annotated[str | Sequence[str] | None, arg(constructor=tuple[str, ...] | None)]
 MAX_BAD = 0.05  # of classify; dense tasks have a rule of their own
@@ -74,6 +75,16 @@ class Transfer(RuntimeOptions):
     class_limit: float | None = None  # segment: most that one class may take of a crop; 1: any
     distort: Literal["auto", "on", "off"] = "auto"  # segment: distort brightness, contrast, saturation and hue
     dice: float | None = None  # segment: weight of the dice loss beside cross-entropy; 0: off
+    format: str = "auto"  # of boxes: coco, voc, yolo, or auto: what lies there
+    images: Place | None = None  # folder of the pictures, where boxes do not lead to them
+    masks: Literal["auto", "on", "off"] = "auto"  # learn masks too; auto: where nearly all objects have one
+    input_size: Size = None  # pixels that a detector sees: one side, or height and width; upright pictures turn it
+    pyramid: str | None = None  # what makes maps of several strides: simple, taps or stages
+    width: int | None = None  # channels of a detector's pyramid and heads
+    rois: int | None = None  # boxes per picture that a detector's heads learn from
+    anchors: tuple[float, ...] | None = None  # sides of the boxes that proposals start from, fine to coarse, in pixels
+    ratios: tuple[float, ...] | None = None  # height / width of these
+    jitter: tuple[float, float] | None = None  # pictures are scaled by chance between these; 1 1: not
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
     max_bad: float | None = None  # share of bad files above which nothing is trained; 0.05, of segment a quarter or 5
@@ -122,6 +133,14 @@ class Transfer(RuntimeOptions):
         require(self.layer_decay, "layer_decay", lambda v: v <= 1, "at most 1")
         for name in ("crop", "eval_crop"):
             require(getattr(self, name), name, lambda v: 0 < v <= 1, "above 0 and at most 1")
+        settle(self, "input_size", None if self.input_size is None else numbers(self.input_size))
+        if self.input_size is not None and len(self.input_size) not in (1, 2):
+            raise UserError("--input-size takes one side, or height and width")
+        for name in ("input_size", "anchors", "ratios", "jitter"):
+            for value in getattr(self, name) or ():
+                require(value, name, lambda v: v > 0, "above 0")
+        for name in ("width", "rois"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for beta in self.betas or ():
             require(beta, "betas", lambda v: 0 <= v < 1, "0 or more and below 1")
 

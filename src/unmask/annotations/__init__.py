@@ -1,0 +1,1 @@
+"""How boxes and masks are written down: each file reads one form. See `annotation.py`."""

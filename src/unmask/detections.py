@@ -1,0 +1,54 @@
+"""What a detector finds in a picture, in the picture's own pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The most certain first."""
+
+    name: str  # of the picture
+    size: tuple[int, int]  # its height and width
+    boxes: Float[np.ndarray, "n 4"]  # left, top, right, bottom in pixels
+    labels: Int64[np.ndarray, "n"]  # places in `classes`
+    scores: Float[np.ndarray, "n"]  # 0 to 1
+    classes: list[str]
+    shapes: Float[np.ndarray, "n p p"] | None = None  # chance of each part of a box to be of the object
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each box."""
+        return [self.classes[label] for label in self.labels]
+
+    @property
+    def masks(self) -> Bool[np.ndarray, "n h w"] | None:
+        """Which pixels are of each object; None for a detector of boxes alone. Made when asked for."""
+        if self.shapes is None:
+            return None
+        if not len(self):
+            return np.zeros((0, *self.size), bool)
+        shapes, boxes = torch.from_numpy(self.shapes)[:, None], torch.from_numpy(self.boxes)
+        return (paste_masks_in_image(shapes, boxes, self.size)[:, 0] > 0.5).numpy()
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> "Detections":
+        """Those with at least this score."""
+        keep = self.scores >= threshold
+        shapes = None if self.shapes is None else self.shapes[keep]
+        rest = (self.boxes[keep], self.labels[keep], self.scores[keep])
+        return Detections(self.name, self.size, *rest, self.classes, shapes)
+
+
+def counted(found: Sequence[Detections]) -> dict[str, int]:
+    """Objects of each class over several pictures."""
+    classes = found[0].classes if found else []
+    counts = np.bincount(np.concatenate([f.labels for f in found] or [[]]).astype(int), minlength=len(classes))
+    return {name: int(count) for name, count in zip(classes, counts)}
