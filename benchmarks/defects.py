@@ -21,7 +21,11 @@ def plant(picture: np.ndarray, donor: np.ndarray, kind: str, rng: np.random.Gene
     for _ in range(20):
         x, y = rng.uniform(-0.35, 0.35, 2) * side + (width / 2, height / 2)
         size = rng.uniform(0.06, 0.18) * side
-        cover = _scratch(picture.shape[:2], x, y, side, rng) if kind == "scratch" else _spot(picture.shape[:2], x, y, size, rng)
+        cover = (
+            _scratch(picture.shape[:2], x, y, side, rng)
+            if kind == "scratch"
+            else _spot(picture.shape[:2], x, y, size, rng)
+        )
         paint = _paint(picture, donor, kind, rng)
         result = picture + (paint - picture) * cover[..., None]
         result = np.clip(np.round(result), 0, 255).astype(np.uint8)

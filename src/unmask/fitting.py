@@ -204,8 +204,8 @@ def _normals(options: Anomaly, finder: Finder, config: dict[str, Any], console: 
     seen = [place for place in held_places if _is_within(place, config["pretraining"])]
     if seen:
         console.print(
-            f"the threshold is calibrated on pictures that pretraining saw ({seen[0]}): new ones may be rebuilt worse, so"
-            " that more of them are flagged than promised. --calibrate-on takes normal pictures that it never saw",
+            f"the threshold is calibrated on pictures that pretraining saw ({seen[0]}): new ones may be rebuilt worse,"
+            " and more of them flagged than promised. --calibrate-on takes normal pictures that it never saw",
             soft_wrap=True,
         )
     return parts
@@ -258,8 +258,8 @@ def _say(finder: Finder, counts: dict[str, int], out: Path, console: Console) ->
         image = found["image"]
         low, high = (f"{100 * value:.1f}" for value in image["between"])
         console.print(
-            f"{method}: above {image['threshold']:.4g} a picture is anomalous. At most {image['rate']:.1%} of normal ones"
-            f" are, on average over draws of held-out pictures; with these it is likely {low} to {high} %.",
+            f"{method}: above {image['threshold']:.4g} a picture is anomalous. At most {image['rate']:.1%} of normal"
+            f" ones are, on average over draws of held-out pictures; with these, likely {low} to {high} %.",
             soft_wrap=True,
         )
     console.print(f"Fitted: {out}. Use it: unmask anomaly apply {out} IMAGES... --out RESULTS", soft_wrap=True)

@@ -16,7 +16,7 @@ from unmask.samples import Samples
 from unmask.source import Source, open_source, why
 from unmask.tiling import Tiling
 
-NORMAL = ("normal", "good", "ok", "healthy", "negative", "0")  # what a class of normal pictures is called
+NORMAL = ("normal", "good", "ok", "healthy", "negative")  # what a class of normal pictures is called; also 0 beside 1
 LEVELS = 16  # values in a mask of plain numbers: zeros and ones, zeros and 255, or classes of defects
 SHAPE = 0.02  # by how much the shapes of a picture and its mask may differ
 NAMED = 5  # examples in a message
@@ -32,6 +32,8 @@ def normal_classes(source: Source, asked: Sequence[str]) -> list[str]:
         if name not in there:
             known = f" There are: {', '.join(there[:20])}" if there else f" No picture in {source.where} has a label."
             raise UserError(f"--normal {name}: no such class{closest(name, there)}{known}")
+    if there == ["0", "1"]:
+        return list(asked) or ["0"]
     return list(asked) or [name for name in there if name.lower() in NORMAL]
 
 
