@@ -23,7 +23,7 @@ from unmask.run import ANOMALY, CONFIG, FINDER, Run, load_encoder, open_finder
 from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.transferring import model_text
-from unmask.truth import labels_of, normal_classes
+from unmask.defects import labels_of, normal_classes
 from unmask.verb import plain
 from unmask.verbs.anomaly import Anomaly
 from unmask.viewed import good, opened, read, without_copies

@@ -23,7 +23,7 @@ from unmask.run import open_finder
 from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.spotted import Spotted
-from unmask.truth import check_both, labels_of, normal_classes, read_masks
+from unmask.defects import check_both, labels_of, normal_classes, read_masks
 from unmask.verb import plain, texts
 from unmask.verbs.anomaly import Anomaly
 from unmask.viewed import good, opened, read
