@@ -1,4 +1,4 @@
-"""Search: the nearest pictures, as brute force finds them; an index that computes nothing twice and keeps nothing stale."""
+"""Search: the nearest pictures, as by brute force; an index that computes nothing twice and keeps nothing stale."""
 
 import csv
 import shutil
