@@ -83,12 +83,14 @@ def draw_atlas(atlas: Atlas, path: Path) -> None:
     facet = _facet(name, texts)
     numbers = np.array(facet["of"])
     size = float(np.clip(6000 / len(numbers), 2, 40))
-    for number, (value, count, colour) in enumerate(zip(facet["values"], facet["counts"], facet["colours"])):
-        mine = atlas.xy[numbers == number]
-        right.scatter(mine[:, 0], mine[:, 1], s=size, c=colour, linewidths=0, label=f"{value} ({count:,})")
+    order = np.random.default_rng(0).permutation(len(numbers))  # so that no class lies on top of all others
+    colours = np.array(facet["colours"])[numbers]
+    right.scatter(*atlas.xy[order].T, s=size, c=colours[order], linewidths=0)
+    for value, count, colour in zip(facet["values"], facet["counts"], facet["colours"]):
+        right.scatter([], [], s=30, c=colour, linewidths=0, label=f"{value} ({count:,})")
     right.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title=f"by {name}")
     if len(facet["values"]) > 1:
-        legend = right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=1.5)
+        legend = right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)
     for axis in (left, right):

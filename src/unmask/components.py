@@ -26,12 +26,13 @@ def patch_colours(maps: Sequence[Float[Tensor, "d _ _"]], background: bool = Tru
     """Colours of feature maps, which may differ in size. background=False: taken off first."""
     patches = torch.cat([one.flatten(1).T.double() for one in maps])
     kept = torch.ones(len(patches), dtype=torch.bool, device=patches.device)
-    if not background:
+    if not background and len(patches) > 1:
         first = _components(patches, 1)[0][:, 0]
         above = first > _threshold(first)
         border = torch.cat([_border(one.shape[1], one.shape[2]).flatten() for one in maps]).to(above.device)
         share, inside = above[border].double().mean(), above[~border].double().mean()
-        kept = ~above if float(share) > float(inside) else above
+        left = ~above if float(share) > float(inside) else above
+        kept = left if left.any() else kept  # all patches alike
     scores, explained = _components(patches[kept], 3)
     low, high = torch.quantile(scores[:: max(1, len(scores) // 1_000_000)], scores.new_tensor([LOW, HIGH]), dim=0)
     colours = torch.zeros(len(patches), 3, dtype=torch.float32, device=patches.device)

@@ -5,14 +5,17 @@ const sheets = [...document.querySelectorAll("img.sheet")];
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), canvas = $("map"), pen = canvas.getContext("2d"), card = $("card");
 const count = data.names.length, names = data.names.map((name) => name.toLowerCase());
+const order = data.names.map((_, i) => i).sort((a, b) => mixed(a) - mixed(b)); // no class lies on all others
 const view = { scale: 1, left: 0, top: 0 }; // screen = place * scale + (left, top), in CSS pixels; places are 0 to 1
 let width = 0, height = 0, facet = data.facets[0], hidden = new Set(), found = null, dots = false, under = -1, queued = false;
+let slow = false, still = null; // where a frame takes long, pictures are dots while they move
 
 // Pixels of a thumbnail on the screen: as large as n of them have room on the whole map, and more when zoomed.
 function side() {
   const fit = Math.min(width, height) / Math.sqrt(count) / 1.1, zoom = view.scale / home();
   return Math.max(3, Math.min(data.cell * 1.5, fit * Math.pow(zoom, 0.75)));
 }
+function mixed(i) { return Math.imul(i + 1, 2654435761) >>> 0; }
 function home() { return 0.92 * Math.min(width, height); }
 function reset() {
   view.scale = home();
@@ -31,12 +34,13 @@ const matches = (i) => found === null || found.has(i);
 
 function draw() {
   queued = false;
-  const ratio = window.devicePixelRatio || 1, size = side(), small = dots || size < 9;
+  const ratio = window.devicePixelRatio || 1, size = side(), small = dots || size < 9 || (slow && still !== null);
+  const begun = performance.now();
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   for (const pass of found === null ? [true] : [false, true]) { // what was found lies above the rest
     pen.globalAlpha = pass ? 1 : 0.15;
-    for (let i = 0; i < count; i++) {
+    for (const i of order) {
       if (!shown(i) || matches(i) !== pass) continue;
       const x = screenX(i), y = screenY(i);
       if (x < -size || y < -size || x > width + size || y > height + size) continue;
@@ -52,6 +56,7 @@ function draw() {
     }
   }
   pen.globalAlpha = 1;
+  if (!small) slow = performance.now() - begun > 40;
   if (under >= 0) {
     pen.strokeStyle = "#000";
     pen.lineWidth = 2;
@@ -61,6 +66,11 @@ function draw() {
 }
 function redraw() {
   if (!queued) { queued = true; requestAnimationFrame(draw); }
+}
+function move() {
+  clearTimeout(still);
+  still = setTimeout(() => { still = null; redraw(); }, 150);
+  redraw();
 }
 function resize() {
   const ratio = window.devicePixelRatio || 1, first = !width;
@@ -78,15 +88,15 @@ function zoom(factor, x, y) {
   view.left = x - ((x - view.left) * scale) / view.scale;
   view.top = y - ((y - view.top) * scale) / view.scale;
   view.scale = scale;
-  redraw();
+  move();
 }
 function at(x, y) { // the picture under the pointer; the last drawn is on top
   const size = side(), reach = dots || size < 9 ? 8 : size / 2;
   let best = -1, least = Infinity;
-  for (let i = 0; i < count; i++) {
+  for (const i of order) {
     if (!shown(i) || !matches(i)) continue;
     const dx = Math.abs(screenX(i) - x), dy = Math.abs(screenY(i) - y), far = Math.max(dx, dy);
-    if (far <= reach && far < least) { best = i; least = far; }
+    if (far <= reach && far <= least) { best = i; least = far; }
   }
   return best;
 }
@@ -147,7 +157,7 @@ canvas.onpointermove = (event) => {
     zoom(Math.hypot(now[0] - other[0], now[1] - other[1]) / Math.max(1, Math.hypot(before[0] - other[0], before[1] - other[1])), ...other);
   } else { view.left += now[0] - before[0]; view.top += now[1] - before[1]; }
   fingers.set(event.pointerId, now);
-  redraw();
+  move();
 };
 canvas.onpointerup = canvas.onpointercancel = (event) => { fingers.delete(event.pointerId); canvas.className = ""; };
 canvas.onpointerleave = () => look(-1);
@@ -158,7 +168,7 @@ canvas.addEventListener("wheel", (event) => {
 canvas.onkeydown = (event) => {
   const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
   if (event.key === "+" || event.key === "-") zoom(event.key === "+" ? 1.3 : 1 / 1.3, width / 2, height / 2);
-  else if (step) { view.left += step[0]; view.top += step[1]; redraw(); event.preventDefault(); }
+  else if (step) { view.left += step[0]; view.top += step[1]; move(); event.preventDefault(); }
 };
 sheets.forEach((sheet) => { if (!sheet.complete) sheet.onload = redraw; });
 addEventListener("resize", resize);

@@ -60,9 +60,10 @@ def mapping(options: Map) -> Path:
         "folder": [str(PurePosixPath(item.name).parent) for item in items],
     }
     named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
-    note = f"{count:,} pictures of {source.where} by {named} ({why}) of {options.pooling} features of {options.run}"
+    where = ", ".join(Path(place).name or place for place in texts(options.data))
+    note = f"{count:,} pictures of {where} by {named} ({why}) of {options.pooling} features of {Path(options.run).name}"
     thumbs = [index.thumb(row) for row in rows]
-    atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {source.where}", note)
+    atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     out.parent.mkdir(parents=True, exist_ok=True)
     table, picture = out.with_suffix(".csv"), out.with_suffix(".png")
     write_table(atlas, table)
