@@ -253,8 +253,8 @@ def _official(size: Size, official: Any) -> tuple[Any, Any]:
 
 
 def count_flops(once: Callable[[], None]) -> float:
-    """GFLOP of a picture's forward and backward, as torch counts them. It does not know the CPU's fused attention, whose
-    products are counted here: two forward, four backward, without what is computed again."""
+    """GFLOP of a picture's forward and backward, as torch counts them. It does not know the fused attention of CPUs,
+    whose products are counted here: two forward, four backward, without what is computed again."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
