@@ -85,6 +85,9 @@ class Transfer(RuntimeOptions):
     anchors: tuple[float, ...] | None = None  # sides of the boxes that proposals start from, fine to coarse, in pixels
     ratios: tuple[float, ...] | None = None  # height / width of these
     jitter: tuple[float, float] | None = None  # pictures are scaled by chance between these; 1 1: not
+    window: int | None = None  # patches along a side of the windows in which most blocks attend, for large pictures
+    global_blocks: int | None = None  # of windowed attention: blocks that see everything; 4
+    relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
     max_bad: float | None = None  # share of bad files above which nothing is trained; 0.05, of segment a quarter or 5
@@ -116,12 +119,26 @@ class Transfer(RuntimeOptions):
         settled = self.protocol or ("full" if self.recipe is None and self.config is None else "partial")
         if self.blocks is not None and settled != "partial":
             raise UserError(f"--blocks is for --protocol partial; with {settled} it has no effect: take it out")
+        if self.global_blocks is not None and self.window is None:
+            raise UserError("--global-blocks is for windowed attention: give --window too, e.g. 14")
+        require(self.global_blocks, "global_blocks", lambda v: v > 0, "above 0")
         if self.recipe is not None:
             find_recipe(self.recipe, "transfer")
         if self.lr is not None and self.blr is not None:
             raise UserError("give --lr or --blr, not both")
         settle(self, "out", Path(self.out) if self.out is not None else None)
-        for name in ("epochs", "batch", "accumulate", "lr", "blr", "layer_decay", "blocks", "most", "log_every"):
+        for name in (
+            "epochs",
+            "batch",
+            "accumulate",
+            "lr",
+            "blr",
+            "layer_decay",
+            "blocks",
+            "most",
+            "log_every",
+            "window",
+        ):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         zero = ("floor", "warmup", "weight_decay", "clip", "mixup", "cutmix", "patience", "workers", "seed")
         for name in zero:
