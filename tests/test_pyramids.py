@@ -19,6 +19,14 @@ SMALL = "embed_dim=16, num_heads=2"
 PLAIN = f"vit_tiny_patch16_224({SMALL}, depth=5, window=2)"
 HIERA = "hiera_tiny_224(embed_dim=8, stages=(1, 1, 1, 1))"
 MADE = {}
+CASES = [  # pyramid, patch
+    ("simple(dim=8)", 16),
+    ("simple(dim=8, scales=(8, 2, 0.25))", 14),
+    ("taps(dim=8)", 8),
+    ("taps(dim=None, scales=(2, 1, 0.5, 0.25))", 4),
+    ("stages(dim=8)", None),
+    ("stages(dim=None)", None),
+]
 
 
 def make(text, model=PLAIN, patch=None):
@@ -34,9 +42,8 @@ def make(text, model=PLAIN, patch=None):
 @given(
     st.integers(1, 100),
     st.integers(1, 100),
-    st.sampled_from([("simple(dim=8)", 16), ("simple(dim=8, scales=(8, 2, 0.25))", 14), ("taps(dim=8)", 8)]
-                    + [("taps(dim=None, scales=(2, 1, 0.5, 0.25))", 4), ("stages(dim=8)", None), ("stages(dim=None)", None)]),
-)  # fmt: skip
+    st.sampled_from(CASES),
+)
 def test_every_level_covers_the_padded_picture(height, width, case):
     encoder, pyramid = make(case[0], HIERA if "stages" in case[0] else PLAIN, case[1])
     with torch.no_grad():
@@ -66,13 +73,14 @@ def test_strides_are_the_truth_for_every_patch(text, patch, strides):
 
 def test_the_simple_pyramid_is_made_of_the_last_block_as_published():
     """Two transposed convolutions with a norm and GELU between, each halving the channels; then 1 x 1 and 3 x 3."""
-    encoder, pyramid = make("simple(dim=6)")
+    _, pyramid = make("simple(dim=6)")
     assert pyramid.layers == (4,)
     x = torch.randn(2, 16, 3, 5)
     state = pyramid.state_dict()
 
     def norm(x, name):
-        return F.layer_norm(x.movedim(1, 3), x.shape[1:2], state[name + ".weight"], state[name + ".bias"], 1e-6).movedim(3, 1)  # fmt: skip  # noqa: E501
+        weight, bias = state[name + ".weight"], state[name + ".bias"]
+        return F.layer_norm(x.movedim(1, 3), x.shape[1:2], weight, bias, 1e-6).movedim(3, 1)
 
     def end(x, level, at):
         one, two = (state[f"levels.{level}.{at + i}.weight"] for i in (0, 2))
