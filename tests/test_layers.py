@@ -141,6 +141,8 @@ FENCES = {  # third-party library -> the only places that may import it
     "onnx": {"exports"},
     "onnxruntime": {"exports"},
     "torchmetrics": {"metrics", "overlap"},
+    "pycocotools": {"truth"},
+    "yaml": {"legend"},
     "simplejpeg": {"jpeg"},
     "fsspec": {"remote"},
     "aiohttp": {"remote"},
