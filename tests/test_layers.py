@@ -125,7 +125,6 @@ FENCES = {  # third-party library -> the only places that may import it
         "looked",
         "panel",
         "png",
-        "scenes",
         "segment_predicting",
         "sprites",
         "tiff",
@@ -148,8 +147,6 @@ FENCES = {  # third-party library -> the only places that may import it
     "aiohttp": {"remote"},
     "datasets": {"streams"},
     "braceexpand": {"shards"},
-    "pycocotools": {"scenes"},
-    "yaml": {"legend"},
     "faiss": {"neighbours"},
     "umap": {"projection"},
 }

@@ -9,6 +9,7 @@ from jaxtyping import Int32
 from PIL import Image
 
 from unmask.decode import FORMATS, BadPicture
+from unmask.errors import UserError
 from unmask.legend import Legend
 
 VOID = -1  # in a map of numbers: surely no class
@@ -50,8 +51,10 @@ def picture_size(data: bytes) -> tuple[int, int]:
 
 def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
     """h w, bool: the inside of polygons, or run lengths."""
-    from pycocotools import mask as coco
-
+    try:
+        from pycocotools import mask as coco
+    except ImportError as error:
+        raise UserError("outlines are drawn by pycocotools: pip install 'unmask[dense]'") from error
     try:
         if isinstance(outline, list):
             if not all(isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in outline):
