@@ -107,7 +107,7 @@ def asked_for(options: Transfer) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
-    beside = {name: absolute(asked[name]) for name in ("pictures", "classes", "images") if asked[name] is not None}
+    beside = {name: absolute(asked[name]) for name in ("images", "classes") if asked[name] is not None}
     return (
         asked | beside | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
     )
