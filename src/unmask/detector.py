@@ -177,7 +177,7 @@ class Detector(nn.Module):
     def _opened(self, images: Any) -> tuple[list[str], Iterable[Tensor]]:
         arrays = isinstance(images, np.ndarray | Tensor)
         if arrays or (isinstance(images, Sequence) and any(isinstance(i, np.ndarray | Tensor) for i in images)):
-            pixels = [torch.as_tensor(image) for image in images]
+            pixels = [i if isinstance(i, Tensor) else torch.from_numpy(np.array(i)) for i in images]
             for image in pixels:
                 if image.ndim != 3 or image.shape[0] != self.encoder.channels:
                     raise UserError(f"pixels must be {self.encoder.channels} x h x w, got {tuple(image.shape)}")

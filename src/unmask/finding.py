@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -14,7 +13,7 @@ from unmask.decode import BadPicture, decode, to_channels
 from unmask.detections import Detections, counted
 from unmask.detector import Detector
 from unmask.errors import DataError, UserError
-from unmask.outlines import run_lengths
+from unmask.outlines import pixels_in, run_lengths
 from unmask.run import Run, open_trained
 from unmask.runtime import machine, tune
 from unmask.source import open_source, why
@@ -124,8 +123,5 @@ class Writer:
 def _area(entry: dict[str, Any]) -> float:
     """Of the mask where there is one, else of the box, in pixels."""
     if "segmentation" in entry:
-        from faster_coco_eval.core import mask
-
-        rle = entry["segmentation"]
-        return float(np.sum(mask.area([{"size": rle["size"], "counts": rle["counts"].encode()}])))
+        return pixels_in(entry["segmentation"])
     return round(entry["bbox"][2] * entry["bbox"][3], 2)

@@ -32,7 +32,7 @@ class Loader:
     Micro-batch m of rank r holds samples (m world + r) batch to (m world + r + 1) batch of one order that all share.
     """
 
-    samples: Samples
+    samples: Any  # Samples, or what is asked as they are: its length, picture(i), labels, channels
     view: View
     batch: int  # samples per micro-batch on this device
     num_views: int = 1
@@ -98,7 +98,7 @@ def collate_turned(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class _Views(Dataset):
-    def __init__(self, samples: Samples, view: View, num_views: int, seed: int, crops: int):
+    def __init__(self, samples: Any, view: View, num_views: int, seed: int, crops: int):
         self.samples, self.view, self.num_views, self.seed, self.crops = samples, view, num_views, seed, crops
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
