@@ -96,7 +96,6 @@ def test_five_pictures_are_learnt_by_heart(place):
         "precision by recall",
         "On the test split",
         "disc",
-        "val split",
     ):
         assert words in page
     assert page.count("data:image/png") == 3
