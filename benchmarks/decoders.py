@@ -47,6 +47,7 @@ def speed(options: argparse.Namespace) -> None:
         for name, text in texts(size).items():
             arguments = shared | {"who": "ours", "precision": options.precision, "decoder": text}
             found.append(Variant(f"ours, {name}", "contenders.py:step", arguments, note=text))
+        found = [v for v in found if v.name == PEER or _asked(v.name, options.only)]
         title = f"Training step by decoder, {TITLES[size]}, {options.precision}"
         _compare(f"decoders_{size}", title, found, PEER, options.rounds)
 
@@ -57,6 +58,7 @@ def large(options: argparse.Namespace) -> None:
     for name, text in texts(LARGE).items():
         arguments = {"text": text, "batch": options.batch or 1, "steps": options.steps, "precision": options.precision}
         found.append(Variant(name, "decoders.py:large_step", arguments, note=text))
+    found = [v for v in found if v.name == "full" or _asked(v.name, options.only)]
     title = f"Training step by decoder, ViT-S/16, 896 px, {options.precision}"
     _compare(f"decoders_{LARGE}", title, found, "full", options.rounds)
 
@@ -67,6 +69,10 @@ def large_step(text: str, batch: int, steps: int, precision: str) -> Any:
 
     SIZES[LARGE] = Size(896, 16, 384, 12, 6, name="vit_small_patch16_224", batch=1)
     return step("ours", LARGE, batch=batch, precision=precision, decoder=text, steps=steps)
+
+
+def _asked(name: str, words: list[str] | None) -> bool:
+    return words is None or any(word in name for word in words)
 
 
 def _compare(name: str, title: str, variants: list[Variant], baseline: str, rounds: int) -> None:
@@ -94,6 +100,7 @@ def main() -> None:
         one.add_argument("--steps", type=int, default=1, help="per measurement")
         one.add_argument("--batch", type=int, help="by default the size's own; 1 at 896 pixels")
         one.add_argument("--precision", default="bf16-weights")
+        one.add_argument("--only", nargs="*", help="words: decoders whose names have one of them, beside the baseline")
     kinds.choices["speed"].add_argument("sizes", nargs="*", default=list(TITLES), help=", ".join(TITLES))
     one = kinds.add_parser("quality")
     one.add_argument("data", nargs="+", help="labelled pictures: pretrained on without labels, judged with them")

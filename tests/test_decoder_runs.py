@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from small import SMALL, sheet_of
+from small import SMALL
 
 import unmask
 from unmask.axes import make_axes
@@ -72,7 +72,7 @@ def opened(place, asked):
     """What `--init` does with the decoder: its text, and whether the objective gets it or a fresh one."""
     start, plan = initial(str(place)), Plan({"decoder": asked, "model": None, "image_size": None, "patch_size": None,
                                              "channels": None, "target": None})  # fmt: skip
-    start.guide(plan, sheet_of(channel_counts={"3": 16}))
+    start.guide(plan, 3)
     return start, plan
 
 

@@ -178,11 +178,11 @@ def test_counted_flops_of_cross_are_those_on_paper(encoder):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("cross(predict=0)", "predict is a share of the hidden units, above 0 and at most 1; got 0"),
+        ("cross(predict=0)", "predict is a share of the hidden units, above 0 and at most 1 \\(all of them\\); got 0"),
         ("partial(keep=1.5)", "keep is a share of the hidden units"),
-        ("windowed(window=0)", "a window is 1 or more units wide, got 0"),
+        ("windowed(window=0)", "a whole number, 1 or more; got 0"),
         ("cross(layers=9)", "this encoder has 2 layers that cross can mix, got layers=9"),
-        ("cross(dim=30, heads=4)", "must be a multiple of its heads"),
+        ("cross(dim=30, heads=4)", "a multiple of its heads, got dim 30 and 4 heads; near it 28 or 32"),
         ("cros", "did you mean 'cross'"),
     ],
 )

@@ -191,7 +191,7 @@ def test_other_verbs_refuse_to_run_many_times(monkeypatch, capsys):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(UserError, match="unmask evaluate runs as one process"):
         run(["evaluate", "run", "--on", "labelled"])
-    with pytest.raises(UserError, match="a batch of 9 cannot be worked off in 1 equal parts on each of 2 devices"):
+    with pytest.raises(UserError, match="a batch of 9 cannot be worked off in equal parts, one on each of 2 devices"):
         divide(9, 1)
 
 

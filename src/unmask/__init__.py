@@ -9,6 +9,8 @@
     unmask.labels("run", on="labelled/")    # accuracy against labels per class
     unmask.stress("run/classify", on="labelled/")
     unmask.embed("run", "photos/", out="features.npz")
+    unmask.search("run", "photos/", query="a.jpg")
+    unmask.map("run", "photos/")            # all pictures on one page
     unmask.export("run", to="onnx")
 
 Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
@@ -27,8 +29,10 @@ __all__ = [
     "export",
     "labels",
     "load",
+    "map",
     "predict",
     "pretrain",
+    "search",
     "show",
     "stress",
     "transfer",
@@ -42,8 +46,10 @@ if TYPE_CHECKING:
     from unmask.verbs.evaluate import evaluate
     from unmask.verbs.export import export
     from unmask.verbs.labels import labels
+    from unmask.verbs.map import map
     from unmask.verbs.predict import predict
     from unmask.verbs.pretrain import pretrain
+    from unmask.verbs.search import search
     from unmask.verbs.show import show
     from unmask.verbs.stress import stress
     from unmask.verbs.transfer import transfer

@@ -18,7 +18,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from unmask import spec
 from unmask.encoder import Tokens
-from unmask.errors import UserError
+from unmask.errors import UserError, require_whole
 from unmask.grid import Grid, take
 from unmask.initialize import initialize
 from unmask.mask import Mask, Noise, Rows
@@ -169,13 +169,16 @@ def some(hidden: Int[Tensor, "b h"], num: int, rows: Rows | None = None) -> Int[
 
 def require_size(dim: int, depth: int, heads: int) -> None:
     """Raises UserError for a width, depth or number of heads that cannot be."""
-    if min(dim, depth, heads) < 1:
-        raise UserError(f"the decoder's dim, depth and heads must be 1 or more, got {dim}, {depth} and {heads}")
+    for name, value in (("dim", dim), ("depth", depth), ("heads", heads)):
+        require_whole(f"the decoder's {name}", value)
     if dim % heads:
-        raise UserError(f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads")
+        near = " or ".join(str(n) for n in (dim // heads * heads, (dim // heads + 1) * heads) if n)
+        raise UserError(
+            f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads; near it {near}"
+        )
 
 
 def require_share(name: str, share: float) -> None:
     """Raises UserError for a share of the hidden units that is none."""
     if not 0 < share <= 1:
-        raise UserError(f"{name} is a share of the hidden units, above 0 and at most 1; got {share}")
+        raise UserError(f"{name} is a share of the hidden units, above 0 and at most 1 (all of them); got {share}")

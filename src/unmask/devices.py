@@ -22,7 +22,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import nn
 
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.launch import Launch, launch
 from unmask.lowering import STACK
 from unmask.plan import Plan
@@ -79,7 +79,7 @@ def plan_devices(plan: Plan, strategy: str, parameters: int, memory: int) -> Non
     plan.settings["strategy"] = strategy
     if launched.world == 1:
         return
-    on = f"{launched.here} devices" + (f" of each of {launched.nodes} machines" if launched.nodes > 1 else "")
+    on = many(launched.here, "device") + (f" of each of {launched.nodes} machines" if launched.nodes > 1 else "")
     if strategy == "fsdp2" and plan.settings["precision"] == "bf16-weights":
         raise UserError("--strategy fsdp2 cuts weights and would lose the masters of bf16-weights; --precision bf16")
     share = STATE * parameters / memory

@@ -138,6 +138,11 @@ class Encoder(nn.Module, ABC):
             )
         return self.classifier().predict(images, batch)
 
+    def require_masks(self) -> None:
+        """Raises UserError where hidden units cannot be left out."""
+        if self.own.get("relative"):
+            raise UserError("an encoder with relative=True takes no mask: pretrain without it, and add it in transfer")
+
     def take_norm(self) -> None:
         """Removes the last normalisation, for a head that brings its own behind the pooling (as in MAE's fine-tuning).
         `forward` then returns the last block's tokens as they are."""

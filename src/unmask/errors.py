@@ -52,6 +52,18 @@ class Interrupted(RuntimeError):
         return type(self), (str(self), self.exit_code - 128)
 
 
+def require_whole(name: str, value: object, least: int = 1) -> None:
+    """Raises UserError unless an option of a part is a whole number of `least` or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name} is a whole number, {least} or more; got {value!r}")
+
+
+def many(count: int, what: str) -> str:
+    """`1 shard`, `2,000 shards`, `3 processes`: a number of things, as a person would write it."""
+    ending = "es" if what.endswith("s") else "s"
+    return f"{count:,} {what}{ending if count != 1 else ''}"
+
+
 def closest(word: str, options: Iterable[str]) -> str:
     """Ends a sentence: `, did you mean 'random'?` for the nearest of `options`, or a full stop if none is near."""
     close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)

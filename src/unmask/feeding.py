@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.in_memory import InMemory, can_cut
 from unmask.launch import launch
-from unmask.loader import Loader
+from unmask.loader import Loader, require_even
 from unmask.plan import Plan
 from unmask.resolution import NONE, at_size, firsts, parse
 from unmask.runtime import machine
@@ -80,7 +80,7 @@ def _look_at_stream(options: Pretrain, saved: dict[str, Any] | None, console: Co
     """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
     stream = open_stream(options.data).training()
     max_side = saved["max_side"] if saved else 4 * max(numbers(options.image_size or 224))
-    with console.status(f"looking into {len(stream.shards):,} shards"):
+    with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
         seen = glimpse(stream)
         sheet = seen.amend(inspect(seen.held, max_side=max_side)[0], stream)
     console.print(sheet.text(), soft_wrap=True)
@@ -104,7 +104,7 @@ def note_readers(plan: Plan, samples: Samples | StreamSamples) -> None:
         shards, workers = len(samples.stream.shards), max(1, plan.settings["workers"])
         if workers > shards:
             plan.reasons["workers"] += (
-                f"; there are {shards} shards, so several read the same one and share its samples"
+                f"; of {many(shards, 'shard')}, so several read the same one and share its samples"
             )
 
 
@@ -129,8 +129,8 @@ def make_loader(
     )
     if settings.get("jitter"):
         check_colours(settings["channels"])
-    micro = divide(settings["batch"], settings["accumulate"])
     crops = settings.get("views_per_image", 1)
+    micro = divide(settings["batch"], settings["accumulate"], crops)
     if size is not None and size % crops:
         crops = 1  # batches of another size are for looking at the data
     shared: dict[str, Any] = {"view": view, "seed": settings["seed"], "batch": size or micro, "crops": crops}
@@ -152,14 +152,17 @@ def to_send(samples: Samples | StreamSamples) -> Samples | StreamSamples:
     return samples.light() if isinstance(samples, Samples) else samples
 
 
-def divide(batch: int, accumulate: int) -> int:
-    """Samples that a device works off at a time. Raises UserError where a batch cannot be divided equally."""
+def divide(batch: int, accumulate: int, crops: int = 1) -> int:
+    """Samples that a device works off at a time. Raises UserError where a batch cannot be divided equally, or crops of
+    each picture do not go evenly into its parts."""
     world = launch().world
     micro, rest = divmod(batch, accumulate * world)
     if not rest and micro:
+        require_even(crops, micro)
         return micro
     parts = accumulate * world
-    over = f"{accumulate} equal parts" if world == 1 else f"{accumulate} equal parts on each of {world} devices"
+    each = "equal parts, one" if accumulate == 1 else f"{accumulate} equal parts"
+    over = f"{accumulate} equal parts" if world == 1 else f"{each} on each of {world} devices"
     near = sorted({max(1, batch // parts) * parts, (batch // parts + 1) * parts})
     raise UserError(
         f"a batch of {batch} cannot be worked off in {over}; near it are {' and '.join(str(n) for n in near)}"

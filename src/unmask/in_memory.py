@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from unmask.errors import UserError
-from unmask.loader import shuffled
+from unmask.loader import require_even, shuffled
 from unmask.samples import Samples
 from unmask.seeds import mix
 from unmask.views import FixedCrop, RandomCrop
@@ -44,8 +43,7 @@ class InMemory:
     world: int = 1
 
     def __post_init__(self):
-        if self.crops < 1 or self.batch % self.crops:
-            raise UserError(f"{self.crops} crops of each picture do not go evenly into {self.batch} samples at a time")
+        require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
         pictures = self.samples.stacked(self.device)

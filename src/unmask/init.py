@@ -9,7 +9,6 @@ from unmask.encoder import Encoder
 from unmask.objective import Objective
 from unmask.opening import Opened, Statistics, open_weights
 from unmask.plan import Plan
-from unmask.sheet import Sheet
 from unmask.weights import load_strictly
 
 FAR = 5.0  # times: where data and weights differ by more in mean or std, they are not in the same units
@@ -21,8 +20,8 @@ class Start:
     lines: Sequence[str] = ()  # what the weights are, for people
     facts: dict[str, Any] | None = None  # for config.json
 
-    def guide(self, plan: Plan, sheet: Sheet) -> None:
-        """Lets the weights choose what must fit them."""
+    def guide(self, plan: Plan, channels: int) -> None:
+        """Lets the weights choose what must fit them. channels: of the data."""
 
     def statistics(self, data: Statistics, plan: Plan) -> Statistics:
         """Mean and std of the run, given those of its data."""
@@ -50,7 +49,7 @@ class FromWeights(Start):
         keys = ("source", "model", "licence", "remarks")
         self.facts = {key: getattr(opened, key) for key in keys} | {"layout": opened.weights.layout}
 
-    def guide(self, plan: Plan, sheet: Sheet) -> None:
+    def guide(self, plan: Plan, channels: int) -> None:
         opened, bands = self.opened, plan.settings.get("bands")
         of = f"of {opened.source}"
         plan.choose("model", opened.model, of)
@@ -58,13 +57,13 @@ class FromWeights(Start):
         plan.choose("patch_size", opened.grid.unit[0], of)
         if bands:
             plan.choose("channels", len(bands), "as named with --bands")
-        elif opened.channels == sheet.channels or {opened.channels, sheet.channels} <= {1, 3}:
+        elif opened.channels == channels or {opened.channels, channels} <= {1, 3}:
             plan.choose("channels", opened.channels, of)
         else:
             why = (
                 f"bands of the data; the filters of {opened.channels} channels are averaged over them (or name --bands)"
             )
-            plan.choose("channels", sheet.channels, why)
+            plan.choose("channels", channels, why)
         own = opened.weights.decoder_part
         if opened.decoder is not None:
             size, patch = plan.settings["image_size"], plan.settings["patch_size"]

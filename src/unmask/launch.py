@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def launch() -> Launch:
     if "SLURM_STEP_ID" in env and world > 1:
         nodes = int(env.get("SLURM_STEP_NUM_NODES", 1))
         if world % nodes:
-            raise UserError(f"srun started {world} processes on {nodes} machines; each must get as many")
+            raise UserError(f"srun started {many(world, 'process')} on {many(nodes, 'machine')}; each must get as many")
         return Launch("srun", int(env["SLURM_PROCID"]), world, world // nodes)
     return Launch()
 
@@ -51,6 +51,7 @@ def check_asked(devices: int | None, nodes: int | None, command: str) -> None:
     across = f" --nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint HOST:29500" if (nodes or 1) > 1 else ""
     raise UserError(
         f"--devices {devices or launched.here} and --nodes {nodes or launched.nodes} were asked for, and"
-        f" {launched.here} process(es) on {launched.nodes} machine(s) were started. A launcher starts them, one per"
-        f" device: torchrun{across} --nproc-per-node {devices or launched.here} -m unmask {command} (docs/scale.md)"
+        f" what was started is {many(launched.here, 'process')} on {many(launched.nodes, 'machine')}. A launcher starts"
+        f" them, one per device: torchrun{across} --nproc-per-node {devices or launched.here} -m unmask {command}"
+        " (docs/scale.md)"
     )

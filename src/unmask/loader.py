@@ -46,11 +46,7 @@ class Loader:
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None  # items to a batch; None: as `collate`
 
     def __post_init__(self):
-        if self.crops < 1 or self.batch % self.crops:
-            raise UserError(
-                f"{self.crops} crops of each picture do not go evenly into {self.batch} samples at a time; give a"
-                " --views-per-image that divides the batch and its parts"
-            )
+        require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
         return iter(
@@ -70,6 +66,19 @@ class Loader:
         size = getattr(self.view, "size", (224, 224))
         num_bytes = self.batch * self.num_views * self.samples.channels * size[0] * size[1]
         return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
+
+
+def require_even(crops: int, batch: int) -> None:
+    """Raises UserError unless a batch can be made of so many crops of each picture."""
+    if crops >= 1 and batch % crops == 0:
+        return
+    divisors = [n for n in range(1, batch + 1) if batch % n == 0]
+    below, above = [n for n in divisors if n < crops], [n for n in divisors if n > crops]
+    near = [*below[-1:], *above[:1]]
+    raise UserError(
+        f"{crops} crops of each picture do not go evenly into {batch} samples at a time; give a --views-per-image that"
+        f" divides the batch and its parts, near it {' or '.join(str(n) for n in near)}"
+    )
 
 
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:

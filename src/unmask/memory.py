@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from unmask.errors import many
 from unmask.objective import Batch, Objective
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -35,7 +36,9 @@ def check_fits(objective: Objective, batch: Batch, size: int, autocast: Autocast
         return
     need = step_bytes(objective, batch, size, autocast)
     if need > SAFE * free:
-        raise TooLarge(f"{size} pictures at a time need about {need / 2**20:,.0f} MB, {free / 2**20:,.0f} MB are free")
+        raise TooLarge(
+            f"{many(size, 'picture')} at a time need about {need / 2**20:,.0f} MB, {free / 2**20:,.0f} MB are free"
+        )
 
 
 def step_bytes(objective: Objective, batch: Batch, size: int, autocast: Autocast = nullcontext) -> int:

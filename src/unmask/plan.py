@@ -1,17 +1,19 @@
 """Chooses what the user left open, for this data and this machine, with a reason for every choice."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.encoder import Encoder, create_encoder
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.launch import launch
 from unmask.optim import peak_rate
 from unmask.resolution import NONE, early_and_full, parse
 from unmask.runtime import Machine, choices
 from unmask.sheet import Sheet
 
+HIERA = "hiera"  # what names of such models begin with
 TINY = 40  # pixels: below this, pictures are used at their own size
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
 BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/pretrain_budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
@@ -44,7 +46,7 @@ class Plan:
 
 def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     """Chooses everything but the length of the run; returns the encoder it chose, as proof that it can be built."""
-    small = machine.device != "cuda"
+    small, patch = machine.device != "cuda", plan.settings["patch_size"]
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
     side = _median_side(sheet)
     if side <= TINY:
@@ -53,21 +55,22 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         size, why = 64, "without a CUDA GPU: small enough to see many pictures in the time"
     else:
         size, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the pictures' own size"
+    if patch and size % patch:
+        size, why = max(2, round(size / patch)) * patch, f"{why}, and a multiple of the patch"
     plan.choose("image_size", [size, size], why)
-    side = min(plan.settings["image_size"])
     if small or not plan.settings["model"]:
-        name = "vit_tiny_patch16_224(depth=6)" if small else _gpu_model(sheet.count)
+        name = usual_model(sheet.count, machine.device)
         why = (
             "half the smallest standard ViT: without a CUDA GPU, more steps beat more layers"
             if small
             else f"fits {sheet.count:,} pictures and a GPU"
         )
         plan.choose("model", name, why)
-    hiera = plan.settings["model"].startswith("hiera")
-    patch = 32 if hiera else _patch(math.gcd(*plan.settings["image_size"]), side, small)
+    patch = patch_of(plan.settings["model"], plan.settings["image_size"], machine)
     units = math.prod(s // patch for s in plan.settings["image_size"])
+    hiera = plan.settings["model"].startswith(HIERA)
     plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per picture")
-    _plan_resolutions(plan)
+    plan_resolutions(plan)
     encoder = create_encoder(
         plan.settings["model"],
         image_size=tuple(plan.settings["image_size"]),
@@ -105,8 +108,9 @@ def plan_parts(plan: Plan, machine: Machine) -> None:
     """Parts that the batch is worked off in; on a GPU the trial finds out whether there must be more."""
     batch = plan.settings["batch"]
     per_device = batch // launch().world
-    whole = machine.device == "cuda" or per_device <= LARGEST
-    parts = 1 if whole else next(n for n in range(-(-per_device // LARGEST), per_device + 1) if per_device % n == 0)
+    whole, crops = machine.device == "cuda" or per_device <= LARGEST, plan.settings.get("views_per_image", 1)
+    counts = range(-(-per_device // LARGEST), per_device // crops + 1)
+    parts = 1 if whole else next((n for n in counts if per_device % (n * crops) == 0), 1)
     plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {per_device // parts}, to save memory")
 
 
@@ -130,7 +134,7 @@ def plan_length(
         reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for pictures, checkpoints and the report
         seconds -= reserve
         steps = max(1, int(0.97 * seconds / seconds_per_step))
-        plan.reasons["hours"] = f"asked for; room for {steps:,} steps at the measured speed"
+        plan.reasons["hours"] = f"asked for; room for {many(steps, 'step')} at the measured speed"
     else:
         most = HOURS[machine.device] * 3600 / seconds_per_step
         cheap = settings.get("recipe") == BUDGET
@@ -167,23 +171,29 @@ def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
         "the weights bring no decoder for this: the fresh one learns alone first, so that it does not spoil the encoder"
     )
     plan.choose("decoder_warmup", min(DECODER_WARMUP, steps // 10), f"steps; {fresh}")
-    if plan.settings["decoder_warmup"] >= steps:
-        raise UserError(
-            f"--decoder-warmup {plan.settings['decoder_warmup']} leaves none of {steps} steps for the encoder"
-        )
+    refuse_warmup(plan.settings["decoder_warmup"], steps)
 
 
-def _plan_resolutions(plan: Plan) -> None:
+def refuse_warmup(decoder_warmup: int, steps: int) -> None:
+    """Raises UserError where the encoder would never learn."""
+    if decoder_warmup >= steps:
+        raise UserError(f"--decoder-warmup {decoder_warmup} leaves none of {many(steps, 'step')} for the encoder")
+
+
+def plan_resolutions(plan: Plan) -> None:
+    """Sizes over the run, once image and patch size are known."""
     settings = plan.settings
     if settings.get("resolutions") == "auto":
         text = early_and_full(tuple(settings["image_size"]), settings["patch_size"])
         plan.choose("resolutions", text, "half of the steps with half of the patches" if text != NONE else "too small")
     plan.choose("resolutions", NONE, "one size; smaller crops early on save time: --resolutions auto")
     for stage in parse(settings["resolutions"]):
-        if any(side % settings["patch_size"] for side in stage.size):
+        patch = settings["patch_size"]
+        if any(side % patch for side in stage.size):
+            near = tuple(max(1, round(side / patch)) * patch for side in stage.size)
             raise UserError(
-                f"resolutions {settings['resolutions']!r}: {stage.size} is no multiple of patch size"
-                f" {settings['patch_size']}"
+                f"resolutions {settings['resolutions']!r}: {stage.size} is no multiple of patch size {patch}; the"
+                f" nearest is {near}"
             )
 
 
@@ -210,11 +220,15 @@ def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     large = units > usual
     most = max(4, most // 2 ** math.ceil(math.log2(units / usual))) if large else most
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
+    world = launch().world
     why = f"pictures of {units:,} patches are large" if large else "more updates in the same time"
     batch, why = min(most, fits), why if most <= fits else f"for {sheet.count} pictures"
-    if (world := launch().world) > 1:
+    if world > 1:
         batch = max(1, min(most * world, 4096, max(fits, world)) // world) * world
         why = f"over all devices, {batch // world} on each"
+    crops, parts = plan.settings.get("views_per_image", 1), plan.settings["accumulate"] or 1
+    if batch % (equal := world * crops * parts):
+        batch, why = max(1, batch // equal) * equal, f"{why}; parts and crops of a picture go evenly into it"
     plan.choose("batch", batch, why)
     plan_parts(plan, machine)
     plan_rate(plan)
@@ -238,17 +252,27 @@ def _median_side(sheet: Sheet) -> int:
     return int(min(sheet.median_size))
 
 
+def patch_of(model: str, image_size: Sequence[int], machine: Machine) -> int:
+    """Pixels along a side of a patch, where none were asked for."""
+    if model.startswith(HIERA):
+        return 32
+    return _patch(math.gcd(*image_size), min(image_size), machine.device != "cuda")
+
+
+def usual_model(count: int, device: str) -> str:
+    """The model for so many pictures, where none was asked for."""
+    if device != "cuda":
+        return "vit_tiny_patch16_224(depth=6)"
+    size = "tiny" if count < 2_000 else "small" if count < 100_000 else "base"
+    return f"vit_{size}_patch16_224"
+
+
 def _patch(common: int, side: int, small: bool) -> int:
     """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, but of 32 and 16 pixels at most, since what lies inside
     a larger one is hardly seen; always dividing both sides, whose greatest common divisor is `common`."""
     wanted = min(32, side / 8) if small or side <= TINY else min(16, max(4, side / 14))
     there = (p for p in range(2, common + 1) if common % p == 0 and p < side)
     return min(there, key=lambda p: abs(p - wanted), default=side)
-
-
-def _gpu_model(count: int) -> str:
-    size = "tiny" if count < 2_000 else "small" if count < 100_000 else "base"
-    return f"vit_{size}_patch16_224"
 
 
 def _text(value: Any) -> str:

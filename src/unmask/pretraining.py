@@ -15,8 +15,9 @@ from rich.table import Table
 from unmask import __version__, checkpoint
 from unmask.caution import early, plan_caution, require_writable
 from unmask.devices import how_now, meet, plan_devices
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.feeding import look_at, make_loader, note_readers, plan_order, to_send
+from unmask.foreseen import refuse_early
 from unmask.init import Start, initial
 from unmask.launch import check_asked, launch
 from unmask.learning import build, duties, measure, train
@@ -31,8 +32,6 @@ from unmask.run import CONFIG, Run
 from unmask.runtime import Machine, check, machine, settings_now, tune
 from unmask.samples import Samples
 from unmask.sheet import Sheet, write_bad_files
-from unmask.spec import build as build_part
-from unmask.spec import find, parse
 from unmask.streamed import StreamSamples
 from unmask.supply import plan_supply, plan_workers
 from unmask.verb import plain
@@ -72,13 +71,15 @@ def lead(options: Pretrain, ranks: Ranks) -> Run | None:
     require_writable(out)
     here = machine(options.device, options.precision)
     check(asked)
-    refuse_typos(options)
+    start = initial(str(options.init), model=options.model) if saved is None else Start()
+    if saved is None:
+        refuse_early(options, start, here)
     if said := tune(here.device, settings_now(saved) if saved else asked):
         console.print(said, soft_wrap=True)
     ranks.tell("tune", device=here.device, settings=settings_now(saved) if saved else asked)
     sheet, samples = look_at(options, saved, console)
     if saved is None:
-        config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console, ranks)
+        config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console, ranks, start)
         console.print(table)
         console.print(expectation(config, here), soft_wrap=True)
     else:
@@ -101,14 +102,6 @@ def lead(options: Pretrain, ranks: Ranks) -> Run | None:
     ranks.tell("train", config=config, samples=to_send(samples), out=out)
     train(ranks, config, samples, out, probe, console)
     return Run(out)
-
-
-def refuse_typos(options: Pretrain) -> None:
-    """Names that are wrong are said at once, not after a long look at the data."""
-    build_part(options.mask, "unmask.masks")
-    for text, package in ((options.target, "targets"), (options.decoder, "decoders"), (options.method, "methods")):
-        if text:
-            find(parse(text)[0], f"unmask.{package}")
 
 
 def asked_for(options: Pretrain) -> dict[str, Any]:
@@ -144,16 +137,17 @@ def make_plan(
     began: float,
     console: Console,
     ranks: Ranks | None = None,
+    start: Start | None = None,
 ) -> tuple[dict[str, Any], Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    asked: by the user; options and reasons: with what a recipe filled in.
+    asked: by the user; options and reasons: with what a recipe filled in. start: what --init names, if it is open.
     """
     plan = Plan(asked_for(options), dict(reasons))
-    start = initial(str(options.init), model=options.model)
+    start = start or initial(str(options.init), model=options.model)
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    start.guide(plan, sheet)
+    start.guide(plan, sheet.channels)
     encoder = plan_model(plan, sheet, here)
     plan_order(plan, samples)
     packed = samples.source.packed if isinstance(samples, Samples) else None
@@ -203,13 +197,13 @@ def make_plan(
     packages = ("torch", "torchvision", "timm", "lightning")
     config["versions"] = {"unmask": __version__, "python": platform.python_version()}
     config["versions"] |= {name: version(name) for name in packages}
-    return config, plan_table(plan, f"{len(samples):,} pictures")
+    return config, plan_table(plan, many(len(samples), "picture"))
 
 
 def expectation(config: dict[str, Any], here: Machine) -> str:
     """Time and memory in words, before training starts."""
     expected, fit_ = config["expected"], config["fit"]
-    speed = f"{fit_['steps']:,} steps at {expected['images_per_second']:.0f} images/s"
+    speed = f"{many(fit_['steps'], 'step')} at {expected['images_per_second']:.0f} images/s"
     memory = f"peak memory {expected['memory_mb']:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}"
     return f"Expected: {clock(expected['seconds'])} for {speed}; {memory}."
 

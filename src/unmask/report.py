@@ -12,6 +12,7 @@ from unmask.log import METRICS, ROLLED_BACK, clock, read
 from unmask.page import picture_address, plan_rows, read_json, sheet_rows, template
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
+from unmask.segment_report import write_segmenter_report
 from unmask.supply import waiting_advice, waiting_share
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
@@ -27,7 +28,8 @@ def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
     config = read_json(out / CONFIG)
     if "task" in config:
-        return {"classify": write_classifier_report, "detect": write_detector_report}[config["task"]](out)
+        of = {"classify": write_classifier_report, "segment": write_segmenter_report, "detect": write_detector_report}
+        return of[config["task"]](out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     waited, frames = waiting_share(records), _frames(out)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unmask.canonical import State
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.grid import Grid
 from unmask.position import sincos
 
@@ -33,9 +33,9 @@ def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor
     if not bands:
         return torch.eye(old) if new == old else torch.full((new, old), 1 / new)
     if old != 3:
-        raise UserError(f"--bands names channels for weights that know R, G and B; these have {old} channel(s)")
+        raise UserError(f"--bands names channels for weights that know R, G and B; these have {many(old, 'channel')}")
     if len(bands) != new:
-        raise UserError(f"--bands names {len(bands)} channels ({', '.join(bands)}), the data has {new}")
+        raise UserError(f"--bands names {many(len(bands), 'channel')} ({', '.join(bands)}), the data has {new}")
     known = [NAMES.get(band.lower()) for band in bands]
     for name in "RGB":
         if known.count(name) > 1:

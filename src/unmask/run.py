@@ -12,6 +12,7 @@ from unmask import checkpoint, keeping, spec
 from unmask.classifier import Classifier
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError, closest_place
+from unmask.finder import Finder, Settings
 from unmask.objective import Objective
 from unmask.opening import open_weights
 from unmask.weights import ENCODER, load_strictly, read_state
@@ -19,6 +20,7 @@ from unmask.weights import ENCODER, load_strictly, read_state
 CONFIG, SUMMARY = "config.json", "summary.json"
 CLASSIFIER = "classifier.safetensors"
 CLASSIFY = "classify"  # transfer writes into a folder named after the task inside a run's unless told otherwise
+ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
 TRAINED = {"classify": "classifier", "segment": "segmenter", "detect": "detector"}  # what transfer makes, by task
 
 
@@ -153,6 +155,26 @@ def open_classifier(path: Path) -> Classifier:
     return open_trained(path, "classify")
 
 
+def open_finder(path: Path) -> Finder:
+    """What `unmask anomaly fit` learned, in eval mode on the CPU. Raises UserError for any other folder."""
+    path = Path(path)
+    inside = path / ANOMALY
+    if not (path / FINDER).exists() and (inside / FINDER).exists():
+        path = inside
+    if not (path / FINDER).exists() or _config(path).get("task") != ANOMALY:
+        what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
+        raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
+    config = Run(path).config
+    saved = dict(config["finder"])
+    size = {name: saved.pop(name) for name in ("bank", "width")}
+    settings = Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
+    model = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
+    finder = Finder(model, settings, **size)
+    load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
+    finder.promises = config["promises"]
+    return finder.eval()
+
+
 def _config(path: Path) -> dict[str, Any]:
     """The configuration of a folder of ours; empty for any other place."""
     return Run(path).config if "settings" in checkpoint.read_json(path / CONFIG) else {}
@@ -160,7 +182,8 @@ def _config(path: Path) -> dict[str, Any]:
 
 def load(run: str | Path, **options: Any) -> Any:
     """The encoder of a run folder, of weights in any layout that `docs/weights.md` lists, or of a timm name with its
-    own weights; the classifier, segmenter or detector of a folder that `transfer` wrote. In eval mode.
+    own weights; the classifier, segmenter or detector of a folder that `transfer` wrote; the finder of anomalies of one
+    that `anomaly fit` wrote. In eval mode.
 
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
     model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
@@ -169,6 +192,8 @@ def load(run: str | Path, **options: Any) -> Any:
     statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
     neither.
     """
+    if not options and _config(Path(run)).get("task") == ANOMALY:
+        return open_finder(Path(run))
     if "task" in _config(Path(run)) and not options:
         return open_trained(Path(run))
     return load_encoder(run, **options)
@@ -177,6 +202,8 @@ def load(run: str | Path, **options: Any) -> Any:
 def load_encoder(run: str | Path, **options: Any) -> Encoder:
     """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
     config = _config(Path(run))
+    if config.get("task") == ANOMALY and not options:
+        return open_finder(Path(run)).encoder
     if "task" in config and not options:
         return open_trained(Path(run)).encoder
     if config and not options:

@@ -52,7 +52,11 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
     """Looks at the hardware. Raises UserError for a device or precision that is not there."""
     device = _device(device)
     if precision not in ("auto", *PRECISIONS):
-        raise UserError(f"no precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
+        fewer = any(bits in precision for bits in "48")  # fp8, int8, fp4
+        near = (
+            "; the fewest bits that unmask trains with are those of bf16." if fewer else closest(precision, PRECISIONS)
+        )
+        raise UserError(f"no --precision {precision!r}{near} There are: auto, {', '.join(PRECISIONS)}")
     why = "asked for"
     if precision == "auto":
         precision, why = _precision(device)

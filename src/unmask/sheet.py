@@ -13,7 +13,7 @@ from statistics import median_low
 
 from torch import Tensor
 
-from unmask.errors import DataError
+from unmask.errors import DataError, many
 from unmask.layout import natural
 from unmask.looked import Bad, Looked, Room, digest_only, look, reject_few
 from unmask.source import Source
@@ -82,8 +82,9 @@ class Sheet:
         checked = "" if self.checked == self.count else f" (checked {self.checked:,} of {self.count:,})"
         low, mid, high = (" x ".join(map(str, size)) for size in (self.min_size, self.median_size, self.max_size))
         sizes = f"all {mid}" if low == high else f"{low} to {high}, median {mid}"
+        files = f"{len(self.bad):,} bad; {many(self.ignored, 'other file')}"
         lines = [
-            f"{self.count:,} pictures in {self.where}{checked}; {len(self.bad):,} bad; {self.ignored:,} other files",
+            f"{many(self.count, 'picture')} in {self.where}{checked}; {files}",
             f"formats   {_listed(self.formats)}; bits {_listed(self.bits)}; channels {_listed(self.channel_counts)}",
             f"sizes     {sizes} (height x width)",
             f"values    {self.value_range[0]:g} to {self.value_range[1]:g}, {self.share_extreme:.0%} near either end",

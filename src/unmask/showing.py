@@ -1,10 +1,12 @@
 """The verb `show`, step by step: open the run, read the pictures, hide, rebuild, draw."""
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unmask.errors import DataError, UserError
 from unmask.mask import Mask
@@ -32,8 +34,11 @@ def showing(options: Show) -> Path:
     tune(device)
     objective, run = open_rebuilder(str(options.run))
     objective.to(device)
-    names, pictures = _read(options, run)
-    samplers = _samplers(options, run.config["settings"]["mask"])
+    settings = run.config["settings"]
+    size = tuple(settings["image_size"])
+    names, found = read_pictures(options, size, settings["channels"], WholePicture(size))
+    pictures = torch.stack(found)
+    samplers = _samplers(options, settings["mask"])
     result = []
     for place, name in enumerate(names):
         x = pictures[place : place + 1].to(device)
@@ -65,11 +70,14 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
     return objective, opened
 
 
-def _read(options: Show, run: Run) -> tuple[list[str], torch.Tensor]:
-    """Names and pictures, sized for the run; bad ones are said and left out, unless none is good."""
+def read_pictures(
+    options: Show, size: tuple[int, ...], channels: int, view: Callable[[Tensor], Tensor]
+) -> tuple[list[str], list[Tensor]]:
+    """Names and pictures as `view` makes them; bad ones are said and left out, unless none is good.
+
+    size: height and width in pixels of what is wanted; pictures are decoded four times as large.
+    """
     source = open_source(options.images)
-    settings = run.config["settings"]
-    size = tuple(settings["image_size"])
     count = min(options.most, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**31)
@@ -79,11 +87,9 @@ def _read(options: Show, run: Run) -> tuple[list[str], torch.Tensor]:
     for text in bad.values():
         print(f"left out: {text}")
     good = [i for i in indices if i not in bad]
-    samples = Samples(source, good, channels=settings["channels"], max_side=4 * max(size), cache=cache)
-    view = WholePicture(size)
-    return ["/".join(Path(name).parts[-2:]) for name in samples.names], torch.stack(
-        [view(samples.picture(i)).float() for i in range(len(good))]
-    )
+    samples = Samples(source, good, channels=channels, max_side=4 * max(size), cache=cache)
+    names = ["/".join(Path(name).parts[-2:]) for name in samples.names]
+    return names, [view(samples.picture(i)).float() for i in range(len(good))]
 
 
 def _samplers(options: Show, own: str) -> list[tuple[str, Any]]:

@@ -60,6 +60,10 @@ class Source(ABC):
         Raises BadPicture or OSError."""
         return None
 
+    def stamp(self, index: int) -> str | None:
+        """What changes when a picture's file does, told without reading it; None where only its content tells."""
+        return None
+
     def classes(self, index: int) -> list[str] | None:
         """The classes that a picture has: one, or any number in a multi-label source; None where nothing is known."""
         label = self.items[index].label
@@ -103,6 +107,10 @@ class Several(Source):
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].pixels(index - self.starts[which])
 
+    def stamp(self, index: int) -> str | None:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].stamp(index - self.starts[which])
+
 
 def open_source(data: str | Path | Sequence[str | Path]) -> Source:
     """The pictures at one place, or at several one after the other: whatever a part of `unmask.data` accepts.
@@ -131,6 +139,15 @@ def read_regular(path: str | bytes) -> bytes:
         raise BadPicture("not a regular file")
     with open(handle, "rb") as file:
         return file.read()
+
+
+def stamp_of(path: str) -> str | None:
+    """Path, size and time of change of a file; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def why(error: BadPicture | OSError) -> str:
@@ -178,6 +195,8 @@ def _named(parts: list[str]) -> list[str]:
 
 def _contents(source: Source) -> str:
     remarks = "".join(f"; {remark}" for remark in source.remarks)
+    if source.ignored == 1:
+        return "the one file there is no picture" + remarks
     return (f"{source.ignored:,} files there are no pictures" if source.ignored else "it is empty") + remarks
 
 

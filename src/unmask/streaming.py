@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from unmask.decode import BadPicture, decode, to_channels
 from unmask.errors import DataError, UserError
-from unmask.loader import AHEAD, View, collate, collate_turned
+from unmask.loader import AHEAD, View, collate, collate_turned, require_even
 from unmask.samples import append_bad_file as append_once
 from unmask.seeds import mix
 from unmask.stream import Sample, Stream
@@ -101,11 +101,7 @@ class StreamLoader:
     bad: Path | None = None  # file in which bad samples are listed
 
     def __post_init__(self):
-        if self.crops < 1 or self.batch % self.crops:
-            raise UserError(
-                f"{self.crops} crops of each picture do not go evenly into {self.batch} samples at a time; give a"
-                " --views-per-image that divides the batch and its parts"
-            )
+        require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
         loader = DataLoader(

@@ -107,8 +107,10 @@ def asked_for(options: Transfer) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
-    places = {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
-    return asked | places | ({"images": absolute(asked["images"])} if asked["images"] else {})
+    beside = {name: absolute(asked[name]) for name in ("pictures", "classes", "images") if asked[name] is not None}
+    return (
+        asked | beside | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
+    )
 
 
 def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:

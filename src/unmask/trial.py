@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.launch import launch
 from unmask.log import memory_mb
 from unmask.memory import TooLarge, check_fits
@@ -59,7 +59,8 @@ def trial(
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
             parts, micro = 2 * settings["accumulate"], _micro(settings)
-            divisible = retry and not settings["batch"] % (parts * launch().world)
+            equal = parts * launch().world * settings.get("views_per_image", 1)
+            divisible = retry and not settings["batch"] % equal
             again = settings.get("checkpoint_activations") == "auto"
             if divisible and (micro > FEW or not again):
                 settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
@@ -90,7 +91,7 @@ def _failed(settings: dict[str, Any], error: Exception) -> str:
 def _does_not_fit(settings: dict[str, Any], error: str) -> str:
     """What a user can do, what costs least first."""
     micro = _micro(settings)
-    need = error if "pictures at a time need" in error else f"{micro} pictures at a time do not fit into this device"
+    need = error if "at a time need" in error else f"{many(micro, 'picture')} at a time do not fit into this device"
     full = str(settings.get("decoder", "")).startswith("full")
     ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
     ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []

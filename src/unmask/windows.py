@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unmask.errors import UserError
+from unmask.errors import UserError, require_whole
 from unmask.grid import Grid
 from unmask.relative import Place, Relative
 
@@ -43,12 +43,11 @@ class Windows:
     ):
         """blocks: of the ViT; window: units along a side, None for none; global_blocks: how many at the most see
         everything; relative: with relative positions, whose tables are `tables`, one for each block."""
-        if window is not None and (window < 1 or window**2 < num_prefix):
-            raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
-        if global_blocks < 1:
-            raise UserError(
-                f"global_blocks must be 1 or more, or windows never learn of each other; got {global_blocks}"
-            )
+        require_whole("global_blocks, without which windows never learn of each other,", global_blocks)
+        if window is not None:
+            require_whole("window (ViTDet and SAM have window=14)", window)
+            if window**2 < num_prefix:
+                raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
         self.grid, self.num_prefix, self.window = grid, num_prefix, window or max(grid.shape)
         self.shape = self.split_shape = (grid.shape[0], grid.shape[1])
         self.bias: Tensor | None = None
@@ -77,11 +76,7 @@ class Windows:
         """The units of the next call, or None for all in reading order; shape: of their grid, if not the own one."""
         self.bias, (rows, columns) = None, shape or self.grid.shape
         self.shape = rows, columns
-        if visible is None:
-            return
-        if len(self.tables):
-            raise UserError("an encoder with relative=True takes no mask: pretrain without, and add it in transfer")
-        if self.windowed:
+        if visible is not None and self.windowed:
             dtype = next(p for p in self.windowed[0].attn.parameters()).dtype
             same = self._together(visible)
             self.bias = torch.zeros_like(same, dtype=dtype).masked_fill(~same, -math.inf)

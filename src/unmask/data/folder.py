@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from unmask.layout import PACK, arrange, is_hidden, is_picture_name, natural, printable, table_places
 from unmask.shards import names_shards
 from unmask.signature import sniff
-from unmask.source import Source, read_regular
+from unmask.source import Source, read_regular, stamp_of
 
 __all__ = ["Folder"]
 
@@ -39,6 +39,9 @@ class Folder(Source):
 
     def read(self, index: int) -> bytes:
         return read_regular(os.path.join(self.root, self.paths[index]))
+
+    def stamp(self, index: int) -> str | None:
+        return stamp_of(os.path.join(self.root, self.paths[index]))
 
     def _walk(self) -> Iterator[str]:
         """Relative paths of the candidates; real folders first, so that their pictures are not named by a link."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from unmask.errors import DataError
 from unmask.layout import arrange, printable
-from unmask.source import Source, read_regular
+from unmask.source import Source, read_regular, stamp_of
 
 __all__ = ["Listing"]
 
@@ -36,3 +36,6 @@ class Listing(Source):
 
     def read(self, index: int) -> bytes:
         return read_regular(os.path.join(self.root, os.path.expanduser(self.paths[index])))
+
+    def stamp(self, index: int) -> str | None:
+        return stamp_of(os.path.join(self.root, os.path.expanduser(self.paths[index])))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask.decoder import Decoder, LayerNorm, attend, require_share, require_size
 from unmask.encoder import Tokens
-from unmask.errors import UserError
+from unmask.errors import UserError, require_whole
 from unmask.grid import Grid
 from unmask.initialize import initialize
 from unmask.mask import Mask
@@ -44,7 +44,8 @@ class Cross(Decoder):
         require_share("predict", predict)
         require_size(dim, depth, heads)
         layers = num_layers if layers is None else layers
-        if not 1 <= layers <= num_layers:
+        require_whole("layers", layers)
+        if layers > num_layers:
             raise UserError(
                 f"this encoder has {num_layers} layer{'s' * (num_layers > 1)} that cross can mix, got layers={layers}"
             )

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from unmask.decoder import SelfAttention
 from unmask.encoder import Tokens
-from unmask.errors import UserError
+from unmask.errors import require_whole
 from unmask.grid import Grid, take
 from unmask.mask import Mask
 
@@ -39,8 +39,7 @@ class Windowed(SelfAttention):
     ):
         """window: units along each axis of a window at the most; windows are all of one size, the smallest that covers
         the grid with as many, and what they cover beyond it is left out of attention."""
-        if window < 1:
-            raise UserError(f"a window is 1 or more units wide, got {window}")
+        require_whole("window, in units along each axis,", window)
         super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled, last=Block)
         for name in ("plain", "shifted"):
             unit, region = _windows(grid.shape, window, shifted=name == "shifted")
@@ -75,11 +74,11 @@ class Windowed(SelfAttention):
 def _windows(shape: tuple[int, ...], most: int, shifted: bool) -> tuple[Int[Tensor, "w t"], Int[Tensor, "w t"]]:
     """Which unit stands at each place of each window, -1 beyond the grid; and its region: only places of one region
     are neighbours, since a shifted window at the border holds units of opposite edges. Regions beyond are -1."""
-    units, regions = torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long)
+    units = regions = torch.zeros(1, 1, dtype=torch.long, device="cpu")  # read while it is made, wherever that is
     for length in shape:
         count = math.ceil(length / min(most, length))
         size = math.ceil(length / count)
-        at = torch.arange(count * size) + (size // 2 if shifted and count > 1 else 0)
+        at = torch.arange(count * size, device="cpu") + (size // 2 if shifted and count > 1 else 0)
         wrapped, at = at // (count * size), at % (count * size)
         inside = at < length
         own, region = torch.where(inside, at, -1).view(count, size), torch.where(inside, wrapped, -1).view(count, size)

@@ -171,6 +171,8 @@ class Timm(Encoder):
     @contextmanager
     def _seeing(self, visible: Tensor | None, shape: tuple[int, ...] | None = None) -> Iterator[None]:
         """A failed masked call must not leave the next, unmasked one masked."""
+        if visible is not None:
+            self.require_masks()
         try:
             self.net.patch_drop.index = visible
             if self.windows:

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.errors import UserError
+from unmask.errors import require_whole
 from unmask.grid import Grid
 from unmask.mask import Noise, Sampler
 
@@ -15,8 +15,7 @@ class Blob(Sampler):
     def __init__(self, ratio: float = 0.75, radius: int = 1):
         """radius: of the blur, in units; larger gives fewer and larger blobs."""
         super().__init__(ratio)
-        if radius < 1:
-            raise UserError(f"the blob radius must be 1 or more units, got {radius}")
+        require_whole("radius, in units,", radius)
         self.radius = radius
 
     def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.errors import UserError
+from unmask.errors import UserError, require_whole
 from unmask.grid import Grid
 from unmask.mask import Noise, Sampler
 
@@ -21,10 +21,9 @@ class Block(Sampler):
     def __init__(self, ratio: float = 0.75, smallest: float = 16 / 196, aspect: float = 0.3, boxes: int = 32):
         """smallest: least share of the grid in a box; aspect: least side ratio; boxes: drawn per sample."""
         super().__init__(ratio)
-        if not (0 < smallest <= 1 and 0 < aspect <= 1 and boxes >= 1):
-            raise UserError(
-                f"block needs 0 < smallest <= 1, 0 < aspect <= 1, boxes >= 1; got {smallest}, {aspect}, {boxes}"
-            )
+        require_whole("boxes", boxes)
+        if not (0 < smallest <= 1 and 0 < aspect <= 1):
+            raise UserError(f"block needs 0 < smallest <= 1 and 0 < aspect <= 1; got {smallest} and {aspect}")
         self.smallest, self.aspect, self.boxes = smallest, aspect, boxes
 
     def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:

@@ -42,6 +42,7 @@ class MAE(Rebuilder):
         them (EMAE, Li et al. 2023, without its consistency loss). A batch still counts pictures.
         """
         super().__init__()
+        encoder.require_masks()
         self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build(mask, "unmask.masks")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unmask.errors import UserError
+from unmask.errors import UserError, require_whole
 from unmask.grid import Grid
 from unmask.mask import Mask
 from unmask.target import UnitTarget
@@ -29,7 +29,8 @@ class Pca(UnitTarget):
         """components: coefficients kept of each unit, at most as many as it has values."""
         super().__init__()
         size = channels * math.prod(grid.unit)
-        if not 1 <= components <= size:
+        require_whole("components", components)
+        if components > size:
             raise UserError(
                 f"pca can keep 1 to {size} components, since a unit has {size} values; got {components}."
                 f" The paper keeps an eighth: pca(components={max(1, size // 8)})"

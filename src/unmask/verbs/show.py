@@ -1,29 +1,34 @@
-"""`unmask show RUN IMAGE...`: draw what a run rebuilds."""
+"""`unmask show RUN IMAGE...`: draw what a run rebuilds, what its features tell apart, or where its encoder looks."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.errors import UserError
+from unmask.errors import UserError, closest
 from unmask.verb import Names, Numbers, Place, Places, numbers, require, settle, texts, verb
 
 __all__ = ["show"]
+KINDS = ("rebuild", "features", "attention")
 
 
 @dataclass(frozen=True)
 class Show:
-    """Draw what a run rebuilds: input, masked, rebuilt, rebuilt with the visible units pasted in, error."""
+    """Draw what a run rebuilds from what it sees; or its patch features as colours; or its attention as maps."""
 
-    run: Positional[Place]  # folder of a run
+    run: Positional[Place]  # folder of a run; for features and attention also a timm name or weights
     images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
     _: KW_ONLY
-    out: Place | None = None  # picture to write; by default panel.png in the current folder
-    ratio: Numbers = ()  # shares to hide, one row each per picture; by default the run's
-    mask: Names = ()  # masks, one row each per picture; by default the run's
+    what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
+    out: Place | None = None  # picture to write; by default panel.png, features.png or attention.png
+    ratio: Numbers = ()  # of rebuild: shares to hide, one row each per picture; by default the run's
+    mask: Names = ()  # of rebuild: masks, one row each per picture; by default the run's
     most: int = 8  # pictures at the most
     seed: int = 0  # of the masks
     true_statistics: bool = True  # add a column that uses each hidden unit's true mean and deviation, marked as such
+    block: int = -1  # of features and attention: which block (stage of a Hiera), from 0, or from -1 backwards
+    size: int | None = None  # of features and attention: pixels of the shorter side; by default the encoder's own size
+    background: bool = True  # of features: False takes the background off, told by the first component
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -32,6 +37,15 @@ class Show:
         settle(self, "ratio", numbers(self.ratio))
         if not self.images:
             raise UserError("name at least one picture: unmask show RUN IMAGE...")
+        if self.what not in KINDS:
+            raise UserError(f"--what {self.what!r} is none of {', '.join(KINDS)}{closest(self.what, KINDS)}")
+        if self.what != "rebuild" and (self.ratio or self.mask):
+            raise UserError(f"--ratio and --mask are of --what rebuild; for {self.what} nothing is hidden")
+        if self.what == "rebuild" and (self.size is not None or self.block != -1):
+            raise UserError("--size and --block are of --what features and --what attention")
+        if self.what != "features" and not self.background:
+            raise UserError("--no-background is of --what features")
+        require(self.size, "size", lambda v: v > 1, "2 or more")
         require(self.seed, "seed", lambda v: v >= 0, "0 or more")
         require(self.most, "most", lambda v: v > 0, "above 0")
         for ratio in numbers(self.ratio):
@@ -42,12 +56,14 @@ class Show:
 def show(options: Show) -> Path:
     """Draws the panel and returns its path.
 
-    Raises UserError for weights without a decoder, and for pictures that cannot be read, each with its reason.
+    Raises UserError for weights without a decoder where something is to be rebuilt, for encoders without attention maps
+    where these are asked for, and for pictures that cannot be read, each with its reason.
     """
     from rich.console import Console
 
+    from unmask.insides import inside
     from unmask.showing import showing
 
-    path = showing(options)
+    path = showing(options) if options.what == "rebuild" else inside(options)
     Console().print(f"Drawn: {path}", soft_wrap=True)
     return path

@@ -1,13 +1,14 @@
 """`unmask transfer RUN --to TASK --on DATA`: from an encoder to a model that learnt with labels."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from unmask import spec
-from unmask.errors import UserError, closest
+from unmask.errors import UserError, closest, closest_place
 from unmask.recipe import find_recipe
 from unmask.runtime_options import RuntimeOptions
 from unmask.verb import Place, Places, Size, numbers, require, settle, texts, verb
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["transfer"]
 ONLY = {  # options that some tasks alone have
     "classify": ("pooling", "eval_crop", "ema", "smoothing", "mixup", "cutmix", "randaug", "erase", "crop", "blocks"),
+    "segment": ("head", "pictures", "classes", "void", "crop_size", "side", "scale", "class_limit", "distort", "dice"),
     "detect": ("format", "images", "masks", "input_size", "pyramid", "width", "rois", "anchors", "ratios", "jitter"),
 }
+Words = Annotated[str | Sequence[str] | None, arg(constructor=tuple[str, ...] | None)]
+MAX_BAD = 0.05  # of classify; dense tasks have a rule of their own
 PROTOCOLS = ("full", "partial", "linear", "attentive")
 
 
@@ -30,7 +34,7 @@ class Transfer(RuntimeOptions):
     DERIVED = ("model", "image_size", "patch_size", "channels", "norm")  # settings that follow from the encoder
     run: Positional[Place]  # folder of a run, or a timm name
     _: KW_ONLY
-    on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
+    on: Places = ()  # labelled data: class folders, labels.csv, npz with labels; to segment, pictures and masks
     to: str = "classify"  # the task, by name of a file in lessons/
     out: Place | None = None  # folder to write; by default RUN/TASK
     protocol: str | None = None  # what is trained: full, partial (last blocks), linear or attentive (the head alone)
@@ -60,7 +64,17 @@ class Transfer(RuntimeOptions):
     crop: float | None = None  # least share of a picture's area that a random crop takes
     flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
     eval_crop: float | None = None  # share of a picture's short side that is seen when judging: 0.875, or 1 for all
-    balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often
+    balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often; of pixels: weigh rare ones more
+    head: str | None = None  # segment: linear, light or upernet, with options, e.g. upernet(channels=256)
+    pictures: Place | None = None  # segment: folder of the pictures, where they do not lie by the masks
+    classes: Place | None = None  # segment: file that names the classes, where none lies by the masks
+    void: Words = None  # segment: names or numbers of what is no class; none: every number is one
+    crop_size: Size = None  # segment: pixels of a crop, and of a window when judging; one number, or height and width
+    side: int | None = None  # segment: pixels that a picture's shorter side is resized to first
+    scale: tuple[float, float] | None = None  # segment: smallest and largest random factor on that
+    class_limit: float | None = None  # segment: most that one class may take of a crop; 1: any
+    distort: Literal["auto", "on", "off"] = "auto"  # segment: distort brightness, contrast, saturation and hue
+    dice: float | None = None  # segment: weight of the dice loss beside cross-entropy; 0: off
     format: str = "auto"  # of boxes: coco, voc, yolo, or auto: what lies there
     images: Place | None = None  # folder of the pictures, where boxes do not lead to them
     masks: Literal["auto", "on", "off"] = "auto"  # learn masks too; auto: where nearly all objects have one
@@ -73,7 +87,9 @@ class Transfer(RuntimeOptions):
     jitter: tuple[float, float] | None = None  # pictures are scaled by chance between these; 1 1: not
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
-    max_bad: float = 0.05  # share of bad files above which nothing is trained
+    max_bad: float | None = (
+        None  # share of bad files above which nothing is trained; 0.05, of dense tasks a quarter or 5
+    )
     seed: int = 0  # of the head, the order, augmentation, and splits where the data has none
     log_every: int | None = None  # steps between records
     config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
@@ -91,6 +107,9 @@ class Transfer(RuntimeOptions):
             if given and given[0] not in ONLY.get(self.to, ()):
                 flag = given[0].replace("_", "-")
                 raise UserError(f"--{flag} is for --to {task}; with --to {self.to} it has no effect: take it out")
+        if self.max_bad is None and self.to == "classify":
+            settle(self, "max_bad", MAX_BAD)
+        self._check_segment()
         if self.protocol not in (None, *PROTOCOLS):
             raise UserError(
                 f"--protocol {self.protocol}: no such protocol{closest(str(self.protocol), PROTOCOLS)}"
@@ -126,6 +145,30 @@ class Transfer(RuntimeOptions):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for beta in self.betas or ():
             require(beta, "betas", lambda v: 0 <= v < 1, "0 or more and below 1")
+
+    def _check_segment(self) -> None:
+        if self.crop_size is not None:
+            size = numbers(self.crop_size)
+            if len(size) > 2:
+                raise UserError(f"--crop-size is one number of pixels, or height and width; got {len(size)} numbers")
+            settle(self, "crop_size", tuple(size) * (3 - len(size)))
+        if self.void is not None:
+            settle(self, "void", texts(self.void))
+        for name in ("pictures", "classes"):
+            if (place := getattr(self, name)) is not None and not Path(place).exists():
+                raise UserError(f"--{name} {place} does not exist{closest_place(Path(place))}")
+        for side in (*numbers(self.crop_size or ()), self.side):
+            require(side, "crop_size and --side", lambda v: v >= 8, "8 pixels or more")
+        for name, factor in zip(("smallest", "largest"), self.scale or ()):
+            require(factor, "scale", lambda v: v > 0, f"above 0, the {name} too")
+        require(self.class_limit, "class_limit", lambda v: 0 < v <= 1, "above 0 and at most 1")
+        require(self.dice, "dice", lambda v: v >= 0, "0 or more")
+        if self.to == "segment" and self.protocol in ("partial", "attentive"):
+            raise UserError(
+                f"--protocol {self.protocol} is for --to classify; segment has full, and linear: frozen encoder"
+            )
+        if self.head is not None:
+            spec.find(spec.parse(self.head)[0], "unmask.heads")
 
 
 @verb(Transfer)

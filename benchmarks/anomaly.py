@@ -1,0 +1,236 @@
+"""Anomalies in data made for it: planted defects in photographs, and one digit among others. With labels only to judge.
+
+    python benchmarks/anomaly.py plant clothing/ --out planted            # folders and masks, by seed
+    python benchmarks/anomaly.py compare planted --run run-clothing       # fits, applies, compares; table and picture
+    python benchmarks/anomaly.py digits mnist/ --normal 3 --out digits    # one digit is normal: arrays for `unmask`
+
+`plant` needs a folder with train, validation and test. Fitted is on train, as it is. Validation is dealt out into
+pictures to choose settings on (each intact and with a defect) and pictures to calibrate on; nothing is chosen on test,
+of whose pictures one half gets a defect and the other does not.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from defects import KINDS, plant
+from records import RESULTS, machine
+
+FITS = {  # name in the table -> options of `unmask anomaly fit`, and the method to read
+    "rebuild": (["--method", "both"], "rebuild"),
+    "rebuild, by place only": (["--method", "rebuild", "--usual", "place"], "rebuild"),
+    "rebuild, by texture only": (["--method", "rebuild", "--usual", "texture"], "rebuild"),
+    "rebuild, not normalised": (["--method", "rebuild", "--usual", "none"], "rebuild"),
+    "features": (["--method", "both"], "features"),
+    "both": (["--method", "both"], "both"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("plant", help="make the data")
+    one.add_argument("data", type=Path)
+    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--seeds", type=int, default=2)
+    one.set_defaults(run=lambda options: [planted(options.data, options.out, seed) for seed in range(options.seeds)])
+    two = commands.add_parser("compare", help="fit, apply, compare")
+    two.add_argument("planted", type=Path)
+    two.add_argument("--run", type=Path, required=True, dest="pretrained")
+    two.add_argument("--normals", type=Path, required=True, help="the pictures to fit on: train of the data")
+    two.add_argument("--out", type=Path, default=Path("runs/anomaly"))
+    two.add_argument("--part", choices=("dev", "test"), default="test", help="dev: to choose settings on")
+    two.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="more options of every fit")
+    two.set_defaults(run=compare)
+    three = commands.add_parser("digits", help="one digit is normal")
+    three.add_argument("data", type=Path, help="folder with t10k-images and t10k-labels (idx, gzipped)")
+    three.add_argument("--out", type=Path, required=True)
+    three.add_argument("--normal", type=int, default=3)
+    three.add_argument("--seed", type=int, default=0)
+    three.set_defaults(run=digits)
+    options = parser.parse_args()
+    options.run(options)
+
+
+def planted(data: Path, out: Path, seed: int) -> None:
+    """seed-N with calibrate/, dev/ and test/ (good, and a folder per kind of defect), and masks/dev, masks/test."""
+    root = out / f"seed-{seed}"
+    if (root / "done").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    rng = np.random.default_rng([seed, 0xDEF])
+    train = sorted((data / "train").rglob("*.jpg"))
+    validation = rng.permutation(sorted((data / "validation").rglob("*.jpg"))).tolist()
+    test = rng.permutation(sorted((data / "test").rglob("*.jpg"))).tolist()
+    half = len(validation) // 2
+    for place in validation[half:]:
+        copy(Path(place), root / "calibrate" / f"{Path(place).stem}.png")
+    work = [("dev", place, True) for place in validation[:half]] + [
+        ("dev", place, False) for place in validation[:half]
+    ]
+    work += [("test", place, number % 2 == 0) for number, place in enumerate(test)]
+    count = 0
+    for part, place, intact in work:
+        if intact:
+            copy(Path(place), root / part / "good" / f"{Path(place).stem}.png")
+            continue
+        kind = KINDS[count % len(KINDS)]
+        count += 1
+        donor = cv2.imread(str(train[rng.integers(len(train))]))
+        picture, mask = plant(cv2.imread(str(place)), donor, kind, rng)
+        write(root / part / kind / f"{Path(place).stem}.png", picture)
+        write(root / "masks" / part / kind / f"{Path(place).stem}.png", mask)
+    (root / "done").write_text("")
+    print(f"{root}: {len(validation) - half} to calibrate, {half} to choose on, {len(test)} to test")
+
+
+def copy(source: Path, target: Path) -> None:
+    write(target, cv2.imread(str(source)))
+
+
+def write(target: Path, picture: np.ndarray) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(target), picture)
+
+
+def compare(options: argparse.Namespace) -> None:
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FITS}
+    roots = sorted(path for path in options.planted.glob("seed-*") if (path / "done").exists())
+    for root in roots:
+        fitted: dict[str, Path] = {}
+        for name, (flags, method) in FITS.items():
+            key = "-".join(flags).strip("-")
+            folder = options.out / root.name / key
+            if key not in fitted:
+                start = time.monotonic()
+                verb("anomaly", "fit", options.pretrained, options.normals, "--out", folder, "--calibrate-on",
+                     root / "calibrate", "--seed", root.name.split("-")[1], *flags, *options.options)  # fmt: skip
+                apply = ["--on", root / options.part, "--masks", root / "masks" / options.part]
+                verb("anomaly", "apply", folder, *apply, "--out", folder / options.part, "--heatmaps", 0)
+                fitted[key] = folder
+                print(f"{root.name}, {key}: {time.monotonic() - start:.0f} s", flush=True)
+            rows[name].append(figures(folder / options.part, method))
+    record = {"machine": machine(), "part": options.part, "command": " ".join(sys.argv), "rows": rows}
+    text = table(rows)
+    if options.part == "test":
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "anomaly_planted.json").write_text(json.dumps(record, indent=1) + "\n")
+        (RESULTS / "anomaly_planted.txt").write_text(text + "\n")
+        picture(options, roots[0], RESULTS / "anomaly_planted.png")
+    print(text)
+
+
+def verb(*arguments: Any) -> None:
+    subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+
+def figures(folder: Path, method: str) -> dict[str, Any]:
+    """What `apply` found, and the AUROC of pictures for each kind of defect against all intact ones."""
+    from sklearn.metrics import roc_auc_score
+
+    found = json.loads((folder / "results.json").read_text())["figures"][method]
+    with open(folder / "scores.csv", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    good = [float(line[method]) for line in lines if line["path"].startswith("good/")]
+    kinds = {}
+    for kind in KINDS:
+        bad = [float(line[method]) for line in lines if line["path"].startswith(f"{kind}/")]
+        kinds[kind] = float(roc_auc_score([0] * len(good) + [1] * len(bad), good + bad))
+    return found | {"kinds": kinds}
+
+
+def table(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Means over seeds, with the least and the greatest."""
+
+    def cell(values: list[float], digits: int = 3) -> str:
+        if len(values) == 1:
+            return f"{values[0]:.{digits}f}"
+        return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+    heading = ["method", "AUROC of pictures", "AUROC of pixels", *KINDS, "defects found, %", "false alarms, %"]
+    lines = [heading, ["---"] * len(heading)]
+    for name, seeds in rows.items():
+        line = [name, cell([f["pictures"]["auroc"] for f in seeds]), cell([f["pixels"]["auroc"] for f in seeds])]
+        line += [cell([f["kinds"][kind] for f in seeds], 2) for kind in KINDS]
+        line += [cell([100 * f[key]["share"] for f in seeds], 1) for key in ("found", "false_alarms")]
+        lines.append(line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def picture(options: argparse.Namespace, root: Path, path: Path) -> None:
+    """For each kind of defect a picture with its outline, and what each method makes of it."""
+    from matplotlib.figure import Figure
+
+    import unmask
+
+    columns = {"rebuild": "method-both", "features": "method-both", "both": "method-both"}
+    columns = {"rebuild, not normalised": "method-rebuild---usual-none"} | columns
+    finders = {key: unmask.load(options.out / root.name / key) for key in set(columns.values())}
+    figure = Figure(figsize=(1.9 * (len(columns) + 1), 1.98 * len(KINDS) + 0.3), dpi=110)
+    axes = figure.subplots(len(KINDS), len(columns) + 1)
+    for line, kind in zip(axes, KINDS):
+        file = sorted((root / options.part / kind).iterdir())[1]
+        mask = cv2.imread(str(root / "masks" / options.part / kind / file.name), cv2.IMREAD_GRAYSCALE)
+        shown = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+        first = next(iter(finders.values()))
+        size = first.tiling.size
+        shown, mask = (square(one, size) for one in (shown, mask))
+        line[0].imshow(shown)
+        line[0].contour(mask > 127, [0.5], colors="#56B4E9", linewidths=1)
+        line[0].set_ylabel(kind)
+        for axis, (name, key) in zip(line[1:], columns.items()):
+            method = name.split(",")[0]
+            found = finders[key].predict(file, method=method)
+            usual, threshold = finders[key].promises[method]["usual"], found.thresholds[method]
+            axis.imshow(found.maps[0], cmap="inferno", vmin=usual, vmax=usual + 2 * (threshold - usual))
+            if found.maps[0].max() > threshold:
+                axis.contour(found.maps[0], [threshold], colors="white", linewidths=0.9)
+            if kind == KINDS[0]:
+                axis.set_title(name, fontsize=9)
+    figure.subplots_adjust(left=0.03, right=0.995, bottom=0.005, top=1 - 0.28 / figure.get_figheight(), wspace=0.03)
+    figure.savefig(path)
+
+
+def square(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import torch
+
+    from unmask.views import WholePicture
+
+    planes = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
+    return WholePicture(size)(planes).permute(1, 2, 0).numpy().squeeze()
+
+
+def digits(options: argparse.Namespace) -> None:
+    """train.npz and calibrate.npz with pictures of the normal digit, test.npz with others of all digits, labelled."""
+    import gzip
+
+    read = lambda name: gzip.decompress(next(options.data.glob(f"t10k-{name}-idx*")).read_bytes())  # noqa: E731
+    images = np.frombuffer(read("images"), np.uint8, offset=16).reshape(-1, 28, 28)
+    labels = np.frombuffer(read("labels"), np.uint8, offset=8)
+    rng = np.random.default_rng([options.seed, options.normal])
+    normal = rng.permutation(np.flatnonzero(labels == options.normal))
+    others = [rng.permutation(np.flatnonzero(labels == digit))[:30] for digit in range(10) if digit != options.normal]
+    test = np.concatenate([normal[800:], *others])
+    options.out.mkdir(parents=True, exist_ok=True)
+    np.savez(options.out / "train.npz", images=images[normal[:600]])
+    np.savez(options.out / "calibrate.npz", images=images[normal[600:800]])
+    words = np.where(labels[test] == options.normal, "normal", "other")
+    np.savez(options.out / "test.npz", images=images[test], labels=words)
+    print(
+        f"{options.out}: 600 to train on, 200 to calibrate, {len(normal) - 800} normal and {len(test)} in all to test"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""COCO's panoptic form: a PNG of segment numbers (r + 256 g + 65536 b) for each picture, and a .json that says which
+class each segment has. Kirillov et al. 2019. Segment 0 is void."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmask.decode import BadPicture, decode
+from unmask.errors import DataError
+from unmask.layout import printable
+from unmask.legend import Legend
+from unmask.scene import Beside, Found, Scene, Scenes, coco_files, coco_like, described, is_panoptic, split_in
+from unmask.source import read_regular
+from unmask.truth import VOID
+
+__all__ = ["Panoptic"]
+
+
+class Panoptic(Scenes):
+    def __init__(self, place: Path, pictures: Path | None = None, legend: Legend | None = None):
+        self.where, self.found, names = str(place), Found([]), {}
+        told = [s for s in described(place)[0] if s.annotations is not None and s.masks is not None]
+        files: list[Any] = [(s.annotations, s.masks, s.images, s.split) for s in told]
+        files = files or [(file, None, None, None) for file in coco_files(place, True)]
+        for file, masks, images, split in files:
+            content = coco_like(file) if file.is_file() else None
+            if content is None or not is_panoptic(content):
+                raise DataError(f"{file} is no panoptic .json: it needs images, annotations with segments, categories")
+            names |= {int(category["id"]): printable(str(category["name"])) for category in content["categories"]}
+            masks = masks or next((f for f in (file.with_suffix(""), file.parent) if f.is_dir()), file.parent)
+            self._add(content, file, masks, pictures or images, split or split_in(file.stem))
+        self.legend = legend or Legend(dict(sorted(names.items())), {}, str(place))
+
+    @classmethod
+    def accepts(cls, place: Path) -> bool:
+        told = described(place)[0] if place.is_dir() or place.suffix.lower() in (".yaml", ".yml") else []
+        if any(split.annotations is not None and split.masks is not None for split in told):
+            return True
+        return not told and bool(coco_files(place, True))
+
+    def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+        path, classes = scene.truth
+        pixels = decode(read_regular(path)).pixels.numpy().astype(np.int64)
+        if pixels.shape[0] != 3:
+            raise BadPicture("its panoptic PNG is not in colour")
+        segments = pixels[0] + 256 * pixels[1] + 65536 * pixels[2]
+        numbers, inverse = np.unique(segments, return_inverse=True)
+        strange = [int(number) for number in numbers if number and int(number) not in classes]
+        if strange:
+            raise BadPicture(f"has a segment {strange[0]} that the .json does not list")
+        found = np.array([classes.get(int(number), VOID) for number in numbers], dtype=np.int32)
+        return found[inverse].reshape(segments.shape)
+
+    def _add(self, content: dict[str, Any], file: Path, masks: Path, images: Path | None, split: str | None) -> None:
+        named = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        beside = Beside(file.parent, images)
+        for annotation in content["annotations"]:
+            mask = masks / str(annotation["file_name"])
+            shown = named.get(annotation.get("image_id"), mask.with_suffix(".jpg").name)
+            name, path = printable(shown), beside.find(shown)
+            if path is None:
+                self.found.lost.append((name, f"is listed in {file.name} and is not there"))
+            elif not mask.is_file():
+                self.found.lost.append((name, "has no panoptic PNG"))
+            else:
+                classes = {int(s["id"]): int(s["category_id"]) for s in annotation["segments_info"]}
+                self.found.scenes.append(Scene(name, path, (str(mask), classes), split))
+        listed = {annotation.get("image_id") for annotation in content["annotations"]}
+        without = [printable(name) for number, name in named.items() if number not in listed]
+        self.found.lost += [(name, "has no annotation") for name in without]

@@ -1,0 +1,138 @@
+"""A class for every pixel of pictures of any size, by a model that sees windows of one size.
+
+Windows overlap by a third and their logits are averaged, as in the usual tests on ADE20K (windows of 512, 341 apart).
+Windows of different pictures share batches, so that small pictures are as quick as large ones.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+OVERLAP = 1 / 3  # of neighbouring windows
+STRIP = 2**24  # numbers of enlarged logits at a time: a large picture's would not fit into memory
+Size = tuple[int, int]
+
+
+@dataclass
+class _Canvas:
+    """A picture at work: its windows that wait, and the sum of those that are done."""
+
+    picture: Tensor  # c h w, at working size
+    size: Size  # height, width of the map that is wanted
+    places: list[Size]  # top, left of windows
+    sums: Tensor | None = None
+    counts: Tensor | None = None
+    open: int = field(init=False)
+
+    def __post_init__(self):
+        self.open = len(self.places)
+
+
+def slide(
+    run: Callable[[Shaped[Tensor, "b c h w"]], Float[Tensor, "b k h w"]],
+    pictures: Iterable[tuple[Shaped[Tensor, "c h w"], Size]],
+    *,
+    window: Size,  # height, width in pixels
+    side: int,  # pixels that the shorter side of a picture is resized to
+    fill: Float[Tensor, "c"],  # raw values of what lies beyond a picture smaller than a window
+    batch: int,  # windows at a time
+) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    """The most probable class of every pixel, for each picture in turn, at the size that is asked for with it.
+
+    `run` gives logits at the size of its input. The result does not depend on `batch`, up to rounding.
+    """
+    queue: deque[_Canvas] = deque()
+    waiting: list[tuple[_Canvas, Size]] = []
+    for picture, size in pictures:
+        canvas = _canvas(picture, size, window, side)
+        queue.append(canvas)
+        waiting += [(canvas, place) for place in canvas.places]
+        while len(waiting) >= batch:
+            _work(run, waiting[:batch], window, fill)
+            del waiting[:batch]
+        while queue and not queue[0].open:
+            yield _finished(queue.popleft())
+    for first in range(0, len(waiting), batch):
+        _work(run, waiting[first : first + batch], window, fill)
+    while queue:
+        yield _finished(queue.popleft())
+
+
+def working_size(height: int, width: int, side: int) -> Size:
+    """A picture's size when its shorter side is `side`."""
+    share = side / min(height, width)
+    return max(side, round(height * share)), max(side, round(width * share))
+
+
+def resized(picture: Shaped[Tensor, "c h w"], size: Size) -> Shaped[Tensor, "c h2 w2"]:
+    """Bilinear, antialiased; the dtype stays."""
+    if tuple(picture.shape[1:]) == size:
+        return picture
+    return interpolate(picture[None].contiguous(), size, mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def most_probable(logits: Float[Tensor, "k h w"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
+    """The class with the largest logit, enlarged bilinearly to `size`, in strips that memory surely bears."""
+    if tuple(logits.shape[1:]) == size:
+        return logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
+    rows = max(1, STRIP // (logits.shape[0] * size[1]))
+    at = (torch.arange(size[0], device=logits.device) + 0.5) * (logits.shape[1] / size[0]) - 0.5
+    at = at.clamp(0, logits.shape[1] - 1)
+    above = at.floor().long()
+    below, share = (above + 1).clamp(max=logits.shape[1] - 1), at - above
+    found = []
+    for first in range(0, size[0], rows):
+        part = slice(first, first + rows)
+        strip = torch.lerp(logits[:, above[part]], logits[:, below[part]], share[part, None])
+        wide = interpolate(strip, size[1], mode="linear", align_corners=False)  # k rows columns, rows as channels
+        found.append(wide.argmax(dim=0).to(torch.uint8).cpu())
+    return torch.cat(found).numpy()
+
+
+def places(length: int, window: int) -> list[int]:
+    """Where windows begin along a side: a window less the overlap apart, the last at the end."""
+    stride = max(1, round(window * (1 - OVERLAP)))
+    last = max(0, length - window)
+    return [*range(0, last, stride), last]
+
+
+def _canvas(picture: Tensor, size: Size, window: Size, side: int) -> _Canvas:
+    small = resized(picture, working_size(picture.shape[1], picture.shape[2], side))
+    tops, lefts = (places(length, w) for length, w in zip(small.shape[1:], window))
+    return _Canvas(small, size, [(top, left) for top in tops for left in lefts])
+
+
+def _work(run: Callable[[Tensor], Tensor], jobs: list[tuple[_Canvas, Size]], window: Size, fill: Tensor) -> None:
+    kinds = {canvas.picture.dtype for canvas, _ in jobs}
+    kind = kinds.pop() if len(kinds) == 1 else torch.float32
+    cut = torch.stack([_cut(canvas.picture, place, window, fill, kind) for canvas, place in jobs])
+    for (canvas, (top, left)), logits in zip(jobs, run(cut).float()):
+        height, width = canvas.picture.shape[1:]
+        if canvas.sums is None:
+            canvas.sums = logits.new_zeros(len(logits), height, width)
+            canvas.counts = logits.new_zeros(height, width)
+        part = (slice(top, top + window[0]), slice(left, left + window[1]))
+        there = canvas.sums[(slice(None), *part)]
+        there += logits[:, : there.shape[1], : there.shape[2]]
+        canvas.counts[part] += 1  # type: ignore[index]
+        canvas.open -= 1
+
+
+def _cut(picture: Tensor, place: Size, window: Size, fill: Tensor, kind: torch.dtype) -> Tensor:
+    part = picture[:, place[0] : place[0] + window[0], place[1] : place[1] + window[1]].to(kind)
+    if tuple(part.shape[1:]) == window:
+        return part
+    whole = fill.to(kind).view(-1, 1, 1).repeat(1, *window)
+    whole[:, : part.shape[1], : part.shape[2]] = part
+    return whole
+
+
+def _finished(canvas: _Canvas) -> np.ndarray:
+    assert canvas.sums is not None
+    return most_probable(canvas.sums / canvas.counts, canvas.size)

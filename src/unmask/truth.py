@@ -1,0 +1,84 @@
+"""A mask file's bytes to the numbers in it: grey and palette pictures hold them, colours are looked up in a legend."""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+from PIL import Image
+
+from unmask.decode import FORMATS, BadPicture
+from unmask.legend import Legend
+
+VOID = -1  # in a map of numbers: surely no class
+
+
+def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
+    """The number of every pixel. Raises BadPicture for what cannot be read, and for colours that the legend lacks.
+
+    Of a palette picture the numbers count, not the colours, unless they are none of the legend's and its colours are.
+    Colour pictures whose three channels are equal hold numbers too: many programs save grey that way.
+    """
+    image = _opened(data)
+    if image.mode == "1":
+        return np.asarray(image).astype(np.int32)
+    if image.mode == "P":
+        numbers = np.asarray(image).astype(np.int32)
+        if not legend.colours or set(np.unique(numbers).tolist()) <= legend.names.keys() | {255}:
+            return numbers
+        return _by_colour(np.asarray(image.convert("RGB")), legend)
+    if image.mode in ("L", "I", "I;16", "I;16B", "I;16L"):
+        return np.asarray(image).astype(np.int32)
+    if image.mode in ("LA", "La"):
+        return np.asarray(image)[..., 0].astype(np.int32)
+    if image.mode in ("RGB", "RGBA", "RGBX"):
+        colours = np.asarray(image)[..., :3]
+        if not legend.colours and (colours == colours[..., :1]).all():
+            return colours[..., 0].astype(np.int32)
+        return _by_colour(colours, legend)
+    raise BadPicture(f"its mask is a {image.mode} picture; grey, palette or RGB can hold classes")
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Height and width of a picture file as it is seen, after EXIF rotation, from its header."""
+    image = _opened(data, load=False)
+    width, height = image.size
+    turned = image.format in ("JPEG", "MPO", "PNG", "WEBP", "TIFF") and image.getexif().get(0x0112, 1) >= 5
+    return (width, height) if turned else (height, width)
+
+
+def _opened(data: bytes, load: bool = True) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if load:
+                image.load()
+        except Exception as error:  # of a damaged file, anything
+            what = "empty file" if not data else f"truncated or damaged ({' '.join(str(error).split())[:80]})"
+            raise BadPicture(f"its mask cannot be read: {what}" if load else what) from error
+    return image
+
+
+def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
+    flat = colours.astype(np.int32)
+    codes = (flat[..., 0] << 16) + (flat[..., 1] << 8) + flat[..., 2]
+    if not legend.colours:
+        raise BadPicture(
+            f"its mask is in colour ({_some(np.unique(codes))}) and nothing tells which class a colour is: add"
+            " classes.json with colours, or label_colors.txt"
+        )
+    numbers = np.array(list(legend.colours), dtype=np.int32)
+    known = np.array([(r << 16) + (g << 8) + b for r, g, b in legend.colours.values()], dtype=np.int32)
+    order = np.argsort(known)
+    place = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
+    strange = known[order][place] != codes
+    if strange.any():
+        raise BadPicture(f"unknown colour {_some(np.unique(codes[strange]))} in {int(strange.sum()):,} pixels")
+    return numbers[order][place]
+
+
+def _some(codes: np.ndarray) -> str:
+    shown = ", ".join(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in codes[:3].tolist())
+    return shown + (f" and {len(codes) - 3} more" if len(codes) > 3 else "")
