@@ -106,7 +106,7 @@ def test_coco_with_faults_is_counted_named_and_used(tmp_path):
     (root / "images" / "4.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(DataError, match=r"pictures cannot be used, more than 5%(.|\n)*--max-bad(.|\n)*gone.png"):
         open_boxed(root, max_bad=0.05)
-    with pytest.raises(DataError, match=r"14 of 34 annotated boxes cannot be used, more than 25%"):
+    with pytest.raises(DataError, match=r"8 of 16 annotated pictures cannot be used, more than 25%"):
         open_boxed(root)
     boxed, said = open_boxed(root, max_bad=0.9)
     counts = boxed.sheet.fault_counts
