@@ -168,11 +168,10 @@ FENCES = {  # third-party library -> the only places that may import it
     "aiohttp": {"remote"},
     "datasets": {"streams"},
     "braceexpand": {"shards"},
-    "pycocotools": {"truth"},
     "yaml": {"annotations", "legend"},
     "faiss": {"neighbours"},
     "umap": {"projection"},
-    "faster_coco_eval": {"finding", "outlines"},
+    "faster_coco_eval": {"finding", "outlines", "truth"},
 }
 
 

@@ -25,7 +25,7 @@ LINES = 8  # classes whose curves are drawn
 SHORTEST = 480  # pixels: shorter pictures are enlarged before they are drawn on
 
 
-def draw(picture: Shaped[Tensor, "c h w"], found: Detections, scores: bool = True) -> UInt8[Tensor, "3 h w"]:
+def draw(picture: Shaped[Tensor, "c h w"], found: Detections, scores: bool = True) -> UInt8[Tensor, "3 p q"]:
     """A picture of raw values with boxes, masks, class names and scores on it; small pictures are enlarged."""
     seen = displayed(picture, *value_range(picture))
     image = torch.from_numpy((np.asarray(seen) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()

@@ -132,7 +132,7 @@ class Boxed:
         masks: str = "auto",  # on, off, or auto: where nearly all objects have one
         most: int | None = None,  # training pictures
         seed: int = 0,
-        max_bad: float = 0.05,  # share of pictures or of boxes that may be left out
+        max_bad: float | None = None,  # share of pictures or of boxes that may be left out; None: a quarter, or a few
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):

@@ -5,8 +5,7 @@ Raw pixels go in, since normalisation lies in the encoder; torchvision's own res
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,12 @@ from torchvision.ops.poolers import initLevelMapper
 
 from unmask import spec
 from unmask.boxviews import Fitted, View
+from unmask.decode import BadPicture, decode, to_channels
 from unmask.detections import Detections
 from unmask.encoder import Encoder
-from unmask.errors import UserError
+from unmask.errors import DataError, UserError
 from unmask.pyramid import ChannelNorm
-from unmask.samples import Samples
-from unmask.source import open_source
+from unmask.source import Source, open_source, why
 
 LEVELS = ("0", "1", "2", "3")  # of the pyramid, from fine to coarse; a fifth, twice as coarse, serves proposals alone
 LOWEST = 0.01  # score below which nothing is called a detection
@@ -133,10 +132,9 @@ class Detector(nn.Module):
 
     @torch.inference_mode()
     def stream(
-        self, names: Sequence[str], pictures: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None,
-        done: Callable[[int], Any] = lambda number: None,
-    ) -> list[Detections]:  # fmt: skip
-        """Everything found in each picture, in order, worked off in batches of one shape. done: told how many more."""
+        self, names: Sequence[str], pictures: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None
+    ) -> list[Detections]:
+        """Everything found in each picture, in order, worked off in batches of one shape."""
         found: dict[int, Detections] = {}
         waiting: dict[tuple[int, ...], list[tuple[int, View]]] = {}
         was, kind, view = self.training, self.encoder.mean.device.type, self.view
@@ -148,7 +146,6 @@ class Detector(nn.Module):
                 answers = self.detect(x)
             for (place, seen), answer in zip(group, answers):
                 found[place] = self._own(names[place], seen, answer)
-            done(len(group))
 
         for place, picture in enumerate(pictures):
             seen = view(picture)
@@ -177,13 +174,20 @@ class Detector(nn.Module):
     def _opened(self, images: Any) -> tuple[list[str], Iterable[Tensor]]:
         arrays = isinstance(images, np.ndarray | Tensor)
         if arrays or (isinstance(images, Sequence) and any(isinstance(i, np.ndarray | Tensor) for i in images)):
-            pixels = [torch.as_tensor(image) for image in images]
+            pixels = [i if isinstance(i, Tensor) else torch.from_numpy(np.array(i)) for i in images]
             for image in pixels:
                 if image.ndim != 3 or image.shape[0] != self.encoder.channels:
                     raise UserError(f"pixels must be {self.encoder.channels} x h x w, got {tuple(image.shape)}")
             return [str(i) for i in range(len(pixels))], pixels
-        samples = whole_pictures(images, self.encoder.channels)
-        return samples.names, (samples.picture(i) for i in range(len(samples)))
+        source = open_source(images)
+        return [item.name for item in source.items], self._read(source)
+
+    def _read(self, source: Source) -> Iterator[Tensor]:
+        for index, item in enumerate(source.items):
+            try:
+                yield read_picture(source, index, self.encoder.channels)
+            except (BadPicture, OSError) as error:
+                raise DataError(f"{item.name}: {why(error)}") from error
 
 
 class Backbone(nn.Module):
@@ -201,10 +205,10 @@ class Backbone(nn.Module):
         return named | {"pool": max_pool2d(named[LEVELS[-1]], kernel_size=1, stride=2)}
 
 
-def whole_pictures(images: str | Path | Sequence[str | Path], channels: int) -> Samples:
-    """Pictures at their full size; a bad one is an error when it is read."""
-    source = open_source(images)
-    return Samples(source, range(len(source.items)), channels=channels)
+def read_picture(source: Source, index: int, channels: int) -> Shaped[Tensor, "c h w"]:
+    """A picture at its full size, for an encoder of so many channels. Raises BadPicture or OSError."""
+    pixels = source.pixels(index)
+    return to_channels(decode(source.read(index)).pixels if pixels is None else pixels, channels)
 
 
 def shape_of(settings: dict[str, Any]) -> dict[str, Any]:

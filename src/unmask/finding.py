@@ -1,28 +1,30 @@
 """The work of `unmask predict` with a detector: COCO's JSON, and pictures with what was found drawn on them."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from unmask.boxdrawn import draw, save_png
 from unmask.checkpoint import write_json
-from unmask.decode import BadPicture, decode, to_channels
+from unmask.decode import BadPicture
 from unmask.detections import Detections, counted
-from unmask.detector import Detector
+from unmask.detector import Detector, read_picture
 from unmask.errors import DataError, UserError
-from unmask.outlines import run_lengths
+from unmask.outlines import pixels_in, run_lengths
 from unmask.run import Run, open_trained
 from unmask.runtime import machine, tune
-from unmask.source import open_source, why
+from unmask.source import Source, open_source, why
 from unmask.verb import texts
 
 DATASET, RESULTS, DRAWN = "predictions.json", "results.json", "drawn"
 SHOWN = 10  # pictures told on the screen
-CHUNK = 64  # pictures in memory at a time
+AT_A_TIME = 8 * 1024**2  # pixels of inputs in a batch, at the most
+HELD = 2**29  # bytes of pictures that wait for a batch, at the most
 
 
 def find_objects(options: Any, folder: Path, console: Console) -> list[Detections]:
@@ -34,23 +36,17 @@ def find_objects(options: Any, folder: Path, console: Console) -> list[Detection
     tune(here.device)
     model: Detector = open_trained(folder).to(here.device)
     config, source = Run(folder).config, open_source(texts(options.images))
-    writer, bad = Writer(out, model.classes, config["ids"], options.threshold), []
-    total, batch = len(source.items), min(options.batch, CHUNK)
+    bad: list[str] = []
+    writer = Writer(out, model.classes, config["ids"], options.threshold)
+    height, width = model.size
+    batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("finding", total=total)
-        for start in range(0, total, CHUNK):
-            names, pictures = [], []
-            for index in range(start, min(total, start + CHUNK)):
-                name = source.items[index].name
-                try:
-                    pictures.append(to_channels(decode(source.read(index)).pixels, model.encoder.channels))
-                    names.append(name)
-                except (BadPicture, OSError) as error:
-                    bad.append(f"{name}: {why(error)}")
-                    bar.advance(task)
-            found = model.stream(names, pictures, batch, done=lambda number: bar.advance(task, number))
+        task = bar.add_task("finding", total=len(source.items))
+        for names, pictures in _portions(source, model.encoder.channels, batch, bad):
+            found = model.stream(names, pictures, batch)
             for detections, picture in zip(found, pictures):
                 writer.add(detections, picture)
+            bar.update(task, completed=len(writer.kept) + len(bad))
     if not writer.kept:
         more = "; ..." if len(bad) > 3 else ""
         raise DataError(f"no picture could be read: {'; '.join(bad[:3])}{more}")
@@ -66,6 +62,24 @@ def find_objects(options: Any, folder: Path, console: Console) -> list[Detection
     where = f"{out / DATASET}, {out / RESULTS}, {out / DRAWN}"
     console.print(f"{number:,} objects in {len(writer.kept):,} pictures: {where}", soft_wrap=True, markup=False)
     return writer.kept
+
+
+def _portions(source: Source, channels: int, most: int, bad: list[str]) -> Iterator[tuple[list[str], list[Tensor]]]:
+    """Names and pixels of a few pictures at a time: `most`, or as many as memory should hold. Those that cannot be read
+    are added to `bad`."""
+    names: list[str] = []
+    pictures: list[Tensor] = []
+    for index, item in enumerate(source.items):
+        try:
+            pictures.append(read_picture(source, index, channels))
+            names.append(item.name)
+        except (BadPicture, OSError) as error:
+            bad.append(f"{item.name}: {why(error)}")
+        if len(names) == most or sum(p.nbytes for p in pictures) > HELD:
+            yield names, pictures
+            names, pictures = [], []
+    if names:
+        yield names, pictures
 
 
 class Writer:
@@ -124,8 +138,5 @@ class Writer:
 def _area(entry: dict[str, Any]) -> float:
     """Of the mask where there is one, else of the box, in pixels."""
     if "segmentation" in entry:
-        from faster_coco_eval.core import mask
-
-        rle = entry["segmentation"]
-        return float(np.sum(mask.area([{"size": rle["size"], "counts": rle["counts"].encode()}])))
+        return pixels_in(entry["segmentation"])
     return round(entry["bbox"][2] * entry["bbox"][3], 2)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from unmask import spec
@@ -30,10 +31,10 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
             f"--format {form}: no such form of annotations{closest(form, known_forms())} There are: {known}"
         )
     if images is not None and not os.path.isdir(images):
-        raise UserError(f"--images {images} is no folder{closest_place(images)}")
+        raise UserError(f"--images {images} is no folder{closest_place(Path(images))}")
     for place in places:
         if not os.path.exists(place):
-            raise UserError(f"{place} does not exist{closest_place(place)}")
+            raise UserError(f"{place} does not exist{closest_place(Path(place))}")
     parts: dict[str, Any] = {name: spec.find(name, PARTS) for name in known_forms() if form in (AUTO, name)}
     root, found = _found(places, parts)
     if not found:

@@ -10,6 +10,7 @@ from unmask.outlines import drawn, scaled, turned
 
 LEAST = 0.5  # pixels that a box must be wide and high
 SAME = 1.5  # pixels by which a stated size may be off
+QUARTER, FEW = 0.25, 5  # share and number of boxes or pictures that may be left out where nothing else was asked
 NAMED = 5  # faults of each kind that a message names
 
 
@@ -58,21 +59,20 @@ def leave_unmasked_out(annotated: Annotated) -> None:
         scene.instances = [instance for instance in scene.instances if instance.has_mask]
 
 
-def check_faults(annotated: Annotated, pictures: int, boxes: int, max_bad: float) -> list[str]:
+def check_faults(annotated: Annotated, pictures: int, boxes: int, max_bad: float | None) -> list[str]:
     """What a person should know of what was left out or mended, in lines.
 
     pictures, boxes: how many were annotated, the left out included. Raises DataError where more than the share
-    `max_bad` of either is left out.
+    `max_bad` of either is left out; None: more than a quarter, and more than a few.
     """
-    lost = {what: [f for f in annotated.faults if f.of == what] for what in ("picture", "box")}
-    shares = {"picture": len(lost["picture"]) / max(1, pictures), "box": len(lost["box"]) / max(1, boxes)}
     lines = [f"  {line}" for line in told(annotated.faults)]
-    for what, total in (("picture", pictures), ("box", boxes)):
-        if shares[what] > max_bad:
-            whats = "pictures" if what == "picture" else "boxes"
+    for what, whats, total in (("picture", "pictures", pictures), ("box", "boxes", boxes)):
+        lost = sum(fault.of == what for fault in annotated.faults)
+        if lost > (max(FEW, QUARTER * total) if max_bad is None else max_bad * total):
+            share = f"{QUARTER if max_bad is None else max_bad:.0%}"
             raise DataError(
-                f"{len(lost[what]):,} of {total:,} annotated {whats} cannot be used, more than {max_bad:.0%}"
-                f" (--max-bad):\n" + "\n".join(lines)
+                f"{lost:,} of {total:,} annotated {whats} cannot be used, more than {share}: mend them, or allow more"
+                " with --max-bad\n" + "\n".join(lines)
             )
     return lines
 

@@ -78,6 +78,11 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(found["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
+def pixels_in(rle: Mapping[str, Any]) -> float:
+    """How many pixels run lengths cover."""
+    return float(_decoded(rle).sum())
+
+
 def _moved(instance: Instance, move: Point) -> Instance:
     left, top, right, bottom = instance.box
     corners = [move(left, top), move(right, bottom)]

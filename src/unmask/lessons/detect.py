@@ -65,7 +65,7 @@ class DetectLesson(Lesson):
     def make_loader(self, settings: dict[str, Any], micro: int | None = None) -> Loader:
         size, fill = tuple(settings["input_size"]), tuple(self.encoder.mean.tolist())
         view = Jitter((size[0], size[1]), fill, tuple(settings["jitter"]), settings["flip"] == "on")  # type: ignore[arg-type]
-        samples: Any = self.boxed.samples("train", self.encoder.channels)
+        samples = self.boxed.samples("train", self.encoder.channels)
         batch = micro or settings["batch"] // settings["accumulate"]
         shared = {"seed": settings["seed"], "workers": settings["workers"], "pin": settings["device"] == "cuda"}
         return Loader(samples=samples, view=view, batch=batch, collate=collate, **shared)  # type: ignore[arg-type]

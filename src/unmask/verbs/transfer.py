@@ -89,7 +89,9 @@ class Transfer(RuntimeOptions):
     relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
-    max_bad: float | None = None  # share of bad files above which nothing is trained; 0.05, of segment a quarter or 5
+    max_bad: float | None = (
+        None  # share of bad files above which nothing is trained; 0.05, of dense tasks a quarter or 5
+    )
     seed: int = 0  # of the head, the order, augmentation, and splits where the data has none
     log_every: int | None = None  # steps between records
     config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
