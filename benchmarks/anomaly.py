@@ -168,8 +168,9 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> str:
 
 def picture(options: argparse.Namespace, root: Path, path: Path) -> None:
     """For each kind of defect a picture with its outline, and what each method makes of it."""
-    import unmask
     from matplotlib.figure import Figure
+
+    import unmask
 
     columns = {"rebuild": "method-both", "features": "method-both", "both": "method-both"}
     columns = {"rebuild, not normalised": "method-rebuild---usual-none"} | columns
@@ -203,6 +204,7 @@ def picture(options: argparse.Namespace, root: Path, path: Path) -> None:
 
 def square(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
+
     from unmask.views import WholePicture
 
     planes = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
