@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unmask import __version__, checkpoint
 from unmask.conformal import check_enough, needed, pixel_threshold, promise
+from unmask.defects import labels_of, normal_classes
 from unmask.encoder import Encoder
 from unmask.errors import DataError, UserError
 from unmask.finder import METHODS, Finder, Settings
@@ -23,7 +24,6 @@ from unmask.run import ANOMALY, CONFIG, FINDER, Run, load_encoder, open_finder
 from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.transferring import model_text
-from unmask.defects import labels_of, normal_classes
 from unmask.verb import plain
 from unmask.verbs.anomaly import Anomaly
 from unmask.viewed import good, opened, read, without_copies

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from unmask import checkpoint
 from unmask.anomaly_page import RESULT, SCORES, write_page
 from unmask.auroc import of_pictures, of_pixels
+from unmask.defects import check_both, labels_of, normal_classes, read_masks
 from unmask.errors import DataError, UserError
 from unmask.finder import Finder, Look
 from unmask.heatmaps import Scale, Seen, draw_heatmap
@@ -23,7 +24,6 @@ from unmask.run import open_finder
 from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.spotted import Spotted
-from unmask.defects import check_both, labels_of, normal_classes, read_masks
 from unmask.verb import plain, texts
 from unmask.verbs.anomaly import Anomaly
 from unmask.viewed import good, opened, read
