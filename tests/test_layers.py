@@ -172,6 +172,7 @@ FENCES = {  # third-party library -> the only places that may import it
     "faiss": {"neighbours"},
     "umap": {"projection"},
     "faster_coco_eval": {"finding", "outlines", "truth"},
+    "pycocotools": {},
 }
 
 

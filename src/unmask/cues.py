@@ -52,7 +52,7 @@ def errors(
 
 
 @torch.no_grad()
-def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b h w d"]:
+def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b p q d"]:
     """Features of each unit by the blocks named, side by side, each averaged with the units around it (PatchCore)."""
     found, maps = encoder.layers(x, 10**6), []  # all of them
     for number in layers:
