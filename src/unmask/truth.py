@@ -9,7 +9,6 @@ from jaxtyping import Int32
 from PIL import Image
 
 from unmask.decode import FORMATS, BadPicture
-from unmask.errors import UserError
 from unmask.legend import Legend
 
 VOID = -1  # in a map of numbers: surely no class
