@@ -20,6 +20,7 @@ FAMILIES = {
     "no class token": (VIT + ", class_token=False)", 8, 0),
     "only registers": (VIT + ", class_token=False, reg_tokens=2)", 8, 2),
     "windows": (VIT + ", window=2)", 8, 1),
+    "relative": (VIT + ", relative=True)", 8, 1),
     "rotary": ("eva02_tiny_patch14_224(depth=2)", 8, 1),
 }
 
@@ -27,7 +28,14 @@ FAMILIES = {
 def encoder_of(family):
     model, patch, _ = FAMILIES[family]
     torch.manual_seed(0)
-    return create_encoder(model, image_size=(32, 32), patch_size=patch, mean=(120.0,) * 3, std=(60.0,) * 3).eval()
+    encoder = create_encoder(model, image_size=(32, 32), patch_size=patch, mean=(120.0,) * 3, std=(60.0,) * 3).eval()
+    for block in encoder.net.blocks:
+        block.attn.fused_attn = True  # whatever other tests have chosen
+    with torch.no_grad():
+        for name, table in encoder.named_parameters():
+            if name.startswith("relative"):
+                table.normal_()  # they begin at zero
+    return encoder
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 56)], ids=["own size", "another"])

@@ -72,12 +72,20 @@ def test_the_nearest_are_those_of_brute_force_and_a_query_in_the_data_is_marked(
     first = {row["query"]: row for row in table if row["rank"] == "1"}
     assert (first[table[5]["query"]]["path"], first[table[5]["query"]]["label"]) == ("train/red/003.png", "red")
     assert first[table[10]["query"]]["path"] == "test/blue/002.png"
-    assert set(found.precision) == {str(run), "raw pixels, 16 x 16", "chance"}
+    assert set(found.precision) == {"run", "run standardised", "raw pixels, 16 x 16", "chance"}
+    assert found.precision["chance"][1] == pytest.approx((20 * 19 + 20 * 19) / (40 * 39))
     page = (tmp_path / "out" / "gallery.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 18
     assert page.count("same file") == 2  # below the query, and below the picture itself
     assert "http" not in page.replace("http-equiv", "")
     assert Image.open(tmp_path / "out" / "gallery.png").width > 500
+    again = unmask.search(run, labelled, **options | {"standardize": True}, compare=True, device="cpu")
+    assert {"random weights", "random weights standardised"} < set(again.precision)
+    assert again.precision["run"] == found.precision["run"]
+    with np.load(out) as data, np.load(asked) as query:
+        spread = data["features"].std(axis=0)
+        x, q = (unit((f["features"] - data["features"].mean(axis=0)) / spread) for f in (data, query))
+        assert [hit.path for hit in again.hits[:5]] == names[(q[0] @ x.T).argsort()[::-1][:5]].tolist()
 
 
 def test_nothing_is_decoded_twice_and_nothing_old_is_used(run, photos, tmp_path, counted, capsys):

@@ -47,6 +47,7 @@ class Decoder(nn.Module, ABC):
 
 
 class SelfAttention(Decoder):
+    last_block: type[Block] | None = None  # what the last block is, if not one that is lean
     position: Tensor  # n d, fixed; or 1 + n d where it comes with weights: a first row for all prefix tokens
 
     def __init__(
@@ -54,19 +55,17 @@ class SelfAttention(Decoder):
         grid: Grid,
         in_dim: int,
         out_dim: int,
-        dim: int,
-        depth: int,
-        heads: int,
+        dim: int = 512,
+        depth: int = 8,
+        heads: int = 16,
         position: str = "fixed",
         filled: bool = False,
-        last: type[Block] | None = None,
     ):
         """dim, depth, heads: width, blocks and attention heads.
 
         position: "fixed" for MAE's table; "stored" for one that is kept with the weights, as of foreign decoders whose
         table is another, or was made for another picture size.
         filled: the encoder's tokens are of all units, hidden ones too, so no mask token is added.
-        last: what the last block is, if not one that is lean.
         """
         super().__init__()
         if position not in ("fixed", "stored"):
@@ -79,7 +78,7 @@ class SelfAttention(Decoder):
         table = sincos(grid, dim)
         table = nn.functional.pad(table, (0, 0, 1, 0)) if self.stored else table
         self.register_buffer("position", table, persistent=self.stored)
-        kinds = [Block] * (depth - 1) + [last or LastBlock]
+        kinds = [Block] * (depth - 1) + [self.last_block or LastBlock]
         self.blocks = nn.Sequential(*(kind(dim, heads, **BLOCK) for kind in kinds))
         self.norm = LayerNorm(dim)
         self.predict = nn.Linear(dim, out_dim)

@@ -138,6 +138,11 @@ class Encoder(nn.Module, ABC):
             )
         return self.classifier().predict(images, batch)
 
+    @property
+    def windowable(self) -> bool:
+        """True where window=, global_blocks= and relative= are options of it."""
+        return False
+
     def require_masks(self) -> None:
         """Raises UserError where hidden units cannot be left out."""
         if self.own.get("relative"):

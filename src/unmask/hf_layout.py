@@ -38,7 +38,7 @@ def why_not_vit(encoder: Encoder) -> str:
     """Why transformers' ViT cannot hold an encoder, or nothing: the same weights, used in the same way."""
     net = encoder.net
     if encoder.own:
-        return "it attends within windows"
+        return "it has relative positions" if encoder.own.get("relative") else "it attends within windows"
     have = set(net.state_dict())
     if "patch_embed.proj.weight" not in have or not any(name.startswith("blocks.0.attn.qkv") for name in have):
         return f"it is {'no plain ViT' if 'blocks.0.norm1.weight' in have else type(net).__name__}"

@@ -37,6 +37,18 @@ def unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return x / np.where(length > 0, length, 1)
 
 
+class Scale:
+    """Brings every feature to mean 0 and deviation 1 over some data, then vectors to length 1: of MAE's features a few
+    vary far more than the rest, and would decide the cosine alone."""
+
+    def __init__(self, x: Float[np.ndarray, "n d"]):
+        self.mean, std = x.mean(axis=0), x.std(axis=0)
+        self.std = np.where(std > 0, std, 1)
+
+    def __call__(self, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
+        return unit((x - self.mean) / self.std)
+
+
 def nearest(
     queries: Float[np.ndarray, "q d"],
     vectors: Float[np.ndarray, "n d"],

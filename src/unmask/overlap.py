@@ -16,7 +16,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 VOID = 255
-Pair = tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]
+Pair = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
 
 
 def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def write_repository(model: Encoder | Classifier, folder: Path) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
+RELATIVE = "it has relative positions, which lie beside the timm model"
 WINDOWED = "it attends within windows (the weights alone fit: encoder.safetensors of the run)"
 
 
@@ -32,7 +33,7 @@ def why_not_timm(model: Encoder | Classifier) -> str:
     """Why no timm model computes what this one does, or nothing: timm has one last norm, before or behind pooling."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     if encoder.own:
-        return WINDOWED
+        return RELATIVE if encoder.own.get("relative") else WINDOWED
     if isinstance(model, Encoder):
         return ""
     net, kind = model.encoder.net, model.norm_kind

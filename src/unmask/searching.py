@@ -25,7 +25,7 @@ from unmask.indexing import index_folder, say_bad
 from unmask.likeness import pixel_digest, thumbnail
 from unmask.log import make_console
 from unmask.looked import digest
-from unmask.neighbours import nearest, precision, unit
+from unmask.neighbours import Scale, nearest, precision, unit
 from unmask.run import load_encoder
 from unmask.runtime import machine, tune
 from unmask.source import Source, open_source, why
@@ -91,14 +91,16 @@ def searching(options: Search) -> Found:
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
     say(f"{len(index.places):,} pictures in the index ({new}): {folder}")
     out.mkdir(parents=True, exist_ok=True)
-    vectors = unit(index.features)
+    scale = Scale(index.features) if options.standardize else unit
+    vectors = scale(index.features)
     hits: list[Hit] = []
     judged_by: dict[str, dict[int, float]] = {}
     if queries:
-        asked = unit(_features(queries, encoder, options, device))
+        asked = scale(_features(queries, encoder, options, device))
         hits = _hits(queries, asked, vectors, index, source, options.top, device)
-        judged_by = _precision(options, encoder, source, index, vectors, folder, device, console)
-        facts = [f"By {options.pooling} features of {options.run}, cosine.", *_sentences(judged_by)]
+        judged_by = _precision(options, encoder, source, index, folder, device, console)
+        how = "standardised " if options.standardize else ""
+        facts = [f"By {how}{options.pooling} features of {Path(options.run).name}, cosine.", *_sentences(judged_by)]
         _write(out, queries, hits, index, source, facts)
         _say_hits(hits, say)
         for sentence in _sentences(judged_by):
@@ -142,7 +144,8 @@ def _read_queries(options: Search, encoder: Encoder, say: Callable[[str], Any]) 
         except (BadPicture, OSError) as error:
             bad.append((item.name, why(error)))
             continue
-        found.append(_Query(item.name, digest(data), pixel_digest(pixels), thumbnail(pixels, SHOWN), view))
+        name = "/".join(dict.fromkeys(item.name.split("/")))  # of single files the name comes twice
+        found.append(_Query(name, digest(data), pixel_digest(pixels), thumbnail(pixels, SHOWN), view))
     if not found:
         raise DataError("no query can be used: " + "; ".join(f"{name}: {reason}" for name, reason in bad[:3]))
     say_bad(bad, say)
@@ -190,7 +193,6 @@ def _precision(
     encoder: Encoder,
     source: Source,
     index: Index,
-    vectors: np.ndarray,
     folder: Path,
     device: str,
     console: Console,
@@ -203,17 +205,19 @@ def _precision(
         return {}
     names = {label: number for number, label in enumerate(counts)}
     numbers = np.array([names[labels[row]] for row in rows])
-    who = {str(options.run): vectors}
+    name = Path(options.run).name
+    who = {name: unit(index.features), f"{name} standardised": Scale(index.features)(index.features)}
     if options.compare:
         beside = folder.with_name(folder.name + "-random")
         rival = _index(beside, at_random(encoder, 0).to(device), source, options, device, console)
         if rival.places == index.places:
             who["random weights"] = unit(rival.features)
+            who["random weights standardised"] = Scale(rival.features)(rival.features)
     who["raw pixels, 16 x 16"] = index.looks.astype(np.float32)
     found = {name: precision(x[rows], numbers, device=device) for name, x in who.items()}
     total = len(rows)
     chance = sum(count * (count - 1) for count in counts.values()) / (total * (total - 1))
-    return {**found, "chance": dict.fromkeys(found[str(options.run)], chance)}
+    return {**found, "chance": dict.fromkeys(found[name], chance)}
 
 
 def _sentences(judged_by: dict[str, dict[int, float]]) -> list[str]:
@@ -222,7 +226,7 @@ def _sentences(judged_by: dict[str, dict[int, float]]) -> list[str]:
     of = {name: ", ".join(f"{share:.1%} at {k}" for k, share in shares.items()) for name, shares in judged_by.items()}
     of["chance"] = f"{next(iter(judged_by['chance'].values())):.1%}"
     return [
-        "Precision (every labelled picture asks for its nearest others; share with its label): "
+        "Precision (every labelled picture asks for the nearest others; share of them with its label): "
         + "; ".join(f"{name} {text}" for name, text in of.items())
     ]
 

@@ -65,7 +65,7 @@ def draw_results(
     result: dict[str, Any],
     rows: list[dict[str, Any]],
     segments: Any,
-    answer: Callable[[int], UInt8[np.ndarray, "h w"]],
+    answer: Callable[[int], np.ndarray],
     config: dict[str, Any],
     out: Path,
 ) -> None:

@@ -25,7 +25,7 @@ class Maps:
     names: list[str]
     classes: list[str]
     numbers: list[int]  # of each class in the masks that were learnt from
-    maps: list[UInt8[np.ndarray, "h w"]]  # place in `classes` of every pixel, at the picture's own size
+    maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the picture's own size
 
     def shares(self) -> Float[np.ndarray, "n k"]:
         """Of each picture's pixels, by class."""
@@ -86,7 +86,7 @@ class Segmenter(nn.Module):
         """The encoder's maps that the head, or the pyramid before it, looks at."""
         return self.encoder.features(x, self.layers, norm=self.head.norm)
 
-    def read(self, features: list[Float[Tensor, "b _ _ _"]], size: Size) -> list[Float[Tensor, "b k h w"]]:
+    def read(self, features: list[Float[Tensor, "b _ _ _"]], size: Size) -> list[Float[Tensor, "b k _ _"]]:
         """The head's logits at `size`; while training, those of its auxiliary head too, where it has one."""
         maps = features if self.pyramid is None else self.pyramid(features)
         found = [self.head(maps)]
@@ -97,10 +97,10 @@ class Segmenter(nn.Module):
     @torch.inference_mode()
     def maps(
         self,
-        pictures: Iterable[tuple[Shaped[Tensor, "c h w"], Size]],
+        pictures: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
         batch: int = 16,
         autocast: torch.dtype | None = None,
-    ) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
         """A map of classes for each picture, at the size that comes with it; the model should be in eval mode.
 
         batch: windows at a time.

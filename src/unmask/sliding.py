@@ -35,14 +35,14 @@ class _Canvas:
 
 
 def slide(
-    run: Callable[[Shaped[Tensor, "b c h w"]], Float[Tensor, "b k h w"]],
-    pictures: Iterable[tuple[Shaped[Tensor, "c h w"], Size]],
+    run: Callable[[Tensor], Tensor],
+    pictures: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
     *,
     window: Size,  # height, width in pixels
     side: int,  # pixels that the shorter side of a picture is resized to
-    fill: Float[Tensor, "c"],  # raw values of what lies beyond a picture smaller than a window
+    fill: Float[Tensor, "_"],  # raw values of what lies beyond a picture smaller than a window
     batch: int,  # windows at a time
-) -> Iterator[UInt8[np.ndarray, "h w"]]:
+) -> Iterator[UInt8[np.ndarray, "_ _"]]:
     """The most probable class of every pixel, for each picture in turn, at the size that is asked for with it.
 
     `run` gives logits at the size of its input. The result does not depend on `batch`, up to rounding.

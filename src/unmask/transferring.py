@@ -39,7 +39,7 @@ from unmask.train import fit
 from unmask.trial import trial
 from unmask.verb import plain
 from unmask.verbs.transfer import Transfer
-from unmask.weights import save_state
+from unmask.weights import load_strictly, save_state
 
 NOT_SETTINGS = ("out", "config", "dry_run")
 
@@ -107,7 +107,7 @@ def asked_for(options: Transfer) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
-    beside = {name: absolute(asked[name]) for name in ("pictures", "classes", "images") if asked[name] is not None}
+    beside = {name: absolute(asked[name]) for name in ("images", "classes") if asked[name] is not None}
     return (
         asked | beside | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
     )
@@ -117,7 +117,19 @@ def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
     """The encoder, and whether only its architecture counts. A classifier's folder gives the encoder it trained."""
     init = str(options.init or "run")
     encoder = load_encoder(options.run if init in ("run", "none") else init)
-    return encoder, init == "none"
+    wanted = {"window": options.window, "global_blocks": options.global_blocks, "relative": options.relative or None}
+    changed = {name: value for name, value in wanted.items() if value is not None}
+    return (reshaped(encoder, changed) if changed else encoder), init == "none"
+
+
+def reshaped(encoder: Encoder, changed: dict[str, Any]) -> Encoder:
+    """One with the same weights that attends within windows or knows relative positions: neither is in the weights."""
+    if not encoder.windowable:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UserError(f"{flags}: for ViTs without rotary positions; {encoder.arguments['model_name']} is none")
+    other = same_again(encoder, **changed)
+    load_strictly(other.net, encoder.net.state_dict(), "the encoder")
+    return other.eval()
 
 
 def make_config(

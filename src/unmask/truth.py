@@ -1,4 +1,4 @@
-"""A mask file's bytes to the numbers in it: grey and palette pictures hold them, colours are looked up in a legend."""
+"""What files say of pixels, as numbers: mask pictures, whose colours are looked up in a legend, and outlines."""
 
 import io
 import warnings
@@ -9,6 +9,7 @@ from jaxtyping import Int32
 from PIL import Image
 
 from unmask.decode import FORMATS, BadPicture
+from unmask.errors import UserError
 from unmask.legend import Legend
 
 VOID = -1  # in a map of numbers: surely no class
@@ -46,6 +47,28 @@ def picture_size(data: bytes) -> tuple[int, int]:
     width, height = image.size
     turned = image.format in ("JPEG", "MPO", "PNG", "WEBP", "TIFF") and image.getexif().get(0x0112, 1) >= 5
     return (width, height) if turned else (height, width)
+
+
+def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
+    """h w, bool: the inside of polygons, or run lengths."""
+    try:
+        from pycocotools import mask as coco
+    except ImportError as error:
+        raise UserError("outlines are drawn by pycocotools: pip install 'unmask[dense]'") from error
+    try:
+        if isinstance(outline, list):
+            if not all(isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in outline):
+                raise ValueError("a polygon is three points or more, x and y in turn")
+            packed: Any = coco.merge(coco.frPyObjects(outline, *size))
+        elif isinstance(outline["counts"], list):
+            packed = coco.frPyObjects(outline, *size)
+        else:
+            packed = outline
+        if tuple(packed["size"]) != size:
+            raise ValueError(f"its run lengths are for {packed['size']}")
+        return coco.decode(packed).astype(bool)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise BadPicture(f"has an outline that cannot be drawn ({error})") from error
 
 
 def _opened(data: bytes, load: bool = True) -> Any:

@@ -4,22 +4,12 @@ The size is that of small decoders as MAE-Lite argues for (Wang et al. 2022, htt
 own for ViT-Ti is smaller still: full(dim=96, depth=1, heads=3), in the recipe mae_lite.
 """
 
+from functools import partialmethod
+
 from unmask.decoder import SelfAttention
-from unmask.grid import Grid
 
 __all__ = ["Narrow"]
 
 
 class Narrow(SelfAttention):
-    def __init__(
-        self,
-        grid: Grid,
-        in_dim: int,
-        out_dim: int,
-        dim: int = 256,
-        depth: int = 4,
-        heads: int = 8,
-        filled: bool = False,
-    ):
-        """dim, depth, heads: width, blocks and attention heads."""
-        super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
+    __init__ = partialmethod(SelfAttention.__init__, dim=256, depth=4, heads=8)

@@ -26,6 +26,8 @@ __all__ = ["Windowed"]
 
 
 class Windowed(SelfAttention):
+    last_block = Block  # windows have units of both kinds in the last one too
+
     def __init__(
         self,
         grid: Grid,
@@ -40,7 +42,7 @@ class Windowed(SelfAttention):
         """window: units along each axis of a window at the most; windows are all of one size, the smallest that covers
         the grid with as many, and what they cover beyond it is left out of attention."""
         require_whole("window, in units along each axis,", window)
-        super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled, last=Block)
+        super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
         for name in ("plain", "shifted"):
             unit, region = _windows(grid.shape, window, shifted=name == "shifted")
             place = unit.flatten().argsort(stable=True)[-grid.num_units :]  # the first of them are beyond the grid

@@ -116,6 +116,10 @@ class Timm(Encoder):
         return [Tokens(*(norm(tokens.float()) for tokens in pair)) for pair in pairs]
 
     @property
+    def windowable(self) -> bool:
+        return isinstance(self.net, VisionTransformer)
+
+    @property
     def input_size(self) -> tuple[int, ...]:
         return tuple(self.net.patch_embed.img_size)
 

@@ -165,7 +165,7 @@ def read_segmented(options: Any, encoder: Encoder, console: Console) -> Segmente
         data = Segmented(
             texts(options.on),
             max_side=4 * (options.side or min(options.crop_size or encoder.input_size)),
-            pictures=None if options.pictures is None else Path(options.pictures),
+            pictures=None if options.images is None else Path(options.images),
             classes=None if options.classes is None else Path(options.classes),
             void=options.void or (),
             most=options.most,

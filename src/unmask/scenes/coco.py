@@ -13,6 +13,7 @@ from unmask.errors import DataError
 from unmask.layout import printable
 from unmask.legend import Legend
 from unmask.scene import Beside, Found, Scene, Scenes, coco_files, coco_like, described, split_in, split_of
+from unmask.truth import drawn
 
 __all__ = ["Coco"]
 
@@ -53,13 +54,13 @@ class Coco(Scenes):
         outlines, told = scene.truth
         if told is not None and told != size:
             raise BadPicture(f"is {size[0]} x {size[1]}, its annotations are for {told[0]} x {told[1]}")
-        drawn = np.zeros(size, dtype=np.int32)
-        shapes = [(number, _drawn(outline, size)) for number, outline in outlines]
+        found = np.zeros(size, dtype=np.int32)
+        shapes = [(number, drawn(outline, size)) for number, outline in outlines]
         for number, shape in sorted(shapes, key=lambda pair: -int(pair[1].sum())):
             if number not in self.known:
                 raise BadPicture(f"has an annotation of the unknown category {number}")
-            drawn[shape] = number + self.shift
-        return drawn
+            found[shape] = number + self.shift
+        return found
 
     def _add(self, content: dict[str, Any], file: Path, images: Path | None, split: str | None) -> None:
         outlines: dict[Any, list[tuple[int, Any]]] = {image["id"]: [] for image in content["images"]}
@@ -79,23 +80,3 @@ class Coco(Scenes):
                 continue
             told = (int(image["height"]), int(image["width"])) if image.get("height") and image.get("width") else None
             self.found.scenes.append(Scene(name, path, (outlines[image["id"]], told), split))
-
-
-def _drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """h w, bool: the inside of polygons, or run lengths."""
-    from pycocotools import mask as coco
-
-    try:
-        if isinstance(outline, list):
-            if not all(isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in outline):
-                raise ValueError("a polygon is three points or more, x and y in turn")
-            packed: Any = coco.merge(coco.frPyObjects(outline, *size))
-        elif isinstance(outline["counts"], list):
-            packed = coco.frPyObjects(outline, *size)
-        else:
-            packed = outline
-        if tuple(packed["size"]) != size:
-            raise ValueError(f"its run lengths are for {packed['size']}")
-        return coco.decode(packed).astype(bool)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise BadPicture(f"has an outline that cannot be drawn ({error})") from error

@@ -4,13 +4,13 @@ object, `class x y x y ...` as shares of width and height. Pixels inside no outl
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from unmask.decode import BadPicture
 from unmask.errors import DataError
 from unmask.legend import Legend, read_legend
 from unmask.scene import Found, Scene, Scenes, described, name_of, pictures_below
 from unmask.source import read_regular
+from unmask.truth import drawn
 
 __all__ = ["Yolo"]
 
@@ -48,10 +48,10 @@ class Yolo(Scenes):
         for line in read_regular(scene.truth).decode("utf-8", "replace").splitlines():
             if line.split():
                 shapes.append(self._shape(line, size))
-        drawn = np.zeros(size, dtype=np.int32)
+        found = np.zeros(size, dtype=np.int32)
         for number, shape in sorted(shapes, key=lambda pair: -int(pair[1].sum())):
-            drawn[shape] = number + self.shift
-        return drawn
+            found[shape] = number + self.shift
+        return found
 
     def _shape(self, line: str, size: tuple[int, int]) -> tuple[int, np.ndarray]:
         try:
@@ -66,10 +66,8 @@ class Yolo(Scenes):
             raise BadPicture(f"has a line that is not class x y x y ...: {line[:40]!r}")
         if int(number) not in self.known:
             raise BadPicture(f"has an outline of the unknown class {int(number)}")
-        points = [(x * size[1], y * size[0]) for x, y in zip(shares[::2], shares[1::2])]
-        drawn = Image.new("1", (size[1], size[0]))
-        ImageDraw.Draw(drawn).polygon(points, fill=1)
-        return int(number), np.asarray(drawn)
+        points = [share * size[1 - place % 2] for place, share in enumerate(shares)]  # x, y in turn
+        return int(number), drawn([points], size)
 
 
 def _labels(images: Path) -> Path:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["transfer"]
 ONLY = {  # options that some tasks alone have
     "classify": ("pooling", "eval_crop", "ema", "smoothing", "mixup", "cutmix", "randaug", "erase", "crop", "blocks"),
-    "segment": ("head", "pictures", "classes", "void", "crop_size", "side", "scale", "class_limit", "distort", "dice"),
+    "segment": ("head", "images", "classes", "void", "crop_size", "side", "scale", "class_limit", "distort", "dice"),
     "detect": ("format", "images", "masks", "input_size", "pyramid", "width", "rois", "anchors", "ratios", "jitter"),
 }
 Words = Annotated[str | Sequence[str] | None, arg(constructor=tuple[str, ...] | None)]
-MAX_BAD = 0.05  # of classify; dense tasks have a rule of their own
+MAX_BAD = 0.05  # segment has a rule of its own
 PROTOCOLS = ("full", "partial", "linear", "attentive")
 
 
@@ -66,7 +66,6 @@ class Transfer(RuntimeOptions):
     eval_crop: float | None = None  # share of a picture's short side that is seen when judging: 0.875, or 1 for all
     balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often; of pixels: weigh rare ones more
     head: str | None = None  # segment: linear, light or upernet, with options, e.g. upernet(channels=256)
-    pictures: Place | None = None  # segment: folder of the pictures, where they do not lie by the masks
     classes: Place | None = None  # segment: file that names the classes, where none lies by the masks
     void: Words = None  # segment: names or numbers of what is no class; none: every number is one
     crop_size: Size = None  # segment: pixels of a crop, and of a window when judging; one number, or height and width
@@ -76,7 +75,7 @@ class Transfer(RuntimeOptions):
     distort: Literal["auto", "on", "off"] = "auto"  # segment: distort brightness, contrast, saturation and hue
     dice: float | None = None  # segment: weight of the dice loss beside cross-entropy; 0: off
     format: str = "auto"  # of boxes: coco, voc, yolo, or auto: what lies there
-    images: Place | None = None  # folder of the pictures, where boxes do not lead to them
+    images: Place | None = None  # folder of the pictures, where masks or boxes do not lead to them
     masks: Literal["auto", "on", "off"] = "auto"  # learn masks too; auto: where nearly all objects have one
     input_size: Size = None  # pixels that a detector sees: one side, or height and width; upright pictures turn it
     pyramid: str | None = None  # what makes maps of several strides: simple, taps or stages
@@ -85,6 +84,9 @@ class Transfer(RuntimeOptions):
     anchors: tuple[float, ...] | None = None  # sides of the boxes that proposals start from, fine to coarse, in pixels
     ratios: tuple[float, ...] | None = None  # height / width of these
     jitter: tuple[float, float] | None = None  # pictures are scaled by chance between these; 1 1: not
+    window: int | None = None  # patches along a side of the windows in which most blocks attend, for large pictures
+    global_blocks: int | None = None  # of windowed attention: blocks that see everything; 4
+    relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
     max_bad: float | None = (
@@ -107,7 +109,7 @@ class Transfer(RuntimeOptions):
             if given and given[0] not in ONLY.get(self.to, ()):
                 flag = given[0].replace("_", "-")
                 raise UserError(f"--{flag} is for --to {task}; with --to {self.to} it has no effect: take it out")
-        if self.max_bad is None and self.to == "classify":
+        if self.max_bad is None and self.to != "segment":
             settle(self, "max_bad", MAX_BAD)
         self._check_segment()
         if self.protocol not in (None, *PROTOCOLS):
@@ -118,12 +120,26 @@ class Transfer(RuntimeOptions):
         settled = self.protocol or ("full" if self.recipe is None and self.config is None else "partial")
         if self.blocks is not None and settled != "partial":
             raise UserError(f"--blocks is for --protocol partial; with {settled} it has no effect: take it out")
+        if self.global_blocks is not None and self.window is None:
+            raise UserError("--global-blocks is for windowed attention: give --window too, e.g. 14")
+        require(self.global_blocks, "global_blocks", lambda v: v > 0, "above 0")
         if self.recipe is not None:
             find_recipe(self.recipe, "transfer")
         if self.lr is not None and self.blr is not None:
             raise UserError("give --lr or --blr, not both")
         settle(self, "out", Path(self.out) if self.out is not None else None)
-        for name in ("epochs", "batch", "accumulate", "lr", "blr", "layer_decay", "blocks", "most", "log_every"):
+        for name in (
+            "epochs",
+            "batch",
+            "accumulate",
+            "lr",
+            "blr",
+            "layer_decay",
+            "blocks",
+            "most",
+            "log_every",
+            "window",
+        ):
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         zero = ("floor", "warmup", "weight_decay", "clip", "mixup", "cutmix", "patience", "workers", "seed")
         for name in zero:
@@ -154,7 +170,7 @@ class Transfer(RuntimeOptions):
             settle(self, "crop_size", tuple(size) * (3 - len(size)))
         if self.void is not None:
             settle(self, "void", texts(self.void))
-        for name in ("pictures", "classes"):
+        for name in ("images", "classes"):
             if (place := getattr(self, name)) is not None and not Path(place).exists():
                 raise UserError(f"--{name} {place} does not exist{closest_place(Path(place))}")
         for side in (*numbers(self.crop_size or ()), self.side):
