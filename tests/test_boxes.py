@@ -256,6 +256,30 @@ def test_boxes_and_masks_move_with_the_picture():
     assert fitted.rate == pytest.approx(64 / 50)
 
 
+def test_files_can_be_named_and_pictures_lie_beside_them_or_elsewhere(tmp_path):
+    scenes = draw(tmp_path / "pictures")
+    root = coco(tmp_path / "c", scenes)
+    files = sorted((root / "annotations").iterdir())
+    assert open_boxed(*files)[0].said == open_boxed(root / "annotations")[0].said == "5 train, 0 val, 5 test"
+    assert open_boxed(files[0])[0].said == "4 train, 0 val, 1 test"  # one file: a quarter is held out
+    (root / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="missing picture, 0"):
+        open_boxed(root)
+    assert open_boxed(root, images=str(tmp_path / "elsewhere"))[0].said == "5 train, 0 val, 5 test"
+    shutil.copy(files[0], root / "annotations" / "instances_train_again.json")
+    with pytest.raises(UserError, match=r"annotate the train split: name the files to use with --on"):
+        open_boxed(root, images=str(tmp_path / "elsewhere"))
+    for split in ("train", "valid"):  # each split a folder with its own file
+        draw(tmp_path / "r" / split)
+        shutil.copy(files[0], tmp_path / "r" / split / "_annotations.coco.json")
+    assert open_boxed(tmp_path / "r")[0].said == "5 train, 0 val, 5 test"
+    for split in ("train", "valid"):
+        draw(tmp_path / "x" / split)
+        for scene in scenes:
+            write_xml(tmp_path / "x" / split, scene)
+    assert open_boxed(tmp_path / "x")[0].said == "5 train, 0 val, 5 test"
+
+
 def test_classes_are_named_in_the_order_of_the_data(tmp_path):
     scenes = draw(tmp_path / "pictures")
     boxed, _ = open_boxed(yolo(tmp_path / "y", scenes, names="{0: box, 1: disc, 5: never}"))

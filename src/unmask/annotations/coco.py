@@ -46,19 +46,28 @@ class Coco:
             if len(both) > 1:
                 raise UserError(f"{' and '.join(both)} annotate the {split} split: name the files to use with --on")
         _classes(found, list(tables.values()))
-        folder = os.path.dirname(os.path.abspath(files[0]))
-        base = os.path.dirname(folder) if os.path.isfile(root) or folder != os.path.abspath(root) else folder
-        pictures = Pictures([images] if images else [folder, base, os.path.join(base, "images")])
         for file, table in tables.items():
-            _scenes(found, file, table, splits[file], pictures)
+            _scenes(found, file, table, splits[file], Pictures([images] if images else _near(root, file)))
         return found
+
+
+def _near(root: str, file: str) -> list[str]:
+    """Folders in and below which the pictures of a file are looked for."""
+    folder = os.path.dirname(os.path.abspath(file))
+    places = [folder]
+    if os.path.isfile(root) or os.path.basename(folder).lower().startswith("annot"):
+        places.append(os.path.dirname(folder))
+    if os.path.isdir(root):
+        places.append(root)
+    return [*places, *(os.path.join(place, "images") for place in places)]
 
 
 def _speaks_of_boxes(path: str) -> bool:
     try:
         table = _open(path)
     except (OSError, ValueError) as error:
-        return "it has no" not in str(error)
+        likely = ("annot", "coco", "train", "val", "test")
+        return "it has no" not in str(error) and any(word in path.lower().rsplit(os.sep, 1)[-1] for word in likely)
     return any(isinstance(a, dict) and ("bbox" in a or "segmentation" in a) for a in table["annotations"][:100])
 
 

@@ -63,7 +63,8 @@ def _fits(path: str) -> bool:
     try:
         content = _open(path)
     except (OSError, ValueError, yaml.YAMLError):
-        return True  # a broken one must be named, not passed over
+        with open(path, "rb") as file:
+            return b"names" in file.read()  # a broken one must be named, not passed over
     return bool({"names", "nc"} & content.keys()) and any(isinstance(content.get(k), str | list) for k in SPLITS)
 
 
