@@ -12,8 +12,8 @@ from unmask.encoder import Encoder
 from unmask.grid import Grid, take
 from unmask.mask import Mask
 from unmask.objective import Rebuilder
-from unmask.usual import EPS
 
+EPS = 1e-4  # variance that counts as none at all, in units of the data's
 CELL = 4  # pixels along a side of the smallest piece that gets an error of its own, where the unit can be cut so
 
 

@@ -24,9 +24,10 @@ from unmask.objective import Rebuilder
 from unmask.samples import Samples
 from unmask.source import open_source
 from unmask.tiling import Tiling
-from unmask.usual import MAD, Usual
+from unmask.usual import Usual
 
 METHODS = ("rebuild", "features", "both")
+MAD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 CANDIDATES = 100_000  # units that the memory bank is chosen from; of more, these are drawn
 
 
