@@ -106,6 +106,7 @@ LAYERS = [
     ["spotted", "heatmaps"],
     ["anomaly_page"],
     ["exportable"],
+    ["detector_onnx"],
     ["hf_layout", "repository", "measuring", "card"],
     ["exports"],
     ["watch", "looking"],

@@ -91,6 +91,18 @@ class Classifier(nn.Module):
         """Logits of raw pixels."""
         return self.judge(self.encoder(x))
 
+    outputs = "logits", "probabilities"  # of `traced`
+
+    def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
+        """For exports: logits and probabilities, each b k."""
+        logits = self(pixels)
+        return logits, logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of its input in pixels."""
+        return _pair(self.encoder.input_size)
+
     def judge(self, tokens: Tokens) -> Float[Tensor, "b k"]:
         """Logits of the encoder's tokens."""
         if self.attention is not None:

@@ -102,6 +102,21 @@ class Detector(nn.Module):
         return self.rcnn.backbone.encoder  # type: ignore[return-value]
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `traced` gives."""
+        return ("boxes", "labels", "scores") + (("masks",) if self.has_masks else ())
+
+    def traced(self, pixels: Shaped[Tensor, "1 c h w"]) -> tuple[Tensor, ...]:
+        """For exports: boxes n 4, labels n (from 0), scores n, masks n 1 28 28, of one picture."""
+        found = self.detect(pixels)[0]
+        return tuple(found[name] for name in self.outputs)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of its input in pixels."""
+        return self.size
+
+    @property
     def view(self) -> Fitted:
         """What it sees of a whole picture."""
         return Fitted(self.size, tuple(self.encoder.mean.tolist()))
@@ -198,6 +213,12 @@ class Backbone(nn.Module):
         self.encoder = encoder
         self.pyramid = spec.build(pyramid, "unmask.pyramids", encoder=encoder, dim=width)
         self.out_channels = width  # what torchvision asks a backbone for
+
+    outputs = (*(f"map_{name}" for name in LEVELS), "map_pool")  # of `traced`
+
+    def traced(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+        """For exports: the maps, fine to coarse."""
+        return tuple(self(pixels).values())
 
     def forward(self, x: Shaped[Tensor, "b c h w"]) -> dict[str, Tensor]:
         maps = self.pyramid([one.float() for one in self.encoder.features(x, self.pyramid.layers)])

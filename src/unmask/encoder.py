@@ -139,6 +139,18 @@ class Encoder(nn.Module, ABC):
         return self.classifier().predict(images, batch)
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `traced` gives."""
+        has_class = getattr(self.net, "cls_token", None) is not None
+        return ("patch_tokens", "features") + (("class_token",) if has_class else ())
+
+    def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
+        """For exports: normalised patch tokens b n d, their mean b d, and the class token b d where there is one."""
+        tokens = self(pixels)
+        found = tokens.units, tokens.units.mean(dim=1)
+        return (*found, tokens.prefix[:, 0]) if "class_token" in self.outputs else found
+
+    @property
     def windowable(self) -> bool:
         """True where window=, global_blocks= and relative= are options of it."""
         return False
@@ -187,9 +199,9 @@ def intermediates(net: Any, x: Tensor, tables: Mapping[str, Tensor], **options: 
     return functional_call(_Intermediates(net), named, (x, options), tie_weights=False)
 
 
-def same_again(encoder: Encoder, **options: Any) -> Encoder:
+def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **options: Any) -> Encoder:
     """An encoder of the same kind and normalisation with fresh weights; options of the timm model may be changed, such
-    as drop_path_rate. Image and patch size are those of `encoder`."""
+    as drop_path_rate. Patch size and, unless it is given, image size are those of `encoder`."""
     arguments = dict(encoder.arguments)
     model = arguments.pop("model_name").split(".")[0]
     set_by_us = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}
@@ -197,7 +209,7 @@ def same_again(encoder: Encoder, **options: Any) -> Encoder:
     text = ", ".join(f"{key}={value!r}" for key, value in extra.items())
     return create_encoder(
         f"{model}({text})" if text else model,
-        image_size=tuple(encoder.grid.size),
+        image_size=tuple(image_size or encoder.grid.size),
         patch_size=arguments.get("patch_size"),
         channels=encoder.channels,
         mean=tuple(encoder.mean.tolist()),

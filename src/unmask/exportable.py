@@ -13,15 +13,20 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Shaped
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from unmask.classifier import Classifier
+from unmask.detector import Detector
 from unmask.encoder import Encoder
 from unmask.errors import Unequal
 from unmask.mask import Mask, num_hidden
 from unmask.objective import Rebuilder
+from unmask.run import TRAINED
 
 Outputs = dict[str, Tensor]  # by name; the batch comes first, except for a loss
+CLEAR = 1e-3  # gap between scores that no rounding closes
+NEAR = 0.5  # pixels between two boxes of one object
 EXACT = 1e-4  # share of the largest value by which the same float32 sums, done in another order, may differ
 
 
@@ -29,7 +34,7 @@ EXACT = 1e-4  # share of the largest value by which the same float32 sums, done 
 class Exportable:
     """A model in eval mode on the CPU, with what its formats need to know."""
 
-    model: Encoder | Classifier
+    model: Any  # an encoder, or what transfer makes: with `encoder`, `outputs` and `traced(pixels)`
     config: dict[str, Any]  # the run's config.json
     pictures: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
     objective: Rebuilder | None = None  # the whole of a pretraining run, with its decoder
@@ -40,7 +45,7 @@ class Exportable:
 
     @property
     def encoder(self) -> Encoder:
-        return self.model.encoder if isinstance(self.model, Classifier) else self.model
+        return self.model if isinstance(self.model, Encoder) else self.model.encoder
 
     @property
     def classifier(self) -> Classifier | None:
@@ -50,7 +55,7 @@ class Exportable:
     def traceable(self) -> "Traceable":
         """The model as a function of one tensor, with the normalisation that was asked for."""
         model = copy.deepcopy(self.model)
-        encoder = model.encoder if isinstance(model, Classifier) else model
+        encoder = model if isinstance(model, Encoder) else model.encoder
         if self.normalize == "outside":
             encoder.mean.zero_()
             encoder.std.fill_(1.0)
@@ -88,28 +93,36 @@ class Exportable:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what the traced model gives."""
-        if self.classifier:
-            return "logits", "probabilities"
-        has_class = getattr(self.encoder.net, "cls_token", None) is not None
-        return ("patch_tokens", "features") + (("class_token",) if has_class else ())
+        return self.model.outputs
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of its input in pixels."""
+        return tuple(self.pictures.shape[2:])
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        return self.model if isinstance(self.model, Detector) else None
+
+    def dense(self) -> str:
+        """ "segmenter" or "detector" for a model whose head makes maps or boxes; else nothing."""
+        return "" if isinstance(self.model, Encoder | Classifier) else TRAINED[self.config["task"]]
+
+    def trials(self) -> list[Float[Tensor, "b c h w"]]:
+        """Batches to compare on: all and one; a detector's answers differ in number, so it is asked one by one."""
+        return list(self.pictures.split(1)) if self.detector else [self.pictures, self.pictures[:1]]
 
 
 class Traceable(nn.Module):
     """A tuple of tensors for a tensor of pixels: what tracers understand."""
 
-    def __init__(self, model: Encoder | Classifier):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
-        """Logits and probabilities, or normalised patch tokens b n d, their mean b d, and the class token b d."""
-        if isinstance(self.model, Classifier):
-            logits = self.model(pixels)
-            return logits, logits.sigmoid() if self.model.multi_label else logits.softmax(dim=1)
-        tokens = self.model(pixels)
-        found = tokens.units, tokens.units.mean(dim=1)
-        has_class = getattr(self.model.net, "cls_token", None) is not None
-        return (*found, tokens.prefix[:, 0]) if has_class else found
+        """See `traced` of the model."""
+        return self.model.traced(pixels)
 
 
 @dataclass(frozen=True)
@@ -121,6 +134,7 @@ class Opened:
     tolerance: float = EXACT  # share of the reference's largest value
     timed: bool = False  # worth a measurement of its speed
     remedy: str = ""  # what a user may try if it is not equal
+    subject: Exportable | None = None  # what it must equal, if it is a part of the model only
 
 
 class Format(ABC):
@@ -153,15 +167,22 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
     a share of the largest value over all pictures: one picture's own may be near zero, as logits of the undecided are.
     """
     found: dict[str, dict[str, float]] = {}
-    largest = {name: float(value.float().abs().max()) for name, value in subject.reference(subject.pictures).items()}
-    for raw in (subject.pictures, subject.pictures[:1]):
-        reference, got = subject.reference(raw), opened.call(raw)
+    subject = opened.subject or subject
+    pairs = [_comparable(subject, subject.reference(raw), opened.call(raw)) for raw in subject.trials()]
+    largest = {
+        name: max(float(reference[name].float().abs().max()) for reference, _ in pairs if reference[name].numel())
+        for name in pairs[0][0]
+        if any(reference[name].numel() for reference, _ in pairs)
+    }
+    for (reference, got), raw in zip(pairs, subject.trials()):
         for name, value in got.items():
             right = reference[name].float()
             if value.shape != right.shape:
                 raise Unequal(
                     f"{label}: {name} has shape {tuple(value.shape)}, the model's {tuple(right.shape)}; not kept"
                 )
+            if not right.numel():  # nothing was found in this picture, by either
+                continue
             error, allowed = float((value.float() - right).abs().max()), opened.tolerance * largest[name]
             if not error <= allowed:
                 remedy = f"; {opened.remedy}" if opened.remedy else ""
@@ -172,4 +193,26 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
             worst = found.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
             worst["max_abs_error"] = max(worst["max_abs_error"], error)
             worst["allowed"] = max(worst["allowed"], allowed)
-    return found
+    return found or {name: {"max_abs_error": 0.0, "allowed": 0.0} for name in pairs[0][0]}
+
+
+def _comparable(subject: Exportable, reference: Outputs, got: Outputs) -> tuple[Outputs, Outputs]:
+    """Outputs as they are; of a detector, those above the lowest clear gap between scores, each beside its like.
+
+    Near a threshold the last digit decides what counts as found, which of two boxes suppresses the other, and among
+    equals which comes first: so one object in fifty, and one in any picture, may be found by one of the two alone.
+    """
+    if subject.detector is None or not len(reference["scores"]):
+        return reference, got
+    scores = reference["scores"].sort(descending=True).values
+    clear = ((scores[:-1] - scores[1:]) > CLEAR).nonzero()
+    least = float(scores[clear[-1]] + scores[clear[-1] + 1]) / 2 if len(clear) else 0.0
+    reference, got = ({n: v[outputs["scores"] > least] for n, v in outputs.items()} for outputs in (reference, got))
+    far = (reference["boxes"][:, None] - got["boxes"]).abs().amax(dim=2)
+    cost = far + (reference["labels"][:, None] != got["labels"]) * 1e6
+    mine, others = (torch.from_numpy(places) for places in linear_sum_assignment(cost.numpy()))
+    near = cost[mine, others] < NEAR
+    count = max(len(reference["scores"]), len(got["scores"]))
+    if int(near.sum()) >= count - max(1, count // 50):
+        mine, others = mine[near], others[near]
+    return {name: value[mine] for name, value in reference.items()}, {name: v[others] for name, v in got.items()}

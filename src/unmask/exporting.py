@@ -13,6 +13,8 @@ from torch import Tensor
 
 from unmask import checkpoint, keeping, spec
 from unmask.card import model_card
+from unmask.classifier import Classifier
+from unmask.encoder import Encoder
 from unmask.errors import DataError, Unequal, UserError
 from unmask.exportable import Exportable, Format, Opened, Traceable, compare
 from unmask.labelled import Labelled
@@ -89,23 +91,27 @@ def open_subject(options: Export) -> tuple[Exportable, str]:
         objective = run.objective()
         whole = objective if isinstance(objective, Rebuilder) else None
     encoder = whole.encoder if whole is not None else getattr(model, "encoder", model)
-    pictures, where = read_pictures(options, run, encoder)
+    if options.on and not isinstance(model, Encoder | Classifier):
+        raise UserError(
+            "--on measures classifiers and encoders; a segmenter or detector has its figures in metrics.json"
+        )
+    pictures, where = read_pictures(options, run, encoder, model.input_size)
     shared = {"normalize": options.normalize, "quantize": options.quantize, "seed": options.seed}
     precision = texts(options.precision)
     return Exportable(model, run.config, pictures, objective=whole, precision=precision, **shared), where
 
 
-def read_pictures(options: Export, run: Run, encoder: Any) -> tuple[Tensor, str]:
+def read_pictures(options: Export, run: Run, encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
     """Real pictures, raw, sized for the encoder: those asked for, else some of the run's data, else of `demo`."""
     if options.images:
-        return _read(texts(options.images), encoder)
+        return _read(texts(options.images), encoder, size)
     asked = run.config["asked"]
     try:
-        return _read(texts(asked.get("data") or asked.get("on") or ()), encoder)
+        return _read(texts(asked.get("data") or asked.get("pictures") or asked.get("on") or ()), encoder, size)
     except UserError:  # the data is gone, or was never here
         pass
     try:
-        return _read(("demo",), encoder)
+        return _read(("demo",), encoder, size)
     except UserError as error:
         raise UserError(
             f"the data of {run.path} is gone and the demo pictures do not have {encoder.channels} channels; name some"
@@ -113,8 +119,8 @@ def read_pictures(options: Export, run: Run, encoder: Any) -> tuple[Tensor, str]
         ) from error
 
 
-def _read(places: tuple[str, ...], encoder: Any) -> tuple[Tensor, str]:
-    source, size = open_source(places), encoder.grid.size
+def _read(places: tuple[str, ...], encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
+    source = open_source(places)
     count = min(PICTURES, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**30)
@@ -225,14 +231,16 @@ def _bytes(path: Path) -> int:
 def _card(
     name: str, part: Format, subject: Exportable, run: Path, figures: dict[str, Any], found: dict[str, Any]
 ) -> str:
-    size, channels = " x ".join(map(str, subject.encoder.grid.size)), subject.encoder.channels
+    size, channels = " x ".join(map(str, subject.size)), subject.encoder.channels
     mean, std = ([round(v, 3) for v in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
     seen = subject.classifier.view.crop if subject.classifier else 1.0
     cover = "that" if seen == 1 else f"1/{seen:g} of that"
-    raw = (
-        f"{channels} channels of {size} pixels; pictures of other sizes are resized to cover {cover} and cut at the"
-        " centre"
-    )
+    others = {
+        "": f"pictures of other sizes are resized to cover {cover} and cut at the centre",
+        "segmenter": "pictures of other sizes are worked off in such windows, as unmask predict does",
+        "detector": "pictures of other sizes are resized to fit into that; what is left lies right and below",
+    }
+    raw = f"{channels} channels of {size} pixels; {others[subject.dense()]}"
     if name in ("timm", "hf"):
         how = f"pixels from 0 to 1 less the mean, over the standard deviation, as config.json has them; {raw}"
     elif subject.normalize == "inside":
@@ -244,7 +252,7 @@ def _card(
         subject.config,
         figures,
         library=part.library,
-        classes=subject.classifier.classes if subject.classifier else [],
+        classes=getattr(subject.model, "classes", []),
         how=part.how(subject, name),
         given=how,
         remark=found["remark"],

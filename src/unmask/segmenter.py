@@ -82,6 +82,17 @@ class Segmenter(nn.Module):
         """Logits of raw pixels, at their size."""
         return self.read(self.features(x), (x.shape[2], x.shape[3]))[0]
 
+    outputs = ("logits",)  # of `traced`
+
+    def traced(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+        """For exports: logits b k h w of windows."""
+        return (self(pixels),)
+
+    @property
+    def input_size(self) -> Size:
+        """Height and width of a window in pixels."""
+        return self.window
+
     def features(self, x: Shaped[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The encoder's maps that the head, or the pyramid before it, looks at."""
         return self.encoder.features(x, self.layers, norm=self.head.norm)

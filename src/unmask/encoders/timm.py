@@ -124,7 +124,7 @@ class Timm(Encoder):
         return tuple(self.net.patch_embed.img_size)
 
     def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
-        rows, columns = (side // unit for side, unit in zip(x.shape[2:], self.grid.unit))
+        rows, columns = (int(side) // unit for side, unit in zip(x.shape[2:], self.grid.unit))
         depths = sorted(set(layers))
         options = {"indices": depths, "norm": False, "output_fmt": "NLC", "intermediates_only": True}
         with self._seeing(None, (rows, columns)), self._sized(x, (rows, columns)) as tables:
@@ -136,7 +136,7 @@ class Timm(Encoder):
     @contextmanager
     def _sized(self, x: Float[Tensor, "b c h w"], shape: tuple[int, int]) -> Iterator[dict[str, Tensor]]:
         """Lends timm's net to pictures of another size; gives the tables to use in the place of its own."""
-        net, own, size = self.net, self.input_size, tuple(x.shape[2:])
+        net, own, size = self.net, self.input_size, tuple(int(side) for side in x.shape[2:])
         if size == own:
             yield {}
             return

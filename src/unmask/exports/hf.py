@@ -31,6 +31,8 @@ class HuggingFace(Format):
 
     def refuse(self, subject: Exportable) -> str:
         """The encoder must be transformers' ViT; a decoder that is not MAE's is left out, and a remark says so."""
+        if kind := subject.dense():
+            raise UserError(f"--to hf: transformers has no {kind}s of this kind; what works: onnx, torch_export")
         why, model = why_not_vit(subject.encoder), subject.classifier
         name = subject.encoder.arguments["model_name"]
         if model is None:

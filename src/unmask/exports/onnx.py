@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.detector_onnx import REMARK, backbone_of, export_whole
 from unmask.errors import UserError
 from unmask.exportable import EXACT, Exportable, Format, Opened, Outputs
 
 __all__ = ["Onnx"]
-INPUT = "pixels"
+INPUT, BACKBONE = "pixels", "backbone-fp32.onnx"
 TOLERANCE = {"fp32": EXACT, "fp16": 0.02, "int8": 0.25}  # share of the largest output; what that costs, --on says
 REMEDY = "try --quantize static or dynamic for int8, or leave this precision out with --precision"
 LARGE = 1_500_000_000  # bytes of weights above which they go beside the graph: a protobuf holds 2 GB
@@ -30,12 +31,24 @@ class Onnx(Format):
 
     def refuse(self, subject: Exportable) -> str:
         """Whatever can be traced; operators that ONNX lacks show while writing."""
-        return ""
+        if subject.detector and subject.encoder.own.get("relative"):
+            raise UserError(
+                "--to onnx: a detector with relative positions has tables for one size alone, and cannot be taken out;"
+                " train it without --relative"
+            )
+        return REMARK.format("onnx") if subject.detector else ""
 
     def write(self, subject: Exportable, folder: Path) -> None:
         """One file per precision."""
         for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        if subject.detector:
+            export_whole(subject, _file(folder, "fp32"), INPUT)
+            _note(_file(folder, "fp32"), subject)
+            part = backbone_of(subject)
+            _translate(part).save(folder / BACKBONE, external_data=False)
+            _note(folder / BACKBONE, part)
+            return
         first = _file(folder, "fp32")
         program = _translate(subject)
         program.model.metadata_props.update(facts(subject))
@@ -53,7 +66,10 @@ class Onnx(Format):
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
         """In onnxruntime, on the CPU."""
         found = []
-        for precision in subject.precision:
+        if subject.detector:
+            part = backbone_of(subject)
+            found.append(Opened(folder / BACKBONE, _call(folder / BACKBONE, part), EXACT, timed=True, subject=part))
+        for precision in ("fp32",) if subject.detector else subject.precision:
             path = _file(folder, precision)
             remedy = REMEDY if precision != "fp32" else ""
             found.append(Opened(path, _call(path, subject), TOLERANCE[precision], timed=True, remedy=remedy))
@@ -61,12 +77,21 @@ class Onnx(Format):
 
     def how(self, subject: Exportable, folder: str) -> str:
         """With onnxruntime alone."""
-        path = _file(Path(folder), subject.precision[0])
+        path = _file(Path(folder), "fp32" if subject.detector else subject.precision[0])
         names = ", ".join(subject.outputs)
         return (
             f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("{path}")\n'
             f'{names} = session.run(None, {{"{INPUT}": pixels}})'
         )
+
+
+def _note(path: Path, subject: Exportable) -> None:
+    """Writes what a file says about itself into it."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, facts(subject))
+    onnx.save(model, path)
 
 
 def _translate(subject: Exportable) -> Any:
@@ -90,8 +115,8 @@ def facts(subject: Exportable) -> dict[str, str]:
         "mean": json.dumps(encoder.mean.tolist()),
         "std": json.dumps(encoder.std.tolist()),
     }
-    model = subject.classifier
-    return found | ({"classes": json.dumps(model.classes, ensure_ascii=False)} if model else {})
+    classes = getattr(subject.model, "classes", None)
+    return found | ({"classes": json.dumps(classes, ensure_ascii=False)} if classes else {})
 
 
 def _file(folder: Path, precision: str) -> Path:

@@ -18,6 +18,8 @@ class Timm(Format):
     library = "timm"
 
     def refuse(self, subject: Exportable) -> str:
+        if kind := subject.dense():
+            raise UserError(f"--to timm: timm has no {kind}s of this kind; what works: onnx, torch_export")
         why = why_not_timm(subject.model)
         if why:
             name = subject.encoder.arguments["model_name"]

@@ -14,7 +14,7 @@ from unmask.objective import Batch, Task
 
 __all__ = ["Detect"]
 PROTOCOLS = ("full", "linear")
-PREFIX = "detector.rcnn.backbone.encoder.net."
+PREFIX = "detector.rcnn.backbone.encoder."
 UNDECAYED = ("pos_embed", "cls_token", "reg_token")
 NAMES = {  # torchvision's names of losses -> those of records
     "loss_objectness": "objectness",

@@ -18,7 +18,7 @@ from unmask.segmenter import Segmenter
 
 __all__ = ["Segment"]
 PROTOCOLS = ("full", "linear")
-PREFIX = "segmenter.encoder.net."
+PREFIX = "segmenter.encoder."
 UNDECAYED = ("pos_embed", "cls_token", "reg_token")
 VOID = 255
 
