@@ -34,7 +34,7 @@ LAYERS = [
     ["mask", "position", "initialize", "verb", "optics", "recipe", "runtime_options"],
     ["target"],
     ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute", "windows", "relative"],
-    ["objective", "decoder", "pyramid", "head"],
+    ["objective", "decoder", "pyramid", "head", "lean"],
     ["resized"],
     ["masks", "targets", "decoders", "encoders", "pyramids", "heads"],
     ["methods"],
