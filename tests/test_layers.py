@@ -239,3 +239,9 @@ def test_importing_unmask_is_light():
     code += "print({'torch', 'timm', 'numpy'} & {*sys.modules})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_every_verb_is_named_by_the_package():
+    from unmask.verb import verbs
+
+    assert {"Run", "load", *verbs()} == set(unmask.__all__)
