@@ -34,7 +34,7 @@ LAYERS = [
     ["mask", "position", "initialize", "verb", "optics", "recipe", "runtime_options"],
     ["target"],
     ["encoder", "trivial", "runtime", "corruptions", "lowering", "recompute", "windows", "relative"],
-    ["objective", "decoder", "pyramid", "head"],
+    ["objective", "decoder", "pyramid", "head", "lean"],
     ["resized"],
     ["masks", "targets", "decoders", "encoders", "pyramids", "heads"],
     ["methods"],
@@ -240,3 +240,9 @@ def test_importing_unmask_is_light():
     code += "print({'torch', 'timm', 'numpy'} & {*sys.modules})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_every_verb_is_named_by_the_package():
+    from unmask.verb import verbs
+
+    assert {"Run", "load", *verbs()} == set(unmask.__all__)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "Run",
+    "ablate",
     "anomaly",
     "demo",
     "doctor",
@@ -33,6 +34,7 @@ __all__ = [
     "labels",
     "load",
     "map",
+    "pack",
     "predict",
     "pretrain",
     "search",
@@ -43,6 +45,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from unmask.run import Run, load
+    from unmask.verbs.ablate import ablate
     from unmask.verbs.anomaly import anomaly
     from unmask.verbs.demo import demo
     from unmask.verbs.doctor import doctor
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from unmask.verbs.export import export
     from unmask.verbs.labels import labels
     from unmask.verbs.map import map
+    from unmask.verbs.pack import pack
     from unmask.verbs.predict import predict
     from unmask.verbs.pretrain import pretrain
     from unmask.verbs.search import search

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unmask.lean import lean
 from unmask.lowering import lower, stacked
 from unmask.objective import Objective
 from unmask.runtime import by_length
@@ -32,6 +33,8 @@ def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "ind
         lower(objective)
     if settings.get("compile") in ("on", "graphs"):
         _compile(objective, settings["compile"] == "graphs", backend)
+    else:
+        lean(objective)
     return objective
 
 
