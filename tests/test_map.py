@@ -162,6 +162,7 @@ def test_the_script_draws_finds_hides_and_zooms(made, tmp_path):
     assert said["first"] == 6
     assert said["names"] == ["a/0.png", "label: a", " · folder: a"]
     assert said["hovered"] == list(range(6))
+    assert len(set(said["level"])) == 1
     assert said["found"] == "1 of 6"
     assert said["hidden"] == 3
     assert said["legend"] == ["a", "b"]
@@ -190,6 +191,7 @@ const frame = () => { drawn.length = 0; queue.splice(0).forEach((f) => f()); ret
 """
 ACTS = """
 const said = { first: frame() };
+said.level = data.y.map((y, i) => Math.round(screenY(i) + y * view.scale));  // upwards, as in the still picture
 said.hovered = data.names.map((_, i) => at(screenX(i), screenY(i)));
 canvas.onpointermove({ pointerId: 1, offsetX: screenX(0), offsetY: screenY(0) });
 said.names = there.words.children.map((line) => line.textContent);
