@@ -186,6 +186,8 @@ def _classes(
     if legend.names:
         numbers = [number for number in sorted(legend.names) if number not in void]
         return numbers, [legend.names[number] for number in numbers], void
+    if not seen:  # every mask is bad, which is said next
+        return [], [], void
     if seen in ({0, 255}, {0, 1}) and not asked:
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen

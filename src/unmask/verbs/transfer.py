@@ -164,7 +164,7 @@ class Transfer(RuntimeOptions):
 
     def _check_segment(self) -> None:
         if self.crop_size is not None:
-            size = numbers(self.crop_size)
+            size: tuple = numbers(self.crop_size)
             if len(size) > 2:
                 raise UserError(f"--crop-size is one number of pixels, or height and width; got {len(size)} numbers")
             settle(self, "crop_size", tuple(size) * (3 - len(size)))
