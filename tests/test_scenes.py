@@ -121,6 +121,13 @@ def test_coco_polygons_and_run_lengths_are_drawn(tmp_path):
     assert "no train and test splits" in said
     every = {name: np.array(data.map(i)) for i, (_, s) in enumerate(data.scenes) for name in [s.name[:3]]}
     assert all(np.array_equal(every[f"{seed:03d}"], scene(seed)[1]) for seed in range(COUNT))
+    whole = {"image_id": 1, "category_id": 7, "segmentation": [[0, 0, 48, 0, 48, 40, 0, 40]]}
+    (tmp_path / "annotations.json").write_text(json.dumps(content | {"annotations": [*content["annotations"], whole]}))
+    over = opened(tmp_path)[0]
+    (found,) = (over.map(i) for i, (_, s) in enumerate(over.scenes) if s.name == "001.jpg")
+    assert np.array_equal(
+        found, np.where(scene(1)[1] == 1, 1, 2)
+    )  # the smaller lies on top, though it was listed first
     content["annotations"][0]["category_id"] = 99
     content["annotations"][2]["segmentation"] = [[1, 2, 3]]
     content["images"][2]["height"] = 41

@@ -82,9 +82,14 @@ def test_overlapping_windows_are_averaged_and_nothing_is_left_out():
         logits[:, 0], logits[:, 1] = 1.0, 0.0 if number == 1 else 1.5
         return logits
 
-    (found,) = slide(run, [(picture, (6, 10))], window=(6, 6), side=6, fill=torch.zeros(1), batch=1)
+    shape = {"window": (6, 6), "side": 6, "fill": torch.zeros(1), "batch": 1}
+    (found,) = slide(run, [(picture, (6, 10))], **shape)
     assert calls == [1, 1]
     assert found.tolist() == [[0] * 6 + [1] * 4] * 6  # columns 4 and 5 see both: 1.0 against a mean of 0.75
+    calls.clear()
+    (large,) = slide(run, [(picture, (36, 60))], **shape)
+    mean = torch.tensor([[1.0] * 10, [0.0] * 4 + [0.75] * 2 + [1.5] * 4])[:, None].expand(2, 6, 10)
+    assert np.array_equal(large, most_probable(mean, (36, 60)))  # a sum would move the border by a pixel
 
 
 def test_enlarging_in_strips_equals_torchs(monkeypatch):
@@ -133,7 +138,7 @@ def test_the_loss_leaves_void_out_and_weighs_classes():
 
 
 def test_picture_and_map_go_through_the_same_and_chance_is_the_generators_alone():
-    truth = torch.from_numpy(scene(3, 60, 90)[1])
+    truth = 2 * (torch.from_numpy(scene(3, 60, 90)[1]) > 0).byte()
     both = torch.stack([60 * truth + 20] * 3 + [truth]).byte()
     view = SceneView((48, 56), 60, (7.0,) * 3, distort=False)
     state = torch.get_rng_state()
@@ -142,6 +147,7 @@ def test_picture_and_map_go_through_the_same_and_chance_is_the_generators_alone(
         found = view(both, torch.Generator().manual_seed(seed))
         assert torch.equal(found, view(both, torch.Generator().manual_seed(seed)))
         inside = found[3] != 255
+        assert set(found[3][inside].unique().tolist()) <= {0, 2}  # numbers are not mixed
         voids += int((~inside).sum())
         assert (found[:3, ~inside] == 7).all()
         off = (found[0][inside].int() - 60 * found[3][inside].int() - 20).abs()

@@ -152,7 +152,7 @@ class Transfer(RuntimeOptions):
         for name in ("crop", "eval_crop"):
             require(getattr(self, name), name, lambda v: 0 < v <= 1, "above 0 and at most 1")
         settle(self, "input_size", None if self.input_size is None else numbers(self.input_size))
-        if self.input_size is not None and len(self.input_size) not in (1, 2):
+        if self.input_size is not None and len(numbers(self.input_size)) not in (1, 2):
             raise UserError("--input-size takes one side, or height and width")
         for name in ("input_size", "anchors", "ratios", "jitter"):
             for value in getattr(self, name) or ():
