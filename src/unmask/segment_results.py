@@ -95,7 +95,7 @@ def draw_overlays(
     """A line for each picture: itself, the truth, the answer, and where they differ."""
     if not places:
         return
-    titles = ("picture", "truth", "answer", "wrong pixels")
+    titles = ("", "truth", "answer", "wrong pixels")  # over the picture itself stands its name
     lines, seen = [], set()
     for place in places:
         pixels, truth = segments.pair(place)
@@ -110,11 +110,11 @@ def draw_overlays(
     shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
     figure = Figure(figsize=(12, 0.7 + len(lines) * (3 * shape + 0.22)), dpi=100, layout="constrained")
     axes = figure.subplots(len(lines), 4, squeeze=False)
-    for row, place, line in zip(axes, places, lines):
+    for number, (row, place, line) in enumerate(zip(axes, places, lines)):
         for axis, picture, title in zip(row, line, titles):
             axis.imshow(picture, interpolation="nearest" if picture.shape[1] < 200 else None)
             axis.set_axis_off()
-            axis.set_title(title if row is axes[0] else "", fontsize=9)
+            axis.set_title("" if number else title, fontsize=9)
         share = rows[place]["pixel_accuracy"]
         row[0].set_title(f"{Path(rows[place]['path']).name[-34:]}: {share:.1%} of pixels right", fontsize=8, loc="left")
     shown = sorted(seen - {VOID})[:NAMED]
