@@ -5,13 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from segmenting import NAMES, scene, write_pairs
 
 from unmask.errors import DataError, UserError
 from unmask.legend import read_legend
-from unmask.scene_view import SceneView
 from unmask.segmented import Segmented
 
 COLOURS = {0: (10, 20, 30), 1: (200, 0, 0), 2: (0, 0, 200)}
@@ -123,6 +121,13 @@ def test_coco_polygons_and_run_lengths_are_drawn(tmp_path):
     assert "no train and test splits" in said
     every = {name: np.array(data.map(i)) for i, (_, s) in enumerate(data.scenes) for name in [s.name[:3]]}
     assert all(np.array_equal(every[f"{seed:03d}"], scene(seed)[1]) for seed in range(COUNT))
+    whole = {"image_id": 1, "category_id": 7, "segmentation": [[0, 0, 48, 0, 48, 40, 0, 40]]}
+    (tmp_path / "annotations.json").write_text(json.dumps(content | {"annotations": [*content["annotations"], whole]}))
+    over = opened(tmp_path)[0]
+    (found,) = (over.map(i) for i, (_, s) in enumerate(over.scenes) if s.name == "001.jpg")
+    assert np.array_equal(
+        found, np.where(scene(1)[1] == 1, 1, 2)
+    )  # the smaller lies on top, though it was listed first
     content["annotations"][0]["category_id"] = 99
     content["annotations"][2]["segmentation"] = [[1, 2, 3]]
     content["images"][2]["height"] = 41
@@ -227,6 +232,14 @@ def test_masks_of_0_and_255_are_background_and_object(tmp_path):
     data, said = opened(tmp_path)
     assert (data.classes, data.numbers) == (["background", "object"], [0, 255])
     assert "background and object" in said
+    for seed in range(5):
+        (tmp_path / "masks" / f"{seed:03d}.png").unlink()
+        save((scene(seed)[1] > 0).astype(np.uint8) * 255, tmp_path / "masks" / f"{seed:03d}.jpg")
+    again, _ = opened(tmp_path)
+    assert (again.numbers, again.map(1).shape) == ([0, 255], (40, 48))
+    assert (again.map(1) == (scene(1)[1] > 0)).mean() > 0.98  # JPEG blurs edges
+    save(scene(2)[1] * 100, tmp_path / "masks" / "002.jpg")
+    assert "002.png: its mask is a JPEG file, which does not keep class numbers" in opened(tmp_path)[1]
 
 
 @pytest.mark.parametrize(
@@ -256,46 +269,15 @@ def test_a_file_that_does_not_tell_classes_is_refused(text, tmp_path):
         read_legend(tmp_path / "classes.json")
 
 
-def test_picture_and_map_go_through_the_same_and_chance_is_the_generators_alone():
-    truth = torch.from_numpy(scene(3, 60, 90)[1])
-    both = torch.stack([60 * truth + 20] * 3 + [truth]).byte()
-    view = SceneView((48, 56), 60, (7.0,) * 3, distort=False)
-    state = torch.get_rng_state()
-    seen, voids = set(), 0
-    for seed in range(40):
-        found = view(both, torch.Generator().manual_seed(seed))
-        assert torch.equal(found, view(both, torch.Generator().manual_seed(seed)))
-        inside = found[3] != 255
-        voids += int((~inside).sum())
-        assert (found[:3, ~inside] == 7).all()
-        off = (found[0][inside].int() - 60 * found[3][inside].int() - 20).abs()
-        assert (off > 30).float().mean() < 0.12  # only where bilinear edges meet nearest ones
-        seen.add(tuple(found.flatten()[::97].tolist()))
-    assert len(seen) > 30
-    assert voids
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_crops_of_nearly_one_class_are_drawn_again():
-    truth = torch.zeros(80, 80)
-    truth[:20, :20] = 1
-    both = torch.stack([truth] * 3 + [truth]).byte()
-
-    def varied(limit):
-        view = SceneView((32, 32), 80, (0.0,) * 3, scale=(1.0, 1.0), limit=limit, distort=False)
-        found = [view(both, torch.Generator().manual_seed(seed))[3] for seed in range(40)]
-        return sum(0.25 <= float((one == 1).float().mean()) <= 0.75 for one in found)
-
-    assert varied(0.75) > 1.5 * varied(1.0)
-
-
-def test_distortion_changes_colours_and_never_the_map():
-    picture, truth = scene(1)
-    both = torch.cat([torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(truth)[None]])
-    plain, bent = (SceneView((40, 48), 40, (0.0,) * 3, (1.0, 1.0), 1.0, False, on) for on in (False, True))
-    changed = 0
-    for seed in range(10):
-        a, b = (view(both, torch.Generator().manual_seed(seed)) for view in (plain, bent))
-        assert torch.equal(a[3], b[3])
-        changed += not torch.equal(a[:3], b[:3])
-    assert changed >= 6
+def test_a_folder_that_leaves_open_what_is_meant_is_refused_with_the_choice(tmp_path):
+    write_pairs(tmp_path, 5)
+    (tmp_path / "config.yaml").write_text("train: {lr: 0.1}\nname: something else\n")  # another program's
+    assert opened(tmp_path)[0].sheet.format == "pairs"
+    (tmp_path / "boxes.json").write_text(json.dumps(coco(tmp_path / "other", polygons=True)))
+    with pytest.raises(UserError, match=r"outlines in a \.json and masks as pictures"):
+        opened(tmp_path)
+    with pytest.raises(UserError, match="did you mean"):
+        opened(tmp_path.parent / (tmp_path.name + "x"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no segmented pictures that are known here"):
+        opened(tmp_path / "empty")

@@ -1,4 +1,4 @@
-"""The parts of segmentation: heads and their gradients, sliding windows, losses and figures."""
+"""The parts of segmentation: heads and their gradients, sliding windows, losses, figures, and views."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from segmenting import NAMES, scene
 
 from unmask.encoder import create_encoder
 from unmask.overlap import overlap
+from unmask.scene_view import SceneView
 from unmask.segment_plan import class_weights
 from unmask.segmenter import Segmenter
 from unmask.sliding import most_probable, places, slide
@@ -81,9 +82,14 @@ def test_overlapping_windows_are_averaged_and_nothing_is_left_out():
         logits[:, 0], logits[:, 1] = 1.0, 0.0 if number == 1 else 1.5
         return logits
 
-    (found,) = slide(run, [(picture, (6, 10))], window=(6, 6), side=6, fill=torch.zeros(1), batch=1)
+    shape = {"window": (6, 6), "side": 6, "fill": torch.zeros(1), "batch": 1}
+    (found,) = slide(run, [(picture, (6, 10))], **shape)
     assert calls == [1, 1]
     assert found.tolist() == [[0] * 6 + [1] * 4] * 6  # columns 4 and 5 see both: 1.0 against a mean of 0.75
+    calls.clear()
+    (large,) = slide(run, [(picture, (36, 60))], **shape)
+    mean = torch.tensor([[1.0] * 10, [0.0] * 4 + [0.75] * 2 + [1.5] * 4])[:, None].expand(2, 6, 10)
+    assert np.array_equal(large, most_probable(mean, (36, 60)))  # a sum would move the border by a pixel
 
 
 def test_enlarging_in_strips_equals_torchs(monkeypatch):
@@ -129,3 +135,49 @@ def test_the_loss_leaves_void_out_and_weighs_classes():
     torch.testing.assert_close(dice_loss(logits, truth), 1 - torch.stack(dice).mean(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(task._loss(logits, truth), expected + 1 - torch.stack(dice).mean(), rtol=1e-4, atol=1e-5)
     assert class_weights(np.array([100.0, 400.0, 1.0, 0.0])) == [1.0, 0.5, 10.0, 0.0]
+
+
+def test_picture_and_map_go_through_the_same_and_chance_is_the_generators_alone():
+    truth = 2 * (torch.from_numpy(scene(3, 60, 90)[1]) > 0).byte()
+    both = torch.stack([60 * truth + 20] * 3 + [truth]).byte()
+    view = SceneView((48, 56), 60, (7.0,) * 3, distort=False)
+    state = torch.get_rng_state()
+    seen, voids = set(), 0
+    for seed in range(40):
+        found = view(both, torch.Generator().manual_seed(seed))
+        assert torch.equal(found, view(both, torch.Generator().manual_seed(seed)))
+        inside = found[3] != 255
+        assert set(found[3][inside].unique().tolist()) <= {0, 2}  # numbers are not mixed
+        voids += int((~inside).sum())
+        assert (found[:3, ~inside] == 7).all()
+        off = (found[0][inside].int() - 60 * found[3][inside].int() - 20).abs()
+        assert (off > 30).float().mean() < 0.12  # only where bilinear edges meet nearest ones
+        seen.add(tuple(found.flatten()[::97].tolist()))
+    assert len(seen) > 30
+    assert voids
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_crops_of_nearly_one_class_are_drawn_again():
+    truth = torch.zeros(80, 80)
+    truth[:20, :20] = 1
+    both = torch.stack([truth] * 3 + [truth]).byte()
+
+    def varied(limit):
+        view = SceneView((32, 32), 80, (0.0,) * 3, scale=(1.0, 1.0), limit=limit, distort=False)
+        found = [view(both, torch.Generator().manual_seed(seed))[3] for seed in range(40)]
+        return sum(0.25 <= float((one == 1).float().mean()) <= 0.75 for one in found)
+
+    assert varied(0.75) > 1.5 * varied(1.0)
+
+
+def test_distortion_changes_colours_and_never_the_map():
+    picture, truth = scene(1)
+    both = torch.cat([torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(truth)[None]])
+    plain, bent = (SceneView((40, 48), 40, (0.0,) * 3, (1.0, 1.0), 1.0, False, on) for on in (False, True))
+    changed = 0
+    for seed in range(10):
+        a, b = (view(both, torch.Generator().manual_seed(seed)) for view in (plain, bent))
+        assert torch.equal(a[3], b[3])
+        changed += not torch.equal(a[:3], b[:3])
+    assert changed >= 6

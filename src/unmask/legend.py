@@ -17,6 +17,7 @@ from unmask.layout import printable
 
 FILES = ("classes.json", "classes.yaml", "classes.yml", "label_colors.txt", "class_dict.csv", "config.yaml")
 FILES += ("data.yaml", "dataset.yaml")
+GENERAL = FILES[-3:]  # names that other programs use too
 WRAPPERS = ("classes", "names", "labels", "categories", "palette")
 COLOURS = ("color", "colour", "rgb")
 IGNORED = 255  # means void unless it is the number of a class
@@ -53,10 +54,8 @@ class Legend:
 def find_legend(folder: Path) -> Legend | None:
     """What a folder's own file says; None where there is no such file, or none that names classes."""
     for name in FILES:
-        if (folder / name).is_file():
-            found = read_legend(folder / name)
-            if found.names or name.startswith("classes"):
-                return found
+        if (folder / name).is_file() and (name not in GENERAL or _names_classes(folder / name)):
+            return read_legend(folder / name)
     return None
 
 
@@ -78,6 +77,11 @@ def read_legend(path: Path) -> Legend:
             f'{path} does not tell the classes ({error}); write a list of names, {{"0": "sky"}}, {{"sky": 0}}, or'
             ' {"sky": {"id": 0, "color": [128, 128, 128]}}'
         ) from error
+
+
+def _names_classes(path: Path) -> bool:
+    content = read_yaml(path)
+    return isinstance(content, Mapping) and bool({"classes", "names"} & content.keys())
 
 
 def read_yaml(path: Path) -> Any:

@@ -89,8 +89,19 @@ def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Pa
     for place in map(Path, places):
         if not place.exists():
             raise UserError(f"{place} does not exist{closest_place(place)}")
-        part = next((part for part in parts if part.accepts(place)), None)
+        accepting = [part for part in parts if part.accepts(place)]
+        if {"Coco", "Pairs"} <= {part.__name__ for part in accepting}:
+            raise UserError(
+                f"{place} has outlines in a .json and masks as pictures; give the one that is meant with --on"
+            )
+        part = next(iter(accepting), None)
         if part is None:
+            boxes = coco_files(place, False)
+            if boxes:
+                raise DataError(
+                    f"{place} has boxes, no outlines: to segment, annotations need polygons or RLE under"
+                    f" `segmentation` in {boxes[0].name}. With boxes: --to detect"
+                )
             raise DataError(
                 f"{place} holds no segmented pictures that are known here: give a folder with images/ and masks/, or"
                 " train/ and trainannot/, or a.jpg and a_mask.png side by side; a COCO .json with polygons or RLE; a"
@@ -150,17 +161,20 @@ def described(place: Path) -> tuple[list[Described], Path | None]:
         if not isinstance(content, dict):
             continue
         root = file.parent / str(content.get("path") or ".")
-        found = [_described(root, split, content[split]) for split in ("train", "val", "test") if content.get(split)]
-        if found:
-            return found, file
+        plain = "names" in content  # as YOLO writes it: a folder of pictures, and labels in the folder that mirrors it
+        found = [_described(root, split, content.get(split), plain) for split in ("train", "val", "test")]
+        if any(found):
+            return [split for split in found if split is not None], file
     return [], None
 
 
-def _described(root: Path, split: str, value: Any) -> Described:
-    if isinstance(value, str):
-        return Described(split, root / value)
-    if not isinstance(value, dict):
-        raise DataError(f"the .yaml in {root} should name a folder for {split}, it says {value!r}")
+def _described(root: Path, split: str, value: Any, plain: bool) -> Described | None:
+    """None for what is no description of data: other programs have a config.yaml too."""
+    if isinstance(value, str) and plain:
+        inside = value.removeprefix("../")  # Roboflow's files begin one folder too high
+        return Described(split, root / (value if (root / value).exists() else inside))
+    if not isinstance(value, dict) or not {"images", "masks", "annotations"} & value.keys():
+        return None
     paths = {name: root / str(value[name]) if value.get(name) else None for name in ("images", "masks", "annotations")}
     return Described(split, **paths)
 
@@ -206,6 +220,12 @@ def coco_like(path: Path) -> dict[str, Any] | None:
     content = _json(str(path), path.stat().st_mtime)
     keys = ("images", "annotations", "categories")
     return content if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys) else None
+
+
+def has_outlines(path: Path) -> bool:
+    """True for a .json in COCO's form in which some annotation has more than a box."""
+    content = coco_like(path)
+    return content is not None and any(annotation.get("segmentation") for annotation in content["annotations"])
 
 
 def is_panoptic(content: dict[str, Any]) -> bool:

@@ -27,7 +27,7 @@ def plan_segment(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet:
     settings, gpu = plan.settings, machine.device == "cuda"
     plan.choose("protocol", "full", "everything is trained")
     frozen = settings["protocol"] == "linear"
-    light = "a tenth of the encoder's arithmetic; upernet is several times as much"
+    light = "at most a tenth of the encoder's arithmetic; upernet is several times as much"
     head, why = ("upernet", PAPER) if gpu else ("light", light)
     plan.choose("head", "linear" if frozen else head, "what the features say by themselves" if frozen else why)
     plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")

@@ -95,7 +95,7 @@ def draw_overlays(
     """A line for each picture: itself, the truth, the answer, and where they differ."""
     if not places:
         return
-    titles = ("picture", "truth", "answer", "wrong pixels")
+    titles = ("", "truth", "answer", "wrong pixels")  # over the picture itself stands its name
     lines, seen = [], set()
     for place in places:
         pixels, truth = segments.pair(place)
@@ -107,18 +107,19 @@ def draw_overlays(
         over = [laid_over(picture, map_, config["colours"]) for map_ in (truth, found)]
         lines.append((picture, *over, marked))
         seen |= set(np.unique(truth).tolist()) | set(np.unique(found).tolist())
-    shape = np.mean([line[0].shape[0] / line[0].shape[1] for line in lines])
+    shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
     figure = Figure(figsize=(12, 0.7 + len(lines) * (3 * shape + 0.22)), dpi=100, layout="constrained")
     axes = figure.subplots(len(lines), 4, squeeze=False)
-    for row, place, line in zip(axes, places, lines):
+    for number, (row, place, line) in enumerate(zip(axes, places, lines)):
         for axis, picture, title in zip(row, line, titles):
             axis.imshow(picture, interpolation="nearest" if picture.shape[1] < 200 else None)
             axis.set_axis_off()
-            axis.set_title(title if row is axes[0] else "", fontsize=9)
+            axis.set_title("" if number else title, fontsize=9)
         share = rows[place]["pixel_accuracy"]
         row[0].set_title(f"{Path(rows[place]['path']).name[-34:]}: {share:.1%} of pixels right", fontsize=8, loc="left")
     shown = sorted(seen - {VOID})[:NAMED]
-    patches = [Patch(color=np.array(config["colours"][i]) / 255, label=config["classes"][i]) for i in shown]
+    colours: Any = [tuple(part / 255 for part in config["colours"][i]) for i in shown]
+    patches = [Patch(color=colour, label=config["classes"][i]) for i, colour in zip(shown, colours)]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
 

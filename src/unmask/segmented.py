@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from unmask.decode import BadPicture
 from unmask.errors import DataError
 from unmask.samples import Samples
-from unmask.scene import Photographs, open_scenes
+from unmask.scene import Photographs, Scene, open_scenes
 from unmask.sheet import Sheet, inspect
 from unmask.source import why
 from unmask.survey import Survey, read_scene
@@ -63,8 +63,9 @@ class Segments:
         return torch.cat([pixels, found[0].to(pixels.dtype)])
 
     def pair(self, i: int) -> tuple[Shaped[Tensor, "c h w"], UInt8[np.ndarray, "h w"]]:
-        """Picture `i` as it is kept, and its map at the picture's own size."""
-        return self.samples.picture(i), self.maps(self.indices[i])
+        """Picture `i` as it is kept, and its map at the picture's own size; replaced likewise."""
+        pixels, place = self.samples.substitute(i)
+        return pixels, self.maps(self.indices[place])
 
 
 class Segmented:
@@ -88,7 +89,7 @@ class Segmented:
         self.parts = open_scenes(places, pictures, classes)
         for remark in [remark for part in self.parts for remark in part.found.remarks]:
             say(remark)
-        self.scenes = [(part, scene) for part in self.parts for scene in part.found.scenes]
+        self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
         photographs = Photographs(self.where, [scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
@@ -186,6 +187,8 @@ def _classes(
     if legend.names:
         numbers = [number for number in sorted(legend.names) if number not in void]
         return numbers, [legend.names[number] for number in numbers], void
+    if not seen:  # every mask is bad, which is said next
+        return [], [], void
     if seen in ({0, 255}, {0, 1}) and not asked:
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen
@@ -202,6 +205,12 @@ def _table(numbers: Sequence[int], largest: int) -> UInt8[np.ndarray, "n"]:
     table = np.full(largest + 2, VOID, dtype=np.uint8)
     table[np.array(numbers) + 1] = np.arange(len(numbers))
     return table
+
+
+def _named_apart(part: Any, several: bool) -> list[Scene]:
+    """Where there are several places, names begin with theirs."""
+    scenes = part.found.scenes
+    return [replace(scene, name=f"{Path(part.where).name}/{scene.name}") for scene in scenes] if several else scenes
 
 
 def _refuse_or_say(

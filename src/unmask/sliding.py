@@ -140,5 +140,5 @@ def _cut(picture: Tensor, place: Size, window: Size, fill: Tensor, kind: torch.d
 
 
 def _finished(canvas: _Canvas) -> np.ndarray:
-    assert canvas.sums is not None
+    assert canvas.sums is not None and canvas.counts is not None  # noqa: PT018
     return most_probable(canvas.sums / canvas.counts, canvas.size)

@@ -21,6 +21,8 @@ def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
     Colour pictures whose three channels are equal hold numbers too: many programs save grey that way.
     """
     image = _opened(data)
+    if image.format in ("JPEG", "MPO"):
+        return _two_valued(np.asarray(image.convert("L")))
     if image.mode == "1":
         return np.asarray(image).astype(np.int32)
     if image.mode == "P":
@@ -40,6 +42,13 @@ def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
     raise BadPicture(f"its mask is a {image.mode} picture; grey, palette or RGB can hold classes")
 
 
+def _two_valued(values: np.ndarray) -> np.ndarray:
+    """JPEG changes numbers a little, which only black and white survive."""
+    if ((values > 64) & (values < 191)).mean() > 0.02:
+        raise BadPicture("its mask is a JPEG file, which does not keep class numbers: save masks as PNG")
+    return np.where(values < 128, 0, 255).astype(np.int32)
+
+
 def picture_size(data: bytes) -> tuple[int, int]:
     """Height and width of a picture file as it is seen, after EXIF rotation, from its header."""
     image = _opened(data, load=False)
@@ -56,7 +65,8 @@ def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
         if isinstance(outline, list):
             if not all(isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in outline):
                 raise ValueError("a polygon is three points or more, x and y in turn")
-            packed: Any = coco.merge(coco.frPyObjects(outline, *size))
+            rings: Any = coco.frPyObjects(outline, *size)
+            packed: Any = coco.merge(rings)
         elif isinstance(outline["counts"], list):
             packed = coco.frPyObjects(outline, *size)
         else:

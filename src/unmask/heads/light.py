@@ -1,8 +1,8 @@
 """Four feature maps, each through its own 1x1 convolution, joined and brought to a quarter of the patch by two learnt
 upsamplings: an all-MLP head as SegFormer's (Xie et al. 2021, section 3.2), on the encoder's own maps.
 
-It is for machines and data that UperNet is too heavy for: beside a small ViT it costs a tenth of the encoder, UperNet
-several times as much as the encoder.
+It is for machines and data that UperNet is too heavy for: this costs at most a tenth of the encoder's arithmetic,
+UperNet five to ten times as much as the encoder.
 """
 
 from collections.abc import Sequence

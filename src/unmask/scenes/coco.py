@@ -12,7 +12,18 @@ from unmask.decode import BadPicture
 from unmask.errors import DataError
 from unmask.layout import printable
 from unmask.legend import Legend
-from unmask.scene import Beside, Found, Scene, Scenes, coco_files, coco_like, described, split_in, split_of
+from unmask.scene import (
+    Beside,
+    Found,
+    Scene,
+    Scenes,
+    coco_files,
+    coco_like,
+    described,
+    has_outlines,
+    split_in,
+    split_of,
+)
 from unmask.truth import drawn
 
 __all__ = ["Coco"]
@@ -33,11 +44,6 @@ class Coco(Scenes):
                 raise DataError(f"{file} is no COCO .json: it needs images, annotations and categories")
             names |= {int(category["id"]): printable(str(category["name"])) for category in content["categories"]}
             self._add(content, file, pictures or images, split or split_in(file.stem) or split_of([file.parent.name]))
-        if not any(scene.truth[0] for scene in self.found.scenes):
-            raise DataError(
-                f"{place} has boxes, no outlines: to segment, annotations need polygons or RLE under `segmentation`."
-                " With boxes: --to detect"
-            )
         self.shift = 1 if 0 in names else 0
         named = {0: "background"} | {number + self.shift: name for number, name in sorted(names.items())}
         self.legend = legend or Legend(named, {}, str(place))
@@ -48,7 +54,7 @@ class Coco(Scenes):
         told = described(place)[0] if place.is_dir() or place.suffix.lower() in (".yaml", ".yml") else []
         if any(split.annotations is not None and split.masks is None for split in told):
             return True
-        return not told and bool(coco_files(place, False))
+        return not told and any(has_outlines(file) for file in coco_files(place, False))
 
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
         outlines, told = scene.truth

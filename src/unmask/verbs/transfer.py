@@ -152,7 +152,7 @@ class Transfer(RuntimeOptions):
         for name in ("crop", "eval_crop"):
             require(getattr(self, name), name, lambda v: 0 < v <= 1, "above 0 and at most 1")
         settle(self, "input_size", None if self.input_size is None else numbers(self.input_size))
-        if self.input_size is not None and len(self.input_size) not in (1, 2):
+        if self.input_size is not None and len(numbers(self.input_size)) not in (1, 2):
             raise UserError("--input-size takes one side, or height and width")
         for name in ("input_size", "anchors", "ratios", "jitter"):
             for value in getattr(self, name) or ():
@@ -164,7 +164,7 @@ class Transfer(RuntimeOptions):
 
     def _check_segment(self) -> None:
         if self.crop_size is not None:
-            size = numbers(self.crop_size)
+            size: tuple = numbers(self.crop_size)
             if len(size) > 2:
                 raise UserError(f"--crop-size is one number of pixels, or height and width; got {len(size)} numbers")
             settle(self, "crop_size", tuple(size) * (3 - len(size)))
