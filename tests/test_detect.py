@@ -163,7 +163,7 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
 
     def stopping(*args, **kwargs):
         saves.append(1)
-        if len(saves) == 1:
+        if len(saves) == 3:
             raise Interrupted("stopped", 2)
         return score(*args, **kwargs)
 
@@ -172,7 +172,9 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
     monkeypatch.setattr("unmask.keeping.Keeping.due", lambda self, step: True)
     with pytest.raises(Interrupted):
         unmask.transfer(place / "run", out=place / "again", **options)
-    assert keeping.read_newest(place / "again") is None or not (place / "again" / "summary.json").exists()
+    newest = keeping.read_newest(place / "again")
+    assert newest is not None
+    assert newest[1]["step"] == 2
     again = unmask.transfer(place / "run", out=place / "again", **options)
     one, two = whole.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
