@@ -96,7 +96,7 @@ LAYERS = [
         "boxmetrics",
         "boxdrawn",
     ],
-    ["keeper", "predictions", "segment_predicting", "boxresults", "finding"],
+    ["keeper", "predictions", "segment_predicting", "segment_training", "boxresults", "finding"],
     ["lessons"],
     ["groups"],
     ["robustness"],
@@ -127,6 +127,7 @@ LAYERS = [
         "mapping",
     ],
     ["tested", "study"],
+    ["segment_study"],
     ["transferring", "stressing", "labelling", "cell", "forecast", "ablating", "fitting", "spotting"],
     ["cli", "__main__", "__init__"],
 ]
@@ -168,11 +169,11 @@ FENCES = {  # third-party library -> the only places that may import it
     "aiohttp": {"remote"},
     "datasets": {"streams"},
     "braceexpand": {"shards"},
-    "pycocotools": {"truth"},
     "yaml": {"annotations", "legend"},
     "faiss": {"neighbours"},
     "umap": {"projection"},
-    "faster_coco_eval": {"finding", "outlines"},
+    "faster_coco_eval": {"finding", "outlines", "truth"},
+    "pycocotools": {},
 }
 
 

@@ -13,14 +13,9 @@ from segmenting import NAMES, scene, write_pairs
 from small import SMALL
 
 import unmask
-from unmask.encoder import create_encoder
+from unmask import segment_study
 from unmask.errors import DataError, Interrupted, UserError
 from unmask.keeper import Keeper
-from unmask.overlap import overlap
-from unmask.segment_plan import class_weights
-from unmask.segmenter import Segmenter
-from unmask.sliding import most_probable, places, slide
-from unmask.tasks.segment import Segment, dice_loss
 
 FAST = {"to": "segment", "device": "cpu", "precision": "32", "crop_size": 40, "batch": 4, "lr": 3e-3}
 
@@ -46,123 +41,6 @@ def run(place, data):
 @pytest.fixture(scope="module")
 def done(run, data):
     return unmask.transfer(run, on=data, epochs=6, dice=0.5, balanced="on", **FAST)
-
-
-def small_encoder(**options):
-    text = ", ".join(f"{k}={v}" for k, v in ({"depth": 4, "embed_dim": 32, "num_heads": 2} | options).items())
-    return create_encoder(f"vit_tiny_patch16_224({text})", image_size=(32, 32), patch_size=8, mean=(90.0,) * 3,
-                          std=(60.0,) * 3)  # fmt: skip
-
-
-def segmenter(head="light(channels=16)", **options):
-    torch.manual_seed(0)
-    return Segmenter(small_encoder(), NAMES, [0, 1, 2], head=head, **options)
-
-
-def batch(count=2, size=40):
-    both = [np.concatenate([p.transpose(2, 0, 1), t[None]]) for p, t in (scene(i, size, size) for i in range(count))]
-    return {"views": [torch.from_numpy(np.stack(both))]}
-
-
-@pytest.mark.parametrize("protocol", ["full", "linear"])
-@pytest.mark.parametrize("head", ["linear", "light(channels=16)", "upernet(channels=16, auxiliary_channels=8)"])
-def test_every_trained_parameter_of_every_head_gets_a_gradient(head, protocol):
-    task = Segment(segmenter(head), protocol=protocol, layer_decay=0.5)
-    task.train()
-    task(batch())["loss"].backward()
-    for name, parameter in task.named_parameters():
-        inside = name.startswith("segmenter.encoder")
-        assert parameter.requires_grad == (not (inside and protocol == "linear") and not _idle(name, head)), name
-        assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == parameter.requires_grad, name
-    assert task.encoder.training == (protocol == "full")
-    scale = {name: task.treatment(name, p)[0] for name, p in task.named_parameters()}
-    assert scale["segmenter.encoder.net.pos_embed"] == 0.5**5
-    assert scale["segmenter.encoder.net.blocks.3.norm1.weight"] == 0.5
-    assert {value for name, value in scale.items() if not name.startswith("segmenter.encoder")} == {1.0}
-
-
-def _idle(name, head):
-    """The encoder's last norm, where the head takes maps without it."""
-    return head != "linear" and name.startswith("segmenter.encoder.net.norm.")
-
-
-def test_one_window_is_the_whole_picture_and_batches_change_nothing():
-    model = segmenter(window=(32, 40)).eval()
-    picture = torch.from_numpy(photo(3, 32, 40)).permute(2, 0, 1)
-    whole = model(picture[None])[0].argmax(dim=0).numpy()
-    (found,) = model.maps([(picture, (32, 40))])
-    assert np.array_equal(found, whole)
-    others = [
-        torch.from_numpy(photo(i, h, w)).permute(2, 0, 1) for i, (h, w) in enumerate([(50, 33), (32, 95), (20, 20)])
-    ]
-    shown = [(p, tuple(p.shape[1:])) for p in [picture, *others]]
-    one, many = ([*model.maps(shown, batch=size)] for size in (1, 7))
-    assert [m.shape for m in many] == [size for _, size in shown]
-    assert all((a == b).mean() > 0.999 for a, b in zip(one, many))
-
-
-def test_overlapping_windows_are_averaged_and_nothing_is_left_out():
-    assert places(10, 6) == [0, 4]
-    assert places(6, 6) == [0]
-    assert places(20, 6) == [0, 4, 8, 12, 14]
-    picture = torch.zeros(1, 6, 10)
-    calls = []
-
-    def run(x):
-        calls.append(len(x))
-        number = float(len(calls))  # the second window says otherwise, more loudly
-        logits = torch.zeros(len(x), 2, 6, 6)
-        logits[:, 0], logits[:, 1] = 1.0, 0.0 if number == 1 else 1.5
-        return logits
-
-    (found,) = slide(run, [(picture, (6, 10))], window=(6, 6), side=6, fill=torch.zeros(1), batch=1)
-    assert calls == [1, 1]
-    assert found.tolist() == [[0] * 6 + [1] * 4] * 6  # columns 4 and 5 see both: 1.0 against a mean of 0.75
-
-
-def test_enlarging_in_strips_equals_torchs(monkeypatch):
-    logits = torch.randn(4, 9, 13, generator=torch.Generator().manual_seed(0))
-    expected = torch.nn.functional.interpolate(logits[None], (50, 31), mode="bilinear")[0].argmax(dim=0).numpy()
-    monkeypatch.setattr("unmask.sliding.STRIP", 4 * 31 * 7)
-    assert (most_probable(logits, (50, 31)) == expected).mean() > 0.999
-
-
-def test_figures_equal_an_independent_computation():
-    rng = np.random.default_rng(0)
-    truths = [rng.integers(0, 4, size).astype(np.uint8) for size in ((30, 20), (7, 9))]  # class 4 is nowhere
-    answers = [np.where(rng.random(t.shape) < 0.6, t, rng.integers(0, 5, t.shape)).astype(np.uint8) for t in truths]
-    truths[0][:5] = 255
-    found = overlap(zip(answers, truths), list("abcde"))
-    a, t = (np.concatenate([x.ravel() for x in xs]) for xs in (answers, truths))
-    a, t = a[t != 255], t[t != 255]
-    iou = [((a == c) & (t == c)).sum() / ((a == c) | (t == c)).sum() for c in range(4)]
-    recall = [(a == c)[t == c].mean() for c in range(4)]
-    assert [c["iou"] for c in found["per_class"]] == [*map(pytest.approx, iou), None]
-    assert found["miou"] == pytest.approx(np.mean(iou))
-    assert found["pixel_accuracy"] == pytest.approx((a == t).mean())
-    assert found["mean_accuracy"] == pytest.approx(np.mean(recall))
-    assert found["per_class"][4] == {"name": "e", "share": 0.0, "answered": pytest.approx((a == 4).mean()), "iou": None,
-                                     "accuracy": None}  # fmt: skip
-    assert np.sum(found["confusion"]) == found["pixels"] == len(t)
-
-
-def test_the_loss_leaves_void_out_and_weighs_classes():
-    task = Segment(segmenter(), weights=[1.0, 2.0, 4.0], dice=1.0)
-    data = batch()
-    data["views"][0][:, -1] = 255
-    found = task(data)
-    assert float(found["loss"]) == 0.0
-    logits = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
-    truth = torch.randint(0, 2, (2, 5, 6), generator=torch.Generator().manual_seed(1))
-    truth[0, 0] = 255
-    known = truth != 255
-    flat, labels = logits.permute(0, 2, 3, 1)[known], truth[known]
-    expected = torch.nn.functional.cross_entropy(flat, labels, weight=torch.tensor([1.0, 2.0, 4.0]))
-    share = flat.softmax(dim=1)
-    dice = [2 * share[labels == c, c].sum() / (share[:, c].sum() + (labels == c).sum()) for c in (0, 1)]
-    torch.testing.assert_close(dice_loss(logits, truth), 1 - torch.stack(dice).mean(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(task._loss(logits, truth), expected + 1 - torch.stack(dice).mean(), rtol=1e-4, atol=1e-5)
-    assert class_weights(np.array([100.0, 400.0, 1.0, 0.0])) == [1.0, 0.5, 10.0, 0.0]
 
 
 def test_a_segmenter_is_trained_judged_and_kept(done, run):
@@ -281,3 +159,28 @@ def test_what_cannot_work_is_refused_with_the_reason(given, said, run, data, pla
     with pytest.raises(UserError, match=said):
         unmask.transfer(run, on=data, out=place / "wrong", **(FAST | given))
     assert not (place / "wrong").exists()
+
+
+def test_the_label_curve_trains_on_the_same_parts_and_goes_on_where_it_stopped(run, data, place, capsys, monkeypatch):
+    options = {"to": "segment", "on": data, "out": place / "curve", "fractions": (0.25,), "draws": 2, "epochs": 1}
+    options |= {"crop_size": 40, "device": "cpu", "precision": "32", "protocols": ("full",)}
+    seen = []
+    real = segment_study.make_segment_loader
+    monkeypatch.setattr(segment_study, "make_segment_loader", lambda s, *a: seen.append(tuple(s.names)) or real(s, *a))
+    curve = unmask.labels(run, **options)
+    assert [(p.competitor, p.size, p.per_class, len(p.draws)) for p in curve.points] == [
+        ("pretrained", "25 %", 2, 2), ("pretrained", "all", 8, 2), ("from scratch", "25 %", 2, 2),
+        ("from scratch", "all", 8, 2)]  # fmt: skip
+    assert len(seen) == 8
+    assert seen[0::2] == seen[1::2]  # both rivals see the same pictures
+    assert len(set(seen)) == 3  # two parts, and all
+    assert "mIoU" in capsys.readouterr().out
+    content = json.loads((place / "curve" / "labels.json").read_text())
+    assert (content["unit"], content["score"]) == ("training pictures", "mIoU")
+    assert (place / "curve" / "labels.png").exists()
+    again = unmask.labels(run, **(options | {"protocols": ("full", "linear"), "draws": 1}))
+    assert "were done before" in capsys.readouterr().out
+    assert len(seen) == 12  # linear, of one draw: two sizes, two rivals
+    assert [p for p in again.points if p.protocol == "full"] == curve.points
+    with pytest.raises(UserError, match="knn is not for --to segment"):
+        unmask.labels(run, **(options | {"protocols": ("knn",)}))

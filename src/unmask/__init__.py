@@ -12,6 +12,8 @@
     unmask.search("run", "photos/", query="a.jpg")
     unmask.map("run", "photos/")            # all pictures on one page
     unmask.export("run", to="onnx")
+    unmask.anomaly("fit", "run", "normal/", out="anomaly")
+    unmask.anomaly("apply", "anomaly", "new/", out="results")
 
 Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
 """
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "Run",
+    "anomaly",
     "demo",
     "doctor",
     "embed",
@@ -40,6 +43,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from unmask.run import Run, load
+    from unmask.verbs.anomaly import anomaly
     from unmask.verbs.demo import demo
     from unmask.verbs.doctor import doctor
     from unmask.verbs.embed import embed

@@ -12,8 +12,8 @@ from unmask.encoder import Encoder
 from unmask.grid import Grid, take
 from unmask.mask import Mask
 from unmask.objective import Rebuilder
-from unmask.usual import EPS
 
+EPS = 1e-4  # variance that counts as none at all, in units of the data's
 CELL = 4  # pixels along a side of the smallest piece that gets an error of its own, where the unit can be cut so
 
 
@@ -52,7 +52,7 @@ def errors(
 
 
 @torch.no_grad()
-def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b h w d"]:
+def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b p q d"]:
     """Features of each unit by the blocks named, side by side, each averaged with the units around it (PatchCore)."""
     found, maps = encoder.layers(x, 10**6), []  # all of them
     for number in layers:

@@ -57,9 +57,12 @@ class Curve:
     classes: list[str]
     counts: dict[str, int]  # split -> pictures
     skipped: list[str]  # sizes that the data does not have
+    unit: str = "labels per class"  # what is counted along the axis
+    score: str = "accuracy"  # what is measured
 
     def to_json(self) -> dict[str, Any]:
-        intervals = "95 %: Student's t over draws; Wilson over test pictures for a single draw; bootstrap for worths"
+        single = "Wilson over test pictures for a single draw" if self.score == "accuracy" else "none for a single draw"
+        intervals = f"95 %: Student's t over draws; {single}; bootstrap for worths"
         worths = [{k: None if v == math.inf else v for k, v in asdict(w).items()} for w in self.worths]
         return asdict(self) | {"worths": worths, "sentence": self.sentence(), "intervals": intervals}
 
@@ -84,7 +87,7 @@ class Curve:
             start = "Pretraining costs labels: it is worth"
         else:
             start = "No clear benefit: pretraining is worth"
-        return f"{start} {_times(worth.ratio)} ({_interval(worth)}; {how}).{self._gaps(worth)}"
+        return f"{start} {_times(worth.ratio, self.unit)} ({_interval(worth)}; {how}).{self._gaps(worth)}"
 
     def _gaps(self, worth: Worth) -> str:
         """Where the two curves' own intervals lie apart, and the accuracies at the largest such gap."""
@@ -93,27 +96,28 @@ class Curve:
         apart = [(p, q) for p, q in pairs if p.low > q.high]
         below = [p.size for p, q in pairs if q.low > p.high]
         if not apart:
-            text = " At no number of labels do the intervals lie apart in its favour."
+            text = f" At no number of {self.unit} do the intervals lie apart in its favour."
         else:
             best, other = max(apart, key=lambda pair: pair[0].accuracy - pair[1].accuracy)
             sizes = ", ".join(p.size for p, _ in apart)
             text = (
-                f" Intervals lie apart at {sizes} labels per class; e.g. at {best.size}: {_percent(best)} against"
+                f" Intervals lie apart at {sizes} {self.unit}; e.g. at {best.size}: {_percent(best)} against"
                 f" {_percent(other)}."
             )
         return text + (f" It is worse at {', '.join(below)}." if below else "")
 
 
 def make_point(
-    protocol: str, competitor: str, size: str, per_class: float, draws: Sequence[float], num_test: int
+    protocol: str, competitor: str, size: str, per_class: float, draws: Sequence[float], num_test: int | None
 ) -> Point:
-    """Mean and interval of some draws. num_test: pictures behind each accuracy."""
+    """Mean and interval of some draws. num_test: pictures behind each accuracy; None: scores that are no share of
+    pictures, of which a single draw has no interval."""
     mean = float(np.mean(draws))
-    low, high = of_mean(draws) or wilson(round(mean * num_test), num_test)
+    low, high = of_mean(draws) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
     return Point(protocol, competitor, size, per_class, mean, low, high, list(draws))
 
 
-def worths(points: Sequence[Point], num_test: int, seed: int = 0) -> list[Worth]:
+def worths(points: Sequence[Point], num_test: int | None, seed: int = 0) -> list[Worth]:
     """For every protocol: fine-tuned against from scratch, frozen against random frozen."""
     found = []
     for protocol in dict.fromkeys(p.protocol for p in points):
@@ -154,7 +158,7 @@ def draw_curve(curve: Curve, path: Path) -> None:
     colors |= {name: REST[i % len(REST)] for i, name in enumerate(rest)}
     for axis, protocol in zip(axes, protocols):
         _draw_panel(axis, curve, protocol, names, colors)
-    axes[0].set_ylabel("test accuracy, %")
+    axes[0].set_ylabel(f"test {curve.score}, %")
     figure.suptitle(_heading(curve.sentence(), figure.get_figwidth()), fontsize=10.5)
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
 
@@ -180,14 +184,15 @@ def _draw_panel(axis: Axes, curve: Curve, protocol: str, names: list[str], color
     axis.set_xticks(list(ticks), list(ticks.values()))
     axis.minorticks_off()
     axis.grid(axis="y", color="#dddddd", lw=0.6)
-    axis.axhline(100 / len(curve.classes), color="black", lw=0.8, ls=":", label="chance")
+    if curve.score == "accuracy":
+        axis.axhline(100 / len(curve.classes), color="black", lw=0.8, ls=":", label="chance")
     axis.set_title(WORDS[protocol], fontsize=10.5)
-    axis.set_xlabel("labels per class")
+    axis.set_xlabel(curve.unit)
     axis.legend(frameon=False, fontsize=9, loc="best")
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], num_test: int, seed: int) -> Worth:
+def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], num_test: int | None, seed: int) -> Worth:
     labels = np.array([p.per_class for p in mine])
     ratio, levels = horizontal_gap(labels, *(np.array([p.accuracy for p in line]) for line in (mine, theirs)))
     rng = np.random.default_rng([seed, 0x30])
@@ -199,9 +204,11 @@ def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], nu
     return Worth(protocol, rival, ratio, float(low), float(high), levels)
 
 
-def _resampled(line: list[Point], num_test: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled(line: list[Point], num_test: int | None, rng: np.random.Generator) -> np.ndarray:
     """Draws with replacement, and other test pictures in their place."""
     means = np.array([np.mean(rng.choice(p.draws, len(p.draws))) for p in line])
+    if num_test is None:
+        return means
     return rng.binomial(num_test, means.clip(0, 1)) / num_test
 
 
@@ -215,8 +222,9 @@ def _by_size(points: Sequence[Point], protocol: str, competitor: str) -> dict[st
     return {p.size: p for p in points if (p.protocol, p.competitor) == (protocol, competitor)}
 
 
-def _times(ratio: float) -> str:
-    return "more than the largest number of labels" if ratio == math.inf else f"{ratio:.1f} times the labels"
+def _times(ratio: float, unit: str = "labels per class") -> str:
+    what = unit.split(" per ")[0]
+    return f"more than the largest number of {what}" if ratio == math.inf else f"{ratio:.1f} times the {what}"
 
 
 def _interval(worth: Worth) -> str:

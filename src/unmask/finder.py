@@ -24,9 +24,10 @@ from unmask.objective import Rebuilder
 from unmask.samples import Samples
 from unmask.source import open_source
 from unmask.tiling import Tiling
-from unmask.usual import MAD, Usual
+from unmask.usual import Usual
 
 METHODS = ("rebuild", "features", "both")
+MAD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 CANDIDATES = 100_000  # units that the memory bank is chosen from; of more, these are drawn
 
 
@@ -107,7 +108,7 @@ class Finder(nn.Module):
         return self.model if isinstance(self.model, Encoder) else self.model.encoder
 
     @torch.no_grad()
-    def coarse(self, x: Shaped[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b h w"]]:
+    def coarse(self, x: Shaped[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b p q"]]:
         """Maps of raw pixels by every method, before they are enlarged and smoothed; on the CPU."""
         maps = {}
         if "rebuild" in self.settings.methods:
@@ -119,7 +120,7 @@ class Finder(nn.Module):
             maps["both"] = self._joined(maps["rebuild"], maps["features"])
         return {name: one.float().cpu() for name, one in maps.items()}
 
-    def full(self, coarse: Float[Tensor, "t h w"], canvas: Sequence[int]) -> Float[Tensor, "H W"]:
+    def full(self, coarse: Float[Tensor, "t p q"], canvas: Sequence[int]) -> Float[Tensor, "H W"]:
         """A coarse map, or those of the tiles of a picture, as one smooth map with a value per pixel."""
         return blurred(self.tiling.join(resized(coarse, self.tiling.size), canvas), self.settings.blur)
 
@@ -201,7 +202,7 @@ class Finder(nn.Module):
         batches: tiles b c h w, and the numbers of the pictures that they are of.
         """
         chance = torch.Generator().manual_seed(self.settings.seed)
-        units, owner, key = torch.zeros(0), torch.zeros(0), torch.zeros(0)
+        units, owner, key = torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0)
         for x, number in batches:
             found = features(self.encoder, self.settings.layers, x).flatten(1, 2).cpu()
             part = found.flatten(0, 1), number.repeat_interleave(found.shape[1])

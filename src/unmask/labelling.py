@@ -23,6 +23,7 @@ from unmask.log import make_console
 from unmask.report import write_report
 from unmask.run import CONFIG
 from unmask.runtime import machine
+from unmask.segment_study import segment_labelling
 from unmask.study import Cell, Records, Setting, Study
 from unmask.verb import texts
 from unmask.verbs.labels import PROTOCOLS, Labels
@@ -33,6 +34,8 @@ PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to ta
 
 def labelling(options: Labels) -> Curve:
     """See `unmask.verbs.labels.labels`."""
+    if options.to == "segment":
+        return segment_labelling(options)
     console, here, out = (
         make_console(),
         machine(options.device, options.precision),

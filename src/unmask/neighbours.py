@@ -89,17 +89,18 @@ def pairs(
         rows = _tensor(vectors[first : first + ROWS], device)
         for start in range(first // COLUMNS * COLUMNS, size, COLUMNS):
             scores = rows @ _tensor(vectors[start : start + COLUMNS], device).T
-            behind = torch.arange(start, start + scores.shape[1], device=device) > torch.arange(
-                first, first + len(rows), device=device
-            ).view(-1, 1)  # each pair once, and nothing with itself
-            scores = scores.masked_fill(~behind, -torch.inf)
-            one, other = (scores >= threshold).nonzero(as_tuple=True)
-            joined.add(first + one.cpu().numpy(), start + other.cpu().numpy())
+            if start < first + len(rows):  # each pair once, and nothing with itself
+                places = torch.arange(start, start + scores.shape[1], device=device)
+                own = torch.arange(first, first + len(rows), device=device)
+                scores = scores.masked_fill(places <= own.view(-1, 1), -torch.inf)
             for axis, mine, yours in ((1, first, start), (0, start, first)):
                 best, at = (found.cpu().numpy() for found in scores.max(dim=axis))
                 place = slice(mine, mine + len(best))
                 better = best > similarity[place]
                 similarity[place][better], partner[place][better] = best[better], at[better] + yours
+            if best.max() >= threshold:
+                one, other = (scores >= threshold).nonzero(as_tuple=True)
+                joined.add(first + one.cpu().numpy(), start + other.cpu().numpy())
         if progress:
             progress(min(first + ROWS, size))
     return Pairs(joined.groups(), partner, similarity, exact=True)

@@ -19,11 +19,11 @@ from unmask.run import Run, open_trained
 from unmask.runtime import machine, tune
 from unmask.segment_results import as_picture, laid_over
 from unmask.shown import Shown, read_shown
+from unmask.sliding import windows_at_once
 from unmask.source import open_source
 from unmask.verb import texts
 
 SHARES, OVERLAYS, CLASSES = "shares.csv", "overlays", "classes.json"
-WINDOW_PIXELS = 2**21  # of the windows at a time, where they are large
 SAID = 10  # pictures on the screen
 
 
@@ -84,11 +84,6 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
     told = f"{len(names):,} pictures: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
-
-
-def windows_at_once(window: tuple[int, int]) -> int:
-    """As many as memory surely bears: 8 of 512 x 512, 64 of 144 x 144."""
-    return max(1, min(64, WINDOW_PIXELS // (window[0] * window[1])))
 
 
 def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: Path, file: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 OVERLAP = 1 / 3  # of neighbouring windows
+WINDOW_PIXELS = 2**21  # of the windows at a time, where they are large
 STRIP = 2**24  # numbers of enlarged logits at a time: a large picture's would not fit into memory
 Size = tuple[int, int]
 
@@ -62,6 +63,11 @@ def slide(
         _work(run, waiting[first : first + batch], window, fill)
     while queue:
         yield _finished(queue.popleft())
+
+
+def windows_at_once(window: Size) -> int:
+    """As many as memory surely bears: 8 of 512 x 512, 64 of 144 x 144."""
+    return max(1, min(64, WINDOW_PIXELS // (window[0] * window[1])))
 
 
 def working_size(height: int, width: int, side: int) -> Size:

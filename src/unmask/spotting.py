@@ -128,7 +128,7 @@ def _write(
         for name, look in zip(_files(samples.names), looks):
             _save(look.full(method).numpy(), out / "maps" / f"{name}.{options.save_maps}")
     drawn = spotted.worth_drawing()[: options.heatmaps]
-    stale = {path for path in (out / "heatmaps").rglob("*.png")}
+    stale = set((out / "heatmaps").rglob("*.png"))
     files = _files(samples.names)
     with Progress(console=console, transient=True) as bar:
         for place in bar.track(drawn, description="drawing"):
@@ -213,7 +213,7 @@ def _save(values: np.ndarray, path: Path) -> None:
 
 
 def _files(names: Sequence[str]) -> list[str]:
-    """Relative paths for what is written of each picture: its own path without the ending, made safe and unlike others."""
+    """Relative paths for what is written of each picture: its own without the ending, made safe and unlike others."""
     found, taken = [], set()
     for name in names:
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]

@@ -9,7 +9,6 @@ from jaxtyping import Int32
 from PIL import Image
 
 from unmask.decode import FORMATS, BadPicture
-from unmask.errors import UserError
 from unmask.legend import Legend
 
 VOID = -1  # in a map of numbers: surely no class
@@ -51,10 +50,8 @@ def picture_size(data: bytes) -> tuple[int, int]:
 
 def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
     """h w, bool: the inside of polygons, or run lengths."""
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise UserError("outlines are drawn by pycocotools: pip install 'unmask[dense]'") from error
+    from faster_coco_eval.core import mask as coco
+
     try:
         if isinstance(outline, list):
             if not all(isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in outline):

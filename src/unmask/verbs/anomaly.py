@@ -2,7 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -21,6 +21,11 @@ ACTIONS = {
 }
 FIT = ("false_alarms", "held_out", "calibrate_on", "ratio", "sets", "usual", "layers", "memory", "blur", "tiles")
 FIT += ("most", "seed")
+CHOICES = {
+    "method": ("rebuild", "features", "both"),
+    "usual": ("place-texture", "place", "texture", "none"),
+    "save_maps": ("npy", "tif"),
+}
 APPLY = ("on", "masks", "save_maps", "heatmaps")
 
 
@@ -42,14 +47,16 @@ class Anomaly:
     out: Place | None = (
         None  # folder to write: what was fitted, by default RUN/anomaly; or results, RESULTS below FOLDER
     )
-    method: Literal["rebuild", "features", "both"] | None = None  # errors of rebuilding, distance of features, or both
+    method: str | None = (
+        None  # rebuild (errors of rebuilding), features (their distance), or both, which is the default
+    )
     normal: Names = ()  # names of the classes that are normal, where pictures have labels; by default good, normal, ...
     false_alarms: float = 0.05  # fit: share of normal pictures, and of their pixels, that may be flagged
     held_out: float = 0.3  # fit: share of the normal pictures that only the threshold is calibrated on
     calibrate_on: Places = ()  # fit: other normal pictures for that, best such as pretraining never saw
     ratio: float | None = None  # fit: share of units hidden by each mask; by default the run's
     sets: int = 4  # fit: sets of complementary masks; each hides every unit
-    usual: Literal["place-texture", "place", "texture", "none"] = "place-texture"  # fit: what errors are compared by
+    usual: str = "place-texture"  # fit: by what errors are compared: place-texture, place, texture, or none
     layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
     memory: int = 4000  # fit: units in the memory of normal features
     blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/56 of the shorter side
@@ -59,7 +66,7 @@ class Anomaly:
     masks: Place | None = (
         None  # apply: folder with a mask for each defect, by the pictures' names; a picture with none is normal
     )
-    save_maps: Literal["npy", "tif"] | None = None  # apply: raw maps too, float32, one file per picture
+    save_maps: str | None = None  # apply: raw maps too, float32, one file per picture: npy or tif
     heatmaps: int = 200  # apply: heat maps drawn, of the most anomalous pictures and of mistakes
     seed: int = 0  # fit: of masks, of what is held out, of the memory
     batch: int = 32  # pictures at a time
@@ -83,13 +90,11 @@ class Anomaly:
             raise UserError(f"name at least one picture: {ACTIONS[self.action]}")
         if self.images and self.on:
             raise UserError("give pictures either as IMAGES or, with labels, by --on, not both")
-        if self.method not in (None, "rebuild", "features", "both"):
-            near = closest(str(self.method), ("rebuild", "features", "both"))
-            raise UserError(f"no method {self.method!r}{near} There are: rebuild, features, both")
-        if self.usual not in ("place-texture", "place", "texture", "none"):
-            raise UserError(f"--usual {self.usual!r}: there are place-texture, place, texture, none")
-        if self.save_maps not in (None, "npy", "tif"):
-            raise UserError(f"--save-maps {self.save_maps!r}: there are npy and tif")
+        for name, allowed in CHOICES.items():
+            given = getattr(self, name)
+            if given is not None and given not in allowed:
+                flag = name.replace("_", "-")
+                raise UserError(f"no --{flag} {given!r}{closest(given, allowed)} There are: {', '.join(allowed)}")
         require(self.ratio, "ratio", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
         require(self.false_alarms, "false_alarms", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
         require(self.held_out, "held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded")

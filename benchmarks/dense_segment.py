@@ -1,0 +1,112 @@
+"""What pretraining on the same pictures is worth for segmentation: pretrained, from scratch, frozen, frozen at random.
+
+    python benchmarks/dense_segment.py camvid/ --out dense-segment
+
+pretrains on camvid/train without labels, then trains the same head with the same schedule on four encoders, with every
+seed; prints a table and writes dense_segment.json, curves and overlays. It goes on where it was interrupted.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import unmask
+from unmask.judge import of_mean
+
+MODEL = "vit_tiny_patch16_224(depth=6)"
+ARMS = {
+    "pretrained, tuned": {"protocol": "full"},
+    "from scratch": {"protocol": "full", "init": "none"},
+    "pretrained, frozen": {"protocol": "linear"},
+    "random, frozen": {"protocol": "linear", "init": "none"},
+}
+COLOURS = ("#0072B2", "#6E6E6E", "#56B4E9", "#B0B0B0")
+
+
+def main():
+    options = parse()
+    out = Path(options.out)
+    size = {"image_size": options.crop_size, "patch_size": options.patch_size}
+    run = (
+        options.run
+        or unmask.pretrain(
+            Path(options.data) / "train",
+            out=out / "run",
+            model=MODEL,
+            epochs=options.pretrain_epochs,
+            threads=1,
+            **size,
+        ).path
+    )
+    shared = {"to": "segment", "on": options.data, "epochs": options.epochs, "head": options.head, "batch": 8}
+    shared |= {"crop_size": options.crop_size, "side": options.side, "lr": 1e-3, "patience": 0, "threads": 1}
+    found = {arm: [] for arm in ARMS}
+    for seed in options.seeds:
+        for arm, given in ARMS.items():
+            place = out / f"{arm.replace(', ', '_').replace(' ', '_')}_{seed}"
+            done = unmask.transfer(run, out=place, seed=seed, **shared, **given)
+            found[arm].append(read(done))
+            report(found, options, out, run)
+    best = max(range(len(options.seeds)), key=lambda i: found["pretrained, tuned"][i]["test"]["miou"])
+    shutil.copy(Path(found["pretrained, tuned"][best]["path"]) / "overlays.png", out / "dense_segment_overlays.png")
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="segmented pictures with train, val and test folders")
+    parser.add_argument("--out", default="dense-segment")
+    parser.add_argument("--run", help="a pretraining run; by default one is made")
+    parser.add_argument("--pretrain-epochs", type=float, default=400)
+    parser.add_argument("--epochs", type=float, default=60, help="of every training of a segmenter")
+    parser.add_argument("--crop-size", type=int, default=96)
+    parser.add_argument("--patch-size", type=int, default=12)
+    parser.add_argument("--side", type=int, default=144, help="shorter side that pictures are resized to")
+    parser.add_argument("--head", default="light")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    return parser.parse_args()
+
+
+def read(done):
+    """The figures of one training, and the course of its val mIoU."""
+    lines = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
+    looks = [(line["step"], line["val_miou"]) for line in lines if "val_miou" in line]
+    summary = json.loads((done.path / "summary.json").read_text())
+    test = {name: done.metrics["test"][name] for name in ("miou", "pixel_accuracy", "mean_accuracy", "per_class")}
+    return {"path": str(done.path), "test": test, "looks": looks, "seconds": summary["seconds"]}
+
+
+def report(found, options, out, run):
+    """Prints and writes what there is so far."""
+    rows = []
+    for arm, results in found.items():
+        if results:
+            miou, pixels = ([r["test"][name] for r in results] for name in ("miou", "pixel_accuracy"))
+            rows.append((arm, miou, pixels, sum(r["seconds"] for r in results)))
+    lines = ["| encoder | mIoU, each seed | mean | pixel accuracy | seconds |", "|---|---|---|---|---|"]
+    for arm, miou, pixels, seconds in rows:
+        each = ", ".join(f"{100 * v:.1f}" for v in miou)
+        lines.append(f"| {arm} | {each} | {100 * np.mean(miou):.1f} | {100 * np.mean(pixels):.1f} | {seconds:.0f} |")
+    print("\n".join(lines), flush=True)
+    intervals = {arm: of_mean(miou) for arm, miou, _, _ in rows}
+    content = {"options": vars(options), "run": str(run), "found": found, "intervals": intervals}
+    (out / "dense_segment.json").write_text(json.dumps(content, indent=1) + "\n")
+    (out / "dense_segment.txt").write_text("\n".join(lines) + "\n")
+    figure = Figure(figsize=(7.5, 3.8), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    for (arm, results), colour in zip(found.items(), COLOURS):
+        for place, result in enumerate(results):
+            steps, values = zip(*result["looks"])
+            axis.plot(steps, [100 * v for v in values], color=colour, lw=1.6, label=None if place else arm)
+    axis.set(xlabel="step", title="mIoU on the val split, %, a line per seed")
+    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    axis.legend(frameon=False, fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out / "dense_segment.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""How far `unmask search --duplicates` can be trusted on some data: the look of changed copies beside unrelated pictures.
+
+    python benchmarks/likeness.py DATA [--pictures 200]
+
+For some pictures it prints the likeness (docs/search.md) of copies that were re-encoded, resized, cropped and so on, and
+then the most similar pairs of all pictures of the data: a threshold should lie between the two.
+"""
+
+import argparse
+import io
+
+import numpy as np
+from PIL import Image
+
+from unmask.decode import BadPicture, decode, to_channels
+from unmask.likeness import look
+from unmask.neighbours import pairs
+from unmask.source import open_source
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def scaled(image: Image.Image, share: float) -> Image.Image:
+    return image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.BICUBIC)
+
+
+def cropped(image: Image.Image, share: float) -> Image.Image:
+    x, y = round(image.width * share), round(image.height * share)
+    return image.crop((x, y, image.width - x, image.height - y))
+
+
+CHANGES = {
+    "JPEG of quality 75": lambda image: jpeg(image, 75),
+    "JPEG of quality 30": lambda image: jpeg(image, 30),
+    "half the size": lambda image: scaled(image, 0.5),
+    "a third, JPEG 50": lambda image: jpeg(scaled(image, 1 / 3), 50),
+    "half as large again": lambda image: scaled(image, 1.5),
+    "brighter, less contrast": lambda image: image.point(lambda v: round(0.8 * v + 30)),
+    "gamma 1.5": lambda image: image.point(lambda v: round(255 * (v / 255) ** 1.5)),
+    "2 % cut off each side": lambda image: cropped(image, 0.02),
+    "5 % cut off each side": lambda image: cropped(image, 0.05),
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--pictures", type=int, default=200, help="pictures that are changed")
+    options = parser.parse_args()
+    source = open_source(options.data)
+    looks, images = [], []
+    chosen = {*np.random.default_rng(0).permutation(len(source.items))[: options.pictures].tolist()}
+    for place in range(len(source.items)):
+        try:
+            pixels = decode(source.read(place), max_side=896).pixels
+        except (BadPicture, OSError):
+            continue
+        looks.append(look(pixels).numpy())
+        if place in chosen and pixels.element_size() == 1:
+            rgb = to_channels(pixels, 3) if len(pixels) in (1, 3) else pixels[:3]
+            images.append((Image.fromarray(rgb.permute(1, 2, 0).numpy()), looks[-1]))
+    print(f"{len(images):,} pictures of {options.data}, changed: likeness to themselves")
+    print(f"{'':26}least    1 %      5 %      median")
+    for name, change in CHANGES.items():
+        found = [float(look(decode(np.asarray(change(image))).pixels).numpy() @ own) for image, own in images]
+        print(f"{name:26}" + "".join(f"{np.quantile(found, q):<9.4f}" for q in (0, 0.01, 0.05, 0.5)))
+    best = np.sort(pairs(np.stack(looks), 0.98).similarity)[::-1]
+    print(f"{len(looks):,} pictures as they are, each with the one most like it: the most similar have")
+    print("  " + ", ".join(f"{value:.4f}" for value in best[:12:2]))
+    print("  " + ", ".join(f"{int((best >= t).sum())} of {t} or more" for t in (0.95, 0.97, 0.98, 0.99)))
+
+
+if __name__ == "__main__":
+    main()
