@@ -161,7 +161,9 @@ class Detector(nn.Module):
 
     def _own(self, name: str, seen: View, answer: dict[str, Tensor]) -> Detections:
         """From the view's pixels to the picture's."""
-        boxes = clip_boxes_to_image(answer["boxes"].float() / seen.rate, seen.size)
+        y, x = seen.rates
+        rates = torch.tensor([x, y, x, y], device=answer["boxes"].device)
+        boxes = clip_boxes_to_image(answer["boxes"].float() / rates, seen.size)
         keep = remove_small_boxes(boxes, min_size=1e-2)
         shapes = answer["masks"][keep][:, 0].float().cpu().numpy() if self.has_masks else None
         labels, scores = answer["labels"][keep].cpu().numpy(), answer["scores"][keep].float().cpu().numpy()
