@@ -11,7 +11,6 @@ from PIL import Image
 
 from unmask.boxed import Boxed, Shown, Target
 from unmask.boxviews import Fitted, Jitter
-from unmask.detect_tuning import Shapes, fit_anchors
 from unmask.errors import DataError, UserError
 from unmask.outlines import run_lengths
 
@@ -255,19 +254,6 @@ def test_boxes_and_masks_move_with_the_picture():
     fitted = Fitted((64, 128), (60.0,) * 3)(picture.transpose(1, 2))  # upright: the window turns
     assert fitted.picture.shape == (3, 128, 64)
     assert fitted.rates == (102 / 80, 64 / 50)
-
-
-def test_anchors_fit_the_boxes_at_the_size_that_is_seen():
-    pictures = np.array([[480.0, 640], [640, 480]])
-    shapes = Shapes(pictures, np.array([[40.0, 40], [200, 200], [40, 40]]), np.array([0, 0, 1]))
-    np.testing.assert_allclose(shapes.scaled((256, 320))[:, 0], [20, 100, 20])  # the window turns with the picture
-    anchors, ratios, why = fit_anchors(shapes.scaled((256, 320)), [4, 8, 16, 32])
-    assert (anchors, ratios) == ([16, 32, 64, 128, 256], [0.5, 1, 2])
-    assert "20 to 92 px" in why
-    anchors, ratios, _ = fit_anchors(np.array([[8.0, 80], [9, 90], [700, 700]]), [4, 8, 16, 32])
-    assert ratios == [0.25, 0.5, 1, 2, 4]
-    assert anchors[0] == 32
-    assert anchors[-1] == pytest.approx(632, abs=5)  # farther apart than twice, to reach the large ones
 
 
 def test_files_can_be_named_and_pictures_lie_beside_them_or_elsewhere(tmp_path):
