@@ -253,7 +253,7 @@ def test_boxes_and_masks_move_with_the_picture():
     assert not len(view(crowded, torch.Generator().manual_seed(0)).target.boxes)
     fitted = Fitted((64, 128), (60.0,) * 3)(picture.transpose(1, 2))  # upright: the window turns
     assert fitted.picture.shape == (3, 128, 64)
-    assert fitted.rate == pytest.approx(64 / 50)
+    assert fitted.rates == (102 / 80, 64 / 50)
 
 
 def test_files_can_be_named_and_pictures_lie_beside_them_or_elsewhere(tmp_path):

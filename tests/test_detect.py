@@ -15,6 +15,7 @@ import unmask
 from unmask import keeping
 from unmask.boxed import Target
 from unmask.boxmetrics import box_scores
+from unmask.detect_tuning import Shapes, fit_anchors
 from unmask.detections import Detections
 from unmask.detector import Detector
 from unmask.encoder import create_encoder
@@ -82,6 +83,19 @@ def test_average_precision_of_cases_made_by_hand():
     one = Detections("a", (40, 40), *(v[:1] for v in (perfect.boxes, perfect.labels, perfect.scores)), ["x"], shapes)
     found, _ = box_scores([one], [masked], ["x"], masks=True)
     assert (found["map"], found["mask_map"], found["per_class"][0]["mask_ap50"]) == (1.0, 1.0, 1.0)
+
+
+def test_anchors_fit_the_boxes_at_the_size_that_is_seen():
+    pictures = np.array([[480.0, 640], [640, 480]])
+    shapes = Shapes(pictures, np.array([[40.0, 40], [200, 200], [40, 40]]), np.array([0, 0, 1]))
+    np.testing.assert_allclose(shapes.scaled((256, 320))[:, 0], [20, 100, 20])  # the window turns with the picture
+    anchors, ratios, why = fit_anchors(shapes.scaled((256, 320)), [4, 8, 16, 32])
+    assert (anchors, ratios) == ([16, 32, 64, 128, 256], [0.5, 1, 2])
+    assert "20 to 92 px" in why
+    anchors, ratios, _ = fit_anchors(np.array([[8.0, 80], [9, 90], [700, 700]]), [4, 8, 16, 32])
+    assert ratios == [0.25, 0.5, 1, 2, 4]
+    assert anchors[0] == 32
+    assert anchors[-1] == pytest.approx(632, abs=5)  # farther apart than twice, to reach the large ones
 
 
 def test_five_pictures_are_learnt_by_heart(place):
@@ -163,7 +177,7 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
 
     def stopping(*args, **kwargs):
         saves.append(1)
-        if len(saves) == 1:
+        if len(saves) == 3:
             raise Interrupted("stopped", 2)
         return score(*args, **kwargs)
 
@@ -172,7 +186,9 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
     monkeypatch.setattr("unmask.keeping.Keeping.due", lambda self, step: True)
     with pytest.raises(Interrupted):
         unmask.transfer(place / "run", out=place / "again", **options)
-    assert keeping.read_newest(place / "again") is None or not (place / "again" / "summary.json").exists()
+    newest = keeping.read_newest(place / "again")
+    assert newest is not None
+    assert newest[1]["step"] == 2
     again = unmask.transfer(place / "run", out=place / "again", **options)
     one, two = whole.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)

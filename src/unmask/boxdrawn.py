@@ -1,5 +1,6 @@
 """Boxes and masks drawn on pictures, true beside found; precision by recall; classes side by side."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ def draw(picture: Shaped[Tensor, "c h w"], found: Detections, scores: bool = Tru
     boxes = torch.from_numpy(found.boxes) * times
     boxes = boxes.clamp(min=torch.zeros(4), max=torch.tensor([image.shape[2], image.shape[1]] * 2) - 1)
     style: dict[str, Any] = {"width": max(1, side // 200), "font": findfont("DejaVu Sans")}
+    if "fill_labels" in inspect.signature(draw_bounding_boxes).parameters:  # older ones write on the bare picture
+        style["fill_labels"] = True
     return draw_bounding_boxes(image, boxes, texts, colors=colours, font_size=max(11, side // 36), **style)
 
 

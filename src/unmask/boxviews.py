@@ -67,7 +67,7 @@ class View(NamedTuple):
     """A whole picture, resized and filled up to a size that detectors take."""
 
     picture: Shaped[Tensor, "c h w"]
-    rate: float  # pixels of the view per pixel of the picture
+    rates: tuple[float, float]  # pixels of the view per pixel of the picture, down and across: sides are whole numbers
     size: tuple[int, int]  # height, width of the picture itself
 
 
@@ -86,7 +86,7 @@ class Fitted:
         seen = (min(height, max(1, round(h * rate))), min(width, max(1, round(w * rate))))
         resized = F.resize(Image(picture), list(seen))
         filled = F.pad(resized, [0, 0, width - seen[1], height - seen[0]], fill=list(self.fill))
-        return View(filled.as_subclass(Tensor), rate, (h, w))
+        return View(filled.as_subclass(Tensor), (seen[0] / h, seen[1] / w), (h, w))
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machi
     _plan_augmentation(plan, boxed, count)
     plan.choose("balanced", "off", "pictures are drawn as they come")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
+    if machine.device == "cuda":
+        plan.choose("compile", "on", "blocks compiled once; shapes in the heads change, which CUDA graphs do not bear")
     plan_runtime(plan, machine)
     for name, value in FIXED.items():
         if plan.settings.get(name) is None:

@@ -88,8 +88,9 @@ class Detector(nn.Module):
             }
         self.rcnn = (MaskRCNN if masks else FasterRCNN)(backbone, **parts)
         self.rcnn.transform = nn.Identity()  # see the top of this file
-        for part in (self.rcnn.rpn.head, self.rcnn.roi_heads.box_predictor, self.rcnn.roi_heads.mask_predictor):
-            if part is not None:
+        heads: Any = self.rcnn.roi_heads
+        for part in (self.rcnn.rpn.head, heads.box_predictor, heads.mask_predictor):
+            if isinstance(part, nn.Module):
                 part.register_forward_hook(_as_float)
 
     @classmethod
@@ -175,11 +176,13 @@ class Detector(nn.Module):
 
     def _own(self, name: str, seen: View, answer: dict[str, Tensor]) -> Detections:
         """From the view's pixels to the picture's."""
-        boxes = clip_boxes_to_image(answer["boxes"].float() / seen.rate, seen.size)
+        y, x = seen.rates
+        rates = torch.tensor([x, y, x, y], device=answer["boxes"].device)
+        boxes = clip_boxes_to_image(answer["boxes"].float() / rates, seen.size)
         keep = remove_small_boxes(boxes, min_size=1e-2)
         shapes = answer["masks"][keep][:, 0].float().cpu().numpy() if self.has_masks else None
-        arrays = (value[keep].cpu().numpy() for value in (boxes, answer["labels"], answer["scores"].float()))
-        return Detections(name, seen.size, *arrays, self.classes, shapes)
+        labels, scores = answer["labels"][keep].cpu().numpy(), answer["scores"][keep].float().cpu().numpy()
+        return Detections(name, seen.size, boxes[keep].cpu().numpy(), labels, scores, self.classes, shapes)
 
     def _features(self, x: Shaped[Tensor, "b c h w"]) -> tuple[dict[str, Tensor], ImageList]:
         """The whole window counts as the picture: torchvision tells the scale of a level by its size."""

@@ -103,7 +103,8 @@ def _drawn(instance: Instance, size: tuple[int, int], shown: tuple[int, int]) ->
     polygons = [[v * (x, y)[i % 2] for i, v in enumerate(polygon)] for polygon in instance.polygons]
     if not polygons:
         return torch.zeros(size, dtype=torch.uint8)
-    merged: Any = rle_code.merge(rle_code.frPyObjects(polygons, *size))
+    parts: Any = rle_code.frPyObjects(polygons, *size)
+    merged: Any = rle_code.merge(parts)
     return torch.from_numpy(np.ascontiguousarray(rle_code.decode(merged)))
 
 
