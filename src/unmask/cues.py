@@ -27,15 +27,14 @@ def errors(
     model: Rebuilder, masks: Sequence[Mask], x: Shaped[Tensor, "b c h w"]
 ) -> tuple[Float[Tensor, "b p q"], Float[Tensor, "b p q"]]:
     """Mean squared error of each cell over the masks that hide it, in units of the data's variance; and how busy what
-    is visible around it is then, as a logarithm: by the mask with the least, in which the fewest pieces of a defect
-    show, so that it does not excuse itself. masks: of one picture each, such as `complements` gives; all pictures get
-    the same, so that none depends on its neighbours in a batch."""
+    is visible around it is then, as a logarithm, on average too. Not the cell itself: else a defect would excuse itself.
+    masks: of one picture each, such as `complements` gives; all pictures get the same, so that none depends on its
+    neighbours in a batch."""
     encoder, grid = model.encoder, model.encoder.grid
     units = grid.cut(encoder.normalize(x)).unflatten(2, (-1, encoder.channels))  # b n p c
     first, second = units.mean(dim=2), units.square().mean(dim=2)  # moments of each unit, b n c
     error = torch.zeros(len(x), grid.num_units, units.shape[2], device=x.device)
-    times = torch.zeros(len(x), grid.num_units, device=x.device)
-    texture = torch.full_like(times, torch.inf)
+    texture, times = torch.zeros(2, len(x), grid.num_units, device=x.device)
     for one in masks:
         mask = Mask(*(side.to(x.device).expand(len(x), -1) for side in one))
         rebuilt = grid.cut(encoder.normalize(model.rebuild(x, mask))).unflatten(2, (-1, encoder.channels))
@@ -46,11 +45,11 @@ def errors(
         near = nearness(grid, one.visible[0]).to(x.device)
         mean, square = near @ take(first, mask.visible), near @ take(second, mask.visible)
         busy = ((square - mean.square()).clamp(min=0).mean(dim=2) + EPS).log()
-        texture.scatter_reduce_(1, mask.hidden, busy.gather(1, mask.hidden), "amin")
+        texture.scatter_add_(1, mask.hidden, busy.gather(1, mask.hidden))
         times.scatter_add_(1, mask.hidden, torch.ones_like(mask.hidden, dtype=times.dtype))
     whole = grid.join(error / times[..., None])
     side = grid.unit[0] // _fine(grid.unit[0]), grid.unit[1] // _fine(grid.unit[1])
-    return avg_pool2d(whole, side)[:, 0], resized(texture.unflatten(1, grid.shape), cells(grid))
+    return avg_pool2d(whole, side)[:, 0], resized((texture / times).unflatten(1, grid.shape), cells(grid))
 
 
 @torch.no_grad()
