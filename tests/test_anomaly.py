@@ -55,8 +55,8 @@ def scene(seed, defect=False, noise=60):
     if defect:
         left = int(rng.integers(3, 8)) + (SIDE // 2 if half.start == 0 else 0)
         top = int(rng.integers(18, 25))
-        mask[top : top + 6, left : left + 6] = True
-        picture[mask] += 40
+        mask[top : top + 4, left : left + 4] = True
+        picture[mask] += 60
     return torch.from_numpy(picture.clip(0, 255).astype(np.uint8))[None], mask
 
 
@@ -114,7 +114,7 @@ def test_a_faint_defect_is_found_and_only_because_errors_are_compared_with_usual
         found[usual] = of_pixels(maps, [mask for _, mask in tested])["auroc"]
         hits[usual] = np.mean([mask.flat[one.argmax()] for one, (_, mask) in zip(maps, tested)])
     assert found["place-texture"] > 0.95
-    assert found["none"] < 0.7
+    assert found["none"] < 0.75
     assert found["place-texture"] > found["place"] + 0.2  # the noisy half is left or right
     assert hits["place-texture"] > hits["texture"] + 0.2  # the dot is the largest error, but always at its place
 

@@ -174,7 +174,7 @@ def test_an_encoder_alone_gives_features_but_cannot_rebuild(root, tmp_path):
     encoder = run / "encoder.safetensors"
     with pytest.raises(UserError, match="no run folder, so there is no decoder to rebuild with; use --method features"):
         unmask.anomaly("fit", encoder, root / "normal", out=tmp_path / "out", **QUICK)
-    for path in run.rglob("*.pt"):
+    for path in run.rglob("*.ckpt"):
         path.unlink()
     with pytest.raises(UserError, match="no decoder to rebuild with"):
         unmask.anomaly("fit", run, root / "normal", out=tmp_path / "out", **QUICK)

@@ -28,6 +28,7 @@ from unmask.usual import Usual
 
 METHODS = ("rebuild", "features", "both")
 MAD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
+PIXELS = 32 * 224**2  # of tiles that are rebuilt at a time, at the most
 CANDIDATES = 100_000  # units that the memory bank is chosen from; of more, these are drawn
 
 
@@ -118,7 +119,11 @@ class Finder(nn.Module):
             maps["features"] = nearest(found.flatten(0, 2), self.bank).view(found.shape[:3])
         if "both" in self.settings.methods:
             maps["both"] = self._joined(maps["rebuild"], maps["features"])
-        return {name: one.float().cpu() for name, one in maps.items()}
+        maps = {name: one.float().cpu() for name, one in maps.items()}
+        for name, one in maps.items():
+            if not one.isfinite().all():
+                raise UserError(f"{name} is not finite: did pretraining diverge, or has a picture NaN pixels?")
+        return maps
 
     def full(self, coarse: Float[Tensor, "t p q"], canvas: Sequence[int]) -> Float[Tensor, "H W"]:
         """A coarse map, or those of the tiles of a picture, as one smooth map with a value per pixel."""
@@ -139,7 +144,7 @@ class Finder(nn.Module):
         if not waiting:
             return
         tiles = torch.cat([part for part, _ in waiting])
-        parts = [self.coarse(part.to(self.scale.device)) for part in tiles.split(batch)]
+        parts = [self.coarse(part.to(self.scale.device)) for part in tiles.split(self.at_once(batch))]
         split = {
             name: torch.cat([part[name] for part in parts]).split([len(part) for part, _ in waiting])
             for name in self.settings.methods
@@ -179,6 +184,10 @@ class Finder(nn.Module):
                 f" {', '.join(self.settings.methods)}; fit again with --method both for all"
             )
         return method
+
+    def at_once(self, batch: int) -> int:
+        """Tiles that go through the model together: `batch`, or what memory surely bears of large ones."""
+        return min(batch, max(1, PIXELS // (self.tiling.size[0] * self.tiling.size[1])))
 
     @property
     def max_side(self) -> int:

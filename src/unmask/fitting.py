@@ -31,7 +31,7 @@ from unmask.weights import save_state
 
 NOT_ASKED = ("action", "out", "on", "masks", "save_maps", "heatmaps", "batch", "device")
 PIXELS = 10_000_000  # of calibration maps that the pixels' threshold is taken from; of more, a regular part
-BLUR = 1 / 56  # of the shorter side: 4 pixels at 224, as PatchCore smooths
+BLUR = 1 / 64  # of the shorter side: 3.5 pixels at 224; PatchCore smooths by 4
 
 
 def fitting(options: Anomaly) -> Finder:
@@ -45,7 +45,7 @@ def fitting(options: Anomaly) -> Finder:
     settings = _settings(options, model, config)
     finder = Finder(model, settings).eval().to(here.device)
     parts = _normals(options, finder, config, console)
-    _learn(finder, *parts["fit"], options.batch, console)
+    _learn(finder, *parts["fit"], finder.at_once(options.batch), console)
     held = parts["held out"]
     with Progress(console=console, transient=True) as bar:
         tracked = bar.track(good(*held), len(held[1]), description="calibrating")

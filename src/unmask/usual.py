@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 BINS = 24  # of texture, with as many cells in each; between their centres values are interpolated
-TAIL = 0.99  # quantile of usual errors that counts as one unit of surprise, by texture
+TAIL = 0.95  # quantile of usual errors that counts as one unit of surprise, by texture
 RARE = 0.98  # quantile of surprises by which places are compared
 SHRINK = 8  # pictures' worth of belief that a place is like all others: few pictures say little of one place
 FLOOR = 0.1  # added to the unit of surprise, in units of the data's variance: noise in plain places surprises nobody

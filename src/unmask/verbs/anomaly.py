@@ -59,7 +59,7 @@ class Anomaly:
     usual: str = "place-texture"  # fit: by what errors are compared: place-texture, place, texture, or none
     layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
     memory: int = 4000  # fit: units in the memory of normal features
-    blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/56 of the shorter side
+    blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/64 of the shorter side
     tiles: int = 0  # fit: overlapping tiles along a picture's short side, so that all of it is seen; 0: its centre
     most: int = 2000  # fit: normal pictures that errors and features are taken of, at the most
     on: Places = ()  # apply: labelled pictures, as folders of normal and anomalous ones or with a labels.csv
