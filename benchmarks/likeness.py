@@ -1,9 +1,9 @@
-"""How far `unmask search --duplicates` can be trusted on some data: the look of changed copies beside unrelated pictures.
+"""How far `unmask search --duplicates` can be trusted on some data: changed copies beside unrelated pictures.
 
     python benchmarks/likeness.py DATA [--pictures 200]
 
-For some pictures it prints the likeness (docs/search.md) of copies that were re-encoded, resized, cropped and so on, and
-then the most similar pairs of all pictures of the data: a threshold should lie between the two.
+For some pictures it prints the likeness (docs/search.md) of copies that were re-encoded, resized, cropped and so on,
+and then the most similar pairs of all pictures of the data: a threshold should lie between the two.
 """
 
 import argparse

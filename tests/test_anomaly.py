@@ -45,7 +45,7 @@ class ByHand(Rebuilder):
 
 def scene(seed, defect=False, noise=60):
     """Below, one half, left or right, is noise; above, at one place, there may be a black or white dot: neither can
-    be rebuilt, and both are normal. A defect is a faint square in the calm half. Returns the picture and where it is."""
+    be rebuilt, and both are normal. A defect is a faint square in the calm half. Returns the picture and its place."""
     rng = np.random.default_rng(seed)
     picture = np.full((SIDE, SIDE), 128.0) + rng.normal(0, 2, (SIDE, SIDE))
     half = slice(0, SIDE // 2) if rng.random() < 0.5 else slice(SIDE // 2, SIDE)

@@ -1,4 +1,4 @@
-"""Segmenters and detectors taken out as ONNX and torch.export: opened again, compared, and refused where they cannot."""
+"""Segmenters and detectors taken out as ONNX and torch.export: opened again, compared, refused where they cannot."""
 
 import json
 
@@ -81,7 +81,7 @@ def test_a_detector_is_taken_out_whole_and_as_a_backbone(detect):
     own = unmask.load(detect)
     for seed in range(3):  # pictures that it was not traced with
         pixels = np.random.default_rng(seed).uniform(0, 255, (1, 3, 64, 96)).astype(np.float32)
-        boxes, labels, scores, _ = session.run(None, {"pixels": pixels})
+        boxes, _, scores, _ = session.run(None, {"pixels": pixels})
         with torch.no_grad():
             right = own.detect(torch.from_numpy(pixels))[0]
         assert np.allclose(scores, right["scores"], atol=1e-4)
