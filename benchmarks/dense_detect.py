@@ -45,7 +45,13 @@ def main() -> None:
     for seed in options.seeds:
         for arm in options.arms:
             settings = {"input_size": tuple(options.input_size), "epochs": options.epochs, "lr": options.lr}
-            settings |= {"batch": 4, "width": options.width, "rois": options.rois, "patience": 0, "seed": seed} | shared
+            settings |= {
+                "batch": options.batch,
+                "width": options.width,
+                "rois": options.rois,
+                "patience": 0,
+                "seed": seed,
+            } | shared
             start, out = time.time(), options.out / f"{arm}_{seed}"
             done = unmask.transfer(run, to="detect", on=options.data, out=out, **settings | ARMS[arm])
             figures = done.metrics["test"] | {"seed": seed, "minutes": (time.time() - start) / 60}
@@ -72,7 +78,8 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=10)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--rois", type=int, default=32)
+    parser.add_argument("--rois", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=2, help="of the detector: in a short training steps count most")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--device", default="auto")

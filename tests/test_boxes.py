@@ -97,22 +97,23 @@ def test_coco_with_faults_is_counted_named_and_used(tmp_path):
         {"id": 96, "image_id": 11, "category_id": 3, "bbox": [5, 5, float("nan"), 9]},
         {"id": 97, "image_id": 12, "category_id": 3, "bbox": [5, 5, 8, 9]},
         {"id": 98, "image_id": 12, "category_id": 3, "bbox": [5, 5, 8, 9]},  # once more
+        {"id": 99, "image_id": 12, "category_id": 3, "bbox": [9, 9, 8, 9], "segmentation": [[1, 2, 3, 4]]},
         "no entry at all",
     ]
     images = [{"id": 50, "file_name": "gone.png", "height": 64, "width": 64}, {"id": 11, "file_name": "0.png"}, {}]
-    images.append({"id": 51, "file_name": "odd.png", "height": 480, "width": 640})
+    images += [{"id": 51, "file_name": "odd.png", "height": 480, "width": 640}, {"id": 52, "file_name": "3.png"}]
     root = coco(tmp_path / "c", scenes, more={"annotations": bad, "images": images})
     Image.new("RGB", (64, 64)).save(root / "images" / "odd.png")
     (root / "images" / "4.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(DataError, match=r"pictures cannot be used, more than 5%(.|\n)*--max-bad(.|\n)*gone.png"):
         open_boxed(root, max_bad=0.05)
-    with pytest.raises(DataError, match=r"8 of 16 annotated pictures cannot be used, more than 25%"):
+    with pytest.raises(DataError, match=r"10 of 18 annotated pictures cannot be used, more than 25%"):
         open_boxed(root)
     boxed, said = open_boxed(root, max_bad=0.9)
     counts = boxed.sheet.fault_counts
     both = {"outside the picture": 2, "zero area": 2, "unknown class": 2, "unknown picture": 2, "missing picture": 2}
-    both |= {"reaches over the edge": 2, "duplicate box": 2, "duplicate picture": 2, "wrong size": 2}
-    assert counts == both | {"unreadable entry": 8, "unreadable picture": 2}
+    both |= {"reaches over the edge": 2, "duplicate box": 2, "duplicate picture": 4, "wrong size": 2}
+    assert counts == both | {"unreadable entry": 8, "unreadable picture": 2, "unreadable outline": 2}
     assert "gone.png" in said
     assert "annotation 92: category 99" in said
     assert "640 x 480 stated, the picture is 64 x 64" in said
@@ -120,7 +121,7 @@ def test_coco_with_faults_is_counted_named_and_used(tmp_path):
     assert boxed.said == "4 train, 0 val, 4 test"
     rows = targets(boxed, "train")
     assert rows["0.png"][-1] == ("disc", 50.0, 50.0, 64.0, 64.0)  # cut at the edge
-    assert len(rows["1.png"]) == 3
+    assert len(rows["1.png"]) == 4
     (root / "annotations" / "instances_val2017.json").write_text("{'no': json")
     assert open_boxed(root, max_bad=0.9)[0].sheet.fault_counts["unreadable file"] == 1
     (root / "annotations" / "instances_train2017.json").write_text("[]")

@@ -36,7 +36,7 @@ def place(tmp_path_factory):
         write_coco(root / "data", split, scenes)
     small = SMALL | {"model": "vit_tiny_patch16_224(depth=1, embed_dim=64, num_heads=2)", "image_size": 64}
     unmask.pretrain(root / "data" / "images", out=root / "run", steps=2, **small)
-    options = FAST | {"epochs": 120, "lr": 3e-3, "layer_decay": 1.0, "log_every": 60}
+    options = FAST | {"epochs": 90, "lr": 3e-3, "layer_decay": 1.0, "log_every": 45}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DetectLesson, "looks", 1)
         unmask.transfer(root / "run", on=root / "data", **options)
@@ -244,7 +244,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(place, tmp_path)
     refused("to detect there are full and linear", protocol="partial")
     refused(r"multiples of 64 here, got 60 64; e.g. --input-size 64 64", input_size=(60, 64))
     refused("--mixup is for --to classify", mixup=0.8)
-    refused("is no folder", images=tmp_path / "nowhere")
+    refused("nowhere does not exist", images=tmp_path / "nowhere")
     refused("needs 0 < smallest <= largest", jitter=(2, 1))
     refused("takes 5 sides", anchors=(8, 16))
     with pytest.raises(UserError, match="--input-size is for --to detect"):

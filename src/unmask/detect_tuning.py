@@ -144,7 +144,7 @@ def _plan_heads(plan: Plan, count: int, machine: Machine) -> None:
 
 
 def _plan_length(plan: Plan, count: int, scratch: bool, machine: Machine) -> None:
-    batch = 4 if machine.device != "cuda" else 8 if count < LARGE else 16
+    batch = {"cuda": 8 if count < LARGE else 16, "mps": 4}.get(machine.device, 2)
     plan.choose("batch", max(1, min(batch, count)), "small: more updates in the same time")
     epochs = max(12.0, PASSES[machine.device] * math.sqrt(FEW / count))
     epochs = float(round(min(epochs, 5 * PASSES[machine.device])) * (2 if scratch else 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask import spec
-from unmask.annotation import Annotated, listed, unique
+from unmask.annotation import Annotated, Scene, listed, unique
 from unmask.errors import DataError, UserError, closest, closest_place
 from unmask.layout import is_hidden
 
@@ -46,6 +46,7 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
         )
     ((name, files),) = found.items()
     annotated = parts[name].read(root, files, images)
+    _drop_copies(annotated)
     _name_apart(annotated)
     return annotated
 
@@ -73,6 +74,15 @@ def _nothing(places: Sequence[str], form: str) -> str:
 
 def _relative(files: Sequence[str], root: str) -> list[str]:
     return [os.path.relpath(file, root) if os.path.isdir(root) else file for file in files]
+
+
+def _drop_copies(annotated: Annotated) -> None:
+    """A file that a split names twice counts once, as it was annotated first."""
+    kept: dict[tuple[str, str | None], Scene] = {}
+    for scene in annotated.scenes:
+        if kept.setdefault((scene.path, scene.split), scene) is not scene:
+            annotated.fault("duplicate picture", scene.name, f"comes again in {scene.told_in}", of="picture")
+    annotated.scenes = list(kept.values())
 
 
 def _name_apart(annotated: Annotated) -> None:

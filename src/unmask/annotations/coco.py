@@ -147,7 +147,9 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
         if number_ not in names:
             found.fault("unknown class", scene.name, f"{which}: category {number_}")
             return
-        polygons, rle = _mask(entry.get("segmentation"))
+        polygons, rle, bad = _mask(entry.get("segmentation"))
+        if bad:
+            found.fault("unreadable outline", scene.name, f"{which}: a polygon of {bad} numbers", of="nothing")
         box = _box(entry.get("bbox"), polygons)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         found.fault("unreadable entry", file, f"{which}: {error}")
@@ -166,11 +168,12 @@ def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _mask(segmentation: Any) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None]:
+def _mask(segmentation: Any) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
+    """Polygons, run lengths, and of a polygon that is none how many numbers it has; the box counts without it."""
     if isinstance(segmentation, dict):
         height, width = (int(v) for v in segmentation["size"])
-        return (), {"size": [height, width], "counts": segmentation["counts"]}
-    polygons = tuple(tuple(number(v) for v in polygon) for polygon in segmentation or ())
-    if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
-        raise ValueError("a polygon needs three or more points, each x and y")
-    return polygons, None
+        return (), {"size": [height, width], "counts": segmentation["counts"]}, 0
+    polygons = [tuple(number(v) for v in polygon) for polygon in segmentation or ()]
+    good = tuple(polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0)
+    bad = next((len(polygon) for polygon in polygons if polygon not in good), 0)
+    return good, None, bad

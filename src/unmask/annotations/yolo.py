@@ -152,7 +152,7 @@ def _read(found: Annotated, scene: Scene, label: str, names: dict[int, str]) -> 
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         found.fault("unreadable file", label, str(error), of="picture")
-        found.scenes.remove(scene)
+        found.scenes.pop()  # it came last
         return
     for place, line in enumerate(lines, 1):
         if not line.strip():
