@@ -38,15 +38,19 @@ def main():
             out=out / "run",
             model=MODEL,
             epochs=options.pretrain_epochs,
-            threads=1,
+            crop=0.08,  # so that crops show things as large as the segmenters' crops do
+            threads=options.threads,
             **size,
         ).path
     )
     shared = {"to": "segment", "on": options.data, "epochs": options.epochs, "head": options.head, "batch": 8}
-    shared |= {"crop_size": options.crop_size, "side": options.side, "lr": 1e-3, "patience": 0, "threads": 1}
+    shared |= {"crop_size": options.crop_size, "side": options.side, "lr": 1e-3, "layer_decay": options.layer_decay}
+    shared |= {"patience": 0, "threads": options.threads, "most": options.most}
     found = {arm: [] for arm in ARMS}
     for seed in options.seeds:
         for arm, given in ARMS.items():
+            if options.arms and arm not in options.arms:
+                continue
             place = out / f"{arm.replace(', ', '_').replace(' ', '_')}_{seed}"
             done = unmask.transfer(run, out=place, seed=seed, **shared, **given)
             found[arm].append(read(done))
@@ -60,11 +64,15 @@ def parse():
     parser.add_argument("data", help="segmented pictures with train, val and test folders")
     parser.add_argument("--out", default="dense-segment")
     parser.add_argument("--run", help="a pretraining run; by default one is made")
-    parser.add_argument("--pretrain-epochs", type=float, default=400)
-    parser.add_argument("--epochs", type=float, default=60, help="of every training of a segmenter")
+    parser.add_argument("--pretrain-epochs", type=float, default=800)
+    parser.add_argument("--epochs", type=float, default=30, help="of every training of a segmenter")
+    parser.add_argument("--most", type=int, help="training pictures with masks, drawn at random; by default all")
+    parser.add_argument("--layer-decay", type=float, default=1.0, help="the same for all; 1 suits scratch best")
     parser.add_argument("--crop-size", type=int, default=96)
-    parser.add_argument("--patch-size", type=int, default=12)
-    parser.add_argument("--side", type=int, default=144, help="shorter side that pictures are resized to")
+    parser.add_argument("--patch-size", type=int, default=8)
+    parser.add_argument("--side", type=int, default=192, help="shorter side that pictures are resized to")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="by default all")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--head", default="light")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     return parser.parse_args()

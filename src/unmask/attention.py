@@ -8,6 +8,7 @@ left out of the map. The attention is timm's own, computed step by step from que
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -
 
 
 @contextmanager
-def _heard(layer: nn.Module) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
+def _heard(layer: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
     """What passes from softmax to values while this is open: the layer computes step by step, then as before."""
     found: list[Tensor] = []
     fused, drop = layer.fused_attn, layer.attn_drop

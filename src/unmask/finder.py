@@ -86,6 +86,10 @@ class Look:
 class Finder(nn.Module):
     """model: the whole objective of a run for `rebuild`, or an encoder where only features are compared."""
 
+    model: Any  # a Rebuilder or an Encoder
+    bank: Tensor
+    scale: Tensor
+
     def __init__(self, model: Rebuilder | Encoder, settings: Settings, bank: int = 0, width: int = 0):
         """bank, width: rows and columns of a memory bank that is filled in later, by loading."""
         super().__init__()

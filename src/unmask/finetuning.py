@@ -68,7 +68,8 @@ def make_task(
 
 def copied(encoder: Encoder, drop_path: float, scratch: bool) -> Encoder:
     """One like `encoder` with the same weights, or with fresh ones from torch's global generator."""
-    copy = same_again(encoder, **({"drop_path_rate": drop_path} if drop_path else {}))
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    copy = same_again(encoder, **options)
     if not scratch:
         fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
         load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm

@@ -24,7 +24,7 @@ from unmask.run import ANOMALY, CONFIG, FINDER, Run, load_encoder, open_finder
 from unmask.runtime import machine, tune
 from unmask.samples import Samples
 from unmask.transferring import model_text
-from unmask.verb import plain
+from unmask.verb import plain, texts
 from unmask.verbs.anomaly import Anomaly
 from unmask.viewed import good, opened, read, without_copies
 from unmask.weights import save_state
@@ -176,11 +176,11 @@ Part = tuple[Samples, list[int]]
 def _normals(options: Anomaly, finder: Finder, config: dict[str, Any], console: Console) -> dict[str, Part]:
     """Normal pictures to fit on, and others to calibrate on; no picture, nor a copy of one, is in both."""
     rate, known = options.false_alarms, set()
-    samples = _normal(options.images, options, finder, console)
+    samples = _normal(texts(options.images), options, finder, console)
     places, copies = without_copies(samples, known)
     order = np.random.default_rng([options.seed, 0xA0]).permutation(places)
     if options.calibrate_on:
-        others = _normal(options.calibrate_on, options, finder, console)
+        others = _normal(texts(options.calibrate_on), options, finder, console)
         held, more = without_copies(others, known)
         copies += more
         check_enough(len(held), rate, " to --calibrate-on")
@@ -200,7 +200,7 @@ def _normals(options: Anomaly, finder: Finder, config: dict[str, Any], console: 
         drawn = np.random.default_rng([options.seed, 0xA1]).permutation(parts["fit"][1])[: options.most]
         console.print(f"{options.most:,} of {len(parts['fit'][1]):,} are drawn to fit on; --most changes that")
         parts["fit"] = (samples, sorted(map(int, drawn)))
-    held_places = [absolute(place) for place in options.calibrate_on or options.images]
+    held_places = [absolute(place) for place in texts(options.calibrate_on) or texts(options.images)]
     seen = [place for place in held_places if _is_within(place, config["pretraining"])]
     if seen:
         console.print(

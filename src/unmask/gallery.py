@@ -92,7 +92,8 @@ def _fitted(picture: np.ndarray) -> np.ndarray:
     image = Image.fromarray(picture)
     share = CELL / max(image.size)
     way = Image.Resampling.NEAREST if share > 2 else Image.Resampling.LANCZOS
-    return np.asarray(image.resize(tuple(max(1, round(side * share)) for side in image.size), way))
+    width, height = (max(1, round(side * share)) for side in image.size)
+    return np.asarray(image.resize((width, height), way))
 
 
 def _short(text: str, most: int) -> str:

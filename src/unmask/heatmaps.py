@@ -48,9 +48,9 @@ def draw_heatmap(seen: Seen, scale: Scale, path: Path) -> None:
     figure = Figure(figsize=size, dpi=110)
     for place, draw in enumerate((_plain, _overlay)):
         left = 0.08 + place * (width * unit + 0.08)
-        box = [left / size[0], 0.06 / size[1], width * unit / size[0], height * unit / size[1]]
+        box = (left / size[0], 0.06 / size[1], width * unit / size[0], height * unit / size[1])
         draw(figure.add_axes(box), seen, scale)
-    bar = figure.add_axes([1 - 0.66 / size[0], 0.06 / size[1], 0.12 / size[0], height * unit / size[1]])
+    bar = figure.add_axes((1 - 0.66 / size[0], 0.06 / size[1], 0.12 / size[0], height * unit / size[1]))
     _bar(figure, bar, scale)
     figure.text(0.08 / size[0], 1 - 0.26 / size[1], _short(seen.title, round(13 * size[0])), fontsize=8)
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
@@ -71,7 +71,7 @@ def gallery(pictures: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
         axis.set_title(_short(seen.title, 27), fontsize=6.5, pad=2)
     figure.subplots_adjust(left=0.004, right=1 - 0.68 / size[0], bottom=0.01, top=1 - 0.2 / size[1], wspace=0.03)
     share = min(1.0, 2.2 / size[1])
-    _bar(figure, figure.add_axes([1 - 0.6 / size[0], 0.97 - 0.94 * share, 0.12 / size[0], 0.92 * share]), scale)
+    _bar(figure, figure.add_axes((1 - 0.6 / size[0], 0.97 - 0.94 * share, 0.12 / size[0], 0.92 * share)), scale)
     return figure
 
 
@@ -85,7 +85,7 @@ def histogram(
     groups += [("anomalous", scores[labels == 1], ORANGE)]
     every = np.concatenate([scores, calibration])
     top = max(float(np.quantile(every, 0.98)), threshold * 1.1 if threshold > 0 else threshold)
-    bins = np.linspace(float(every.min()), max(top, float(every.min()) + 1e-9), 41)
+    bins = np.linspace(float(every.min()), max(top, float(every.min()) + 1e-9), 41).tolist()
     for words, values, colour in groups:
         if len(values):
             label = f"{words} ({len(values):,})"
@@ -121,7 +121,7 @@ def _overlay(axis, seen: Seen, scale: Scale) -> None:
 
 def _bar(figure: Figure, axis, scale: Scale) -> None:
     bar = figure.colorbar(ScalarMappable(scale.norm, COLOURS), cax=axis)
-    bar.set_ticks([scale.norm.vmin, scale.threshold, scale.norm.vmax])
+    bar.set_ticks([float(scale.norm.vmin or 0), scale.threshold, float(scale.norm.vmax or 0)])
     bar.ax.axhline(scale.threshold, color="white", lw=1)
     bar.ax.tick_params(labelsize=6.5, length=2)
 

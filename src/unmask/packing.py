@@ -20,7 +20,7 @@ from torch import Tensor
 from unmask import checkpoint, jpeg
 from unmask.data.pack import INDEX, VERSION, digest
 from unmask.decode import MAX_BANDS, BadPicture, Picture, decode
-from unmask.errors import DataError, UserError
+from unmask.errors import DataError, UserError, many
 from unmask.layout import PACK
 from unmask.log import make_console
 from unmask.packfile import Packed, Shards
@@ -211,8 +211,8 @@ def _describe(source: Source, out: Path, console: Console) -> None:
     left_out = len(source.items) - len(packed.items)
     console.print(sheet.text(), soft_wrap=True)
     console.print(
-        f"Packed {len(packed.items):,} pictures into {out}: {num_bytes / 1e6:,.1f} MB in"
-        f" {len(list(out.glob('shard-*.bin'))):,} files, {num_bytes / len(packed.items) / 1e3:,.1f} kB each;"
+        f"Packed {many(len(packed.items), 'picture')} into {out}: {num_bytes / 1e6:,.1f} MB in"
+        f" {many(len(list(out.glob('shard-*.bin'))), 'file')}, {num_bytes / len(packed.items) / 1e3:,.1f} kB each;"
         + (f" {left_out:,} bad ones are listed in {out / BAD}." if left_out else " none was bad."),
         soft_wrap=True,
     )

@@ -167,8 +167,9 @@ def open_finder(path: Path) -> Finder:
     config = Run(path).config
     saved = dict(config["finder"])
     size = {name: saved.pop(name) for name in ("bank", "width")}
-    settings = Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
-    model = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    settings = Settings(**known)
+    model: Any = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
     finder = Finder(model, settings, **size)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
     finder.promises = config["promises"]

@@ -21,6 +21,11 @@ KINDS = ("place-texture", "place", "texture", "none")
 class Usual(nn.Module):
     """Median and tail of errors by texture, and how much larger they are by place; h x w cells."""
 
+    knots: Tensor
+    middle: Tensor
+    reach: Tensor
+    place: Tensor
+
     def __init__(self, shape: tuple[int, int], kind: str = "place-texture"):
         super().__init__()
         self.kind = kind

@@ -66,7 +66,7 @@ class Windows:
                 table = Relative(block.attn, grid.shape if alone else (self.window, self.window))
                 self.tables.append(table)
             block.register_forward_pre_hook(self._tell, with_kwargs=True)
-            if alone:
+            if alone and table is not None:
                 block.attn.register_forward_pre_hook(partial(self._place, table), with_kwargs=True)
             else:
                 block.attn.register_forward_pre_hook(partial(self._split, table), with_kwargs=True)

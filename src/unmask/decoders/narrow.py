@@ -12,4 +12,4 @@ __all__ = ["Narrow"]
 
 
 class Narrow(SelfAttention):
-    __init__ = partialmethod(SelfAttention.__init__, dim=256, depth=4, heads=8)
+    __init__ = partialmethod(SelfAttention.__init__, dim=256, depth=4, heads=8)  # pyright: ignore[reportAssignmentType]

@@ -8,4 +8,4 @@ __all__ = ["Slim"]
 
 
 class Slim(SelfAttention):
-    __init__ = partialmethod(SelfAttention.__init__, dim=128, depth=2, heads=4)
+    __init__ = partialmethod(SelfAttention.__init__, dim=128, depth=2, heads=4)  # pyright: ignore[reportAssignmentType]

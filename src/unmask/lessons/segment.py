@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ __all__ = ["SegmentLesson"]
 
 class SegmentLesson(Lesson):
     name = "segment"
+    looks: ClassVar[int] = 20  # windows slide over every val picture: dearer than an epoch of crops
 
     def __init__(self, options: Any, encoder: Encoder, console: Console):
         self.encoder = encoder
