@@ -77,8 +77,10 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -
     plan.choose(
         "lr", peak, "a head alone, and narrow encoders, bear 1e-3" if narrow or frozen else f"{PAPER}, by batch"
     )
-    decay = 1.0 if scratch or frozen else 0.75 if narrow else 0.65
-    plan.choose("layer_decay", decay, "none" if decay == 1.0 else "lower layers keep what they learnt")
+    decay = 1.0 if scratch or frozen else 0.9 if narrow else 0.65
+    plan.choose(
+        "layer_decay", decay, "none" if decay == 1.0 else "narrow encoders have still to learn" if narrow else PAPER
+    )
     plan.choose("weight_decay", 0.05, PAPER)
     plan.choose("betas", (0.9, 0.999), PAPER)
     plan.choose("drop_path", 0.0 if frozen or narrow else 0.1, "narrow or frozen" if frozen or narrow else PAPER)
