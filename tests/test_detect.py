@@ -36,7 +36,7 @@ def place(tmp_path_factory):
         write_coco(root / "data", split, scenes)
     small = SMALL | {"model": "vit_tiny_patch16_224(depth=1, embed_dim=64, num_heads=2)", "image_size": 64}
     unmask.pretrain(root / "data" / "images", out=root / "run", steps=2, **small)
-    options = FAST | {"epochs": 90, "lr": 3e-3, "layer_decay": 1.0, "log_every": 45}
+    options = FAST | {"epochs": 110, "lr": 3e-3, "layer_decay": 1.0, "log_every": 55}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DetectLesson, "looks", 1)
         unmask.transfer(root / "run", on=root / "data", **options)
