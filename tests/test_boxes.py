@@ -9,6 +9,7 @@ import torch
 from boxmaking import CLASSES, draw, polygon, write_coco, write_voc, write_xml, write_yaml, write_yolo
 from PIL import Image
 
+from unmask.annotations.coco import Coco
 from unmask.boxed import Boxed, Shown, Target
 from unmask.boxviews import Fitted, Jitter
 from unmask.errors import DataError, UserError
@@ -127,6 +128,15 @@ def test_coco_with_faults_is_counted_named_and_used(tmp_path):
     (root / "annotations" / "instances_train2017.json").write_text("[]")
     with pytest.raises(DataError, match=r"can be read.*instances_train2017"):
         open_boxed(root)
+
+
+def test_coco_numbers_may_be_text_and_an_image_with_a_list_as_id_is_a_fault(tmp_path):
+    path = write_coco(tmp_path, "train", draw(tmp_path / "images", 2))
+    table = json.loads(path.read_text())
+    table["categories"] = [{**c, "id": str(c["id"])} for c in table["categories"]]
+    path.write_text(json.dumps({**table, "images": [*table["images"], {"id": [5], "file_name": "odd.png"}]}))
+    found = Coco.read(str(tmp_path), [str(path)], str(tmp_path / "images"))
+    assert [fault.kind for fault in found.faults] == ["unreadable entry"] * all(s.instances for s in found.scenes)
 
 
 def test_voc_with_faults_is_counted_named_and_used(tmp_path):

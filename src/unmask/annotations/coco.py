@@ -5,7 +5,7 @@ Category numbers need not be contiguous. The folder of the pictures is found by 
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from unmask.annotation import Annotated, Box, Instance, Pictures, Scene, number, split_of, walk
@@ -89,11 +89,8 @@ def _classes(found: Annotated, tables: list[dict[str, Any]]) -> None:
     """All classes in the order of their numbers; two numbers of one name become one class."""
     names: dict[int, str] = {}
     for table in tables:
-        for category in table["categories"]:
-            try:
-                names.setdefault(int(category["id"]), str(category["name"]).strip())
-            except (KeyError, TypeError, ValueError):
-                found.remarks.append(f"a category without id or name is passed over: {category!r}"[:120])
+        for id_, name in _numbered(table["categories"], found.remarks):
+            names.setdefault(id_, name)
     for id_ in sorted(names):
         if names[id_] in found.classes:
             found.remarks.append(f"category {id_} is named {names[id_]} too: both are one class")
@@ -102,11 +99,17 @@ def _classes(found: Annotated, tables: list[dict[str, Any]]) -> None:
             found.ids.append(id_)
 
 
+def _numbered(categories: list[Any], remarks: list[str]) -> Iterator[tuple[int, str]]:
+    """Number and name of each category; numbers may be written as text, as category_id may."""
+    for category in categories:
+        try:
+            yield int(category["id"]), str(category["name"]).strip()
+        except (KeyError, TypeError, ValueError):
+            remarks.append(f"a category without id or name is passed over: {category!r}"[:120])
+
+
 def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | None, pictures: Pictures) -> None:
-    names = {}
-    for category in table["categories"]:
-        if isinstance(category, dict) and isinstance(category.get("id"), int) and "name" in category:
-            names[category["id"]] = str(category["name"]).strip()
+    names = dict(_numbered(table["categories"], []))
     stem = os.path.splitext(os.path.basename(file))[0]
     prefer = [stem.rsplit("_", 1)[-1], *([split] if split else [])]
     if split == "val":
@@ -116,6 +119,7 @@ def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | Non
         try:
             id_, name = image["id"], str(image["file_name"])
             size = (int(image.get("height") or 0), int(image.get("width") or 0))
+            hash(id_)
         except (KeyError, TypeError, ValueError) as error:
             found.fault("unreadable entry", file, f"an image without id or file_name ({error!r})", of="picture")
             continue
