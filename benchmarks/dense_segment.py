@@ -55,8 +55,10 @@ def main():
             done = unmask.transfer(run, out=place, seed=seed, **shared, **given)
             found[arm].append(read(done))
             report(found, options, out, run)
-    best = max(range(len(options.seeds)), key=lambda i: found["pretrained, tuned"][i]["test"]["miou"])
-    shutil.copy(Path(found["pretrained, tuned"][best]["path"]) / "overlays.png", out / "dense_segment_overlays.png")
+    tuned = found["pretrained, tuned"]
+    if tuned:
+        best = max(tuned, key=lambda one: one["test"]["miou"])
+        shutil.copy(Path(best["path"]) / "overlays.png", out / "dense_segment_overlays.png")
 
 
 def parse():
