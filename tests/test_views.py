@@ -114,3 +114,9 @@ def test_a_view_never_shares_memory_with_the_picture():
 def test_impossible_options_are_refused(options):
     with pytest.raises(UserError):
         RandomCrop(**options)
+
+
+def test_opencv_has_no_threads_that_a_fork_would_lose():
+    from unmask.opencv import cv2
+
+    assert cv2.getNumThreads() == 1

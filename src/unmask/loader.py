@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from unmask.errors import UserError
 from unmask.samples import Samples
 from unmask.seeds import mix
-from unmask.views import one_thread_each
 
 AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
 View = Callable[[Tensor, torch.Generator], Tensor]
@@ -163,4 +162,3 @@ def shuffled(num: int, seed: int, epoch: int, weights: Tensor | None = None) -> 
 
 def _begin_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them
-    one_thread_each()

@@ -7,9 +7,10 @@ the authors themselves chose for CIFAR-10-C (Hendrycks and Dietterich 2019, arXi
 
 import math
 
-import cv2
 import numpy as np
 from jaxtyping import Float
+
+from unmask.opencv import cv2
 
 REFERENCE = 224  # pixels of the short side that the published constants are for
 

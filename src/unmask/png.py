@@ -31,7 +31,7 @@ def is_deep_colour(data: bytes) -> bool:
 
 def deep_colour(data: bytes) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Values h w c (uint16; RGB, or grey), alpha h w or None, and the mode, by OpenCV. ValueError if it cannot."""
-    import cv2
+    from unmask.opencv import cv2
 
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:

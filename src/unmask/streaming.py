@@ -26,7 +26,6 @@ from unmask.loader import AHEAD, View, collate, collate_turned, require_even
 from unmask.samples import append_bad_file as append_once
 from unmask.seeds import mix
 from unmask.stream import Sample, Stream
-from unmask.views import one_thread_each
 
 TRIES = 100  # samples behind a bad one that are tried in its place
 COUNTS = "shard_counts.txt"
@@ -262,4 +261,3 @@ def _as_it_is(batch: Any) -> Any:
 
 def _begin_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them
-    one_thread_each()

@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass
 
-import cv2
 import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as F
 
 from unmask.errors import UserError
+from unmask.opencv import cv2
 
 RESIZES = ("exact", "fast")  # antialiased bicubic as Pillow's; OpenCV's bicubic where that aliases little or nothing
 MILD = 1.5  # times that a crop may be as high and wide as the view and still be resized by OpenCV, if that is allowed
@@ -179,11 +179,6 @@ def check_colours(channels: int) -> None:
     """Raises UserError where there are no colours to change."""
     if channels not in (1, 3):
         raise UserError(f"colour jitter is for pictures of 1 or 3 channels, these have {channels}; leave out --jitter")
-
-
-def one_thread_each() -> None:
-    """For processes that work side by side: OpenCV would start as many threads in each as there are cores."""
-    cv2.setNumThreads(1)
 
 
 def _cut(picture: Tensor, box: tuple[int, int, int, int], size: tuple[int, int], resize: str) -> Tensor:

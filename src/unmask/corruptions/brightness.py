@@ -1,8 +1,9 @@
 """Too much light: the value of hue, saturation and value is raised. ImageNet-C (arXiv 1903.12261)."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float
+
+from unmask.opencv import cv2
 
 __all__ = ["brightness"]
 

@@ -1,9 +1,9 @@
 """A picture drawn on rubber: pulled as a whole, or rippled. ImageNet-C (arXiv 1903.12261)."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from unmask.opencv import cv2
 from unmask.optics import moved, scale, smooth
 
 __all__ = ["elastic_transform"]

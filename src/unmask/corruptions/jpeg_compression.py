@@ -1,9 +1,9 @@
 """Strong compression by JPEG. ImageNet-C (arXiv 1903.12261)."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from unmask.opencv import cv2
 from unmask.optics import strength
 
 __all__ = ["jpeg_compression"]

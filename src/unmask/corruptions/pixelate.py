@@ -1,9 +1,9 @@
 """Too few pixels: blocks of one colour. ImageNet-C (arXiv 1903.12261)."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from unmask.opencv import cv2
 from unmask.optics import scale
 
 __all__ = ["pixelate"]

@@ -1,9 +1,9 @@
 """Falling snow before a paler scene. ImageNet-C (arXiv 1903.12261)."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from unmask.opencv import cv2
 from unmask.optics import filtered, fitted, layer_size, streak
 
 __all__ = ["snow"]

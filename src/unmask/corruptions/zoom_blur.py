@@ -1,8 +1,9 @@
 """A camera that moved towards the scene while the shutter was open. ImageNet-C (arXiv 1903.12261)."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float
+
+from unmask.opencv import cv2
 
 __all__ = ["zoom_blur"]
 
