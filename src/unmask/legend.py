@@ -68,8 +68,12 @@ def read_legend(path: Path) -> Legend:
     ending = Path(path).suffix.lower()
     try:
         if ending in (".txt", ".csv"):
-            return _made(_table(text), str(path))
-        return _made(_entries(_parsed(text, ending)), str(path))
+            entries = _table(text)
+        else:
+            entries = _entries(_parsed(text, ending))
+        if not entries:
+            raise ValueError("it names none")
+        return _made(entries, str(path))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
