@@ -34,14 +34,19 @@ def folder_of(root, task, model, **settings):
     return root
 
 
-def encoder():
+def encoder(options=""):
     torch.manual_seed(0)
-    return create_encoder(TINY, image_size=(32, 32), patch_size=8, mean=(120.0,) * 3, std=(60.0,) * 3)
+    return create_encoder(
+        TINY.replace(")", options + ")"), image_size=(32, 32), patch_size=8, mean=(120.0,) * 3, std=(60.0,) * 3
+    )
 
 
 @pytest.fixture(scope="module")
 def segment(tmp_path_factory):
-    model = Segmenter(encoder(), ["ground", "thing"], [0, 1], head="light(channels=8)", window=(40, 48), side=40).eval()
+    own = encoder(", relative=True")  # relative positions, at a size that it was not built for
+    for table in own.relative.parameters():
+        torch.nn.init.normal_(table, std=0.1)
+    model = Segmenter(own, ["ground", "thing"], [0, 1], head="light(channels=8)", window=(40, 48), side=40).eval()
     settings = {"head": "light(channels=8)", "crop_size": [40, 48], "side": 40}
     return folder_of(tmp_path_factory.mktemp("dense") / "segment", "segment", model, **settings)
 

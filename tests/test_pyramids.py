@@ -152,33 +152,6 @@ def test_pyramids_that_cannot_be_are_refused(text, model, says):
         make(text, model)
 
 
-class Whole(nn.Module):
-    def __init__(self, encoder, pyramid):
-        super().__init__()
-        self.encoder, self.pyramid = encoder, pyramid
-
-    def forward(self, pixels):
-        return tuple(self.pyramid(self.encoder.features(pixels, self.pyramid.layers)))
-
-
-def test_maps_of_a_fixed_size_leave_as_onnx(tmp_path):
-    """A size the encoder was not built for, windows, relative positions, any number of pictures."""
-    runtime = pytest.importorskip("onnxruntime")
-    encoder, pyramid = make("simple(dim=8)", PLAIN.replace("depth=5, window=2", "depth=2, window=2, relative=True"))
-    for name, table in encoder.named_parameters():
-        table.data += 0.1 * torch.randn_like(table) if name.startswith("relative") else 0
-    for block in encoder.net.blocks:
-        block.attn.fused_attn = False
-    whole, x = Whole(encoder, pyramid).eval(), torch.randn(3, 3, 70, 40)
-    with torch.no_grad():
-        shapes = {"pixels": {0: torch.export.Dim("batch", min=1)}}
-        program = torch.export.export(whole, (x[:2],), dynamic_shapes=shapes)
-        torch.onnx.export(program, dynamo=True, verbose=False).save(tmp_path / "maps.onnx")
-        session = runtime.InferenceSession(tmp_path / "maps.onnx", providers=["CPUExecutionProvider"])
-        for got, right in zip(session.run(None, {"pixels": x.numpy()}), whole(x), strict=True):
-            torch.testing.assert_close(torch.tensor(got), right, rtol=1e-3, atol=1e-4)
-
-
 def test_the_snippet_in_the_docs_runs():
     text = (Path(__file__).parent.parent / "docs" / "dense.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from unmask.checkpoint import write_atomically, write_json
-from unmask.errors import DataError, UserError
+from unmask.errors import DataError, UserError, many
 from unmask.run import Run, open_trained
 from unmask.runtime import machine, tune
 from unmask.segment_results import as_picture, laid_over
@@ -81,7 +81,7 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
         console.print(f"{name}: {most}", soft_wrap=True, markup=False)
     if len(names) > SAID:
         console.print(f"... and {len(names) - SAID:,} more")
-    told = f"{len(names):,} pictures: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
+    told = f"{many(len(names), 'picture')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
 

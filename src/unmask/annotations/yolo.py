@@ -80,6 +80,8 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
     names = content.get("names")
     if names is None and content.get("nc"):
         names = [str(i) for i in range(int(content["nc"]))]
+    if not isinstance(names, dict | list | type(None)):
+        raise ValueError(f"its names are {names!r}, neither a list nor numbers with names")
     pairs = list(names.items()) if isinstance(names, dict) else list(enumerate(names or ()))
     found = {int(id_): str(name).strip() for id_, name in pairs}
     if not found or len(set(found.values())) < len(found):
