@@ -12,7 +12,8 @@ import argparse
 import sys
 from typing import Any
 
-from contenders import SIZES, peaks, wait
+from contenders import SIZES
+from limits import peaks, wait
 from records import write
 from side_by_side import Variant, compare
 
