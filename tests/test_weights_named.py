@@ -8,38 +8,18 @@ import pickle
 import pytest
 import timm
 import torch
-from foreign import DECODER, DEPTH, DIM, GRID, HEADS, PATCH, SIDE
+from foreign import DEPTH, DIM, PATCH, SIDE, vit_mae
 from safetensors.torch import save_file
 
 import unmask
 from unmask.errors import UserError
 from unmask.opening import open_weights
-from unmask.position import sincos
 from unmask.weights import read_weights
 
 
 @pytest.fixture(scope="module")
 def hf():
-    """transformers' own ViTMAE: the reference that every layout with a decoder is measured against."""
-    from transformers import ViTMAEConfig, ViTMAEForPreTraining
-
-    torch.manual_seed(0)
-    config = ViTMAEConfig(
-        hidden_size=DIM, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=4 * DIM,
-        image_size=SIDE, patch_size=PATCH, decoder_hidden_size=DECODER[0], decoder_num_hidden_layers=DECODER[1],
-        decoder_num_attention_heads=DECODER[2], decoder_intermediate_size=4 * DECODER[0], norm_pix_loss=True,
-        layer_norm_eps=1e-6,
-    )  # fmt: skip
-    model = ViTMAEForPreTraining(config).eval()
-    for name, parameter in model.named_parameters():
-        torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim == 1 else 0.1)
-        if ("layernorm" in name and name.endswith("weight")) or name.endswith("decoder_norm.weight"):
-            parameter.data += 1
-    with torch.no_grad():
-        tables = model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed
-        for table in tables:
-            table.copy_(torch.nn.functional.pad(sincos(GRID, table.shape[-1]), (0, 0, 1, 0))[None])
-    return model
+    return vit_mae()
 
 
 def test_a_hugging_face_vit_brings_its_head_and_statistics(tmp_path):

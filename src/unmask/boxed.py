@@ -20,7 +20,7 @@ from unmask.mending import check_faults, leave_unmasked_out, mend
 from unmask.outlines import drawn, look_at
 from unmask.samples import Samples
 from unmask.sheet import Sheet, inspect
-from unmask.source import Item, Source, read_regular
+from unmask.source import Files, Item
 
 KEEP = 2**31  # bytes of decoded pictures that are kept in memory
 MOSTLY = 0.95  # share of objects with a mask from which on masks are learnt
@@ -56,20 +56,9 @@ class BoxSheet(Sheet):
     faults: list[dict[str, str]] = field(default_factory=list)  # each: kind, file, detail, and what it is of
 
 
-class Photographs(Source):
-    """The files of annotated pictures, one after the other."""
-
-    def __init__(self, where: str, scenes: Sequence[Scene]):
-        super().__init__(where)
-        self.paths = [scene.path for scene in scenes]
-        self.items = [Item(scene.name, None, scene.split) for scene in scenes]
-
-    @classmethod
-    def accepts(cls, path: str) -> bool:
-        return False
-
-    def read(self, index: int) -> bytes:
-        return read_regular(self.paths[index])
+def photographs(where: str, scenes: Sequence[Scene]) -> Files:
+    """The pictures of scenes, for whatever looks at pictures alone."""
+    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.path for scene in scenes])
 
 
 @dataclass(frozen=True)
@@ -146,7 +135,7 @@ class Boxed:
         if not scenes:
             raise DataError(f"no picture of {', '.join(places)} was found{_first(annotated.faults)}")
         sheet, cache = inspect(
-            Photographs(", ".join(places), scenes),
+            photographs(", ".join(places), scenes),
             max_side=max_side, limit=len(scenes), keep_bytes=KEEP, progress=progress,
         )  # fmt: skip
         bad = {index: reason for index, _, reason in sheet.bad}
@@ -160,7 +149,7 @@ class Boxed:
         self.masks = self._has_masks(masks)
         if self.masks:
             leave_unmasked_out(annotated)
-        self.source = Photographs(", ".join(places), annotated.scenes)
+        self.source = photographs(", ".join(places), annotated.scenes)
         self.cache = {place: cache[index] for place, index in enumerate(good) if index in cache}
         self.remarks = annotated.remarks
         for remark in self.remarks:

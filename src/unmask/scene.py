@@ -17,7 +17,7 @@ from unmask import spec
 from unmask.errors import DataError, UserError, closest_place
 from unmask.layout import is_hidden, is_picture_name, natural, printable
 from unmask.legend import FILES, Legend, read_legend, read_yaml
-from unmask.source import Item, Source, read_regular
+from unmask.source import Files, Item
 
 PARTS = "unmask.scenes"
 _SPLIT = re.compile(r"(train|training|val|valid|validation|test|testing)(19|20)?[0-9]{0,2}")
@@ -61,20 +61,9 @@ class Scenes(ABC):
         Raises BadPicture or OSError."""
 
 
-class Photographs(Source):
+def photographs(where: str, scenes: Sequence[Scene]) -> Files:
     """The pictures of scenes, for whatever looks at pictures alone."""
-
-    def __init__(self, where: str, scenes: Sequence[Scene]):
-        super().__init__(where)
-        self.paths = [scene.picture for scene in scenes]
-        self.items = [Item(scene.name, None, scene.split) for scene in scenes]
-
-    @classmethod
-    def accepts(cls, path: str) -> bool:
-        return False
-
-    def read(self, index: int) -> bytes:
-        return read_regular(self.paths[index])
+    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.picture for scene in scenes])
 
 
 def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Path | None = None) -> list[Scenes]:

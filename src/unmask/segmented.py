@@ -15,7 +15,7 @@ from torch import Tensor
 from unmask.decode import BadPicture
 from unmask.errors import DataError
 from unmask.samples import Samples
-from unmask.scene import Photographs, Scene, open_scenes
+from unmask.scene import Scene, open_scenes, photographs
 from unmask.sheet import Sheet, inspect
 from unmask.source import why
 from unmask.survey import Survey, read_scene
@@ -91,12 +91,12 @@ class Segmented:
             say(remark)
         self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
-        photographs = Photographs(self.where, [scene for _, scene in self.scenes])
+        pictured = photographs(self.where, [scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
         sheet, self.cache = inspect(
-            photographs, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
+            pictured, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
         )
-        self.source = photographs
+        self.source = pictured
         lost = [pair for part in self.parts for pair in part.found.lost]
         bad = {index: reason for index, _, reason in sheet.bad}
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)

@@ -72,6 +72,21 @@ class Source(ABC):
         return label.split(SEPARATOR) if label else []
 
 
+class Files(Source):
+    """Picture files that something else has found already, such as the annotations that name them."""
+
+    def __init__(self, where: str, items: Sequence[Item], paths: Sequence[str]):
+        super().__init__(where)
+        self.items, self.paths = list(items), list(paths)
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        return False
+
+    def read(self, index: int) -> bytes:
+        return read_regular(self.paths[index])
+
+
 class Several(Source):
     """Several sources one after the other."""
 
