@@ -6,16 +6,29 @@ The parts in `lessons/` are the tasks. Each opens its own kind of labels; the st
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
+from rich.progress import Progress
 from torch import device, nn
 
 from unmask.encoder import Encoder
 from unmask.objective import Batch, Task
 from unmask.plan import Plan
 from unmask.runtime import Machine
+
+
+@contextmanager
+def looking(console: Console, words: str) -> Iterator[dict[str, Any]]:
+    """Arguments for what reads data: `say` for what a person should know, `progress` with a bar while this is open."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield {
+            "say": lambda text: console.print(text, soft_wrap=True, markup=False),
+            "progress": lambda done, total: bar.update(task, completed=done, total=total),
+        }
 
 
 class Lesson(ABC):

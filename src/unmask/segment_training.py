@@ -1,16 +1,16 @@
 """One training of a segmenter, from settings: what `transfer` does once and studies do many times."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.encoder import Encoder, same_again
+from unmask.lesson import looking
 from unmask.loader import Loader
 from unmask.overlap import overlap
 from unmask.runtime import autocast_dtype
@@ -97,9 +97,7 @@ def score_split(
 
 def read_segmented(options: Any, encoder: Encoder, console: Console) -> Segmented:
     """The segmented data, checked for this purpose. What a person should know is said."""
-    say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at pictures and masks", total=None)
+    with looking(console, "looking at pictures and masks") as told:
         data = Segmented(
             texts(options.on),
             max_side=4 * (options.side or min(options.crop_size or encoder.input_size)),
@@ -109,9 +107,8 @@ def read_segmented(options: Any, encoder: Encoder, console: Console) -> Segmente
             most=options.most,
             seed=options.seed,
             max_bad=options.max_bad,
-            say=say,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **told,
         )
     data.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
-    say(f"{len(data.classes)} classes; {data.said} pictures")
+    told["say"](f"{len(data.classes)} classes; {data.said} pictures")
     return data

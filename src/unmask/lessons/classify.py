@@ -1,13 +1,11 @@
 """The lesson of `transfer --to classify`: a class, or several, for each picture. He et al. 2021, section 4."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 
 from unmask.checkpoint import write_json
@@ -15,7 +13,7 @@ from unmask.classifier import Predictions
 from unmask.encoder import Encoder
 from unmask.finetuning import answers, make_loader, make_task
 from unmask.labelled import Labelled
-from unmask.lesson import Lesson
+from unmask.lesson import Lesson, looking
 from unmask.loader import Loader
 from unmask.metrics import scores
 from unmask.plan import Plan
@@ -90,9 +88,7 @@ class ClassifyLesson(Lesson):
 
 def read_labelled(options: Any, encoder: Encoder, console: Console) -> Labelled:
     """The labelled data, checked for this purpose. What a person should know is said."""
-    say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled pictures", total=None)
+    with looking(console, "looking at the labelled pictures") as told:
         labelled = Labelled(
             texts(options.on),
             max_side=4 * max(encoder.grid.size),
@@ -100,11 +96,10 @@ def read_labelled(options: Any, encoder: Encoder, console: Console) -> Labelled:
             seed=options.seed,
             hold_out_val=False,
             max_bad=options.max_bad,
-            say=say,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **told,
         )
     labelled.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
     for line in labelled.check():
-        say(line)
-    say(f"{len(labelled.classes)} classes; {labelled.said} pictures")
+        told["say"](line)
+    told["say"](f"{len(labelled.classes)} classes; {labelled.said} pictures")
     return labelled

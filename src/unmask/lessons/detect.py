@@ -1,12 +1,10 @@
 """The lesson of `transfer --to detect`: boxes, and masks where there are some. Li et al. 2022 (ViTDet)."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 
 from unmask.boxed import Boxed
@@ -20,7 +18,7 @@ from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.finding import find_objects
 from unmask.finetuning import copied
-from unmask.lesson import Lesson
+from unmask.lesson import Lesson, looking
 from unmask.loader import Loader
 from unmask.plan import Plan
 from unmask.results import RESULT
@@ -95,9 +93,7 @@ class DetectLesson(Lesson):
 
 def read_boxed(options: Any, encoder: Encoder, console: Console) -> Boxed:
     """The annotated pictures, checked. What a person should know is said."""
-    say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the annotated pictures", total=None)
+    with looking(console, "looking at the annotated pictures") as told:
         boxed = Boxed(
             texts(options.on),
             max_side=MAX_SIDE,
@@ -107,13 +103,12 @@ def read_boxed(options: Any, encoder: Encoder, console: Console) -> Boxed:
             most=options.most,
             seed=options.seed,
             max_bad=options.max_bad,
-            say=say,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **told,
         )
     boxed.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
     for line in boxed.check():
-        say(line)
+        told["say"](line)
     number = sum(sum(counts.values()) for counts in boxed.sheet.boxes.values())
     what = "boxes and masks" if boxed.masks else "boxes"
-    say(f"{len(boxed.classes)} classes; {boxed.said} pictures; {number:,} {what}")
+    told["say"](f"{len(boxed.classes)} classes; {boxed.said} pictures; {number:,} {what}")
     return boxed
