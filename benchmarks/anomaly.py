@@ -146,9 +146,9 @@ def run(root: Path, folder: Path, flags: dict[str, Any], options: argparse.Names
 def remember_errors() -> None:
     """Fits differ in what errors are compared with, not in the errors: they are computed once for the same pictures.
     The model and the masks are the same in all calls of `compare`."""
-    import unmask.finder
+    import unmask.anomalies.finder
 
-    known, compute = {}, unmask.finder.errors
+    known, compute = {}, unmask.anomalies.finder.errors
 
     def errors(model: Any, masks: Any, x: Any) -> Any:
         key = hashlib.blake2b(x.numpy().tobytes()).digest()
@@ -156,7 +156,7 @@ def remember_errors() -> None:
             known[key] = compute(model, masks, x)
         return known[key]
 
-    unmask.finder.errors = errors
+    unmask.anomalies.finder.errors = errors
 
 
 def figures(folder: Path, method: str) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def decoders(size: str) -> dict[str, str]:
 
 def quality(options: argparse.Namespace) -> None:
     """Runs what is missing, and writes the results after every run."""
-    from unmask.cell import run_cell
-    from unmask.findings import add_cell, read_cells
+    from unmask.ablation.cell import run_cell
+    from unmask.ablation.findings import add_cell, read_cells
 
     out = options.out or Path("runs") / f"decoders-{options.name}"
     out.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def quality(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
     """The bench that all runs share, and what was planned and measured when the folder was begun."""
-    from unmask.cell import Bench
+    from unmask.ablation.cell import Bench
     from unmask.checkpoint import write_json
     from unmask.devices import make_fabric
     from unmask.feeding import look_at
@@ -105,7 +105,7 @@ def command(options: argparse.Namespace) -> str:
 
 def step_times(bench: Any, size: str) -> dict[str, float]:
     """Median seconds of a step by decoder, loading included, relative to the full decoder's within each turn."""
-    from unmask.cell import configured
+    from unmask.ablation.cell import configured
     from unmask.feeding import make_loader
     from unmask.init import Start
     from unmask.optim import make_optimizer
@@ -165,7 +165,7 @@ def table(study: dict[str, Any], cells: dict[Any, Any]) -> list[dict[str, Any]]:
     """Accuracy of each run over its seeds, and how far it is from the full decoder of the same seed."""
     from dataclasses import asdict
 
-    from unmask.findings import interval
+    from unmask.ablation.findings import interval
 
     rows, base = [], {seed: cell for (key, seed), cell in cells.items() if key == f"{BASE}, equal steps"}
     for key in cells_of(study):

@@ -18,7 +18,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import unmask
-from unmask.boxed import Boxed
+from unmask.detection.boxed import Boxed
 from unmask.log import read
 
 ARMS = {

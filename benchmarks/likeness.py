@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from unmask.decode import BadPicture, decode, to_channels
-from unmask.likeness import look
-from unmask.neighbours import pairs
+from unmask.retrieval.likeness import look
+from unmask.retrieval.neighbours import pairs
 from unmask.source import open_source
 
 

@@ -3,12 +3,12 @@
 import torch
 from small import sheet_of
 
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
+from unmask.classification.plan import plan_transfer
 from unmask.encoder import create_encoder
 from unmask.plan import Plan
 from unmask.runtime import Machine
 from unmask.tasks.classify import Classify
-from unmask.tuning import plan_transfer
 
 CLASSES = ["a", "b", "c"]
 SHEET = sheet_of(share_extreme=0.1, bits={"8": 9}, value_range=(0.0, 255.0))

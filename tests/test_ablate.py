@@ -13,9 +13,9 @@ from PIL import Image
 from small import SMALL
 
 import unmask
-from unmask.axes import NAMES, make_axes, paper, settings_of, steps_of
+from unmask.ablation.axes import NAMES, make_axes, paper, settings_of, steps_of
+from unmask.ablation.findings import BASELINE, add_cell, finding, interval, read_cells, rows, table
 from unmask.errors import DataError, UserError
-from unmask.findings import BASELINE, add_cell, finding, interval, read_cells, rows, table
 
 TINY = SMALL | {"steps": 3, "finetune_epochs": 1, "seeds": 2}
 SETTINGS = {"channels": 3, "patch_size": 8, "flip": "on", "decoder": "full(dim=32, depth=1, heads=2)"}
@@ -115,7 +115,7 @@ def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
 
 
 def test_a_finished_study_computes_nothing_and_another_one_is_refused(study, data, monkeypatch, tmp_path):
-    from unmask import ablating
+    from unmask.ablation import ablating
 
     monkeypatch.setattr(ablating, "run_cell", None)
     again = unmask.ablate(data, out=study.path, axes=("tokens", "target"), **TINY)
@@ -177,7 +177,7 @@ def test_the_paper_s_table_is_the_paper_s():
     assert (tokens["with"]["finetune"], tokens["with"]["linear"], tokens["with"]["flops"]) == (84.2, 59.6, 3.3)
     baseline = [(p["finetune"], p["linear"]) for points in axes.values() for p in points]
     assert baseline.count((84.9, 73.5)) == len(axes)  # the same run on every axis
-    text = Path(unmask.__file__).with_name("mae_table1.json").read_text()
+    text = (Path(unmask.__file__).with_name("ablation") / "mae_table1.json").read_text()
     assert not {"85.9", "71.4", "70.4", "87.8", "85.2"} & set(re.findall(r"\d+\.\d", text))
 
 
@@ -202,7 +202,7 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
 
 
 def test_a_diverged_run_is_left_out_and_said(study, data, tmp_path, monkeypatch):
-    from unmask import ablating
+    from unmask.ablation import ablating
     from unmask.errors import Diverged
 
     def diverging(bench, key, changes, seed, *rest):

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from unmask.auroc import of_pictures, of_pixels
-from unmask.complement import complement, complements, nearness
-from unmask.conformal import needed, pixel_threshold, promise
-from unmask.coreset import coreset, nearest
-from unmask.cues import errors
+from unmask.anomalies.auroc import of_pictures, of_pixels
+from unmask.anomalies.complement import complement, complements, nearness
+from unmask.anomalies.conformal import needed, pixel_threshold, promise
+from unmask.anomalies.coreset import coreset, nearest
+from unmask.anomalies.cues import errors
+from unmask.anomalies.finder import Finder, Settings
+from unmask.anomalies.tiling import Tiling
 from unmask.encoder import create_encoder
 from unmask.errors import DataError, UserError
-from unmask.finder import Finder, Settings
 from unmask.grid import take
 from unmask.objective import Rebuilder
-from unmask.tiling import Tiling
 
 GRID, UNIT = 8, 4
 SIDE = GRID * UNIT

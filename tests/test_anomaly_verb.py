@@ -43,8 +43,8 @@ def root(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pictures and pages take longer than all the rest, and one test looks at them."""
-    monkeypatch.setattr("unmask.spotting.draw_heatmap", lambda *given: None)
-    monkeypatch.setattr("unmask.spotting.write_page", lambda *given: None)
+    monkeypatch.setattr("unmask.anomalies.spotting.draw_heatmap", lambda *given: None)
+    monkeypatch.setattr("unmask.anomalies.spotting.write_page", lambda *given: None)
 
 
 def rows(folder):

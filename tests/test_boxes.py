@@ -10,8 +10,8 @@ from boxmaking import CLASSES, draw, polygon, write_coco, write_voc, write_xml, 
 from PIL import Image
 
 from unmask.annotations.coco import Coco
-from unmask.boxed import Boxed, Shown, Target
-from unmask.boxviews import Fitted, Jitter
+from unmask.detection.boxed import Boxed, Shown, Target
+from unmask.detection.views import Fitted, Jitter
 from unmask.errors import DataError, UserError
 from unmask.outlines import run_lengths
 

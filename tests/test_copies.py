@@ -8,10 +8,10 @@ import pytest
 from conftest import photo
 from PIL import Image
 
-from unmask.copies import find_copies, write_copies
 from unmask.decode import decode
-from unmask.index import open_index
-from unmask.likeness import look, thumbnail
+from unmask.retrieval.copies import find_copies, write_copies
+from unmask.retrieval.index import open_index
+from unmask.retrieval.likeness import look, thumbnail
 from unmask.source import open_source
 
 

@@ -8,7 +8,7 @@ import torch
 from small import SMALL
 
 import unmask
-from unmask.axes import make_axes
+from unmask.ablation.axes import make_axes
 from unmask.cli import run as command
 from unmask.errors import UserError
 from unmask.init import initial

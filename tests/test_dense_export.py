@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import unmask
-from unmask.detector import Detector
+from unmask.detection.detector import Detector
 from unmask.encoder import create_encoder
 from unmask.errors import Unequal, UserError
 from unmask.exportable import Exportable, Opened, compare
-from unmask.segmenter import Segmenter
+from unmask.segmentation.segmenter import Segmenter
 from unmask.transferring import model_text
 from unmask.weights import save_state
 

@@ -13,11 +13,11 @@ from small import SMALL
 
 import unmask
 from unmask import keeping
-from unmask.boxed import Target
-from unmask.boxmetrics import box_scores
-from unmask.detect_tuning import Shapes, fit_anchors
-from unmask.detections import Detections
-from unmask.detector import Detector
+from unmask.detection.boxed import Target
+from unmask.detection.detections import Detections
+from unmask.detection.detector import Detector
+from unmask.detection.metrics import box_scores
+from unmask.detection.plan import Shapes, fit_anchors
 from unmask.encoder import create_encoder
 from unmask.errors import DataError, Interrupted, UserError
 from unmask.lessons.detect import DetectLesson

@@ -41,13 +41,21 @@ def test_links_and_files_exist(page):
 
 
 def test_the_tree_in_the_architecture_page_is_the_tree():
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    tree = text.split("```")[1]
-    for file in (ROOT / "src" / "unmask").glob("*.py"):
-        if file.name not in ("__init__.py", "__main__.py"):
-            assert file.name in tree, f"{file.name} is missing in docs/architecture.md"
-    for name in re.findall(r"(\w+)\.py", tree):
-        assert (ROOT / "src" / "unmask" / f"{name}.py").exists(), f"{name}.py in docs/architecture.md does not exist"
+    root, folder, listed = ROOT / "src" / "unmask", "", set()
+    for line in _tree().splitlines():
+        if not line.startswith("    "):
+            folder = found[1] if (found := re.match(r"  (\w+)/ ", line)) else ""
+        listed |= {f"{folder}/{name}".lstrip("/") for name in re.findall(r"\w+\.py", line)}
+    subjects = {name.split("/")[0] for name in listed if "/" in name}
+    there = {
+        str(file.relative_to(root)) for place in (root, *(root / s for s in subjects)) for file in place.glob("*.py")
+    }
+    assert listed == {name for name in there if "__" not in name}
+    assert {s.name for s in root.iterdir() if s.is_dir()} - {"__pycache__"} <= set(re.findall(r"(\w+)/", _tree()))
+
+
+def _tree():
+    return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
 
 
 def test_the_worked_example_runs(photos, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from unmask import spec
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
 from unmask.cli import run as command
 from unmask.decoders.full import Full
 from unmask.encoder import create_encoder

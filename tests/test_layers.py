@@ -60,54 +60,78 @@ LAYERS = [
     ["source", "layout"],
     ["annotation"],
     ["annotations", "outlines"],
-    ["forms", "mending"],
-    ["legend", "shown", "sliding"],
-    ["truth", "scene"],
-    ["scenes", "survey"],
+    ["detection.forms", "detection.mending"],
+    ["segmentation.legend", "shown", "segmentation.sliding"],
+    ["segmentation.truth", "scene"],
+    ["scenes", "segmentation.survey"],
     ["shards"],
     ["stream"],
     ["streams", "held"],
     ["data", "samples", "looked", "moments", "sheet", "packfile"],
-    ["boxed", "detections"],
-    ["loader", "augment", "in_memory", "segmented", "scene_view", "boxviews"],
-    ["complement", "coreset", "conformal", "tiling", "usual", "auroc"],
-    ["cues", "defects", "viewed"],
+    ["detection.boxed", "detection.detections"],
+    ["loader", "classification.augment", "in_memory", "segmentation.segmented", "segmentation.view", "detection.views"],
+    [
+        "anomalies.complement",
+        "anomalies.coreset",
+        "anomalies.conformal",
+        "anomalies.tiling",
+        "anomalies.usual",
+        "anomalies.auroc",
+    ],
+    ["anomalies.cues", "anomalies.defects", "anomalies.viewed"],
     ["streaming"],
     ["streamed"],
-    ["train", "features", "classifier", "ready", "memory", "subject", "segmenter", "detector", "finder"],
+    [
+        "train",
+        "features",
+        "classification.classifier",
+        "ready",
+        "memory",
+        "subject",
+        "segmentation.segmenter",
+        "detection.detector",
+        "anomalies.finder",
+    ],
     ["checks"],
     ["tasks"],
     ["evals"],
     ["run", "panel", "page", "flops", "attention", "components"],
     ["judge", "verdict", "embedding", "plan", "caution", "supply", "init", "trial", "labelled", "probing"],
-    ["likeness", "neighbours", "index_files", "index", "indexing"],
-    ["gallery", "copies", "projection", "sprites", "atlas"],
-    ["axes", "findings", "axis_pictures", "ablation_page"],
+    ["retrieval.likeness", "retrieval.neighbours", "retrieval.index_files", "retrieval.index", "retrieval.indexing"],
+    ["retrieval.gallery", "retrieval.copies", "retrieval.projection", "retrieval.sprites", "retrieval.atlas"],
+    ["ablation.axes", "ablation.findings", "ablation.pictures", "ablation.page"],
     [
-        "tuning",
-        "metrics",
-        "finetuning",
-        "results",
+        "classification.plan",
+        "classification.metrics",
+        "classification.training",
+        "classification.results",
         "curve",
         "lesson",
-        "overlap",
-        "segment_plan",
-        "segment_results",
-        "detect_tuning",
-        "boxmetrics",
-        "boxdrawn",
+        "segmentation.overlap",
+        "segmentation.plan",
+        "segmentation.results",
+        "detection.plan",
+        "detection.metrics",
+        "detection.drawn",
     ],
-    ["keeper", "predictions", "segment_predicting", "segment_training", "boxresults", "finding"],
+    [
+        "keeper",
+        "classification.predicting",
+        "segmentation.predicting",
+        "segmentation.training",
+        "detection.results",
+        "detection.predicting",
+    ],
     ["lessons"],
-    ["groups"],
-    ["robustness"],
-    ["stress_picture"],
-    ["classify_report", "segment_report", "boxreport"],
+    ["classification.groups"],
+    ["classification.robustness"],
+    ["classification.stress_picture"],
+    ["classification.report", "segmentation.report", "detection.report"],
     ["report", "continued"],
-    ["spotted", "heatmaps"],
-    ["anomaly_page"],
+    ["anomalies.spotted", "anomalies.heatmaps"],
+    ["anomalies.page"],
     ["exportable"],
-    ["detector_onnx"],
+    ["detection.detector_onnx"],
     ["hf_layout", "repository", "measuring", "card"],
     ["exports"],
     ["watch", "looking"],
@@ -125,69 +149,107 @@ LAYERS = [
         "packing",
         "doctoring",
         "insides",
-        "searching",
-        "mapping",
+        "retrieval.searching",
+        "retrieval.mapping",
     ],
-    ["tested", "study"],
-    ["segment_study"],
-    ["transferring", "stressing", "labelling", "cell", "forecast", "ablating", "fitting", "spotting"],
+    ["classification.tested", "study"],
+    ["segmentation.study"],
+    [
+        "transferring",
+        "classification.stressing",
+        "labelling",
+        "ablation.cell",
+        "ablation.forecast",
+        "ablation.ablating",
+        "anomalies.fitting",
+        "anomalies.spotting",
+    ],
     ["cli", "__main__", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PARTS = ["corruptions", "layouts", "masks", "targets", "decoders", "encoders", "methods", "tasks", "data", "evals"]
 PARTS += ["annotations", "pyramids", "lessons", "recipes", "exports", "streams", "checks", "verbs", "heads", "scenes"]
 FENCES = {  # third-party library -> the only places that may import it
-    "timm": {"architecture", "augment", "decoder", "decoders", "encoders", "exports", "optim", "resize", "runtime"},
-    "lightning": {"cell", "devices", "finetuning", "guard", "pretraining", "snapshot", "train", "trial"},
+    "timm": {
+        "architecture",
+        "classification.augment",
+        "decoder",
+        "decoders",
+        "encoders",
+        "exports",
+        "optim",
+        "resize",
+        "runtime",
+    },
+    "lightning": {
+        "ablation.cell",
+        "devices",
+        "classification.training",
+        "guard",
+        "pretraining",
+        "snapshot",
+        "train",
+        "trial",
+    },
     "PIL": {
         "data",
         "decode",
-        "defects",
+        "anomalies.defects",
         "demonstrating",
-        "gallery",
+        "retrieval.gallery",
         "jpeg",
-        "likeness",
+        "retrieval.likeness",
         "looked",
         "outlines",
         "panel",
         "png",
-        "segment_predicting",
-        "sprites",
+        "segmentation.predicting",
+        "retrieval.sprites",
         "tiff",
-        "truth",
+        "segmentation.truth",
     },
     "cv2": {"opencv"},
-    "tifffile": {"decode", "spotting", "tiff"},
-    "sklearn": {"curve", "evals", "features", "judge", "projection", "verdict"},
+    "tifffile": {"decode", "anomalies.spotting", "tiff"},
+    "sklearn": {"curve", "evals", "features", "judge", "retrieval.projection", "verdict"},
     "joblib": {"labelling"},
     "tyro": {"cli", "verb", "verbs"},
     "jinja2": {"card", "page"},
     "transformers": {"exports"},
     "onnx": {"exports"},
     "onnxruntime": {"exports"},
-    "torchmetrics": {"auroc", "boxmetrics", "metrics", "overlap"},
+    "torchmetrics": {"anomalies.auroc", "detection.metrics", "classification.metrics", "segmentation.overlap"},
     "simplejpeg": {"jpeg"},
     "fsspec": {"remote"},
     "aiohttp": {"remote"},
     "datasets": {"streams"},
     "braceexpand": {"shards"},
-    "yaml": {"annotations", "legend"},
-    "faiss": {"neighbours"},
-    "umap": {"projection"},
-    "faster_coco_eval": {"finding", "outlines", "truth"},
+    "yaml": {"annotations", "segmentation.legend"},
+    "faiss": {"retrieval.neighbours"},
+    "umap": {"retrieval.projection"},
+    "faster_coco_eval": {"detection.predicting", "outlines", "segmentation.truth"},
     "pycocotools": {},
 }
 
 
+SUBJECTS = {name.split(".")[0] for name in RANK if "." in name}  # folders by subject: each file has its own rank
+
+
+def stands(parts):
+    """The name in LAYERS of a module, given its names within the package."""
+    return ".".join(parts[:2] if parts[0] in SUBJECTS else parts[:1])
+
+
 def place(file):
-    return file.relative_to(ROOT).with_suffix("").parts[0]
+    return stands(file.relative_to(ROOT).with_suffix("").parts)
 
 
 def imports(file):
     """Full names of all modules that a file imports, those inside functions too."""
+    folders = {"unmask", *(f"unmask.{name}" for name in SUBJECTS)}
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield node, [node.module] if node.module != "unmask" else [f"unmask.{a.name}" for a in node.names]
+            inside = node.module in folders
+            yield node, [f"{node.module}.{a.name}" for a in node.names] if inside else [node.module]
         elif isinstance(node, ast.Import):
             yield node, [alias.name for alias in node.names]
 
@@ -195,14 +257,18 @@ def imports(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_imports_point_to_the_core(file):
     here = place(file)
+    if here.endswith(".__init__"):
+        assert not list(imports(file)), "a folder by subject only says what it is for"
+        return
     assert here in RANK, f"say in LAYERS where {here} stands"
     for _, modules in imports(file):
         for module in modules:
             parts = module.split(".")
-            if parts[0] == "unmask" and len(parts) > 1 and parts[1] in RANK:
+            there = stands(parts[1:]) if parts[0] == "unmask" and len(parts) > 1 else None
+            if there in RANK:
                 lazily_from_a_verb = here == "verbs"  # a verb imports its work inside the function
-                assert RANK[parts[1]] <= RANK[here] or lazily_from_a_verb, f"{here} imports {module}"
-                if here in PARTS and parts[1] == here and len(parts) > 2 and here != "verbs":
+                assert RANK[there] <= RANK[here] or lazily_from_a_verb, f"{here} imports {module}"
+                if here in PARTS and there == here and len(parts) > 2 and here != "verbs":
                     raise AssertionError(
                         f"parts of one folder must not import each other: {file.name} imports {module}"
                     )

@@ -9,11 +9,11 @@ from classifying import CLASSES, batch, settings, task, vit
 from sklearn import metrics as sk
 from torch import nn
 
-from unmask.augment import TrainView
+from unmask.classification.augment import TrainView
+from unmask.classification.metrics import scores
+from unmask.classification.training import class_weights, make_task
 from unmask.errors import UserError
-from unmask.finetuning import class_weights, make_task
 from unmask.loader import Loader
-from unmask.metrics import scores
 from unmask.optim import make_optimizer
 from unmask.samples import Samples
 from unmask.views import RandomCrop, WholePicture

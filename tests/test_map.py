@@ -16,12 +16,12 @@ from conftest import photo
 from PIL import Image
 
 import unmask
-from unmask.atlas import Atlas, write_page
 from unmask.decode import decode
 from unmask.errors import UserError
-from unmask.likeness import thumbnail
-from unmask.projection import choose, project
-from unmask.sprites import CELLS, make_sprites
+from unmask.retrieval.atlas import Atlas, write_page
+from unmask.retrieval.likeness import thumbnail
+from unmask.retrieval.projection import choose, project
+from unmask.retrieval.sprites import CELLS, make_sprites
 
 
 class Page(HTMLParser):
@@ -67,7 +67,7 @@ def test_small_data_and_methods_that_are_not_there(monkeypatch):
         assert choose("umap", count)[0] == "pca"
         assert np.isfinite(project(clusters()[:count], "pca")).all()
     assert [choose("auto", 100)[0], choose("auto", 10**6)[0]] == ["umap", "umap"]
-    monkeypatch.setattr("unmask.projection.find_spec", lambda name: None)
+    monkeypatch.setattr("unmask.retrieval.projection.find_spec", lambda name: None)
     assert [choose("auto", 100)[0], choose("auto", 10**6)[0]] == ["tsne", "pca"]
     with pytest.raises(UserError, match=r"unmask\[maps\]"):
         choose("umap", 100)
@@ -135,7 +135,7 @@ def test_names_cannot_end_the_script(tmp_path):
 
 
 def test_each_thumbnail_lies_in_its_cell_and_many_are_smaller(monkeypatch):
-    from unmask import sprites
+    from unmask.retrieval import sprites
 
     monkeypatch.setattr(sprites, "SHEET", 250)  # two by two cells of 112
     pictures = [np.full((20 + 5 * i, 40, 3), 40 * i, np.uint8) for i in range(5)]

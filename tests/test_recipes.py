@@ -8,10 +8,11 @@ import pytest
 import torch
 from small import sheet_of
 
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
+from unmask.classification.plan import plan_transfer
+from unmask.classification.training import make_fit
 from unmask.encoder import create_encoder
 from unmask.errors import UserError
-from unmask.finetuning import make_fit
 from unmask.methods.mae import MAE
 from unmask.optim import groups, learning_rate
 from unmask.plan import LARGEST, Plan, plan_length, plan_model
@@ -20,7 +21,6 @@ from unmask.recipe import follow, markdown, recipes
 from unmask.runtime import Machine
 from unmask.tasks.classify import Classify
 from unmask.transferring import asked_for as asked_of_transfer
-from unmask.tuning import plan_transfer
 from unmask.verbs.pretrain import Pretrain
 from unmask.verbs.transfer import Transfer
 

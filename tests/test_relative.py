@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
 from unmask.encoder import create_encoder, same_again
 from unmask.errors import UserError
 from unmask.lowering import lower

@@ -9,8 +9,8 @@ from PIL import Image
 from segmenting import NAMES, scene, write_pairs
 
 from unmask.errors import DataError, UserError
-from unmask.legend import read_legend
-from unmask.segmented import Segmented
+from unmask.segmentation.legend import read_legend
+from unmask.segmentation.segmented import Segmented
 
 COLOURS = {0: (10, 20, 30), 1: (200, 0, 0), 2: (0, 0, 200)}
 COUNT = 6

@@ -11,9 +11,9 @@ from PIL import Image
 from small import SMALL
 
 import unmask
-from unmask import index as indexing
 from unmask.errors import DataError, UserError
-from unmask.neighbours import nearest, pairs, precision, unit
+from unmask.retrieval import index as indexing
+from unmask.retrieval.neighbours import nearest, pairs, precision, unit
 from unmask.run import load_encoder
 
 
@@ -141,7 +141,7 @@ def test_an_interrupted_index_goes_on_and_a_damaged_one_is_mended(encoder, photo
 
 
 def test_blocks_give_what_brute_force_gives(monkeypatch):
-    from unmask import neighbours
+    from unmask.retrieval import neighbours
 
     monkeypatch.setattr(neighbours, "ROWS", 7)
     monkeypatch.setattr(neighbours, "COLUMNS", 11)

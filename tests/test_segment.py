@@ -13,9 +13,9 @@ from segmenting import NAMES, scene, write_pairs
 from small import SMALL
 
 import unmask
-from unmask import segment_study
 from unmask.errors import DataError, Interrupted, UserError
 from unmask.keeper import Keeper
+from unmask.segmentation import study as segment_study
 
 FAST = {"to": "segment", "device": "cpu", "precision": "32", "crop_size": 40, "batch": 4, "lr": 3e-3}
 

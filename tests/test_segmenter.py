@@ -7,11 +7,11 @@ from conftest import photo
 from segmenting import NAMES, scene
 
 from unmask.encoder import create_encoder
-from unmask.overlap import overlap
-from unmask.scene_view import SceneView
-from unmask.segment_plan import class_weights
-from unmask.segmenter import Segmenter
-from unmask.sliding import most_probable, places, slide
+from unmask.segmentation.overlap import overlap
+from unmask.segmentation.plan import class_weights
+from unmask.segmentation.segmenter import Segmenter
+from unmask.segmentation.sliding import most_probable, places, slide
+from unmask.segmentation.view import SceneView
 from unmask.tasks.segment import Segment, dice_loss
 
 
@@ -95,7 +95,7 @@ def test_overlapping_windows_are_averaged_and_nothing_is_left_out():
 def test_enlarging_in_strips_equals_torchs(monkeypatch):
     logits = torch.randn(4, 9, 13, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.interpolate(logits[None], (50, 31), mode="bilinear")[0].argmax(dim=0).numpy()
-    monkeypatch.setattr("unmask.sliding.STRIP", 4 * 31 * 7)
+    monkeypatch.setattr("unmask.segmentation.sliding.STRIP", 4 * 31 * 7)
     assert (most_probable(logits, (50, 31)) == expected).mean() > 0.999
 
 

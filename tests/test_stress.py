@@ -53,7 +53,7 @@ def folder(trained, tmp_path):
 def undrawn(monkeypatch):
     """Pictures and pages take longer than all the rest, and one test looks at them."""
     for name in ("draw_stress", "draw_examples", "write_report"):
-        monkeypatch.setattr(f"unmask.stressing.{name}", lambda *given: None)
+        monkeypatch.setattr(f"unmask.classification.stressing.{name}", lambda *given: None)
 
 
 def test_stress_measures_every_cell_and_writes_figures_pictures_and_the_report(folder, data, capsys):
@@ -126,7 +126,7 @@ def test_columns_that_make_no_groups_are_refused_before_anything_is_written(fold
 
 
 def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, monkeypatch, capsys):
-    from unmask import stressing
+    from unmask.classification import stressing
 
     whole = unmask.stress(folder, on=data, **QUICK).to_json()
     (folder / "stress_cells.json").unlink()

@@ -14,17 +14,17 @@ from PIL import Image
 from tinting import FAST, data, done, place, run, tinted, write  # noqa: F401
 
 import unmask
+from unmask.classification.metrics import scores
+from unmask.classification.plan import plan_transfer
+from unmask.classification.training import finetune
 from unmask.cli import main
 from unmask.devices import make_fabric
 from unmask.errors import Interrupted, UserError
-from unmask.finetuning import finetune
 from unmask.keeper import Keeper
 from unmask.labelled import Labelled
 from unmask.lessons.classify import ClassifyLesson
-from unmask.metrics import scores
 from unmask.plan import Plan
 from unmask.runtime import machine
-from unmask.tuning import plan_transfer
 
 
 def settings_of(encoder, samples, labelled, scratch=False, **given):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from small import sheet_of
 
+from unmask.classification.plan import plan_transfer
 from unmask.encoder import create_encoder
 from unmask.plan import Plan
 from unmask.runtime import Machine
-from unmask.tuning import plan_transfer
 
 SHEET = sheet_of(share_extreme=0.1, bits={"8": 9}, value_range=(0.0, 255.0))
 CPU, GPU = (Machine(device, "", 2, 2**34, "32", "") for device in ("cpu", "cuda"))

@@ -1,6 +1,6 @@
 """Objects in pictures as people annotate them: what the readers in `annotations/` make of files, and what was wrong.
 
-Nothing here has looked at a picture yet: `boxed.py` does, and decides what of it can be used.
+Nothing here has looked at a picture yet: `detection/boxed.py` does, and decides what of it can be used.
 """
 
 import os

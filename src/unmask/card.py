@@ -8,8 +8,8 @@ from typing import Any
 
 import jinja2
 
+from unmask.classification.results import RESULT
 from unmask.page import read_json
-from unmask.results import RESULT
 from unmask.run import CLASSIFY
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
@@ -89,7 +89,7 @@ def _name(text: str) -> str:
 
 
 def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, autoescape=False, **options)  # Markdown, not HTML
     return environment.get_template("card.md.jinja")

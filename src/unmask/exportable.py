@@ -16,8 +16,8 @@ from jaxtyping import Float, Shaped
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from unmask.classifier import Classifier
-from unmask.detector import Detector
+from unmask.classification.classifier import Classifier
+from unmask.detection.detector import Detector
 from unmask.encoder import Encoder
 from unmask.errors import Unequal
 from unmask.mask import Mask, num_hidden

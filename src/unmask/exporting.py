@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unmask import checkpoint, keeping, spec
 from unmask.card import model_card
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
 from unmask.encoder import Encoder
 from unmask.errors import DataError, Unequal, UserError
 from unmask.exportable import Exportable, Format, Opened, Traceable, compare

@@ -23,7 +23,7 @@ from unmask.log import make_console
 from unmask.report import write_report
 from unmask.run import CONFIG
 from unmask.runtime import machine
-from unmask.segment_study import segment_labelling
+from unmask.segmentation.study import segment_labelling
 from unmask.study import Cell, Records, Setting, Study
 from unmask.verb import texts
 from unmask.verbs.labels import PROTOCOLS, Labels

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.classification.metrics import scores
 from unmask.errors import DataError
 from unmask.evals.linear import Linear
 from unmask.exportable import Exportable, Outputs, Traceable
 from unmask.labelled import Labelled
-from unmask.metrics import scores
 from unmask.views import WholePicture
 
 WARM_UP, RUNS, SECONDS = 5, 100, 3.0  # calls left out; calls timed, or as many as fit the time (at least 10)

@@ -68,7 +68,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def template(name: str) -> jinja2.Template:
     """A page beside this file; text is escaped, unknown names are errors."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["e"] = html.escape
     return environment.get_template(name)

@@ -5,14 +5,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from unmask.boxreport import write_detector_report
 from unmask.checkpoint import write_atomically
-from unmask.classify_report import write_classifier_report
+from unmask.classification.report import write_classifier_report
+from unmask.detection.report import write_detector_report
 from unmask.log import METRICS, ROLLED_BACK, clock, read
 from unmask.page import picture_address, plan_rows, read_json, sheet_rows, template
 from unmask.panel import filmstrip
 from unmask.run import CONFIG, SUMMARY
-from unmask.segment_report import write_segmenter_report
+from unmask.segmentation.report import write_segmenter_report
 from unmask.supply import waiting_advice, waiting_share
 
 BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green

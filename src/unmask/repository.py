@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
 from unmask.encoder import Encoder
 
 POOL = {"mean": "avg", "cls": "token"}  # ours -> timm's

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from unmask import checkpoint, keeping, spec
-from unmask.classifier import Classifier
+from unmask.anomalies.finder import Finder, Settings
+from unmask.classification.classifier import Classifier
 from unmask.encoder import Encoder, create_encoder
 from unmask.errors import UserError, closest_place
-from unmask.finder import Finder, Settings
 from unmask.objective import Objective
 from unmask.opening import open_weights
 from unmask.weights import ENCODER, load_strictly, read_state

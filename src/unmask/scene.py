@@ -16,7 +16,7 @@ from jaxtyping import Int32
 from unmask import spec
 from unmask.errors import DataError, UserError, closest_place
 from unmask.layout import is_hidden, is_picture_name, natural, printable
-from unmask.legend import FILES, Legend, read_legend, read_yaml
+from unmask.segmentation.legend import FILES, Legend, read_legend, read_yaml
 from unmask.source import Files, Item
 
 PARTS = "unmask.scenes"

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from unmask import checkpoint
+from unmask.classification.plan import plan_transfer
+from unmask.classification.training import answers, finetune
 from unmask.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.devices import make_fabric
 from unmask.embedding import weights_hash
@@ -21,13 +23,11 @@ from unmask.errors import UserError
 from unmask.evals.knn import Knn
 from unmask.evals.linear import Linear
 from unmask.evaluating import at_random
-from unmask.finetuning import answers, finetune
 from unmask.judge import draw_rows, hold_out
 from unmask.labelled import Labelled
 from unmask.plan import Plan
 from unmask.run import load_encoder
 from unmask.runtime import autocast_dtype, machine, tune
-from unmask.tuning import plan_transfer
 from unmask.verbs.labels import Labels
 from unmask.views import WholePicture
 

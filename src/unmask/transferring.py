@@ -19,10 +19,11 @@ from rich.console import Console
 from torch import nn
 
 from unmask import __version__, checkpoint, spec
+from unmask.classification.results import RESULT
+from unmask.classification.training import make_fit
 from unmask.devices import make_fabric
 from unmask.encoder import Encoder, same_again
 from unmask.errors import UserError
-from unmask.finetuning import make_fit
 from unmask.keeper import Keeper
 from unmask.lesson import Lesson
 from unmask.log import Log, clock, make_console, memory_mb
@@ -32,7 +33,6 @@ from unmask.pretraining import absolute, plan_table, refuse_other_settings
 from unmask.ready import ready
 from unmask.recipe import follow
 from unmask.report import write_report
-from unmask.results import RESULT
 from unmask.run import CONFIG, SUMMARY, TRAINED, Run, load_encoder, open_trained, weights_of
 from unmask.runtime import Machine, check, machine, settings_now, tune
 from unmask.train import fit

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
 from unmask.encoder import Encoder
 from unmask.errors import Unequal, UserError
 from unmask.exportable import Exportable, Format, Opened, Outputs

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.detector_onnx import REMARK, backbone_of, export_whole
+from unmask.detection.detector_onnx import REMARK, backbone_of, export_whole
 from unmask.errors import UserError
 from unmask.exportable import EXACT, Exportable, Format, Opened, Outputs
 

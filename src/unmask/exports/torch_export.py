@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unmask.detector_onnx import backbone_of
+from unmask.detection.detector_onnx import backbone_of
 from unmask.exportable import Exportable, Format, Opened, Outputs
 
 __all__ = ["TorchExport"]

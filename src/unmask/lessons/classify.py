@@ -9,19 +9,19 @@ from rich.console import Console
 from torch import nn
 
 from unmask.checkpoint import write_json
-from unmask.classifier import Predictions
+from unmask.classification.classifier import Predictions
+from unmask.classification.metrics import scores
+from unmask.classification.plan import plan_transfer
+from unmask.classification.predicting import predict_classes, write_predictions
+from unmask.classification.results import PREDICTIONS, RESULT, draw_results, headline
+from unmask.classification.training import answers, make_loader, make_task
 from unmask.encoder import Encoder
-from unmask.finetuning import answers, make_loader, make_task
 from unmask.labelled import Labelled
 from unmask.lesson import Lesson, looking
 from unmask.loader import Loader
-from unmask.metrics import scores
 from unmask.plan import Plan
-from unmask.predictions import predict_classes, write_predictions
-from unmask.results import PREDICTIONS, RESULT, draw_results, headline
 from unmask.runtime import Machine, autocast_dtype
 from unmask.tasks.classify import Classify
-from unmask.tuning import plan_transfer
 from unmask.verb import texts
 
 __all__ = ["ClassifyLesson"]

@@ -7,21 +7,21 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from unmask.boxed import Boxed
-from unmask.boxresults import box_headline, judge_split
-from unmask.boxviews import Jitter, collate
 from unmask.checkpoint import write_json
-from unmask.detect_tuning import plan_detect
-from unmask.detections import Detections
-from unmask.detector import Detector, shape_of
+from unmask.classification.results import RESULT
+from unmask.classification.training import copied
+from unmask.detection.boxed import Boxed
+from unmask.detection.detections import Detections
+from unmask.detection.detector import Detector, shape_of
+from unmask.detection.plan import plan_detect
+from unmask.detection.predicting import find_objects
+from unmask.detection.results import box_headline, judge_split
+from unmask.detection.views import Jitter, collate
 from unmask.encoder import Encoder
 from unmask.errors import UserError
-from unmask.finding import find_objects
-from unmask.finetuning import copied
 from unmask.lesson import Lesson, looking
 from unmask.loader import Loader
 from unmask.plan import Plan
-from unmask.results import RESULT
 from unmask.runtime import Machine, autocast_dtype
 from unmask.seeds import mix
 from unmask.tasks.detect import PROTOCOLS, Detect

@@ -15,10 +15,10 @@ from unmask.lesson import Lesson
 from unmask.loader import Loader
 from unmask.plan import Plan
 from unmask.runtime import Machine
-from unmask.segment_plan import plan_segment
-from unmask.segment_predicting import predict_maps
-from unmask.segment_results import RESULT, colours_of, draw_results, headline, write_rows
-from unmask.segment_training import answers, make_segment_loader, make_segment_task, read_segmented, score_split
+from unmask.segmentation.plan import plan_segment
+from unmask.segmentation.predicting import predict_maps
+from unmask.segmentation.results import RESULT, colours_of, draw_results, headline, write_rows
+from unmask.segmentation.training import answers, make_segment_loader, make_segment_task, read_segmented, score_split
 from unmask.tasks.segment import Segment
 
 __all__ = ["SegmentLesson"]

@@ -11,7 +11,6 @@ import numpy as np
 from unmask.decode import BadPicture
 from unmask.errors import DataError
 from unmask.layout import printable
-from unmask.legend import Legend
 from unmask.scene import (
     Beside,
     Found,
@@ -24,7 +23,8 @@ from unmask.scene import (
     split_in,
     split_of,
 )
-from unmask.truth import drawn
+from unmask.segmentation.legend import Legend
+from unmask.segmentation.truth import drawn
 
 __all__ = ["Coco"]
 

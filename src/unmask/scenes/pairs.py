@@ -12,10 +12,10 @@ import numpy as np
 
 from unmask.errors import DataError
 from unmask.layout import printable
-from unmask.legend import Legend, find_legend
 from unmask.scene import Found, Scene, Scenes, described, pictures_below, split_of
+from unmask.segmentation.legend import Legend, find_legend
+from unmask.segmentation.truth import read_truth
 from unmask.source import read_regular
-from unmask.truth import read_truth
 
 __all__ = ["Pairs"]
 

@@ -9,10 +9,10 @@ import numpy as np
 from unmask.decode import BadPicture, decode
 from unmask.errors import DataError
 from unmask.layout import printable
-from unmask.legend import Legend
 from unmask.scene import Beside, Found, Scene, Scenes, coco_files, coco_like, described, is_panoptic, split_in
+from unmask.segmentation.legend import Legend
+from unmask.segmentation.truth import VOID
 from unmask.source import read_regular
-from unmask.truth import VOID
 
 __all__ = ["Panoptic"]
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from unmask.decode import BadPicture
 from unmask.errors import DataError
-from unmask.legend import Legend, read_legend
 from unmask.scene import Found, Scene, Scenes, described, name_of, pictures_below
+from unmask.segmentation.legend import Legend, read_legend
+from unmask.segmentation.truth import drawn
 from unmask.source import read_regular
-from unmask.truth import drawn
 
 __all__ = ["Yolo"]
 

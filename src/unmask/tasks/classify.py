@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms.v2 import CutMix, MixUp
 
-from unmask.classifier import Classifier
+from unmask.classification.classifier import Classifier
 from unmask.encoder import Encoder
 from unmask.errors import UserError, closest
 from unmask.objective import Batch, Task

@@ -7,7 +7,7 @@ alone, on a frozen encoder.
 import torch
 from torch import Tensor, nn
 
-from unmask.detector import Detector
+from unmask.detection.detector import Detector
 from unmask.encoder import Encoder
 from unmask.errors import UserError, closest
 from unmask.objective import Batch, Task

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from unmask.encoder import Encoder
 from unmask.errors import UserError, closest
 from unmask.objective import Batch, Task
-from unmask.segmenter import Segmenter
+from unmask.segmentation.segmenter import Segmenter
 
 __all__ = ["Segment"]
 PROTOCOLS = ("full", "linear")

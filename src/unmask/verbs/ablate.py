@@ -10,7 +10,7 @@ from unmask.errors import UserError
 from unmask.verb import Names, Place, Places, Size, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
-    from unmask.ablating import Ablation
+    from unmask.ablation.ablating import Ablation
 
 __all__ = ["ablate"]
 
@@ -75,6 +75,6 @@ def ablate(options: Ablate) -> "Ablation | None":
     Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
     finished runs are kept, and the run under way continues from its last checkpoint.
     """
-    from unmask.ablating import ablating
+    from unmask.ablation.ablating import ablating
 
     return ablating(options)

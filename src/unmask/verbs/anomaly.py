@@ -10,8 +10,8 @@ from unmask.errors import UserError, closest
 from unmask.verb import Counts, Names, Place, Places, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
-    from unmask.finder import Finder
-    from unmask.spotted import Spotted
+    from unmask.anomalies.finder import Finder
+    from unmask.anomalies.spotted import Spotted
 
 __all__ = ["anomaly"]
 
@@ -117,9 +117,9 @@ def anomaly(options: Anomaly) -> "Finder | Spotted":
     ones to promise what is asked.
     """
     if options.action == "fit":
-        from unmask.fitting import fitting
+        from unmask.anomalies.fitting import fitting
 
         return fitting(options)
-    from unmask.spotting import spotting
+    from unmask.anomalies.spotting import spotting
 
     return spotting(options)

@@ -49,6 +49,6 @@ def map(options: Map) -> Path:
     Bad pictures are named and left out. Raises UserError for UMAP where it is not installed, DataError where no picture
     can be used.
     """
-    from unmask.mapping import mapping
+    from unmask.retrieval.mapping import mapping
 
     return mapping(options)

@@ -10,7 +10,7 @@ from unmask.errors import UserError
 from unmask.verb import Place, Places, require, settle, texts, verb
 
 if TYPE_CHECKING:
-    from unmask.classifier import Predictions
+    from unmask.classification.classifier import Predictions
 
 __all__ = ["predict"]
 

@@ -10,7 +10,7 @@ from unmask.errors import UserError, closest
 from unmask.verb import Place, Places, require, settle, texts, verb
 
 if TYPE_CHECKING:
-    from unmask.searching import Found
+    from unmask.retrieval.searching import Found
 
 __all__ = ["search"]
 KINDS = ("look", "features")
@@ -58,6 +58,6 @@ def search(options: Search) -> "Found":
     Features are kept in an index folder and computed only for pictures that are new to it. Raises UserError for a
     pooling that the encoder does not have, DataError where no picture can be used.
     """
-    from unmask.searching import searching
+    from unmask.retrieval.searching import searching
 
     return searching(options)

@@ -9,7 +9,7 @@ from unmask.errors import UserError
 from unmask.verb import Counts, Names, Place, Places, numbers, require, settle, texts, verb
 
 if TYPE_CHECKING:
-    from unmask.robustness import Stress
+    from unmask.classification.robustness import Stress
 
 __all__ = ["stress"]
 
@@ -53,6 +53,6 @@ def stress(options: StressTest) -> "Stress":
     An interrupted test goes on where it stopped. Raises UserError for a folder that is no classifier, an unknown
     corruption or column, or classes that the classifier does not know; DataError for pictures without labels.
     """
-    from unmask.stressing import stressing
+    from unmask.classification.stressing import stressing
 
     return stressing(options)

@@ -1,0 +1,1 @@
+"""The ablations of the MAE paper on a data set of one's own: axes, runs, cost, what was found."""

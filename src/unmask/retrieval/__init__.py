@@ -1,0 +1,1 @@
+"""The nearest pictures, copies among them, and a map of them all."""
