@@ -90,7 +90,7 @@ def test_apply_writes_scores_maps_figures_pictures_and_a_page(root, tmp_path, ca
     assert saved.max() == pytest.approx(found.scores["both"][9], abs=1e-4)
 
 
-def test_apply_without_labels_gives_verdicts_only(undrawn, root, tmp_path):
+def test_apply_without_labels_gives_verdicts_only(undrawn, root, tmp_path, capsys):
     out = tmp_path / "out"
     options = {"method": "features", "save_maps": "tif", "device": "cpu"}
     found = unmask.anomaly("apply", root / "fitted", root / "test" / "good", out=out, **options)
@@ -112,6 +112,8 @@ def test_apply_without_labels_gives_verdicts_only(undrawn, root, tmp_path):
     save(photo(1), stale)
     unmask.anomaly("apply", root / "fitted", root / "test" / "good", out=out, device="cpu")
     assert not stale.exists()
+    assert not (out / "maps" / "0.tif").exists()
+    assert "earlier call" in capsys.readouterr().out
 
 
 def test_labels_come_from_a_table_or_from_masks_alone(undrawn, root, tmp_path):

@@ -38,6 +38,8 @@ def spotting(options: Anomaly) -> Spotted:
     tune(here.device)
     finder = open_finder(Path(options.model))
     method, out = finder.chosen(options.method), _out(options)
+    if (out / RESULT).exists():
+        console.print(f"{out} holds results of an earlier call, which will be replaced", soft_wrap=True, markup=False)
     places = texts(options.on) or texts(options.images)
     source = opened(places, console)
     rows = list(range(len(source.items)))
@@ -123,13 +125,14 @@ def _write(
     out, method = spotted.path, spotted.method
     out.mkdir(parents=True, exist_ok=True)
     _write_scores(spotted, finder, looks, out / SCORES)
-    scale = _scale(finder, method)
+    scale, files = _scale(finder, method), _files(samples.names)
+    stale = {path for name in ("maps", "heatmaps") for path in (out / name).rglob("*.*")}
     if options.save_maps:
-        for name, look in zip(_files(samples.names), looks):
-            _save(look.full(method).numpy(), out / "maps" / f"{name}.{options.save_maps}")
+        for name, look in zip(files, looks):
+            path = out / "maps" / f"{name}.{options.save_maps}"
+            _save(look.full(method).numpy(), path)
+            stale.discard(path)
     drawn = spotted.worth_drawing()[: options.heatmaps]
-    stale = set((out / "heatmaps").rglob("*.png"))
-    files = _files(samples.names)
     with Progress(console=console, transient=True) as bar:
         for place in bar.track(drawn, description="drawing"):
             path = out / "heatmaps" / f"{files[place]}.png"
