@@ -54,7 +54,7 @@ def test_the_nearest_are_those_of_brute_force_and_a_query_in_the_data_is_marked(
     Image.open(labelled / "test" / "blue" / "002.png").save(saved)
     (labelled / "train" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     options = {"query": [outside, inside, saved], "out": tmp_path / "out", "index": tmp_path / "index", "top": 5}
-    found = unmask.search(run, labelled, **options, device="cpu")
+    found = unmask.search(run, labelled, **options, standardize=False, device="cpu")
     out = unmask.embed(run, labelled, out=tmp_path / "f.npz", device="cpu")
     asked = unmask.embed(run, [outside, inside, saved], out=tmp_path / "q.npz", device="cpu")
     with np.load(out) as data, np.load(asked) as query:
@@ -79,7 +79,7 @@ def test_the_nearest_are_those_of_brute_force_and_a_query_in_the_data_is_marked(
     assert page.count("same file") == 2  # below the query, and below the picture itself
     assert "http" not in page.replace("http-equiv", "")
     assert Image.open(tmp_path / "out" / "gallery.png").width > 500
-    again = unmask.search(run, labelled, **options | {"standardize": True}, compare=True, device="cpu")
+    again = unmask.search(run, labelled, **options, compare=True, device="cpu")
     assert {"random weights", "random weights standardised"} < set(again.precision)
     assert again.precision["run"] == found.precision["run"]
     with np.load(out) as data, np.load(asked) as query:

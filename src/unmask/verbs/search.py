@@ -28,7 +28,7 @@ class Search:
     out: Place = Path("search")  # folder for results.csv, gallery.png and .html, duplicates.csv, .png and .html
     top: int = 12  # pictures shown and listed for each query
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
-    standardize: bool = False  # bring every feature to mean 0 and deviation 1 over the data before the cosine
+    standardize: bool = True  # bring every feature to mean 0 and deviation 1 over the data before the cosine
     by: str = "look"  # what tells near copies: look (16 x 16 colours) or features (of the encoder, less their mean)
     threshold: float | None = None  # likeness from which two are near copies, up to 1; by default 0.98
     compare: bool = False  # where pictures have labels, also ask the same encoder with random weights
