@@ -313,3 +313,10 @@ def test_every_verb_is_named_by_the_package():
     from unmask.verb import verbs
 
     assert {"Run", "load", *verbs()} == set(unmask.__all__)
+
+
+def test_what_transfer_makes_is_where_opening_looks_for_it():
+    from unmask.run import FOLDERS, TRAINED
+
+    for task, noun in TRAINED.items():
+        assert f"class {noun.capitalize()}" in (ROOT / FOLDERS[task] / f"{noun}.py").read_text()

@@ -22,6 +22,7 @@ CLASSIFIER = "classifier.safetensors"
 CLASSIFY = "classify"  # transfer writes into a folder named after the task inside a run's unless told otherwise
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
 TRAINED = {"classify": "classifier", "segment": "segmenter", "detect": "detector"}  # what transfer makes, by task
+FOLDERS = {"classify": "classification", "segment": "segmentation", "detect": "detection"}  # where its class lives
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def open_trained(path: Path, task: str | None = None) -> Any:
     folder = find_trained(path, task)
     config = Run(folder).config
     noun = TRAINED[config["task"]]
-    kind = getattr(import_module(f"unmask.{noun}"), noun.capitalize())
+    kind = getattr(import_module(f"unmask.{FOLDERS[config['task']]}.{noun}"), noun.capitalize())
     model = kind.of_config(make_encoder(config), config)
     file = folder / weights_of(config["task"])
     load_strictly(model, read_state(file), str(file))
