@@ -1,5 +1,5 @@
 """Is pretraining worth something for detection? The same detector, pretrained on the training pictures without their
-boxes, from scratch, and on a frozen random encoder, with the same schedule and several seeds.
+boxes, from scratch, and on frozen encoders, pretrained and random, with the same schedule and several seeds.
 
     python benchmarks/dense_detect.py DATA --out FOLDER
 
@@ -24,10 +24,16 @@ from unmask.log import read
 ARMS = {
     "pretrained": {},
     "scratch": {"init": "none", "layer_decay": 1.0},
+    "pretrained-frozen": {"protocol": "linear"},
     "frozen": {"init": "none", "protocol": "linear"},
 }
-WORDS = {"pretrained": "pretrained", "scratch": "from scratch", "frozen": "random, frozen"}
-COLOURS = {"pretrained": "#0072B2", "scratch": "#D55E00", "frozen": "#777777"}
+WORDS = {
+    "pretrained": "pretrained",
+    "scratch": "from scratch",
+    "pretrained-frozen": "pretrained, frozen",
+    "frozen": "random, frozen",
+}
+COLOURS = {"pretrained": "#0072B2", "scratch": "#D55E00", "pretrained-frozen": "#56B4E9", "frozen": "#777777"}
 FIGURES = ("map", "map50", "map75", "small", "medium", "large")
 
 
@@ -38,7 +44,7 @@ def main() -> None:
     names = options.out / "train.txt"
     names.write_text("".join(f"{boxed.annotated.scenes[i].path}\n" for i in boxed.splits["train"]), encoding="utf-8")
     run, shared = options.out / "run", {"device": options.device, "threads": options.threads}
-    if options.arms == list(ARMS) or "pretrained" in options.arms:
+    if {"pretrained", "pretrained-frozen"} & set(options.arms):
         pretraining = {"model": options.model, "patch_size": options.patch_size, "image_size": options.pretrain_size}
         unmask.pretrain(names, out=run, steps=options.steps, batch=32, **pretraining, **shared)
     found: dict[str, list[dict]] = {}
