@@ -182,13 +182,14 @@ def test_ordinary_noise_is_never_a_spike():
 
 def test_the_share_of_time_that_data_takes_is_recorded(tmp_path):
     import time
+    from statistics import median
 
     def slow(first):
         for batch in loader()(first):
-            time.sleep(0.03)
+            time.sleep(0.1)
             yield batch
 
     run(tmp_path / "slow", slow, steps=6)
-    run(tmp_path / "fast", loader(), steps=6, watch=lambda step, steps: time.sleep(0.03) or {})
-    assert min(r["waiting"] for r in records(tmp_path / "slow")) > 0.5
-    assert max(r["waiting"] for r in records(tmp_path / "fast")) < 0.3
+    run(tmp_path / "fast", loader(), steps=6, watch=lambda step, steps: time.sleep(0.1) or {})
+    slowly, quickly = (median(r["waiting"] for r in records(tmp_path / name)) for name in ("slow", "fast"))
+    assert slowly > 0.5 > quickly  # medians: on a busy machine any one step may take long
