@@ -174,9 +174,9 @@ def test_yolo_with_faults_is_counted_named_and_used(tmp_path):
     (root / "labels" / "train" / "3.txt").write_bytes(b"\xff\xfe\x00\x01")
     boxed, said = open_boxed(root, max_bad=0.9)
     one = {"unknown class": 1, "zero area": 1, "outside the picture": 1, "unreadable line": 4, "duplicate box": 1}
-    assert boxed.sheet.fault_counts == one | {"reaches over the edge": 1, "unreadable file": 1}
+    assert boxed.sheet.fault_counts == one | {"reaches over the edge": 1, "unreadable file": 1, "no label file": 1}
     assert "line 3: class 5" in said
-    assert "1 pictures have no label file and count as empty: 1.png" in said
+    assert "1.png (counts as empty)" in said
     assert boxed.said == "4 train, 0 val, 5 test"
     assert boxed.sheet.empty_pictures == 2
     (root / "list.txt").write_text("images/train/0.png\n./images/train/4.png\nimages/train/9.png\n")

@@ -63,7 +63,8 @@ LAYERS = [
     ["detection.forms", "detection.mending"],
     ["segmentation.legend", "shown", "segmentation.sliding"],
     ["segmentation.truth", "scene"],
-    ["scenes", "segmentation.survey"],
+    ["outlined", "segmentation.survey"],
+    ["scenes"],
     ["shards"],
     ["stream"],
     ["streams", "held"],
@@ -226,7 +227,7 @@ FENCES = {  # third-party library -> the only places that may import it
     "yaml": {"annotations", "segmentation.legend"},
     "faiss": {"retrieval.neighbours"},
     "umap": {"retrieval.projection"},
-    "faster_coco_eval": {"detection.predicting", "outlines", "segmentation.truth"},
+    "faster_coco_eval": {"outlines"},
     "pycocotools": {},
 }
 

@@ -66,6 +66,13 @@ def joined(labels: Iterable[str]) -> str:
     return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
 
 
+def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
+    """A remark where a file of the train split is in another one too."""
+    both = len(set(map(os.path.realpath, train)) & set(map(os.path.realpath, others)))
+    what = "which are learnt from and tested on: new pictures will do worse"
+    return [f"{both:,} pictures are in the train split and in another, {what}"] if both else []
+
+
 def table_places(paths: Sequence[str]) -> list[str]:
     """Where a labels.csv counts: at the root, and in each folder that everything lies in, the outermost first."""
     common = os.path.commonpath(paths).split("/") if paths else []

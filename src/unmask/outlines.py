@@ -1,5 +1,6 @@
 """Boxes and outlines moved along with their picture: scaled, turned as EXIF says, and drawn as masks."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,20 +14,37 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unmask.annotation import Instance
+from unmask.decode import FORMATS, decode
+from unmask.source import read_regular
 
 ORIENTATION = 0x0112  # EXIF's tag
 Point = Callable[[float, float], tuple[float, float]]
 
 
 def look_at(path: str) -> tuple[tuple[int, int], int]:
-    """Height and width as stored, and EXIF's orientation, 1 to 8, from a file's first bytes. Raises OSError and worse
-    for what is no picture: those are found out when it is decoded."""
-    with Image.open(path) as image:
+    """Height and width as stored, and EXIF's orientation, 1 to 8, from a file's first bytes where they tell. Raises
+    BadPicture or OSError for what is no picture."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large pictures: limits are those of `decode`
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except Exception:  # Pillow knows few kinds of TIFF; of a damaged file, it raises anything
+            return decode(read_regular(path)).size, 1
+    with image:
         try:
             orientation = int(image.getexif().get(ORIENTATION, 1))
         except Exception:  # damaged EXIF is no reason to lose a picture
             orientation = 1
+        if image.format == "TIFF" and 5 <= orientation <= 8:  # whether Pillow turned the size yet depends on its age
+            shown = decode(read_regular(path)).size
+            return (shown[1], shown[0]), orientation
         return (image.height, image.width), orientation if 1 <= orientation <= 8 else 1
+
+
+def shown_size(path: str) -> tuple[int, int]:
+    """Height and width of a picture file as it is seen. Raises as `look_at`."""
+    (height, width), orientation = look_at(path)
+    return (height, width) if orientation < 5 else (width, height)
 
 
 def scaled(instance: Instance, x: float, y: float) -> Instance:
@@ -78,6 +96,14 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(found["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
+def box_of(rle: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of what run lengths cover; all 0 where that is nothing."""
+    rows, columns = np.nonzero(_decoded(rle))
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+
+
 def pixels_in(rle: Mapping[str, Any]) -> float:
     """How many pixels run lengths cover."""
     return float(_decoded(rle).sum())
@@ -117,4 +143,7 @@ def _decoded(rle: Mapping[str, Any]) -> np.ndarray:
         found: Any = rle_code.frPyObjects(dict(rle), height, width)
     else:
         found = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
-    return np.asarray(rle_code.decode(found))
+    try:
+        return np.asarray(rle_code.decode(found))
+    except RuntimeError as error:  # of text that is no run lengths
+        raise ValueError(str(error)) from error

@@ -125,7 +125,13 @@ def pictures_below(root: Path) -> list[str]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for folder, inner, files in os.walk(root):
+    """Linked folders are followed, as in all data; a real folder that was seen is passed over, so that circles end."""
+    seen: set[str] = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            inner[:] = []
+            continue
+        seen.add(real)
         inner[:] = sorted(name for name in inner if not is_hidden(name))
         for name in files:
             if is_picture_name(name) and not is_hidden(name):
@@ -178,6 +184,7 @@ class Beside:
 
     def find(self, name: str) -> str | None:
         """The path of a picture by its name, or by the last part of it, where only one picture is called that."""
+        name = name.replace("\\", "/")
         for root in self.roots:
             if (root / name).is_file():
                 return str(root / name)
@@ -214,12 +221,12 @@ def coco_like(path: Path) -> dict[str, Any] | None:
 def has_outlines(path: Path) -> bool:
     """True for a .json in COCO's form in which some annotation has more than a box."""
     content = coco_like(path)
-    return content is not None and any(annotation.get("segmentation") for annotation in content["annotations"])
+    return content is not None and any(isinstance(a, dict) and a.get("segmentation") for a in content["annotations"])
 
 
 def is_panoptic(content: dict[str, Any]) -> bool:
     """True where annotations list segments of a PNG instead of outlines."""
-    return any("segments_info" in annotation for annotation in content["annotations"][:1])
+    return any(isinstance(a, dict) and "segments_info" in a for a in content["annotations"][:9])
 
 
 def coco_files(place: Path, panoptic: bool) -> list[Path]:

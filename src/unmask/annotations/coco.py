@@ -10,6 +10,7 @@ from typing import Any
 
 from unmask.annotation import Annotated, Box, Instance, Pictures, Scene, number, split_of, walk
 from unmask.errors import DataError, UserError
+from unmask.outlines import box_of
 
 __all__ = ["Coco"]
 OTHERS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")  # COCO's files of other tasks
@@ -90,7 +91,8 @@ def _classes(found: Annotated, tables: list[dict[str, Any]]) -> None:
     names: dict[int, str] = {}
     for table in tables:
         for id_, name in _numbered(table["categories"], found.remarks):
-            names.setdefault(id_, name)
+            if names.setdefault(id_, name) != name:
+                raise DataError(f"category {id_} is {names[id_]} in one file and {name} in another: number them alike")
     for id_ in sorted(names):
         if names[id_] in found.classes:
             found.remarks.append(f"category {id_} is named {names[id_]} too: both are one class")
@@ -140,8 +142,10 @@ def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | Non
 
 def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None], names: dict[int, str]) -> None:
     which = f"annotation {entry.get('id', '?')}" if isinstance(entry, dict) else repr(entry)[:40]
+    scene: Scene | str | None = "none"
     try:
-        scene, number_ = scenes.get(entry["image_id"], "none"), int(entry["category_id"])
+        scene = scenes.get(entry["image_id"], "none")
+        number_ = int(entry["category_id"])
         if scene is None:  # its picture is missing, which is known
             return
         if scene == "none":
@@ -154,9 +158,9 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
         polygons, rle, bad = _mask(entry.get("segmentation"))
         if bad:
             found.fault("unreadable outline", scene.name, f"{which}: a polygon of {bad} numbers", of="nothing")
-        box = _box(entry.get("bbox"), polygons)
+        box = box_of(rle) if rle is not None and not entry.get("bbox") else _box(entry.get("bbox"), polygons)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found.fault("unreadable entry", file, f"{which}: {error}")
+        found.fault("unreadable entry", scene.name if isinstance(scene, Scene) else file, f"{which}: {error}")
         return
     scene.instances.append(Instance(names[number_], box, polygons, rle, bool(entry.get("iscrowd", 0))))
 
@@ -175,8 +179,14 @@ def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
 def _mask(segmentation: Any) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
     """Polygons, run lengths, and of a polygon that is none how many numbers it has; the box counts without it."""
     if isinstance(segmentation, dict):
-        height, width = (int(v) for v in segmentation["size"])
-        return (), {"size": [height, width], "counts": segmentation["counts"]}, 0
+        (height, width), counts = (int(v) for v in segmentation["size"]), segmentation["counts"]
+        if isinstance(counts, list):
+            counts = [int(number(v)) for v in counts]
+            if min(counts, default=0) < 0 or sum(counts) != height * width:
+                raise ValueError(f"its run lengths do not add up to {height} x {width}")
+        elif not isinstance(counts, str):
+            raise ValueError(f"its run lengths are {counts!r}")
+        return (), {"size": [height, width], "counts": counts}, 0
     polygons = [tuple(number(v) for v in polygon) for polygon in segmentation or ()]
     good = tuple(polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0)
     bad = next((len(polygon) for polygon in polygons if polygon not in good), 0)

@@ -44,12 +44,9 @@ class Yolo:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise DataError(f"{file} cannot be used: {' '.join(str(error).split())}; {HOW}") from error
         found.ids, found.classes = sorted(names), [names[id_] for id_ in sorted(names)]
-        bare: list[str] = []
         for key, split in SPLITS.items():
             for entry in _entries(content.get(key)):
-                _split(found, file, content, entry, split, names, images, bare)
-        if bare:
-            found.remarks.append(f"{len(bare):,} pictures have no label file and count as empty: {listed(bare)}")
+                _split(found, file, content, entry, split, names, images)
         if not found.scenes:
             raise DataError(f"{file} leads to no pictures{_why(found)}; name their folder with --images")
         return found
@@ -90,12 +87,13 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
 
 
 def _entries(value: Any) -> list[str]:
-    return [str(v) for v in value] if isinstance(value, list) else [str(value)] if value else []
+    entries = value if isinstance(value, list) else [value] if value else []
+    return [str(entry).replace("\\", "/") for entry in entries]
 
 
 def _split(
     found: Annotated, file: str, content: dict[str, Any], entry: str, split: str, names: dict[int, str],
-    images: str | None, bare: list[str],
+    images: str | None,
 ) -> None:  # fmt: skip
     folder = os.path.dirname(os.path.abspath(file))
     path = os.path.join(folder, str(content.get("path") or ""))
@@ -112,7 +110,7 @@ def _split(
         found.remarks.append(f"{own[0]} is not there: the {split} pictures are taken from {place}")
     if os.path.isfile(place):
         with open(place, encoding="utf-8-sig", errors="replace") as lines:
-            listed_ = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+            listed_ = [line.strip().replace("\\", "/") for line in lines if line.strip() and not line.startswith("#")]
         below = [os.path.dirname(place), path, folder]
         pictures = [(_first(below, line), line, [own[0]]) for line in dict.fromkeys(listed_)]
     else:
@@ -127,7 +125,7 @@ def _split(
         scene = Scene(picture, os.path.basename(picture), split, [], label or picture, relative=True)
         found.scenes.append(scene)
         if label is None:
-            bare.append(scene.name)
+            found.fault("no label file", picture, "counts as empty", of="nothing")
         else:
             _read(found, scene, label, names)
 

@@ -16,7 +16,7 @@ from unmask.annotation import Instance, Scene
 from unmask.detection.forms import open_annotations
 from unmask.detection.mending import check_faults, leave_unmasked_out, mend
 from unmask.errors import DataError, UserError
-from unmask.layout import SPLITS
+from unmask.layout import SPLITS, learnt_and_tested
 from unmask.outlines import drawn, look_at
 from unmask.samples import Samples
 from unmask.sheet import Sheet, inspect
@@ -24,7 +24,7 @@ from unmask.source import Files, Item
 
 KEEP = 2**31  # bytes of decoded pictures that are kept in memory
 MOSTLY = 0.95  # share of objects with a mask from which on masks are learnt
-HELD = {"test": 0.25, "val": 0.2}  # shares of the pictures that are held out where the data has no such split
+HELD = 0.25  # share of the pictures that is tested on where the data has no splits
 
 
 class Target(NamedTuple):
@@ -159,6 +159,9 @@ class Boxed:
             say("Left out or mended (data_sheet.json has all):\n" + "\n".join(lines))
         self.channels = sheet.channels
         self.splits = _splits(self.source.items, seed, say)
+        files = {split: [annotated.scenes[i].path for i in places] for split, places in self.splits.items()}
+        for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
+            say(remark)
         self.splits["train"] = _at_most(self.splits["train"], most, seed)
         self.sheet = self._sheet(sheet)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
@@ -228,13 +231,15 @@ def _splits(items: Sequence[Item], seed: int, say: Callable[[str], Any]) -> dict
     """As for classifiers: a missing test split is the val split, or held out; then there is no val split."""
     of = {name: [i for i, item in enumerate(items) if item.split == name] for name in dict.fromkeys(SPLITS.values())}
     if of["train"] and (of["val"] or of["test"]):
+        if outside := sum(item.split is None for item in items):
+            say(f"{outside:,} pictures are in no split and are not used")
         if not of["test"]:
             say("the data has no test split: its val split is tested on, so that it cannot choose the best weights")
             of |= {"val": [], "test": of["val"]}
         return of
     say("the data has no train and test splits: a quarter of the pictures is held out to test on")
     order = np.random.default_rng([seed, 0xB0C5]).permutation(len(items))
-    count = round(HELD["test"] * len(items))
+    count = round(HELD * len(items))
     return {"train": sorted(order[count:].tolist()), "val": [], "test": sorted(order[:count].tolist())}
 
 

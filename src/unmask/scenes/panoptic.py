@@ -27,7 +27,10 @@ class Panoptic(Scenes):
             content = coco_like(file) if file.is_file() else None
             if content is None or not is_panoptic(content):
                 raise DataError(f"{file} is no panoptic .json: it needs images, annotations with segments, categories")
-            names |= {int(category["id"]): printable(str(category["name"])) for category in content["categories"]}
+            try:
+                names |= {int(category["id"]): printable(str(category["name"])) for category in content["categories"]}
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"{file} has a category without id or name ({error!r})") from error
             masks = masks or next((f for f in (file.with_suffix(""), file.parent) if f.is_dir()), file.parent)
             self._add(content, file, masks, pictures or images, split or split_in(file.stem))
         self.legend = legend or Legend(dict(sorted(names.items())), {}, str(place))
@@ -53,19 +56,26 @@ class Panoptic(Scenes):
         return found[inverse].reshape(segments.shape)
 
     def _add(self, content: dict[str, Any], file: Path, masks: Path, images: Path | None, split: str | None) -> None:
-        named = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        try:
+            named = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{file} lists a picture without id or file_name ({error!r})") from error
         beside = Beside(file.parent, images)
         for annotation in content["annotations"]:
-            mask = masks / str(annotation["file_name"])
-            shown = named.get(annotation.get("image_id"), mask.with_suffix(".jpg").name)
+            try:
+                mask = masks / str(annotation["file_name"])
+                shown = named.get(annotation.get("image_id"), mask.with_suffix(".jpg").name)
+                classes = {int(s["id"]): int(s["category_id"]) for s in annotation["segments_info"]}
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self.found.lost.append((file.name, f"has an annotation that cannot be read ({error!r})"))
+                continue
             name, path = printable(shown), beside.find(shown)
             if path is None:
                 self.found.lost.append((name, f"is listed in {file.name} and is not there"))
             elif not mask.is_file():
                 self.found.lost.append((name, "has no panoptic PNG"))
             else:
-                classes = {int(s["id"]): int(s["category_id"]) for s in annotation["segments_info"]}
                 self.found.scenes.append(Scene(name, path, (str(mask), classes), split))
-        listed = {annotation.get("image_id") for annotation in content["annotations"]}
+        listed = {annotation.get("image_id") for annotation in content["annotations"] if isinstance(annotation, dict)}
         without = [printable(name) for number, name in named.items() if number not in listed]
         self.found.lost += [(name, "has no annotation") for name in without]

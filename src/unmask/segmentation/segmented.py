@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unmask.decode import BadPicture
 from unmask.errors import DataError
+from unmask.layout import learnt_and_tested
 from unmask.samples import Samples
 from unmask.scene import Scene, open_scenes, photographs
 from unmask.segmentation.survey import Survey, read_scene
@@ -118,8 +119,11 @@ class Segmented:
         if len(self.classes) > VOID:
             raise DataError(f"at most {VOID} classes can be learnt here; {self.where} has {len(self.classes)}")
         self.table = _table(self.numbers, max(looked.largest, *self.numbers))
-        self.kept = {i: self.table[raw + 1] for i, raw in looked.raw.items() if i in set(good)}
+        self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
         self.splits = _splits([scene.split for _, scene in self.scenes], good, most, seed, say)
+        files = {split: [self.scenes[i][1].picture for i in places] for split, places in self.splits.items()}
+        for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
+            say(remark)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
         counts = {split: looked.counts(indices, self.numbers) for split, indices in self.splits.items()}
         self.pixels = {split: found[:-1] for split, found in counts.items()}  # of each class
@@ -233,6 +237,8 @@ def _splits(
     told: Sequence[str | None], good: list[int], most: int | None, seed: int, say: Callable[[str], Any]
 ) -> dict[str, list[int]]:
     of = {name: [i for i in good if told[i] == name] for name in ("train", "val", "test")}
+    if of["train"] and (of["val"] or of["test"]) and (outside := sum(told[i] is None for i in good)):
+        say(f"{outside:,} pictures are in no split and are not used")
     if not of["train"] or not (of["val"] or of["test"]):
         order = np.random.default_rng([seed, 3]).permutation(len(good))
         held = max(1, round(HELD * len(good)))

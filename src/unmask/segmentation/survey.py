@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from unmask.decode import BadPicture
+from unmask.outlines import shown_size
 from unmask.scene import Scene, Scenes
-from unmask.segmentation.truth import VOID, picture_size
-from unmask.source import read_regular, why
+from unmask.segmentation.truth import VOID
+from unmask.source import why
 
 
 class Survey:
@@ -26,7 +27,7 @@ class Survey:
         self.digests: dict[int, bytes] = {}
         self.largest, room = 0, keep_bytes
 
-        def look(index: int) -> tuple[int, np.ndarray | None, str]:
+        def look(index: int) -> tuple[int, np.ndarray | None, Any]:
             shape = tuple(cache[index].shape[1:]) if index in cache else None
             size = shape if shape and min(shape) < max_side else None  # at max_side, it may have been shrunk
             try:
@@ -35,20 +36,21 @@ class Survey:
                 return index, None, why(error)
             if raw.shape != size:
                 return index, None, f"is {size[0]} x {size[1]}, its mask {raw.shape[0]} x {raw.shape[1]}"
-            return index, raw, ""
+            counts = np.bincount(raw.ravel() + 1)  # -1 is possible, and becomes place 0
+            small = raw.astype(np.int16) if len(counts) < 2**15 else raw
+            return index, small, (counts, hashlib.blake2b(raw.tobytes(), digest_size=16).digest())
 
         with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
-            for index, raw, reason in pool.map(look, indices):
+            for index, raw, told in pool.map(look, indices):
                 if raw is None:
-                    self.bad[index] = reason
+                    self.bad[index] = told
                     continue
-                counts = np.bincount(raw.ravel() + 1)  # -1 is possible, and becomes place 0
+                counts, self.digests[index] = told
                 self.numbers[index] = {int(n) - 1: int(counts[n]) for n in np.flatnonzero(counts)}
-                self.digests[index] = hashlib.blake2b(raw.tobytes(), digest_size=16).digest()
                 self.largest = max(self.largest, len(counts) - 2)
-                room -= raw.size
+                room -= raw.nbytes
                 if room >= 0:
-                    self.raw[index] = raw.astype(np.int16) if len(counts) < 2**15 else raw
+                    self.raw[index] = raw
 
     def seen(self, indices: Iterable[int]) -> set[int]:
         """All numbers in these masks."""
@@ -76,5 +78,5 @@ class Survey:
 
 def read_scene(part: Scenes, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """The numbers of a mask, and the size of its picture."""
-    height, width = size or picture_size(read_regular(scene.picture))
+    height, width = size or shown_size(scene.picture)
     return part.truth(scene, (height, width)), (height, width)

@@ -1,4 +1,4 @@
-"""What files say of pixels, as numbers: mask pictures, whose colours are looked up in a legend, and outlines."""
+"""What mask pictures say of pixels, as numbers; colours are looked up in a legend."""
 
 import io
 import warnings
@@ -12,6 +12,7 @@ from unmask.decode import FORMATS, BadPicture
 from unmask.segmentation.legend import Legend
 
 VOID = -1  # in a map of numbers: surely no class
+LARGEST = 2**20  # number of a class
 
 
 def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
@@ -20,7 +21,14 @@ def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
     Of a palette picture the numbers count, not the colours, unless they are none of the legend's and its colours are.
     Colour pictures whose three channels are equal hold numbers too: many programs save grey that way.
     """
-    image = _opened(data)
+    numbers = _numbers(_opened(data), legend)
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < VOID or high > LARGEST:
+        raise BadPicture(f"its mask holds the number {low if low < VOID else high}; classes are 0 to {LARGEST:,}")
+    return numbers
+
+
+def _numbers(image: Any, legend: Legend) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
         return _two_valued(np.asarray(image.convert("L")))
     if image.mode == "1":
@@ -49,45 +57,15 @@ def _two_valued(values: np.ndarray) -> np.ndarray:
     return np.where(values < 128, 0, 255).astype(np.int32)
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Height and width of a picture file as it is seen, after EXIF rotation, from its header."""
-    image = _opened(data, load=False)
-    width, height = image.size
-    turned = image.format in ("JPEG", "MPO", "PNG", "WEBP", "TIFF") and image.getexif().get(0x0112, 1) >= 5
-    return (width, height) if turned else (height, width)
-
-
-def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """h w, bool: the inside of polygons, or run lengths."""
-    from faster_coco_eval.core import mask as coco
-
-    try:
-        if isinstance(outline, list):
-            if not all(isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in outline):
-                raise ValueError("a polygon is three points or more, x and y in turn")
-            rings: Any = coco.frPyObjects(outline, *size)
-            packed: Any = coco.merge(rings)
-        elif isinstance(outline["counts"], list):
-            packed = coco.frPyObjects(outline, *size)
-        else:
-            packed = outline
-        if tuple(packed["size"]) != size:
-            raise ValueError(f"its run lengths are for {packed['size']}")
-        return coco.decode(packed).astype(bool)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise BadPicture(f"has an outline that cannot be drawn ({error})") from error
-
-
-def _opened(data: bytes, load: bool = True) -> Any:
+def _opened(data: bytes) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if load:
-                image.load()
+            image.load()
         except Exception as error:  # of a damaged file, anything
             what = "empty file" if not data else f"truncated or damaged ({' '.join(str(error).split())[:80]})"
-            raise BadPicture(f"its mask cannot be read: {what}" if load else what) from error
+            raise BadPicture(f"its mask cannot be read: {what}") from error
     return image
 
 
