@@ -51,11 +51,14 @@ def fitting(options: Anomaly) -> Finder:
         tracked = bar.track(good(*held), len(held[1]), description="calibrating")
         looks = list(finder.look(tracked, options.batch))
     scores = {}
+    step = max(1, round((sum(look.canvas[0] * look.canvas[1] for look in looks) / PIXELS) ** 0.5))
     for method in settings.methods:
-        maps = [look.full(method).numpy() for look in looks]
-        scores[method] = np.array([one.max() for one in maps], dtype=np.float64)
-        step = max(1, round((sum(one.size for one in maps) / PIXELS) ** 0.5))
-        thin = [one[::step, ::step] for one in maps]
+        highest, thin = [], []
+        for look in looks:  # one whole map at a time
+            whole = look.full(method).numpy()
+            highest.append(whole.max())
+            thin.append(whole[::step, ::step].copy())
+        scores[method] = np.array(highest, dtype=np.float64)
         usual = float(np.median(np.concatenate([one.ravel() for one in thin])))
         pixel = pixel_threshold(thin, options.false_alarms)
         image = dataclasses.asdict(promise(scores[method], options.false_alarms))

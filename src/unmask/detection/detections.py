@@ -31,10 +31,17 @@ class Detections:
         """Which pixels are of each object; None for a detector of boxes alone. Made when asked for."""
         if self.shapes is None:
             return None
-        if not len(self):
-            return np.zeros((0, *self.size), bool)
-        shapes, boxes = torch.from_numpy(self.shapes)[:, None], torch.from_numpy(self.boxes)
-        return (paste_masks_in_image(shapes, boxes, self.size)[:, 0] > 0.5).numpy()
+        found = np.zeros((len(self), *self.size), bool)
+        for place in range(len(self)):
+            found[place] = self.mask(place)
+        return found
+
+    def mask(self, place: int) -> Bool[np.ndarray, "h w"]:
+        """Which pixels are of one object: those of all at once are a hundred times a photograph."""
+        assert self.shapes is not None
+        one = slice(place, place + 1)
+        shape, box = torch.from_numpy(self.shapes[one])[:, None], torch.from_numpy(self.boxes[one])
+        return (paste_masks_in_image(shape, box, self.size)[0, 0] > 0.5).numpy()
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -5,7 +5,7 @@ those above 96 x 96 large.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ RECALLS = np.linspace(0, 1, 101)  # at which precision is known
 
 
 def box_scores(
-    found: Sequence[Detections], truth: Sequence[Target], classes: Sequence[str], masks: bool = False
+    found: Sequence[Detections], truth: Iterable[Target], classes: Sequence[str], masks: bool = False
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Figures from 0 to 1, None where there is nothing to judge; and precision by recall (0, 0.01, ..., 1) of every
     class that is there, for boxes at an overlap of 0.5.
@@ -33,9 +33,11 @@ def box_scores(
     kinds = ("bbox", "segm") if masks else ("bbox",)
     metric = MeanAveragePrecision(iou_type=kinds, extended_summary=True, backend="faster_coco_eval")
     metric.warn_on_many_detections = False
-    metric.update([_found(f, masks) for f in found], [_true(t, masks) for t in truth])
+    counts: Counter[int] = Counter()
+    for one, true in zip(found, truth, strict=True):  # one by one, since whole masks of a split would fill the memory
+        metric.update([_found(one, masks)], [_true(true, masks)])
+        counts.update(true.labels[~true.crowd].tolist())
     raw = metric.compute()
-    counts = Counter(int(label) for t in truth for label, crowd in zip(t.labels, t.crowd) if not crowd)
     result: dict[str, Any] = {"main": "map", "count": len(found), "objects": sum(counts.values()), "masks": masks}
     there = [int(c) for c in raw["classes"].view(-1)]
     per_class: dict[int, dict[str, Any]] = {c: {"name": classes[c], "count": counts[c]} for c in sorted(there)}

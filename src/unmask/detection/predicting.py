@@ -99,7 +99,6 @@ class Writer:
         number = len(self.images) + 1
         height, width = found.size
         self.images.append({"id": number, "file_name": found.name, "height": height, "width": width})
-        masks = found.masks
         for place in range(len(found)):
             left, top, right, bottom = (round(float(v), 2) for v in found.boxes[place])
             entry: dict[str, Any] = {
@@ -108,8 +107,8 @@ class Writer:
                 "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
                 "score": round(float(found.scores[place]), 5),
             }
-            if masks is not None:
-                entry["segmentation"] = run_lengths(masks[place])
+            if found.shapes is not None:
+                entry["segmentation"] = run_lengths(found.mask(place))
             self.results.append(entry)
         self.kept.append(found.above(self.threshold))
         save_png(self.out / DRAWN / self._file(found.name), draw(picture, self.kept[-1]))

@@ -1,12 +1,14 @@
 """A detector judged: figures, pictures of what was found, and one line for people."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from unmask.detection.boxed import Boxes, Shown, Target
+from unmask.detection.boxed import Boxes, Target
 from unmask.detection.detections import Detections
 from unmask.detection.detector import Detector
 from unmask.detection.drawn import draw_curves, draw_examples
@@ -20,14 +22,15 @@ THRESHOLD = 0.5  # score from which on they show what was found
 
 def find_all(
     model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None
-) -> tuple[list[Detections], list[Target]]:
-    """What is found in every picture of a split, and what is true, both in the pixels of the picture as it was read."""
-    truth: list[Target] = []
+) -> tuple[list[Detections], list[Callable[[], Target]]]:
+    """What is found in every picture of a split, and what gives what is true, since masks of a whole split are large;
+    both in the pixels of the picture as it was read."""
+    truth: list[Callable[[], Target]] = []
 
     def pictures() -> Any:
-        for shown in DataLoader(_Each(boxes), batch_size=None, num_workers=workers):
-            truth.append(Target(*shown.target))
-            yield shown.picture
+        for picture, place in DataLoader(_Each(boxes), batch_size=None, num_workers=workers):
+            truth.append(partial(boxes.target, int(place), (picture.shape[1], picture.shape[2])))
+            yield picture
 
     return model.stream(boxes.names, pictures(), BATCH, autocast), truth
 
@@ -39,8 +42,8 @@ class _Each(Dataset):
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index: int) -> Shown:
-        return self.boxes.picture(index)
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.boxes.pictures.substitute(index)
 
 
 def judge_split(
@@ -48,10 +51,10 @@ def judge_split(
 ) -> dict[str, Any]:
     """Figures of a split; with `out`, pictures too."""
     found, truth = find_all(model, boxes, workers, autocast)
-    result, curves = box_scores(found, truth, boxes.classes, boxes.masks)
+    result, curves = box_scores(found, (true() for true in truth), boxes.classes, boxes.masks)
     if out is not None:
         places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
-        rows = [(boxes.picture(i).picture, truth[i], found[i]) for i in places]
+        rows = [(boxes.picture(i).picture, truth[i](), found[i]) for i in places]
         draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)
         draw_curves(curves, RECALLS, out / CURVES)
     return result

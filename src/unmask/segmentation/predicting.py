@@ -2,7 +2,7 @@
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,7 +53,7 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
     source, bad = open_source(texts(options.images)), []
     shown = read_shown(source, model.encoder.channels, 4 * model.side, lambda name, why: bad.append((name, why)))
     names, shares, waiting = [], [], deque()
-    files: list[Path] = []
+    files: dict[Path, None] = {}  # in order
 
     def passing() -> Iterator[tuple[Tensor, tuple[int, int]]]:
         for one in shown:
@@ -64,8 +64,9 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
         task = bar.add_task("segmenting", total=len(source.items))
         for map_ in model.maps(passing(), min(options.batch, windows_at_once(model.window))):
             one = waiting.popleft()
-            files.append(_file(one.name, files))
-            _write(one, map_, model.numbers, colours, out, files[-1])
+            file = _file(one.name, files)
+            files[file] = None
+            _write(one, map_, model.numbers, colours, out, file)
             names.append(one.name)
             shares.append(np.bincount(map_.ravel(), minlength=len(model.classes)) / map_.size)
             bar.update(task, completed=len(names) + len(bad))
@@ -105,7 +106,7 @@ def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: 
     write_atomically(aside, lambda part: over.save(part, format="JPEG", quality=90))
 
 
-def _file(name: str, taken: list[Path]) -> Path:
+def _file(name: str, taken: Container[Path]) -> Path:
     """Below the folder, as the picture lies below its own; two pictures of one stem keep their endings."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
     whole = Path(*parts) if parts else Path("picture")
