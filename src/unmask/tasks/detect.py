@@ -36,8 +36,10 @@ class Detect(Task):
         net = self.encoder.net
         if protocol == "full" and getattr(net, "pos_embed", None) is not None:
             net.pos_embed.requires_grad_(True)  # fixed in pretraining, learned here, as in ViTDet
+        if protocol == "linear":
+            self.encoder.requires_grad_(False)  # relative positions too, which lie beside the net
         for name, parameter in net.named_parameters():
-            if protocol == "linear" or name.startswith(UNUSED):
+            if name.startswith(UNUSED):
                 parameter.requires_grad_(False)
 
     @property
