@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from unmask.classification.classifier import Classifier
+from unmask.classification.training import copied
+from unmask.detection.detector import Detector
 from unmask.encoder import create_encoder, same_again
 from unmask.errors import UserError
 from unmask.lowering import lower
@@ -14,6 +16,9 @@ from unmask.mask import hide_top
 from unmask.methods.mae import MAE
 from unmask.recompute import recompute
 from unmask.tasks.classify import Classify
+from unmask.tasks.detect import Detect
+from unmask.transferring import reshaped
+from unmask.verbs.transfer import Transfer
 
 SMALL = "embed_dim=24, num_heads=2, depth=3"
 MODELS = {
@@ -154,3 +159,16 @@ def test_masks_are_refused_at_once():
         MAE(encoder)
     with pytest.raises(UserError, match="rotary"):
         create_encoder("eva02_tiny_patch14_224(depth=1, relative=True)")
+
+
+def test_learnt_tables_go_along_where_an_encoder_is_trained_further():
+    learnt = create_encoder("vit_tiny_patch16_224(depth=2, relative=True)", image_size=(64, 64)).eval()
+    torch.nn.init.normal_(learnt.relative[0].rows)
+    for other in (copied(learnt, 0.1, scratch=False), reshaped(learnt, {"relative": True})):
+        assert torch.equal(other.relative[0].rows, learnt.relative[0].rows)
+    with pytest.raises(UserError, match="relative positions do not fit"):
+        reshaped(learnt, {"window": 2})
+    detector = Detector(copied(learnt, 0.0, False), ["x"], size=(64, 64), anchors=(8, 16, 32, 64, 128), width=16)
+    assert not any(p.requires_grad for p in Detect(detector, "linear").encoder.parameters())
+    with pytest.raises(UserError, match="--relative is learnt"):
+        Transfer("run", on=("data",), to="detect", protocol="linear", relative=True)

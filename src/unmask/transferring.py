@@ -20,7 +20,7 @@ from torch import nn
 
 from unmask import __version__, checkpoint, spec
 from unmask.classification.results import RESULT
-from unmask.classification.training import make_fit
+from unmask.classification.training import load_relative, make_fit
 from unmask.devices import make_fabric
 from unmask.encoder import Encoder, same_again
 from unmask.errors import UserError
@@ -129,6 +129,7 @@ def reshaped(encoder: Encoder, changed: dict[str, Any]) -> Encoder:
         raise UserError(f"{flags}: for ViTs without rotary positions; {encoder.arguments['model_name']} is none")
     other = same_again(encoder, **changed)
     load_strictly(other.net, encoder.net.state_dict(), "the encoder")
+    load_relative(other, encoder)
     return other.eval()
 
 

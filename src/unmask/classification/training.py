@@ -73,7 +73,15 @@ def copied(encoder: Encoder, drop_path: float, scratch: bool) -> Encoder:
     if not scratch:
         fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
         load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
+        load_relative(copy, encoder)
     return copy
+
+
+def load_relative(copy: Encoder, encoder: Encoder) -> None:
+    """Relative positions that `encoder` learnt, which lie beside its net. Raises UserError where windows differ."""
+    if encoder.own.get("relative"):
+        tables: Any = encoder.relative
+        load_strictly(copy.relative, tables.state_dict(), "the relative positions")  # type: ignore[arg-type]
 
 
 def make_loader(samples: Samples, settings: dict[str, Any], encoder: Encoder) -> Loader:

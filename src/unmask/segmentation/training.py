@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from unmask.encoder import Encoder, same_again
+from unmask.classification.training import copied
+from unmask.encoder import Encoder
 from unmask.lesson import looking
 from unmask.loader import Loader
 from unmask.runtime import autocast_dtype
@@ -22,19 +23,12 @@ from unmask.segmentation.sliding import windows_at_once
 from unmask.segmentation.view import SceneView
 from unmask.tasks.segment import Segment
 from unmask.verb import texts
-from unmask.weights import load_strictly
 
 
 def make_segment_task(encoder: Encoder, data: Segmented, settings: dict[str, Any], scratch: bool) -> Segment:
     """The segmenter before training: weights of `encoder`, or fresh ones, and a head, drawn from the seed."""
     torch.manual_seed(mix(settings["seed"], 0x5E63))
-    options = {"drop_path_rate": settings["drop_path"]} if settings["drop_path"] else {}
-    copy = same_again(encoder, **options)
-    if not scratch:
-        fresh = {
-            name: value for name, value in copy.net.state_dict().items() if name.startswith(("norm.", "head.norm."))
-        }
-        load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
+    copy = copied(encoder, settings["drop_path"], scratch)
     shape = {"head": settings["head"], "window": tuple(settings["crop_size"]), "side": settings["side"]}
     weights = class_weights(data.pixels["train"].astype(float)) if settings["balanced"] == "on" else None
     named = {name: settings[name] for name in ("protocol", "layer_decay", "dice")}

@@ -1,4 +1,4 @@
-"""`unmask predict RUN IMAGE... --out predictions.csv`: what a classifier says of pictures."""
+"""`unmask predict RUN IMAGE... --out OUT`: what a classifier, segmenter or detector says of pictures."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ __all__ = ["predict"]
 
 @dataclass(frozen=True)
 class Predict:
-    """Name the class of each picture, with probabilities, by a classifier that transfer made."""
+    """Use what transfer made: the class of each picture, of each of its pixels, or the objects in it."""
 
     run: Positional[Place]  # folder that transfer wrote, or the run that it started from
     images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
     _: KW_ONLY
-    out: Place | None = None  # of a classifier a .csv, predictions.csv by default
+    out: Place | None = None  # of a classifier a .csv, predictions.csv by default; else a folder, predictions
     batch: int = 64  # pictures at a time
     threshold: float = 0.5  # score from which on a detector's boxes are drawn and listed
     device: str = "auto"  # cuda, mps, cpu, or auto
@@ -38,9 +38,9 @@ class Predict:
 
 @verb(Predict)
 def predict(options: Predict) -> "Predictions":
-    """Writes the table and returns what it holds. Bad pictures are named and left out, unless none is good.
+    """Writes a table or a folder and returns what it holds. Bad pictures are named and left out, unless none is good.
 
-    Raises UserError for what is no classifier, DataError where no picture can be read.
+    Raises UserError for what transfer did not make, DataError where no picture can be read.
     """
     from unmask.predicting import predicting
 

@@ -120,6 +120,10 @@ class Transfer(RuntimeOptions):
         settled = self.protocol or ("full" if self.recipe is None and self.config is None else "partial")
         if self.blocks is not None and settled != "partial":
             raise UserError(f"--blocks is for --protocol partial; with {settled} it has no effect: take it out")
+        if self.relative and self.protocol in ("linear", "attentive"):
+            raise UserError(
+                f"--relative is learnt, and --protocol {self.protocol} leaves the encoder as it is: take one out"
+            )
         if self.global_blocks is not None and self.window is None:
             raise UserError("--global-blocks is for windowed attention: give --window too, e.g. 14")
         require(self.global_blocks, "global_blocks", lambda v: v > 0, "above 0")
