@@ -123,7 +123,7 @@ def test_the_loss_leaves_void_out_and_weighs_classes():
     data = batch()
     data["views"][0][:, -1] = 255
     found = task(data)
-    assert float(found["loss"]) == 0.0
+    assert found["loss"].item() == 0.0
     logits = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
     truth = torch.randint(0, 2, (2, 5, 6), generator=torch.Generator().manual_seed(1))
     truth[0, 0] = 255

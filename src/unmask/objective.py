@@ -53,7 +53,26 @@ class Objective(nn.Module, ABC):
 
 
 class Task(Objective):
-    """An objective that learns with labels and ends in a model."""
+    """An objective that learns with labels, on an encoder, and ends in a model."""
+
+    prefix: str  # of the names of the encoder's parameters
+    undecayed: tuple[str, ...] = ("pos_embed", "cls_token", "reg_token")  # ends of names of what is no matrix
+    layer_decay: float = 1.0  # factor on the learning rate from each layer to the one before
+    frozen: bool = False  # the encoder is not trained
+
+    def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
+        """Layer decay by depth; positions, tokens and one-dimensional parameters do not decay, as in MAE's own code."""
+        inside = name.startswith(self.prefix)
+        depth = self.encoder.depth_of(name.removeprefix(self.prefix)) if inside else self.encoder.num_blocks + 1
+        scale = self.layer_decay ** (self.encoder.num_blocks + 1 - depth)
+        return scale, parameter.ndim >= 2 and not name.endswith(self.undecayed)
+
+    def train(self, mode: bool = True) -> "Task":
+        """A frozen encoder stays in eval mode, so that dropping paths cannot disturb its features."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms.v2 import CutMix, MixUp
@@ -21,11 +21,12 @@ from unmask.objective import Batch, Task
 __all__ = ["Classify"]
 PROTOCOLS = ("full", "partial", "linear", "attentive")
 FROZEN = ("linear", "attentive")
-PREFIX = "classifier.encoder."
-UNDECAYED = ("pos_embed", "cls_token", "reg_token", "query")
 
 
 class Classify(Task):
+    prefix = "classifier.encoder."
+    undecayed = (*Task.undecayed, "query")
+
     def __init__(
         self,
         classifier: Classifier,
@@ -42,6 +43,7 @@ class Classify(Task):
             raise UserError(f"no protocol {protocol!r}{closest(protocol, PROTOCOLS)} There are: {', '.join(PROTOCOLS)}")
         self.classifier = classifier
         self.protocol, self.layer_decay, self.smoothing = protocol, layer_decay, smoothing
+        self.frozen = protocol in FROZEN
         self.mixers = [
             kind(alpha=a, num_classes=len(classifier.classes)) for kind, a in ((MixUp, mixup), (CutMix, cutmix)) if a
         ]
@@ -77,22 +79,8 @@ class Classify(Task):
         if self.average is not None and (good is None or good):  # looks; so does the average, at its count of steps
             self.average.update_parameters(self.classifier)
 
-    def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
-        """Layer decay by depth; positions, tokens and one-dimensional parameters do not decay, as in MAE's own code."""
-        inside = name.startswith(PREFIX)
-        depth = self.encoder.depth_of(name.removeprefix(PREFIX)) if inside else self.encoder.num_blocks + 1
-        scale = self.layer_decay ** (self.encoder.num_blocks + 1 - depth)
-        return scale, parameter.ndim >= 2 and not name.endswith(UNDECAYED)
-
-    def train(self, mode: bool = True) -> "Classify":
-        """A frozen encoder stays in eval mode, so that dropping paths cannot disturb its features."""
-        super().train(mode)
-        if self.protocol in FROZEN:
-            self.encoder.eval()
-        return self
-
     def _logits(self, x: Tensor) -> Float[Tensor, "b k"]:
-        if self.protocol in FROZEN:
+        if self.frozen:
             with torch.no_grad():
                 tokens = self.encoder(x)
             return self.classifier.judge(tokens)

@@ -5,7 +5,7 @@ alone, on a frozen encoder.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmask.detection.detector import Detector
 from unmask.encoder import Encoder
@@ -14,8 +14,6 @@ from unmask.objective import Batch, Task
 
 __all__ = ["Detect"]
 PROTOCOLS = ("full", "linear")
-PREFIX = "detector.rcnn.backbone.encoder."
-UNDECAYED = ("pos_embed", "cls_token", "reg_token")
 NAMES = {  # torchvision's names of losses -> those of records
     "loss_objectness": "objectness",
     "loss_rpn_box_reg": "proposal_boxes",
@@ -26,6 +24,8 @@ NAMES = {  # torchvision's names of losses -> those of records
 
 
 class Detect(Task):
+    prefix = "detector.rcnn.backbone.encoder."
+
     def __init__(self, detector: Detector, protocol: str = "full", layer_decay: float = 1.0):
         """layer_decay: factor on the learning rate from each layer to the one before."""
         super().__init__()
@@ -33,10 +33,10 @@ class Detect(Task):
             near = closest(protocol, PROTOCOLS)
             raise UserError(f"--protocol {protocol}: to detect there are {' and '.join(PROTOCOLS)}{near}")
         self.detector, self.protocol, self.layer_decay = detector, protocol, layer_decay
-        net = self.encoder.net
+        self.frozen, net = protocol == "linear", self.encoder.net
         if protocol == "full" and getattr(net, "pos_embed", None) is not None:
             net.pos_embed.requires_grad_(True)  # fixed in pretraining, learned here, as in ViTDet
-        if protocol == "linear":
+        if self.frozen:
             self.encoder.requires_grad_(False)  # relative positions too, which lie beside the net
         for name, parameter in net.named_parameters():
             if name.startswith(UNUSED):
@@ -54,20 +54,6 @@ class Detect(Task):
         """The sum of all losses, and each; batch["targets"] holds boxes, labels and masks of each picture."""
         found = {NAMES[name]: value for name, value in self.detector(batch["views"][0], batch["targets"]).items()}
         return {"loss": torch.stack(list(found.values())).sum()} | found
-
-    def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
-        """Layer decay by depth; positions, tokens and one-dimensional parameters do not decay, as in ViTDet."""
-        inside = name.startswith(PREFIX)
-        depth = self.encoder.depth_of(name.removeprefix(PREFIX)) if inside else self.encoder.num_blocks + 1
-        scale = self.layer_decay ** (self.encoder.num_blocks + 1 - depth)
-        return scale, parameter.ndim >= 2 and not name.endswith(UNDECAYED)
-
-    def train(self, mode: bool = True) -> "Detect":
-        """A frozen encoder stays in eval mode, so that dropping paths cannot disturb its features."""
-        super().train(mode)
-        if self.protocol == "linear":
-            self.encoder.eval()
-        return self
 
 
 UNUSED = ("norm.", "fc_norm.", "head.")  # behind the last block, whose output detectors take as it is

@@ -18,12 +18,12 @@ from unmask.segmentation.segmenter import Segmenter
 
 __all__ = ["Segment"]
 PROTOCOLS = ("full", "linear")
-PREFIX = "segmenter.encoder."
-UNDECAYED = ("pos_embed", "cls_token", "reg_token")
 VOID = 255
 
 
 class Segment(Task):
+    prefix = "segmenter.encoder."
+
     def __init__(
         self,
         segmenter: Segmenter,
@@ -39,9 +39,10 @@ class Segment(Task):
                 f" {', '.join(PROTOCOLS)}"
             )
         self.segmenter, self.protocol, self.layer_decay, self.dice = segmenter, protocol, layer_decay, dice
+        self.frozen = protocol == "linear"
         self.register_buffer("weights", None if weights is None else torch.tensor(weights, dtype=torch.float32))
         position = getattr(segmenter.encoder.net, "pos_embed", None)
-        if protocol == "linear":
+        if self.frozen:
             segmenter.encoder.requires_grad_(False)
         elif position is not None:
             position.requires_grad_(True)  # fixed in pretraining, learned here, as in MAE's reference code
@@ -59,7 +60,7 @@ class Segment(Task):
         """The last channel of each view is the map: a class number, or 255."""
         (both,) = batch["views"]
         x, truth = both[:, :-1], both[:, -1].long()
-        with torch.set_grad_enabled(self.protocol != "linear" and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(not self.frozen and torch.is_grad_enabled()):
             features = self.segmenter.features(x)
         main, *aside = self.segmenter.read(features, (truth.shape[1], truth.shape[2]))
         loss = self._loss(main, truth)
@@ -68,20 +69,6 @@ class Segment(Task):
         valid = truth != VOID
         right = ((main.argmax(dim=1) == truth) & valid).sum()
         return {"loss": loss, "train_accuracy": right / valid.sum().clamp(min=1)}
-
-    def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
-        """Layer decay by depth; positions, tokens and one-dimensional parameters do not decay, as in MAE's own code."""
-        inside = name.startswith(PREFIX)
-        depth = self.encoder.depth_of(name.removeprefix(PREFIX)) if inside else self.encoder.num_blocks + 1
-        scale = self.layer_decay ** (self.encoder.num_blocks + 1 - depth)
-        return scale, parameter.ndim >= 2 and not name.endswith(UNDECAYED)
-
-    def train(self, mode: bool = True) -> "Segment":
-        """A frozen encoder stays in eval mode, so that dropping paths cannot disturb its features."""
-        super().train(mode)
-        if self.protocol == "linear":
-            self.encoder.eval()
-        return self
 
     def _loss(self, logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
         each = cross_entropy(logits, truth, weight=self.weights, ignore_index=VOID, reduction="none")  # type: ignore[arg-type]
