@@ -84,6 +84,8 @@ def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Pa
                 f"{place} has outlines in a .json and masks as pictures; give the one that is meant with --on"
             )
         part = next(iter(accepting), None)
+        if part is None and pictures is not None and place.is_dir() and pictures_below(place):
+            part = spec.find("pairs", PARTS)  # a folder of masks, whatever it is called
         if part is None:
             boxes = coco_files(place, False)
             if boxes:
@@ -93,8 +95,9 @@ def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Pa
                 )
             raise DataError(
                 f"{place} holds no segmented pictures that are known here: give a folder with images/ and masks/, or"
-                " train/ and trainannot/, or a.jpg and a_mask.png side by side; a COCO .json with polygons or RLE; a"
-                " panoptic .json with its PNG files beside it; or a .yaml that names such folders"
+                " train/ and trainannot/, or a.jpg and a_mask.png side by side; a folder of masks, with --images for"
+                " that of their pictures; a COCO .json with polygons or RLE; a panoptic .json with its PNG files beside"
+                " it; or a .yaml that names such folders"
             )
         opened.append(part(place, pictures, legend))
     told = [scenes for scenes in opened if scenes.legend.names]

@@ -26,6 +26,7 @@ _WORD = (
 )
 _FOLDER = re.compile(rf"(?:(.*?)[._-])?(?:{_WORD})|(.+?)(?:annot|annotations|masks|labels)")
 _NAME = re.compile(r"(.+)[._-](?:mask|masks|l|gt|label|labels|seg|segmentation|annotation|truth|groundtruth)", re.I)
+_CITYSCAPES = re.compile(r"(.+)_(?:leftImg8bit|gt(?:Fine|Coarse)_label(?:Train)?Ids)")
 _LOSSY = (".jpg", ".jpeg")
 Key = tuple[str, ...]
 
@@ -42,6 +43,7 @@ class Pairs(Scenes):
         else:
             paths = pictures_below(root)
             shown, truths = _sides(paths)
+            _by_key([path for path in paths if _in_truth_folder(path)])
             found = [_paired(root, root, shown, truths)]
         scenes = [scene for each in found for scene in each.scenes]
         if not scenes:
@@ -69,7 +71,7 @@ class Pairs(Scenes):
         if images is None or not images.is_dir() or not masks.is_dir():
             raise DataError(f"pictures in {images}, masks in {masks}: there is no such folder")
         shown = {_key(path): path for path in pictures_below(images)}
-        truths = {_key(path): path for path in pictures_below(masks)}
+        truths = _by_key(pictures_below(masks))
         found = _paired(images, masks, shown, truths)
         if split is not None:
             found.scenes = [Scene(f"{split}/{s.name}", s.picture, s.truth, split) for s in found.scenes]
@@ -103,7 +105,21 @@ def _key(path: str) -> Key:
         left = (match[1] or match[2] or "") if match else "" if folder.lower() in PICTURES else folder
         stem = re.sub(r"[._-]?(images?|imgs?)$", "", left.lower()) if left else ""
         kept += [split_of([left]) or stem or left] if left else []
-    return (*kept, name.rsplit(".", 1)[0])
+    stem = name.rsplit(".", 1)[0]
+    city = _CITYSCAPES.fullmatch(stem)
+    return (*kept, city[1] if city else stem)
+
+
+def _by_key(masks: list[str]) -> dict[Key, str]:
+    """Raises DataError where two masks are for one picture: which is meant cannot be known."""
+    found: dict[Key, str] = {}
+    for path in masks:
+        other = found.setdefault(_key(path), path)
+        if other != path:
+            raise DataError(
+                f"{printable(other)} and {printable(path)} are masks of one picture: keep the one that is meant"
+            )
+    return found
 
 
 def _in_truth_folder(path: str) -> bool:

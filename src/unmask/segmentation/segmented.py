@@ -115,7 +115,8 @@ class Segmented:
         self.classes = [name for number, name in zip(self.numbers, names) if number in seen]
         self.numbers = [number for number in self.numbers if number in seen]
         if len(self.classes) < 2:
-            raise DataError(f"two classes or more can be told apart; the masks of {self.where} have {self.classes}")
+            only = f"{self.classes[0]} alone" if self.classes else "none, only void"
+            raise DataError(f"two classes or more can be told apart; the masks of {self.where} have {only}")
         if len(self.classes) > VOID:
             raise DataError(f"at most {VOID} classes can be learnt here; {self.where} has {len(self.classes)}")
         self.table = _table(self.numbers, max(looked.largest, *self.numbers))

@@ -19,6 +19,7 @@ def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
     """The number of every pixel. Raises BadPicture for what cannot be read, and for colours that the legend lacks.
 
     Of a palette picture the numbers count, not the colours, unless they are none of the legend's and its colours are.
+    Where both are the legend's and say different things (optimisers of PNG files number colours anew), nothing does.
     Colour pictures whose three channels are equal hold numbers too: many programs save grey that way.
     """
     numbers = _numbers(_opened(data), legend)
@@ -36,6 +37,7 @@ def _numbers(image: Any, legend: Legend) -> np.ndarray:
     if image.mode == "P":
         numbers = np.asarray(image).astype(np.int32)
         if not legend.colours or set(np.unique(numbers).tolist()) <= legend.names.keys() | {255}:
+            _refuse_other_colours(numbers, np.asarray(image.convert("RGB")), legend)
             return numbers
         return _by_colour(np.asarray(image.convert("RGB")), legend)
     if image.mode in ("L", "I", "I;16", "I;16B", "I;16L"):
@@ -52,9 +54,24 @@ def _numbers(image: Any, legend: Legend) -> np.ndarray:
 
 def _two_valued(values: np.ndarray) -> np.ndarray:
     """JPEG changes numbers a little, which only black and white survive."""
-    if ((values > 64) & (values < 191)).mean() > 0.02:
+    dark = values[values < 128]  # black is 0 but for ringing at edges; class numbers are dark too
+    numbers = dark.size > 0 and (np.percentile(dark, 75) > 2 or (dark.size == values.size and dark.max() > 2))
+    if numbers or ((values > 64) & (values < 191)).mean() > 0.02:
         raise BadPicture("its mask is a JPEG file, which does not keep class numbers: save masks as PNG")
     return np.where(values < 128, 0, 255).astype(np.int32)
+
+
+def _refuse_other_colours(numbers: np.ndarray, colours: np.ndarray, legend: Legend) -> None:
+    by_colour = {colour: number for number, colour in legend.colours.items()}
+    used, first = np.unique(numbers, return_index=True)
+    told = [by_colour.get(tuple(map(int, colours.reshape(-1, 3)[place]))) for place in first]
+    other = [(n, c) for n, c in zip(used.tolist(), told) if n != c]
+    if other and None not in told:
+        number, colour = other[0]
+        raise BadPicture(
+            f"its palette shows number {number} in the colour of {legend.names[colour]}: save it as RGB if colours"
+            " count, or take the colours out of the classes file if numbers do"
+        )
 
 
 def _opened(data: bytes) -> Any:
@@ -83,7 +100,9 @@ def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
     place = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
     strange = known[order][place] != codes
     if strange.any():
-        raise BadPicture(f"unknown colour {_some(np.unique(codes[strange]))} in {int(strange.sum()):,} pixels")
+        new = np.unique(codes[strange])
+        why = " (blended edges? Save masks as PNG, without smoothing)" if len(new) > 20 else ""
+        raise BadPicture(f"unknown colour {_some(new)} in {int(strange.sum()):,} pixels{why}")
     return numbers[order][place]
 
 
