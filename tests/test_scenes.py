@@ -262,7 +262,20 @@ def test_classes_are_read_however_they_are_written(name, text, tmp_path):
     assert legend.colours in ({}, {0: (1, 2, 3), 1: (4, 5, 6)})
 
 
-@pytest.mark.parametrize("text", ["[]", '{"a": "b"}', "[1, 2]", '["a", "a"]', "nonsense", '{"a": 0, "b": 0}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name": null}]',
+        '[["a", 1]]',
+        '{"a": [1, 2]}',
+        "[]",
+        '{"a": "b"}',
+        "[1, 2]",
+        '["a", "a"]',
+        "nonsense",
+        '{"a": 0, "b": 0}',
+    ],
+)
 def test_a_file_that_does_not_tell_classes_is_refused(text, tmp_path):
     (tmp_path / "classes.json").write_text(text)
     with pytest.raises(DataError, match=r"classes\.json does not tell the classes"):

@@ -147,6 +147,8 @@ def test_predictions_have_the_pictures_own_sizes_in_python_and_on_the_command_li
     ("given", "said"),
     [
         ({"head": "upper"}, "did you mean 'upernet'"),
+        ({"head": "light(chanels=3)"}, "did you mean 'channels'"),
+        ({"void": ("none", "sky")}, "says none and names some"),
         ({"pooling": "cls"}, "--pooling is for --to classify"),
         ({"protocol": "attentive"}, "segment has full, and linear"),
         ({"crop_size": (32, 32, 32)}, "one number of pixels, or height and width"),

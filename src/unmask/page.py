@@ -33,7 +33,8 @@ def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _rounded(value: Any) -> str:
-    return ", ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else str(value)
+    values = value if isinstance(value, list) else [value]
+    return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
 
 
 def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -51,11 +51,12 @@ class Detector(nn.Module):
         rois: int = 512,  # boxes per picture that the box head learns from
         masks: bool = False,  # predict masks too
         pyramid: str = "simple",  # a part of unmask.pyramids
+        standardize: bool = False,  # bring every feature of the encoder to mean 0 and deviation 1 before the pyramid
     ):
         """Raises UserError for a size that the coarsest level does not divide."""
         super().__init__()
         self.classes, self.size, self.has_masks = list(classes), (size[0], size[1]), masks
-        backbone = Backbone(encoder, pyramid, width)
+        backbone = Backbone(encoder, pyramid, width, standardize)
         strides = backbone.pyramid.strides
         if len(strides) != len(LEVELS) or any(stride != int(stride) for stride in strides):
             raise UserError(f"a detector takes a pyramid of four whole strides; {pyramid} has {strides} here")
@@ -211,10 +212,12 @@ class Detector(nn.Module):
 class Backbone(nn.Module):
     """Pictures to the five maps of a detector, in fp32: boxes in bf16 would be off by whole pixels."""
 
-    def __init__(self, encoder: Encoder, pyramid: str, width: int):
+    def __init__(self, encoder: Encoder, pyramid: str, width: int, standardize: bool):
         super().__init__()
         self.encoder = encoder
         self.pyramid = spec.build(pyramid, "unmask.pyramids", encoder=encoder, dim=width)
+        dims = encoder.feature_dims(self.pyramid.layers) if standardize else []
+        self.scales = nn.ModuleList(nn.BatchNorm2d(dim, affine=False) for dim in dims)
         self.out_channels = width  # what torchvision asks a backbone for
 
     outputs = (*(f"map_{name}" for name in LEVELS), "map_pool")  # of `traced`
@@ -224,7 +227,10 @@ class Backbone(nn.Module):
         return tuple(self(pixels).values())
 
     def forward(self, x: Shaped[Tensor, "b c h w"]) -> dict[str, Tensor]:
-        maps = self.pyramid([one.float() for one in self.encoder.features(x, self.pyramid.layers)])
+        maps = [one.float() for one in self.encoder.features(x, self.pyramid.layers)]
+        if self.scales:
+            maps = [scale(one) for scale, one in zip(self.scales, maps)]
+        maps = self.pyramid(maps)
         named = {name: level.float() for name, level in zip(LEVELS, maps)}
         return named | {"pool": max_pool2d(named[LEVELS[-1]], kernel_size=1, stride=2)}
 
@@ -239,6 +245,7 @@ def shape_of(settings: dict[str, Any]) -> dict[str, Any]:
     """What a detector is built with, of a run's settings."""
     names = ("anchors", "ratios", "width", "rois", "pyramid")
     same = {name: settings[name] for name in names}
+    same |= {"standardize": settings.get("standardize", False)}  # folders of detectors that had no such setting
     return same | {"size": tuple(settings["input_size"]), "masks": settings["masks"] == "on"}
 
 

@@ -18,6 +18,7 @@ from unmask.runtime import Machine
 from unmask.segmentation.plan import plan_segment
 from unmask.segmentation.predicting import predict_maps
 from unmask.segmentation.results import RESULT, colours_of, draw_results, headline, write_rows
+from unmask.segmentation.segmenter import Segmenter
 from unmask.segmentation.training import answers, make_segment_loader, make_segment_task, read_segmented, score_split
 from unmask.tasks.segment import Segment
 
@@ -30,6 +31,8 @@ class SegmentLesson(Lesson):
 
     def __init__(self, options: Any, encoder: Encoder, console: Console):
         self.encoder = encoder
+        if options.head is not None:
+            Segmenter(encoder, ("one",), (0,), head=options.head)  # refuses wrong options before the masks are read
         self.data = read_segmented(options, encoder, console)
         self.sheet = self.data.sheet
         self.count = len(self.data.splits["train"])

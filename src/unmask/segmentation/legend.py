@@ -36,6 +36,8 @@ class Legend:
     def void(self, asked: Sequence[str] = ()) -> set[int]:
         """Numbers that mean no class: those asked for by name or number (`none`: no number at all), or without that the
         classes that are called void, unlabelled or ignore, and 255 if no class has it."""
+        if "none" in asked and len(asked) > 1:
+            raise UserError(f"--void {' '.join(asked)} says none and names some: leave out either")
         if asked:
             return {number for text in asked if text != "none" for number in [self._number(text)]}
         found = {number for number, name in self.names.items() if _VOID.search(name.lower())}
@@ -122,15 +124,17 @@ def _entries(value: Any) -> list[tuple[int, str, Colour | None]]:
 def _of_item(place: int, item: Any) -> tuple[int, str, Colour | None]:
     if isinstance(item, str):
         return place, item, None
+    if not isinstance(item, Mapping):
+        raise ValueError(f"entry {place} is {item!r}")
     number = next((item[key] for key in ("id", "index", "value") if key in item), place)
-    return int(number), str(item["name"]), _colour(item)
+    return int(number), _name(item.get("name")), _colour(item)
 
 
 def _of_pair(place: int, key: Any, content: Any) -> tuple[int, str, Colour | None]:
     numbered = re.fullmatch(r"[0-9]+", str(key)) is not None
     if isinstance(content, Mapping):
         number = int(key) if numbered else content.get("id", content.get("index", place))
-        return int(number), str(content["name"] if numbered else key), _colour(content)
+        return int(number), _name(content.get("name") if numbered else key), _colour(content)
     if numbered and isinstance(content, str):
         return int(key), content, None
     if isinstance(content, bool) or numbered:
@@ -138,6 +142,12 @@ def _of_pair(place: int, key: Any, content: Any) -> tuple[int, str, Colour | Non
     if isinstance(content, int):
         return content, str(key), None
     return place, str(key), _rgb(content)  # {name: [r, g, b]}
+
+
+def _name(value: Any) -> str:
+    if value is None or isinstance(value, Mapping | list) or not str(value).strip():
+        raise ValueError(f"a class is called {value!r}")
+    return str(value)
 
 
 def _colour(entry: Mapping[str, Any]) -> Colour | None:
@@ -149,6 +159,8 @@ def _rgb(value: Any) -> Colour:
     if isinstance(value, str) and re.fullmatch(r"#?[0-9a-fA-F]{6}", value):
         text = value.removeprefix("#")
         value = [int(text[i : i + 2], 16) for i in (0, 2, 4)]
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"colour {value!r}: three numbers from 0 to 255 are a colour")
     red, green, blue = (int(part) for part in value)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise ValueError(f"colour {value!r}: three numbers from 0 to 255 are a colour")

@@ -34,7 +34,7 @@ def write_segmenter_report(out: Path) -> Path:
         summary=read_json(out / SUMMARY),
         plan=plan_rows(config),
         left_out=sheet.get("left_out", [])[:40],
-        sheet_rows=sheet_rows(sheet),
+        sheet_rows=sheet_rows({k: v for k, v in sheet.items() if k != "pixel_shares"}),  # they are in the table above
         clock=clock,
     )
     write_atomically(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))

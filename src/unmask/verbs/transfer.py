@@ -35,7 +35,7 @@ class Transfer(RuntimeOptions):
     run: Positional[Place]  # folder of a run, or a timm name
     _: KW_ONLY
     on: Places = ()  # labelled data: class folders, labels.csv, npz with labels; to segment, pictures and masks
-    to: str = "classify"  # the task, by name of a file in lessons/
+    to: str = "classify"  # what to learn: classify, segment or detect
     out: Place | None = None  # folder to write; by default RUN/TASK
     protocol: str | None = None  # what is trained: full, partial (last blocks), linear or attentive (the head alone)
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
@@ -89,9 +89,7 @@ class Transfer(RuntimeOptions):
     relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
-    max_bad: float | None = (
-        None  # share of bad files above which nothing is trained; 0.05, of dense tasks a quarter or 5
-    )
+    max_bad: float | None = None  # share of bad files above which nothing is trained; 0.05, of dense tasks a quarter
     seed: int = 0  # of the head, the order, augmentation, and splits where the data has none
     log_every: int | None = None  # steps between records
     config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
@@ -181,6 +179,8 @@ class Transfer(RuntimeOptions):
             require(side, "crop_size and --side", lambda v: v >= 8, "8 pixels or more")
         for name, factor in zip(("smallest", "largest"), self.scale or ()):
             require(factor, "scale", lambda v: v > 0, f"above 0, the {name} too")
+        if self.scale and self.scale[0] > self.scale[1]:
+            raise UserError(f"--scale {self.scale[0]:g} {self.scale[1]:g}: it takes smallest <= largest")
         require(self.class_limit, "class_limit", lambda v: 0 < v <= 1, "above 0 and at most 1")
         require(self.dice, "dice", lambda v: v >= 0, "0 or more")
         if self.to == "segment" and self.protocol in ("partial", "attentive"):
