@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,6 +226,17 @@ def test_every_parameter_that_is_trained_gets_a_gradient():
     }
 
 
+def test_features_are_standardised_where_the_pyramid_cannot_count_on_training_them():
+    encoder = create_encoder("vit_tiny_patch16_224(depth=1)", image_size=(64, 64), patch_size=16)
+    sizes = {"size": (64, 64), "anchors": [16, 32, 64, 128, 256], "width": 16}
+    backbone: Any = Detector(encoder, ["x"], **sizes, standardize=True).train().rcnn.backbone
+    seen = []
+    backbone.pyramid.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    backbone(torch.randint(0, 255, (4, 3, 64, 64)))
+    assert seen[0].mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    torch.testing.assert_close(seen[0].var(dim=(0, 2, 3), unbiased=False), torch.ones(192), atol=0.01, rtol=0)
+
+
 def test_patches_of_any_size_get_whole_strides(place):
     encoder = create_encoder("vit_tiny_patch16_224(depth=1)", image_size=(56, 56), patch_size=14)
     shape = {"anchors": [16, 32, 64, 128, 256], "width": 16, "rois": 8, "pyramid": "simple(scales=(2, 1, 0.5, 0.25))"}
@@ -259,6 +271,7 @@ def test_masks_are_learnt_from_polygons(place, tmp_path):
     options = FAST | {"epochs": 1, "batch": 4, "rois": 8, "protocol": "linear", "log_every": 1}
     done = unmask.transfer(place / "run", on=tmp_path / "data", out=tmp_path / "out", init="none", **options)
     assert "mask_map" in done.metrics["test"]
+    assert done.model.rcnn.backbone.scales[0].num_batches_tracked > 0  # a frozen encoder's features are standardised
     found = done.model.predict([np.zeros((3, 33, 47), np.uint8)], threshold=0.0)[0]
     assert found.masks.shape == (len(found), 33, 47)
     shown = unmask.predict(tmp_path / "out", tmp_path / "data" / "images" / "val", out=tmp_path / "p", threshold=0.02)
