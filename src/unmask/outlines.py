@@ -138,6 +138,8 @@ def _decoded(rle: Mapping[str, Any]) -> np.ndarray:
     """h w of 0 and 1. Raises ValueError for run lengths that do not add up to the picture."""
     counts, (height, width) = rle["counts"], rle["size"]
     if isinstance(counts, list):
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise ValueError("run lengths must be whole numbers from 0 on")
         if sum(counts) != height * width:
             raise ValueError(f"run lengths add up to {sum(counts)}, not to {height} x {width}")
         found: Any = rle_code.frPyObjects(dict(rle), height, width)

@@ -130,7 +130,8 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     if not path.is_dir():
         what = f"is no folder{closest_place(path)}"
     elif ours.get("task") in tasks:
-        what = f"has no {weights_of(ours['task'])} yet: its training is not finished."
+        unfinished = f"{path} has no {weights_of(ours['task'])} yet: its training is not finished"
+        raise UserError(f"{unfinished}; the same unmask transfer command again continues it")
     else:
         what = f"has no {weights_of(task)}." if task else f"has no {noun}."
     raise UserError(f"{path} {what} Make a {TRAINED[wanted]}: unmask transfer RUN --to {wanted} --on LABELLED")

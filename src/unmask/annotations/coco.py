@@ -5,7 +5,7 @@ Category numbers need not be contiguous. The folder of the pictures is found by 
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from unmask.annotation import Annotated, Box, Instance, Pictures, Scene, number, split_of, walk
@@ -42,6 +42,9 @@ class Coco:
         if not tables:
             raise DataError(f"no COCO JSON of {root} can be read: {found.faults[0].file} ({found.faults[0].detail})")
         splits = {file: _split(file, len(tables)) for file in tables}
+        for fault in found.faults:
+            if _split(fault.file, len(files)) == "train" and "train" not in splits.values():
+                raise DataError(f"the train split cannot be read: {fault.file} ({fault.detail})")
         for split in {s for s in splits.values() if s}:
             both = [file for file in tables if splits[file] == split]
             if len(both) > 1:
@@ -87,31 +90,38 @@ def _split(file: str, number_of_files: int) -> str | None:
 
 
 def _classes(found: Annotated, tables: list[dict[str, Any]]) -> None:
-    """All classes in the order of their numbers; two numbers of one name become one class."""
+    """All classes in the order of their numbers. The name says which class it is: two numbers of one name become one
+    class, and where files give one number to two names, the later name gets a free number."""
+    numbers: dict[str, int] = {}
+    for id_, name in [
+        pair for table in tables for pair in sorted(_numbered(table["categories"], found.remarks).items())
+    ]:
+        if numbers.get(name, id_) != id_:
+            found.remarks.append(f"category {id_} is named {name} too: both are one class")
+        elif name not in numbers and id_ in numbers.values():
+            numbers[name] = max(numbers.values()) + 1
+            found.remarks.append(f"category {id_} has another name in another file: {name} becomes {numbers[name]}")
+        else:
+            numbers[name] = id_
+    found.classes = sorted(numbers, key=lambda name: numbers[name])
+    found.ids = [numbers[name] for name in found.classes]
+
+
+def _numbered(categories: list[Any], remarks: list[str]) -> dict[int, str]:
+    """The name of each number of a file, the first where it has two; numbers may be text, as category_id may."""
     names: dict[int, str] = {}
-    for table in tables:
-        for id_, name in _numbered(table["categories"], found.remarks):
-            if names.setdefault(id_, name) != name:
-                raise DataError(f"category {id_} is {names[id_]} in one file and {name} in another: number them alike")
-    for id_ in sorted(names):
-        if names[id_] in found.classes:
-            found.remarks.append(f"category {id_} is named {names[id_]} too: both are one class")
-        elif names[id_]:
-            found.classes.append(names[id_])
-            found.ids.append(id_)
-
-
-def _numbered(categories: list[Any], remarks: list[str]) -> Iterator[tuple[int, str]]:
-    """Number and name of each category; numbers may be written as text, as category_id may."""
     for category in categories:
         try:
-            yield int(category["id"]), str(category["name"]).strip()
+            id_, name = int(category["id"]), str(category["name"]).strip()
+            if not name or names.setdefault(id_, name) != name:
+                raise ValueError
         except (KeyError, TypeError, ValueError):
-            remarks.append(f"a category without id or name is passed over: {category!r}"[:120])
+            remarks.append(f"a category without id or name of its own is passed over: {category!r}"[:120])
+    return names
 
 
 def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | None, pictures: Pictures) -> None:
-    names = dict(_numbered(table["categories"], []))
+    names = _numbered(table["categories"], [])
     stem = os.path.splitext(os.path.basename(file))[0]
     prefer = [stem.rsplit("_", 1)[-1], *([split] if split else [])]
     if split == "val":
@@ -168,6 +178,8 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
 def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
     """COCO writes left, top, width, height; without that the polygons tell."""
     if given:
+        if not isinstance(given, list) or len(given) != 4:
+            raise ValueError(f"a bbox is left, top, width, height; got {given!r}"[:120])
         x, y, width, height = (number(v) for v in given)
         return x, y, x + width, y + height
     if not polygons:

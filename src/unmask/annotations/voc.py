@@ -66,6 +66,8 @@ def _folder(found: Annotated, folder: str, base: str, pictures: Pictures, severa
             continue
         try:
             tree = ET.parse(files[id_]).getroot()
+            if tree.tag != "annotation" and tree.find("object") is None:
+                raise ValueError(f"<{tree.tag}>, not <annotation>")
         except (ET.ParseError, OSError, ValueError, LookupError) as error:
             found.fault("unreadable file", files[id_], str(error), of="picture")
             continue

@@ -47,8 +47,9 @@ class Yolo:
         for key, split in SPLITS.items():
             for entry in _entries(content.get(key)):
                 _split(found, file, content, entry, split, names, images)
-        if not found.scenes:
-            raise DataError(f"{file} leads to no pictures{_why(found)}; name their folder with --images")
+        if not found.scenes or (content.get("train") and not any(scene.split == "train" for scene in found.scenes)):
+            pictures = "training pictures" if found.scenes else "pictures"
+            raise DataError(f"{file} leads to no {pictures}{_why(found)}; name their folder with --images")
         return found
 
 

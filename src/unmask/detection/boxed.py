@@ -197,6 +197,10 @@ class Boxed:
         missing = [name for name in self.classes if train[name] and not test[name]]
         if missing:
             found.append(f"the test split has no box of {_some(missing)}: learnt, but not tested")
+        if self.sheet.test_in_train:
+            found.append(
+                f"{self.sheet.test_in_train:,} val or test pictures are also in train: scores will be too high"
+            )
         return found
 
     def _sheet(self, sheet: Sheet) -> BoxSheet:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from torch import Tensor
@@ -26,8 +26,15 @@ LINES = 8  # classes whose curves are drawn
 SHORTEST = 480  # pixels: shorter pictures are enlarged before they are drawn on
 
 
-def draw(picture: Shaped[Tensor, "c h w"], found: Detections, scores: bool = True) -> UInt8[Tensor, "3 p q"]:
-    """A picture of raw values with boxes, masks, class names and scores on it; small pictures are enlarged."""
+def draw(
+    picture: Shaped[Tensor, "c h w"],
+    found: Detections,
+    scores: bool = True,
+    masks: Bool[np.ndarray, "n h w"] | None = None,
+) -> UInt8[Tensor, "3 p q"]:
+    """A picture of raw values with boxes, masks, class names and scores on it; small pictures are enlarged.
+
+    masks: those to draw instead of the detections' own."""
     seen = displayed(picture, *value_range(picture))
     image = torch.from_numpy((np.asarray(seen) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
     times = max(1, round(SHORTEST / min(found.size)))
@@ -35,7 +42,7 @@ def draw(picture: Shaped[Tensor, "c h w"], found: Detections, scores: bool = Tru
     if not len(found):
         return image
     colours = [COLOURS[label % len(COLOURS)] for label in found.labels]
-    masks = found.masks
+    masks = found.masks if masks is None else masks
     if masks is not None:
         enlarged = torch.from_numpy(masks).repeat_interleave(times, 1).repeat_interleave(times, 2)
         image = draw_segmentation_masks(image, enlarged, alpha=0.45, colors=colours)
@@ -71,7 +78,8 @@ def draw_examples(
     for (left, right), (picture, target, found) in zip(axes, rows):
         true = as_detections(target, found.name, found.size, classes)
         shown = found.above(threshold)
-        left.imshow(draw(picture, true, scores=False).permute(1, 2, 0).numpy())
+        masks = None if target.masks is None else target.masks[~target.crowd].bool().numpy()
+        left.imshow(draw(picture, true, scores=False, masks=masks).permute(1, 2, 0).numpy())
         right.imshow(draw(picture, shown).permute(1, 2, 0).numpy())
         left.set_title(f"{Path(found.name).name}: annotated, {len(true)}", fontsize=9)
         right.set_title(f"found with a score of {threshold:g} or more, {len(shown)}", fontsize=9)

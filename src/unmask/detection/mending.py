@@ -2,11 +2,12 @@
 and named, so that one wrong line never ends a training, and never trains one in silence either."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from unmask.annotation import Annotated, Fault, Instance, Scene
 from unmask.errors import DataError
-from unmask.outlines import drawn, scaled, turned
+from unmask.outlines import pixels_in, scaled, turned
 
 LEAST = 0.5  # pixels that a box must be wide and high
 SAME = 1.5  # pixels by which a stated size may be off
@@ -20,6 +21,7 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
     Returns height and width as shown; None for a picture that the annotation cannot mean, since its size differs.
     """
     shown = stored if orientation < 5 else (stored[1], stored[0])
+    scene.instances = [i for i in scene.instances if _readable(annotated, scene, i, (shown, stored))]
     if scene.relative:
         moved = [scaled(instance, shown[1], shown[0]) for instance in scene.instances]
     elif scene.stated is None or _same(scene.stated, shown):
@@ -103,16 +105,25 @@ def _good(annotated: Annotated, scene: Scene, instance: Instance, size: tuple[in
         return None
     if max(abs(a - b) for a, b in zip(cut, instance.box)) > SAME:
         _fault(annotated, scene, "reaches over the edge", f"{told}; cut to {size[1]} x {size[0]}", "nothing")
-    if instance.rle is not None:
-        try:
-            empty = not drawn([instance], size, size).any()
-        except (ValueError, TypeError, KeyError) as error:
-            _fault(annotated, scene, "unreadable mask", f"{told}: {error}")
-            return None
-        if empty:
-            _fault(annotated, scene, "zero area", f"{told}: its mask is empty")
-            return None
     return replace(instance, box=cut)
+
+
+def _readable(annotated: Annotated, scene: Scene, instance: Instance, sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether run lengths, if it has some, are of the picture's size and not empty; counts those that are not."""
+    if instance.rle is None:
+        return True
+    told, (height, width) = f"{instance.name}: {_text(instance)}", instance.rle["size"]
+    if not any(_same((height, width), size) for size in sizes):  # before it is drawn: it may be too large for that
+        told += f": its mask is {width} x {height}, the picture {sizes[0][1]} x {sizes[0][0]}"
+        _fault(annotated, scene, "unreadable mask", told)
+        return False
+    try:
+        if pixels_in(instance.rle):
+            return True
+        _fault(annotated, scene, "zero area", f"{told}: its mask is empty")
+    except (ValueError, TypeError, RuntimeError) as error:
+        _fault(annotated, scene, "unreadable mask", f"{told}: {str(error).splitlines()[0]}")
+    return False
 
 
 def _fault(annotated: Annotated, scene: Scene, kind: str, detail: str, of: str = "box") -> None:

@@ -23,7 +23,8 @@ ONLY = {  # options that some tasks alone have
     "detect": ("format", "images", "masks", "input_size", "pyramid", "width", "rois", "anchors", "ratios", "jitter"),
 }
 Words = Annotated[str | Sequence[str] | None, arg(constructor=tuple[str, ...] | None)]
-MAX_BAD = 0.05  # segment has a rule of its own
+MOST_PIXELS = 8192  # along a side of what a detector sees: more fits into no memory
+MAX_BAD = 0.05  # dense tasks have a rule of their own
 PROTOCOLS = ("full", "partial", "linear", "attentive")
 
 
@@ -89,7 +90,7 @@ class Transfer(RuntimeOptions):
     relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
     patience: float | None = None  # epochs without a better validation score that end training; 0: never
     most: int | None = None  # training pictures to use at the most, drawn at random
-    max_bad: float | None = None  # share of bad files above which nothing is trained; 0.05, of dense tasks a quarter
+    max_bad: float | None = None  # share of bad files, or boxes, that may be left out; 0.05, of dense tasks 0.25 or 5
     seed: int = 0  # of the head, the order, augmentation, and splits where the data has none
     log_every: int | None = None  # steps between records
     config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
@@ -107,7 +108,7 @@ class Transfer(RuntimeOptions):
             if given and given[0] not in ONLY.get(self.to, ()):
                 flag = given[0].replace("_", "-")
                 raise UserError(f"--{flag} is for --to {task}; with --to {self.to} it has no effect: take it out")
-        if self.max_bad is None and self.to != "segment":
+        if self.max_bad is None and self.to == "classify":
             settle(self, "max_bad", MAX_BAD)
         self._check_segment()
         if self.protocol not in (None, *PROTOCOLS):
@@ -165,6 +166,10 @@ class Transfer(RuntimeOptions):
             require(beta, "betas", lambda v: 0 <= v < 1, "0 or more and below 1")
 
     def _check_segment(self) -> None:
+        for side in (sides := numbers(self.input_size or ())):
+            require(side, "input_size", lambda v: 0 < v <= MOST_PIXELS, f"above 0 and at most {MOST_PIXELS:,}")
+        if len(sides) > 2:
+            raise UserError(f"--input-size takes one side, or height and width; got {len(sides)} numbers")
         if self.crop_size is not None:
             size: tuple = numbers(self.crop_size)
             if len(size) > 2:
