@@ -8,6 +8,7 @@ import pytest
 from boxmaking import draw, write_coco, write_voc, write_yaml, write_yolo
 
 import unmask
+from unmask import spec
 from unmask.detection.boxed import Boxed
 from unmask.detection.drawn import as_detections, draw_examples
 from unmask.errors import DataError, UserError
@@ -86,6 +87,13 @@ def test_a_quarter_may_be_bad_and_sizes_are_checked_before_data_is_read():
     for size in (0, 10**6, (64, 64, 64)):
         with pytest.raises(UserError, match="--input-size"):
             unmask.transfer("run", on="x", to="detect", input_size=size)
+
+
+def test_a_missing_place_and_an_option_that_is_chosen_elsewhere_are_told_as_what_they_are():
+    with pytest.raises(UserError, match="--to detect --on"):
+        Transfer("run", to="detect")
+    with pytest.raises(UserError, match="dim is chosen for it"):
+        spec.build("simple(dim=7)", "unmask.pyramids", encoder=None, dim=8)
 
 
 def test_annotated_masks_are_drawn_beside_those_found(coco, monkeypatch):

@@ -26,6 +26,8 @@ def build(spec: Any, package: str, **context: Any) -> Any:
     for key in options:
         if key not in allowed or key in context:
             takes = ", ".join(str(p) for k, p in allowed.items() if k not in context) or "no options"
+            if key in context:
+                raise UserError(f"{name}: {key} is chosen for it and is no option here. It takes: {takes}")
             raise UserError(f"{name} has no option {key!r}{closest(key, allowed)} It takes: {takes}")
     try:
         return part(**options, **{key: value for key, value in context.items() if key in allowed})

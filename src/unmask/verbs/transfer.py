@@ -99,7 +99,7 @@ class Transfer(RuntimeOptions):
     def __post_init__(self):
         settle(self, "on", texts(self.on))
         if not self.on:
-            raise UserError("say on which labelled data: unmask transfer RUN --to classify --on LABELLED")
+            raise UserError(f"say on which labelled data: unmask transfer RUN --to {self.to} --on LABELLED")
         tasks = spec.names("unmask.lessons")
         if self.to not in tasks:
             raise UserError(f"--to {self.to}: no such task{closest(self.to, tasks)} There are: {', '.join(tasks)}")
