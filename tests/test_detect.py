@@ -226,7 +226,7 @@ def test_every_parameter_that_is_trained_gets_a_gradient():
     }
 
 
-def test_features_are_standardised_where_the_pyramid_cannot_count_on_training_them():
+def test_features_are_standardised_before_the_pyramid():
     encoder = create_encoder("vit_tiny_patch16_224(depth=1)", image_size=(64, 64), patch_size=16)
     sizes = {"size": (64, 64), "anchors": [16, 32, 64, 128, 256], "width": 16}
     backbone: Any = Detector(encoder, ["x"], **sizes, standardize=True).train().rcnn.backbone
@@ -271,7 +271,7 @@ def test_masks_are_learnt_from_polygons(place, tmp_path):
     options = FAST | {"epochs": 1, "batch": 4, "rois": 8, "protocol": "linear", "log_every": 1}
     done = unmask.transfer(place / "run", on=tmp_path / "data", out=tmp_path / "out", init="none", **options)
     assert "mask_map" in done.metrics["test"]
-    assert done.model.rcnn.backbone.scales[0].num_batches_tracked > 0  # a frozen encoder's features are standardised
+    assert done.model.rcnn.backbone.scales[0].num_batches_tracked > 0
     found = done.model.predict([np.zeros((3, 33, 47), np.uint8)], threshold=0.0)[0]
     assert found.masks.shape == (len(found), 33, 47)
     shown = unmask.predict(tmp_path / "out", tmp_path / "data" / "images" / "val", out=tmp_path / "p", threshold=0.02)

@@ -24,6 +24,8 @@ def arranged(*paths, table=None):
 def test_class_folders_are_labels_only_if_all_pictures_lie_in_one_and_there_are_two():
     assert arranged("cat/1.png", "dog/1.png")[0] == [("cat", None), ("dog", None)]
     assert arranged("cat/1.png", "cat/2.png")[0] == [(None, None)] * 2
+    both = [("cat", "train"), ("dog", "test"), ("dog", "train")]
+    assert sorted(arranged("Training/cat/1.png", "Training/dog/1.png", "Testing/dog/2.png")[0]) == both
     assert arranged("cat/1.png", "dog/1.png", "3.png")[0] == [(None, None)] * 3
     assert arranged("train/cat/1.png", "test/cat/1.png")[0] == [(None, "train"), (None, "test")]
     assert arranged("cat/a/1.png", "dog/b/c/1.png")[0] == [("cat", None), ("dog", None)]

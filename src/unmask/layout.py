@@ -12,7 +12,8 @@ EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga"
     " .qoi .ico .pcx .psd .dds .sgi .heic .heif".split()
 )
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLITS |= {"test": "test", "testing": "test"}
 TABLE = "labels.csv"
 PACK = "unmask-pack.json"  # makes the folder that holds it one of `unmask pack`
 _PATH = ("path", "file", "filename", "image", "name")
@@ -82,8 +83,8 @@ def table_places(paths: Sequence[str]) -> list[str]:
 def arrange(paths: Sequence[str], table: tuple[str, bytes] | None = None) -> Layout:
     """Labels and splits for pictures at `paths` (relative, parts separated by /).
 
-    table: path and content of a labels.csv; without one, class folders are looked for. Splits are folders named train,
-    val, valid, validation or test, at the root or below the single folder that everything lies in.
+    table: path and content of a labels.csv; without one, class folders are looked for. Splits are folders named
+    as in SPLITS, at the root or below the single folder that everything lies in.
     """
     folders = [path.split("/")[:-1] for path in paths]
     root = _wrapper(folders)
@@ -127,7 +128,7 @@ def _split_folders(folders: list[list[str]]) -> set[str]:
     """Folder names that are splits: where there is a train folder, or nothing but split folders."""
     tops = {parts[0].lower() if parts else "" for parts in folders}
     known = tops & SPLITS.keys()
-    return known if "train" in known or known == tops else set()
+    return known if "train" in {SPLITS[name] for name in known} or known == tops else set()
 
 
 def _class_folders(folders: list[list[str]], splits: list[str | None], split: bool) -> list[str | None]:

@@ -100,6 +100,7 @@ def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Pa
                 " it; or a .yaml that names such folders"
             )
         opened.append(part(place, pictures, legend))
+    _json.cache_clear()  # a large table takes gigabytes, and the parts have what they need of it
     told = [scenes for scenes in opened if scenes.legend.names]
     for scenes in told[1:]:
         if scenes.legend.names != told[0].legend.names:
@@ -238,7 +239,13 @@ def coco_files(place: Path, panoptic: bool) -> list[Path]:
         files = [place] if place.suffix.lower() == ".json" else []
     else:
         inner = [place, place / "annotations", *sorted(p for p in place.iterdir() if p.is_dir() and split_of([p.name]))]
-        files = [file for folder in inner if folder.is_dir() for file in sorted(folder.glob("*.json"))]
+        files = [
+            file
+            for folder in inner
+            if folder.is_dir()
+            for file in sorted(folder.iterdir())
+            if file.suffix.lower() == ".json"
+        ]
         files = [file for file in files if not file.name.startswith("classes.")]
     return [file for file in files if (c := coco_like(file)) is not None and is_panoptic(c) == panoptic]
 

@@ -10,10 +10,9 @@ import yaml
 
 from unmask.annotation import Annotated, Instance, Scene, listed, number, walk
 from unmask.errors import DataError, UserError
-from unmask.layout import is_picture_name, natural
+from unmask.layout import SPLITS, is_picture_name, natural
 
 __all__ = ["Yolo"]
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 HOW = "it needs names (a list, or number: name) and train"
 
 

@@ -54,11 +54,8 @@ def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machi
     """Fills in what `plan.settings` leaves open."""
     plan.choose("protocol", "full", "everything is trained")
     count, frozen = len(boxed.splits["train"]), plan.settings["protocol"] == "linear"
-    plan.settings["standardize"] = frozen
-    if frozen:
-        plan.reasons["standardize"] = (
-            "a few features of a frozen encoder vary far more than the rest; as in linear probes"
-        )
+    plan.settings["standardize"] = True
+    plan.reasons["standardize"] = "of pretrained features a few vary far more than the rest; as in linear probes"
     shapes = Shapes.of_boxed(boxed)
     plan.settings["masks"] = "on" if boxed.masks else "off"
     plan.reasons["masks"] = "objects have polygons or RLE" if boxed.masks else "boxes only"
