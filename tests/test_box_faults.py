@@ -10,6 +10,7 @@ from boxmaking import draw, write_coco, write_voc, write_yaml, write_yolo
 import unmask
 from unmask import spec
 from unmask.detection.boxed import Boxed
+from unmask.detection.detector import Detector
 from unmask.detection.drawn import as_detections, draw_examples
 from unmask.errors import DataError, UserError
 from unmask.verbs.transfer import Transfer
@@ -94,6 +95,12 @@ def test_a_missing_place_and_an_option_that_is_chosen_elsewhere_are_told_as_what
         Transfer("run", to="detect")
     with pytest.raises(UserError, match="dim is chosen for it"):
         spec.build("simple(dim=7)", "unmask.pyramids", encoder=None, dim=8)
+
+
+@pytest.mark.parametrize("threshold", [2, -1, float("nan")])
+def test_a_threshold_that_is_no_score_is_refused_before_pictures_are_read(threshold):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        Detector.predict(None, "nowhere", threshold=threshold)  # type: ignore[arg-type]
 
 
 def test_annotated_masks_are_drawn_beside_those_found(coco, monkeypatch):

@@ -144,6 +144,8 @@ class Detector(nn.Module):
 
         Raises DataError with the reason for a picture that cannot be read, UserError for arrays of another shape.
         """
+        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+            raise UserError(f"threshold is a score between 0 and 1, got {threshold!r}")
         names, pictures = self._opened(images)
         return [found.above(threshold) for found in self.stream(names, pictures, batch)]
 
