@@ -68,6 +68,17 @@ def test_a_train_split_that_cannot_be_read_is_not_replaced_by_another(coco, tmp_
         open_boxed(tmp_path / "yolo")
 
 
+def test_folders_that_roboflow_writes_one_too_high_are_found(tmp_path):
+    for split in ("train", "valid"):
+        scenes = draw(tmp_path / "data" / split / "images")
+        write_yolo(tmp_path / "data", "val", scenes)
+        shutil.move(tmp_path / "data" / "labels" / "val", tmp_path / "data" / split / "labels")
+    write_yaml(tmp_path / "data", train="../train/images", val="../valid/images", names="[box, disc]")
+    boxed, said = open_boxed(tmp_path / "data")
+    assert boxed.class_counts("train") == {"box": 5, "disc": 5}
+    assert "the train pictures are taken from" in said
+
+
 def test_xml_that_is_no_voc_is_not_a_picture_without_boxes(tmp_path):
     write_voc(tmp_path, "train", draw(tmp_path / "JPEGImages"))
     path = sorted((tmp_path / "Annotations").glob("*.xml"))[0]

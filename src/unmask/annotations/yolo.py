@@ -98,7 +98,10 @@ def _split(
     folder = os.path.dirname(os.path.abspath(file))
     path = os.path.join(folder, str(content.get("path") or ""))
     roots = [images, path, folder, os.path.dirname(folder)]
-    place = next((p for root in roots if root and os.path.exists(p := os.path.normpath(os.path.join(root, entry)))), "")
+    tries = [os.path.normpath(os.path.join(root, entry)) for root in roots if root]
+    if entry.startswith("../"):  # Roboflow writes ../train/images where the folder is beside the file
+        tries.append(os.path.normpath(os.path.join(path, entry[3:])))
+    place = next((p for p in tries if os.path.exists(p)), "")
     if not place and images and os.path.isdir(images):
         place = os.path.join(images, os.path.basename(entry)) if os.path.isdir(images) else ""
         place = place if os.path.isdir(place) else images
