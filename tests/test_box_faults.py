@@ -86,6 +86,16 @@ def test_xml_that_is_no_voc_is_not_a_picture_without_boxes(tmp_path):
     assert "<html>, not <annotation>" in open_boxed(tmp_path)[1]
 
 
+def test_crowds_may_be_told_as_text_and_empty_names_are_refused(coco):
+    root, (train, _) = coco
+    change(train, "annotations", lambda all_: [a | {"iscrowd": "0"} for a in all_])
+    scenes = open_boxed(root)[0].annotated.scenes
+    assert not any(one.crowd for scene in scenes for one in scene.instances)
+    write_yaml(root, train="images/train", val="images/val", names="[box, null]")
+    with pytest.raises(DataError, match="names is empty"):
+        open_boxed(root, form="yolo")
+
+
 def test_pictures_of_val_that_are_in_train_are_said(coco):
     root, (_, val) = coco
     shutil.copy(root / "images" / "0.png", root / "images" / "copy.png")

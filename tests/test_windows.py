@@ -72,6 +72,7 @@ def test_global_blocks_are_those_of_vitdet_and_sam():
     ("model", "says"),
     [
         ("vit_tiny_patch16_224(depth=1, window=0)", "window=14"),
+        ("vit_tiny_patch16_224(depth=1, window=1000)", "1,000,000 patches"),
         ("vit_tiny_patch16_224(depth=1, window=2, global_blocks=0)", "1 or more"),
         ("eva02_tiny_patch14_224(depth=1, window=2)", "rotary"),
     ],

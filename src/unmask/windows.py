@@ -28,6 +28,8 @@ from unmask.errors import UserError, require_whole
 from unmask.grid import Grid
 from unmask.relative import Place, Relative
 
+WIDEST = 128  # patches along a side of a window: 16,384 that all see each other
+
 
 class Windows:
     """Hooks on the blocks of a timm ViT; `see` says which units come."""
@@ -46,6 +48,10 @@ class Windows:
         require_whole("global_blocks, without which windows never learn of each other,", global_blocks)
         if window is not None:
             require_whole("window (ViTDet and SAM have window=14)", window)
+            if window > WIDEST:
+                raise UserError(
+                    f"--window {window} is a window of {window**2:,} patches; {WIDEST} is the most, 14 is usual"
+                )
             if window**2 < num_prefix:
                 raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
         self.grid, self.num_prefix, self.window = grid, num_prefix, window or max(grid.shape)

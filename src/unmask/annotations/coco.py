@@ -165,6 +165,7 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
         if number_ not in names:
             found.fault("unknown class", scene.name, f"{which}: category {number_}")
             return
+        crowd = bool(int(entry.get("iscrowd") or 0))
         polygons, rle, bad = _mask(entry.get("segmentation"))
         if bad:
             found.fault("unreadable outline", scene.name, f"{which}: a polygon of {bad} numbers", of="nothing")
@@ -172,7 +173,7 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         found.fault("unreadable entry", scene.name if isinstance(scene, Scene) else file, f"{which}: {error}")
         return
-    scene.instances.append(Instance(names[number_], box, polygons, rle, bool(entry.get("iscrowd", 0))))
+    scene.instances.append(Instance(names[number_], box, polygons, rle, crowd))
 
 
 def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:

@@ -80,7 +80,9 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
     if not isinstance(names, dict | list | type(None)):
         raise ValueError(f"its names are {names!r}, neither a list nor numbers with names")
     pairs = list(names.items()) if isinstance(names, dict) else list(enumerate(names or ()))
-    found = {int(id_): str(name).strip() for id_, name in pairs}
+    found = {int(id_): str(name).strip() for id_, name in pairs if name is not None}
+    if len(found) < len(pairs):
+        raise ValueError("one of its names is empty")
     if not found or len(set(found.values())) < len(found):
         raise ValueError("its names are missing, or two classes share one")
     return found

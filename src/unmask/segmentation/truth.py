@@ -64,9 +64,11 @@ def _two_valued(values: np.ndarray) -> np.ndarray:
 def _refuse_other_colours(numbers: np.ndarray, colours: np.ndarray, legend: Legend) -> None:
     by_colour = {colour: number for number, colour in legend.colours.items()}
     used, first = np.unique(numbers, return_index=True)
-    told = [by_colour.get(tuple(map(int, colours.reshape(-1, 3)[place]))) for place in first]
-    other = [(n, c) for n, c in zip(used.tolist(), told) if n != c]
-    if other and None not in told:
+    shown = [(int(red), int(green), int(blue)) for red, green, blue in colours.reshape(-1, 3)[first]]
+    if not all(colour in by_colour for colour in shown):
+        return
+    other = [(n, by_colour[colour]) for n, colour in zip(used.tolist(), shown) if n != by_colour[colour]]
+    if other:
         number, colour = other[0]
         raise BadPicture(
             f"its palette shows number {number} in the colour of {legend.names[colour]}: save it as RGB if colours"
