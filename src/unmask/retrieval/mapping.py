@@ -3,14 +3,12 @@
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from rich.progress import Progress
 
 from unmask.errors import UserError
 from unmask.features import check_poolings
 from unmask.log import make_console
 from unmask.retrieval.atlas import Atlas, draw_atlas, write_page, write_table
-from unmask.retrieval.index import open_index
-from unmask.retrieval.indexing import index_folder, say_bad
+from unmask.retrieval.indexing import index_folder, look_at, say_bad
 from unmask.retrieval.projection import choose, project
 from unmask.run import load_encoder
 from unmask.runtime import machine, tune
@@ -33,18 +31,7 @@ def mapping(options: Map) -> Path:
     for remark in source.remarks:
         say(remark)
     folder = index_folder(options.index, options.run, out.parent, texts(options.data), options.pooling)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the pictures", total=len(source.items))
-        index = open_index(
-            folder,
-            encoder,
-            source,
-            pooling=options.pooling,
-            batch=options.batch,
-            device=device,
-            say=say,
-            progress=lambda done: bar.update(task, completed=done),
-        )
+    index = look_at(folder, encoder, source, options.pooling, options.batch, device, console)
     say_bad(index.bad, say)
     count = min(options.most, len(index.places))
     rows = np.linspace(0, len(index.places) - 1, count).round().astype(int).tolist()

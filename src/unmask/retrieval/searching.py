@@ -22,8 +22,8 @@ from unmask.log import make_console
 from unmask.looked import digest
 from unmask.retrieval.copies import Copies, find_copies, write_copies
 from unmask.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
-from unmask.retrieval.index import Index, open_index
-from unmask.retrieval.indexing import index_folder, say_bad
+from unmask.retrieval.index import Index
+from unmask.retrieval.indexing import index_folder, look_at, say_bad
 from unmask.retrieval.likeness import pixel_digest, thumbnail
 from unmask.retrieval.neighbours import Scale, nearest, precision, unit
 from unmask.run import load_encoder
@@ -86,7 +86,7 @@ def searching(options: Search) -> Found:
     for remark in source.remarks:
         say(remark)
     folder = index_folder(options.index, options.run, out, texts(options.data), options.pooling)
-    index = _index(folder, encoder, source, options, device, console)
+    index = look_at(folder, encoder, source, options.pooling, options.batch, device, console)
     say_bad(index.bad, say)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
     say(f"{len(index.places):,} pictures in the index ({new}): {folder}")
@@ -115,21 +115,6 @@ def searching(options: Search) -> Found:
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
     return Found(out, hits, copies, judged_by, index.computed)
-
-
-def _index(folder: Path, encoder: Encoder, source: Source, options: Search, device: str, console: Console) -> Index:
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the pictures", total=len(source.items))
-        return open_index(
-            folder,
-            encoder,
-            source,
-            pooling=options.pooling,
-            batch=options.batch,
-            device=device,
-            say=lambda text: console.print(text, soft_wrap=True, markup=False),
-            progress=lambda done: bar.update(task, completed=done),
-        )
 
 
 def _read_queries(options: Search, encoder: Encoder, say: Callable[[str], Any]) -> list[_Query]:
@@ -209,7 +194,9 @@ def _precision(
     who = {name: unit(index.features), f"{name} standardised": Scale(index.features)(index.features)}
     if options.compare:
         beside = folder.with_name(folder.name + "-random")
-        rival = _index(beside, at_random(encoder, 0).to(device), source, options, device, console)
+        rival = look_at(
+            beside, at_random(encoder, 0).to(device), source, options.pooling, options.batch, device, console
+        )
         if rival.places == index.places:
             who["random weights"] = unit(rival.features)
             who["random weights standardised"] = Scale(rival.features)(rival.features)
