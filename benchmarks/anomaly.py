@@ -146,7 +146,7 @@ def run(root: Path, folder: Path, flags: dict[str, Any], options: argparse.Names
 def remember_errors() -> None:
     """Fits differ in what errors are compared with, not in the errors: they are computed once for the same pictures.
     The model and the masks are the same in all calls of `compare`."""
-    import unmask.anomalies.finder
+    import unmask.tasks.anomaly.model
 
     known, compute = {}, unmask.anomalies.finder.errors
 
@@ -230,7 +230,7 @@ def picture(options: argparse.Namespace, root: Path, path: Path) -> None:
 def square(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
 
-    from unmask.views import WholePicture
+    from unmask.data.transforms.crops import WholePicture
 
     planes = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
     return WholePicture(size)(planes).permute(1, 2, 0).numpy().squeeze()

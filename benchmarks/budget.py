@@ -23,7 +23,7 @@ import torch
 from records import RESULTS, machine
 
 import unmask
-from unmask.probing import Probe
+from unmask.evaluation.online_probe import Probe
 
 COMMON = {"model": "vit_tiny_patch16_224(depth=6)", "image_size": 64, "device": "cpu", "save_every": 10**6}
 RECIPES: dict[str, dict[str, Any]] = {  # name -> options; the parts of the recipe one by one, for who wants to know

@@ -88,7 +88,13 @@ def step(
 
 def import_library(who: str) -> None:
     """So that the memory of the code is not counted as the step's."""
-    libraries = ["torch._dynamo", "unmask.methods.mae", "unmask.ready", "unmask.train", "unmask.devices"]
+    libraries = [
+        "torch._dynamo",
+        "unmask.methods.mae",
+        "unmask.training.speed.compile",
+        "unmask.training.loop",
+        "unmask.runtime.distributed.fabric",
+    ]
     libraries += {"hf": ["transformers.models.vit_mae"], "lightly": ["lightly.models.modules"]}.get(who, [])
     for name in libraries:
         importlib.import_module(name)
@@ -99,13 +105,13 @@ def _ours(
 ) -> tuple[Callable[[], tuple[float, float]], Any]:
     import torch
 
-    from unmask.devices import make_fabric
-    from unmask.encoder import create_encoder
     from unmask.methods.mae import MAE
-    from unmask.optim import make_optimizer
-    from unmask.ready import ready
-    from unmask.runtime import choices, tune
-    from unmask.train import Fit, backward
+    from unmask.models.encoder import create_encoder
+    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.machine import choices, tune
+    from unmask.training.loop import Fit, backward
+    from unmask.training.optimizer import make_optimizer
+    from unmask.training.speed.compile import ready
 
     settings = {name: value for name, (value, _) in choices(device).items()} | asked
     settings |= {"device": device, "precision": precision}
@@ -176,8 +182,8 @@ def _theirs(
 def _hf(size: Size, official: Any) -> tuple[Any, Any]:
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-    from unmask.grid import Grid
-    from unmask.position import sincos
+    from unmask.masking.grid import Grid
+    from unmask.models.layers.position import sincos
 
     dim, depth, heads = size.decoder
     config = ViTMAEConfig(

@@ -74,15 +74,15 @@ def count(precision: str) -> dict[str, float]:
     """Of one step of the loop: forward, backward, judging it, optimizer."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from unmask import guard
-    from unmask.devices import make_fabric
-    from unmask.encoder import create_encoder
-    from unmask.guard import Guard
-    from unmask.memory import step_bytes
     from unmask.methods.mae import MAE
-    from unmask.optim import make_optimizer, set_rate, update
-    from unmask.ready import ready
-    from unmask.train import Fit, backward
+    from unmask.models.encoder import create_encoder
+    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.training import loss_guard
+    from unmask.training.loop import Fit, backward
+    from unmask.training.loss_guard import Guard
+    from unmask.training.optimizer import make_optimizer, set_rate, update
+    from unmask.training.speed.compile import ready
+    from unmask.training.speed.step_cost import step_bytes
 
     torch.manual_seed(0)
     settings = {"precision": precision, "device": "cpu", "attention": "matmul"}  # the same everywhere
@@ -91,7 +91,7 @@ def count(precision: str) -> dict[str, float]:
     ready(objective, settings)
     model, optimizer = fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
     batch = {"views": [torch.zeros(BATCH, 3, SIDE, SIDE, dtype=torch.uint8)]}
-    config, judge = Fit(steps=3, batch=BATCH, lr=1e-4), Guard(guard.fresh(), None, fabric)
+    config, judge = Fit(steps=3, batch=BATCH, lr=1e-4), Guard(loss_guard.fresh(), None, fabric)
 
     def step() -> None:
         set_rate(optimizer, 1e-4)
@@ -121,10 +121,10 @@ def shipped() -> dict[str, float]:
 
     import numpy as np
 
-    from unmask.loader import Loader
-    from unmask.samples import Samples
-    from unmask.source import open_source
-    from unmask.views import RandomCrop
+    from unmask.data.datasets.pictures import Samples
+    from unmask.data.loaders.map_style import Loader
+    from unmask.data.source import open_source
+    from unmask.data.transforms.crops import RandomCrop
 
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "pictures.npy", np.zeros((BATCH, 80, 96, 3), dtype=np.uint8))

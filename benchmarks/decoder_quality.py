@@ -33,8 +33,8 @@ def decoders(size: str) -> dict[str, str]:
 
 def quality(options: argparse.Namespace) -> None:
     """Runs what is missing, and writes the results after every run."""
-    from unmask.ablation.cell import run_cell
-    from unmask.ablation.findings import add_cell, read_cells
+    from unmask.studies.ablation.findings import add_cell, read_cells
+    from unmask.studies.ablation.one_run import run_cell
 
     out = options.out or Path("runs") / f"decoders-{options.name}"
     out.mkdir(parents=True, exist_ok=True)
@@ -56,17 +56,17 @@ def quality(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
     """The bench that all runs share, and what was planned and measured when the folder was begun."""
-    from unmask.ablation.cell import Bench
-    from unmask.checkpoint import write_json
-    from unmask.devices import make_fabric
-    from unmask.feeding import look_at
-    from unmask.labelled import Labelled
-    from unmask.log import make_console
-    from unmask.pretraining import make_plan
-    from unmask.runtime import machine as look_at_machine
-    from unmask.runtime import tune
-    from unmask.verb import plain
-    from unmask.verbs.pretrain import Pretrain
+    from unmask.cli.options.pretrain import Pretrain
+    from unmask.data.datasets.classification import Labelled
+    from unmask.files import write_json
+    from unmask.plain import plain
+    from unmask.planning.inspect_data import look_at
+    from unmask.planning.pretrain import make_plan
+    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.machine import machine as look_at_machine
+    from unmask.runtime.machine import tune
+    from unmask.studies.ablation.one_run import Bench
+    from unmask.training.log import make_console
 
     asked = {"steps": options.steps, "labels": options.labels, "test": options.test, "size": options.size}
     path, console = out / "study.json", make_console()
@@ -105,13 +105,13 @@ def command(options: argparse.Namespace) -> str:
 
 def step_times(bench: Any, size: str) -> dict[str, float]:
     """Median seconds of a step by decoder, loading included, relative to the full decoder's within each turn."""
-    from unmask.ablation.cell import configured
-    from unmask.feeding import make_loader
-    from unmask.init import Start
-    from unmask.optim import make_optimizer
-    from unmask.pretraining import build
-    from unmask.ready import ready
-    from unmask.train import Fit, backward
+    from unmask.planning.build import build
+    from unmask.planning.initial_weights import Start
+    from unmask.planning.loaders import make_loader
+    from unmask.studies.ablation.one_run import configured
+    from unmask.training.loop import Fit, backward
+    from unmask.training.optimizer import make_optimizer
+    from unmask.training.speed.compile import ready
 
     made = {}
     for name, text in decoders(size).items():
@@ -165,7 +165,7 @@ def table(study: dict[str, Any], cells: dict[Any, Any]) -> list[dict[str, Any]]:
     """Accuracy of each run over its seeds, and how far it is from the full decoder of the same seed."""
     from dataclasses import asdict
 
-    from unmask.ablation.findings import interval
+    from unmask.studies.ablation.findings import interval
 
     rows, base = [], {seed: cell for (key, seed), cell in cells.items() if key == f"{BASE}, equal steps"}
     for key in cells_of(study):

@@ -18,8 +18,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import unmask
-from unmask.detection.boxed import Boxed
-from unmask.log import read
+from unmask.data.datasets.detection import Boxed
+from unmask.training.log import read
 
 ARMS = {
     "pretrained": {},

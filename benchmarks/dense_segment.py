@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import unmask
-from unmask.judge import of_mean
+from unmask.evaluation.intervals import of_mean
 
 MODEL = "vit_tiny_patch16_224(depth=6)"
 ARMS = {

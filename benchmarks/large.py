@@ -17,11 +17,11 @@ def work(
     """Forward and backward of a pretraining step, or of the encoder alone with nothing hidden, as in fine-tuning."""
     import torch
 
-    from unmask.encoder import create_encoder
     from unmask.methods.mae import MAE
-    from unmask.ready import ready
-    from unmask.recompute import recompute
-    from unmask.runtime import machine, tune
+    from unmask.models.encoder import create_encoder
+    from unmask.runtime.machine import machine, tune
+    from unmask.training.speed.activation_checkpoint import recompute
+    from unmask.training.speed.compile import ready
 
     here = machine("cpu", "bf16")
     tune(here.device)

@@ -12,10 +12,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from unmask.decode import BadPicture, decode, to_channels
-from unmask.retrieval.likeness import look
-from unmask.retrieval.neighbours import pairs
-from unmask.source import open_source
+from unmask.data.codecs.decode import decode, to_channels
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.source import open_source
+from unmask.tasks.retrieval.likeness import look
+from unmask.tasks.retrieval.neighbours import pairs
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:

@@ -61,10 +61,10 @@ def ours(data: str, batches: int, resize: str, crops: int = 1) -> Callable[[], d
     """Samples of a source, crops, batches: what `unmask pretrain` feeds its loop with, nothing kept in memory."""
     import torch
 
-    from unmask.loader import Loader
-    from unmask.samples import Samples
-    from unmask.source import open_source
-    from unmask.views import RandomCrop, one_thread_each
+    from unmask.data.datasets.pictures import Samples
+    from unmask.data.loaders.map_style import Loader
+    from unmask.data.source import open_source
+    from unmask.data.transforms.crops import RandomCrop, one_thread_each
 
     torch.set_num_threads(1)
     one_thread_each()
@@ -80,12 +80,12 @@ def small(data: str, batches: int, in_memory: bool, device: str) -> Callable[[],
     """32-pixel pictures, decoded beforehand in both cases."""
     import torch
 
-    from unmask.in_memory import InMemory
-    from unmask.loader import Loader
-    from unmask.samples import Samples
-    from unmask.sheet import inspect
-    from unmask.source import open_source
-    from unmask.views import RandomCrop, one_thread_each
+    from unmask.data.datasets.pictures import Samples
+    from unmask.data.loaders.map_style import Loader
+    from unmask.data.loaders.on_device import InMemory
+    from unmask.data.sheet import inspect
+    from unmask.data.source import open_source
+    from unmask.data.transforms.crops import RandomCrop, one_thread_each
 
     torch.set_num_threads(1)
     one_thread_each()

@@ -57,15 +57,15 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
     """MAE around an encoder, with its decoder of 8 x 512."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from unmask.devices import blocks
-    from unmask.encoder import create_encoder
-    from unmask.flops import step_flops
-    from unmask.spec import build
+    from unmask.models.encoder import create_encoder
+    from unmask.registry import build
+    from unmask.runtime.distributed.fabric import blocks
+    from unmask.training.speed.step_cost import step_flops
 
     with torch.device("meta"):
         encoder = create_encoder(model, image_size=(image_size, image_size), patch_size=patch)
         decoder = "full(dim=512, depth=8, heads=16)"
-        objective = build("mae", "unmask.methods", encoder=encoder, mask="random", target="pixels", decoder=decoder)
+        objective = build("method", "mae", encoder=encoder, mask="random", target="pixels", decoder=decoder)
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective = objective.to_empty(device="cpu").train()

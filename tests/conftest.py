@@ -63,7 +63,7 @@ def labelled(tmp_path):
 
 @pytest.fixture
 def encoder():
-    from unmask.encoder import create_encoder
+    from unmask.models.encoder import create_encoder
 
     torch.manual_seed(0)
     return create_encoder("vit_tiny_patch16_224(depth=2)", image_size=(32, 32), patch_size=8)

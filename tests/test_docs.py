@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 import unmask
-from unmask.verb import verbs
+from unmask.cli.verb import verbs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -71,8 +71,8 @@ def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
     assert out.exists()
     from my_lab.comb import Comb
 
-    from unmask.grid import Grid
-    from unmask.mask import as_bool
+    from unmask.masking.grid import Grid
+    from unmask.masking.mask import as_bool
 
     hidden = as_bool(Comb(ratio=0.5)(3, Grid((4, 4), (8, 8)), "cpu").hidden, 16).view(3, 4, 4)
     assert hidden[:, :, 1::2].all()

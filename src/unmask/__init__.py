@@ -21,6 +21,26 @@ Every verb of the command line is here under its name, with the same options. No
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from unmask.cli.commands.ablate import ablate
+    from unmask.cli.commands.anomaly import anomaly
+    from unmask.cli.commands.demo import demo
+    from unmask.cli.commands.doctor import doctor
+    from unmask.cli.commands.embed import embed
+    from unmask.cli.commands.evaluate import evaluate
+    from unmask.cli.commands.export import export
+    from unmask.cli.commands.labels import labels
+    from unmask.cli.commands.map import map
+    from unmask.cli.commands.pack import pack
+    from unmask.cli.commands.predict import predict
+    from unmask.cli.commands.pretrain import pretrain
+    from unmask.cli.commands.search import search
+    from unmask.cli.commands.show import show
+    from unmask.cli.commands.stress import stress
+    from unmask.cli.commands.transfer import transfer
+    from unmask.runs.run import Run, load
+
+
 __version__ = "0.1.0"
 __all__ = [
     "Run",
@@ -43,29 +63,10 @@ __all__ = [
     "transfer",
 ]
 
-if TYPE_CHECKING:
-    from unmask.run import Run, load
-    from unmask.verbs.ablate import ablate
-    from unmask.verbs.anomaly import anomaly
-    from unmask.verbs.demo import demo
-    from unmask.verbs.doctor import doctor
-    from unmask.verbs.embed import embed
-    from unmask.verbs.evaluate import evaluate
-    from unmask.verbs.export import export
-    from unmask.verbs.labels import labels
-    from unmask.verbs.map import map
-    from unmask.verbs.pack import pack
-    from unmask.verbs.predict import predict
-    from unmask.verbs.pretrain import pretrain
-    from unmask.verbs.search import search
-    from unmask.verbs.show import show
-    from unmask.verbs.stress import stress
-    from unmask.verbs.transfer import transfer
-
 
 def __getattr__(name: str) -> Any:
     if name in ("Run", "load"):
-        return getattr(import_module("unmask.run"), name)
+        return getattr(import_module("unmask.runs.run"), name)
     try:
         return getattr(import_module(f"unmask.verbs.{name}"), name)
     except ModuleNotFoundError:

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from unmask.decoder import num_predicted, some
-from unmask.encoder import Encoder
 from unmask.errors import UserError
-from unmask.grid import take
-from unmask.mask import Mask, Rows
-from unmask.objective import Batch, Rebuilder
-from unmask.spec import build
-from unmask.target import Target, UnitTarget
-from unmask.trivial import trivial
+from unmask.masking.baselines import trivial
+from unmask.masking.grid import take
+from unmask.masking.mask import Mask, Rows
+from unmask.methods.target import Target, UnitTarget
+from unmask.models.decoder import num_predicted, some
+from unmask.models.encoder import Encoder
+from unmask.registry import build
+from unmask.training.objective import Batch, Rebuilder
 
 __all__ = ["MAE"]
 
@@ -45,10 +45,10 @@ class MAE(Rebuilder):
         encoder.require_masks()
         self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
-        self.mask = build(mask, "unmask.masks")
-        self.target = build(target, "unmask.targets", grid=grid, channels=encoder.channels)
+        self.mask = build("mask", mask)
+        self.target = build("target", target, grid=grid, channels=encoder.channels)
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
-        self.decoder = build(decoder, "unmask.decoders", grid=grid, filled=symmetric, **sizes)
+        self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)
         if symmetric and not getattr(self.decoder, "filled", False):  # a decoder of somebody else's may not know it
             raise UserError(f"the decoder {decoder} cannot take tokens of all units, so not symmetric=True; full can")
         # a decoder of somebody else's may say nothing of these

@@ -1,0 +1,281 @@
+"""The verb `ablate`, step by step: look at the data, plan the baseline, forecast, run what is missing, write."""
+
+import dataclasses
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from unmask.cli.continue_run import absolute, refuse_other_settings
+from unmask.cli.options.ablate import Ablate
+from unmask.cli.options.pretrain import Pretrain
+from unmask.cli.options.transfer import Transfer
+from unmask.cli.verb import verb
+from unmask.data.datasets.classification import Labelled
+from unmask.data.datasets.pictures import Samples
+from unmask.errors import DataError, Diverged, UserError
+from unmask.files import read_json, write_json
+from unmask.plain import numbers, plain, texts
+from unmask.planning.inspect_data import look_at
+from unmask.planning.plan import Plan
+from unmask.planning.pretrain import make_plan
+from unmask.runs.run import make_encoder
+from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.machine import Machine, machine, tune
+from unmask.seeds import mix
+from unmask.studies.ablation.axes import Axis, chosen, decoder_size, make_axes
+from unmask.studies.ablation.findings import BASELINE, Cells, add_cell, read_cells, scratch
+from unmask.studies.ablation.forecast import Forecast, make_forecast
+from unmask.studies.ablation.one_run import Bench, run_cell
+from unmask.studies.ablation.report import PAGE, RESULT, write_results
+from unmask.tasks.classification.plan import plan_transfer
+from unmask.training.log import clock, make_console
+
+__all__ = ["ablate"]
+
+
+STUDY, RUNS = "study.json", "runs"
+NOT_SETTINGS = ("out", "dry_run")
+PASSED_ON = ("model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device")
+NOISE = (
+    "Intervals are 95 %, Student's over seeds; differences are paired by seed. Of twenty comparisons one is apart by"
+    " chance. Test pictures are the same for all, so their choice is not in the intervals."
+)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What `unmask.ablate` returns."""
+
+    path: Path
+    results: dict[str, Any]  # as in ablation.json
+
+
+def ablating(options: Ablate) -> Ablation | None:
+    """See `unmask.cli.commands.ablate.ablate`."""
+    began, console, out = time.monotonic(), make_console(), Path(options.out)
+    names, asked = chosen(texts(options.axes)), _asked(options)
+    saved = _saved(out, asked)
+    here = machine(options.device, options.precision)
+    tune(here.device)
+    basis = Pretrain(options.data, **_passed_on(options), steps=1)
+    sheet, samples = look_at(basis, saved and saved["config"], console)
+    if not isinstance(samples, Samples):
+        raise UserError("a study looks at its pictures again and again: bring the stream onto this disk, unmask pack")
+    labelled = read_labelled(options, console)
+    if saved is None:
+        basis_asked = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
+        config, _ = make_plan(basis, basis_asked, {}, sheet, samples, here, began, console)
+        decoder_size(config["settings"])  # refuses a decoder whose size cannot be varied
+        tuning = plan_tuning(config, labelled, here)
+        bench = Bench(config, 0, tuning, samples, labelled, make_fabric(config["settings"]))
+        values = _values(make_axes(names, config["settings"], 800)[0])
+        console.print("Measuring what the runs cost ...")
+        forecast = make_forecast(bench, values, options, began)
+        study = {"asked": asked, "settings": {}, "config": config, "tuning": forecast.tuning}
+        study |= {"forecast": dataclasses.asdict(forecast), "labelled": labelled.sheet.fingerprint}
+        study["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    else:
+        study = saved
+        _refuse_other_data(study, sheet.fingerprint, labelled.sheet.fingerprint, out)
+        forecast = Forecast(**study["forecast"])
+    bench = _bench(study, forecast, samples, labelled)
+    axes, remarks = make_axes(names, bench.config["settings"], forecast.steps)
+    _say_plan(console, axes, remarks, bench, forecast, options)
+    if options.dry_run:
+        return None
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / STUDY, study)
+    facts = _facts(study, bench, forecast, axes, labelled, remarks, options)
+    try:
+        _run_missing(out, bench, forecast, axes, options, console)
+    finally:  # what is there is worth seeing, however it ends
+        cells = read_cells(out)
+        results = write_results(out, axes, cells, facts) if cells else {}
+    console.print(f"{len(cells)} runs. Tables, pictures and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
+    return Ablation(out, results)
+
+
+def read_labelled(options: Ablate, console: Console) -> Labelled:
+    """What the runs are judged on: a val split to choose by, and no more pictures than asked for."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("looking at the labelled pictures", total=None)
+        labelled = Labelled(
+            texts(options.on) or texts(options.data),
+            max_side=4 * max(numbers(options.image_size or 224)),
+            most=options.labels or None,
+            most_test=options.test or None,
+            seed=options.seed,
+            say=lambda text: console.print(text, soft_wrap=True, markup=False),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if labelled.multi_label:
+        raise DataError("these pictures have several labels each; ablate judges on data with one label per picture")
+    console.print(f"Judged on {labelled.said} pictures of {len(labelled.classes)} classes", soft_wrap=True)
+    for line in labelled.check():
+        console.print(line, soft_wrap=True, markup=False)
+    return labelled
+
+
+def plan_tuning(config: dict[str, Any], labelled: Labelled, here: Machine) -> dict[str, Any]:
+    """Settings of fine-tuning, as `transfer` would choose them for these labels."""
+    asked = plain(Transfer("run", on="data", seed=config["settings"]["seed"], compile="off"))  # many short trainings
+    plan = Plan({name: value for name, value in asked.items() if name not in ("run", "on", "out")})
+    plan_transfer(plan, len(labelled.splits["train"]), make_encoder(config), False, labelled.sheet, here)
+    return plan.settings
+
+
+def _bench(study: dict[str, Any], forecast: Forecast, samples: Samples, labelled: Labelled) -> Bench:
+    settings = study["config"]["settings"]
+    samples.channels = settings["channels"]
+    return Bench(study["config"], forecast.steps, study["tuning"], samples, labelled, make_fabric(settings))
+
+
+def _values(axes: list[Axis]) -> dict[str, dict[str, Any]]:
+    """Every different run: what it changes, by key. The baseline comes first and serves all axes."""
+    found: dict[str, dict[str, Any]] = {BASELINE: {}, scratch().key: scratch().changes}
+    return found | {value.key: value.changes for axis in axes for value in axis.values}
+
+
+def _run_missing(
+    out: Path,
+    bench: Bench,
+    forecast: Forecast,
+    axes: list[Axis],
+    options: Ablate,
+    console: Console,
+) -> None:
+    """All values with the first seed, then with the next: an unfinished study is a complete one with fewer seeds."""
+    values, names = _values(axes), {value.key: f"{axis.name} {value.label}" for axis in axes for value in axis.values}
+    names |= {BASELINE: BASELINE, scratch().key: scratch().label}
+    todo = list(_todo(values, read_cells(out), options))
+    total, spent, expected = len(values) * options.seeds, 0.0, 0.0
+    left = sum(forecast.of(key) for key, _ in todo)
+    if len(todo) < total:
+        console.print(f"Continuing: {total - len(todo)} of {total} runs are done.")
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=total, completed=total - len(todo))
+        for number, (key, seed) in enumerate(todo, total - len(todo) + 1):
+            name, start = f"{names[key]}, seed {seed}", time.monotonic()
+
+            def tell(what: str, share: float, name: str = name) -> None:
+                bar.update(task, description=f"{name}: {what} {share:.0%}")
+
+            folder = out / RUNS / f"{mix(*key.encode()):016x}-{seed}"
+            try:
+                cell = run_cell(bench, key, values[key], seed, folder, tell)
+                said = f"linear {cell['linear']:.1%}, fine-tuned {cell['finetune']:.1%}"
+            except Diverged as error:
+                cell = {"key": key, "seed": seed, "changes": values[key], "diverged": str(error), "seconds": {}}
+                said = "diverged; left out"
+                shutil.rmtree(folder, ignore_errors=True)
+            add_cell(out, cell)
+            seconds = time.monotonic() - start
+            spent, expected, left = spent + seconds, expected + forecast.of(key), left - forecast.of(key)
+            rest = clock(left * spent / max(expected, 1e-9))  # at the speed seen so far
+            console.print(f"[{number}/{total}] {name}: {said}, {clock(seconds)}; {rest} left", markup=False)
+            bar.update(task, completed=number)
+
+
+def _todo(values: dict[str, dict[str, Any]], cells: Cells, options: Ablate) -> Iterator[tuple[str, int]]:
+    for seed in range(options.seed, options.seed + options.seeds):
+        for key in values:
+            if (key, seed) not in cells:
+                yield key, seed
+
+
+def _say_plan(
+    console: Console, axes: list[Axis], remarks: list[str], bench: Bench, forecast: Forecast, options: Ablate
+) -> None:
+    table = Table("axis", "values", title="Plan", title_justify="left", box=None, pad_edge=False)
+    for axis in axes:
+        table.add_row(axis.name, "; ".join(v.label + ("*" if not v.changes else "") for v in axis.values))
+    console.print(table)
+    settings, count = bench.config["settings"], len(bench.samples)
+    pictures = forecast.steps * settings["batch"]
+    words = [
+        "* the baseline, run once for all axes.",
+        f"Baseline: {settings['model']}, {settings['decoder']}, {forecast.steps:,} steps of {settings['batch']}"
+        f" pictures ({pictures / count:.2g} passes over {count:,}); fine-tuned for"
+        f" {bench.tuning['epochs']:.3g} passes over {len(bench.labelled.splits['train']):,} labelled pictures.",
+        *remarks,
+        forecast.sentence(len(_values(axes)), options.seeds),
+    ]
+    for line in words:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _facts(
+    study: dict[str, Any],
+    bench: Bench,
+    forecast: Forecast,
+    axes: list[Axis],
+    labelled: Labelled,
+    remarks: list[str],
+    options: Ablate,
+) -> dict[str, Any]:
+    """What the report says of the study besides its results."""
+    settings, tuning = study["config"]["settings"], study["tuning"]
+    size, splits = settings["image_size"], labelled.splits
+    on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
+    baseline = [
+        ("model", f"{settings['model']}, {size[0]} x {size[1]} px, patch {settings['patch_size']}"),
+        ("decoder", settings["decoder"]),
+        ("mask and target", "random, 75 %; pixels normalised per patch (the paper's ablations: raw pixels)"),
+        ("augmentation", f"random crops of {settings['crop']:g} to 1 of the area, mirrored: {settings['flip']}"),
+        ("pretraining", f"{forecast.steps:,} steps of {settings['batch']} pictures, {len(bench.samples):,} pictures"),
+        ("fine-tuning", f"{tuning['epochs']:.3g} passes over {len(splits['train']):,} labelled pictures"),
+        ("tested on", f"{len(splits['test']):,} pictures of {len(labelled.classes)} classes"),
+        ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
+        ("machine", f"{study['config']['machine']['name']}, precision {settings['precision']}"),
+    ]
+    return {
+        "where": on,
+        "command": study["command"],
+        "baseline": baseline,
+        "planned": len(_values(axes)) * options.seeds,
+        "notes": [NOISE, *remarks],
+    }
+
+
+def _asked(options: Ablate) -> dict[str, Any]:
+    asked = {name: value for name, value in plain(options).items() if name not in NOT_SETTINGS}
+    return asked | {name: [absolute(place) for place in asked[name]] for name in ("data", "on")}
+
+
+def _saved(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The study in the folder, if there is one and it is the one asked for."""
+    if (out / STUDY).exists():
+        saved = read_json(out / STUDY)
+        refuse_other_settings(asked, saved, out)
+        return saved
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
+    return None
+
+
+def _refuse_other_data(study: dict[str, Any], pictures: str, labelled: str, out: Path) -> None:
+    if (study["config"]["data"]["fingerprint"], study["labelled"]) != (pictures, labelled):
+        raise UserError(f"the data changed since the study in {out} was begun; start anew in another folder with --out")
+
+
+def _passed_on(options: Ablate) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in (*PASSED_ON, "workers", "max_bad")}
+
+
+@verb(Ablate)
+def ablate(options: Ablate) -> "Ablation | None":
+    """Runs the study, or continues it, and returns what it found; None for a dry run.
+
+    Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
+    finished runs are kept, and the run under way continues from its last checkpoint.
+    """
+    return ablating(options)

@@ -1,0 +1,60 @@
+"""The verb `demo`: photographs that come with scikit-image, written as files, then the path of every user's folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from unmask.cli.commands.evaluate import evaluate
+from unmask.cli.commands.pretrain import pretrain
+from unmask.cli.commands.show import show
+from unmask.cli.options.demo import Demo
+from unmask.cli.verb import verb
+from unmask.data.sources.demo import Demo as Photographs
+from unmask.runs.run import Run
+from unmask.training.log import make_console
+
+__all__ = ["demo"]
+if TYPE_CHECKING:
+    from unmask.runs.run import Run
+
+
+# A network small enough to learn something in 100 seconds on two cores; the rest is planned, as for any folder.
+RECIPE = {
+    "model": "vit_tiny_patch16_224(embed_dim=128, depth=4, num_heads=4)",
+    "decoder": "full(dim=64, depth=1, heads=2)",
+    "batch": 64,
+    "lr": 2e-3,
+    "crop": 0.2,
+    "hours": 100 / 3600,
+}
+
+
+def demonstrating(options: Demo) -> Run:
+    """See `unmask.cli.commands.demo.demo`."""
+    console, out = make_console(), Path(options.out)
+    data = out.with_name(out.name + "-pictures")
+    write_pictures(data)
+    console.print(f"12 photographs as crops: left halves in {data}/train, right halves in {data}/test", soft_wrap=True)
+    run = pretrain(data, out=out, device=options.device, **RECIPE)
+    assert run is not None  # only a dry run gives none
+    show(run.path, data / "test", out=out / "panel.png", most=6, device=options.device)
+    evaluate(run.path, on=data, device=options.device)
+    console.print(f"Open {(out / 'report.html').resolve()}", soft_wrap=True)
+    return run
+
+
+def write_pictures(folder: Path) -> None:
+    """The crops as PNG files in train/<photograph>/ and test/<photograph>/; those that are there stay."""
+    source = Photographs()
+    for place, item in enumerate(source.items):
+        path = folder / item.name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.read(place)).save(path)
+
+
+@verb(Demo)
+def demo(options: Demo) -> "Run":
+    """Writes the photographs as a folder of files, then does what a user would: pretrain, show, evaluate, report."""
+    return demonstrating(options)

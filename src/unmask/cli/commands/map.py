@@ -1,0 +1,74 @@
+"""The verb `map`, step by step: open the encoder, index the pictures, give each a place, write page, picture, table."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from unmask.cli.options.map import Map
+from unmask.cli.verb import verb
+from unmask.data.source import open_source
+from unmask.errors import UserError
+from unmask.evaluation.features import check_poolings
+from unmask.plain import texts
+from unmask.runs.run import load_encoder
+from unmask.runtime.machine import machine, tune
+from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_table
+from unmask.tasks.retrieval.index import index_folder, look_at, say_bad
+from unmask.tasks.retrieval.projection import choose, project
+from unmask.training.log import make_console
+
+__all__ = ["map"]
+
+
+def mapping(options: Map) -> Path:
+    """See `unmask.cli.commands.map.map`."""
+    console, out, device = make_console(), Path(options.out), machine(options.device, "32").device
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; give a file that ends in .html")
+    choose(options.method, options.most)  # refuses before the work
+    tune(device)
+    encoder = load_encoder(options.run).to(device)
+    check_poolings(encoder, [options.pooling])
+    source = open_source(texts(options.data))
+    say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
+    for remark in source.remarks:
+        say(remark)
+    folder = index_folder(options.index, options.run, out.parent, texts(options.data), options.pooling)
+    index = look_at(folder, encoder, source, options.pooling, options.batch, device, console)
+    say_bad(index.bad, say)
+    count = min(options.most, len(index.places))
+    rows = np.linspace(0, len(index.places) - 1, count).round().astype(int).tolist()
+    if count < len(index.places):
+        say(f"{count:,} of {len(index.places):,} pictures are on the map, spread over the data (--most)")
+    method, why = choose(options.method, count)
+    with console.status(f"placing {count:,} pictures by {method}"):
+        xy = project(index.features[rows], method, options.seed)
+    items = [source.items[index.places[row]] for row in rows]
+    facts = {
+        "label": [item.label or "" for item in items],
+        "split": [item.split or "" for item in items],
+        "folder": [str(PurePosixPath(item.name).parent) for item in items],
+    }
+    named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
+    where = ", ".join(Path(place).name or place for place in texts(options.data))
+    note = f"{count:,} pictures of {where} by {named} ({why}) of {options.pooling} features of {Path(options.run).name}"
+    thumbs = [index.thumb(row) for row in rows]
+    atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table, picture = out.with_suffix(".csv"), out.with_suffix(".png")
+    write_table(atlas, table)
+    draw_atlas(atlas, picture)
+    write_page(atlas, out)
+    say(note)
+    say(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB), {picture}, {table}")
+    return out
+
+
+@verb(Map)
+def map(options: Map) -> Path:
+    """Writes the page, the picture and the table of places; returns the page's path.
+
+    Bad pictures are named and left out. Raises UserError for UMAP where it is not installed, DataError where no picture
+    can be used.
+    """
+    return mapping(options)

@@ -1,0 +1,252 @@
+"""The verb `pack`, step by step: read every picture, write it where it is quick to read, list what cannot be used."""
+
+import dataclasses
+import os
+import shlex
+import shutil
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from unmask.cli.options.pack import Packing
+from unmask.cli.verb import verb
+from unmask.data.codecs import jpeg
+from unmask.data.codecs.decode import MAX_BANDS, decode
+from unmask.data.codecs.picture import BadPicture, Picture
+from unmask.data.labels import PACK
+from unmask.data.pack_writer import Packed, Shards
+from unmask.data.sheet import inspect, write_bad_files
+from unmask.data.source import Source, open_source, why
+from unmask.data.sources.pack import INDEX, VERSION, digest
+from unmask.errors import DataError, UserError, many
+from unmask.files import read_json, write_atomically, write_json
+from unmask.plain import texts
+from unmask.training.log import make_console
+
+__all__ = ["pack"]
+
+
+SIZE, QUALITY = 256, 90
+PROBED = 64  # pictures that are looked at before the work begins
+SHEET, BAD = "data_sheet.json", "bad_files.txt"
+
+
+def packing(options: Packing) -> Path:
+    """See `unmask.cli.commands.pack.pack`."""
+    console, out = make_console(), Path(str(options.out))
+    asked = {
+        "data": [str(Path(place).resolve()) if Path(place).exists() else place for place in texts(options.data)],
+        "format": options.format,
+        "size": None if options.format == "original" else options.size or SIZE,
+        "quality": (options.quality or QUALITY) if options.format == "jpeg" else None,
+        "shard_mb": options.shard_mb,
+    }
+    if str(out.resolve()) in asked["data"]:
+        raise UserError(f"{out} cannot be packed into itself; give another name for the new pack")
+    begun = _begun(out)
+    source = open_source(texts(options.data))
+    facts = {"version": VERSION, "complete": False, "asked": asked, "count": len(source.items), "names": _names(source)}
+    facts["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    if begun:
+        _refuse_another(begun, facts, out)
+        if begun["complete"] and (out / SHEET).exists():
+            console.print(f"{out} is finished; nothing to do.", soft_wrap=True)
+            return out
+    make = partial(_make, source, asked)
+    if not begun:
+        _probe(source, asked)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / PACK, facts)
+    if not begun.get("complete"):
+        _write(source, make, facts, out, options.threads or min(16, _num_cores()), console)
+    _describe(source, out, console)
+    return out
+
+
+def _begun(out: Path) -> dict[str, Any]:
+    if (out / PACK).is_file():
+        begun = read_json(out / PACK)
+        if not {"asked", "count", "names", "complete"} <= begun.keys():
+            raise UserError(f"{out / PACK} is damaged; delete the folder, or give another name for the pack")
+        return begun
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there and is no pack; give a new name for the pack")
+    return {}
+
+
+def _refuse_another(begun: dict[str, Any], facts: dict[str, Any], out: Path) -> None:
+    """A folder holds one pack: what is asked now must be what was asked then, of the same pictures."""
+    then, now = begun["asked"], facts["asked"]
+    differing = [
+        f"{name}: {then.get(name)} in the folder, {now[name]} now" for name in now if now[name] != then.get(name)
+    ]
+    if differing:
+        raise UserError(f"{out} holds another pack ({'; '.join(differing)}); give another name for the new one")
+    if (begun["names"], begun["count"]) != (facts["names"], facts["count"]):
+        raise UserError(
+            f"the data changed since {out} was begun ({begun['count']:,} pictures then, {facts['count']:,} now, or"
+            " other names or labels); delete the pack, or give another name for the new one"
+        )
+
+
+def _names(source: Source) -> str:
+    return digest("\n".join(f"{i.name}\t{i.label}\t{i.split}\t{i.columns}" for i in source.items).encode())
+
+
+def _probe(source: Source, asked: dict[str, Any]) -> None:
+    """Refuses what the format cannot keep before the work begins, by some pictures from all over the data."""
+    for index in sorted(set(np.linspace(0, len(source.items) - 1, PROBED).astype(int).tolist())):
+        try:
+            picture = decode(source.read(index), max_side=SIZE)
+        except (BadPicture, OSError):
+            continue
+        if reason := _unfit(picture, asked):
+            raise UserError(f"{source.items[index].name} {reason}")
+
+
+def _unfit(picture: Picture, asked: dict[str, Any]) -> str | None:
+    channels = picture.pixels.shape[0]
+    if asked["format"] == "jpeg" and picture.pixels.is_floating_point():
+        return f"has {picture.bits} bits per value and JPEG keeps 8: give --format raw, or original"
+    if asked["format"] == "jpeg" and channels not in (1, 3):
+        return f"has {channels} channels and JPEG keeps 1 or 3: give --format raw, or original"
+    if asked["format"] == "raw" and channels > MAX_BANDS:
+        return f"has {channels} channels and raw pixels may have {MAX_BANDS}: give --format original"
+    return None
+
+
+def _make(source: Source, asked: dict[str, Any], index: int) -> Packed | str:
+    """A picture ready to be written, or why it cannot be used."""
+    try:
+        data = source.read(index)
+        whole = asked["format"] == "original" and isinstance(data, np.ndarray)  # an array has no file to keep
+        picture = decode(data, max_side=None if whole else asked["size"] or SIZE)
+    except (BadPicture, OSError) as error:
+        return why(error)
+    if reason := _unfit(picture, asked):
+        return reason
+    if isinstance(data, bytes):
+        if asked["format"] == "original":
+            return Packed(data)
+        header = jpeg.plain_header(data) if asked["format"] == "jpeg" else None
+        if header is not None and min(header[:2]) <= asked["size"]:
+            return Packed(data)  # small enough: another round of compression would only cost quality
+    if asked["format"] == "jpeg":
+        return Packed(jpeg.encode(_last(picture.pixels), asked["quality"]))
+    pixels = _last(picture.pixels).astype("<f4" if picture.pixels.is_floating_point() else np.uint8)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return Packed(pixels.tobytes(), pixels.shape, 2 if picture.pixels.is_floating_point() else 1)
+
+
+def _last(pixels: Tensor) -> np.ndarray:
+    """h w c, or h w for one channel."""
+    values = pixels.permute(1, 2, 0).numpy()
+    return values[..., 0] if values.shape[2] == 1 else values
+
+
+def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads: int, console: Console) -> None:
+    shards = Shards(out, facts["asked"]["shard_mb"] * 2**20)
+    left = range(shards.done, len(source.items))
+    if shards.done:
+        console.print(f"Continuing after {shards.done:,} of {len(source.items):,} pictures.", soft_wrap=True)
+    try:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("packing", total=len(source.items), completed=shards.done)
+            for index, made in zip(left, _in_order(make, left, threads)):
+                item = source.items[index]
+                shards.add(item.name, [item.label, item.split, item.columns], made)
+                bar.update(task, completed=index + 1)
+    except BaseException:
+        shards.pictures.flush()
+        shards.names.flush()
+        raise
+    shards.close()
+    if not shards.rows:
+        shutil.rmtree(out)
+        name, reason = shards.bad[0][1:]
+        raise DataError(f"none of {len(source.items):,} pictures in {source.where} can be used; {name}: {reason}")
+    _finish(source, shards, facts, out)
+
+
+def _finish(source: Source, shards: Shards, facts: dict[str, Any], out: Path) -> None:
+    index = np.array(shards.rows, np.int64)
+    write_atomically(out / INDEX, lambda part: _save(part, index))
+    names = sorted(out.glob("shard-*.jsonl"))
+    facts |= {
+        "shards": [
+            {"bytes": path.with_suffix(".bin").stat().st_size, "names": digest(path.read_bytes())} for path in names
+        ],
+        "index": digest((out / INDEX).read_bytes()),
+        "format": facts["asked"]["format"],
+        "plural": source.plural,
+        "multi_label": source.multi_label,
+        "remarks": source.remarks,
+        "bad": len(shards.bad),
+        "ignored": source.ignored,
+        "complete": True,
+    }
+    write_bad_files(out / BAD, shards.bad)
+    write_json(out / PACK, facts)
+
+
+def _save(path: Path, index: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, index)
+
+
+def _describe(source: Source, out: Path, console: Console) -> None:
+    """The data sheet of what was packed, which reads every picture back; the originals' bad ones are in it."""
+    packed = open_source(str(out))
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("reading it back", total=len(packed.items))
+        sheet, _ = inspect(packed, max_side=None, progress=lambda done, total: bar.update(task, completed=done))
+    if sheet.bad:
+        raise DataError(f"{out}: {sheet.bad[0][1]} cannot be read back ({sheet.bad[0][2]}); is the disk sound?")
+    sheet = dataclasses.replace(sheet, where=source.where)  # the same wherever the pack is taken
+    write_json(out / SHEET, dataclasses.asdict(sheet))
+    num_bytes = sum(path.stat().st_size for path in out.glob("shard-*.bin"))
+    left_out = len(source.items) - len(packed.items)
+    console.print(sheet.text(), soft_wrap=True)
+    console.print(
+        f"Packed {many(len(packed.items), 'picture')} into {out}: {num_bytes / 1e6:,.1f} MB in"
+        f" {many(len(list(out.glob('shard-*.bin'))), 'file')}, {num_bytes / len(packed.items) / 1e3:,.1f} kB each;"
+        + (f" {left_out:,} bad ones are listed in {out / BAD}." if left_out else " none was bad."),
+        soft_wrap=True,
+    )
+
+
+def _in_order(make: Any, indices: Iterable[int], threads: int) -> Iterator[Packed | str]:
+    """Results in the order of the indices, with few of them waiting, so that memory stays bounded."""
+    pool, waiting = ThreadPoolExecutor(threads), deque()
+    try:
+        for index in indices:
+            waiting.append(pool.submit(make, index))
+            if len(waiting) > 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@verb(Packing)
+def pack(options: Packing) -> Path:
+    """Writes the pack, or goes on where the same call was interrupted; returns its folder.
+
+    Raises UserError for a place that holds something else or pictures that the format cannot keep, DataError where no
+    picture can be used.
+    """
+    return packing(options)

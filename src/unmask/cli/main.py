@@ -1,0 +1,150 @@
+"""`unmask <verb>`: flags made from the verb's dataclass by tyro, errors turned into messages and exit codes.
+
+0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged
+5 an export that failed its check · 6 a state that could not be saved · 7 findings of `doctor`
+8 another process of the same training ended · 130 Ctrl-C · 138 SIGUSR1 · 143 SIGTERM
+"""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import tyro
+from rich.console import Console
+
+from unmask.cli.verb import saved, verbs
+from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
+from unmask.runtime.distributed.launcher import launch, refuse_many
+from unmask.runtime.openmp import settle_waiting
+from unmask.version import __version__
+
+TOGETHER = ("pretrain",)  # verbs that several processes do together
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line. Never returns: it ends the process with one of the exit codes above."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    settle_waiting()
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        sys.exit(run(arguments))
+    except (UserError, Diverged, Interrupted, Unsaved, Lost) as error:
+        _say(error)
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        _say("stopped by Ctrl-C")
+        _leave(130)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:  # no permission, no space, a file where a folder should be
+        _say(f"{error.filename or 'a file'}: {error.strerror or error}")
+        _leave(2)
+
+
+def run(arguments: list[str]) -> int:
+    """Calls the verb that the arguments name; 0 when it is done."""
+    there = verbs()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(there))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"unmask {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in there:
+        raise UserError(f"no command {name!r}{closest(name, there)} There are: {', '.join(there)}")
+    if name not in TOGETHER:
+        refuse_many(f"unmask {name}")
+    options = there[name].options  # type: ignore[attr-defined]
+    try:
+        direct, default = _direct(options), _default(options, rest)
+        with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
+            given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
+        result = there[name](given)
+    except _Refused as caught:
+        raise caught.error from None
+    return getattr(result, "exit_code", 0)
+
+
+class _Refused(Exception):
+    """Carries a UserError past tyro, which would wrap any ValueError in a box of several lines."""
+
+    def __init__(self, error: UserError):
+        super().__init__(str(error))
+        self.error = error
+
+
+def _direct(options: Any) -> Any:
+    """The same dataclass of options, whose refusals come through as they are."""
+
+    def check(self: Any) -> None:
+        try:
+            options.__post_init__(self)
+        except UserError as error:
+            raise _Refused(error) from error
+
+    if not hasattr(options, "__post_init__"):
+        return options
+    own = {"__doc__": options.__doc__, "__module__": options.__module__, "__post_init__": check}
+    return type(options.__name__, (options,), own)
+
+
+def _overview(there: dict[str, Callable]) -> str:
+    lines = ["usage: unmask <command> [options]", "", "Masked autoencoders: pretrain on a folder, look, judge.", ""]
+    for name, function in there.items():
+        lines.append(f"  {name:<10} {function.options.__doc__.splitlines()[0]}")  # type: ignore[attr-defined]
+    return "\n".join([*lines, "", "unmask <command> --help lists the options of one."])
+
+
+def _positional(rest: list[str]) -> list[str]:
+    """`--data X` is the same as X."""
+    result = []
+    for argument in rest:
+        if argument.startswith("--data="):
+            result.append(argument.removeprefix("--data="))
+        elif argument != "--data":
+            result.append(argument)
+    return result
+
+
+def _default(options: Any, rest: list[str]) -> Any:
+    """With `--config FILE`, that run's settings are the defaults, and the flags change them."""
+    for place, argument in enumerate(rest):
+        if (argument == "--config" and place + 1 < len(rest)) or argument.startswith("--config="):
+            path = argument.partition("=")[2] or rest[place + 1]
+            return options(**saved(options, path))
+    return tyro.MISSING_NONPROP
+
+
+def _may_speak() -> bool:
+    from unmask.runtime.distributed.ranks import may_speak  # imports torch
+
+    return may_speak()
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    # any verb, before or after training: promises nothing
+    others = ": another process of this training ended, or the job was told to stop" if launch().world > 1 else ""
+    raise Interrupted(f"stopped by SIGTERM{others}", signum)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process; one of several at once, since tidying up would wait for processes that are no more."""
+    if launch().world > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _say(error: object) -> None:
+    if launch().world > 1 and not _may_speak():
+        return
+    Console(stderr=True).print(
+        f"[bold red]unmask:[/] {str(error).replace('[', chr(92) + '[')}", soft_wrap=True, highlight=False
+    )

@@ -1,0 +1,67 @@
+"""`unmask ablate DATA`: the MAE paper's table 1, at small scale, on the user's own data."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.plain import Names, Place, Places, Size, numbers, require, settle, texts
+
+__all__ = ["Ablate"]
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """Rerun the MAE paper's ablations on your data: what each choice does to accuracy, and what it costs."""
+
+    data: Positional[Places] = ()  # pictures to pretrain on: whatever pretrain takes
+    _: KW_ONLY
+    on: Places = ()  # labelled data to judge on; by default the data itself
+    out: Place = Path("ablation")  # folder of the study; the same command again continues there
+    axes: Names = ()  # ratio, sampling, depth, width, tokens, target, augmentation, schedule; by default all
+    seeds: int = 3  # runs of every value, each with a seed of its own
+    hours: float | None = None  # time for the whole study; by default 1, unless steps say how long a run is
+    steps: int | None = None  # optimizer steps of the baseline's pretraining, instead of hours
+    labels: int | None = 2000  # labelled training pictures at the most, for probe and fine-tuning; 0: all
+    test: int | None = 2000  # test pictures at the most; 0: all
+    finetune_epochs: float | None = None  # passes over them; by default what fits into a third of the hours
+    model: str | None = None  # a timm name, also with options; these are the baseline's, and chosen as by pretrain
+    image_size: Size = None  # pixels: one number, or height and width
+    patch_size: int | None = None  # pixels along a side of a patch
+    channels: int | None = None  # of the input
+    decoder: str | None = None  # of the kind full(...), since its depth and width are varied
+    batch: int | None = None  # pictures per optimizer step
+    lr: float | None = None  # peak learning rate of pretraining
+    seed: int = 0  # the first one
+    precision: str = "auto"  # bf16, 32, or auto
+    device: str = "auto"  # cuda, mps, cpu, or auto
+    workers: int | None = None  # processes that load pictures; 0: the main one
+    max_bad: float = 0.05  # share of bad files above which the study does not start
+    dry_run: bool = False  # print the plan and the forecast, and stop
+
+    def __post_init__(self):
+        settle(self, "data", texts(self.data))
+        if not self.data:
+            raise UserError("say on which pictures: unmask ablate DATA (and --on LABELLED, if they have no labels)")
+        settle(self, "on", texts(self.on))
+        settle(self, "axes", texts(self.axes))
+        settle(self, "out", Path(self.out))
+        if self.image_size is not None:
+            size = numbers(self.image_size)
+            if len(size) not in (1, 2):
+                raise UserError(f"image size is one number or height and width, got {size}")
+            settle(self, "image_size", tuple(size) * (3 - len(size)))
+        if self.hours is not None and self.steps is not None:
+            raise UserError("give one of --hours and --steps, not both")
+        above_zero = ("seeds", "hours", "steps", "finetune_epochs", "patch_size", "channels", "batch", "lr")
+        for name in above_zero:
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        for name in ("labels", "test", "seed", "workers"):
+            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        for side in numbers(self.image_size or ()):
+            require(side, "image_size", lambda v: v > 0, "above 0")
+        require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")

@@ -1,0 +1,107 @@
+"""`unmask anomaly fit RUN NORMALS` and `unmask anomaly apply FOLDER IMAGES`: where pictures are unlike normal ones."""
+
+from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError, closest
+from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
+
+__all__ = ["Anomaly"]
+if TYPE_CHECKING:
+    pass
+
+
+ACTIONS = {
+    "fit": "unmask anomaly fit RUN NORMALS... --out FOLDER",
+    "apply": "unmask anomaly apply FOLDER IMAGES... --out RESULTS",
+}
+FIT = ("false_alarms", "held_out", "calibrate_on", "ratio", "sets", "usual", "layers", "memory", "blur", "tiles")
+FIT += ("most", "seed")
+CHOICES = {
+    "method": ("rebuild", "features", "both"),
+    "usual": ("place-texture", "place", "texture", "none"),
+    "save_maps": ("npy", "tif"),
+}
+APPLY = ("on", "masks", "save_maps", "heatmaps")
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """Find what is unlike normal pictures: fit on normal ones, apply to others; heat maps, scores, a threshold.
+
+    unmask anomaly fit RUN NORMALS... --out FOLDER: learn what is usual in normal pictures, and a threshold that
+    normal pictures which were held out exceed as rarely as --false-alarms says.
+
+    unmask anomaly apply FOLDER IMAGES... --out RESULTS: heat maps, scores.csv and a report; with class folders, a
+    labels.csv (--on) or masks of defects (--masks) also how well anomalies are told from normal pictures.
+    """
+
+    action: Positional[str] = ""  # fit or apply
+    model: Positional[Place] = ""  # fit: folder of a run; apply: folder that fit wrote
+    images: Positional[Places] = ()  # fit: normal pictures; apply: pictures to judge; anything that pretrain takes
+    _: KW_ONLY
+    out: Place | None = (
+        None  # folder to write: what was fitted, by default RUN/anomaly; or results, RESULTS below FOLDER
+    )
+    method: str | None = (
+        None  # rebuild (errors of rebuilding), features (their distance), or both, which is the default
+    )
+    normal: Names = ()  # names of the classes that are normal, where pictures have labels; by default good, normal, ...
+    false_alarms: float = 0.05  # fit: share of normal pictures, and of their pixels, that may be flagged
+    held_out: float = 0.3  # fit: share of the normal pictures that only the threshold is calibrated on
+    calibrate_on: Places = ()  # fit: other normal pictures for that, best such as pretraining never saw
+    ratio: float | None = None  # fit: share of units hidden by each mask; by default the run's
+    sets: int = 4  # fit: sets of complementary masks; each hides every unit
+    usual: str = "place-texture"  # fit: by what errors are compared: place-texture, place, texture, or none
+    layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
+    memory: int = 4000  # fit: units in the memory of normal features
+    blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/64 of the shorter side
+    tiles: int = 0  # fit: overlapping tiles along a picture's short side, so that all of it is seen; 0: its centre
+    most: int = 2000  # fit: normal pictures that errors and features are taken of, at the most
+    on: Places = ()  # apply: labelled pictures, as folders of normal and anomalous ones or with a labels.csv
+    masks: Place | None = (
+        None  # apply: folder with a mask for each defect, by the pictures' names; a picture with none is normal
+    )
+    save_maps: str | None = None  # apply: raw maps too, float32, one file per picture: npy or tif
+    heatmaps: int = 200  # apply: heat maps drawn, of the most anomalous pictures and of mistakes
+    seed: int = 0  # fit: of masks, of what is held out, of the memory
+    batch: int = 32  # pictures at a time
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        for name in ("images", "calibrate_on", "on", "normal"):
+            settle(self, name, texts(getattr(self, name)))
+        settle(self, "layers", numbers(self.layers))
+        settle(self, "out", Path(self.out) if self.out is not None else None)
+        if self.action not in ACTIONS:
+            given = f"no action {self.action!r}{closest(self.action, ACTIONS)}" if self.action else "say what to do."
+            raise UserError(f"{given} There are: {'; '.join(ACTIONS.values())}")
+        for name in APPLY if self.action == "fit" else FIT:
+            if getattr(self, name) != _default(name):
+                other = "apply" if self.action == "fit" else "fit"
+                raise UserError(f"--{name.replace('_', '-')} belongs to unmask anomaly {other}, not to {self.action}")
+        if not str(self.model):
+            raise UserError(f"name a folder: {ACTIONS[self.action]}")
+        if not self.images and not self.on:
+            raise UserError(f"name at least one picture: {ACTIONS[self.action]}")
+        if self.images and self.on:
+            raise UserError("give pictures either as IMAGES or, with labels, by --on, not both")
+        for name, allowed in CHOICES.items():
+            given = getattr(self, name)
+            if given is not None and given not in allowed:
+                flag = name.replace("_", "-")
+                raise UserError(f"no --{flag} {given!r}{closest(given, allowed)} There are: {', '.join(allowed)}")
+        require(self.ratio, "ratio", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+        require(self.false_alarms, "false_alarms", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+        require(self.held_out, "held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+        for name in ("sets", "memory", "most", "batch"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        for name in ("blur", "tiles", "heatmaps", "seed"):
+            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in fields(Anomaly) if field.name == name)

@@ -1,0 +1,23 @@
+"""`unmask demo`: the main job on photographs that come with the dependencies."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unmask.plain import Place, settle
+
+__all__ = ["Demo"]
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The main job on photographs that come with the dependencies: pretrain, look, evaluate, report. Offline."""
+
+    _: KW_ONLY
+    out: Place = Path("demo-run")  # folder of the run; the pictures are written beside it
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "out", Path(self.out))

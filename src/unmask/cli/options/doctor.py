@@ -1,0 +1,25 @@
+"""`unmask doctor RUN|WEIGHTS|DATA`: what is wrong, and what to do about it."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from unmask.plain import Place, Places, settle, texts
+
+__all__ = ["Doctor"]
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Look for known faults in a run, in weights of any origin or in data; each with a remedy."""
+
+    place: Positional[Place]  # folder of a run, weights (a file, a folder, a timm name), or data
+    _: KW_ONLY
+    on: Places = ()  # pictures to try weights on and to compare with; by default a run's own, if they are still there
+    json: bool = False  # print JSON instead of a table
+
+    def __post_init__(self):
+        settle(self, "on", texts(self.on))

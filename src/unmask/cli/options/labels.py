@@ -1,0 +1,109 @@
+"""`unmask labels RUN --on DATA`: how many labels does pretraining save?"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from unmask.errors import UserError, closest
+from unmask.plain import Names, Numbers, Place, Places, Size, numbers, require, settle, texts
+
+__all__ = ["Labels"]
+if TYPE_CHECKING:
+    pass
+
+PROTOCOLS = ("knn", "linear", "attentive", "full")
+USUAL = ("knn", "linear", "full")
+DENSE, DENSE_FRACTIONS = ("full", "linear"), (0.05, 0.1, 0.25, 0.5)  # of segment
+ALL = "all"
+Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ...])]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Draw accuracy against labels per class: this run, the same network from scratch and at random, and others."""
+
+    run: Positional[Place]  # folder of a run, or a timm name
+    _: KW_ONLY
+    on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
+    to: str = "classify"  # the task: classify, or segment, whose sizes are fractions of the pictures
+    labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)  # where every class has as many
+    fractions: Numbers = ()  # of the training pictures, besides, e.g. 0.01 0.1
+    protocols: Names = (
+        USUAL  # segment: full and linear; else knn, linear, attentive (frozen encoder) and full (fine-tuning)
+    )
+    against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
+    draws: int = 3  # random choices of the labelled pictures per size, the same for every competitor
+    epochs: float | None = None  # of every fine-tuning; by default more, the fewer the labels
+    most: int | None = None  # training pictures to choose from at the most
+    most_test: int | None = None  # test pictures at the most, drawn at random
+    jobs: int | None = None  # trainings side by side; by default as many as cores and memory allow
+    head: str | None = None  # segment: linear, light or upernet
+    images: Place | None = None  # segment: folder of the pictures, where they do not lie by the masks
+    classes: Place | None = None  # segment: file that names the classes, where none lies by the masks
+    crop_size: Size = None  # segment: pixels of crops and windows
+    side: int | None = None  # segment: pixels that a picture's shorter side is resized to first
+    out: Place | None = None  # folder for labels.json and .png; by default the run's
+    seed: int = 0  # of draws, trainings, and of splits where the data has none
+    precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "on", texts(self.on))
+        if not self.on:
+            raise UserError("say on which labelled data: unmask labels RUN --on LABELLED")
+        settle(self, "against", texts(self.against))
+        settle(self, "protocols", texts(self.protocols))
+        settle(self, "fractions", tuple(float(f) for f in numbers(self.fractions)))
+        given = self.labels_per_class
+        sizes = (given,) if isinstance(given, int | str) else tuple(given)
+        settle(self, "labels_per_class", tuple(ALL if str(size) == ALL else _number(size) for size in sizes))
+        self._settle_task()
+        if not self.protocols:
+            raise UserError(f"give a protocol or more: {', '.join(PROTOCOLS)}")
+        if not self.labels_per_class and not self.fractions:
+            raise UserError("give --labels-per-class or --fractions: how many labels to draw")
+        for name in texts(self.protocols):
+            if name not in PROTOCOLS:
+                raise UserError(
+                    f"--protocols {name}: none of these{closest(name, PROTOCOLS)} There are: {', '.join(PROTOCOLS)}"
+                )
+        for fraction in self.fractions:  # type: ignore[union-attr]
+            require(fraction, "fractions", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+        for name in ("draws", "epochs", "most", "most_test", "jobs"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
+        if self.out is not None:
+            settle(self, "out", Path(self.out))
+
+    def _settle_task(self) -> None:
+        if self.to not in ("classify", "segment"):
+            raise UserError(f"--to {self.to}: label curves are drawn for classify and segment")
+        dense = [name for name in ("head", "images", "classes", "crop_size", "side") if getattr(self, name) is not None]
+        if self.to == "classify":
+            if dense:
+                raise UserError(f"--{dense[0].replace('_', '-')} is for --to segment; take it out")
+            return
+        if self.protocols == USUAL:
+            settle(self, "protocols", DENSE)
+        for name in texts(self.protocols):
+            if name not in DENSE:
+                raise UserError(f"--protocols {name} is not for --to segment; there are: {', '.join(DENSE)}")
+        if not self.fractions:
+            settle(self, "fractions", DENSE_FRACTIONS)
+        if self.against or self.most_test is not None:
+            raise UserError("--against and --most-test are for --to classify")
+        if self.crop_size is not None:
+            size = numbers(self.crop_size)
+            settle(self, "crop_size", tuple(size) * (3 - len(size)))
+
+
+def _number(size: int | str) -> int:
+    try:
+        number = int(size)
+    except ValueError:
+        raise UserError(f"--labels-per-class {size}: give whole numbers, or {ALL}") from None
+    require(number, "labels_per_class", lambda v: v > 0, "above 0")
+    return number

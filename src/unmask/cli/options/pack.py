@@ -1,0 +1,46 @@
+"""`unmask pack DATA OUT.pack`: pictures made quick to read, once."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.plain import Place, Places, require, settle, texts
+
+__all__ = ["Packing"]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Write pictures into few large files that are quick to read: a pack, which is data for every other command."""
+
+    data: Positional[Places]  # anything that pretrain takes, also another pack; the last is the folder of the new one
+    out: Place | None = None  # or so; usually named .pack; the same command again continues there
+    _: KW_ONLY
+    format: Literal["jpeg", "original", "raw"] = "jpeg"  # shrunk JPEG, the files as they are, or pixels
+    size: int | None = None  # pixels of the short side of larger pictures, 256 unless given; not for original
+    quality: int | None = None  # of JPEG, 1 to 95; 90 unless given
+    shard_mb: int = 256  # MB after which a new file is begun
+    threads: int | None = None  # that read and shrink; one per core unless given
+
+    def __post_init__(self):
+        settle(self, "data", texts(self.data))
+        if self.out is None:
+            places = texts(self.data)
+            settle(self, "out", places[-1] if places else "")
+            settle(self, "data", places[:-1])
+        settle(self, "out", Path(str(self.out)))
+        if not self.data:
+            raise UserError("say what to pack and where to: unmask pack DATA OUT.pack")
+        if self.format == "original" and self.size is not None:
+            raise UserError("--format original keeps files as they are: leave out --size, or take jpeg or raw")
+        if self.format != "jpeg" and self.quality is not None:
+            raise UserError(f"--quality belongs to --format jpeg, not to {self.format}")
+        if self.format not in ("jpeg", "original", "raw"):
+            raise UserError(f"no format {self.format!r}; there are jpeg, original, raw")
+        require(self.size, "size", lambda v: v >= 2, "2 or more")
+        require(self.quality, "quality", lambda v: 1 <= v <= 95, "between 1 and 95")
+        for name in ("shard_mb", "threads"):
+            require(getattr(self, name), name, lambda v: v >= 1, "1 or more")

@@ -1,0 +1,35 @@
+"""`unmask predict RUN IMAGE... --out OUT`: what a classifier, segmenter or detector says of pictures."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.plain import Place, Places, require, settle, texts
+
+__all__ = ["Predict"]
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Use what transfer made: the class of each picture, of each of its pixels, or the objects in it."""
+
+    run: Positional[Place]  # folder that transfer wrote, or the run that it started from
+    images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
+    _: KW_ONLY
+    out: Place | None = None  # of a classifier a .csv, predictions.csv by default; else a folder, predictions
+    batch: int = 64  # pictures at a time
+    threshold: float = 0.5  # score from which on a detector's boxes are drawn and listed
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "images", texts(self.images))
+        settle(self, "out", Path(self.out) if self.out is not None else None)
+        if not self.images:
+            raise UserError("name at least one picture: unmask predict RUN IMAGE... --out predictions.csv")
+        require(self.threshold, "threshold", lambda v: 0 <= v <= 1, "between 0 and 1")
+        require(self.batch, "batch", lambda v: v > 0, "above 0")

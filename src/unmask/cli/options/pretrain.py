@@ -1,0 +1,121 @@
+"""`unmask pretrain DATA --out RUN`: learn from unlabeled pictures."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from unmask.cli.options.machine import RuntimeOptions
+from unmask.errors import UserError
+from unmask.plain import Names, Place, Places, Size, numbers, require, settle, texts
+from unmask.planning.recipe_book import find_recipe
+from unmask.training.resolution import parse
+
+__all__ = ["Pretrain"]
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Pretrain(RuntimeOptions):
+    """Learn from unlabeled pictures by hiding most of each and rebuilding it. What is not given is chosen and said."""
+
+    data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
+    _: KW_ONLY
+    out: Place = Path("run")  # folder of the run; the same command again continues there
+    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
+    model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
+    image_size: Size = None  # pixels: one number, or height and width
+    resolutions: str | None = None  # sizes with shares of the steps: "128:0.5,224", or auto: smaller crops early on
+    patch_size: int | None = None  # pixels along a side of a patch
+    channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
+    method: str = "mae"  # how to learn: a file in methods/
+    mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
+    masks_per_image: int | None = None  # masks of each picture of a step; a batch still counts pictures
+    target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
+    decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8)", narrow, slim, partial, cross or windowed
+    init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
+    bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
+    decoder_warmup: int | None = None  # with --init: steps in which a fresh decoder learns alone
+    epochs: float | None = None  # passes over the data
+    steps: int | None = None  # optimizer steps, instead of epochs
+    hours: float | None = None  # time for the whole run, instead of epochs
+    batch: int | None = None  # pictures per optimizer step, over all devices
+    accumulate: int | None = None  # parts that a batch is worked off in on each device, to save memory
+    checkpoint_activations: Literal["auto", "on", "off"] = "auto"  # compute them again on the way back, to save memory
+    lr: float | None = None  # peak learning rate
+    blr: float | None = None  # peak learning rate per 256 pictures of the batch, instead of lr
+    warmup: float | None = None  # epochs in which the rate rises
+    weight_decay: float | None = None  # of matrices; biases and norms have none
+    clip: float | None = None  # largest gradient norm; MAE clips nothing
+    crop: float | None = None  # least share of a picture's area that a random crop takes; 1 takes whole pictures
+    crop_kind: Literal["random", "fixed", "whole"] = "random"  # of random size and shape, 7/8 at a random place, centre
+    jitter: float = 0.0  # strength of colour jitter, 0 to 1; MAE has none, since it does better without
+    flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
+    seed: int = 0  # of weights, order, crops and masks
+    shuffle_buffer: int | None = None  # of streams: samples over which each reader mixes the order; 1: as they come
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # over several devices: copies of the model, or shards of it
+    devices: int | None = None  # per machine; a check, since torchrun or srun starts one process for each
+    nodes: int | None = None  # machines; likewise
+    views_per_image: int = 1  # crops of each decoded picture, side by side in a batch
+    in_memory: Literal["auto", "on", "off"] = "auto"  # pictures live on the device: small ones of one size
+    resize: Literal["auto", "exact", "fast"] = "auto"  # of crops: antialiased, or OpenCV's where they hardly shrink
+    log_every: int | None = None  # steps between records
+    save_every: int | None = None  # steps between checkpoints
+    keep_every: int | None = None  # steps between checkpoints that are kept for good
+    keep_last: int | None = None  # newest checkpoints that are kept
+    spike: float | str | None = None  # deviations above recent losses at which a step is left out, or off
+    rollbacks: int | None = None  # times that a run goes back to a good state when steps go wrong in a row
+    deterministic: bool = False  # the same bytes of weights every time, on the same machine and versions
+    probe: Place | None = None  # labelled data on which the encoder is judged during training
+    probe_every: float | None = None  # epochs between probes
+    max_bad: float = 0.05  # share of bad files above which training does not start
+    config: Place | None = None  # config.json of a run whose settings are taken over; other flags still count
+    dry_run: bool = False  # print the plan and stop
+
+    def __post_init__(self):
+        settle(self, "data", texts(self.data))
+        settle(self, "out", Path(self.out))
+        if self.image_size is not None:
+            size = numbers(self.image_size)
+            if len(size) not in (1, 2):
+                raise UserError(f"image size is one number or height and width, got {size}")
+            settle(self, "image_size", tuple(size) * (3 - len(size)))
+        stages = parse(self.resolutions) if self.resolutions not in (None, "auto") else []
+        if stages:
+            settle(self, "image_size", self.image_size or stages[-1].size)
+            if self.image_size != stages[-1].size:
+                raise UserError(f"resolutions {self.resolutions!r} must end with the image size {self.image_size}")
+        if self.recipe is not None:
+            find_recipe(self.recipe, "pretrain")
+        if self.lr is not None and self.blr is not None:
+            raise UserError("give --lr or --blr, not both")
+        budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
+        if len(budgets) > 1:
+            raise UserError(f"give one of --epochs, --steps and --hours, not {' and '.join(budgets)}")
+        for name, allowed in (("in_memory", ("auto", "on", "off")), ("resize", ("auto", "exact", "fast"))):
+            if getattr(self, name) not in allowed:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer", "masks_per_image")
+        above_zero += ("views_per_image", "devices", "nodes")
+        for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "rollbacks", "seed", "decoder_warmup"):
+            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        if self.bands is not None:
+            settle(self, "bands", tuple(part.strip() for text in texts(self.bands) for part in text.split(",") if part))
+        for name in ("bands", "decoder_warmup"):
+            if getattr(self, name) and str(self.init) in ("none", ""):
+                raise UserError(f"--{name.replace('_', '-')} belongs to --init WEIGHTS, which is not given")
+        for side in numbers(self.image_size or ()):
+            require(side, "image_size", lambda v: v > 0, "above 0")
+        require(self.keep_last, "keep_last", lambda v: v >= 1, "1 or more")
+        if self.spike is not None and self.spike != "off":
+            if not isinstance(self.spike, int | float):
+                raise UserError(f"--spike is a number above 0, or off; got {self.spike!r}")
+            require(self.spike, "spike", lambda v: v > 0, "above 0, or off")
+        require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
+        require(self.jitter, "jitter", lambda v: 0 <= v <= 1, "between 0 and 1")
+        require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")

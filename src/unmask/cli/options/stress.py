@@ -1,0 +1,45 @@
+"""`unmask stress CLASSIFIER --on DATA`: how much does a classifier lose on damaged pictures, and on which groups?"""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
+
+__all__ = ["StressTest"]
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class StressTest:
+    """Test a classifier on damaged pictures (the corruptions of ImageNet-C) and on groups of pictures."""
+
+    run: Positional[Place]  # folder of a classifier, as `unmask transfer` writes it
+    _: KW_ONLY
+    on: Places = ()  # labelled data; its test split counts
+    corruptions: Names = ()  # by default all fifteen, e.g. fog snow
+    severities: Counts = (1, 2, 3, 4, 5)  # 1 (least) to 5
+    groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values
+    most: int | None = 1000  # test pictures to use at the most, drawn at random
+    out: Place | None = None  # folder for stress.json and pictures; by default the classifier's
+    batch: int = 64  # pictures at a time
+    seed: int = 0  # of all chance in the corruptions, and of the draw of pictures
+    device: str = "auto"  # cuda, mps, cpu, or auto
+
+    def __post_init__(self):
+        settle(self, "on", texts(self.on))
+        if not self.on:
+            raise UserError("say on which labelled data: unmask stress CLASSIFIER --on DATA")
+        settle(self, "corruptions", texts(self.corruptions))
+        settle(self, "groups", texts(self.groups))
+        settle(self, "severities", tuple(sorted(set(numbers(self.severities)))))
+        if not self.severities:
+            raise UserError("give a severity or more, 1 (least) to 5")
+        for severity in numbers(self.severities):
+            require(severity, "severities", lambda v: v in (1, 2, 3, 4, 5), "1 (least) to 5")
+        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
+        for name in ("most", "batch"):
+            require(getattr(self, name), name, lambda v: v > 0, "above 0")

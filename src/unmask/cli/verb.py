@@ -1,0 +1,83 @@
+"""What verbs share: from a dataclass of options to a typed function, and checks of what was given.
+
+A verb is one file in `verbs/` with a frozen dataclass of options (the comment behind a field is its help text on the
+command line) and a function of the file's name. Both the command line and `unmask.<verb>` are made from that. Such a
+file imports nothing heavy at its top: `unmask --help` reads them all.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from unmask.errors import UserError, closest
+
+P = ParamSpec("P")
+Options = TypeVar("Options")
+Result = TypeVar("Result")
+
+
+def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
+    """`@verb(Show)` over `def show(options: Show)` makes `show("run", "a.jpg", seed=1)`: the options, one by one."""
+
+    def wrap(function: Callable[[Options], Result]) -> Callable[P, Result]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            if args and isinstance(args[0], options):  # type: ignore[arg-type]
+                return function(args[0])  # type: ignore[arg-type]
+            known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
+            for name in kwargs:
+                if name not in known:
+                    raise UserError(f"{function.__name__} has no option {name!r}{closest(name, known)}")
+            return function(options(*args, **_with_config(options, args, kwargs)))  # type: ignore[arg-type]
+
+        call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"
+        call.options = options  # type: ignore[attr-defined]
+        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
+        return call
+
+    return wrap
+
+
+def verbs() -> dict[str, Callable]:
+    """All verbs by name: the files of `verbs/`."""
+    package = importlib.import_module("unmask.cli.options")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return {name: getattr(importlib.import_module(f"unmask.verbs.{name}"), name) for name in names}
+
+
+def describe(options: Any) -> str:
+    """The fields with their defaults, for docstrings."""
+    lines = []
+    for field in dataclasses.fields(options):
+        default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
+        lines.append(f"    {field.name}: {getattr(field.type, '__name__', field.type)}{default}")
+    return "\n".join(lines)
+
+
+def saved(options: Any, path: str | Path) -> dict[str, Any]:
+    """The settings of a saved run that `options` has fields for, from its config.json (or the folder that holds it)."""
+    path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no configuration of a run: {error!r}") from error
+    known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
+    for name in settings:
+        if name not in known and name not in derived:
+            raise UserError(f"{path} has a setting {name!r} that there is none of{closest(name, known)}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
+
+
+def _with_config(options: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`config=FILE` supplies what is not given otherwise."""
+    if not kwargs.get("config"):
+        return kwargs
+    places = [field for field in dataclasses.fields(options) if not field.kw_only]
+    given = {field.name for field, _ in zip(places, args)}
+    return {k: v for k, v in saved(options, kwargs["config"]).items() if k not in given} | kwargs

@@ -1,0 +1,193 @@
+"""Which number, name and colour a class has in masks, from the files that people keep beside them.
+
+A list, {"0": name}, {name: number}, or entries with name, id and color, as JSON or YAML; CamVid's `label_colors.txt`
+(r g b name per line, Brostow et al. 2009) and `class_dict.csv` (name, r, g, b).
+"""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unmask.data.labels import printable
+from unmask.errors import DataError, UserError, closest
+
+FILES = ("classes.json", "classes.yaml", "classes.yml", "label_colors.txt", "class_dict.csv", "config.yaml")
+FILES += ("data.yaml", "dataset.yaml")
+GENERAL = FILES[-3:]  # names that other programs use too
+WRAPPERS = ("classes", "names", "labels", "categories", "palette")
+COLOURS = ("color", "colour", "rgb")
+IGNORED = 255  # means void unless it is the number of a class
+_VOID = re.compile(r"(?<![a-z])(void|unlabell?ed|ignored?|don'?t[ _-]?care)(?![a-z])")
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Of the numbers in masks; `names` may be empty where only the masks themselves tell."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    colours: dict[int, Colour] = field(default_factory=dict)
+    where: str = ""  # the file it comes from
+
+    def void(self, asked: Sequence[str] = ()) -> set[int]:
+        """Numbers that mean no class: those asked for by name or number (`none`: no number at all), or without that the
+        classes that are called void, unlabelled or ignore, and 255 if no class has it."""
+        if "none" in asked and len(asked) > 1:
+            raise UserError(f"--void {' '.join(asked)} says none and names some: leave out either")
+        if asked:
+            return {number for text in asked if text != "none" for number in [self._number(text)]}
+        found = {number for number, name in self.names.items() if _VOID.search(name.lower())}
+        return found | ({IGNORED} - self.names.keys())
+
+    def _number(self, text: str) -> int:
+        if re.fullmatch(r"[0-9]+", text):
+            return int(text)
+        for number, name in self.names.items():
+            if name == text:
+                return number
+        known = ", ".join(list(self.names.values())[:12]) or "none is named"
+        raise UserError(f"--void {text}: no class of that name{closest(text, self.names.values())} Classes: {known}")
+
+
+def find_legend(folder: Path) -> Legend | None:
+    """What a folder's own file says; None where there is no such file, or none that names classes."""
+    for name in FILES:
+        if (folder / name).is_file() and (name not in GENERAL or _names_classes(folder / name)):
+            return read_legend(folder / name)
+    return None
+
+
+def read_legend(path: Path) -> Legend:
+    """Raises DataError for a file that says nothing of the kind, and says what it should be."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    ending = Path(path).suffix.lower()
+    try:
+        if ending in (".txt", ".csv"):
+            entries = _table(text)
+        else:
+            entries = _entries(_parsed(text, ending))
+        if not entries:
+            raise ValueError("it names none")
+        return _made(entries, str(path))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f'{path} does not tell the classes ({error}); write a list of names, {{"0": "sky"}}, {{"sky": 0}}, or'
+            ' {"sky": {"id": 0, "color": [128, 128, 128]}}'
+        ) from error
+
+
+def _names_classes(path: Path) -> bool:
+    content = read_yaml(path)
+    return isinstance(content, Mapping) and bool({"classes", "names"} & content.keys())
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file's content; DataError where it is none."""
+    try:
+        return _parsed(path.read_text(encoding="utf-8-sig"), ".yaml")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _parsed(text: str, ending: str) -> Any:
+    if ending == ".json":
+        return json.loads(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
+
+
+def _entries(value: Any) -> list[tuple[int, str, Colour | None]]:
+    """Number, name and colour of each class, from any of the shapes."""
+    if isinstance(value, Mapping):
+        inner = next((key for key in WRAPPERS if isinstance(value.get(key), Mapping | list)), None)
+        if inner is not None:
+            return _entries(value[inner])
+        return [_of_pair(place, key, content) for place, (key, content) in enumerate(value.items())]
+    if isinstance(value, list):
+        return [_of_item(place, item) for place, item in enumerate(value)]
+    raise ValueError(f"it holds a {type(value).__name__}")
+
+
+def _of_item(place: int, item: Any) -> tuple[int, str, Colour | None]:
+    if isinstance(item, str):
+        return place, item, None
+    if not isinstance(item, Mapping):
+        raise ValueError(f"entry {place} is {item!r}")
+    number = next((item[key] for key in ("id", "index", "value") if key in item), place)
+    return int(number), _name(item.get("name")), _colour(item)
+
+
+def _of_pair(place: int, key: Any, content: Any) -> tuple[int, str, Colour | None]:
+    numbered = re.fullmatch(r"[0-9]+", str(key)) is not None
+    if isinstance(content, Mapping):
+        number = int(key) if numbered else content.get("id", content.get("index", place))
+        return int(number), _name(content.get("name") if numbered else key), _colour(content)
+    if numbered and isinstance(content, str):
+        return int(key), content, None
+    if isinstance(content, bool) or numbered:
+        raise ValueError(f"{key!r}: {content!r}")
+    if isinstance(content, int):
+        return content, str(key), None
+    return place, str(key), _rgb(content)  # {name: [r, g, b]}
+
+
+def _name(value: Any) -> str:
+    if value is None or isinstance(value, Mapping | list) or not str(value).strip():
+        raise ValueError(f"a class is called {value!r}")
+    return str(value)
+
+
+def _colour(entry: Mapping[str, Any]) -> Colour | None:
+    found = next((entry[key] for key in COLOURS if entry.get(key) is not None), None)
+    return None if found is None else _rgb(found)
+
+
+def _rgb(value: Any) -> Colour:
+    if isinstance(value, str) and re.fullmatch(r"#?[0-9a-fA-F]{6}", value):
+        text = value.removeprefix("#")
+        value = [int(text[i : i + 2], 16) for i in (0, 2, 4)]
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"colour {value!r}: three numbers from 0 to 255 are a colour")
+    red, green, blue = (int(part) for part in value)
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(f"colour {value!r}: three numbers from 0 to 255 are a colour")
+    return red, green, blue
+
+
+def _table(text: str) -> list[tuple[int, str, Colour | None]]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if lines and re.match(r"\s*name\s*,", lines[0].lower()):
+        rows = csv.DictReader([lines[0].lower(), *lines[1:]], skipinitialspace=True)
+        return [(place, row["name"], _rgb([row[c] for c in "rgb"])) for place, row in enumerate(rows)]
+    found = [re.match(r"\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*?)\s*$", line) for line in lines]
+    if not found or None in found:
+        raise ValueError("a line is r g b name")
+    return [(place, match[4], _rgb(match.groups()[:3])) for place, match in enumerate(found) if match]
+
+
+def _made(entries: list[tuple[int, str, Colour | None]], where: str) -> Legend:
+    names: dict[int, str] = {}
+    for number, name, _ in entries:
+        if number in names or number < 0:
+            raise ValueError(f"the number {number} is given twice, or below 0")
+        names[number] = printable(name)
+    twice = [name for name in names.values() if list(names.values()).count(name) > 1]
+    if twice:
+        raise ValueError(f"two classes are called {twice[0]}")
+    colours = {number: colour for number, _, colour in entries if colour is not None}
+    if len(set(colours.values())) < len(colours):
+        raise ValueError("two classes share a colour")
+    return Legend(names, colours, where)

@@ -1,0 +1,206 @@
+"""COCO's JSON: instances_train2017.json and the like; boxes, polygons, run lengths, crowds. Lin et al. 2014.
+
+Category numbers need not be contiguous. The folder of the pictures is found by their names.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from unmask.data.annotations.geometry import box_of
+from unmask.data.annotations.objects import Annotated, Box, Instance, Pictures, Scene, number, split_of, walk
+from unmask.errors import DataError, UserError
+
+__all__ = ["Coco"]
+OTHERS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")  # COCO's files of other tasks
+NEEDED = ("images", "annotations", "categories")
+
+
+class Coco:
+    form, takes = "coco", "COCO JSON (images, annotations, categories)"
+
+    @staticmethod
+    def find(root: str) -> list[str]:
+        """Files that may hold boxes: those named instances*, or else any JSON that says it does; also broken ones."""
+        if os.path.isfile(root):
+            return [root] if root.lower().endswith(".json") else []
+        paths = list(walk(root, lambda name: name.lower().endswith(".json"), depth=1))
+        paths = [p for p in paths if not os.path.basename(p).startswith(OTHERS)]
+        named = [p for p in paths if os.path.basename(p).startswith("instances")]
+        return named or [p for p in paths if _speaks_of_boxes(p)]
+
+    @staticmethod
+    def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
+        """Raises UserError where two files annotate one split, DataError where none can be read."""
+        found, tables = Annotated("coco", [], [], []), {}
+        for file in files:
+            try:
+                tables[file] = _open(file)
+            except (OSError, ValueError) as error:
+                found.fault("unreadable file", file, str(error).splitlines()[0], of="file")
+        if not tables:
+            raise DataError(f"no COCO JSON of {root} can be read: {found.faults[0].file} ({found.faults[0].detail})")
+        splits = {file: _split(file, len(tables)) for file in tables}
+        for fault in found.faults:
+            if _split(fault.file, len(files)) == "train" and "train" not in splits.values():
+                raise DataError(f"the train split cannot be read: {fault.file} ({fault.detail})")
+        for split in {s for s in splits.values() if s}:
+            both = [file for file in tables if splits[file] == split]
+            if len(both) > 1:
+                raise UserError(f"{' and '.join(both)} annotate the {split} split: name the files to use with --on")
+        _classes(found, list(tables.values()))
+        for file, table in tables.items():
+            _scenes(found, file, table, splits[file], Pictures([images] if images else _near(root, file)))
+        return found
+
+
+def _near(root: str, file: str) -> list[str]:
+    """Folders in and below which the pictures of a file are looked for."""
+    folder = os.path.dirname(os.path.abspath(file))
+    places = [folder]
+    if os.path.isfile(root) or os.path.basename(folder).lower().startswith("annot"):
+        places.append(os.path.dirname(folder))
+    if os.path.isdir(root):
+        places.append(root)
+    return [*places, *(os.path.join(place, "images") for place in places)]
+
+
+def _speaks_of_boxes(path: str) -> bool:
+    try:
+        table = _open(path)
+    except (OSError, ValueError) as error:
+        likely = ("annot", "coco", "train", "val", "test")
+        return "it has no" not in str(error) and any(word in path.lower().rsplit(os.sep, 1)[-1] for word in likely)
+    return any(isinstance(a, dict) and ("bbox" in a or "segmentation" in a) for a in table["annotations"][:100])
+
+
+def _open(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8-sig") as file:
+        table = json.load(file)
+    missing = [k for k in NEEDED if not isinstance(table, dict) or not isinstance(table.get(k), list)]
+    if missing:
+        raise ValueError(f"it has no {', '.join(missing)}")
+    return table
+
+
+def _split(file: str, number_of_files: int) -> str | None:
+    split = split_of(os.path.basename(file))
+    return split or (split_of(os.path.basename(os.path.dirname(file))) if number_of_files > 1 else None)
+
+
+def _classes(found: Annotated, tables: list[dict[str, Any]]) -> None:
+    """All classes in the order of their numbers. The name says which class it is: two numbers of one name become one
+    class, and where files give one number to two names, the later name gets a free number."""
+    numbers: dict[str, int] = {}
+    for id_, name in [
+        pair for table in tables for pair in sorted(_numbered(table["categories"], found.remarks).items())
+    ]:
+        if numbers.get(name, id_) != id_:
+            found.remarks.append(f"category {id_} is named {name} too: both are one class")
+        elif name not in numbers and id_ in numbers.values():
+            numbers[name] = max(numbers.values()) + 1
+            found.remarks.append(f"category {id_} has another name in another file: {name} becomes {numbers[name]}")
+        else:
+            numbers[name] = id_
+    found.classes = sorted(numbers, key=lambda name: numbers[name])
+    found.ids = [numbers[name] for name in found.classes]
+
+
+def _numbered(categories: list[Any], remarks: list[str]) -> dict[int, str]:
+    """The name of each number of a file, the first where it has two; numbers may be text, as category_id may."""
+    names: dict[int, str] = {}
+    for category in categories:
+        try:
+            id_, name = int(category["id"]), str(category["name"]).strip()
+            if not name or names.setdefault(id_, name) != name:
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            remarks.append(f"a category without id or name of its own is passed over: {category!r}"[:120])
+    return names
+
+
+def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | None, pictures: Pictures) -> None:
+    names = _numbered(table["categories"], [])
+    stem = os.path.splitext(os.path.basename(file))[0]
+    prefer = [stem.rsplit("_", 1)[-1], *([split] if split else [])]
+    if split == "val":
+        prefer.append("valid")
+    scenes: dict[Any, Scene | None] = {}
+    for image in table["images"]:
+        try:
+            id_, name = image["id"], str(image["file_name"])
+            size = (int(image.get("height") or 0), int(image.get("width") or 0))
+            hash(id_)
+        except (KeyError, TypeError, ValueError) as error:
+            found.fault("unreadable entry", file, f"an image without id or file_name ({error!r})", of="picture")
+            continue
+        if id_ in scenes:
+            found.fault("duplicate picture", file, f"image id {id_} comes again, as {name}", of="nothing")
+            continue
+        path = pictures.find(name, prefer)
+        scenes[id_] = None
+        if path is None:
+            found.fault("missing picture", name, f"named in {file}", of="picture")
+        else:
+            stated = size if min(size) > 0 else None
+            scenes[id_] = Scene(path, name, split, [], file, stated)
+    for annotation in table["annotations"]:
+        _add(found, file, annotation, scenes, names)
+    found.scenes += [scene for scene in scenes.values() if scene is not None]
+
+
+def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None], names: dict[int, str]) -> None:
+    which = f"annotation {entry.get('id', '?')}" if isinstance(entry, dict) else repr(entry)[:40]
+    scene: Scene | str | None = "none"
+    try:
+        scene = scenes.get(entry["image_id"], "none")
+        number_ = int(entry["category_id"])
+        if scene is None:  # its picture is missing, which is known
+            return
+        if scene == "none":
+            found.fault("unknown picture", file, f"{which}: there is no image with id {entry['image_id']}")
+            return
+        assert isinstance(scene, Scene)
+        if number_ not in names:
+            found.fault("unknown class", scene.name, f"{which}: category {number_}")
+            return
+        crowd = bool(int(entry.get("iscrowd") or 0))
+        polygons, rle, bad = _mask(entry.get("segmentation"))
+        if bad:
+            found.fault("unreadable outline", scene.name, f"{which}: a polygon of {bad} numbers", of="nothing")
+        box = box_of(rle) if rle is not None and not entry.get("bbox") else _box(entry.get("bbox"), polygons)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found.fault("unreadable entry", scene.name if isinstance(scene, Scene) else file, f"{which}: {error}")
+        return
+    scene.instances.append(Instance(names[number_], box, polygons, rle, crowd))
+
+
+def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
+    """COCO writes left, top, width, height; without that the polygons tell."""
+    if given:
+        if not isinstance(given, list) or len(given) != 4:
+            raise ValueError(f"a bbox is left, top, width, height; got {given!r}"[:120])
+        x, y, width, height = (number(v) for v in given)
+        return x, y, x + width, y + height
+    if not polygons:
+        raise ValueError("no bbox and no polygons")
+    xs, ys = [v for p in polygons for v in p[0::2]], [v for p in polygons for v in p[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _mask(segmentation: Any) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
+    """Polygons, run lengths, and of a polygon that is none how many numbers it has; the box counts without it."""
+    if isinstance(segmentation, dict):
+        (height, width), counts = (int(v) for v in segmentation["size"]), segmentation["counts"]
+        if isinstance(counts, list):
+            counts = [int(number(v)) for v in counts]
+            if min(counts, default=0) < 0 or sum(counts) != height * width:
+                raise ValueError(f"its run lengths do not add up to {height} x {width}")
+        elif not isinstance(counts, str):
+            raise ValueError(f"its run lengths are {counts!r}")
+        return (), {"size": [height, width], "counts": counts}, 0
+    polygons = [tuple(number(v) for v in polygon) for polygon in segmentation or ()]
+    good = tuple(polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0)
+    bad = next((len(polygon) for polygon in polygons if polygon not in good), 0)
+    return good, None, bad

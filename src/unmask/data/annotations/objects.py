@@ -1,0 +1,158 @@
+"""Objects in pictures as people annotate them: what the readers in `annotations/` make of files, and what was wrong.
+
+Nothing here has looked at a picture yet: `detection/boxed.py` does, and decides what of it can be used.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
+from torch import Tensor
+
+from unmask.data.labels import SPLITS, is_hidden, is_picture_name, natural, printable
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+DEPTH = 6  # folders below the root in which pictures are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One object. Coordinates count from the picture's top left corner, right and bottom edges are not included."""
+
+    name: str  # of its class
+    box: Box
+    polygons: tuple[tuple[float, ...], ...] = ()  # each x, y, x, y, ...
+    rle: Mapping[str, Any] | None = None  # COCO's run lengths: {"size": [height, width], "counts": ...}
+    crowd: bool = False  # many objects in one region: not learnt, and not counted against a detector
+
+    @property
+    def has_mask(self) -> bool:
+        return bool(self.polygons) or self.rle is not None
+
+
+@dataclass(slots=True)
+class Scene:
+    """A picture and what was annotated in it."""
+
+    path: str  # of the picture's file
+    name: str  # of the picture, unique
+    split: str | None  # "train", "val" or "test"
+    instances: list[Instance]
+    told_in: str  # the file that told it, for messages
+    stated: tuple[int, int] | None = None  # height, width as the annotation says; None: it does not say
+    relative: bool = False  # coordinates are shares of width and height
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is left out, or mended where `kind` says so."""
+
+    kind: str  # e.g. "zero area"
+    file: str
+    detail: str
+    of: str = "box"  # what is lost by it: "box", "picture", "file", or "nothing" where it was mended
+
+
+@dataclass
+class Annotated:
+    """What one reader found in a place."""
+
+    form: str  # "coco", "voc" or "yolo"
+    scenes: list[Scene]
+    classes: list[str]
+    ids: list[int]  # by which the data itself names the classes
+    faults: list[Fault] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def fault(self, kind: str, file: str, detail: str = "", of: str = "box") -> None:
+        self.faults.append(Fault(kind, printable(file), printable(detail), of))
+
+
+class Pictures:
+    """All picture files below some folders, found by relative path or, where that fails, by name."""
+
+    def __init__(self, roots: Iterable[str | Path]):
+        self.roots = list(dict.fromkeys(os.path.abspath(root) for root in roots))
+
+    @cached_property
+    def by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for root in self.roots:
+            for path in walk(root, is_picture_name):
+                paths = found.setdefault(os.path.basename(path), [])
+                if path not in paths:
+                    paths.append(path)
+        return found
+
+    def find(self, name: str, prefer: Sequence[str] = ()) -> str | None:
+        """The file that a relative name means. Where several share its last part, the one in the folder that is named
+        first in `prefer`, then the first one."""
+        name = name.replace("\\", "/")
+        for root in self.roots:
+            if os.path.isfile(path := os.path.join(root, name)):
+                return os.path.normpath(path)
+        paths = self.by_name.get(name.rsplit("/", 1)[-1], [])
+        ends = [path for path in paths if path.endswith("/" + name.lstrip("./"))] or paths
+        for folder in prefer:
+            if inside := [path for path in ends if f"/{folder}/" in path]:
+                return inside[0]
+        return ends[0] if ends else None
+
+
+def walk(root: str, wanted: Any, depth: int = DEPTH) -> Iterator[str]:
+    """Files below a folder, in an order that depends on names only; hidden names are passed over."""
+    try:
+        with os.scandir(root) as listing:
+            entries = sorted((e for e in listing if not is_hidden(e.name)), key=lambda e: natural(e.name))
+    except OSError:
+        return
+    for entry in entries:
+        if wanted(entry.name):
+            yield entry.path
+        elif depth and entry.is_dir():
+            yield from walk(entry.path, wanted, depth - 1)
+
+
+def split_of(text: str) -> str | None:
+    """The split that a file or folder name speaks of: instances_train2017.json is of train."""
+    words = "".join(c if c.isalpha() else " " for c in text.lower()).split()
+    return next((SPLITS[word] for word in words if word in SPLITS), None)
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Names that occur twice, in order."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """A few names in one line."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def number(text: Any) -> float:
+    """A finite number, or ValueError with the text."""
+    value = float(text)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text!r} is no finite number")
+    return value
+
+
+class Target(NamedTuple):
+    """What is in a picture, in its pixels."""
+
+    boxes: Float[Tensor, "n 4"]  # left, top, right, bottom
+    labels: Int64[Tensor, "n"]  # places in `classes`, from 0
+    crowd: Bool[Tensor, "n"]
+    masks: UInt8[Tensor, "n h w"] | None  # 0 and 1
+
+
+class Shown(NamedTuple):
+    """A picture with what is in it."""
+
+    picture: Shaped[Tensor, "c h w"]
+    target: Target

@@ -1,0 +1,82 @@
+"""All masks of segmented data, read once: what is in them, and which cannot be used."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from typing import Any
+
+import numpy as np
+
+from unmask.data.annotations.geometry import shown_size
+from unmask.data.annotations.mask_files import VOID
+from unmask.data.annotations.semantic import Scene, Scenes
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.source import why
+
+
+class Survey:
+    """All masks read once: what is in them, and which are bad."""
+
+    def __init__(
+        self, indices: list[int], scenes: list[tuple[Scenes, Scene]], cache: Any, max_side: int, keep_bytes: int
+    ):
+        self.bad: dict[int, str] = {}
+        self.numbers: dict[int, dict[int, int]] = {}  # index -> number -> pixels
+        self.raw: dict[int, np.ndarray] = {}
+        self.digests: dict[int, bytes] = {}
+        self.largest, room = 0, keep_bytes
+
+        def look(index: int) -> tuple[int, np.ndarray | None, Any]:
+            shape = tuple(cache[index].shape[1:]) if index in cache else None
+            size = shape if shape and min(shape) < max_side else None  # at max_side, it may have been shrunk
+            try:
+                raw, size = read_scene(*scenes[index], size)
+            except (BadPicture, OSError) as error:
+                return index, None, why(error)
+            if raw.shape != size:
+                return index, None, f"is {size[0]} x {size[1]}, its mask {raw.shape[0]} x {raw.shape[1]}"
+            counts = np.bincount(raw.ravel() + 1)  # -1 is possible, and becomes place 0
+            small = raw.astype(np.int16) if len(counts) < 2**15 else raw
+            return index, small, (counts, hashlib.blake2b(raw.tobytes(), digest_size=16).digest())
+
+        with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+            for index, raw, told in pool.map(look, indices):
+                if raw is None:
+                    self.bad[index] = told
+                    continue
+                counts, self.digests[index] = told
+                self.numbers[index] = {int(n) - 1: int(counts[n]) for n in np.flatnonzero(counts)}
+                self.largest = max(self.largest, len(counts) - 2)
+                room -= raw.nbytes
+                if room >= 0:
+                    self.raw[index] = raw
+
+    def seen(self, indices: Iterable[int]) -> set[int]:
+        """All numbers in these masks."""
+        return {number for i in indices for number in self.numbers[i] if number != VOID}
+
+    def strange(self, known: set[int]) -> dict[int, str]:
+        """Masks with numbers that nobody named."""
+        found = {}
+        for index, counts in self.numbers.items():
+            unknown = {n: pixels for n, pixels in counts.items() if n not in known and n != VOID}
+            if unknown:
+                which = ", ".join(map(str, list(unknown)[:3])) + (" and more" if len(unknown) > 3 else "")
+                found[index] = f"its mask has the unknown class number {which} in {sum(unknown.values()):,} pixels"
+        return found
+
+    def counts(self, indices: Iterable[int], numbers: Sequence[int]) -> np.ndarray:
+        """Pixels of each class, and last those of none."""
+        found = np.zeros(len(numbers) + 1, dtype=np.int64)
+        places = {number: place for place, number in enumerate(numbers)}
+        for i in indices:
+            for number, pixels in self.numbers[i].items():
+                found[places.get(number, len(numbers))] += pixels
+        return found
+
+
+def read_scene(part: Scenes, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """The numbers of a mask, and the size of its picture."""
+    height, width = size or shown_size(scene.picture)
+    return part.truth(scene, (height, width)), (height, width)

@@ -1,0 +1,146 @@
+"""TIFF beyond what Pillow reads: any number of bands, any depth, bands together or apart. Called by `decode` only.
+
+tifffile unpacks LZW only with a further large package. The libtiff inside Pillow knows LZW too, so here each packed
+strip or tile is handed to Pillow as a one-row grey picture, and the unpacked file, corrected in memory, to tifffile.
+"""
+
+import io
+import logging
+import struct
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unmask.data.codecs.picture import MAX_PIXELS, BadPicture, Raw
+
+PACKED = {5: "LZW", 50000: "Zstandard"}  # compressions that tifffile may not know and Pillow may
+
+
+def read_tiff(data: bytes) -> Raw:
+    """The first picture of a TIFF: values h w c as stored, 16-bit palettes resolved, min-is-white turned round.
+
+    Raises BadPicture, or whatever tifffile raises on damaged files.
+    """
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it logs what we raise or can do without
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page: Any = file.pages.first
+        _check(page, len(data))
+        if page.compression in PACKED or page.predictor == 3:
+            with tifffile.TiffFile(io.BytesIO(_unpacked(data)), mode="r+") as plain:
+                return _raw(plain)
+        return _raw(file)
+
+
+def _raw(file: Any) -> Raw:
+    page, series = file.pages.first, file.series[0]
+    depth = int(page.bitspersample)
+    if series.axes == "CYX" and len(series.pages) > 1:  # microscopes write one page per channel
+        axes, values, frames = "SYX", series.asarray(), 1
+    else:
+        axes, values, frames = page.axes, page.asarray(), len(file.pages)
+    values = values.reshape([n for n, axis in zip(values.shape, axes) if axis in "YXS" or n > 1])
+    if values.ndim == 3 and axes.startswith("S"):
+        values = values.transpose(1, 2, 0)  # c h w -> h w c
+    if values.ndim not in (2, 3):
+        raise BadPicture(f"TIFF with axes {axes}: a picture has height, width and bands")
+    if values.dtype.kind not in "buif":
+        raise BadPicture(f"TIFF of {values.dtype} values, pixels are real numbers")
+    photometric = int(page.photometric)
+    if photometric == 3 and page.colormap is not None:
+        values = np.moveaxis(page.colormap[:, values], 0, -1)  # -> h w 3
+    elif photometric == 0 and values.dtype.kind == "u":
+        values = np.iinfo(values.dtype).max - values
+    alpha = None
+    if photometric in (1, 2) and page.extrasamples in ((1,), (2,)) and values.ndim == 3 and values.dtype.kind == "u":
+        values, alpha = values[..., :-1], values[..., -1]
+        if values.dtype.itemsize > 2:
+            alpha = None  # 32-bit integers are measurements: there is no white to composite on
+    tag = page.tags.get(274)
+    notes = [f"first of {frames} frames"] if frames > 1 else []
+    bands = 1 if values.ndim == 2 else values.shape[2] + (alpha is not None)
+    mode = f"{page.dtype}" if bands == 1 else f"{bands} x {page.dtype}"
+    size = (values.shape[0], values.shape[1])
+    return Raw(values, "TIFF", mode, depth, size, alpha, int(tag.value) if tag else 1, notes)
+
+
+def _check(page: Any, num_bytes: int) -> None:
+    height, width, bands = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
+    if height * width * max(1, bands // 8) > MAX_PIXELS:
+        raise BadPicture(f"decompression bomb: {height} x {width} pixels of {bands} bands, the limit is {MAX_PIXELS:,}")
+    ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts)]
+    if not ends or max(ends) > num_bytes:
+        raise BadPicture("truncated")
+    if page.dtype is None:
+        raise BadPicture(f"TIFF with {page.bitspersample} bits per value, which is not read here")
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The same TIFF with its first page's strips or tiles unpacked at the end of the file, and the tags to match."""
+    import tifffile
+
+    copy = io.BytesIO(data)
+    with tifffile.TiffFile(copy, mode="r+") as file:
+        page: Any = file.pages.first
+        shapes = _segment_shapes(page)
+        starts, counts = [], []
+        for start, count, shape in zip(page.dataoffsets, page.databytecounts, shapes):
+            plain = _unpack(data[start : start + count], int(page.compression), shape, page)
+            starts.append(copy.seek(0, io.SEEK_END))
+            counts.append(copy.write(plain))
+        kind = "Tile" if page.is_tiled else "Strip"
+        page.tags[f"{kind}Offsets"].overwrite(starts)
+        page.tags[f"{kind}ByteCounts"].overwrite(counts)
+        page.tags["Compression"].overwrite(1)
+        if page.predictor == 3:
+            page.tags["Predictor"].overwrite(1)
+    return copy.getvalue()
+
+
+def _segment_shapes(page: Any) -> list[tuple[int, int, int]]:
+    """Rows, columns and bands of every strip or tile, in the file's order."""
+    apart = int(page.planarconfig) == 2
+    bands = 1 if apart else int(page.samplesperpixel)
+    planes = int(page.samplesperpixel) if apart else 1
+    if page.is_tiled:
+        return [(int(page.tilelength), int(page.tilewidth), bands)] * len(page.dataoffsets)
+    height, rows = int(page.imagelength), min(int(page.rowsperstrip), int(page.imagelength))
+    strips = [(min(rows, height - top), int(page.imagewidth), bands) for top in range(0, height, rows)]
+    return strips * planes
+
+
+def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: Any) -> bytes:
+    import tifffile
+
+    rows, columns, bands = shape
+    num_bytes = rows * ((columns * bands * int(page.bitspersample) + 7) // 8)
+    if compression in PACKED:
+        with Image.open(io.BytesIO(_one_row_tiff(packed, num_bytes, compression)), formats=["TIFF"]) as image:
+            plain = image.tobytes()
+    elif compression == 1:
+        plain = packed
+    else:
+        plain = bytes(tifffile.TIFF.DECOMPRESSORS[compression](packed))
+    return _unpredict(plain, shape, page) if page.predictor == 3 else plain
+
+
+def _unpredict(plain: bytes, shape: tuple[int, int, int], page: Any) -> bytes:
+    """Undoes TIFF's floating-point predictor: bytes of a row sorted by significance, then stored as differences."""
+    rows, columns, bands = shape
+    size = int(page.bitspersample) // 8
+    steps = np.frombuffer(plain, np.uint8).reshape(rows, columns * size, bands)
+    planes = steps.cumsum(axis=1, dtype=np.uint8).reshape(rows, size, columns * bands)  # the first is most significant
+    values = planes.transpose(0, 2, 1)  # -> rows, values, bytes (big-endian)
+    return values.tobytes() if page.parent.byteorder == ">" else values[..., ::-1].tobytes()
+
+
+def _one_row_tiff(packed: bytes, num_bytes: int, compression: int) -> bytes:
+    """A grey 8-bit TIFF of one row whose only strip is `packed`."""
+    tags = ((256, num_bytes), (257, 1), (258, 8), (259, compression), (262, 1), (273, 8), (277, 1), (278, 1))
+    tags = (*tags, (279, len(packed)))
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    pad = b"\0" * (len(packed) % 2)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(packed) + len(pad))
+    return head + packed + pad + struct.pack("<H", len(tags)) + directory + struct.pack("<I", 0)

@@ -1,0 +1,175 @@
+"""Labelled pictures, ready to be judged on: good ones only, in train, val and test, seen whole."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask.data.datasets.draws import hold_out
+from unmask.data.datasets.pictures import Samples
+from unmask.data.labels import natural
+from unmask.data.loaders.map_style import each_once
+from unmask.data.sheet import check_bad, inspect
+from unmask.data.source import Source, open_source
+from unmask.data.transforms.crops import WholePicture
+from unmask.errors import DataError
+from unmask.evaluation.features import Features, extract, pixels
+from unmask.models.encoder import Encoder
+
+UNEQUAL = 3  # times as many pictures in the largest class as in the smallest: worth saying
+KEEP = 2**31  # bytes of decoded pictures that are kept in memory
+
+
+class Labelled:
+    """The splits of labelled data; what the data does not have is held out, stratified and seeded."""
+
+    def __init__(
+        self,
+        places: Sequence[str],
+        *,
+        max_side: int,  # pixels, as for `decode`
+        batch: int = 256,
+        most: int | None = None,  # training pictures
+        most_test: int | None = None,  # test pictures
+        seed: int = 0,
+        hold_out_val: bool = True,  # where the data has no val split; without, val may stay empty
+        max_bad: float = 0.5,  # share of bad pictures above which the data is refused
+        say: Callable[[str], Any] = lambda text: None,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        """Raises DataError where nothing has a label, or too little is left of a split."""
+        self.source, self.batch, self.max_side = open_source(places), batch, max_side
+        items = self.source.items
+        labelled = [i for i, item in enumerate(items) if item.label is not None]
+        if not labelled:
+            raise DataError(
+                f"no picture in {self.source.where} has a label: put the pictures of each class, two or more, in a"
+                " folder of its own, or add a labels.csv with the columns path and label, or labels to the .npz"
+                + "".join(f". {remark}" for remark in self.source.remarks)
+            )
+        self.multi_label = self.source.multi_label
+        for remark in self.source.remarks:
+            say(remark)
+        sheet, self.cache = inspect(
+            self.source, indices=labelled, max_side=max_side, limit=len(labelled), keep_bytes=KEEP, progress=progress
+        )
+        check_bad(sheet, max_bad)
+        bad = {index for index, _, _ in sheet.bad}
+        if bad:
+            say(f"{len(bad)} bad pictures are left out, e.g. {sheet.bad[0][1]}: {sheet.bad[0][2]}")
+        good = [i for i in labelled if i not in bad]
+        self.classes = sorted({name for i in good for name in self.source.classes(i) or ()}, key=natural)
+        self.sheet, self.channels = sheet, sheet.channels
+        self.splits = _splits(self.source, good, most, seed, hold_out_val, say)
+        self.splits["test"] = _at_most(self.splits["test"], most_test, [seed, 2])
+        self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
+
+    def samples(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Samples:
+        """The pictures of a split, or those at some places in it, with their labels as places in `classes`."""
+        indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
+        options = {"max_side": self.max_side, "cache": self.cache, "classes": self.classes}
+        return Samples(self.source, indices, channels=channels, **options)
+
+    def texts(self, split: str) -> list[str]:
+        """What is known of each picture, as text; several labels are joined by |."""
+        return [str(self.source.items[i].label) for i in self.splits[split]]
+
+    def class_counts(self, split: str = "train") -> dict[str, int]:
+        """Pictures of each class in a split."""
+        found = Counter(name for i in self.splits[split] for name in self.source.classes(i) or ())
+        return {name: found[name] for name in self.classes}
+
+    def check(self) -> list[str]:
+        """What a person should know before something is learnt from train and tested on test.
+
+        Raises DataError for fewer than two classes, or test pictures of a class that train lacks.
+        """
+        train, test = self.class_counts("train"), self.class_counts("test")
+        learnt = [name for name, count in train.items() if count]
+        if len(learnt) < (1 if self.multi_label else 2):
+            raise DataError(
+                f"a classifier takes two classes or more; {self.source.where} has {', '.join(learnt) or 'none'}"
+            )
+        foreign = [f"{name} ({test[name]})" for name in self.classes if not train[name] and test[name]]
+        if foreign:
+            raise DataError(
+                f"the test split has classes that the train split lacks: {_some(foreign)}. Add training pictures of"
+                " them, or take them out"
+            )
+        missing = [name for name in self.classes if train[name] and not test[name]]
+        found = []
+        if missing:
+            found.append(f"the test split has no picture of {_some(missing)}: learnt, but not tested")
+        small, large = min(learnt, key=lambda n: train[n]), max(learnt, key=lambda n: train[n])
+        if train[large] >= UNEQUAL * train[small]:
+            found.append(
+                f"classes are unequal: {train[large]:,} pictures of {large}, {train[small]:,} of {small};"
+                " --balanced on draws all equally often"
+            )
+        return found
+
+    def labels(self, split: str) -> np.ndarray:
+        """n, int64: places in `classes`. With several labels per picture, n k of 0 and 1."""
+        found = self.samples(split, self.channels).labels
+        assert found is not None  # only labelled pictures are here
+        return found.numpy()
+
+    def loader(self, split: str, channels: int, view: Callable[[Any], Any], batch: int | None = None) -> Any:
+        """A split in order, once, seen through a view without chance."""
+        return each_once(self.samples(split, channels), view, batch or self.batch)
+
+    def features(
+        self, encoder: Encoder, split: str, device: torch.device | str, autocast: torch.dtype | None
+    ) -> Features:
+        """All poolings of an encoder that is on `device` already."""
+        size = (encoder.grid.size[0], encoder.grid.size[1])
+        loader = self.loader(split, encoder.channels, WholePicture(size))
+        return extract(encoder, loader, device, autocast=autocast)
+
+    def pixels(self, split: str, channels: int, size: tuple[int, ...]) -> Features:
+        """The pictures themselves, at the size that the encoder sees, at most 32 pixels."""
+        return pixels(self.loader(split, channels, WholePicture((size[0], size[1]))))
+
+
+def _splits(
+    source: Source, good: list[int], most: int | None, seed: int, hold_out_val: bool, say: Callable[[str], Any]
+) -> dict[str, list[int]]:
+    """Train, val and test; a missing test split is the val split, or a quarter of everything; a missing val split is a
+    fifth of train. Pooling and penalty are chosen on val, never on test."""
+    of = {name: [i for i in good if source.items[i].split == name] for name in ("train", "val", "test")}
+    if not of["train"] or not (of["val"] or of["test"]):
+        say("the data has no train and test splits: a quarter of every class is held out to test on")
+        train, test = _held(source, good, 0.25, seed)
+        of = {"train": train, "val": [], "test": test}
+    elif not of["test"]:
+        say("the data has no test split: its val split is tested on")
+        of = {"train": of["train"], "val": [], "test": of["val"]}
+    of["train"] = _at_most(of["train"], most, [seed, 1])
+    if not of["val"] and hold_out_val:
+        train, val = _held(source, of["train"], 0.2, seed)
+        of = {"train": train, "val": val, "test": of["test"]}
+    return of
+
+
+def _at_most(indices: list[int], most: int | None, seed: Sequence[int]) -> list[int]:
+    """All, or so many drawn at random, in order."""
+    if most is None or len(indices) <= most:
+        return indices
+    chosen = np.random.default_rng(seed).permutation(len(indices))[:most]
+    return [indices[i] for i in np.sort(chosen)]
+
+
+def _held(source: Source, indices: list[int], share: float, seed: int) -> tuple[list[int], list[int]]:
+    names, counts = np.unique([str(source.items[i].label) for i in indices], return_inverse=True, return_counts=True)[
+        1:
+    ]
+    if source.multi_label:  # combinations that are too rare to be divided are one stratum, else none would be tested
+        names = np.where(counts[names] * share < 1, len(counts), names)
+    keep, held = hold_out(names, share, seed)
+    return [indices[i] for i in keep], [indices[i] for i in held]
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,43 @@
+"""Pictures one after the other, each with the size of the original: for models that answer for every pixel."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Shaped
+from torch import Tensor
+
+from unmask.data.codecs.decode import decode, to_channels
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.source import Source, open_source, why
+
+
+@dataclass(frozen=True)
+class Shown:
+    name: str
+    pixels: Shaped[Tensor, "c h w"]  # maybe smaller than the original
+    size: tuple[int, int]  # height, width of the original, after EXIF rotation
+
+
+def read_shown(
+    images: str | Path | Sequence[str | Path] | Source,
+    channels: int,
+    max_side: int | None,  # pixels, as for `decode`
+    bad: Callable[[str, str], Any],  # told name and reason of a picture that cannot be used; it is passed over
+) -> Iterator[Shown]:
+    """One picture at a time, so that a folder of any size fits into memory."""
+    source = images if isinstance(images, Source) else open_source(images)
+    for index, item in enumerate(source.items):
+        try:
+            picture = decode(source.read(index), max_side=max_side)
+            pixels = to_channels(picture.pixels, channels)
+        except (BadPicture, OSError) as error:
+            bad(item.name, why(error))
+            continue
+        yield Shown(item.name, pixels, picture.size)
+
+
+def as_shown(pixels: Shaped[Tensor, "n c h w"]) -> list[Shown]:
+    """Pictures that are there as raw pixels; their names are their numbers."""
+    return [Shown(str(i), one, (one.shape[1], one.shape[2])) for i, one in enumerate(pixels)]

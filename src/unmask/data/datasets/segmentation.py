@@ -1,0 +1,262 @@
+"""Segmented pictures, ready to be learnt: every picture and mask read and checked, in train, val and test."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped, UInt8
+from torch import Tensor
+
+from unmask.data.annotations.semantic import Scene, open_scenes, photographs
+from unmask.data.annotations.survey import Survey, read_scene
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.datasets.pictures import Samples
+from unmask.data.labels import learnt_and_tested
+from unmask.data.sheet import Sheet, inspect
+from unmask.data.source import why
+from unmask.errors import DataError
+
+VOID = 255  # in maps of classes: pixels that are not learnt and not judged
+KEEP = 2**31  # bytes of decoded pictures, and of maps, that are kept in memory
+TOLERATED, FEW = 0.25, 5  # share and number of bad pictures and masks that are borne where nothing was asked for
+NAMED = 20  # of them, on the screen
+HELD = 0.2  # share of the pictures that is tested on where there are no splits, and of the rest that is val
+RARE = 1e-3  # share of the pixels of a class below which that is worth saying
+
+
+@dataclass(frozen=True)
+class SegmentSheet(Sheet):
+    """Of the pictures as always, and of what their pixels are."""
+
+    class_numbers: dict[str, int] = field(default_factory=dict)  # class -> its number in masks
+    void_numbers: list[int] = field(default_factory=list)
+    pixel_shares: dict[str, dict[str, float]] = field(default_factory=dict)  # split -> class -> share; void apart
+    void_shares: dict[str, float] = field(default_factory=dict)  # split -> of all pixels
+    pictures_with: dict[str, int] = field(default_factory=dict)  # class -> training pictures that show it
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # name, reason: pictures and masks
+    format: str = ""  # the part of scenes/ that read it
+
+
+class Segments:
+    """The pictures of a split with their maps. For the loader, a map is the last channel of its picture, so that both
+    are cropped, resized and mirrored together."""
+
+    labels = None
+
+    def __init__(self, samples: Samples, maps: Callable[[int], np.ndarray], indices: Sequence[int]):
+        self.samples, self.maps, self.indices = samples, maps, list(indices)
+        self.names, self.channels = samples.names, samples.channels + 1
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def picture(self, i: int) -> Shaped[Tensor, "c h w"]:
+        """Picture and map, both as large as the picture is kept; one that went bad is replaced by the next good one."""
+        pixels, place = self.samples.substitute(i)
+        found = torch.from_numpy(self.maps(self.indices[place]))[None, None]
+        if found.shape[2:] != pixels.shape[1:]:
+            found = torch.nn.functional.interpolate(found, pixels.shape[1:], mode="nearest-exact")
+        return torch.cat([pixels, found[0].to(pixels.dtype)])
+
+    def pair(self, i: int) -> tuple[Shaped[Tensor, "c h w"], UInt8[np.ndarray, "h w"]]:
+        """Picture `i` as it is kept, and its map at the picture's own size; replaced likewise."""
+        pixels, place = self.samples.substitute(i)
+        return pixels, self.maps(self.indices[place])
+
+
+class Segmented:
+    """The splits of segmented data. What the data does not have is drawn by the seed."""
+
+    def __init__(
+        self,
+        places: Sequence[str],
+        *,
+        max_side: int,  # pixels, as for `decode`: of pictures while training
+        pictures: Path | None = None,  # their folder, where they do not lie by the truth
+        classes: Path | None = None,  # a file that names the classes, where none lies there
+        void: Sequence[str] = (),  # names or numbers of what is no class; see Legend.void
+        most: int | None = None,  # training pictures
+        seed: int = 0,
+        max_bad: float | None = None,  # share of bad pictures and masks above which the data is refused
+        say: Callable[[str], Any] = lambda text: None,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        """Raises UserError and DataError where nothing can be learnt; says what is left out, with its name."""
+        self.parts = open_scenes(places, pictures, classes)
+        for remark in [remark for part in self.parts for remark in part.found.remarks]:
+            say(remark)
+        self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
+        self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
+        pictured = photographs(self.where, [scene for _, scene in self.scenes])
+        everything = list(range(len(self.scenes)))
+        sheet, self.cache = inspect(
+            pictured, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
+        )
+        self.source = pictured
+        lost = [pair for part in self.parts for pair in part.found.lost]
+        bad = {index: reason for index, _, reason in sheet.bad}
+        looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
+        bad |= looked.bad
+        self.legend = self.parts[0].legend
+        self.numbers, names, self.void = _classes(self.legend, void, looked, say)
+        bad |= looked.strange(set(self.numbers) | self.void)
+        left_out = [*lost, *((self.scenes[i][1].name, bad[i]) for i in sorted(bad))]
+        _refuse_or_say(left_out, len(everything) + len(lost), max_bad, self.where, say)
+        good = [i for i in everything if i not in bad]
+        seen = looked.seen(good)
+        unseen = [name for number, name in zip(self.numbers, names) if number not in seen]
+        if unseen:
+            say(f"{len(unseen)} of the classes are nowhere in the data and are left out: {_some(unseen)}")
+        self.classes = [name for number, name in zip(self.numbers, names) if number in seen]
+        self.numbers = [number for number in self.numbers if number in seen]
+        if len(self.classes) < 2:
+            only = f"{self.classes[0]} alone" if self.classes else "none, only void"
+            raise DataError(f"two classes or more can be told apart; the masks of {self.where} have {only}")
+        if len(self.classes) > VOID:
+            raise DataError(f"at most {VOID} classes can be learnt here; {self.where} has {len(self.classes)}")
+        self.table = _table(self.numbers, max(looked.largest, *self.numbers))
+        self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
+        self.splits = _splits([scene.split for _, scene in self.scenes], good, most, seed, say)
+        files = {split: [self.scenes[i][1].picture for i in places] for split, places in self.splits.items()}
+        for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
+            say(remark)
+        self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
+        counts = {split: looked.counts(indices, self.numbers) for split, indices in self.splits.items()}
+        self.pixels = {split: found[:-1] for split, found in counts.items()}  # of each class
+        self.sheet = self._sheet(sheet, counts, looked, left_out)
+        for line in self._remarks():
+            say(line)
+
+    def segments(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Segments:
+        """The pictures of a split, or those at some places in it, with their maps."""
+        indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
+        samples = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
+        return Segments(samples, self.map, indices)
+
+    def map(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """The class of every pixel of a scene, as a place in `classes`, or VOID."""
+        if index not in self.kept:
+            part, scene = self.scenes[index]
+            try:
+                return self.table[read_scene(part, scene)[0] + 1]
+            except (BadPicture, OSError) as error:
+                raise DataError(f"the mask of {scene.name} was good and cannot be read now: {why(error)}") from error
+        return self.kept[index]
+
+    def _remarks(self) -> Iterator[str]:
+        train, test = self.pixels["train"], self.pixels["test"]
+        foreign = [name for name, a, b in zip(self.classes, train, test) if not a and b]
+        if foreign:
+            yield f"the test split has classes that the train split lacks, which cannot be learnt: {_some(foreign)}"
+        missing = [name for name, a, b in zip(self.classes, train, test) if a and not b]
+        if missing:
+            yield f"the test split has no pixel of {_some(missing)}: learnt, but not tested"
+        rare = [f"{name} ({share:.3%})" for name, share in self.sheet.pixel_shares["train"].items() if 0 < share < RARE]
+        if rare:
+            yield f"rare classes, with their share of the pixels: {_some(rare)}; --balanced on weighs them more"
+
+    def _sheet(
+        self, sheet: Sheet, counts: dict[str, np.ndarray], looked: Survey, left_out: list[tuple[str, str]]
+    ) -> SegmentSheet:
+        def share(found: np.ndarray) -> dict[str, float]:
+            return {name: float(n / max(1, found[:-1].sum())) for name, n in zip(self.classes, found)}
+
+        truth = hashlib.blake2b(sheet.fingerprint.encode(), digest_size=16)
+        for index in sorted(looked.digests):
+            truth.update(looked.digests[index])
+        truth.update(repr((self.numbers, sorted(self.void))).encode())
+        shows = Counter(number for i in self.splits["train"] for number in looked.numbers[i])
+        more = {
+            "fingerprint": truth.hexdigest(),
+            "class_numbers": dict(zip(self.classes, self.numbers)),
+            "void_numbers": sorted(self.void),
+            "pixel_shares": {split: share(found) for split, found in counts.items() if len(self.splits[split])},
+            "void_shares": {s: float(n[-1] / max(1, n.sum())) for s, n in counts.items() if len(self.splits[s])},
+            "pictures_with": {name: shows[number] for name, number in zip(self.classes, self.numbers)},
+            "left_out": left_out,
+            "format": type(self.parts[0]).__name__.lower(),
+        }
+        return SegmentSheet(**(vars(sheet) | more))
+
+
+def _classes(
+    legend: Any, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
+) -> tuple[list[int], list[str], set[int]]:
+    """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes."""
+    void, seen = legend.void(asked), looked.seen(looked.numbers)
+    if legend.names:
+        numbers = [number for number in sorted(legend.names) if number not in void]
+        return numbers, [legend.names[number] for number in numbers], void
+    if not seen:  # every mask is bad, which is said next
+        return [], [], void
+    if seen in ({0, 255}, {0, 1}) and not asked:
+        say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
+        return sorted(seen), ["background", "object"], void - seen
+    numbers = sorted(seen - void)
+    say(f"no file names the classes: the numbers in the masks are taken for them ({_some(list(map(str, numbers)))})")
+    once = [str(n) for n in numbers if sum(n in found for found in looked.numbers.values()) == 1]
+    if once and len(looked.numbers) > 4:
+        say(f"numbers that occur in one mask alone: {_some(once)}; are they meant? A classes.json would tell")
+    return numbers, [str(number) for number in numbers], void
+
+
+def _table(numbers: Sequence[int], largest: int) -> UInt8[np.ndarray, "n"]:
+    """Place number + 1 holds the class of a number; place 0 is for pixels of surely none."""
+    table = np.full(largest + 2, VOID, dtype=np.uint8)
+    table[np.array(numbers) + 1] = np.arange(len(numbers))
+    return table
+
+
+def _named_apart(part: Any, several: bool) -> list[Scene]:
+    """Where there are several places, names begin with theirs."""
+    scenes = part.found.scenes
+    return [replace(scene, name=f"{Path(part.where).name}/{scene.name}") for scene in scenes] if several else scenes
+
+
+def _refuse_or_say(
+    left_out: list[tuple[str, str]], total: int, max_bad: float | None, where: str, say: Callable[[str], Any]
+) -> None:
+    if not left_out:
+        return
+    lines = [f"  {name}: {reason}" for name, reason in left_out[:NAMED]]
+    lines += [f"  ... and {len(left_out) - NAMED:,} more"] if len(left_out) > NAMED else []
+    count = f"{len(left_out):,} of {total:,} pictures and masks of {where}"
+    most = max(FEW, TOLERATED * total) if max_bad is None else max_bad * total
+    if len(left_out) > most or len(left_out) == total:
+        told = f"{TOLERATED:.0%}, and more than {FEW}" if max_bad is None else f"{max_bad:.0%}"
+        advice = "" if len(left_out) == total else "; mend them, or allow more with --max-bad"
+        raise DataError(f"{count} cannot be used, more than {told}{advice}:\n" + "\n".join(lines))
+    say(f"{count} are left out:\n" + "\n".join(lines))
+
+
+def _splits(
+    told: Sequence[str | None], good: list[int], most: int | None, seed: int, say: Callable[[str], Any]
+) -> dict[str, list[int]]:
+    of = {name: [i for i in good if told[i] == name] for name in ("train", "val", "test")}
+    if of["train"] and (of["val"] or of["test"]) and (outside := sum(told[i] is None for i in good)):
+        say(f"{outside:,} pictures are in no split and are not used")
+    if not of["train"] or not (of["val"] or of["test"]):
+        order = np.random.default_rng([seed, 3]).permutation(len(good))
+        held = max(1, round(HELD * len(good)))
+        val = round(HELD * (len(good) - held)) if len(good) >= 10 else 0
+        chosen = {"test": order[:held], "val": order[held : held + val], "train": order[held + val :]}
+        of = {name: [good[i] for i in np.sort(chosen[name])] for name in of}
+        say("the data has no train and test splits: the seed draws a fifth to test on, and a fifth of the rest as val")
+    elif not of["test"]:
+        say("the data has no test split: its val split is tested on")
+        of = {"train": of["train"], "val": [], "test": of["val"]}
+    if not of["train"] or not of["test"]:
+        raise DataError(f"{len(good)} good pictures are too few to learn from and to test on")
+    if most is not None and len(of["train"]) > most:
+        chosen = np.random.default_rng([seed, 1]).permutation(len(of["train"]))[:most]
+        of["train"] = [of["train"][i] for i in np.sort(chosen)]
+    return of
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

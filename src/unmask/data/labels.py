@@ -1,0 +1,226 @@
+"""What folders, archives and lists have in common: which names are pictures, and where labels and splits are told."""
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from unmask.data.source import SEPARATOR, Item, has_several
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga"
+    " .qoi .ico .pcx .psd .dds .sgi .heic .heif".split()
+)
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLITS |= {"test": "test", "testing": "test"}
+TABLE = "labels.csv"
+PACK = "unmask-pack.json"  # makes the folder that holds it one of `unmask pack`
+_PATH = ("path", "file", "filename", "image", "name")
+_LABEL = ("label", "class", "category", "target")
+_LABELS = ("labels", "classes", "tags")  # each cell holds any number of names
+_NAMED = 3  # examples in a remark
+
+
+@dataclass
+class Layout:
+    """Items in the order of the paths they were made from, and what a person should know about them."""
+
+    items: list[Item]
+    remarks: list[str] = field(default_factory=list)
+    plural: bool = False  # as of a Source
+    multi_label: bool = False
+
+
+@dataclass(frozen=True)
+class _Row:
+    path: str
+    label: str | None
+    split: str
+    columns: dict[str, str]
+
+
+def is_picture_name(name: str) -> bool:
+    """True for a known picture extension, in any case of letters."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def is_hidden(name: str) -> bool:
+    """True for one file or folder name that no data lies under: a leading dot, or what macOS adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def natural(name: str) -> list[list[str | tuple[int, str]]]:
+    """A sort key by which 9.png comes before 10.png and a/ before a1/, the same on every machine and locale."""
+    return [_natural(part) for part in name.split("/")]
+
+
+def printable(name: str) -> str:
+    """A name that any terminal, JSON file and line of text can hold: undecodable bytes and control signs as `\\xff`."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def joined(labels: Iterable[str]) -> str:
+    """Several labels of one picture as one text, each once and in order; "" for none of the classes."""
+    return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
+
+
+def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
+    """A remark where a file of the train split is in another one too."""
+    both = len(set(map(os.path.realpath, train)) & set(map(os.path.realpath, others)))
+    what = "which are learnt from and tested on: new pictures will do worse"
+    return [f"{both:,} pictures are in the train split and in another, {what}"] if both else []
+
+
+def table_places(paths: Sequence[str]) -> list[str]:
+    """Where a labels.csv counts: at the root, and in each folder that everything lies in, the outermost first."""
+    common = os.path.commonpath(paths).split("/") if paths else []
+    return ["/".join([*common[:depth], TABLE]) for depth in range(len(common) + 1)]
+
+
+def arrange(paths: Sequence[str], table: tuple[str, bytes] | None = None) -> Layout:
+    """Labels and splits for pictures at `paths` (relative, parts separated by /).
+
+    table: path and content of a labels.csv; without one, class folders are looked for. Splits are folders named
+    as in SPLITS, at the root or below the single folder that everything lies in.
+    """
+    folders = [path.split("/")[:-1] for path in paths]
+    root = _wrapper(folders)
+    folders = [parts[root:] for parts in folders]
+    splits = _split_folders(folders)
+    layout = Layout([])
+    found = [SPLITS.get(parts[0].lower()) if splits and parts else None for parts in folders]
+    if splits and None in found:
+        layout.remarks.append(f"{found.count(None):,} pictures lie outside the train, val and test folders")
+    labels = _class_folders(folders, found, bool(splits))
+    layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, found)]
+    if table is not None:
+        _apply_table(layout, paths, *table)
+    return layout
+
+
+def _natural(part: str) -> list[str | tuple[int, str]]:
+    pieces = re.split(r"([0-9]+)", part)  # text and digits in turn, so that like is compared with like
+    return [(len(p.lstrip("0")), p.lstrip("0") + p) if i % 2 else p for i, p in enumerate(pieces)]
+
+
+def _escaped(sign: str) -> str:
+    if "\udc80" <= sign <= "\udcff":  # a byte that is no UTF-8, as Python carries it in file names
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    return sign.encode("unicode_escape").decode()
+
+
+def _wrapper(folders: list[list[str]]) -> int:
+    """How many folders are wrapped around everything, such as the one an archive was made from."""
+    depth = 0
+    while folders:
+        tops = {parts[depth] if len(parts) > depth else None for parts in folders}
+        top = next(iter(tops))
+        if len(tops) != 1 or top is None or top.lower() in SPLITS:
+            return depth
+        depth += 1
+    return depth
+
+
+def _split_folders(folders: list[list[str]]) -> set[str]:
+    """Folder names that are splits: where there is a train folder, or nothing but split folders."""
+    tops = {parts[0].lower() if parts else "" for parts in folders}
+    known = tops & SPLITS.keys()
+    return known if "train" in {SPLITS[name] for name in known} or known == tops else set()
+
+
+def _class_folders(folders: list[list[str]], splits: list[str | None], split: bool) -> list[str | None]:
+    """The first folder below the root or the split, if every picture lies in one and there are several."""
+    below = [parts[1:] if split else parts for parts in folders]
+    counted = [parts for parts, part in zip(below, splits) if part or not split]
+    if all(counted) and len({parts[0] for parts in counted}) >= 2:
+        return [printable(parts[0]) if parts and (part or not split) else None for parts, part in zip(below, splits)]
+    return [None] * len(folders)
+
+
+def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes) -> None:
+    """labels.csv wins over folders: a picture without a row has no label, and keeps the split of its folder."""
+    rows, plural, problem = _rows(content)
+    if problem:
+        layout.remarks.append(f"{name} is not used: {problem}")
+        return
+    base = name[: -len(TABLE)]
+    by_path = {path: i for i, path in enumerate(paths)}
+    by_name: dict[str, list[int]] = {}
+    for i, path in enumerate(paths):
+        by_name.setdefault(path.rsplit("/", 1)[-1], []).append(i)
+    found: dict[int, _Row] = {}
+    problems: dict[str, list[str]] = {}
+    for row in rows:
+        path = os.path.normpath(row.path.replace("\\", "/")) if row.path else ""
+        same_name = by_name.get(path.rsplit("/", 1)[-1], [])
+        index = by_path.get(base + path, by_path.get(path, same_name[0] if len(same_name) == 1 else None))
+        if index is None:
+            problem = "match several pictures" if len(same_name) > 1 else "match no picture"
+            problems.setdefault(problem, []).append(row.path)
+        elif index in found:
+            problem = "are for a picture that has a row already; the first counts"
+            problems.setdefault(problem, []).append(row.path)
+        else:
+            found[index] = row
+    layout.items = [_labelled(item, found.get(i)) for i, item in enumerate(layout.items)]
+    layout.plural, layout.multi_label = plural, plural and has_several(item.label for item in layout.items)
+    layout.remarks += [f"{name}: {len(which):,} rows {what}{_examples(which)}" for what, which in problems.items()]
+    missing = [path for i, path in enumerate(paths) if i not in found]
+    if missing:
+        layout.remarks.append(f"{name}: {len(missing):,} pictures have no row, so no label{_examples(missing)}")
+
+
+def _labelled(item: Item, row: _Row | None) -> Item:
+    if row is None:
+        return Item(item.name, None, item.split)
+    return Item(item.name, row.label, SPLITS.get(row.split.lower(), item.split), row.columns)
+
+
+def _examples(names: list[str]) -> str:
+    shown = ", ".join(printable(name) or "(no name)" for name in names[:_NAMED])
+    return f": {shown}{', ...' if len(names) > _NAMED else ''}"
+
+
+def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
+    """Every row, whether a picture may have several labels, and what is wrong with the table."""
+    text = content.decode("utf-8-sig", "surrogateescape")
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        reader = csv.reader(text.splitlines(), delimiter=delimiter)
+        table = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        return [], False, f"it is no CSV file ({error})"
+    header = [cell.lower() for cell in table[0]] if table else []
+    path = next((header.index(name) for name in _PATH if name in header), None)
+    label = next((header.index(name) for name in _LABEL + _LABELS if name in header), None)
+    if path is None or label is None:
+        return (
+            [],
+            False,
+            (
+                f"its columns are {printable(', '.join(header)) or 'none'}; it needs one of {', '.join(_PATH)}"
+                f" and one of {', '.join(_LABEL)}, or for several labels per picture one of {', '.join(_LABELS)}"
+            ),
+        )
+    split = header.index("split") if "split" in header else None
+    plural = header[label] in _LABELS
+    others = {
+        printable(cell): column
+        for column, cell in reversed(list(enumerate(table[0])))  # of two alike the first counts
+        if cell and column not in (path, label, split)
+    }
+
+    def cell(row: list[str], column: int | None) -> str:
+        return row[column] if column is not None and column < len(row) else ""
+
+    def read(row: list[str]) -> _Row:
+        text = printable(cell(row, label))
+        known = joined(text.split(SEPARATOR)) if plural else text or None
+        columns = {name: printable(cell(row, column)) for name, column in reversed(others.items())}
+        return _Row(cell(row, path), known, cell(row, split), columns)
+
+    return [read(row) for row in table[1:]], plural, ""

@@ -1,0 +1,263 @@
+"""Feeds the loop from a stream. Which sample comes when is a pure function of (seed, place), as with `Loader`.
+
+The shards of all epochs are one endless line, every epoch a fresh permutation. Readers (ranks times worker processes)
+take turns along that line, so each sample comes once per epoch over all readers, whatever the number of shards; where
+shards are fewer than readers, each is shared out sample by sample. Readers with more samples fall behind in epochs;
+none waits for another. Within a reader's part, `mixed` shuffles over a window: like a shuffle buffer, but a pure
+function too, so that a resumed run reads again at most the window and decodes nothing of it.
+"""
+
+import heapq
+import itertools
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from unmask.data.codecs.decode import decode, to_channels
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.datasets.pictures import append_bad_file as append_once
+from unmask.data.loaders.map_style import AHEAD, View, collate, collate_turned, require_even
+from unmask.data.shards.stream import Sample, Stream
+from unmask.errors import DataError, UserError
+from unmask.seeds import mix
+
+TRIES = 100  # samples behind a bad one that are tried in its place
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample and where it stands."""
+
+    epoch: int
+    shard: int
+    number: int  # within its shard
+    sample: Sample
+
+    @property
+    def index(self) -> int:
+        """The same in every epoch, and of no other sample."""
+        return self.shard << 32 | self.number
+
+
+@dataclass
+class Counts:
+    """Samples per shard as far as they are known. What is found is kept in a file, so that a resumed run passes over
+    whole shards without reading them; readers in several processes share it."""
+
+    stream: Stream
+    path: Path | None = None
+    found: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.path is not None and self.path.exists():
+            numbers = {shard.place: number for number, shard in enumerate(self.stream.shards)}
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                place, _, count = line.partition("\t")
+                if place in numbers and count.isdigit():
+                    self.found[numbers[place]] = int(count)
+
+    def get(self, shard: int) -> int | None:
+        if shard not in self.found and self.stream.exact and (told := self.stream.count(shard)) is not None:
+            self.found[shard] = told
+        return self.found.get(shard)
+
+    def put(self, shard: int, count: int) -> None:
+        """What reading to the end has shown."""
+        if self.path is not None:
+            append_once(self.path, self.stream.shards[shard].place, str(count))
+        self.found[shard] = count
+        if len(self.found) == len(self.stream.shards) and not any(self.found.values()):
+            raise DataError(f"the shards of {self.stream.where} are empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamLoader:
+    """`loader(n)` yields micro-batches from the n-th on, without end, as `Loader` does: the same batches for the same
+    stream, seed, window, batch and number of readers. `label` is -1 where it is no number and no declared class."""
+
+    stream: Stream
+    view: View
+    batch: int  # samples per micro-batch on this device
+    channels: int
+    max_side: int | None = None  # pixels, as for `decode`
+    window: int = 1000  # samples over which the order is mixed; 1 keeps that of the shards
+    num_views: int = 1
+    crops: int = 1  # samples made of each decoded picture, as in `Loader`; divides `batch`
+    seed: int = 0
+    workers: int = 0  # processes; 0 reads in the main one
+    pin: bool = False  # page-locked memory, for CUDA
+    rank: int = 0
+    world: int = 1
+    counts: Path | None = None  # file in which the numbers of samples per shard are kept
+    bad: Path | None = None  # file in which bad samples are listed
+
+    def __post_init__(self):
+        require_even(self.crops, self.batch)
+
+    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+        loader = DataLoader(
+            _Reader(self, first),
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.pin,
+            collate_fn=_as_it_is,
+            prefetch_factor=self._ahead() if self.workers else None,
+            worker_init_fn=_begin_worker,
+            generator=torch.Generator(),  # else it draws from the chance that masks are made of
+        )
+        return _raised(iter(loader))
+
+    def batches(self, worker: int, first: int) -> Iterator[dict[str, Any]]:
+        """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""
+        workers = max(1, self.workers)
+        turn = first + worker
+        reader, pictures = turn % workers * self.world + self.rank, self.batch // self.crops
+        readers, counts = workers * self.world, Counts(self.stream, self.counts)
+
+        def part(begin: int) -> Iterator[Drawn]:
+            return drawn(self.stream, reader, readers, self.seed, begin, counts)
+
+        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * pictures)
+        samples = steady(places, self._picture, lambda one, why: self._report(one, why))
+        stack = collate_turned if getattr(self.view, "resize", "") == "fast" else collate
+        while True:
+            drawn_now = itertools.islice(samples, pictures)
+            yield stack([self._item(one, picture, crop) for one, picture in drawn_now for crop in range(self.crops)])
+
+    def _picture(self, one: Drawn) -> Tensor:
+        if one.sample.problem or one.sample.data is None:
+            raise BadPicture(one.sample.problem or "no picture")
+        return to_channels(decode(one.sample.data, max_side=self.max_side).pixels, self.channels)
+
+    def _item(self, one: Drawn, picture: Tensor, crop: int) -> dict[str, Any]:
+        which = (crop,) if crop else ()
+        chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index, *which))
+        views = [self.view(picture, chance) for _ in range(self.num_views)]
+        return {"views": views, "index": one.index, "label": number(one.sample.label, self.stream.classes)}
+
+    def _ahead(self) -> int:
+        size = getattr(self.view, "size", (224, 224))
+        num_bytes = self.batch * self.num_views * self.channels * size[0] * size[1]
+        return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
+
+    def _report(self, one: Drawn, reason: str) -> None:
+        if self.bad is not None:
+            append_once(self.bad, self.stream.name(one.shard, one.sample), " ".join(reason.split()))
+
+
+def drawn(stream: Stream, reader: int, readers: int, seed: int, first: int, counts: Counts) -> Iterator[Drawn]:
+    """The part of one of `readers` from its sample number `first` on, without end, shard after shard."""
+    num = len(stream.shards)
+    shares = -(-readers // num)  # of a shard, each for another reader: 1 unless shards are fewer than readers
+    epoch, order = -1, []
+    for place in itertools.count(reader, readers):
+        if place // (num * shares) != epoch:
+            epoch = place // (num * shares)
+            chance = torch.Generator().manual_seed(mix(seed, epoch))
+            order = torch.randperm(num * shares, generator=chance).tolist()
+        shard, share = divmod(order[place % (num * shares)], shares)
+        start, count = 0, counts.get(shard) if first else None
+        if count is not None:
+            mine = len(range(share, count, shares))
+            if first >= mine:
+                first -= mine
+                continue
+            start, first = share + first * shares, 0
+        at = start - 1
+        for at, sample in enumerate(stream.samples(shard, start), start):
+            if (at - share) % shares:
+                continue
+            if first:  # the first pass was cut off within this shard: it is not known how long it is
+                first -= 1
+                continue
+            yield Drawn(epoch, shard, at, sample)
+        counts.put(shard, at + 1)
+
+
+def mixed(part: Callable[[int], Iterator[Thing]], window: int, seed: int, first: int) -> Iterator[Thing]:
+    """Things in an order mixed over a window, from the one at place `first` of that order on.
+
+    Thing i gets the key i + c, where c is chance below `window`, a function of (seed, i); the order is that of keys.
+    As soon as thing j is read, all with keys up to j may go out: later ones have larger keys. So no more than `window`
+    are held, nothing waits for a buffer to fill, and whatever stands before `first - window` is out by then.
+    """
+    start = max(0, first - window + 1)
+    held, passed = [], first - start
+    for place, thing in enumerate(part(start), start):
+        heapq.heappush(held, (place + mix(seed, place) % window, place, thing))
+        while held and held[0][0] <= place:
+            thing = heapq.heappop(held)[2]
+            if passed:
+                passed -= 1
+            else:
+                yield thing
+
+
+def steady(
+    things: Iterator[Thing], open_: Callable[[Thing], Tensor], report: Callable[[Thing, str], None]
+) -> Iterator[tuple[Thing, Tensor]]:
+    """One picture for each thing: where it is bad, that of the next good one, so that places do not shift."""
+    ahead: deque[tuple[Thing, Tensor | None]] = deque()
+
+    def more() -> tuple[Thing, Tensor | None]:
+        thing = next(things)
+        try:
+            return thing, open_(thing)
+        except BadPicture as error:
+            report(thing, str(error))
+            return thing, None
+
+    while True:
+        if not ahead:
+            ahead.append(more())
+        while all(picture is None for _, picture in ahead):
+            if len(ahead) > TRIES:
+                raise DataError(f"{TRIES} samples in a row cannot be used; they are listed in bad_files.txt")
+            ahead.append(more())
+        yield next((thing, picture) for thing, picture in ahead if picture is not None)
+        ahead.popleft()
+
+
+def number(label: str | None, classes: list[str] | None) -> int:
+    """A label as a number: its place in the classes, or what it says itself; else -1."""
+    if label is None:
+        return -1
+    if classes is not None:
+        return classes.index(label) if label in classes else -1
+    return int(label) if label.isascii() and label.isdigit() else -1
+
+
+class _Reader(IterableDataset):
+    def __init__(self, loader: StreamLoader, first: int):
+        self.loader, self.first = loader, first
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        try:
+            yield from self.loader.batches(worker.id if worker else 0, self.first)
+        except UserError as error:
+            yield error
+
+
+def _raised(batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    """An error raised in a worker would come with the worker's traceback, so it comes as a value."""
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them

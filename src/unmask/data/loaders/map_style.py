@@ -1,0 +1,164 @@
+"""Feeds the loop. Which sample comes when, and how it is cropped, is a pure function of (seed, position).
+
+Whole batches of 8-bit values are built where pictures are decoded, in memory that processes share: a float batch is
+four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from unmask.data.datasets.pictures import Samples
+from unmask.errors import UserError
+from unmask.seeds import mix
+
+AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
+View = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader:
+    """`loader(n)` yields micro-batches from the n-th on, without end: a resumed run continues at the exact sample.
+
+    Every epoch is a fresh permutation; a batch may reach over the end of one into the next, so none is dropped. With
+    `crops` above 1, a batch holds batch / crops pictures, each decoded once and seen in so many crops, one after the
+    other; an epoch of decoded pictures then is `crops` epochs of samples (repeated augmentation, Hoffer et al. 2020).
+    Micro-batch m of rank r holds samples (m world + r) batch to (m world + r + 1) batch of one order that all share.
+    """
+
+    samples: Any  # Samples, or what is asked as they are: its length, picture(i), labels, channels
+    view: View
+    batch: int  # samples per micro-batch on this device
+    num_views: int = 1
+    crops: int = 1  # samples made of each decoded picture; divides `batch`
+    weights: Tensor | None = None  # n: how often each sample is drawn, with replacement; None: each once per epoch
+    seed: int = 0
+    workers: int = 0  # processes; 0 loads in the main one
+    pin: bool = False  # page-locked memory, for CUDA
+    rank: int = 0
+    world: int = 1
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None  # items to a batch; None: as `collate`
+
+    def __post_init__(self):
+        require_even(self.crops, self.batch)
+
+    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+        return iter(
+            DataLoader(
+                _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
+                batch_sampler=_Stream(self, first),
+                num_workers=self.workers,
+                collate_fn=self.collate or (collate_turned if getattr(self.view, "resize", "") == "fast" else collate),
+                pin_memory=self.pin,
+                prefetch_factor=self._ahead() if self.workers else None,
+                worker_init_fn=_begin_worker,
+            )
+        )
+
+    def _ahead(self) -> int:
+        """Batches that each process prepares ahead: 2 to 8, within what memory they may take."""
+        size = getattr(self.view, "size", (224, 224))
+        num_bytes = self.batch * self.num_views * self.samples.channels * size[0] * size[1]
+        return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
+
+
+def require_even(crops: int, batch: int) -> None:
+    """Raises UserError unless a batch can be made of so many crops of each picture."""
+    if crops >= 1 and batch % crops == 0:
+        return
+    divisors = [n for n in range(1, batch + 1) if batch % n == 0]
+    below, above = [n for n in divisors if n < crops], [n for n in divisors if n > crops]
+    near = [*below[-1:], *above[:1]]
+    raise UserError(
+        f"{crops} crops of each picture do not go evenly into {batch} samples at a time; give a --views-per-image that"
+        f" divides the batch and its parts, near it {' or '.join(str(n) for n in near)}"
+    )
+
+
+def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:
+    """All samples in order, once, seen through a view without chance: for evaluation and embedding."""
+    return DataLoader(_Once(samples, view), batch_size=batch, num_workers=workers, collate_fn=collate)
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks samples; where 8-bit and deeper pictures meet in a batch, all become float32."""
+    for place in range(len(items[0]["views"])):
+        if len({item["views"][place].dtype for item in items}) > 1:
+            for item in items:
+                item["views"][place] = item["views"][place].float()
+    return default_collate(items)
+
+
+def collate_turned(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """As `collate`; 8-bit colour, which OpenCV resized, stays h w c in memory (b c h w with the strides of b h w c):
+    turning it round is the device's work. Always or never in a run, since compiled steps depend on strides."""
+    views = [item["views"] for item in items]
+    if any(v.ndim != 3 or v.shape[0] != 3 or v.dtype != torch.uint8 for several in views for v in several):
+        return collate(items)
+    turned = [item | {"views": [v.permute(1, 2, 0) for v in item["views"]]} for item in items]
+    batch = default_collate(turned)  # writes into shared memory where this is a worker process
+    return batch | {"views": [v.permute(0, 3, 1, 2) for v in batch["views"]]}
+
+
+class _Views(Dataset):
+    def __init__(self, samples: Any, view: View, num_views: int, seed: int, crops: int):
+        self.samples, self.view, self.num_views, self.seed, self.crops = samples, view, num_views, seed, crops
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        return [item for epoch, index in keys for item in self._items(epoch, index)]
+
+    def _items(self, epoch: int, index: int) -> Iterator[dict[str, Any]]:
+        picture = self.samples.picture(index)
+        for crop in range(self.crops):
+            which = (crop,) if crop else ()  # the first crop is the one that there is without others
+            chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))
+            item = {"views": [self.view(picture, chance) for _ in range(self.num_views)], "index": index}
+            yield item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
+
+
+class _Once(Dataset):
+    def __init__(self, samples: Samples, view: Callable[[Tensor], Tensor]):
+        self.samples, self.view = samples, view
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = {"views": [self.view(self.samples.picture(index))], "index": index}
+        return item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
+
+
+class _Stream(Sampler):
+    def __init__(self, loader: Loader, first: int):
+        self.loader, self.first = loader, first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        loader, num, epoch, order = self.loader, len(self.loader.samples), -1, torch.empty(0)
+        pictures = loader.batch // loader.crops
+        position = (self.first * loader.world + loader.rank) * pictures
+        while True:
+            keys = []
+            for place in range(position, position + pictures):
+                if place // num != epoch:
+                    epoch = place // num
+                    order = shuffled(num, loader.seed, epoch, loader.weights)
+                keys.append((epoch, int(order[place % num])))
+            yield keys
+            position += pictures * loader.world
+
+
+def shuffled(num: int, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
+    """The order of an epoch: a permutation, or draws with replacement by weight."""
+    chance = torch.Generator().manual_seed(mix(seed, epoch))
+    if weights is None:
+        return torch.randperm(num, generator=chance)
+    return torch.multinomial(weights, num, replacement=True, generator=chance)
+
+
+def _begin_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them

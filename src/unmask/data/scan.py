@@ -1,0 +1,140 @@
+"""What looking at pictures finds out about them, added up: the ground that the data sheet stands on."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from unmask.data.codecs.decode import decode
+from unmask.data.codecs.picture import BadPicture, Picture
+from unmask.data.labels import EXTENSIONS
+from unmask.data.moments import Statistics
+from unmask.data.source import Source, why
+
+Bad = tuple[int, str, str]  # index in the source, name, reason
+FEW = 0.05  # share of pictures with another number of channels that count as bad rather than as a choice to make
+
+_NAMED = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+
+
+class Room:
+    """How many bytes of decoded pictures may be kept; shared by threads, so that all stop once it is full."""
+
+    def __init__(self, num_bytes: int):
+        self.left = num_bytes if num_bytes > 0 else -1
+
+    @property
+    def open(self) -> bool:
+        return self.left >= 0
+
+
+@dataclass
+class Looked:
+    """Found in some pictures, or in all so far."""
+
+    bad: list[Bad] = field(default_factory=list)
+    digests: dict[int, bytes] = field(default_factory=dict)  # index -> hash of the content, also of bad files
+    formats: Counter[str] = field(default_factory=Counter)
+    bits: Counter[int] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    channels: dict[int, int] = field(default_factory=dict)  # index -> number; the good pictures
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of originals
+    statistics: Statistics = field(default_factory=Statistics)
+    pixels: dict[int, Tensor] = field(default_factory=dict)  # all so far, or none
+
+    def merge(self, other: "Looked", room: Room) -> None:
+        """What the next pictures brought."""
+        self.bad += other.bad
+        self.digests.update(other.digests)
+        self.formats.update(other.formats)
+        self.bits.update(other.bits)
+        self.notes.update(other.notes)
+        self.channels.update(other.channels)
+        self.sizes += other.sizes
+        self.statistics.merge(other.statistics)
+        if room.open:
+            room.left -= sum(pixels.nbytes for pixels in other.pixels.values())
+            self.pixels.update(other.pixels)
+        if not room.open:
+            self.pixels.clear()
+
+
+def look(source: Source, indices: Sequence[int], max_side: int | None, room: Room) -> Looked:
+    """Reads and decodes pictures, one after the other."""
+    looked = Looked()
+    for index in indices:
+        name = source.items[index].name
+        try:
+            data = source.read(index)
+            looked.digests[index] = digest(data)
+            picture = decode(data, max_side=max_side)
+        except (BadPicture, OSError) as error:
+            looked.bad.append((index, name, why(error)))
+            continue
+        looked.formats[picture.format] += 1
+        looked.bits[picture.bits] += 1
+        looked.notes.update(_notes(picture, "" if source.packed else name))
+        looked.channels[index] = picture.pixels.shape[0]
+        looked.sizes.append(picture.size)
+        looked.statistics.add(picture.pixels)
+        if room.open:
+            looked.pixels[index] = picture.pixels
+    return looked
+
+
+def digest_only(source: Source, indices: Sequence[int]) -> Looked:
+    """Reads pictures only to tell whether they are copies of others; what cannot be read is left out."""
+    looked = Looked()
+    for index in indices:
+        try:
+            looked.digests[index] = digest(source.read(index))
+        except (BadPicture, OSError):
+            continue
+    return looked
+
+
+def digest(data: bytes | np.ndarray) -> bytes:
+    """16 bytes that differ wherever contents do."""
+    if isinstance(data, bytes):
+        return hashlib.blake2b(data, digest_size=16).digest()
+    head = f"{data.dtype.str} {data.shape} ".encode()
+    return hashlib.blake2b(head + np.ascontiguousarray(data).tobytes(), digest_size=16).digest()
+
+
+def reject_few(looked: Looked, source: Source) -> None:
+    """Where nearly all pictures share a number of channels (grey and RGB go together), the few others become bad."""
+    families = Counter(1 if number == 3 else number for number in looked.channels.values())
+    if len(families) < 2:
+        return
+    main, count = families.most_common(1)[0]
+    if count < (1 - FEW) * len(looked.channels):
+        return
+    usual = "1 or 3" if main == 1 else str(main)
+    for index, number in list(looked.channels.items()):
+        if (1 if number == 3 else number) != main:
+            del looked.channels[index]
+            looked.pixels.pop(index, None)
+            reason = f"has {number} channel{'s' * (number != 1)}, the others have {usual}"
+            looked.bad.append((index, source.items[index].name, reason))
+    kept = (1, 3) if main == 1 else (main,)
+    looked.statistics.moments = {n: m for n, m in looked.statistics.moments.items() if n in kept}
+
+
+def _notes(picture: Picture, name: str) -> list[str]:
+    notes = [re.sub(r"^first of \d+ frames$", "first of several frames", note) for note in picture.notes]
+    ending = os.path.splitext(name)[1].lower()
+    if ending in EXTENSIONS and ending not in _NAMED.get(picture.format, ("." + picture.format.lower(),)):
+        notes.append(f"named {ending}, is {picture.format}")
+    return notes

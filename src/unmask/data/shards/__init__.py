@@ -1,0 +1,1 @@
+"""Streams of shards, near or far."""

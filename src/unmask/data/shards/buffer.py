@@ -1,0 +1,53 @@
+"""Samples of a stream held in memory, so that they can be read in any order as those of any other source."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.shards.stream import Sample, Stream
+from unmask.data.source import Item, Source
+from unmask.errors import DataError
+
+Named = tuple[str, Sample, str | None]  # full name, sample, split
+
+
+class Held(Source):
+    """Samples of a stream by number."""
+
+    def __init__(self, where: str, named: Sequence[Named]):
+        super().__init__(where)
+        self.samples = [sample for _, sample, _ in named]
+        self.items = [Item(name, sample.label, split, sample.columns) for name, sample, split in named]
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        return False  # made from a stream, not from a place
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        sample = self.samples[index]
+        if sample.problem or sample.data is None:
+            raise BadPicture(sample.problem or "no picture")
+        return sample.data
+
+
+def hold(stream: Stream, most_bytes: int) -> Held:
+    """All samples of a stream that is small. Raises DataError, before much is read, for one that is not."""
+    known = sum(shard.size or 0 for shard in stream.shards)
+    named, size = [], 0
+    if known <= most_bytes:
+        for shard, info in enumerate(stream.shards):
+            for sample in stream.samples(shard):
+                named.append((stream.name(shard, sample), sample, info.split))
+                size += len(sample.data) if isinstance(sample.data, bytes) else 0
+                if size > most_bytes:
+                    break
+    if max(known, size) > most_bytes:
+        raise DataError(
+            f"{stream.where} is {max(known, size) / 2**30:,.1f} GiB or more, too large to be read at random:"
+            f" up to {most_bytes / 2**30:g} GiB are held in memory. Name fewer shards, or unpack it into a folder;"
+            " unmask pretrain reads it as it comes"
+        )
+    if not any(split == "train" for _, _, split in named):
+        named = [(name, sample, None) for name, sample, _ in named]
+    return Held(stream.where, named)

@@ -1,0 +1,260 @@
+"""The data sheet: what is in the data, found by reading and decoding every picture once before anything is learned."""
+
+import hashlib
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median_low
+
+from torch import Tensor
+
+from unmask.data.labels import natural
+from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_few
+from unmask.data.source import Source
+from unmask.errors import DataError, many
+
+CHUNK = 64  # pictures per piece of work; part of the order in which sums are added, so not to be tuned per machine
+NUM_GROUPS, GROUP_NAMES = 100, 20  # of duplicates, in the sheet
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Plain values only: `dataclasses.asdict` makes JSON. Counts are of pictures unless they say otherwise."""
+
+    where: str
+    count: int  # pictures that were to be looked at
+    checked: int  # of these, read and decoded: fewer than `count` above the limit
+    ignored: int  # files that are no pictures
+    bad: list[Bad]  # what cannot be used, and why
+    formats: dict[str, int]  # "JPEG", "PNG", ...
+    channel_counts: dict[str, int]  # "1", "3", ...
+    bits: dict[str, int]  # per value as stored
+    notes: dict[str, int]  # what was done to pictures, e.g. "alpha composited on white"
+    min_size: tuple[int, int]  # height, width in pixels, of originals; each on its own
+    median_size: tuple[int, int]
+    max_size: tuple[int, int]
+    common_sizes: dict[str, int]  # "224 x 224" (height x width), the five most frequent
+    splits: dict[str, int]  # of the whole source: "train", "val", "test", "none"; empty where there are none
+    classes: dict[str, int]  # of the pictures looked at
+    num_duplicates: int  # exact copies beyond the first, by content
+    duplicates: list[list[str]]  # names, up to 100 groups
+    test_in_train: int  # val and test pictures that are exact copies of one looked at in train
+    mean: dict[str, list[float]]  # number of channels -> per channel, raw units (0..255 up to 16 bits)
+    std: dict[str, list[float]]
+    value_range: tuple[float, float]  # smallest and largest value, raw units
+    share_extreme: float  # of values within 10 % of either end of the range: near 1 in digits, text and scans
+    share_bright: float  # of values in the upper half of the range
+    fingerprint: str  # of names and contents
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def num_good(self) -> int:
+        return self.checked - len(self.bad)
+
+    @property
+    def channels(self) -> int:
+        """1 if all are grey, 3 if some are RGB, else the one number there is. DataError if there is no such number."""
+        found = {int(channels) for channels in self.channel_counts}
+        if not found:
+            raise DataError(f"no picture of {self.where} can be used")
+        if found <= {1, 3}:
+            return max(found)
+        if len(found) > 1:
+            counts = ", ".join(f"{count:,} with {channels}" for channels, count in self.channel_counts.items())
+            raise DataError(f"the pictures of {self.where} do not share a number of channels: {counts}; use one kind")
+        return found.pop()
+
+    def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation per channel in raw units, for pictures brought to `channels`."""
+        if str(channels) not in self.mean:
+            raise DataError(
+                f"the pictures have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}"
+            )
+        return tuple(self.mean[str(channels)]), tuple(self.std[str(channels)])
+
+    def text(self) -> str:
+        """For people: at most 12 lines."""
+        checked = "" if self.checked == self.count else f" (checked {self.checked:,} of {self.count:,})"
+        low, mid, high = (" x ".join(map(str, size)) for size in (self.min_size, self.median_size, self.max_size))
+        sizes = f"all {mid}" if low == high else f"{low} to {high}, median {mid}"
+        files = f"{len(self.bad):,} bad; {many(self.ignored, 'other file')}"
+        lines = [
+            f"{many(self.count, 'picture')} in {self.where}{checked}; {files}",
+            f"formats   {_listed(self.formats)}; bits {_listed(self.bits)}; channels {_listed(self.channel_counts)}",
+            f"sizes     {sizes} (height x width)",
+            f"values    {self.value_range[0]:g} to {self.value_range[1]:g}, {self.share_extreme:.0%} near either end",
+        ]
+        if self.splits:
+            lines.append(f"splits    {_listed(self.splits)}")
+        if self.classes:
+            lines.append(f"classes   {len(self.classes):,}: {_listed(self.classes)}")
+        if self.notes:
+            lines.append(f"notes     {_listed(self.notes)}")
+        if self.num_duplicates or self.test_in_train:
+            leak = f"; {self.test_in_train:,} val or test pictures are also in train" if self.test_in_train else ""
+            lines.append(f"copies    {self.num_duplicates:,} exact{leak}")
+        if self.bad:
+            lines.append(f"bad       {_listed(_most_first(Counter(reason for _, _, reason in self.bad)))}")
+        room = 12 - len(lines)
+        remarks = self.remarks if len(self.remarks) <= room else [*self.remarks[: room - 1], "and more"]
+        return "\n".join(lines + [f"remark    {remark}" for remark in remarks])
+
+
+def inspect(
+    source: Source,
+    *,
+    indices: Sequence[int] | None = None,  # the pictures to look at; None: all
+    max_side: int | None,  # pixels, as for `decode`
+    limit: int = 100_000,  # above it, a sample of this many, always the same
+    keep_bytes: int = 0,  # decoded pictures are handed back if together they take no more
+    threads: int | None = None,  # None: one per core, at most 8
+    progress: Callable[[int, int], None] | None = None,  # told done and total, from the caller's thread
+) -> tuple[Sheet, dict[int, Tensor]]:
+    """Reads and decodes the pictures; the same result for any number of threads.
+
+    Returns the sheet, and the decoded pictures by index in the source, all of the good ones or none. Where `indices`
+    leave out pictures of a val or test split, those are read too, to find copies of training pictures, not decoded.
+    """
+    wanted = list(range(len(source.items))) if indices is None else list(indices)
+    chosen = wanted if len(wanted) <= limit else sorted(random.Random(0).sample(wanted, limit))
+    room = Room(keep_bytes if len(chosen) == len(wanted) else 0)
+    held_out = _held_out(source, wanted)[:limit]
+    tasks = [partial(look, source, part, max_side, room) for part in _chunks(chosen)]
+    tasks += [partial(digest_only, source, part) for part in _chunks(held_out)]
+    looked, done, total = Looked(), 0, len(chosen) + len(held_out)
+    for found in _in_order(tasks, threads or min(8, _num_cores())):
+        looked.merge(found, room)
+        done = min(done + CHUNK, total)
+        if progress is not None:
+            progress(done, total)
+    reject_few(looked, source)
+    return _sheet(source, wanted, chosen, looked), looked.pixels
+
+
+def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
+    """Raises DataError if no picture is good, or more than the share `max_bad` is not; says why and names some."""
+    if sheet.num_good > 0 and len(sheet.bad) <= max_bad * sheet.checked:
+        return
+    reasons = Counter(reason for _, _, reason in sheet.bad)
+    lines = []
+    for reason, count in reasons.most_common(3):
+        names = [name for _, name, why in sheet.bad if why == reason]
+        lines.append(f"  {count:,} {reason}, e.g. {', '.join(names[:2])}")
+    left = sum(reasons.values()) - sum(count for _, count in reasons.most_common(3))
+    raise DataError(
+        f"{len(sheet.bad):,} of {sheet.checked:,} pictures in {sheet.where} cannot be used"
+        + (f" (more than {max_bad:.0%}):\n" if sheet.num_good else ", so there is nothing to use:\n")
+        + "\n".join(lines)
+        + (f"\n  {left:,} for other reasons" if left else "")
+    )
+
+
+def write_bad_files(path: str | Path, bad: Sequence[Bad]) -> None:
+    """Name, tab, reason: a line each, below a line with their number. What was found later, as `Samples` adds it, stays
+    at the end when a run goes on."""
+    path, known = Path(path), {name for _, name, _ in bad}
+    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    later = [line for line in there if not line.startswith("#") and line.split("\t", 1)[0] not in known]
+    lines = [f"# {len(bad)} bad when the data was checked, as name, tab, reason; found later ones come at the end"]
+    lines += [f"{name}\t{' '.join(reason.split())}" for _, name, reason in bad]
+    path.write_text("\n".join(lines + later) + "\n", encoding="utf-8")
+
+
+def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked) -> Sheet:
+    good = set(looked.channels)
+    groups: dict[bytes, list[int]] = {}
+    for index in sorted(good):
+        groups.setdefault(looked.digests[index], []).append(index)
+    copies = [group for group in groups.values() if len(group) > 1]
+    heights, widths = (sorted(size[side] for size in looked.sizes) or [0] for side in (0, 1))
+    moments, statistics = looked.statistics.moments, looked.statistics
+    number = max(moments, key=lambda n: (moments[n].num_pixels, n), default=1)
+    extreme, bright = statistics.shares(number) if moments else (0.0, 0.0)
+    means = {str(n): m.mean_std() for n, m in sorted(moments.items())}
+    classes = Counter(name for i in wanted for name in source.classes(i) or ())
+    splits = Counter(item.split or "none" for item in source.items)
+    sizes = Counter(f"{h} x {w}" for h, w in looked.sizes)
+    return Sheet(
+        where=source.where,
+        count=len(wanted),
+        checked=len(chosen),
+        ignored=source.ignored,
+        bad=sorted(looked.bad),
+        formats=_most_first(looked.formats),
+        channel_counts={str(n): c for n, c in sorted(Counter(looked.channels.values()).items())},
+        bits={str(n): c for n, c in sorted(looked.bits.items())},
+        notes=_most_first(looked.notes),
+        min_size=(heights[0], widths[0]),
+        median_size=(median_low(heights), median_low(widths)),
+        max_size=(heights[-1], widths[-1]),
+        common_sizes=dict(list(_most_first(sizes).items())[:5]),
+        splits=_most_first(splits) if set(splits) != {"none"} else {},
+        classes={label: classes[label] for label in sorted(classes, key=natural)},
+        num_duplicates=sum(len(group) - 1 for group in copies),
+        duplicates=[[source.items[i].name for i in group[:GROUP_NAMES]] for group in copies[:NUM_GROUPS]],
+        test_in_train=_num_leaked(source, groups, looked.digests),
+        mean={n: mean.tolist() for n, (mean, _) in means.items()},
+        std={n: std.tolist() for n, (_, std) in means.items()},
+        value_range=moments[number].value_range() if moments else (0.0, 0.0),
+        share_extreme=round(extreme, 6),
+        share_bright=round(bright, 6),
+        fingerprint=_fingerprint(source, wanted, looked.digests),
+        remarks=list(source.remarks),
+    )
+
+
+def _num_leaked(source: Source, groups: dict[bytes, list[int]], digests: dict[int, bytes]) -> int:
+    train = {digest for digest, group in groups.items() if any(source.items[i].split == "train" for i in group)}
+    return sum(digest in train for i, digest in digests.items() if source.items[i].split in ("val", "test"))
+
+
+def _fingerprint(source: Source, wanted: list[int], digests: dict[int, bytes]) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for index in wanted:
+        total.update(source.items[index].name.encode() + b"\0" + digests.get(index, b"") + b"\n")
+    return total.hexdigest()
+
+
+def _held_out(source: Source, wanted: list[int]) -> list[int]:
+    """Pictures of val and test that are not looked at, if some of train are."""
+    seen = set(wanted)
+    if not any(source.items[i].split == "train" for i in wanted):
+        return []
+    return [i for i, item in enumerate(source.items) if item.split in ("val", "test") and i not in seen]
+
+
+def _in_order(tasks: Sequence[Callable[[], Looked]], threads: int) -> Iterator[Looked]:
+    """Results in the order of the tasks, with few of them waiting, so that memory stays bounded."""
+    pool, waiting = ThreadPoolExecutor(threads), deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for what nobody will look at
+
+
+def _chunks(indices: list[int]) -> list[list[int]]:
+    return [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _most_first(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """The five largest counts in one line."""
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:5])
+    return shown + (f", and {len(counts) - 5:,} more" if len(counts) > 5 else "")

@@ -1,0 +1,226 @@
+"""Where samples come from: a named list of items, read one at a time. Parts in `data/` know one kind of place each."""
+
+import bisect
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+from torch import Tensor
+
+from unmask import registry
+from unmask.data.codecs.picture import BadPicture
+from unmask.errors import DataError, UserError, closest
+
+PARTS = "source"
+SEPARATOR = "|"  # between the labels of one picture
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    name: str  # unique within its source, printable
+    label: str | None = None  # in a multi-label source the names joined by |, "" for none of the classes
+    split: str | None = None  # "train", "val" or "test"
+    columns: dict[str, str] = field(default_factory=dict, hash=False)  # what else labels.csv says, e.g. site or sex
+
+
+class Source(ABC):
+    """A place with pictures. Parts fill in the fields; reading is safe from several threads and processes, and a source
+    can be pickled: what is open belongs to one process and is opened again in another."""
+
+    where: str  # as a person would name it
+    items: list[Item]  # in an order that depends on the names only
+    ignored: int  # files passed over because they are no pictures
+    remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
+    plural: bool  # labels come from where a picture may have several, or none
+    multi_label: bool  # plural, and some picture does
+    packed: str | None = None  # what a pack made of its pictures: "jpeg", "raw" or "original"
+
+    def __init__(self, path: str):
+        self.where, self.items, self.ignored, self.remarks = path, [], 0, []
+        self.plural = self.multi_label = False
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, path: str) -> bool:
+        """True if this part can open what is at `path`; says nothing about whether it is sound."""
+
+    @abstractmethod
+    def read(self, index: int) -> bytes | np.ndarray:
+        """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadPicture."""
+
+    def pixels(self, index: int) -> Shaped[Tensor, "c h w"] | None:
+        """A picture that lies there as pixels, as `decode` would give it, without a copy; None where it must be read.
+        Raises BadPicture or OSError."""
+        return None
+
+    def stamp(self, index: int) -> str | None:
+        """What changes when a picture's file does, told without reading it; None where only its content tells."""
+        return None
+
+    def classes(self, index: int) -> list[str] | None:
+        """The classes that a picture has: one, or any number in a multi-label source; None where nothing is known."""
+        label = self.items[index].label
+        if label is None or not self.multi_label:
+            return None if label is None else [label]
+        return label.split(SEPARATOR) if label else []
+
+
+class Files(Source):
+    """Picture files that something else has found already, such as the annotations that name them."""
+
+    def __init__(self, where: str, items: Sequence[Item], paths: Sequence[str]):
+        super().__init__(where)
+        self.items, self.paths = list(items), list(paths)
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        return False
+
+    def read(self, index: int) -> bytes:
+        return read_regular(self.paths[index])
+
+
+class Several(Source):
+    """Several sources one after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        super().__init__(", ".join(source.where for source in sources))
+        self.sources = list(sources)
+        self.starts = [0, *accumulate(len(source.items) for source in sources)]
+        for prefix, source in zip(_prefixes([source.where for source in sources]), sources):
+            self.items += [replace(item, name=f"{prefix}/{item.name}") for item in source.items]
+            self.ignored += source.ignored
+            self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]
+        self.plural = any(source.plural for source in sources)
+        self.multi_label = any(source.multi_label for source in sources)
+        kinds = {source.packed for source in sources}
+        self.packed = kinds.pop() if len(kinds) == 1 else None
+        singular = [s.where for s in sources if not s.plural and any(item.label is not None for item in s.items)]
+        if self.multi_label and singular:
+            several = next(source.where for source in sources if source.multi_label)
+            raise DataError(
+                f"{singular[0]} has one label per picture, {several} several: use them apart, or give both a"
+                " labels.csv with a column labels"
+            )
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        return False
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].read(index - self.starts[which])
+
+    def pixels(self, index: int) -> Tensor | None:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].pixels(index - self.starts[which])
+
+    def stamp(self, index: int) -> str | None:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].stamp(index - self.starts[which])
+
+
+def open_source(data: str | Path | Sequence[str | Path]) -> Source:
+    """The pictures at one place, or at several one after the other: whatever a part of `unmask.data.sources` accepts.
+
+    Raises UserError if a place does not exist or nobody knows its kind, DataError if there is no picture in it.
+    """
+    places = [data] if isinstance(data, (str, Path)) else list(data)
+    if not places:
+        raise UserError("no data given: name a folder, an archive, a list of files, or an .npz file")
+    sources = [_open(_text(place)) for place in places]
+    return sources[0] if len(sources) == 1 else Several(sources)
+
+
+def read_regular(path: str | bytes) -> bytes:
+    """A regular file's content. Raises BadPicture for anything else, so that no pipe or device can hang the caller."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if os.path.islink(path) and not os.path.exists(path):
+            raise BadPicture("not a regular file (a broken link)") from error
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise BadPicture("not a regular file") from error  # sockets and, on some systems, folders
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise BadPicture("not a regular file")
+    with open(handle, "rb") as file:
+        return file.read()
+
+
+def stamp_of(path: str) -> str | None:
+    """Path, size and time of change of a file; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def why(error: BadPicture | OSError) -> str:
+    """The reason to give for a picture that cannot be used."""
+    return f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
+
+
+def has_several(labels: Iterable[str | None]) -> bool:
+    """True if some picture has several labels, or none of the classes: what one label per picture cannot say."""
+    return any(label is not None and (not label or SEPARATOR in label) for label in labels)
+
+
+def _text(place: str | Path) -> str:
+    """A Path is always a place on disk, even one called demo."""
+    text = os.fspath(place)
+    return text if isinstance(place, str) or os.path.isabs(text) else os.path.join(os.curdir, text)
+
+
+def _open(path: str) -> Source:
+    parts = {name: registry.find(PARTS, name) for name in registry.names(PARTS)}
+    part = next((part for part in parts.values() if part.accepts(path)), None)
+    if part is None:
+        raise UserError(_why_not(path, list(parts)))
+    source = part(path)
+    if not source.items:
+        raise DataError(f"no pictures in {path}: {_contents(source)}")
+    return source
+
+
+def _why_not(path: str, parts: list[str]) -> str:
+    if os.path.exists(path):
+        return (
+            f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
+            f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
+        )
+    folder, name = os.path.split(os.path.normpath(path))
+    if not os.path.isdir(folder or os.curdir):
+        return f"{path} does not exist, nor does the folder {folder}"
+    return f"{path} does not exist{closest(name, [*sorted(os.listdir(folder or os.curdir)), *_named(parts)])}"
+
+
+def _named(parts: list[str]) -> list[str]:
+    return [name for name in parts if registry.find(PARTS, name).accepts(name)]
+
+
+def _contents(source: Source) -> str:
+    remarks = "".join(f"; {remark}" for remark in source.remarks)
+    if source.ignored == 1:
+        return "the one file there is no picture" + remarks
+    return (f"{source.ignored:,} files there are no pictures" if source.ignored else "it is empty") + remarks
+
+
+def _prefixes(places: list[str]) -> list[str]:
+    """The last part of each path; where two are alike, numbered in the order given."""
+    names = [os.path.basename(os.path.abspath(place)) or "data" for place in places]
+    counts, seen = Counter(names), Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
+    return result

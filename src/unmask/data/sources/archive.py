@@ -1,0 +1,214 @@
+"""Pictures in a zip or tar archive, read where they lie: nothing is unpacked to where a person would see it."""
+
+import bz2
+import gzip
+import lzma
+import os
+import posixpath
+import shutil
+import tarfile
+import tempfile
+import threading
+import weakref
+import zipfile
+import zlib
+from typing import Any
+
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.signature import sniff
+from unmask.data.labels import arrange, is_hidden, is_picture_name, natural, table_places
+from unmask.data.source import Source
+from unmask.errors import DataError
+
+__all__ = ["Archive"]
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+_PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
+
+
+class Archive(Source):
+    """Zip by its directory; tar by offset and size. A packed tar is unpacked once into a temporary file, which goes
+    when the process that made it ends. Hidden names and __MACOSX are passed over."""
+
+    def __init__(self, path: str):
+        super().__init__(path)
+        file = os.path.abspath(os.path.expanduser(path))
+        try:
+            self.members = _Zip(file) if zipfile.is_zipfile(file) else _Tar(file)
+            self.ignored, names = self._candidates()
+            self.names = sorted(names, key=natural)
+            content = next(
+                ((t, self.members.read(t)) for t in table_places(self.names) if t in self.members.files), None
+            )
+        except _DAMAGE as error:
+            raise DataError(f"{path} is damaged or no archive ({error or type(error).__name__})") from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+        self.ignored -= content is not None  # labels.csv is no picture, but of use
+        layout = arrange([name.removeprefix("./") for name in self.names], content)
+        self.items, self.remarks = layout.items, layout.remarks
+        self.plural, self.multi_label = layout.plural, layout.multi_label
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        path = os.path.expanduser(path)
+        if not os.path.isfile(path) or path.lower().endswith((".npz", ".npy")):  # an .npz is a zip of arrays
+            return False
+        return path.lower().endswith(ENDINGS) or zipfile.is_zipfile(path)
+
+    def read(self, index: int) -> bytes:
+        return self.members.read(self.names[index])
+
+    def _candidates(self) -> tuple[int, list[str]]:
+        ignored, names = 0, []
+        for name in self.members.files:
+            if any(is_hidden(part) for part in name.split("/") if part not in (".", "..")):
+                continue
+            if is_picture_name(name) or self._begins_as_picture(name):
+                names.append(name)
+            else:
+                ignored += 1
+        return ignored, names
+
+    def _begins_as_picture(self, name: str) -> bool:
+        try:
+            return sniff(self.members.read(name, 32)) is not None
+        except BadPicture:  # encrypted or damaged, and nothing says that it is a picture
+            return False
+
+
+class _Zip:
+    def __init__(self, path: str):
+        self.path = path
+        self.open: dict[int, zipfile.ZipFile] = {}
+        self.lock = threading.Lock()
+        self.files = {info.filename: None for info in self._zip().infolist() if not info.is_dir()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, open={}, lock=threading.Lock())
+
+    def read(self, name: str, size: int = -1) -> bytes:
+        try:
+            with self._zip().open(name) as file:
+                return file.read(size)
+        except RuntimeError as error:  # zipfile's word for a password
+            raise BadPicture("encrypted") from error
+        except _DAMAGE as error:
+            raise BadPicture(f"damaged in the archive ({error})") from error
+
+    def _zip(self) -> zipfile.ZipFile:
+        """One per process: a handle that came through a fork shares its place in the file with the parent."""
+        pid = os.getpid()
+        if pid not in self.open:
+            with self.lock:
+                if pid not in self.open:
+                    self.open[pid] = zipfile.ZipFile(self.path)
+        return self.open[pid]
+
+
+class _Tar:
+    def __init__(self, path: str):
+        self.path = _plain_tar(path)
+        if self.path != path:
+            self.path, held = _nameless(self.path)
+            weakref.finalize(self, _let_go, self.path, held, os.getpid())
+        self.files: dict[str, tuple[int, int] | str] = {}  # name -> offset and size, or why it cannot be read
+        self.open: dict[int, int] = {}
+        self.lock = threading.Lock()
+        size = os.path.getsize(self.path)
+        links = {}
+        with tarfile.open(self.path, "r:") as tar:
+            for member in tar:
+                if member.isreg():
+                    if member.offset_data + member.size > size:
+                        raise tarfile.ReadError("unexpected end of data")
+                    self.files[member.name] = (member.offset_data, member.size)
+                elif member.islnk():
+                    links[member.name] = member.linkname
+                elif member.issym():
+                    links[member.name] = posixpath.normpath(
+                        posixpath.join(posixpath.dirname(member.name), member.linkname)
+                    )
+                elif not member.isdir():
+                    self.files[member.name] = "not a regular file"
+        for name, target in links.items():
+            self.files[name] = self.files.get(target, "not a regular file (a broken link)")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, open={}, lock=threading.Lock())
+
+    def read(self, name: str, size: int = -1) -> bytes:
+        place = self.files[name]
+        if isinstance(place, str):
+            if size < 0:
+                raise BadPicture(place)
+            return b""
+        offset, whole = place
+        return _read_at(self._handle(), whole if size < 0 else min(size, whole), offset, self.lock)
+
+    def _handle(self) -> int:
+        pid = os.getpid()
+        if pid not in self.open:
+            with self.lock:
+                if pid not in self.open:
+                    self.open[pid] = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                    weakref.finalize(self, _close, self.open[pid], pid)
+        return self.open[pid]
+
+
+def _read_at(handle: int, size: int, offset: int, lock: threading.Lock) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(handle, size, offset)
+    with lock:  # Windows has no pread: seek and read as one step
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.read(handle, size)
+
+
+def _plain_tar(path: str) -> str:
+    """`path` itself, or a temporary file with what is packed in it."""
+    with open(path, "rb") as file:
+        head = file.read(6)
+    unpack = next((unpack for magic, unpack in _PACKED if head.startswith(magic)), None)
+    if unpack is None:
+        return path
+    handle, plain = tempfile.mkstemp(prefix="unmask-", suffix=".tar")
+    try:
+        with open(handle, "wb") as target, unpack(path, "rb") as packed:
+            shutil.copyfileobj(packed, target, 1 << 20)
+    except BaseException:  # Ctrl-C too must not leave gigabytes behind
+        os.unlink(plain)
+        raise
+    return plain
+
+
+def _nameless(path: str) -> tuple[str, int | None]:
+    """On Linux the file loses its name at once, so that even a killed process leaves nothing behind: workers, forked
+    or spawned, reach it through the open handle of this process. Elsewhere it keeps its name."""
+    handle = os.open(path, os.O_RDONLY)
+    by_handle = f"/proc/{os.getpid()}/fd/{handle}"
+    if not os.path.exists(by_handle):
+        os.close(handle)
+        return path, None
+    os.unlink(path)
+    return by_handle, handle
+
+
+def _let_go(path: str, held: int | None, pid: int) -> None:
+    if os.getpid() != pid:  # a worker process inherits this duty and must not carry it out
+        return
+    if held is None:
+        os.unlink(path)
+    else:
+        os.close(held)
+
+
+def _close(handle: int, pid: int) -> None:
+    if os.getpid() == pid:
+        os.close(handle)

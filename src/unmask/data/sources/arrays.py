@@ -1,0 +1,161 @@
+"""Pictures in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is never loaded whole."""
+
+import os
+import threading
+import zipfile
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from unmask.data.labels import SPLITS, joined, printable
+from unmask.data.source import SEPARATOR, Item, Source, has_several
+from unmask.errors import DataError, UserError
+
+__all__ = ["Arrays"]
+
+_PICTURES = ("images", "image", "imgs", "x", "data")
+_LABELS = ("labels", "label", "y", "targets", "target")
+_NAMES = ("classes", "label_names")  # of the columns of a matrix of labels
+_UNDERSTOOD = (
+    "images and labels (also x, data; y, targets), each alone or with train, val or test before or behind, as in"
+    " train_images, train_labels, x_test, y_test; or arr_0"
+)
+
+
+class Arrays(Source):
+    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`).
+
+    Labels are shaped n or n 1; or n k, of 0 and 1, where a picture may have any number of k labels.
+    """
+
+    def __init__(self, path: str):
+        super().__init__(path)
+        self.file = os.path.abspath(os.path.expanduser(path))
+        self.loaded: dict[str, np.ndarray] | None = None
+        self.lock = threading.Lock()
+        arrays = self._load()
+        pictures, labels = _roles(arrays, path) if self.file.lower().endswith(".npz") else ({None: ""}, {})
+        self.places: list[tuple[str, int]] = []
+        for split, key in sorted(pictures.items(), key=lambda pair: ["train", "val", "test", None].index(pair[0])):
+            self._add(key, arrays[key], split, labels.get(split), arrays)
+        self.multi_label = self.plural and has_several(item.label for item in self.items)
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        path = os.path.expanduser(path)
+        return path.lower().endswith((".npz", ".npy")) and os.path.isfile(path)
+
+    def read(self, index: int) -> np.ndarray:
+        key, position = self.places[index]
+        return self._load()[key][position]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "lock"} | {"loaded": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.Lock())
+
+    def _add(self, key: str, array: np.ndarray, split: str | None, label_key: str | None, arrays: dict) -> None:
+        _check_shape(array, f"{key or 'the array'} in {self.where}")
+        labels: Iterable[str | None] = [None] * len(array)
+        if label_key is not None:
+            given = arrays[label_key]
+            if len(given) != len(array):
+                raise DataError(f"{self.where}: {label_key} has {len(given):,} entries, {key} has {len(array):,}")
+            if given.size == len(given):
+                labels = [_label(value) for value in given.reshape(-1).tolist()]
+            elif _is_membership(given):
+                self.plural, names = True, self._names(given.shape[1], arrays)
+                labels = [joined(names[k] for k in np.flatnonzero(row)) for row in given]
+            else:
+                self.remarks.append(
+                    f"{label_key} has shape {given.shape}, neither one label per picture nor 0 and 1 for each of"
+                    " several, and is not used"
+                )
+        width = len(str(max(len(array) - 1, 0)))
+        prefix = f"{key}/" if key else ""
+        self.items += [Item(f"{prefix}{i:0{width}d}", label, split) for i, label in enumerate(labels)]
+        self.places += [(key, i) for i in range(len(array))]
+
+    def _names(self, number: int, arrays: dict) -> list[str]:
+        """Of the columns of a matrix of labels: what the file calls them, or their numbers."""
+        key = next((key for key in _NAMES if key in arrays), None)
+        if key is None:
+            return [str(i) for i in range(number)]
+        names = [_label(value).strip() for value in arrays[key].reshape(-1).tolist()]
+        if len(names) != number or len(set(names)) != number or any(not n or SEPARATOR in n for n in names):
+            raise DataError(
+                f"{self.where}: {key} must name the {number} columns of the labels, each differently and without"
+                f" {SEPARATOR}; it holds {len(names)}: {', '.join(names[:5])}"
+            )
+        return names
+
+    def _load(self) -> dict[str, np.ndarray]:
+        """The arrays; loaded once, shared with forked processes, loaded again where this object was sent to."""
+        if self.loaded is None:
+            with self.lock:
+                if self.loaded is None:
+                    self.loaded = self._read_file()
+        return self.loaded
+
+    def _read_file(self) -> dict[str, np.ndarray]:
+        try:
+            if self.file.lower().endswith(".npy"):
+                return {"": np.load(self.file, mmap_mode="r", allow_pickle=False)}
+            with np.load(self.file, allow_pickle=False) as file:
+                if not isinstance(file, np.lib.npyio.NpzFile):
+                    raise DataError(f"{self.where} is named .npz but holds a single array: name it .npy")
+                return {key: file[key] for key in file.files}
+        except DataError:
+            raise
+        except ValueError as error:
+            if "pickle" in str(error).lower() or "object" in str(error).lower():
+                raise DataError(
+                    f"{self.where} holds Python objects, which could run a program when loaded, or is no NumPy file:"
+                    " save plain arrays of numbers"
+                ) from error
+            raise DataError(f"{self.where} is damaged ({error})") from error
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            raise DataError(f"{self.where} is damaged or cannot be read ({error or type(error).__name__})") from error
+
+
+def _roles(arrays: dict[str, np.ndarray], path: str) -> tuple[dict[str | None, str], dict[str | None, str]]:
+    """Split -> key of the pictures, and of the labels."""
+    pictures: dict[str | None, str] = {}
+    labels: dict[str | None, str] = {}
+    for key in arrays:
+        words = key.lower().split("_")
+        split = next((SPLITS[word] for word in words if word in SPLITS), None)
+        rest = [word for word in words if word not in SPLITS]
+        kind = pictures if rest in [[w] for w in _PICTURES] else labels if rest in [[w] for w in _LABELS] else None
+        if kind is not None and split in kind:
+            raise UserError(f"{path}: both {kind[split]} and {key} could be meant; keep one of them")
+        if kind is not None:
+            kind[split] = key
+    if not pictures and "arr_0" in arrays:
+        pictures[None] = "arr_0"
+    if not pictures:
+        found = ", ".join(f"{printable(key)} {array.shape}" for key, array in arrays.items()) or "none"
+        raise UserError(f"{path}: no key says where the pictures are. Keys found: {found}. Understood: {_UNDERSTOOD}")
+    return pictures, labels
+
+
+def _check_shape(array: np.ndarray, what: str) -> None:
+    if array.ndim not in (3, 4):
+        raise DataError(f"{what} has shape {array.shape}; pictures are n h w, n h w c or n c h w")
+    if array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2]):
+        raise DataError(f"{what} has shape {array.shape}, which looks like one picture; pictures are n h w or n h w c")
+
+
+def _is_membership(labels: np.ndarray) -> bool:
+    """A matrix n k of 0 and 1, k above 1."""
+    return (
+        labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "buif" and bool(np.isin(labels, (0, 1)).all())
+    )
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return printable(str(int(value) if isinstance(value, float) and value.is_integer() else value))

@@ -1,0 +1,41 @@
+"""Pictures named in a text file: a path per line, absolute or relative to that file. Lines with # are left out."""
+
+import os
+from dataclasses import replace
+
+from unmask.data.labels import arrange, printable
+from unmask.data.source import Source, read_regular, stamp_of
+from unmask.errors import DataError
+
+__all__ = ["Listing"]
+
+
+class Listing(Source):
+    """The paths in the file's order. A path that leads nowhere is a bad file when it is read, and counted as such."""
+
+    def __init__(self, path: str):
+        super().__init__(path)
+        self.root = os.path.dirname(os.path.abspath(os.path.expanduser(path)))
+        try:
+            text = read_regular(os.path.expanduser(path)).decode("utf-8-sig", "surrogateescape")
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
+        lines = [line for line in lines if line and not line.startswith("#")]
+        self.paths = list(dict.fromkeys(lines))
+        if len(self.paths) < len(lines):
+            self.remarks.append(f"{len(lines) - len(self.paths):,} lines name a picture again and are left out")
+        layout = arrange([path.removeprefix("./").lstrip("/") for path in self.paths])
+        self.items = [replace(item, name=printable(path)) for item, path in zip(layout.items, self.paths)]
+        self.remarks += layout.remarks
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        path = os.path.expanduser(path)
+        return path.lower().endswith((".txt", ".lst", ".list")) and os.path.isfile(path)
+
+    def read(self, index: int) -> bytes:
+        return read_regular(os.path.join(self.root, os.path.expanduser(self.paths[index])))
+
+    def stamp(self, index: int) -> str | None:
+        return stamp_of(os.path.join(self.root, os.path.expanduser(self.paths[index])))

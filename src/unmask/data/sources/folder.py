@@ -1,0 +1,88 @@
+"""Pictures in a folder, at any depth. Class and split folders and a labels.csv are understood (see `layout`)."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+
+from unmask.data.codecs.signature import sniff
+from unmask.data.labels import PACK, arrange, is_hidden, is_picture_name, natural, printable, table_places
+from unmask.data.shards.expand import names_shards
+from unmask.data.source import Source, read_regular, stamp_of
+
+__all__ = ["Folder"]
+
+
+class Folder(Source):
+    """Files with a picture's extension, and others that begin as pictures do. Hidden names are passed over.
+
+    Linked folders are followed, each real folder once, so that a link in a circle ends.
+    """
+
+    def __init__(self, path: str):
+        super().__init__(path)
+        self.root = os.path.abspath(os.path.expanduser(path))
+        self.paths = sorted(self._walk(), key=natural)
+        table = next((t for t in table_places(self.paths) if os.path.isfile(os.path.join(self.root, t))), None)
+        if table:
+            self.ignored -= 1  # it was passed over as no picture, but is of use
+        content = (table, read_regular(os.path.join(self.root, table))) if table else None
+        layout = arrange(self.paths, content)
+        self.items = layout.items
+        self.remarks += layout.remarks
+        self.plural, self.multi_label = layout.plural, layout.multi_label
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        path = os.path.expanduser(path)
+        packed = os.path.isfile(os.path.join(path, PACK))
+        return os.path.isdir(path) and not packed and not names_shards(path)
+
+    def read(self, index: int) -> bytes:
+        return read_regular(os.path.join(self.root, self.paths[index]))
+
+    def stamp(self, index: int) -> str | None:
+        return stamp_of(os.path.join(self.root, self.paths[index]))
+
+    def _walk(self) -> Iterator[str]:
+        """Relative paths of the candidates; real folders first, so that their pictures are not named by a link."""
+        folders, links = deque([""]), deque()
+        seen: set[tuple[int, int]] = set()
+        while folders or links:
+            folder = folders.popleft() if folders else links.popleft()
+            try:
+                status = os.stat(os.path.join(self.root, folder))
+                with os.scandir(os.path.join(self.root, folder)) as listing:
+                    entries = sorted((e for e in listing if not is_hidden(e.name)), key=lambda entry: entry.name)
+            except OSError as error:
+                self.remarks.append(f"the folder {printable(folder or '.')} cannot be listed: {error.strerror}")
+                continue
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if is_picture_name(entry.name):
+                    yield path
+                elif _is_folder(entry):
+                    (links if entry.is_symlink() else folders).append(path)
+                elif _begins_as_picture(entry):
+                    yield path
+                else:
+                    self.ignored += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _begins_as_picture(entry: os.DirEntry[str]) -> bool:
+    try:
+        if not entry.is_file():
+            return False
+        with open(entry.path, "rb") as file:
+            return sniff(file.read(32)) is not None
+    except OSError:
+        return False

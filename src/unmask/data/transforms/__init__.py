@@ -1,0 +1,1 @@
+"""Views: crops, colour, and what the tasks do to images."""

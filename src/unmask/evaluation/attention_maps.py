@@ -1,0 +1,72 @@
+"""Where a block of a ViT looks: the class token's attention to the patches, head by head.
+
+The picture that Caron et al. 2021 (DINO, https://arxiv.org/abs/2104.14294) made known. Without a class token: how much
+attention each patch receives from all others on average. Class and register tokens are no places in a picture and are
+left out of the map. The attention is timm's own, computed step by step from queries and keys instead of in one piece.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from unmask.errors import UserError
+from unmask.evaluation.features import judged
+from unmask.models.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Attention:
+    maps: Float[Tensor, "b heads rows columns"]  # shares of attention
+    kind: str  # "of the class token", or "received on average"
+
+
+def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -> Attention:
+    """Attention maps of raw pixels of any size in one block, counted from 0 or from -1 backwards.
+
+    A class token's shares sum to 1 together with what it gives itself and the registers. Raises UserError for encoders
+    and blocks in which no token sees all patches: Hiera, and blocks within windows.
+    """
+    blocks = getattr(encoder.net, "blocks", [])
+    name = encoder.arguments.get("model_name", type(encoder.net).__name__)
+    number = encoder.layer_numbers([block])[0] if hasattr(encoder.net, "patch_drop") else -1
+    layer = getattr(blocks[number], "attn", blocks[number]) if number >= 0 else None
+    if (
+        layer is None
+        or not hasattr(layer, "fused_attn")
+        or not isinstance(getattr(layer, "attn_drop", None), nn.Module)
+    ):
+        raise UserError(
+            f"{name} has no attention maps: they need a ViT in which tokens see all patches. Hiera's units see each"
+            " other in its late stages only, pooled; --what features works for it"
+        )
+    with judged(encoder), _heard(layer) as heard:
+        rows, columns = encoder.features(x, layers=[number])[0].shape[2:]
+    shares = heard[-1]
+    prefix = getattr(encoder.net, "num_prefix_tokens", 0)
+    if shares.shape[-1] != prefix + rows * columns or len(shares) != len(x):
+        raise UserError(
+            f"block {number} of {name} sees windows only; take one that sees all patches, e.g. the last (-1)"
+        )
+    units = shares[..., prefix:]
+    if getattr(encoder.net, "cls_token", None) is not None:
+        return Attention(units[:, :, 0].unflatten(-1, (rows, columns)), "of the class token")
+    return Attention(units[:, :, prefix:].mean(dim=2).unflatten(-1, (rows, columns)), "received on average")
+
+
+@contextmanager
+def _heard(layer: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
+    """What passes from softmax to values while this is open: the layer computes step by step, then as before."""
+    found: list[Tensor] = []
+    fused, drop = layer.fused_attn, layer.attn_drop
+    assert isinstance(drop, nn.Module)
+    hook = drop.register_forward_hook(lambda module, args, out: found.append(out.float()))
+    layer.fused_attn = False
+    try:
+        yield found
+    finally:
+        layer.fused_attn = fused
+        hook.remove()

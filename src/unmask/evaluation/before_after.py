@@ -1,0 +1,94 @@
+"""Before and after: what continued pretraining changed, on the same pictures with the same masks.
+
+With a fresh decoder, "before" is the end of its warm-up: until then the encoder has not moved, and a decoder at random
+would make any encoder look bad.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.data.datasets.pictures import Pictures
+from unmask.data.transforms.crops import WholePicture
+from unmask.files import read_json, write_json
+from unmask.masking.mask import Mask
+from unmask.report.reconstruction import PIXELS, draw, rows
+from unmask.seeds import mix
+from unmask.training.objective import Objective, Rebuilder
+
+RESULT = "continued.json"
+PICTURES, BATCH, SHOWN = 128, 32, 4
+
+
+class Comparison:
+    """Measures an objective twice and keeps both in `continued.json`."""
+
+    def __init__(self, objective: Objective, samples: Pictures, settings: dict[str, Any], out: Path, device: Any):
+        self.objective, self.samples, self.out, self.device = objective, samples, out, device
+        self.view, self.seed = WholePicture(tuple(settings["image_size"])), settings["seed"]
+        self.warmup = settings.get("decoder_warmup") or 0
+
+    def note(self, when: str, step: int, probe: dict[str, float]) -> None:
+        """when: "before" or "after"; probe: accuracies measured at this step, if there is a probe."""
+        path = self.out / RESULT
+        content = read_json(path) | {when: {"step": step} | self._measure(when) | probe}
+        content["pictures"] = min(PICTURES, len(self.samples))
+        if "before" in content and "after" in content:
+            content["sentence"] = sentence(content, self.warmup)
+        write_json(path, content)
+
+    @torch.no_grad()
+    def _measure(self, when: str) -> dict[str, float]:
+        model = self.objective
+        if not isinstance(model, Rebuilder):
+            return {}
+        model.eval()
+        count = min(PICTURES, len(self.samples))
+        chosen = [i * len(self.samples) // count for i in range(count)]
+        chance, total = torch.Generator().manual_seed(mix(self.seed, 0xBEF0)), 0.0
+        batch = max(1, min(BATCH, PIXELS // math.prod(self.view.size)))
+        for start in range(0, count, batch):
+            part = chosen[start : start + batch]
+            x = torch.stack([self.view(self.samples.picture(i)).float() for i in part]).to(self.device)
+            mask = Mask(*(s.to(self.device) for s in model.mask(len(x), model.encoder.grid, "cpu", chance)))
+            total += float(model({"views": [x], "mask": mask})["loss"]) * len(part)
+            if start == 0:
+                titles = [Path(self.samples.names[i]).name for i in part[:SHOWN]]
+                few = Mask(*(side[:SHOWN] for side in mask))
+                draw(rows(model, x[:SHOWN], few, titles, true_statistics=True), self.out / f"panel_{when}.png")
+        return {"loss": total / count}
+
+
+def sentence(content: dict[str, Any], warmup: int) -> str:
+    """What changed, in one sentence for people; also where it got worse."""
+    before, after, parts = content["before"], content["after"], []
+    if "loss" in before and "loss" in after:
+        share = after["loss"] / before["loss"] - 1
+        since = (
+            f" (measured after the fresh decoder's {warmup} steps of warm-up, the encoder untouched)" if warmup else ""
+        )
+        parts.append(
+            f"on the same {content['pictures']} pictures and masks the loss went from {before['loss']:.4f}{since} to"
+            f" {after['loss']:.4f} ({share:+.1%})"
+        )
+    better = []
+    for name in sorted(before):
+        if name.startswith("probe_") and name in after:
+            gain = after[name] - before[name]
+            better.append(gain > 0)
+            parts.append(
+                f"{name.removeprefix('probe_')} accuracy from {before[name]:.1%} to {after[name]:.1%}"
+                f" ({100 * gain:+.1f} points)"
+            )
+    if better:
+        verdict = "Continuing helped" if all(better) else "Continuing helped by one measure and not by another"
+        verdict = verdict if any(better) else "Continuing did not help the features"
+    elif "loss" in before and "loss" in after:
+        verdict = "Continuing helped the model to rebuild this data" if after["loss"] < before["loss"] else (
+            "Continuing did not help the model to rebuild this data")  # fmt: skip
+    else:
+        verdict = "Continued"
+    ask = "" if better else " Whether the features are better, only labels tell: --probe LABELLED."
+    return f"{verdict}: {', '.join(parts)}.{ask}"

@@ -1,0 +1,140 @@
+"""The comparison: does pretraining help, over the same encoder at random initialisation and over raw pixels?
+
+Everything that can be chosen (pooling, strength of the penalty) is chosen on the validation split; test labels are
+looked at once, to count the right answers. Few-label accuracy follows MSN (Assran et al. 2022), with more draws.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import accuracy_score, recall_score
+
+from unmask import registry
+from unmask.data.datasets.draws import _members, draw_rows
+from unmask.errors import UserError
+from unmask.evaluation.features import Features
+from unmask.evaluation.intervals import difference, of_mean, wilson
+from unmask.evaluation.verdict import Difference, Few, Score, Verdict
+
+SPLITS = ("train", "val", "test")
+PACKAGE = "evaluator"
+
+
+def judge(
+    competitors: dict[str, Callable[[str], Features]],
+    *,
+    classes: Sequence[str],  # names, in the order of the labels
+    evaluators: Sequence[str] = ("knn", "linear"),  # parts of `evals/`, e.g. "knn(k=10)"
+    labels_per_class: Sequence[int] = (1, 5, 10, 50),  # of the training split, where every class has as many
+    draws: int = 5,  # of each number of labels
+    seed: int = 0,  # of the draws
+    progress: Callable[[str], Any] | None = None,  # called with what is being done
+) -> Verdict:
+    """Compares features of the same labelled pictures; the first competitor is the one judged.
+
+    A competitor is a function from "train", "val" or "test" to Features, called once for each; "random init" and
+    "raw pixels" are the names by which the verdict knows its yardsticks. Samples without a label (-1) are left out.
+    The same samples are drawn for all, and the draw of fewer labels is part of that of more. Raises UserError for
+    unknown evaluators, competitors over different samples, empty splits, or a single class.
+    """
+    if not competitors or draws < 1 or any(n < 1 for n in labels_per_class):
+        raise UserError("judging takes a competitor, a draw, and a label per class or more")
+    parts = {text: registry.build(PACKAGE, text) for text in evaluators}
+    scores, right, shared, splits = [], {}, None, {}
+    for name, features_of in competitors.items():
+        if progress:
+            progress(f"{name}: features")
+        splits = {split: _labelled(features_of(split), split) for split in SPLITS}
+        labels = {split: features.labels for split, features in splits.items()}
+        shared = shared or _checked(labels, classes)
+        if any(not np.array_equal(labels[split], shared[split]) for split in SPLITS):
+            raise UserError(f"{name} and {next(iter(competitors))} are features of different samples")
+        for text, part in parts.items():
+            if progress:
+                progress(f"{name}: {text}")
+            drawn = {n: _draws(labels["train"], n, draws, seed) for n in sorted(set(labels_per_class))}
+            score, right[name, text] = _score(name, text, part, splits, drawn)
+            scores.append(score)
+    assert shared is not None
+    first, *others = competitors
+    compared = [(text, other, right[first, text], right[other, text]) for text in parts for other in others]
+    common = np.bincount(shared["train"]).argmax()
+    return Verdict(
+        classes=list(classes),
+        counts={split: len(shared[split]) for split in SPLITS},
+        majority=float((shared["test"] == common).mean()),
+        seed=seed,
+        scores=scores,
+        differences=[Difference(text, other, *difference(mine, theirs)) for text, other, mine, theirs in compared],
+    )
+
+
+def _score(
+    name: str, text: str, part: Any, splits: dict[str, Features], drawn: dict[int, list[np.ndarray]]
+) -> tuple[Score, np.ndarray]:
+    """The score, and which test samples were answered rightly."""
+    train, test = splits["train"], splits["test"]
+    val_accuracy, pooling, chosen = _choose(part, train, splits["val"])
+    train_x, test_x = train.pools[pooling], test.pools[pooling]
+    answers = chosen.fit_predict(train_x, train.labels, test_x)
+    right = answers == test.labels
+    few = []
+    for number, subsets in drawn.items():
+        found = []
+        for rows in subsets:  # `part`, not `chosen`: a strength chosen with all labels would be wrong for few
+            answered = part.fit_predict(train_x[rows], train.labels[rows], test_x)
+            found.append(float(accuracy_score(test.labels, answered)))
+        if found:
+            few.append(Few(number, float(np.mean(found)), *(of_mean(found) or (None, None)), found))
+    accuracy = float(accuracy_score(test.labels, answers))
+    interval = wilson(int(right.sum()), len(right))
+    return Score(
+        name, text, pooling, str(chosen), val_accuracy, accuracy, *interval, _balanced(test, answers), few
+    ), right
+
+
+def _choose(part: Any, train: Features, val: Features) -> tuple[float, str, Any]:
+    """Accuracy on the validation split, pooling and evaluator of the best pair; the first of equals."""
+    best = (-1.0, "", part)
+    for pooling, train_x in train.pools.items():
+        for candidate in part.candidates():
+            answers = candidate.fit_predict(train_x, train.labels, val.pools[pooling])
+            accuracy = float(accuracy_score(val.labels, answers))
+            if accuracy > best[0]:
+                best = (accuracy, pooling, candidate)
+    return best
+
+
+def _balanced(test: Features, answers: np.ndarray) -> float:
+    """Mean share of right answers over the classes of the test split, scikit-learn's balanced accuracy; that one warns
+    where an answer is a class that the test split lacks."""
+    there = np.unique(test.labels)
+    return float(recall_score(test.labels, answers, labels=there, average="macro"))
+
+
+def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.ndarray]:
+    """Places of `number` samples per class, `draws` times; none where a class has fewer, or where that is all of them.
+
+    A draw of more begins with those of a draw of fewer, since the permutations do not depend on `number`.
+    """
+    members = _members(labels)
+    if min(map(len, members)) < number or number * len(members) == len(labels):
+        return []
+    return [draw_rows(labels, number, draw, seed) for draw in range(draws)]
+
+
+def _labelled(features: Features, split: str) -> Features:
+    there = features.labels >= 0
+    if not there.any():
+        raise UserError(f"the {split} split has no labelled pictures; put each in a folder named after its class")
+    return features if there.all() else features.take(there)
+
+
+def _checked(labels: dict[str, np.ndarray], classes: Sequence[str]) -> dict[str, np.ndarray]:
+    found = np.unique(labels["train"])
+    if len(found) < 2:
+        raise UserError("judging takes two classes or more; the training split has one")
+    if found[-1] >= len(classes):
+        raise UserError(f"there are {len(classes)} class names, but labels up to {found[-1]}")
+    return labels

@@ -1,0 +1,1 @@
+"""Known faults of runs, weights and data, each with a remedy."""

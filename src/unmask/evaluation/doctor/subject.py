@@ -1,0 +1,157 @@
+"""What `unmask doctor` looks at, opened as far as it can be: a run, weights of any origin, or data.
+
+A part in `checks/` is a function of a `Subject` that returns what it found wrong. It asks the subject for what it
+needs, and what there is not raises Unknown: a check which could not look never passes for one that found nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from unmask.data.datasets.pictures import Samples
+from unmask.data.sheet import Sheet, inspect
+from unmask.data.source import Source, open_source
+from unmask.data.transforms.crops import WholePicture
+from unmask.errors import UserError
+from unmask.files import read_json
+from unmask.models.encoder import Encoder, known_name
+from unmask.training import checkpoint
+from unmask.training.log import METRICS, read
+from unmask.weights.open import CONFIG, SUFFIXES, Opened, open_weights
+
+WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold pictures
+PICTURES = 64  # that features are computed of
+MAX_SIDE = 1024  # pixels to which larger pictures are shrunk while they are inspected
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong, in a line, and what to do about it, in another."""
+
+    what: str
+    remedy: str
+
+
+class Unknown(Exception):
+    """A check has nothing to look at; the text says what is missing."""
+
+
+class Subject:
+    """Everything is opened when it is first asked for."""
+
+    def __init__(self, place: str, data: Sequence[str] = ()):
+        """place: a run, weights or data; data: pictures to try weights on, and to compare a run's statistics with."""
+        self.place, self.path = place, Path(place)
+        self.config: dict[str, Any] = read_json(self.path / CONFIG) if self.path.is_dir() else {}
+        if "settings" in self.config:
+            self.kind = "run"
+        elif self.config or self.path.suffix in WEIGHTS or (not self.path.exists() and known_name(place)):
+            self.kind = "weights"
+        else:
+            self.kind = "data"
+        self._data = tuple(data) or ((place,) if self.kind == "data" else ())
+        if self.kind != "run":  # a place that leads nowhere is said at once
+            _ = self.source if self.kind == "data" else self.opened
+
+    def setting(self, name: str) -> Any:
+        """A setting of the run."""
+        if self.kind != "run":
+            raise Unknown("it is no run")
+        if self.config["settings"].get(name) is None:
+            raise Unknown(f"the run's config.json says nothing of {name}")
+        return self.config["settings"][name]
+
+    def of_pretraining(self) -> dict[str, Any]:
+        """The configuration of a run that pretrains."""
+        if self.kind != "run" or "task" in self.config:
+            raise Unknown("it is no pretraining run")
+        return self.config
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl."""
+        if self.kind != "run":
+            raise Unknown("it is no run")
+        found = list(read(self.path / METRICS))
+        if not found:
+            raise Unknown(f"there is no {METRICS} yet")
+        return found
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The records of training steps."""
+        found = [record for record in self.records if "epoch" in record]
+        if not found:
+            raise Unknown("no step is recorded yet")
+        return found
+
+    @cached_property
+    def opened(self) -> Opened:
+        """The weights, recognised."""
+        if self.kind == "data":
+            raise Unknown("it is data, without weights")
+        if self.kind == "run" and not (checkpoint.begun(self.path) or any(self.path.glob("*.safetensors"))):
+            raise Unknown("the run has not saved any weights yet")
+        return open_weights(self.place)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The weights as an encoder, in eval mode on the CPU."""
+        try:
+            return self.opened.encoder()
+        except UserError as error:
+            raise Unknown(f"the weights cannot be used as they are: {error}") from error
+
+    @cached_property
+    def source(self) -> Source:
+        """The data given; for a run without any, its own, if it is still there."""
+        asked = self.config.get("asked", {})
+        own = asked.get("data") or asked.get("on") or ()
+        places = self._data or ((own,) if isinstance(own, str) else tuple(own))
+        if not places:
+            raise Unknown("no data is given; name some with --on")
+        try:
+            return open_source(places)
+        except UserError as error:
+            if self._data:
+                raise
+            raise Unknown(f"the run's data is gone; name some with --on ({error})") from error
+
+    @cached_property
+    def sheet(self) -> Sheet:
+        """The data sheet: of the data given, else the run's own as it was written when it began."""
+        if not self._data and self.kind == "run":
+            return _sheet(read_json(self.path / "data_sheet.json"))
+        return inspect(self.source, max_side=MAX_SIDE)[0]
+
+    @cached_property
+    def pictures(self) -> Shaped[Tensor, "n c h w"]:
+        """A few pictures spread over the data, raw, of the encoder's size."""
+        encoder, source = self.encoder, self.source
+        count = min(PICTURES, len(source.items))
+        indices = [i * len(source.items) // count for i in range(count)]
+        sheet, cache = inspect(source, indices=indices, max_side=MAX_SIDE, keep_bytes=2**30)
+        bad = {index for index, _, _ in sheet.bad}
+        good = [i for i in indices if i not in bad]
+        if len(good) < 4:
+            raise Unknown("there are fewer than four good pictures to try it on")
+        samples = Samples(source, good, channels=encoder.channels, max_side=MAX_SIDE, cache=cache)
+        view = WholePicture((encoder.grid.size[0], encoder.grid.size[1]))
+        return torch.stack([view(samples.picture(i)).float() for i in range(len(good))])
+
+
+def _sheet(content: dict[str, Any]) -> Sheet:
+    """The sheet that a run wrote when it began; JSON knows no tuples."""
+    facts: dict[str, Any] = {**content, "bad": [tuple(one) for one in content.get("bad", ())]}
+    for name in ("min_size", "median_size", "max_size", "value_range"):
+        facts[name] = tuple(content.get(name, ()))
+    try:
+        return Sheet(**facts)
+    except TypeError as error:
+        raise Unknown("the run has no data_sheet.json that this version can read") from error

@@ -1,0 +1,154 @@
+"""What an encoder makes of pictures: one vector for each, by every pooling worth trying. The judge's raw material."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from unmask.errors import UserError, closest
+from unmask.models.encoder import Encoder
+
+POOLINGS = ("mean", "cls", "mean4")
+DEEP = 4  # layers that mean4 joins, as in the linear evaluation of DINO (Caron et al. 2021)
+SCORES = 256 * 196**2  # attention scores of a head at a time; large pictures are taken one by one
+SIDE = 32  # pixels; larger pictures are shrunk to this before they count as raw pixels
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of n samples, in the loader's order."""
+
+    pools: dict[str, np.ndarray]  # pooling -> n d, float32
+    labels: np.ndarray  # n, int64; -1 for none
+    index: np.ndarray  # n, int64; of the samples in their data set
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Features":
+        """Some samples, by place or by a mask of booleans."""
+        return Features({name: x[rows] for name, x in self.pools.items()}, self.labels[rows], self.index[rows])
+
+
+def available(encoder: Encoder) -> tuple[str, ...]:
+    """The poolings of this encoder: registers alone are no class token, so the net must have one by name."""
+    return tuple(name for name in POOLINGS if name != "cls" or getattr(encoder.net, "cls_token", None) is not None)
+
+
+def pooled(
+    encoder: Encoder, x: Shaped[Tensor, "b c *size"], poolings: Sequence[str] | None = None
+) -> dict[str, Float[Tensor, "b _"]]:
+    """One vector per raw sample and pooling, float32; all poolings of the encoder unless some are named.
+
+    mean: the last layer's unit tokens, averaged. cls: its class token. mean4: the unit tokens of the last 4 layers,
+    averaged in each and joined; where layers differ in width (Hiera), so do the parts. Raises UserError for a pooling
+    that this encoder does not have.
+    """
+    poolings = check_poolings(encoder, poolings)
+    most = max(1, SCORES // encoder.grid.num_units**2)
+    if len(x) > most:
+        parts = [pooled(encoder, part, poolings) for part in x.split(most)]
+        return {name: torch.cat([part[name] for part in parts]) for name in poolings}
+    layers = encoder.layers(x, DEEP if "mean4" in poolings else 1)
+    means = [layer.units.float().mean(dim=1) for layer in layers]
+    found = {"mean": means[-1], "mean4": torch.cat(means, dim=1)}
+    if "cls" in poolings:
+        found["cls"] = layers[-1].prefix[:, 0].float()
+    return {name: found[name] for name in poolings}
+
+
+def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[str, ...]:
+    """Those asked for, or all there are; UserError for one that this encoder does not have."""
+    there = available(encoder)
+    for name in poolings or ():
+        if name not in there:
+            missing = "; this model has no class token" if name == "cls" else ""
+            raise UserError(f"no pooling {name!r}{missing}{closest(name, there)} There are: {', '.join(there)}")
+    return tuple(poolings or there)
+
+
+def extract(
+    encoder: Encoder,
+    loader: Iterable[dict[str, Any]],
+    device: torch.device | str,
+    progress: Callable[[int], Any] | None = None,  # called with the number of samples done so far
+    poolings: Sequence[str] | None = None,  # None: all that the encoder has
+    autocast: torch.dtype | None = None,  # e.g. torch.bfloat16; None computes in the weights' own precision
+) -> Features:
+    """Features of all batches `{"views": [x], "label": b, "index": b}`; without labels, they count as -1.
+
+    The encoder must be on `device` already. Nothing is hidden, and its training mode is restored. Raises UserError for
+    features that are not finite, which no evaluator could use.
+    """
+    poolings = check_poolings(encoder, poolings)
+    kind = torch.device(device).type
+
+    def pool(x: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(kind, dtype=autocast) if autocast else nullcontext():
+            return pooled(encoder, x.to(device, non_blocking=True), poolings)
+
+    with judged(encoder):
+        return _collect(loader, pool, progress)
+
+
+def pixels(
+    loader: Iterable[dict[str, Any]], side: int = SIDE, progress: Callable[[int], Any] | None = None
+) -> Features:
+    """The pictures themselves as features, the yardstick `raw pixels`: flattened to b (c h w), float32, raw units.
+
+    Where a side is longer than `side` pixels, pictures are first shrunk by averaging, their shape kept: at 224 pixels
+    there are 150,528 numbers in each, more than a linear model can be fitted to.
+    """
+
+    def flatten(x: Shaped[Tensor, "b c h w"]) -> dict[str, Tensor]:
+        x, shrink = x.float(), side / max(x.shape[-2:])
+        if shrink < 1:
+            x = interpolate(x, size=[max(1, round(s * shrink)) for s in x.shape[-2:]], mode="area")
+        return {"pixels": x.flatten(1)}
+
+    with torch.inference_mode():
+        return _collect(loader, flatten, progress)
+
+
+@contextmanager
+def judged(module: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; afterwards every submodule is in the mode it was in, frozen ones included."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def finite(x: np.ndarray, what: str) -> np.ndarray:
+    """The same array, or UserError."""
+    if not np.isfinite(x).all():
+        raise UserError(f"the {what} features are not finite: did training diverge, or has a picture NaN pixels?")
+    return x
+
+
+def _collect(
+    loader: Iterable[dict[str, Any]], pool: Callable[[Tensor], dict[str, Tensor]], progress: Callable[[int], Any] | None
+) -> Features:
+    pools: dict[str, list[np.ndarray]] = {}
+    labels, index, done = [], [], 0
+    for batch in loader:
+        for name, x in pool(batch["views"][0]).items():
+            pools.setdefault(name, []).append(finite(x.float().cpu().numpy(), name))
+        index.append(batch["index"].cpu().numpy())
+        labels.append(batch["label"].cpu().numpy() if "label" in batch else np.full(len(index[-1]), -1))
+        done += len(index[-1])
+        if progress:
+            progress(done)
+    if not done:
+        raise UserError("there are no pictures to take features of")
+    return Features({k: np.concatenate(v) for k, v in pools.items()}, np.concatenate(labels), np.concatenate(index))

@@ -1,0 +1,22 @@
+"""The probe: the encoder of a run under way, judged now and then on labelled pictures."""
+
+from pathlib import Path
+
+import torch
+
+from unmask.data.datasets.classification import Labelled
+from unmask.evaluation.compare import judge
+from unmask.models.encoder import Encoder
+
+
+class Probe:
+    """Reads the labelled data once; every call judges an encoder on it with all labels."""
+
+    def __init__(self, place: str | Path, size: tuple[int, ...], seed: int):
+        self.labelled = Labelled((str(place),), max_side=4 * max(size), seed=seed)
+
+    def __call__(self, encoder: Encoder, device: torch.device, autocast: torch.dtype | None) -> dict[str, float]:
+        """Accuracy on the test split by evaluator, as `probe_knn` and `probe_linear`."""
+        competitors = {"pretrained": lambda split: self.labelled.features(encoder, split, device, autocast)}
+        verdict = judge(competitors, classes=self.labelled.classes, labels_per_class=())
+        return {f"probe_{score.evaluator}": score.accuracy for score in verdict.scores}

@@ -1,0 +1,123 @@
+"""Looks at a run while it trains: frames of a filmstrip, the exported encoder, and the probe if one was asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.data.datasets.pictures import Pictures
+from unmask.data.transforms.crops import WholePicture
+from unmask.evaluation.before_after import Comparison
+from unmask.evaluation.online_probe import Probe
+from unmask.masking.mask import Mask
+from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
+from unmask.runtime.machine import autocast_dtype
+from unmask.seeds import mix
+from unmask.training.objective import Objective, Rebuilder
+from unmask.weights.files import ENCODER, save_encoder
+
+FRAMES, PICTURES = 8, 6
+FILM = "film"
+
+
+class Watch:
+    """Called after every step; acts on some. What it draws is the same pictures with the same masks throughout."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        objective: Objective,
+        samples: Pictures,
+        out: Path,
+        device: torch.device,
+        probe: Probe | None = None,
+    ):
+        settings, steps = config["settings"], config["fit"]["steps"]
+        self.config, self.objective, self.out, self.device = config, objective, out, device
+        self.every = max(1, steps // FRAMES)
+        self.first = {1, max(2, steps // 50)}  # early on, pictures change fastest
+        self.probe_steps = 0
+        if settings["probe"]:
+            self.probe_steps = max(1, round(settings["probe_every"] * config["data"]["count"] / settings["batch"]))
+        count = min(PICTURES, len(samples))
+        chosen = [i * len(samples) // count for i in range(count)]
+        view = WholePicture(tuple(settings["image_size"]))
+        shown = [view(samples.picture(i)).float() for i in chosen]
+        self.pictures, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
+        self.mask: Mask | None = None
+        self.probe = probe
+        continues = bool(config.get("weights"))
+        self.comparison = Comparison(objective, samples, settings, out, device) if continues else None
+
+    def begin(self) -> None:
+        """Called once, before the first step."""
+        if self.comparison and not self.comparison.warmup:
+            self._compare("before", 0)
+
+    def _compare(self, when: str, step: int, seen: dict[str, Any] | None = None) -> None:
+        if self.comparison:
+            self.comparison.note(when, step, seen or (self._probe() if self.probe_steps else {}))
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether it acts after this step; of several processes all know, though only the first looks."""
+        probes = bool(self.probe_steps) and step % self.probe_steps == 0
+        compares = self.comparison is not None and step == self.comparison.warmup
+        return step >= steps or step in self.first or step % self.every == 0 or probes or compares
+
+    def __call__(self, step: int, steps: int) -> dict[str, Any]:
+        done = step >= steps
+        if step in self.first or step % self.every == 0 or done:
+            self._frame(step)
+        if step % self.every == 0:
+            self.export()
+        seen = self._probe() if self.probe_steps and (done or step % self.probe_steps == 0) else {}
+        if self.comparison and step == self.comparison.warmup:
+            self._compare("before", step, seen)
+        if done:
+            self._compare("after", step, seen)
+        accuracies = [value for name, value in seen.items() if name.startswith("probe_")]
+        return seen | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
+
+    def export(self) -> None:
+        """Writes the encoder as it is now."""
+        encoder = self.objective.encoder
+        facts = {"model": str(self.config["timm"]["model_name"]), "mean": str(self.config["mean"])}
+        facts |= {"std": str(self.config["std"]), "timm": json.dumps(self.config["timm"])}
+        facts |= {"licence": json.dumps(self.config["licence"])} if self.config.get("licence") else {}
+        save_encoder(encoder.net, self.out / ENCODER, facts)
+
+    @torch.no_grad()
+    def panel(self) -> None:
+        """Writes panel.png, where the method rebuilds."""
+        if isinstance(self.objective, Rebuilder):
+            x, mask = self._ready(self.objective)
+            draw(rows(self.objective, x, mask, self.titles, true_statistics=True), self.out / "panel.png")
+
+    @torch.no_grad()
+    def _frame(self, step: int) -> None:
+        if not isinstance(self.objective, Rebuilder):
+            return
+        x, mask = self._ready(self.objective)
+        folder = self.out / FILM
+        if not (folder / "input.png").exists():
+            strip(x, x, folder / "input.png")
+            masked = torch.where(
+                hidden_pixels(self.objective, x, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
+            )
+            strip(masked, x, folder / "masked.png")
+        film_frame(self.objective, x, mask, folder / f"{step:08d}.png")
+
+    def _ready(self, model: Rebuilder) -> tuple[torch.Tensor, Mask]:
+        model.eval()
+        x = self.pictures.to(self.device)
+        if self.mask is None:  # drawn once, on the CPU, so that every frame and every resumed run has the same
+            chance = torch.Generator().manual_seed(mix(self.config["settings"]["seed"], 0xF11))
+            self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))
+        return x, self.mask
+
+    def _probe(self) -> dict[str, Any]:
+        settings = self.config["settings"]
+        assert self.probe is not None  # made where probe_steps are
+        autocast = autocast_dtype(settings["precision"])
+        return self.probe(self.objective.encoder, self.device, autocast)

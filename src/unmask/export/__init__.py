@@ -1,0 +1,1 @@
+"""Models taken out and checked."""

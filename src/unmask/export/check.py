@@ -1,0 +1,68 @@
+"""Compares the outputs of an exported model with those of the encoder it was made from."""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from unmask.errors import Unequal
+from unmask.export.exportable import Exportable, Opened, Outputs
+
+CLEAR = 1e-3  # gap between scores that no rounding closes
+NEAR = 0.5  # pixels between two boxes of one object
+
+
+def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[str, float]]:
+    """Largest differences by output, over the pictures at once and over the first alone.
+
+    Raises Unequal if one is larger than the tolerance allows, is not a number, or has another shape. What is allowed is
+    a share of the largest value over all pictures: one picture's own may be near zero, as logits of the undecided are.
+    """
+    found: dict[str, dict[str, float]] = {}
+    subject = opened.subject or subject
+    pairs = [_comparable(subject, subject.reference(raw), opened.call(raw)) for raw in subject.trials()]
+    largest = {
+        name: max(float(reference[name].float().abs().max()) for reference, _ in pairs if reference[name].numel())
+        for name in pairs[0][0]
+        if any(reference[name].numel() for reference, _ in pairs)
+    }
+    for (reference, got), raw in zip(pairs, subject.trials()):
+        for name, value in got.items():
+            right = reference[name].float()
+            if value.shape != right.shape:
+                raise Unequal(
+                    f"{label}: {name} has shape {tuple(value.shape)}, the model's {tuple(right.shape)}; not kept"
+                )
+            if not right.numel():  # nothing was found in this picture, by either
+                continue
+            error, allowed = float((value.float() - right).abs().max()), opened.tolerance * largest[name]
+            if not error <= allowed:
+                remedy = f"; {opened.remedy}" if opened.remedy else ""
+                raise Unequal(
+                    f"{label} does not give what the model gives: {name} is off by {error:.3g}, allowed is"
+                    f" {allowed:.3g}, on {len(raw)} pictures; it was deleted{remedy}"
+                )
+            worst = found.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
+            worst["max_abs_error"] = max(worst["max_abs_error"], error)
+            worst["allowed"] = max(worst["allowed"], allowed)
+    return found or {name: {"max_abs_error": 0.0, "allowed": 0.0} for name in pairs[0][0]}
+
+
+def _comparable(subject: Exportable, reference: Outputs, got: Outputs) -> tuple[Outputs, Outputs]:
+    """Outputs as they are; of a detector, those above the lowest clear gap between scores, each beside its like.
+
+    Near a threshold the last digit decides what counts as found, which of two boxes suppresses the other, and among
+    equals which comes first: so one object in fifty, and one in any picture, may be found by one of the two alone.
+    """
+    if subject.detector is None or not len(reference["scores"]):
+        return reference, got
+    scores = reference["scores"].sort(descending=True).values
+    clear = ((scores[:-1] - scores[1:]) > CLEAR).nonzero()
+    least = float(scores[clear[-1]] + scores[clear[-1] + 1]) / 2 if len(clear) else 0.0
+    reference, got = ({n: v[outputs["scores"] > least] for n, v in outputs.items()} for outputs in (reference, got))
+    far = (reference["boxes"][:, None] - got["boxes"]).abs().amax(dim=2)
+    cost = far + (reference["labels"][:, None] != got["labels"]) * 1e6
+    mine, others = (torch.from_numpy(places) for places in linear_sum_assignment(cost.numpy()))
+    near = cost[mine, others] < NEAR
+    count = max(len(reference["scores"]), len(got["scores"]))
+    if int(near.sum()) >= count - max(1, count // 50):
+        mine, others = mine[near], others[near]
+    return {name: value[mine] for name, value in reference.items()}, {name: v[others] for name, v in got.items()}

@@ -1,0 +1,156 @@
+"""What is exported, and what a format offers: files, and those files opened again as their users would open them.
+
+Formats are parts in `exports/`. Nothing counts as exported until its outputs were compared with the model's own.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from unmask.masking.mask import Mask, num_hidden
+from unmask.models.classifier import Classifier
+from unmask.models.detector import Detector
+from unmask.models.encoder import Encoder
+from unmask.runs.run import TRAINED
+from unmask.training.objective import Rebuilder
+
+Outputs = dict[str, Tensor]  # by name; the batch comes first, except for a loss
+EXACT = 1e-4  # share of the largest value by which the same float32 sums, done in another order, may differ
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A model in eval mode on the CPU, with what its formats need to know."""
+
+    model: Any  # an encoder, or what transfer makes: with `encoder`, `outputs` and `traced(pixels)`
+    config: dict[str, Any]  # the run's config.json
+    pictures: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
+    objective: Rebuilder | None = None  # the whole of a pretraining run, with its decoder
+    normalize: str = "inside"  # of ONNX and torch.export files: take raw pixels, or normalised ones
+    precision: tuple[str, ...] = ("fp32",)  # of ONNX files
+    quantize: str = "dynamic"  # of int8 ONNX files, or "static"
+    seed: int = 0  # of masks
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.model if isinstance(self.model, Encoder) else self.model.encoder
+
+    @property
+    def classifier(self) -> Classifier | None:
+        return self.model if isinstance(self.model, Classifier) else None
+
+    @cached_property
+    def traceable(self) -> "Traceable":
+        """The model as a function of one tensor, with the normalisation that was asked for."""
+        model = copy.deepcopy(self.model)
+        encoder = model if isinstance(model, Encoder) else model.encoder
+        if self.normalize == "outside":
+            encoder.mean.zero_()
+            encoder.std.fill_(1.0)
+        for part in model.modules():
+            if hasattr(part, "fused_attn"):  # timm: ONNX has no operator for attention within windows (Hiera)
+                part.fused_attn = False  # type: ignore[assignment]
+        return Traceable(model).eval()
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """The traced model; any number of pictures from 1 on, of one size: position tables are constants."""
+        batch = torch.export.Dim("batch", min=1)
+        with torch.no_grad():
+            return torch.export.export(self.traceable, (self.pictures[:2],), dynamic_shapes={"pixels": {0: batch}})
+
+    def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """What the traced model takes for raw pixels."""
+        return raw if self.normalize == "inside" else self.encoder.normalize(raw)
+
+    def noise(self, batch: int) -> Float[Tensor, "b n"]:
+        """Scores for a mask: the lowest are seen. The same for the same batch size."""
+        return torch.rand(batch, self.encoder.grid.num_units, generator=torch.Generator().manual_seed(self.seed))
+
+    @torch.no_grad()
+    def reference(self, raw: Float[Tensor, "b c h w"]) -> Outputs:
+        """What any exported file must give, as far as it gives it."""
+        found = dict(zip(self.outputs, Traceable(self.model)(raw)))
+        if self.objective is not None:
+            order = self.noise(len(raw)).argsort(dim=1)
+            num_visible = order.shape[1] - num_hidden(order.shape[1], self.objective.mask.ratio)
+            mask = Mask(order[:, :num_visible], order[:, num_visible:])
+            found["loss"] = self.objective({"views": [raw], "mask": mask})["loss"]
+        return found
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what the traced model gives."""
+        return self.model.outputs
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of its input in pixels."""
+        return tuple(self.pictures.shape[2:])
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        return self.model if isinstance(self.model, Detector) else None
+
+    def dense(self) -> str:
+        """ "segmenter" or "detector" for a model whose head makes maps or boxes; else nothing."""
+        return "" if isinstance(self.model, Encoder | Classifier) else TRAINED[self.config["task"]]
+
+    def trials(self) -> list[Float[Tensor, "b c h w"]]:
+        """Batches to compare on: all and one; a detector's answers differ in number, so it is asked one by one."""
+        return list(self.pictures.split(1)) if self.detector else [self.pictures, self.pictures[:1]]
+
+
+class Traceable(nn.Module):
+    """A tuple of tensors for a tensor of pixels: what tracers understand."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+        """See `traced` of the model."""
+        return self.model.traced(pixels)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file or folder that was just written, opened as its users will open it."""
+
+    path: Path
+    call: Callable[[Tensor], Outputs]  # raw pictures b c h w, float32 -> some of the reference's outputs
+    tolerance: float = EXACT  # share of the reference's largest value
+    timed: bool = False  # worth a measurement of its speed
+    remedy: str = ""  # what a user may try if it is not equal
+    subject: Exportable | None = None  # what it must equal, if it is a part of the model only
+
+
+class Format(ABC):
+    """A kind of file that a model can be taken out as."""
+
+    needs: ClassVar[tuple[str, ...]] = ()  # optional libraries that must be importable
+    library: ClassVar[str] = "pytorch"  # that opens it, as model hubs call it
+
+    @abstractmethod
+    def refuse(self, subject: Exportable) -> str:
+        """Raises UserError if this format cannot hold the model: why, and which can. Else what is worth a remark."""
+
+    @abstractmethod
+    def write(self, subject: Exportable, folder: Path) -> None:
+        """Writes the files into an empty folder."""
+
+    @abstractmethod
+    def open(self, subject: Exportable, folder: Path) -> list[Opened]:
+        """Opens each file again, offline."""
+
+    @abstractmethod
+    def how(self, subject: Exportable, folder: str) -> str:
+        """Python code that opens it, for the model card."""

@@ -1,0 +1,186 @@
+"""ONNX, by torch's dynamo exporter; fp16 and int8 are made from the fp32 file with onnxruntime's tools.
+
+The batch is dynamic; position tables are constants, so the size of the pictures is fixed.
+"""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.errors import UserError
+from unmask.export.detector_onnx import REMARK, backbone_of, export_whole
+from unmask.export.exportable import EXACT, Exportable, Format, Opened, Outputs
+
+__all__ = ["Onnx"]
+INPUT, BACKBONE = "pixels", "backbone-fp32.onnx"
+TOLERANCE = {"fp32": EXACT, "fp16": 0.02, "int8": 0.25}  # share of the largest output; what that costs, --on says
+REMEDY = "try --quantize static or dynamic for int8, or leave this precision out with --precision"
+LARGE = 1_500_000_000  # bytes of weights above which they go beside the graph: a protobuf holds 2 GB
+QUANTIZED = ["MatMul", "Gemm"]  # not the patch convolution: little to gain, and the first layer bears it worst
+
+
+class Onnx(Format):
+    needs = ("onnx", "onnxscript", "onnxruntime")
+    library = "onnx"
+
+    def refuse(self, subject: Exportable) -> str:
+        """Whatever can be traced; operators that ONNX lacks show while writing."""
+        if subject.detector and subject.encoder.own.get("relative"):
+            raise UserError(
+                "--to onnx: a detector with relative positions has tables for one size alone, and cannot be taken out;"
+                " train it without --relative"
+            )
+        return REMARK.format("onnx") if subject.detector else ""
+
+    def write(self, subject: Exportable, folder: Path) -> None:
+        """One file per precision."""
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if subject.detector:
+            export_whole(subject, _file(folder, "fp32"), INPUT)
+            _note(_file(folder, "fp32"), subject)
+            part = backbone_of(subject)
+            _translate(part).save(folder / BACKBONE, external_data=False)
+            _note(folder / BACKBONE, part)
+            return
+        first = _file(folder, "fp32")
+        program = _translate(subject)
+        program.model.metadata_props.update(facts(subject))
+        size = sum(value.numel() * value.element_size() for value in subject.model.state_dict().values())
+        program.save(first, external_data=size > LARGE)
+        for precision in subject.precision:
+            if precision == "fp16":
+                _halve(first, _file(folder, precision), size > LARGE)
+            if precision == "int8":
+                _quantize(first, _file(folder, precision), subject, size > LARGE)
+        if "fp32" not in subject.precision:
+            for file in folder.glob(f"{first.name}*"):
+                file.unlink()
+
+    def open(self, subject: Exportable, folder: Path) -> list[Opened]:
+        """In onnxruntime, on the CPU."""
+        found = []
+        if subject.detector:
+            part = backbone_of(subject)
+            found.append(Opened(folder / BACKBONE, _call(folder / BACKBONE, part), EXACT, timed=True, subject=part))
+        for precision in ("fp32",) if subject.detector else subject.precision:
+            path = _file(folder, precision)
+            remedy = REMEDY if precision != "fp32" else ""
+            found.append(Opened(path, _call(path, subject), TOLERANCE[precision], timed=True, remedy=remedy))
+        return found
+
+    def how(self, subject: Exportable, folder: str) -> str:
+        """With onnxruntime alone."""
+        path = _file(Path(folder), "fp32" if subject.detector else subject.precision[0])
+        names = ", ".join(subject.outputs)
+        return (
+            f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("{path}")\n'
+            f'{names} = session.run(None, {{"{INPUT}": pixels}})'
+        )
+
+
+def _note(path: Path, subject: Exportable) -> None:
+    """Writes what a file says about itself into it."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, facts(subject))
+    onnx.save(model, path)
+
+
+def _translate(subject: Exportable) -> Any:
+    names = {"input_names": [INPUT], "output_names": list(subject.outputs)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own code
+        try:
+            return torch.onnx.export(subject.program, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+        except torch.onnx.errors.OnnxExporterError as error:
+            model = subject.encoder.arguments["model_name"]
+            why = str(error.__cause__ or error).strip().splitlines()[0]
+            raise UserError(f"--to onnx: torch cannot translate {model}: {why}; what works: torch_export") from error
+
+
+def facts(subject: Exportable) -> dict[str, str]:
+    """What a file says about itself: onnxruntime gives it as `custom_metadata_map`."""
+    encoder = subject.encoder
+    inside = subject.normalize == "inside"
+    found = {
+        "input": "raw pixels, 0 to 255, float32" if inside else "(raw pixels - mean) / std, float32",
+        "mean": json.dumps(encoder.mean.tolist()),
+        "std": json.dumps(encoder.std.tolist()),
+    }
+    classes = getattr(subject.model, "classes", None)
+    return found | ({"classes": json.dumps(classes, ensure_ascii=False)} if classes else {})
+
+
+def _file(folder: Path, precision: str) -> Path:
+    return folder / f"model-{precision}.onnx"
+
+
+def _call(path: Path, subject: Exportable) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()  # so that times can be compared
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def call(raw: Tensor) -> Outputs:
+        values = session.run(None, {INPUT: subject.given(raw).numpy()})
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in zip(subject.outputs, values)}
+
+    return call
+
+
+def _halve(source: Path, target: Path, large: bool) -> None:
+    """Weights and sums in fp16; input and outputs stay float32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights below fp16's smallest number, which become that number
+        model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    onnx.save(model, target, save_as_external_data=large, location=f"{target.name}.data" if large else None)
+
+
+def _quantize(source: Path, target: Path, subject: Exportable, large: bool) -> None:
+    """Weights in int8, one scale per output; activations with scales of each batch, or of the pictures (static)."""
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+    logging.getLogger().addFilter(_quiet)
+    options: dict[str, Any] = {"op_types_to_quantize": QUANTIZED, "per_channel": True, "weight_type": QuantType.QInt8}
+    options |= {"use_external_data_format": large, "extra_options": {"MatMulConstBOnly": True}}
+    try:
+        if subject.quantize == "dynamic":
+            quantize_dynamic(source, target, **options)
+        else:
+            reader: Any = _Pictures(subject.given(subject.pictures))
+            quantize_static(source, target, reader, quant_format=QuantFormat.QDQ, **options)
+    finally:
+        logging.getLogger().removeFilter(_quiet)
+    if not large:
+        model = onnx.load(target)
+        onnx.helper.set_model_props(model, facts(subject) | {"quantization": subject.quantize})
+        onnx.save(model, target)
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """onnxruntime advises a preparation that only convolutions and poolings gain from."""
+    return "pre-processing" not in record.getMessage()
+
+
+class _Pictures:
+    """The pictures one by one, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, pictures: Tensor):
+        self.rest = iter(pictures.split(1))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        one = next(self.rest, None)
+        return None if one is None else {INPUT: one.numpy()}

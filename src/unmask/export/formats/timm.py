@@ -1,0 +1,64 @@
+"""timm: a folder like timm's own hub repositories, which `timm.create_model` and transformers' wrapper open offline."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from unmask.errors import UserError
+from unmask.export.exportable import Exportable, Format, Opened, Outputs
+from unmask.export.timm_repository import why_not_timm, write_repository
+
+__all__ = ["Timm"]
+
+
+class Timm(Format):
+    library = "timm"
+
+    def refuse(self, subject: Exportable) -> str:
+        if kind := subject.dense():
+            raise UserError(f"--to timm: timm has no {kind}s of this kind; what works: onnx, torch_export")
+        why = why_not_timm(subject.model)
+        if why:
+            name = subject.encoder.arguments["model_name"]
+            what = "classifier" if subject.classifier else "encoder"
+            raise UserError(f"--to timm: timm's {name} cannot hold this {what}: {why}; what works: onnx, torch_export")
+        return ""
+
+    def write(self, subject: Exportable, folder: Path) -> None:
+        """config.json and model.safetensors."""
+        write_repository(subject.model, folder)
+
+    def open(self, subject: Exportable, folder: Path) -> list[Opened]:
+        """By timm's factory, with the mean and standard deviation that it reads from the folder."""
+        model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        own = model.pretrained_cfg
+        mean, std = (torch.tensor(own[name]).view(-1, 1, 1) for name in ("mean", "std"))
+
+        @torch.no_grad()
+        def call(raw: Tensor) -> Outputs:
+            x = (raw / 255 - mean) / std
+            if subject.classifier:
+                return {"logits": model(x)}
+            tokens = model.forward_features(x)
+            if hasattr(model, "mask_spatial_shape"):  # Hiera keeps its last norm in the head
+                tokens = model.head.norm(tokens)
+            prefix = getattr(model, "num_prefix_tokens", 0)
+            found = {"patch_tokens": tokens[:, prefix:], "features": tokens[:, prefix:].mean(dim=1)}
+            return found | ({"class_token": tokens[:, 0]} if "class_token" in subject.outputs else {})
+
+        return [Opened(folder / "model.safetensors", call)]
+
+    def how(self, subject: Exportable, folder: str) -> str:
+        """timm reads the weights only when asked for pretrained ones."""
+        gives = (
+            "logits = model(x)  # b classes" if subject.classifier else "tokens = model.forward_features(x)  # b n d"
+        )
+        return (
+            "import timm\n\n"
+            f'model = timm.create_model("local-dir:{folder}", pretrained=True).eval()\n'
+            "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n"
+            f"{gives}"
+        )

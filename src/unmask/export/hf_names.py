@@ -1,0 +1,163 @@
+"""Hugging Face's plain ViT and ViTMAE: which of our models they can hold, and by which names and settings.
+
+Key names are those of the hub's files, which every version of transformers since 4.48 reads.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from unmask.export.exportable import Exportable
+from unmask.masking.mask import num_hidden
+from unmask.methods.targets.pixels import Pixels
+from unmask.models.decoders.full import Full
+from unmask.models.decoders.narrow import Narrow
+from unmask.models.decoders.partial import Partial
+from unmask.models.decoders.slim import Slim
+from unmask.models.encoder import Encoder
+
+MAES = (Full, Narrow, Partial, Slim)  # decoders that compute what MAE's does
+BLOCK = {
+    "norm1": "layernorm_before",
+    "attn.proj": "attention.output.dense",
+    "norm2": "layernorm_after",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}  # ours, which are timm's -> transformers'
+MORE = {  # parts of other ViTs, by what is in the names of their weights, in words
+    "reg_token": "register tokens",
+    "dist_token": "a distillation token",
+    "norm_pre": "a norm before the blocks",
+    "gamma": "layer scale",
+    "q_norm.": "normalised queries and keys",
+    "k_norm.": "normalised queries and keys",
+}
+
+
+def why_not_vit(encoder: Encoder) -> str:
+    """Why transformers' ViT cannot hold an encoder, or nothing: the same weights, used in the same way."""
+    net = encoder.net
+    if encoder.own:
+        return "it has relative positions" if encoder.own.get("relative") else "it attends within windows"
+    have = set(net.state_dict())
+    if "patch_embed.proj.weight" not in have or not any(name.startswith("blocks.0.attn.qkv") for name in have):
+        return f"it is {'no plain ViT' if 'blocks.0.norm1.weight' in have else type(net).__name__}"
+    want = set(_timm_names(len(net.blocks)))
+    for name in sorted(have - want):
+        known = next((words for part, words in MORE.items() if part in name), name)
+        return f"it has {known}"
+    for name in sorted(want - have):
+        return f"it has no {({'cls_token': 'class token', 'pos_embed': 'position table'}).get(name, name)}"
+    block = net.blocks[0]
+    if type(net).__name__ != "VisionTransformer" or type(block).__name__ != "Block":
+        return f"it is a {type(net).__name__} of {type(block).__name__}s"
+    if not isinstance(block.mlp.act, nn.GELU) or block.mlp.act.approximate != "none":
+        return f"its activation is {block.mlp.act}"
+    if len({part.eps for part in net.modules() if isinstance(part, nn.LayerNorm)}) != 1:
+        return "its norms differ in eps"
+    return ""
+
+
+def why_not_mae(subject: Exportable) -> str:
+    """Why ViTMAEForPreTraining cannot hold a pretraining run whose encoder it can, or nothing."""
+    objective, grid = subject.objective, subject.encoder.grid
+    if objective is None:
+        return "the run has no checkpoint with its decoder"
+    decoder: Any = getattr(objective, "decoder", None)
+    if type(decoder) not in MAES or type(objective.target) is not Pixels:
+        return f"its decoder is {type(decoder).__name__} and its target {type(objective.target).__name__}, not MAE's"
+    if grid.shape[0] != grid.shape[1] or grid.unit[0] != grid.unit[1]:
+        return f"it takes square pictures only, this run's are {' x '.join(map(str, grid.size))}"
+    if decoder.norm.eps != subject.encoder.net.norm.eps:
+        return "the norms of encoder and decoder differ in eps"
+    if subject.encoder.dim % 4 or decoder.norm.normalized_shape[0] % 4:
+        return "its position tables need widths that are multiples of 4"
+    return ""
+
+
+def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
+    """The encoder's weights by transformers' names, in the layout of the hub's files."""
+    state = encoder.net.state_dict()
+    table = state["pos_embed"]
+    if table.shape[1] == encoder.grid.num_units:  # timm's no_embed_class: the class token's position is zero
+        table = nn.functional.pad(table, (0, 0, 1, 0))
+    found = {
+        "embeddings.cls_token": state["cls_token"],
+        "embeddings.position_embeddings": table,
+        "embeddings.patch_embeddings.projection.weight": state["patch_embed.proj.weight"],
+        "embeddings.patch_embeddings.projection.bias": state["patch_embed.proj.bias"],
+        "layernorm.weight": state["norm.weight"],
+        "layernorm.bias": state["norm.bias"],
+    }
+    for depth in range(len(encoder.net.blocks)):
+        found |= _block(state, f"blocks.{depth}.", f"encoder.layer.{depth}.")
+    return {prefix + name: value for name, value in found.items()}
+
+
+def mae_state(subject: Exportable) -> dict[str, Tensor]:
+    """Encoder and decoder. Ours keeps the decoder's position table as a constant, transformers as a weight."""
+    decoder: Any = subject.objective.decoder  # type: ignore[union-attr]
+    state = decoder.state_dict()
+    found = {
+        "mask_token": state["mask_token"],
+        "decoder_pos_embed": nn.functional.pad(decoder.position, (0, 0, 1, 0))[None],  # a row of zeros: the class token
+    }
+    for ours, theirs in (("embed", "decoder_embed"), ("norm", "decoder_norm"), ("predict", "decoder_pred")):
+        found |= {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for kind in ("weight", "bias")}
+    for depth in range(len(decoder.blocks)):
+        found |= _block(state, f"blocks.{depth}.", f"decoder_layers.{depth}.")
+    return encoder_state(subject.encoder, "vit.") | {f"decoder.{name}": value for name, value in found.items()}
+
+
+def vit_config(encoder: Encoder) -> dict[str, Any]:
+    """config.json of a ViT. The eps of its norms is timm's 1e-6; transformers' default is another."""
+    net, grid = encoder.net, encoder.grid
+    return {
+        "model_type": "vit",
+        "hidden_size": encoder.dim,
+        "num_hidden_layers": len(net.blocks),
+        "num_attention_heads": net.blocks[0].attn.num_heads,
+        "intermediate_size": net.blocks[0].mlp.fc1.out_features,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": net.norm.eps,
+        "image_size": grid.size[0] if grid.size[0] == grid.size[1] else list(grid.size),
+        "patch_size": grid.unit[0] if grid.unit[0] == grid.unit[1] else list(grid.unit),
+        "num_channels": encoder.channels,
+        "qkv_bias": True,
+    }
+
+
+def mae_config(subject: Exportable) -> dict[str, Any]:
+    """config.json of a ViTMAE; the ratio is moved by less than a patch where rounding would hide another number."""
+    objective: Any = subject.objective
+    decoder, num = objective.decoder, subject.encoder.grid.num_units
+    ratio, visible = objective.mask.ratio, num - num_hidden(num, objective.mask.ratio)
+    block = decoder.blocks[0]
+    return vit_config(subject.encoder) | {
+        "model_type": "vit_mae",
+        "decoder_hidden_size": decoder.norm.normalized_shape[0],
+        "decoder_num_hidden_layers": len(decoder.blocks),
+        "decoder_num_attention_heads": block.attn.num_heads,
+        "decoder_intermediate_size": block.mlp.fc1.out_features,
+        "mask_ratio": ratio if int(num * (1 - ratio)) == visible else 1 - (visible + 0.5) / num,
+        "norm_pix_loss": objective.target.normalize,
+    }
+
+
+def _timm_names(depth: int) -> list[str]:
+    """Weights of timm's plain ViT."""
+    linear = ["patch_embed.proj", "norm"]
+    linear += [f"blocks.{i}.{part}" for i in range(depth) for part in ("attn.qkv", *BLOCK)]
+    return ["cls_token", "pos_embed", *(f"{name}.{kind}" for name in linear for kind in ("weight", "bias"))]
+
+
+def _block(state: dict[str, Tensor], ours: str, theirs: str) -> dict[str, Tensor]:
+    """One block; timm stacks query, key and value in one matrix, transformers does not."""
+    found = {}
+    for kind in ("weight", "bias"):
+        found |= {f"{theirs}{new}.{kind}": state[f"{ours}{old}.{kind}"] for old, new in BLOCK.items()}
+        parts = state[f"{ours}attn.qkv.{kind}"].chunk(3)
+        found |= {f"{theirs}attention.attention.{n}.{kind}": p for n, p in zip(("query", "key", "value"), parts)}
+    return found

@@ -1,0 +1,56 @@
+"""Complementary masks: together they hide every unit of a picture, and each as often, so that every unit has an error.
+
+With 75 % hidden a set has four masks: the units are dealt out into four parts, and each mask shows one of them. Every
+unit is then seen once and hidden three times. A single random mask would say nothing of the quarter that it shows. The
+same parts as in training on several masks of a picture (EMAE, Li et al. 2023), here for judging.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from unmask.errors import UserError
+from unmask.masking.grid import Grid
+from unmask.masking.mask import Mask
+from unmask.seeds import mix
+
+
+def complement(num_units: int, ratio: float, seed: int = 0) -> list[Mask]:
+    """One set: masks for one picture each (b = 1) that hide every unit equally often.
+
+    The share hidden is the nearest to `ratio` that parts allow: 1 - 1/k from one half on, where each of k parts is
+    shown once; 1/k below, where each is hidden once. Parts differ by one unit at the most where k does not divide the
+    number of units. Raises UserError for a ratio outside of 0 and 1, or fewer than two units.
+    """
+    if not 0 < ratio < 1:
+        raise UserError(f"the mask ratio must lie between 0 and 1, both excluded; got {ratio}")
+    if num_units < 2:
+        raise UserError(f"complementary masks need at least 2 units, the grid has {num_units}")
+    shown = ratio >= 0.5
+    count = min(num_parts(ratio), num_units)
+    order = torch.randperm(num_units, generator=Generator().manual_seed(seed))
+    parts = order.tensor_split(count)
+    masks = []
+    for place, part in enumerate(parts):
+        rest = torch.cat([other for number, other in enumerate(parts) if number != place])
+        one, others = part.sort().values[None], rest.sort().values[None]
+        masks.append(Mask(visible=one, hidden=others) if shown else Mask(visible=others, hidden=one))
+    return masks
+
+
+def complements(num_units: int, ratio: float, sets: int, seed: int = 0) -> list[Mask]:
+    """The masks of several sets, each dealt out anew: a pure function of its arguments."""
+    return [mask for number in range(sets) for mask in complement(num_units, ratio, mix(seed, number))]
+
+
+def num_parts(ratio: float) -> int:
+    """Parts that a set deals the units out into: 4 for 0.75."""
+    return max(2, round(1 / (1 - ratio if ratio >= 0.5 else ratio)))
+
+
+def nearness(grid: Grid, visible: Tensor) -> Float[Tensor, "n v"]:
+    """How much each visible unit says of each place: inverse cubed distance, rows add up to 1. A visible unit is taken
+    to be one unit away from itself, so that it does not speak for itself alone."""
+    at = grid.coordinates()
+    weight = torch.cdist(at, at[visible]).clamp(min=1.0) ** -3
+    return weight / weight.sum(dim=1, keepdim=True)

@@ -1,0 +1,127 @@
+"""A mask names both sides, so nobody has to remember whether True means kept or removed."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+
+from unmask.errors import UserError
+from unmask.masking.grid import Grid
+
+
+class Mask(NamedTuple):
+    visible: Int[Tensor, "b v"]  # indices of the units the encoder may see
+    hidden: Int[Tensor, "b h"]  # indices of the units to predict
+
+
+class Rows(NamedTuple):
+    """Where the samples at hand lie in the whole batch of a step.
+
+    Chance is drawn for the whole batch, and each process takes its rows of it: however many processes and micro-batches
+    a batch is worked off in, every sample gets the same mask.
+    """
+
+    seed: int  # of the step
+    first: int  # row of the first sample at hand
+    count: int  # samples at hand
+    total: int  # samples in the batch of the step, over all micro-batches and processes
+
+
+class Sampler(ABC):
+    """Draws masks. A sampler only scores the units; `hide_top` hides exactly as many in every sample."""
+
+    scattered = False  # scores are independent of each other, so that any part of their order is a fair mask too
+
+    def __init__(self, ratio: float = 0.75):
+        """ratio: share of units to hide, between 0 and 1."""
+        if not 0 < ratio < 1:
+            raise UserError(f"the mask ratio must lie between 0 and 1, both excluded; got {ratio}")
+        self.ratio = ratio
+
+    @abstractmethod
+    def score(self, batch: int, grid: Grid, noise: "Noise") -> Float[Tensor, "b n"]:
+        """One score per unit; the highest are hidden."""
+
+    def __call__(
+        self,
+        batch: int,
+        grid: Grid,
+        device: torch.device | str,
+        generator: Generator | None = None,
+        rows: Rows | None = None,
+    ) -> Mask:
+        """Masks for `batch` samples; the same `rows`, `generator` state or global seed give the same masks.
+
+        rows: where these samples lie in the batch of a step, while training; then there is no need of a generator.
+        """
+        return hide_top(self.score(batch, grid, Noise(device, generator, rows)), self.ratio)
+
+    def several(self, count: int, batch: int, grid: Grid, device: torch.device | str, rows: Rows | None = None) -> Mask:
+        """`count` masks for each of `batch` samples, those of a sample in a row: b count v and b count h, flattened.
+
+        Where scores are scattered and units suffice, no unit is visible in two masks of a sample, so that they show
+        most of it: with ratio 0.75 and 4 masks all of it (EMAE, Li et al. 2023). Else each is drawn on its own.
+        """
+        visible = grid.num_units - num_hidden(grid.num_units, self.ratio)
+        if not self.scattered or count * visible > grid.num_units:
+            return self(batch * count, grid, device, rows=rows)
+        order = self.score(batch, grid, Noise(device, rows=rows)).argsort(dim=1)
+        turned = torch.stack([order.roll(-visible * place, dims=1) for place in range(count)], dim=1).flatten(0, 1)
+        return Mask(visible=turned[:, :visible], hidden=turned[:, visible:])
+
+
+class Noise:
+    """Uniform random numbers in [0, 1) on a device: what a sampler needs to be seedable.
+
+    The first axis of what is drawn is the sample (or several per sample, those of one sample side by side).
+    """
+
+    def __init__(self, device: torch.device | str, generator: Generator | None = None, rows: Rows | None = None):
+        self.device, self.generator, self.rows = device, generator, rows
+        if rows is not None:
+            self.generator = Generator(device).manual_seed(rows.seed)
+
+    def __call__(self, *shape: int) -> Float[Tensor, "..."]:
+        if self.rows is None:
+            return torch.rand(*shape, device=self.device, generator=self.generator)
+        per_sample, rest = divmod(shape[0], self.rows.count)
+        if rest:
+            raise UserError(f"noise of shape {shape}: its first axis must be the {self.rows.count} samples")
+        whole = torch.rand(per_sample * self.rows.total, *shape[1:], device=self.device, generator=self.generator)
+        return whole[per_sample * self.rows.first :][: shape[0]]
+
+
+def num_hidden(num_units: int, ratio: float) -> int:
+    """How many of `num_units` are hidden: all but floor(n * (1 - ratio)), as in MAE, and at least one on each side.
+
+    The 1e-6 mends floats: 10 * (1 - 0.9) is 0.9999999999999998 and must keep one.
+    """
+    if num_units < 2:
+        raise UserError(f"a mask needs at least 2 units, the grid has {num_units}: use a smaller patch or larger image")
+    return num_units - min(max(int(num_units * (1 - ratio) + 1e-6), 1), num_units - 1)
+
+
+def hide_top(scores: Float[Tensor, "b n"], ratio: float) -> Mask:
+    """Hides the highest-scoring `ratio` of units: exactly as many in every sample, whatever the scores."""
+    order = scores.argsort(dim=1)
+    num_visible = scores.shape[1] - num_hidden(scores.shape[1], ratio)
+    return Mask(visible=order[:, :num_visible], hidden=order[:, num_visible:])
+
+
+def from_bool(hidden: Bool[Tensor, "b n"]) -> Mask:
+    """The caller's own mask: True where a unit is hidden. Every sample must hide as many, so that shapes are static."""
+    counts = hidden.sum(dim=1)
+    count = int(counts[0])
+    if (counts != count).any() or not 0 < count < hidden.shape[1]:
+        raise UserError(
+            f"every sample must hide as many units, some but not all of {hidden.shape[1]}; got {counts.tolist()}"
+        )
+    order = hidden.byte().argsort(dim=1, stable=True)  # visible units first, each side in reading order
+    return Mask(visible=order[:, : hidden.shape[1] - count], hidden=order[:, hidden.shape[1] - count :])
+
+
+def as_bool(index: Int[Tensor, "b m"], num_units: int) -> Bool[Tensor, "b n"]:
+    """For models that want a boolean mask, such as Hiera: True at `index`."""
+    return torch.zeros(len(index), num_units, dtype=torch.bool, device=index.device).scatter(1, index, True)

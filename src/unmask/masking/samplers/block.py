@@ -1,0 +1,44 @@
+"""Block-wise masking: random boxes hide units until enough are hidden. Bao et al. 2021 (BEiT), section 2.3.
+
+Drawn for all samples at once and for any number of axes: boxes have an order, a unit is hidden by the first box that
+covers it, and the box in which the count is reached is hidden from its middle outwards.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmask.errors import UserError, require_whole
+from unmask.masking.grid import Grid
+from unmask.masking.mask import Noise, Sampler
+
+__all__ = ["Block"]
+
+
+class Block(Sampler):
+    def __init__(self, ratio: float = 0.75, smallest: float = 16 / 196, aspect: float = 0.3, boxes: int = 32):
+        """smallest: least share of the grid in a box; aspect: least side ratio; boxes: drawn per sample."""
+        super().__init__(ratio)
+        require_whole("boxes", boxes)
+        if not (0 < smallest <= 1 and 0 < aspect <= 1):
+            raise UserError(f"block needs 0 < smallest <= 1 and 0 < aspect <= 1; got {smallest} and {aspect}")
+        self.smallest, self.aspect, self.boxes = smallest, aspect, boxes
+
+    def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
+        shape = torch.tensor(grid.shape, dtype=torch.float32, device=noise.device)
+        axes = len(grid.shape)
+        share = self.smallest + noise(batch, self.boxes, 1) * (max(self.ratio, self.smallest) - self.smallest)
+        stretch = (2 * noise(batch, self.boxes, axes) - 1) * math.log(self.aspect) / 2
+        stretch = stretch - stretch.mean(dim=2, keepdim=True)  # aspects change, the area does not
+        size = (share ** (1 / axes) * stretch.exp() * shape).round().clamp(min=1).minimum(shape)
+        start = (noise(batch, self.boxes, axes) * (shape - size + 1)).floor()
+
+        at = grid.coordinates(noise.device)[:, None, None]  # n 1 1 k, against b m k
+        inside = ((at >= start) & (at < start + size)).all(dim=3)  # n b m
+        first = torch.where(inside, torch.arange(self.boxes, device=noise.device), self.boxes).amin(dim=2)  # n b
+        offset = (at - (start + (size - 1) / 2)).abs() / size
+        distance = torch.where(inside, offset.amax(dim=3), 0.5)  # n b m, at most 0.5 inside a box
+        nearest = distance.gather(2, first.clamp(max=self.boxes - 1)[..., None]).squeeze(2)
+        return -((first + nearest).T + 0.01 * noise(batch, grid.num_units))

@@ -1,0 +1,169 @@
+"""An encoder with a pooling and a linear head: raw pixels in, one logit per class out. What `transfer` trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from unmask.data.datasets.pictures import Samples
+from unmask.data.loaders.map_style import each_once
+from unmask.data.source import open_source
+from unmask.data.transforms.crops import WholePicture
+from unmask.errors import UserError, closest
+from unmask.models.encoder import Encoder, Tokens
+
+POOLINGS = ("mean", "cls", "attentive")
+NORMS = ("layer", "batch", "none")  # between pooling and head
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of n pictures, in the order given."""
+
+    names: list[str]
+    classes: list[str]
+    probabilities: np.ndarray  # n k, float32; rows add up to 1 unless there are several labels per picture
+    multi_label: bool = False
+
+    @property
+    def labels(self) -> list[Any]:
+        """The most probable class of each picture; with several labels per picture, all above one half."""
+        if self.multi_label:
+            return [[self.classes[i] for i in np.flatnonzero(row > 0.5)] for row in self.probabilities]
+        return [self.classes[i] for i in self.probabilities.argmax(axis=1)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Classifier(nn.Module):
+    """head(norm(pool(encoder(x)))).
+
+    pooling `mean` with norm `layer` averages the patch tokens as they leave the last block and has its own LayerNorm
+    instead of the encoder's, as in MAE's fine-tuning (timm: global_pool="avg"). The others follow the encoder's norm:
+    `cls` takes the class token (timm: global_pool="token"), `attentive` one learned query that attends to all patches.
+    norm `batch` is MAE's for linear evaluation: BatchNorm without parameters of its own (He et al. 2021, appendix A.1).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: Sequence[str],
+        *,
+        pooling: str = "mean",
+        norm: str = "layer",
+        multi_label: bool = False,
+        eval_crop: float = 1.0,  # see WholePicture
+    ):
+        """Raises UserError for a pooling that is none or that the encoder does not have."""
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise UserError(f"no pooling {pooling!r}{closest(pooling, POOLINGS)} There are: {', '.join(POOLINGS)}")
+        if norm not in NORMS:
+            raise UserError(f"no norm {norm!r}{closest(norm, NORMS)} There are: {', '.join(NORMS)}")
+        if pooling == "cls" and getattr(encoder.net, "cls_token", None) is None:
+            raise UserError(f"{encoder.arguments['model_name']} has no class token; use --pooling mean or attentive")
+        self.encoder, self.classes, self.multi_label = encoder, list(classes), multi_label
+        self.pooling, self.norm_kind = pooling, norm
+        self.view = WholePicture(_pair(encoder.grid.size), eval_crop)  # what it sees of a picture that is judged
+        if pooling == "mean" and norm == "layer":
+            encoder.take_norm()
+        self.attention = AttentivePool(encoder.dim) if pooling == "attentive" else None
+        layer, batch = nn.LayerNorm(encoder.dim, eps=EPS), nn.BatchNorm1d(encoder.dim, affine=False, eps=EPS)
+        self.norm = {"layer": layer, "batch": batch, "none": nn.Identity()}[norm]
+        self.head = nn.Linear(encoder.dim, len(self.classes))
+        nn.init.trunc_normal_(self.head.weight, std=0.01 if norm == "batch" else 2e-5)
+        nn.init.zeros_(self.head.bias)
+
+    @classmethod
+    def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Classifier":
+        """One like that which a folder's config.json describes, with a fresh head."""
+        shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
+        return cls(encoder, config["classes"], multi_label=config["multi_label"], **shape)
+
+    def forward(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
+        """Logits of raw pixels."""
+        return self.judge(self.encoder(x))
+
+    outputs = "logits", "probabilities"  # of `traced`
+
+    def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
+        """For exports: logits and probabilities, each b k."""
+        logits = self(pixels)
+        return logits, logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of its input in pixels."""
+        return _pair(self.encoder.input_size)
+
+    def judge(self, tokens: Tokens) -> Float[Tensor, "b k"]:
+        """Logits of the encoder's tokens."""
+        if self.attention is not None:
+            pooled = self.attention(tokens.units)
+        else:
+            pooled = tokens.prefix[:, 0] if self.pooling == "cls" else tokens.units.mean(dim=1)
+        return self.head(self.norm(pooled)).float()
+
+    def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
+        """Softmax of the logits; with several labels per picture, the sigmoid of each."""
+        logits = self(x)
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+
+    @torch.inference_mode()
+    def predict(self, images: Any, batch: int = 64) -> Predictions:
+        """Probabilities of pictures: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
+
+        Pictures from files are resized to cover the input size and cut at the centre, as in training. Raises DataError
+        with the reason for a picture that cannot be read, UserError for pixels of another size.
+        """
+        if isinstance(images, np.ndarray | Tensor):
+            pixels = torch.as_tensor(images)
+            size = (self.encoder.channels, *self.encoder.grid.size)
+            if pixels.ndim != 4 or tuple(pixels.shape[1:]) != size:
+                raise UserError(f"pixels must be n x {' x '.join(map(str, size))}, got {tuple(pixels.shape)}")
+            parts, names = pixels.split(batch), [str(i) for i in range(len(pixels))]
+        else:
+            samples = read_pictures(images, self.encoder)
+            names = samples.names
+            loader = each_once(samples, self.view, batch)
+            parts = (piece["views"][0] for piece in loader)
+        was, device = self.training, self.head.weight.device
+        self.eval()
+        found = [self.probabilities(part.to(device)).float().cpu() for part in parts]
+        self.train(was)
+        return Predictions(names, self.classes, torch.cat(found).numpy(), self.multi_label)
+
+
+class AttentivePool(nn.Module):
+    """One learned query that attends to all tokens: the probe that suits masked models (Chen et al. 2022, CAE)."""
+
+    def __init__(self, dim: int, head_width: int = 64):
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(1, 1, dim))
+        self.norm = nn.LayerNorm(dim, eps=EPS)
+        heads = max(h for h in range(1, max(1, dim // head_width) + 1) if dim % h == 0)
+        self.attend = nn.MultiheadAttention(dim, heads, batch_first=True)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        tokens = self.norm(tokens)
+        # shape[0], not len(): a tracer would take the latter for a constant
+        query = self.query.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        return self.attend(query, tokens, tokens, need_weights=False)[0][:, 0]
+
+
+def read_pictures(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
+    """Pictures for an encoder, all of them; a bad one is an error when it is read."""
+    source = open_source(images)
+    return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=4 * max(encoder.grid.size))
+
+
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    return size[0], size[1]

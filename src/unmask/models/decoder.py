@@ -1,0 +1,183 @@
+"""What every decoder is: the encoder's tokens in, one prediction per hidden unit out; and MAE's, which others vary.
+
+MAE's decoder is self-attention over visible tokens and mask tokens. He et al. 2021, section 3. The sequence is
+[prefix | visible | hidden] with gathered positions and is never put back in reading order: attention does not care, and
+the hidden units come out last. So the last block computes nothing but keys and values for the others.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from unmask import registry
+from unmask.errors import UserError, require_whole
+from unmask.masking.grid import Grid, take
+from unmask.masking.mask import Mask, Noise, Rows
+from unmask.models.encoder import Tokens
+from unmask.models.layers.position import sincos
+from unmask.models.layers.weight_init import initialize
+from unmask.seeds import mix
+
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's default is the same; torch's is 1e-5
+SOME = 0x50E  # sets the seeds of predicted units apart from those of masks
+BLOCK = {"norm_layer": LayerNorm, "qkv_bias": True}
+
+
+class Decoder(nn.Module, ABC):
+    """Parts in `decoders/` fill in `forward`, and change the others where they differ.
+
+    It predicts the hidden units of whatever mask it is given. In a training step that may be some of them only, drawn
+    at random by the objective; a picture is always shown with all of them.
+    """
+
+    share: float = 1.0  # of the hidden units that a training step predicts
+    layers: int = 1  # encoder layers whose tokens it wants; with more than one, `forward` gets a list, the deepest last
+    filled: bool = False  # takes tokens of all units, hidden ones too
+
+    @abstractmethod
+    def forward(self, tokens: Tokens | list[Tokens], mask: Mask) -> Float[Tensor, "b h p"]:
+        """One prediction per hidden unit, in the order of `mask.hidden`."""
+
+
+class SelfAttention(Decoder):
+    last_block: type[Block] | None = None  # what the last block is, if not one that is lean
+    position: Tensor  # n d, fixed; or 1 + n d where it comes with weights: a first row for all prefix tokens
+
+    def __init__(
+        self,
+        grid: Grid,
+        in_dim: int,
+        out_dim: int,
+        dim: int = 512,
+        depth: int = 8,
+        heads: int = 16,
+        position: str = "fixed",
+        filled: bool = False,
+    ):
+        """dim, depth, heads: width, blocks and attention heads.
+
+        position: "fixed" for MAE's table; "stored" for one that is kept with the weights, as of foreign decoders whose
+        table is another, or was made for another picture size.
+        filled: the encoder's tokens are of all units, hidden ones too, so no mask token is added.
+        """
+        super().__init__()
+        if position not in ("fixed", "stored"):
+            raise UserError(f"the decoder's position is 'fixed' or 'stored', got {position!r}")
+        self.stored = position == "stored"
+        require_size(dim, depth, heads)
+        self.embed = nn.Linear(in_dim, dim)
+        self.filled = filled
+        self.mask_token = None if filled else nn.Parameter(torch.zeros(1, 1, dim))
+        table = sincos(grid, dim)
+        table = nn.functional.pad(table, (0, 0, 1, 0)) if self.stored else table
+        self.register_buffer("position", table, persistent=self.stored)
+        kinds = [Block] * (depth - 1) + [self.last_block or LastBlock]
+        self.blocks = nn.Sequential(*(kind(dim, heads, **BLOCK) for kind in kinds))
+        self.norm = LayerNorm(dim)
+        self.predict = nn.Linear(dim, out_dim)
+        initialize(self)
+
+    def parts(
+        self, tokens: Tokens, mask: Mask
+    ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b v d"], Float[Tensor, "b h d"]]:
+        """Prefix, visible and hidden tokens with their positions. Prefix tokens have position zero, unless a stored
+        table says otherwise."""
+        prefix, units, position = self.embed(tokens.prefix), self.embed(tokens.units), self.position
+        if self.stored:
+            prefix, position = prefix + position[0], position[1:]
+        if self.mask_token is None:
+            visible, hidden = take(units, mask.visible), take(units, mask.hidden)
+        else:
+            visible, hidden = units, self.mask_token
+        visible, hidden = visible + position[mask.visible], hidden + position[mask.hidden]
+        return prefix, visible, hidden.to(visible.dtype)
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "b h p"]:
+        x = torch.cat(self.parts(tokens, mask), dim=1)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x)
+        return self.predict(self.norm(last(x, mask.hidden.shape[1])))
+
+
+class LastBlock(Block):
+    """timm's block, whose queries and MLP are those of the last `num` tokens only. The numbers are the same.
+
+    A class and not a function, so that what wraps blocks (compilation, sharding) sees it called; and with a choice of
+    attention of its own, as timm's attentions have, since that of `attn` is not called.
+    """
+
+    def __init__(self, dim: int, heads: int, **options: Any):
+        super().__init__(dim, heads, **options)
+        self.fused_attn = bool(self.attn.fused_attn)
+
+    def forward(self, x: Float[Tensor, "b n d"], num: int) -> Float[Tensor, "b m d"]:
+        attn: Any = self.attn  # timm's, whose parts have no types
+        asked, width = x[:, -num:], x.shape[2]
+        normed = self.norm1(x)
+        (to_query, to_both), (bias, biases) = (p.split([width, 2 * width]) for p in (attn.qkv.weight, attn.qkv.bias))
+        query = linear(normed[:, -num:], to_query, bias)
+        key, value = linear(normed, to_both, biases).chunk(2, dim=2)
+        mixed = attn.proj_drop(attn.proj(attend(query, key, value, attn.num_heads, self.fused_attn)))
+        asked = asked + self.drop_path1(self.ls1(mixed))
+        return asked + self.drop_path2(self.ls2(self.mlp(self.norm2(asked))))
+
+
+def attend(
+    query: Float[Tensor, "b m d"], key: Float[Tensor, "b n d"], value: Float[Tensor, "b n d"], heads: int, fused: bool
+) -> Float[Tensor, "b m d"]:
+    """Multi-head attention; fused: torch's own, else plain matrix products, as in timm."""
+    query, key, value = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    if fused:
+        mixed = scaled_dot_product_attention(query, key, value)
+    else:
+        mixed = ((query * query.shape[3] ** -0.5) @ key.transpose(2, 3)).softmax(dim=3) @ value
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def essence(text: str) -> tuple[Any, dict[str, Any]]:
+    """What a decoder computes, and its options with those left open: decoders of the same essence can take each other's
+    weights, whatever they are called and however many units they predict in a step. Raises UserError for no decoder."""
+    name, given = registry.parse(text)
+    part = registry.find("decoder", name)
+    parameters = inspect.signature(part).parameters.values()
+    options = {p.name: p.default for p in parameters if p.default is not p.empty} | given
+    not_weights = ("predict", "keep", "filled")
+    options = {"position": "fixed"} | {key: value for key, value in options.items() if key not in not_weights}
+    return getattr(part, "forward", part), options
+
+
+def num_predicted(num_hidden: int, share: float) -> int:
+    """How many of the hidden units a share of them is: rounded, at least one."""
+    return max(1, round(share * num_hidden))
+
+
+def some(hidden: Int[Tensor, "b h"], num: int, rows: Rows | None = None) -> Int[Tensor, "b m"]:
+    """`num` of the hidden units of each sample, at random. The first of a mask would not do: only random masks order
+    them at random."""
+    noise = Noise(hidden.device, rows=None if rows is None else rows._replace(seed=mix(rows.seed, SOME)))
+    return hidden.gather(1, noise(*hidden.shape).topk(num, dim=1).indices)
+
+
+def require_size(dim: int, depth: int, heads: int) -> None:
+    """Raises UserError for a width, depth or number of heads that cannot be."""
+    for name, value in (("dim", dim), ("depth", depth), ("heads", heads)):
+        require_whole(f"the decoder's {name}", value)
+    if dim % heads:
+        near = " or ".join(str(n) for n in (dim // heads * heads, (dim // heads + 1) * heads) if n)
+        raise UserError(
+            f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads; near it {near}"
+        )
+
+
+def require_share(name: str, share: float) -> None:
+    """Raises UserError for a share of the hidden units that is none."""
+    if not 0 < share <= 1:
+        raise UserError(f"{name} is a share of the hidden units, above 0 and at most 1 (all of them); got {share}")

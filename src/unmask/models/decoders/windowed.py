@@ -1,0 +1,110 @@
+"""MAE's decoder with attention inside windows of the grid, for large pictures: every hidden unit is predicted, and the
+cost grows with the number of units, not with its square.
+
+Units stand on the grid again. Every second block's windows are shifted by half of their size, so that what one window
+knows crosses its border; both ideas are Swin's, Liu et al. 2021, https://arxiv.org/abs/2103.14030. Prefix tokens are
+seen by all windows, and each takes the mean of what they make of it. The weights are those of `full`, and where one
+window covers the grid so are the numbers.
+"""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from timm.models.vision_transformer import Block
+from torch import Tensor
+from torch.nn.functional import pad
+
+from unmask.errors import require_whole
+from unmask.masking.grid import Grid, take
+from unmask.masking.mask import Mask
+from unmask.models.decoder import SelfAttention
+from unmask.models.encoder import Tokens
+
+__all__ = ["Windowed"]
+
+
+class Windowed(SelfAttention):
+    last_block = Block  # windows have units of both kinds in the last one too
+
+    def __init__(
+        self,
+        grid: Grid,
+        in_dim: int,
+        out_dim: int,
+        window: int = 14,
+        dim: int = 512,
+        depth: int = 8,
+        heads: int = 16,
+        filled: bool = False,
+    ):
+        """window: units along each axis of a window at the most; windows are all of one size, the smallest that covers
+        the grid with as many, and what they cover beyond it is left out of attention."""
+        require_whole("window, in units along each axis,", window)
+        super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
+        for name in ("plain", "shifted"):
+            unit, region = _windows(grid.shape, window, shifted=name == "shifted")
+            place = unit.flatten().argsort(stable=True)[-grid.num_units :]  # the first of them are beyond the grid
+            for key, value in (("unit", unit.clamp(min=0)), ("region", region), ("place", place)):
+                self.register_buffer(f"{name}_{key}", value, persistent=False)
+        self.apart = {name: _many(getattr(self, f"{name}_region")) for name in ("plain", "shifted")}
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "b h p"]:
+        prefix, visible, hidden = self.parts(tokens, mask)
+        order = torch.cat(mask, dim=1).argsort(dim=1)
+        x = take(torch.cat([visible, hidden], dim=1), order)  # -> reading order
+        for number, block in enumerate(self.blocks):
+            prefix, x = self.inside(block, "shifted" if number % 2 else "plain", prefix, x)
+        return self.predict(self.norm(take(x, mask.hidden)))
+
+    def inside(
+        self, block: Any, kind: str, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
+    ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"]]:
+        """A block on each window with the prefix tokens; units in reading order before and after."""
+        unit, place, region = (getattr(self, f"{kind}_{key}") for key in ("unit", "place", "region"))
+        (batch, _, dim), (count, size), num = x.shape, unit.shape, prefix.shape[1]
+        windows = x[:, unit.flatten()].view(batch * count, size, dim)
+        windows = torch.cat([prefix.repeat_interleave(count, dim=0), windows], dim=1)
+        kind_of = torch.get_autocast_dtype if torch.is_autocast_enabled(x.device.type) else lambda _: x.dtype
+        bias = _bias(region, num, batch, kind_of(x.device.type)) if self.apart[kind] else None
+        windows = block(windows, bias)  # by place: what changes the type of tokens changes this one's too
+        prefix = windows[:, :num].unflatten(0, (batch, count)).mean(dim=1)
+        return prefix, windows[:, num:].reshape(batch, count * size, dim)[:, place]
+
+
+def _windows(shape: tuple[int, ...], most: int, shifted: bool) -> tuple[Int[Tensor, "w t"], Int[Tensor, "w t"]]:
+    """Which unit stands at each place of each window, -1 beyond the grid; and its region: only places of one region
+    are neighbours, since a shifted window at the border holds units of opposite edges. Regions beyond are -1."""
+    units = regions = torch.zeros(1, 1, dtype=torch.long, device="cpu")  # read while it is made, wherever that is
+    for length in shape:
+        count = math.ceil(length / min(most, length))
+        size = math.ceil(length / count)
+        at = torch.arange(count * size, device="cpu") + (size // 2 if shifted and count > 1 else 0)
+        wrapped, at = at // (count * size), at % (count * size)
+        inside = at < length
+        own, region = torch.where(inside, at, -1).view(count, size), torch.where(inside, wrapped, -1).view(count, size)
+        units = _outer(units, own, length)
+        regions = _outer(regions, region, 2)
+    return units, regions
+
+
+def _outer(a: Int[Tensor, "w t"], b: Int[Tensor, "v s"], base: int) -> Int[Tensor, "w*v t*s"]:
+    """Row-major numbers of pairs, window by window and place by place; -1 where either is."""
+    first, second = a[:, None, :, None], b[None, :, None, :]
+    both = torch.where((first < 0) | (second < 0), -1, first * base + second)
+    return both.flatten(2, 3).flatten(0, 1)
+
+
+def _many(region: Int[Tensor, "w t"]) -> bool:
+    """True if some window has more than one region."""
+    return bool((region != region[:, :1]).any())
+
+
+def _bias(region: Int[Tensor, "w t"], num: int, batch: int, dtype: torch.dtype) -> Float[Tensor, "k 1 s s"]:
+    """What is added to attention: nothing between places of one region and to prefix tokens, which see all units."""
+    same = pad(region[:, :, None] == region[:, None, :], (num, 0), value=True)
+    seen = pad(region >= 0, (num, 0), value=True)[:, None].expand(-1, num, -1)
+    allowed = torch.cat([seen, same], dim=1)
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=region.device).masked_fill(~allowed, float("-inf"))
+    return bias[:, None].repeat(batch, 1, 1, 1)

@@ -1,0 +1,243 @@
+"""What every encoder is: raw samples in, tokens of the visible units out; without a mask, tokens of all units."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import pad
+
+from unmask import registry
+from unmask.errors import UserError, closest
+from unmask.masking.grid import Grid
+from unmask.masking.mask import Mask
+
+
+class Tokens(NamedTuple):
+    prefix: Float[Tensor, "b p d"]  # class and register tokens; p may be 0
+    units: Float[Tensor, "b m d"]  # one per unit, in the order of the mask's visible units, or reading order without
+
+
+class Encoder(nn.Module, ABC):
+    """Parts in `encoders/` fill in `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
+
+    Normalisation lives here, in two buffers, so that raw pixels can go to the device as they are.
+    """
+
+    net: Any  # the timm model itself, an nn.Module; Any, since its attributes differ by family
+    mean: Tensor  # c, raw units
+    std: Tensor
+    grid: Grid  # of the inputs it was built for
+    dim: int  # width of a token
+    channels: int  # of the input
+    arguments: dict[str, Any]  # what timm.create_model needs to make `net` again, "model_name" included
+    own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
+    classifier: Callable[[], Any] | None = None  # opens the classifier that was made of it, where there is one
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+        """mean, std: one per channel, in raw units (0..255 for 8-bit pictures)."""
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def normalize(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
+        """Raw samples to zero mean and unit variance per channel; this is the network's input and MAE's target."""
+        if x.shape[1] != len(self.mean):
+            raise UserError(f"the encoder takes {len(self.mean)} channels, the input has {x.shape[1]}")
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return (x.float() - self.mean.view(shape)) / self.std.view(shape)
+
+    def normalize_units(self, units: Shaped[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
+        """`normalize` for units that `Grid.cut` has cut: the same numbers, for those that are needed."""
+        pixels = units.unflatten(2, (-1, len(self.mean)))  # the channel is last in a unit
+        return ((pixels.float() - self.mean) / self.std).flatten(2)
+
+    @abstractmethod
+    def forward(
+        self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
+    ) -> Tokens:
+        """Tokens of raw samples. Hidden units are dropped, or replaced by `fill` and kept (SimMIM, BEiT).
+        Without a mask, every unit is seen and the result is deterministic in eval mode."""
+
+    @abstractmethod
+    def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
+        """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; those of the visible
+        units only where a mask is given."""
+
+    def features(
+        self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """Feature maps `b d rows columns` of raw pixels of any size, one for each of `layers`, in the order given.
+
+        layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone.
+        norm: apply the encoder's last norm. Detectors and segmenters want the maps without it (ViTDet, UperNet).
+        Normalised pixels are padded with zeros on the right and at the bottom, to whole units: a map has
+        ceil(height / stride) rows. Position tables are resampled for the grid that results, and windows are cut anew.
+        At the size the encoder was built for, the numbers are those of `layers` before its norm.
+        """
+        if x.ndim != 4:
+            raise UserError(f"feature maps are made of pictures, b c h w; the input has {x.ndim} axes")
+        numbers, x = self.layer_numbers(layers), self.normalize(x)
+        if tuple(x.shape[2:]) != self.input_size:
+            missing = [-side % unit for side, unit in zip(x.shape[2:], self.grid.unit)]
+            x = pad(x, (0, missing[1], 0, missing[0]))
+        return self._maps(x, numbers, norm)
+
+    def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
+        """`features` of normalised pixels that are whole units; layers counted from 0."""
+        raise UserError(f"{type(self).__name__} gives no feature maps")
+
+    def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:
+        """Channels of each map that `features` gives for these layers."""
+        return [self.dim for _ in self.layer_numbers(layers)]
+
+    def feature_strides(self, layers: Sequence[int] | None = None) -> list[int]:
+        """Pixels from one place of a map to the next, for each map that `features` gives for these layers."""
+        if len(set(self.grid.unit)) > 1:
+            raise UserError(f"feature maps of one stride need square units, these are {self.grid.unit}")
+        return [self.grid.unit[0] for _ in self.layer_numbers(layers)]
+
+    def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
+        """Layers counted from 0. Raises UserError for one that is not there."""
+        there = self.num_maps
+        for number in layers or ():
+            if not -there <= number < there:
+                raise UserError(f"there is no layer {number} among the {there} of this encoder: 0 to {there - 1}")
+        if layers is not None and not len(layers):
+            raise UserError("say of which layers the features are wanted, e.g. layers=(-1,)")
+        return [there - 1] if layers is None else [number % there for number in layers]
+
+    @property
+    def num_maps(self) -> int:
+        """How many layers `features` can be asked for: blocks, or stages where there are stages."""
+        return self.num_blocks
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Height and width of the pictures that `forward` takes. A few timm models look at less, their `grid.size`."""
+        return self.grid.size
+
+    @property
+    def num_layers(self) -> int:
+        """How many of the deepest layers give tokens of width `dim`: what a decoder can weigh against each other."""
+        return self.num_blocks
+
+    def predict(self, images: Any, batch: int = 64) -> Any:
+        """What the classifier that `transfer` made of this encoder's run says of pictures (`Classifier.predict`).
+
+        Raises UserError where there is none: an encoder alone names no classes.
+        """
+        if self.classifier is None:
+            raise UserError(
+                "an encoder alone names no classes; make a classifier of its run: unmask transfer RUN --on LABELLED"
+            )
+        return self.classifier().predict(images, batch)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `traced` gives."""
+        has_class = getattr(self.net, "cls_token", None) is not None
+        return ("patch_tokens", "features") + (("class_token",) if has_class else ())
+
+    def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
+        """For exports: normalised patch tokens b n d, their mean b d, and the class token b d where there is one."""
+        tokens = self(pixels)
+        found = tokens.units, tokens.units.mean(dim=1)
+        return (*found, tokens.prefix[:, 0]) if "class_token" in self.outputs else found
+
+    @property
+    def windowable(self) -> bool:
+        """True where window=, global_blocks= and relative= are options of it."""
+        return False
+
+    def require_masks(self) -> None:
+        """Raises UserError where hidden units cannot be left out."""
+        if self.own.get("relative"):
+            raise UserError("an encoder with relative=True takes no mask: pretrain without it, and add it in transfer")
+
+    def take_norm(self) -> None:
+        """Removes the last normalisation, for a head that brings its own behind the pooling (as in MAE's fine-tuning).
+        `forward` then returns the last block's tokens as they are."""
+        raise UserError(f"{type(self).__name__} cannot give its last norm away")
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.net.blocks)
+
+    def depth_of(self, name: str) -> int:
+        """How deep a parameter lies: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for what
+        follows them. The layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning).
+
+        name: in `net`, or in the encoder: `net.blocks.3.norm1.weight`, and `relative.3.rows` for a table beside it.
+        """
+        name = name.removeprefix("net.")
+        block = re.match(r"(?:blocks|relative)\.(\d+)\.", name)
+        if block:
+            return int(block[1]) + 1
+        return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
+
+
+class _Intermediates(nn.Module):
+    def __init__(self, net: Any):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, options: dict[str, Any]) -> Any:
+        return self.net.forward_intermediates(x, **options)
+
+
+def intermediates(net: Any, x: Tensor, tables: Mapping[str, Tensor], **options: Any) -> Any:
+    """timm's `forward_intermediates` with other tensors in the place of some parameters of `net`, by name."""
+    if not tables:
+        return net.forward_intermediates(x, **options)
+    named = {f"net.{name}": table for name, table in tables.items()}
+    return functional_call(_Intermediates(net), named, (x, options), tie_weights=False)
+
+
+def known_name(model: str) -> bool:
+    """True for a model name that some encoder part takes, with or without a tag and options."""
+    name = registry.parse(model)[0]
+    return any(registry.find("encoder", part).accepts(name) for part in registry.names("encoder"))
+
+
+def known_names() -> list[str]:
+    """Model names that some encoder part knows, also those that it refuses."""
+    parts = [registry.find("encoder", part) for part in registry.names("encoder")]
+    return [name for part in parts for name in part.known()]
+
+
+def create_encoder(
+    model: str,
+    *,
+    image_size: tuple[int, ...] | None = None,  # height, width in pixels; None: the model's own
+    patch_size: int | None = None,  # pixels; None: the model's own
+    channels: int = 3,
+    mean: tuple[float, ...] | None = None,  # per channel, raw units; None: 0
+    std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1
+    pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
+) -> Encoder:
+    """The encoder for a timm model name, `name(depth=6)` with timm options, or a dotted name of your own file.
+
+    Raises UserError for a name nobody knows or a model that cannot hide units, saying why and which can.
+    """
+    name, options = registry.parse(model)
+    given = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
+    parts = [registry.find("encoder", part) for part in registry.names("encoder")]
+    for part in parts:
+        if part.accepts(name):
+            return part(name, pretrained=pretrained, **given, **options)
+    known = known_names()
+    if name in known or name.split(".")[0] in known:
+        families = "; ".join(part.families for part in parts)
+        raise UserError(
+            f"{name} cannot be pretrained with hidden patches: its layers need the whole picture (no place where timm"
+            f" lets patches be dropped). Models that can: {families}"
+        )
+    if "." in name and not name.startswith("vit"):
+        return registry.build("encoder", model, **given)
+    raise UserError(f"no model {name!r} in timm{closest(name, known)} E.g. vit_tiny_patch16_224, hiera_tiny_224")

@@ -1,0 +1,166 @@
+"""An encoder with a dense head: raw pixels in, a class for every pixel out. What `transfer --to segment` trains."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from unmask import registry
+from unmask.data.datasets.full_size import Shown, as_shown, read_shown
+from unmask.errors import DataError, UserError
+from unmask.models.encoder import Encoder
+from unmask.models.sliding_window import Size, slide
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Of n pictures, in the order given."""
+
+    names: list[str]
+    classes: list[str]
+    numbers: list[int]  # of each class in the masks that were learnt from
+    maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the picture's own size
+
+    def shares(self) -> Float[np.ndarray, "n k"]:
+        """Of each picture's pixels, by class."""
+        counts = [np.bincount(one.ravel(), minlength=len(self.classes)) / one.size for one in self.maps]
+        return np.array(counts).reshape(len(self.maps), len(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Segmenter(nn.Module):
+    """head(pyramid(encoder.features(x))): logits for every class and pixel.
+
+    window: height, width of the pieces that it sees of a picture, which is resized until its shorter side is `side`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: Sequence[str],
+        numbers: Sequence[int],
+        *,
+        head: str = "light",  # a part of heads/
+        window: Size | None = None,  # pixels; None: the encoder's own size
+        side: int | None = None,  # pixels; None: the shorter side of the window
+    ):
+        """Raises UserError for a head that is none."""
+        super().__init__()
+        self.encoder, self.classes, self.numbers = encoder, list(classes), list(numbers)
+        own = encoder.input_size
+        self.window: Size = (own[0], own[1]) if window is None else (window[0], window[1])
+        self.side = side or min(self.window)
+        kind = registry.find("head", registry.parse(head)[0])
+        self.pyramid: Any = None
+        if kind.taps == "pyramid":
+            stages = encoder.num_maps < encoder.num_blocks  # Hiera's maps have four strides already
+            self.pyramid = registry.build(
+                "pyramid", "stages(dim=None)" if stages else "taps(dim=None)", encoder=encoder
+            )
+            self.layers, dims = list(self.pyramid.layers), list(self.pyramid.dims)
+        else:
+            self.layers = quarters(encoder.num_maps) if kind.taps == "four" else [encoder.num_maps - 1]
+            dims = encoder.feature_dims(self.layers)
+        self.head = registry.build("head", head, dims=dims, num_classes=len(self.classes))
+
+    @classmethod
+    def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Segmenter":
+        """A fresh one as config.json describes it."""
+        settings = config["settings"]
+        shape = {"head": settings["head"], "window": tuple(settings["crop_size"]), "side": settings["side"]}
+        return cls(encoder, config["classes"], list(config["numbers"]), **shape)
+
+    def forward(self, x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Logits of raw pixels, at their size."""
+        return self.read(self.features(x), (x.shape[2], x.shape[3]))[0]
+
+    outputs = ("logits",)  # of `traced`
+
+    def traced(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+        """For exports: logits b k h w of windows."""
+        return (self(pixels),)
+
+    @property
+    def input_size(self) -> Size:
+        """Height and width of a window in pixels."""
+        return self.window
+
+    def features(self, x: Shaped[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """The encoder's maps that the head, or the pyramid before it, looks at."""
+        return self.encoder.features(x, self.layers, norm=self.head.norm)
+
+    def read(self, features: list[Float[Tensor, "b _ _ _"]], size: Size) -> list[Float[Tensor, "b k _ _"]]:
+        """The head's logits at `size`; while training, those of its auxiliary head too, where it has one."""
+        maps = features if self.pyramid is None else self.pyramid(features)
+        found = [self.head(maps)]
+        if self.training and self.head.auxiliary_weight:
+            found.append(self.head.auxiliary(maps))
+        return [interpolate(logits.float(), size, mode="bilinear", align_corners=False) for logits in found]
+
+    @torch.inference_mode()
+    def maps(
+        self,
+        pictures: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
+        batch: int = 16,
+        autocast: torch.dtype | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
+        """A map of classes for each picture, at the size that comes with it; the model should be in eval mode.
+
+        batch: windows at a time.
+        """
+        where = self.encoder.mean.device
+
+        def run(x: Tensor) -> Tensor:
+            on = torch.autocast(where.type, dtype=autocast) if autocast else nullcontext()
+            with on:
+                return self(x.to(where))
+
+        # what lies beyond a picture is the data's mean, which is 0 for the network
+        shape = {"window": self.window, "side": self.side, "fill": self.encoder.mean.cpu(), "batch": batch}
+        yield from slide(run, pictures, **shape)
+
+    def predict(self, images: Any, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
+        """Maps of pictures of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
+
+        batch: windows at a time; seen: told each name when its map is there. Raises DataError with the reason for a
+        picture that cannot be read, UserError for pixels of another shape.
+        """
+        channels, most = self.encoder.channels, 4 * self.side
+        if isinstance(images, np.ndarray | Tensor):
+            pixels = torch.as_tensor(images)
+            if pixels.ndim != 4 or pixels.shape[1] != channels:
+                raise UserError(f"pixels must be n x {channels} x height x width, got {tuple(pixels.shape)}")
+            shown: Iterable[Shown] = as_shown(pixels)
+        else:
+            shown = read_shown(images, channels, most, bad=_refuse)
+        was, names, found = self.training, [], []
+        self.eval()
+
+        def named() -> Iterator[tuple[Tensor, Size]]:
+            for one in shown:
+                names.append(one.name)
+                yield one.pixels, one.size
+
+        for map_ in self.maps(named(), batch):
+            found.append(map_)
+            if seen is not None:
+                seen(names[len(found) - 1])
+        self.train(was)
+        return Maps(names, self.classes, self.numbers, found)
+
+
+def quarters(depth: int) -> list[int]:
+    """The last block of each quarter: 2, 5, 8 and 11 of twelve; fewer where there are fewer blocks."""
+    return sorted({-(-part * depth // 4) - 1 for part in range(1, 5)})
+
+
+def _refuse(name: str, reason: str) -> None:
+    raise DataError(f"{name}: {reason}")

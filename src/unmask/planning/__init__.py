@@ -1,0 +1,1 @@
+"""Choose, measure, say why: model, batch, length, runtime, loaders."""

@@ -1,0 +1,126 @@
+"""What `--init` names: no weights, or weights of any kind that `opening.py` opens, and what they decide."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from unmask.models.decoder import essence
+from unmask.models.encoder import Encoder
+from unmask.models.state import load_strictly
+from unmask.planning.plan import Plan
+from unmask.training.objective import Objective
+from unmask.weights.canonical import under
+from unmask.weights.open import Opened, Statistics, open_weights
+
+FAR = 5.0  # times: where data and weights differ by more in mean or std, they are not in the same units
+
+
+class Start:
+    """No weights: everything stays at random, by MAE's rules."""
+
+    lines: Sequence[str] = ()  # what the weights are, for people
+    facts: dict[str, Any] | None = None  # for config.json
+
+    def guide(self, plan: Plan, channels: int) -> None:
+        """Lets the weights choose what must fit them. channels: of the data."""
+
+    def statistics(self, data: Statistics, plan: Plan) -> Statistics:
+        """Mean and std of the run, given those of its data."""
+        return data
+
+    def load(self, objective: Objective, settings: dict[str, Any]) -> None:
+        """Puts the weights in, strictly."""
+
+    def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
+        """True if a trained encoder meets a decoder that starts at random."""
+        return False
+
+
+def initial(text: str, *, model: str | None = None) -> Start:
+    """The start that `--init` asks for. model: the timm name that was asked for, if one was.
+
+    Raises UserError for weights that cannot be opened.
+    """
+    return Start() if text in ("none", "") else FromWeights(open_weights(text, model=model))
+
+
+class FromWeights(Start):
+    def __init__(self, opened: Opened):
+        self.opened, self.lines = opened, opened.lines
+        keys = ("source", "model", "licence", "remarks")
+        self.facts = {key: getattr(opened, key) for key in keys} | {"layout": opened.weights.layout}
+
+    def guide(self, plan: Plan, channels: int) -> None:
+        opened, bands = self.opened, plan.settings.get("bands")
+        of = f"of {opened.source}"
+        plan.choose("model", opened.model, of)
+        plan.choose("image_size", list(opened.grid.size), of)
+        plan.choose("patch_size", opened.grid.unit[0], of)
+        if bands:
+            plan.choose("channels", len(bands), "as named with --bands")
+        elif opened.channels == channels or {opened.channels, channels} <= {1, 3}:
+            plan.choose("channels", opened.channels, of)
+        else:
+            why = (
+                f"bands of the data; the filters of {opened.channels} channels are averaged over them (or name --bands)"
+            )
+            plan.choose("channels", channels, why)
+        own = opened.weights.decoder_part
+        if opened.decoder is not None:
+            size, patch = plan.settings["image_size"], plan.settings["patch_size"]
+            text = opened.decoder_text(type(opened.grid)(tuple(side // patch for side in size), (patch, patch)))
+            plan.choose("decoder", own if own and essence(own) == essence(text) else text, of)
+        elif own is not None and opened.whole is not None:
+            plan.choose("decoder", own, of)
+        else:
+            return
+        raw, unknown = opened.weights.normalize is False, opened.weights.normalize is None
+        why = "the usual one; the weights do not say what their decoder predicts" if unknown else f"of the decoder {of}"
+        plan.choose("target", "pixels(normalize=False)" if raw else "pixels", why)
+
+    def statistics(self, data: Statistics, plan: Plan) -> Statistics:
+        settings = plan.settings
+        mean, std = self.opened.normalisation(settings["channels"], settings.get("bands"), data)
+        far = [i for i, (m, s) in enumerate(zip(mean, std))
+               if abs(m - data[0][i]) > FAR * s or not 1 / FAR < data[1][i] / s < FAR]  # fmt: skip
+        if far:
+            plan.reasons["mean and std"] = (
+                f"the data's, not the weights': they are far apart (channel {far[0] + 1}: mean {data[0][far[0]]:.4g},"
+                f" std {data[1][far[0]]:.4g} in the data, {mean[far[0]]:.4g} and {std[far[0]]:.4g} with the weights)"
+            )
+            return data
+        return mean, std
+
+    def load(self, objective: Objective, settings: dict[str, Any]) -> None:
+        """All of a run's objective where the new one is built alike; else the encoder, and the decoder if it fits."""
+        whole, own, part = self.opened.whole, objective.state_dict(), self.opened.weights.decoder_part
+        same = part is None or essence(part) == essence(settings["decoder"])  # shapes alone do not tell
+        if (
+            whole is not None
+            and same
+            and {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in own.items()}
+        ):
+            kept = ("encoder.mean", "encoder.std")  # those of the settings
+            objective.load_state_dict(whole | {key: own[key] for key in kept})
+            return
+        bands = settings.get("bands")
+        self.opened.put(objective.encoder, bands)
+        if not self.new_decoder(settings, objective.encoder):
+            encoder: Encoder = objective.encoder
+            decoder: Any = objective.decoder
+            if self.opened.decoder is None:
+                assert whole is not None
+                state = under(whole, "decoder.")
+            else:
+                state = self.opened.decoder_state(encoder.grid, encoder.channels, bands)
+            if getattr(decoder, "stored", False) and "position" not in state:
+                state["position"] = decoder.position
+            load_strictly(decoder, state, f"{self.opened.source}, decoder")
+
+    def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
+        opened, asked = self.opened, essence(settings["decoder"])
+        if opened.decoder is not None:
+            return essence(opened.decoder_text(encoder.grid)) != asked
+        own, units = opened.weights.decoder_part, (opened.grid.unit, opened.channels)
+        if own is None or opened.whole is None or "decoder.mask_token" not in opened.whole:
+            return True
+        return essence(own) != asked or units != (encoder.grid.unit, encoder.channels)

@@ -1,0 +1,78 @@
+"""Chooses the length of a training: epochs, hours or steps, warm-up."""
+
+import math
+
+from unmask.errors import UserError, many
+from unmask.planning.plan import Plan
+from unmask.runtime.machine import Machine
+
+PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
+BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/pretrain_budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
+DECODER_WARMUP = 500  # steps at most, a tenth of a short run
+HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
+
+
+def plan_length(
+    plan: Plan, count: int, seconds_per_step: float, machine: Machine, spent: float
+) -> tuple[int, float | None]:
+    """Optimizer steps and, for `--hours`, the seconds that are left; fills in epochs, warm-up and the intervals.
+
+    count: pictures per epoch; spent: seconds since the command began.
+    """
+    settings, batch = plan.settings, plan.settings["batch"]
+    per_epoch, seconds = count / batch, None
+    if settings["steps"]:
+        steps = settings["steps"]
+        plan.reasons.setdefault("steps", "asked for")
+    elif settings["epochs"]:
+        steps = max(1, round(settings["epochs"] * per_epoch))
+        plan.reasons.setdefault("epochs", "asked for")
+    elif settings["hours"]:
+        seconds = settings["hours"] * 3600 - spent
+        reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for pictures, checkpoints and the report
+        seconds -= reserve
+        steps = max(1, int(0.97 * seconds / seconds_per_step))
+        plan.reasons["hours"] = f"asked for; room for {many(steps, 'step')} at the measured speed"
+    else:
+        most = HOURS[machine.device] * 3600 / seconds_per_step
+        cheap = settings.get("recipe") == BUDGET
+        wanted = max((BUDGET_EPOCHS if cheap else PAPER_EPOCHS) * per_epoch, 2000)
+        epochs = max(1, round(min(most, wanted) / per_epoch))
+        steps = max(1, round(epochs * per_epoch))
+        why = (
+            f"about {HOURS[machine.device]:g} hours here"
+            if most < wanted
+            else f"recipe {BUDGET}"
+            if cheap
+            else "MAE's longest schedule"
+        )
+        plan.choose("epochs", epochs, f"{why}; more helps: --epochs, or --hours for a time")
+    length = steps / per_epoch
+    warmup = min(40.0, PAPER_WARMUP * length)
+    plan.choose("warmup", round(warmup, 3), "epochs; 5 % of the run, at most 40, as in MAE")
+    _plan_decoder_warmup(plan, steps)
+    plan.choose("log_every", max(1, min(100, steps // 200)), "steps")
+    plan.choose(
+        "save_every", max(1, min(2000, int(120 / seconds_per_step))), "steps; about two minutes at the most are lost"
+    )
+    plan.choose("keep_every", max(1, math.ceil(steps / 4)), "steps; four lasting checkpoints")
+    if settings["probe"]:
+        plan.choose("probe_every", max(1.0, round(length / 5)), "epochs; five probes")
+    return steps, seconds
+
+
+def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
+    """Steps in which a fresh decoder learns alone, before its gradients may move a trained encoder."""
+    if plan.settings.get("decoder_warmup") is None and not plan.new_decoder:
+        return
+    fresh = (
+        "the weights bring no decoder for this: the fresh one learns alone first, so that it does not spoil the encoder"
+    )
+    plan.choose("decoder_warmup", min(DECODER_WARMUP, steps // 10), f"steps; {fresh}")
+    refuse_warmup(plan.settings["decoder_warmup"], steps)
+
+
+def refuse_warmup(decoder_warmup: int, steps: int) -> None:
+    """Raises UserError where the encoder would never learn."""
+    if decoder_warmup >= steps:
+        raise UserError(f"--decoder-warmup {decoder_warmup} leaves none of {many(steps, 'step')} for the encoder")

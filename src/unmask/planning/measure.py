@@ -1,0 +1,203 @@
+"""Measures a few steps on a throw-away copy, before anything is promised: time, memory, trivial losses."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.stream_preview import StreamSamples
+from unmask.errors import UserError, many
+from unmask.planning.build import build
+from unmask.planning.initial_weights import Start, initial
+from unmask.planning.loaders import make_loader, to_send
+from unmask.planning.plan import ASKED, Plan
+from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.launcher import launch
+from unmask.runtime.distributed.ranks import Ranks
+from unmask.training.log import memory_mb
+from unmask.training.loop import Fit, backward
+from unmask.training.objective import Batch, Objective
+from unmask.training.optimizer import make_optimizer
+from unmask.training.speed.compile import ready
+from unmask.training.speed.step_cost import TooLarge, check_fits
+from unmask.training.timing import Timed
+
+
+def measure(
+    ranks: Ranks,
+    config: dict[str, Any],
+    samples: Samples | StreamSamples,
+    plan: Plan,
+    retry: bool,
+    start: Start | None = None,
+) -> Measured:
+    """A few steps in every process at once; what the slowest one needs, and the most parts.
+
+    With DDP each measures by itself, so that one may run out of memory and try again; the time to exchange gradients is
+    not in it. Shards are of no use without the others: with FSDP2 they step together, and there is no second try.
+    """
+    if ranks.first:
+        ranks.tell("measure", config=config, samples=to_send(samples), plan=plan, retry=retry)
+    else:
+        plan.settings = config["settings"]  # one and the same, as in the first process
+    settings = config["settings"]
+    begin = start or initial(settings["init"], model=settings["model"])
+    shards = settings.get("strategy") == "fsdp2"
+    fabric = make_fabric(settings, alone=not shards)
+    of_size = partial(make_loader, config, samples, workers=0)
+    found = trial(lambda: ready(build(config, begin), plan.settings), of_size, plan, fabric, retry and not shards)
+    return slowest(found, plan, ranks)
+
+
+STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
+CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
+PREPARE_BATCHES = 8  # of CONTEXT_BATCH
+CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer pictures at a time where they are large
+LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
+FEW = 8  # pictures at a time: computing activations again is dearer than parts of more than so many
+
+
+Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batch on
+
+
+@dataclass(frozen=True)
+class Measured:
+    computing: float  # seconds of one optimizer step, without waiting for its pictures
+    memory_mb: int  # peak, with weights, gradients, moments and activations
+    context: dict[str, float]  # losses of trivial predictors, on crops of this data
+    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, a core works on them
+
+    @property
+    def seconds(self) -> float:
+        """Of one optimizer step in all."""
+        return self.computing + self.preparing
+
+
+def trial(
+    make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, fabric: Fabric, retry: bool
+) -> Measured:
+    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. A batch too large for the memory is
+    worked off in parts, with `retry`, and its activations are computed again, where that was left open. On a CPU this
+    is known before it is tried. Raises UserError with what would help."""
+    settings, why = plan.settings, "so that the batch fits into memory"
+    while True:
+        try:
+            found = _measure(make(), loader, settings, fabric)
+            break
+        except (torch.OutOfMemoryError, TooLarge) as error:
+            parts, micro = 2 * settings["accumulate"], _micro(settings)
+            equal = parts * launch().world * settings.get("views_per_image", 1)
+            divisible = retry and not settings["batch"] % equal
+            again = settings.get("checkpoint_activations") == "auto"
+            if divisible and (micro > FEW or not again):
+                settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
+            elif again:
+                plan.choose(
+                    "checkpoint_activations", "on", f"computed again on the way back, {why}; a step takes longer"
+                )
+            else:
+                raise UserError(_does_not_fit(settings, str(error))) from error
+        except RuntimeError as error:  # of the compiler, whose own kinds of error all are one
+            if plan.reasons.get("compile") == ASKED or settings.get("compile") not in LESS:
+                raise
+            settings["compile"], plan.reasons["compile"] = LESS[settings["compile"]], _failed(settings, error)
+    if "checkpoint_activations" in settings:
+        plan.choose("checkpoint_activations", "off", "everything fits into memory")
+    return found
+
+
+def _micro(settings: dict[str, Any]) -> int:
+    return settings["batch"] // settings["accumulate"] // launch().world
+
+
+def _failed(settings: dict[str, Any], error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")[:80]
+    return f"--compile {settings['compile']} failed on this machine ({type(error).__name__}: {first})"
+
+
+def _does_not_fit(settings: dict[str, Any], error: str) -> str:
+    """What a user can do, what costs least first."""
+    micro = _micro(settings)
+    need = error if "at a time need" in error else f"{many(micro, 'picture')} at a time do not fit into this device"
+    full = str(settings.get("decoder", "")).startswith("full")
+    ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
+    ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []
+    ways += ["--decoder windowed, or --decoder cross (faster too)"] if full else []
+    ways += ["a larger --patch-size", "a smaller --image-size or --model"]
+    return f"{need}: a step of this model does not fit into memory. What helps: {'; '.join(ways)}"
+
+
+def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
+    """What the slowest of several processes needs, each having measured by itself, and the most parts of a batch."""
+    if ranks.world == 1:
+        return measured
+    settings = plan.settings
+    mine = (measured.computing, measured.memory_mb, measured.preparing, settings["accumulate"])
+    found = ranks.everybodys((*mine, settings.get("checkpoint_activations") == "on"))
+    computing, memory, preparing, settings["accumulate"], again = (max(column) for column in zip(*found))
+    if again:
+        settings["checkpoint_activations"] = "on"
+    return replace(measured, computing=computing, memory_mb=memory, preparing=preparing)
+
+
+def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
+    """Shows a new objective the first few batches of its data, if it wants to see them."""
+
+    def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
+        yield from islice(loader(_context_batch(objective))(0), PREPARE_BATCHES)
+
+    objective.prepare(batches())
+
+
+def _measure(
+    objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], fabric: Fabric
+) -> Measured:
+    prepare(objective, loader)
+    batch, accumulate = settings["batch"] // launch().world, settings["accumulate"]
+    config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
+    if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
+        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
+    model = fabric.setup_module(objective)
+    optimizer: Any = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
+    objective.train()
+    times, waits, state = [], [], {"waited": 0.0}
+    stream = Timed(loader(batch // accumulate)(0), state)
+    torch.manual_seed(0)
+    for _ in range(STEPS):
+        start, state["waited"] = time.perf_counter(), 0.0
+        outputs = backward(model, optimizer, stream, config, fabric)
+        optimizer.step()
+        optimizer.zero_grad()
+        float(outputs["loss"])  # waits for the device
+        waits.append(state["waited"])
+        times.append(time.perf_counter() - start - waits[-1])
+        if sum(times) + sum(waits) > ENOUGH:
+            break
+    measured = statistics.median(times[2:] or times)  # the first steps warm caches up
+    preparing = statistics.median(waits[2:] or waits)
+    context = _context(objective, loader(_context_batch(objective))(0), fabric)
+    return Measured(measured, memory_mb(), context, preparing)
+
+
+def _context_batch(objective: Objective) -> int:
+    """As many pictures as always, fewer where they are so large that as many would not fit."""
+    return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
+
+
+def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:
+    """Always over the same number of pictures, whatever the batch: the average of a small batch would fit it well."""
+    found: dict[str, list[float]] = {}
+    if type(objective).context is Objective.context:  # knows none, so that no pictures need be decoded for it
+        return {}
+    for _ in range(CONTEXT_BATCHES):
+        for name, value in objective.context(fabric.to_device(next(stream))).items():
+            found.setdefault(name, []).append(float(value))
+    return {name: statistics.fmean(values) for name, values in found.items()}

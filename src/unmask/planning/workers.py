@@ -1,0 +1,82 @@
+"""How pictures get to the device in time: from memory or decoded, by how many processes; what to do when it waits."""
+
+import math
+from typing import Any
+
+from unmask.data.codecs.jpeg import decoder_name
+from unmask.data.loaders.on_device import SMALL
+from unmask.data.sheet import Sheet
+from unmask.errors import UserError
+from unmask.planning.plan import Plan
+from unmask.runtime.distributed.launcher import launch
+from unmask.runtime.machine import Machine
+
+MEMORY_SHARE = 0.2  # of the device's free memory that pictures may take there
+SPARE = 1.5  # times as many processes as the measured speed asks for, since pictures and disks differ
+
+
+def plan_supply(plan: Plan, sheet: Sheet, machine: Machine, packed: str | None, stream: bool = False) -> None:
+    """Chooses the resize of crops, and whether pictures are kept on the device. packed: as of a source; stream: the
+    pictures come one after the other, from far away."""
+    settings = plan.settings
+    quick = packed in ("jpeg", "raw") and settings["crop_kind"] != "whole"
+    why = "a pack is for speed: OpenCV's bicubic where crops hardly shrink" if quick else "antialiased bicubic"
+    plan.choose("resize", "fast" if quick else "exact", f"{why}; JPEG by {decoder_name()}")
+    if settings["views_per_image"] > 1:
+        plan.reasons["views_per_image"] = "asked for: crops of each decoded picture; epochs count crops"
+    never, rather_not = _obstacles(settings, sheet, machine)
+    never = "a stream is read as it comes" if stream else never
+    if settings["in_memory"] == "on" and never:
+        raise UserError(f"--in-memory on: {never}; leave it out")
+    if never or rather_not:
+        plan.choose("in_memory", "off", str(never or rather_not))
+    else:
+        size = sheet.max_size
+        plan.choose(
+            "in_memory", "on", f"all are {size[0]} x {size[1]} and fit: crops are cut for whole batches at once"
+        )
+
+
+def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) -> float:
+    """Chooses the processes that prepare batches, from the seconds of one core that a step's pictures take and those
+    that the rest of the step takes; returns the seconds that a step will take in all."""
+    if plan.settings["in_memory"] == "on":
+        plan.choose("workers", 0, "the pictures are there already")
+        return step + preparing
+    measured = f"a batch takes {_ms(preparing)} of a core, a step {_ms(step)}"
+    if machine.device == "cpu":
+        share = preparing / max(preparing + step, 1e-9)
+        plan.choose(
+            "workers", 0, f"the cores are busy with the model; preparing pictures takes {share:.0%} of the time"
+        )
+    else:
+        wanted = max(1, math.ceil(SPARE * preparing / max(step, 1e-9)))
+        most = max(1, machine.cores // launch().here - 1)
+        short = f"; {wanted} would be needed, more cores are not there" if wanted > most else ""
+        plan.choose("workers", min(wanted, most), measured + short)
+    workers = plan.settings["workers"]
+    return max(step, preparing / workers) if workers else step + preparing
+
+
+def _obstacles(settings: dict[str, Any], sheet: Sheet, machine: Machine) -> tuple[str | None, str | None]:
+    """Why pictures cannot be kept on the device, and why they rather should not."""
+    height, width = sheet.max_size
+    num_bytes = sheet.count * settings["channels"] * height * width
+    never = rather_not = None
+    if tuple(sheet.min_size) != tuple(sheet.max_size):
+        never = "the pictures differ in size"
+    elif sheet.checked < sheet.count:
+        never = "not all pictures were looked at, so their sizes may differ"
+    elif set(sheet.bits) - {"1", "8"}:
+        never = "the pictures have more than 8 bits per value"
+    elif settings["jitter"] or settings["crop_kind"] == "whole":
+        never = "jitter and whole pictures are made one by one"
+    elif max(height, width) > SMALL:
+        rather_not = f"pictures above {SMALL} px are decoded as they are needed"
+    elif num_bytes > MEMORY_SHARE * machine.memory:
+        rather_not = f"{num_bytes / 2**20:,.0f} MB are more than a fifth of the free memory"
+    return never, rather_not
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms"

@@ -1,0 +1,95 @@
+"""The model card: what was learned, from which data and weights, how it did, how to open it, how it was checked.
+
+Paths of this machine are shortened to names: a card is made to be given away.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from unmask.report.html import read_json
+from unmask.runs.run import CLASSIFY
+from unmask.tasks.classification.figures import RESULT
+
+NON_COMMERCIAL = "cc-by-nc-4.0"
+FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them
+RECIPE = (
+    "model", "image_size", "patch_size", "channels", "method", "mask", "target", "decoder", "protocol", "pooling",
+    "init", "epochs", "steps", "hours", "batch", "accumulate", "optimizer", "lr", "warmup", "weight_decay",
+    "layer_decay", "drop_path", "smoothing", "mixup", "cutmix", "randaug", "erase", "ema", "crop", "flip", "seed",
+    "precision",
+)  # fmt: skip
+SHEET = {
+    "count": "pictures", "formats": "formats", "channel_counts": "channels", "bits": "bits per value",
+    "min_size": "smallest size", "median_size": "median size", "max_size": "largest size", "splits": "splits",
+    "classes": "classes", "num_duplicates": "exact copies", "mean": "mean", "std": "standard deviation",
+    "fingerprint": "fingerprint",
+}  # fmt: skip
+
+
+def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **facts: Any) -> str:
+    """README.md of one exported format. figures: of export.json; facts: what the template asks for besides."""
+    start, licence = initial_weights(config)
+    sheet = read_json(run / "data_sheet.json")
+    settings = config["settings"]
+    return _template().render(
+        name=run.resolve().name,
+        task=config.get("task"),
+        config=config,
+        data=_name(sheet.get("where") or str(settings.get("data") or settings.get("on") or "")),
+        sheet=[(words, _text(sheet[key])) for key, words in SHEET.items() if sheet.get(key)],
+        recipe=[(key, _text(settings[key])) for key in RECIPE if settings.get(key) not in (None, "", [])],
+        evaluation=read_json(run / "evaluation.json"),
+        metrics=_numbers(read_json(run / RESULT) or read_json(run / CLASSIFY / RESULT)),
+        start=start,
+        licence=licence,
+        figures=figures,
+        **facts,
+    )
+
+
+def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
+    """What training started from, in words, and the licence of those weights where it is known."""
+    settings, asked = config["settings"], config["asked"]
+    init = str(settings.get("init") or "none")
+    init = str(asked.get("run") or init) if init == "run" else init
+    if init == "none":
+        return "Random initialisation: no other weights are in it.", None
+    name, known = _name(init), config.get("licence")
+    if known:
+        return f"`{name}`, licence: {known}.", str(known)
+    if name.startswith(FAIR) or name.split(".")[-1] == "mae":
+        return f"`{name}`: Meta's MAE weights, CC-BY-NC 4.0, not for commercial use.", NON_COMMERCIAL
+    path = Path(init) / "config.json"
+    if path.exists():
+        words, licence = initial_weights(read_json(path))
+        return f"The run `{name}`. What that started from: {words[0].lower() + words[1:]}", licence
+    return f"`{name}`. Its licence is not recorded here: ask whoever made it.", None
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """The plain numbers of a classifier's metrics.json, of its test split."""
+    found = metrics.get("test", metrics)
+    return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_text(one)}" for key, one in list(value.items())[:12])
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(one, int) for one in value) and len(value) == 2
+        return (" x " if numbers else ", ").join(_text(one) for one in value)
+    return f"{value:.6g}" if isinstance(value, float) else _name(str(value))
+
+
+def _name(text: str) -> str:
+    """The last part of a path; what is no path stays."""
+    return ", ".join(Path(part).name if "/" in part else part for part in text.split(", "))
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=loader, autoescape=False, **options)  # Markdown, not HTML
+    return environment.get_template("card.md.jinja")

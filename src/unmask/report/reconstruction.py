@@ -1,0 +1,148 @@
+"""Pictures of what a model rebuilds: the panel of `unmask show` and the filmstrip of a training run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
+
+from unmask.files import write_atomically
+from unmask.masking.mask import Mask, as_bool
+from unmask.training.objective import Rebuilder
+
+GREY = 0.62  # of what is hidden; neither black nor white, so that it is not taken for content
+PIXELS = 32 * 224**2  # of pictures that are rebuilt at a time
+FILM_SIDE = 256  # pixels of a picture in the film, at the most
+
+
+@dataclass(frozen=True)
+class Row:
+    title: str  # left of the row: file, mask and ratio
+    columns: dict[str, np.ndarray]  # heading -> h w 3 in 0..1, or h w for the error
+    error: float  # mean absolute error over hidden pixels, in units of the data's standard deviation
+
+
+@torch.no_grad()
+def rows(
+    model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, titles: list[str], true_statistics: bool
+) -> list[Row]:
+    """One row per picture of a batch of raw pixels; the model must be in eval mode."""
+    rebuilt = rebuild(model, x, mask)
+    hidden = hidden_pixels(model, x, mask)
+    views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
+    if true_statistics and getattr(model.target, "normalize", False):
+        views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
+    std = model.encoder.std.view(-1, 1, 1)
+    error = ((rebuilt - x.float()).abs() / std).mean(dim=1) * hidden
+    result = []
+    for i, title in enumerate(titles):
+        low, high = value_range(x[i])
+        columns = {}
+        for name, view in views.items():
+            picture = displayed(x[i] if view is None else view[i], low, high)
+            cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
+            columns[name] = picture if cover is None else np.where(cover.cpu().numpy()[..., None], GREY, picture)
+        columns["error"] = error[i].cpu().numpy()
+        result.append(Row(title, columns, float(error[i].sum() / hidden[i].sum())))
+    return result
+
+
+def rebuild(
+    model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, leak: bool = False
+) -> Shaped[Tensor, "b c h w"]:
+    """As `model.rebuild`, with as many pictures at a time as memory surely bears: large ones one by one."""
+    most = max(1, PIXELS // (x.shape[2] * x.shape[3]))
+    sides = zip(x.split(most), mask.visible.split(most), mask.hidden.split(most))
+    return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
+
+
+def hidden_pixels(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask) -> Shaped[Tensor, "b h w"]:
+    """True where a pixel belongs to a hidden unit."""
+    grid = model.encoder.grid
+    units = as_bool(mask.hidden, grid.num_units)[..., None].expand(-1, -1, grid.unit[0] * grid.unit[1])
+    return grid.join(units)[:, 0]
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Writes the panel as PNG: one row per picture, labelled columns, one error scale for all rows."""
+    names = list(rows[0].columns)
+    height, width = rows[0].columns["input"].shape[:2]
+    cell = 2.0
+    figure = Figure(figsize=(cell * len(names) + 0.5, cell * height / width * len(rows) * 1.08 + 0.55), dpi=130)
+    axes = figure.subplots(len(rows), len(names), squeeze=False)
+    top = max(float(np.quantile(row.columns["error"], 0.99)) for row in rows) or 1.0
+    for line, row in zip(axes, rows):
+        for axis, name in zip(line, names):
+            kind = {"cmap": "magma", "vmin": 0, "vmax": top} if name == "error" else {}
+            axis.imshow(row.columns[name], interpolation="nearest" if height < 100 else "antialiased", **kind)
+            axis.set(xticks=[], yticks=[])
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+        line[0].set_ylabel("\n".join(_short(part) for part in row.title.splitlines()), fontsize=6.5)
+        line[-1].set_xlabel(f"mean {row.error:.2f} std", fontsize=7, labelpad=2)
+    for axis, name in zip(axes[0], names):
+        axis.set_title(name, fontsize=9)
+    note = "rebuilt: hidden units only, their brightness and contrast estimated from the visible units around them."
+    if any("*" in name for name in names):
+        note += "  * takes each hidden unit's true mean and deviation, which the model cannot know."
+    figure.text(0.01, 0.004, note, fontsize=6.5, color="0.35")
+    figure.subplots_adjust(left=0.04, right=0.995, top=1 - 0.3 / figure.get_figheight(), wspace=0.03, hspace=0.1)
+    figure.subplots_adjust(bottom=0.3 / figure.get_figheight())
+    write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
+
+
+def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray:
+    """For the eye: h w 3 in 0..1. One channel is grey; of more than three the first three are shown."""
+    x = ((x.float() - low) / max(high - low, 1e-9)).nan_to_num(0.0).clamp(0, 1)  # a diverged model predicts anything
+    x = x[:3] if len(x) >= 3 else x[:1].expand(3, -1, -1)
+    return x.permute(1, 2, 0).cpu().numpy()
+
+
+def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path: Path) -> None:
+    """One frame: the same pictures, below each other, rebuilt with the visible units pasted in."""
+    strip(rebuild(model, x, mask), x, path)
+
+
+def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: Path) -> None:
+    """Pictures below each other as one small PNG, on the brightness scale of `x`."""
+    ranges = [value_range(raw) for raw in x]
+    if min(x.shape[2:]) > FILM_SIDE:
+        share = FILM_SIDE / min(x.shape[2:])
+        view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)
+    gap = np.ones((max(1, view.shape[2] // 16), view.shape[3], 3))
+    pictures = [part for one, span in zip(view, ranges) for part in (displayed(one, *span), gap)]
+    pixels = (np.concatenate(pictures[:-1]) * 255).round().astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
+
+
+def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
+    """Frames side by side, each with its heading: how the same pictures were rebuilt over training."""
+    pictures = [(title, np.asarray(Image.open(frame).convert("RGB"))) for title, frame in frames]
+    height, width = pictures[0][1].shape[:2]
+    figure = Figure(figsize=(1.25 * len(pictures), 1.25 * height / width + 0.3), dpi=130)
+    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for axis, (title, picture) in zip(axes, pictures):
+        axis.imshow(picture, interpolation="nearest" if width < 100 else "antialiased")
+        axis.set_title(title, fontsize=8)
+        axis.set_axis_off()
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.28 / figure.get_figheight(), wspace=0.04)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
+    """Black and white of the display: 0 and 255 for ordinary pictures, else the data's 1 % and 99 % quantiles."""
+    if x.dtype == torch.uint8 or (float(x.min()) >= 0 and 8 < float(x.max()) <= 255):
+        return 0.0, 255.0
+    values = x.float().flatten()
+    values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
+    return float(values.quantile(0.01)), float(values.quantile(0.99))
+
+
+def _short(text: str, most: int = 26) -> str:
+    """The end of a long name, which tells files apart better than the beginning."""
+    return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,0 +1,1 @@
+"""The run folder: its configuration, and opening it."""

@@ -1,0 +1,1 @@
+"""Several processes: launch, DDP, FSDP2, collectives."""

@@ -1,0 +1,125 @@
+"""How training spreads over devices: Lightning Fabric, set up from the settings and from how we were started.
+
+Alone: one device. Started by torchrun or srun: DDP (each device has the whole model, gradients are averaged; Li et al.
+2020) or FSDP2 (weights, gradients and moments are cut into shards, one per device, and gathered block by block; Zhao et
+al. 2023). Nothing here opens connections or starts processes itself; Fabric reads what the launcher says.
+"""
+
+import inspect
+import logging
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.plugins.precision import MixedPrecision, Precision
+from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
+from torch import nn
+
+from unmask.errors import UserError
+from unmask.runtime.blocks import STACK
+from unmask.runtime.distributed.launcher import Launch, launch
+from unmask.runtime.machine import autocast_dtype
+
+TIMEOUT = timedelta(minutes=10)  # of a training step: longer waits go over `ranks`
+ENVIRONMENTS = {"alone": LightningEnvironment, "torchrun": TorchElasticEnvironment, "srun": SLURMEnvironment}
+
+
+def make_fabric(settings: dict[str, Any], alone: bool = False) -> Fabric:
+    """Lightning Fabric over the devices that we were started on; it prints nothing.
+
+    alone: this process by itself whatever was started, e.g. to measure a few steps.
+    """
+    for name in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    launched, device = launch(), settings["device"]
+    precision = precision_plugin(settings)
+    if launched.world == 1 or alone:
+        place = [launched.rank % launched.here] if device == "cuda" else 1
+        return Fabric(accelerator=device, devices=place, plugins=[LightningEnvironment(), precision])
+    if device == "mps":
+        raise UserError("an Apple GPU trains alone; start unmask without torchrun, or with --device cpu")
+    fabric = Fabric(
+        accelerator=device,
+        devices=launched.here,
+        num_nodes=launched.nodes,
+        strategy=_strategy(settings, launched.world),
+        plugins=[_environment(launched.how), precision],
+    )
+    _connect(launched, device)
+    fabric.launch()
+    return fabric
+
+
+def meet(device: str) -> None:
+    """Connects the processes of one training, if there are several. device: as asked for, maybe "auto"."""
+    if launch().world > 1 and not dist.is_initialized():
+        if device == "auto":  # not asking more of a GPU before each process has its own
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        make_fabric({"device": device, "precision": "32"})
+
+
+def shard(model: nn.Module, mesh: Any) -> nn.Module:
+    """Cuts every repeated block into shards of its own, and what is left of the model into one more."""
+    from torch.distributed.fsdp import fully_shard
+
+    for block in blocks(model):
+        fully_shard(block, mesh=mesh["data_parallel"])
+    return fully_shard(model, mesh=mesh["data_parallel"])  # pyright: ignore[reportReturnType]
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The layers that are gathered one by one: those of every stack, by the name that encoders and decoders give it."""
+    stacks = [part for name, part in model.named_modules() if name.rpartition(".")[2] == STACK]
+    return [block for stack in stacks if isinstance(stack, nn.Sequential | nn.ModuleList) for block in stack]
+
+
+def precision_plugin(settings: dict[str, Any]) -> Precision:
+    """How Fabric computes in the precision of the settings."""
+    if autocast_dtype(settings["precision"]) is None:
+        return Precision()
+    return Autocast("bf16-mixed", settings["device"])
+
+
+class Autocast(MixedPrecision):
+    """Lightning's mixed precision, but it leaves pictures alone: Lightning rounds all input to bf16, and targets with
+    it, which for pictures deeper than 8 bits are numbers that bf16 does not have."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def _connect(launched: Launch, device: str) -> None:
+    """Lightning connects processes by itself, but torchrun keeps one store over all restarts of a job, and there the
+    addresses of processes that are gone would be found: each restart gets a corner of its own."""
+    if launched.how != "torchrun" or dist.is_initialized():
+        return
+    store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))  # pyright: ignore[reportPrivateImportUsage]
+    own = dist.PrefixStore(f"unmask/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # pyright: ignore[reportPrivateImportUsage]
+    on: dict[str, Any] = {"device_id": torch.device(device, launched.rank % launched.here)} if device == "cuda" else {}
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT, **on)
+
+
+def _strategy(settings: dict[str, Any], world: int) -> Any:
+    if settings.get("strategy") == "fsdp2":
+        return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1, timeout=TIMEOUT)
+    idle = bool(settings.get("decoder_warmup"))  # an encoder that waits gets no gradient, which DDP must look out for
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters  # its name changed in torch 2.15
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
+    return DDPStrategy(timeout=TIMEOUT, find_unused_parameters=idle, **buffers)
+
+
+def _environment(how: str) -> Any:
+    try:
+        return SLURMEnvironment(auto_requeue=False) if how == "srun" else ENVIRONMENTS[how]()
+    except RuntimeError as error:  # SLURM without --ntasks-per-node
+        raise UserError(f"srun: {error}") from error

@@ -1,0 +1,55 @@
+"""Looking at a model in training that several processes share: the first one looks, the others wait and hear of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from unmask.runtime.distributed.ranks import Ranks
+from unmask.runtime.distributed.sharded_state import whole_weights
+
+
+class Looking:
+    """A `watch` for the loop, called in every process after every step; `watch` itself runs in the first alone.
+
+    Where the model is cut into shards, a whole copy of it is brought up to date before it is looked at.
+    """
+
+    def __init__(
+        self,
+        watch: Callable[[int, int], dict[str, Any]],
+        due: Callable[[int, int], bool],  # whether `watch` acts after a step; the same in every process
+        model: nn.Module,  # in training
+        shown: nn.Module,  # what `watch` looks at: the same, or a whole copy
+        ranks: Ranks,
+    ):
+        self.watch, self.due, self.model, self.shown, self.ranks = watch, due, model, shown, ranks
+
+    def __call__(self, step: int, steps: int) -> dict[str, Any]:
+        if not self.due(step, steps):
+            return {}
+        self.refresh()
+        seen, failed = {}, None
+        if self.ranks.first:
+            try:
+                seen = self.watch(step, steps)
+            except OSError as error:  # the loop lives with a full disk, in all processes alike
+                failed = error
+        seen, failed = self.ranks.share((seen, failed))
+        if failed is not None:
+            raise failed
+        return seen
+
+    def first(self, action: Callable[[], Any]) -> None:
+        """Something else that the first process does while the others wait."""
+        if self.ranks.first:
+            action()
+        self.ranks.wait()
+
+    def refresh(self) -> None:
+        """Gathers the shards into the copy that is shown; nothing to do where there is none."""
+        if self.shown is self.model:
+            return
+        whole = whole_weights(self.model)
+        if self.ranks.first:
+            self.shown.load_state_dict(whole)

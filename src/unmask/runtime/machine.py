@@ -1,0 +1,243 @@
+"""What this machine is, and the settings that make it fast; chosen once, at the start, and said in the plan.
+
+Whatever can differ between machines of the same name is measured, not assumed. What was measured, and where the time
+goes, is in docs/performance.md.
+"""
+
+import ctypes
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import psutil
+import torch
+from torch.nn.functional import linear
+
+from unmask.errors import UserError, closest
+from unmask.runtime.openmp import waiting
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("bf16", "bf16-weights", "32")
+CHOICES = {  # of every setting below; "auto" leaves it to `choices`
+    "matmul": ("auto", "default", "onednn", "tf32"),
+    "attention": ("auto", "by-length", "sdpa", "matmul"),
+    "allocator": ("auto", "keep", "system"),
+    "fused": ("auto", "on", "off"),
+    "compile": ("auto", "on", "graphs", "off"),
+    "channels_last": ("auto", "on", "off"),
+}
+EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
+ROUNDS = 5  # of a measurement, whose best counts
+WORTH = 1.1  # times as fast: less is not worth another backend
+MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's names of what mallopt sets
+
+
+@dataclass(frozen=True)
+class Machine:
+    device: str  # "cpu", "cuda" or "mps"
+    name: str  # of the processor or GPU
+    cores: int
+    memory: int  # bytes free for training, on the device
+    precision: str  # "bf16", "bf16-weights" or "32"
+    why_precision: str
+
+
+def machine(device: str = "auto", precision: str = "auto") -> Machine:
+    """Looks at the hardware. Raises UserError for a device or precision that is not there."""
+    device = _device(device)
+    if precision not in ("auto", *PRECISIONS):
+        fewer = any(bits in precision for bits in "48")  # fp8, int8, fp4
+        near = (
+            "; the fewest bits that unmask trains with are those of bf16." if fewer else closest(precision, PRECISIONS)
+        )
+        raise UserError(f"no --precision {precision!r}{near} There are: auto, {', '.join(PRECISIONS)}")
+    why = "asked for"
+    if precision == "auto":
+        precision, why = _precision(device)
+    if device == "cuda":
+        name, memory = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
+    else:
+        name = f"{_cores()} CPU cores" if device == "cpu" else "Apple GPU"
+        memory = psutil.virtual_memory().available
+    return Machine(device, name, _cores(), memory, precision, why)
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """What torch.autocast gets for one of our precisions; None: it stays off."""
+    return None if precision == "32" else torch.bfloat16
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises UserError for a runtime setting that there is not, or that cannot work here. Cheap: call it first."""
+    for name, allowed in CHOICES.items():
+        value = settings.get(name, "auto")
+        if value not in allowed:
+            flag = name.replace("_", "-")
+            raise UserError(f"no --{flag} {value!r}{closest(str(value), allowed)} There are: {', '.join(allowed)}")
+    threads, device = settings.get("threads"), _device(settings.get("device") or "auto")
+    if threads is not None and not 1 <= threads <= _cores():
+        raise UserError(f"--threads must be from 1 to {_cores()}, the cores that this process may use; got {threads}")
+    if settings.get("matmul") == "tf32" and device != "cuda":
+        raise UserError(f"--matmul tf32 needs a CUDA GPU, not {device}; there are auto, default and onednn")
+    if settings.get("matmul") == "onednn":
+        if device != "cpu":
+            raise UserError(f"--matmul onednn is for CPUs, not {device}; there are auto, default and tf32")
+        if (error := _onednn()[1]) > EXACT:
+            raise UserError(
+                f"--matmul onednn would not compute in fp32 on this CPU (relative error of a product {error:.0e}); use"
+                " --matmul default, or --precision bf16 if that is what you want"
+            )
+    if settings.get("compile") == "graphs" and device != "cuda":
+        raise UserError(f"--compile graphs needs a CUDA GPU, not {device}; there are auto, on and off")
+    if settings.get("compile") == "on" and device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+        raise UserError("--compile on needs a C++ compiler on a CPU, such as g++; none is found. Use --compile off")
+    if settings.get("allocator") == "keep" and not _glibc():
+        raise UserError("--allocator keep needs Linux with glibc; there are auto and system")
+
+
+def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
+    """The best setting of everything in CHOICES, and of threads, each with its reason.
+
+    measure: False leaves alone what is chosen by measuring, which might come out otherwise next time.
+    """
+    on_cpu = device == "cpu"
+    asis = "default", "--deterministic: nothing that another measurement might choose otherwise"
+    found: dict[str, tuple[Any, str]] = {"matmul": _matmul(device) if measure else asis}
+    found["attention"] = (
+        ("by-length", "short sequences as plain matrix products, whose backward is faster on CPUs; long ones fused")
+        if on_cpu
+        else ("sdpa", "torch's fused attention")
+    )
+    keep = on_cpu and _glibc()
+    why = "memory freed by a step is kept for the next one" if keep else "the device's own, which keeps it anyway"
+    found["allocator"] = ("keep", why) if keep else ("system", why if not on_cpu else "no glibc here")
+    found["fused"] = ("on", "the optimizer passes over the weights once")
+    found["compile"] = (
+        ("on", "blocks compiled once; saves memory traffic and launches") if device == "cuda"
+        else ("off", "no measurable gain on CPUs, for a minute of compiling" if on_cpu else "not tried on this device")
+    )  # fmt: skip
+    found["channels_last"] = (
+        ("on", "patch embedding by a convolution over channels-last pictures") if device == "cuda"
+        else ("off", "the patch embedding is a matrix product here")
+    )  # fmt: skip
+    found["threads"] = (torch.get_num_threads(), f"{_cores()} cores; {waiting()}")
+    return found
+
+
+def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
+    """Applies what holds for the whole process; what `settings` leaves open or lacks is chosen. Nothing here has an
+    effect on results beyond rounding. Returns a sentence where a setting cannot hold on this machine, else nothing."""
+    import timm.layers
+
+    given = {name: value for name, value in (settings or {}).items() if value not in (None, "auto")}
+    found = choices(device, measure=not given.get("deterministic"))
+    chosen = {name: value for name, (value, _) in found.items()} | given
+    timm.layers.set_fused_attn(chosen["attention"] == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
+    if _glibc():
+        keep = chosen["allocator"] == "keep"
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(MMAP_MAX, 0 if keep else 65536)  # no mmap for large blocks, so they are used again
+        libc.mallopt(TRIM_THRESHOLD, -1 if keep else 131072)  # never give the heap's top back
+    if "threads" in given:
+        torch.set_num_threads(given["threads"])
+    matmul, said = chosen["matmul"], ""
+    if matmul == "onednn" and _onednn()[1] > EXACT:  # a run that began on another machine
+        matmul, said = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
+    torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])
+    return said
+
+
+def settings_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which a run goes on: those it began with, but as many threads as this machine has, unless a
+    number was asked for."""
+    return {**config["settings"], "threads": config["asked"].get("threads")}
+
+
+def by_length(tokens: int, dtype: torch.dtype) -> bool:
+    """True where fused attention is the faster on a CPU. Measured with forward and backward, on AMD Zen 5: as matrix
+    products bf16 is 6.9 times as fast at 50 tokens, 3.9 at 197, 2.0 at 785; fp32 1.4 at 50, 1.05 at 197, 0.7 at 785."""
+    return tokens > (1024 if dtype == torch.bfloat16 else 128)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+
+
+def _device(device: str) -> str:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if device not in there:
+        raise UserError(f"no device {device!r}; there are {', '.join(DEVICES)}")
+    if not there[device]:
+        have = ", ".join(name for name, found in there.items() if found)
+        raise UserError(f"this machine (or this torch) has no {device}; it has: {have}")
+    return device
+
+
+def _precision(device: str) -> tuple[str, str]:
+    if device == "cuda":
+        good = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16", "this GPU computes in bf16") if good else ("32", "this GPU has no bf16")
+    if device == "mps":
+        return "32", "bf16 is not reliable on this device"
+    ratio = _bf16_gain()
+    return ("bf16" if ratio > 1.3 else "32"), f"bf16 matrix products are {ratio:.1f} times as fast as fp32 here"
+
+
+def _matmul(device: str) -> tuple[str, str]:
+    if device == "cuda":
+        return "tf32", "products of fp32 numbers with 10 bits of each, as is usual in training; default: all bits"
+    if device != "cpu":
+        return "default", "the only one on this device"
+    gain, error = _onednn()
+    if error > EXACT:
+        return "default", f"oneDNN would round here (relative error {error:.0e}), so it would not be fp32"
+    if gain < WORTH:
+        return "default", f"oneDNN is not faster here ({gain:.1f} times)"
+    return "onednn", f"{gain:.1f} times as fast as the default here, and still fp32 (relative error {error:.0e})"
+
+
+@lru_cache
+def _onednn(rows: int = 384, width: int = 512) -> tuple[float, float]:
+    """How many times as fast fp32 products are through oneDNN, and their relative error against float64. On CPUs with
+    bf16 tiles (AMX) torch lets the same switch round to bf16, which the error shows."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, width, generator=generator)
+    weight = torch.randn(4 * width, width, generator=generator)  # the shapes of a block's MLP
+    exact = x.double() @ weight.double().T
+    before, times, error = torch.get_float32_matmul_precision(), {"highest": [], "medium": []}, 0.0
+    try:
+        for _ in range(ROUNDS + 1):
+            for backend, found in times.items():
+                torch.set_float32_matmul_precision(backend)
+                found.append(_seconds(lambda: linear(x, weight)))
+        error = float((linear(x, weight).double() - exact).norm() / exact.norm())
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return min(times["highest"][1:]) / min(times["medium"][1:]), error
+
+
+@lru_cache
+def _bf16_gain(size: int = 768) -> float:
+    full = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    low = full.bfloat16()
+    times = [(_seconds(lambda: full @ full), _seconds(lambda: low @ low)) for _ in range(ROUNDS + 1)]
+    return min(f for f, _ in times[1:]) / min(b for _, b in times[1:])
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    """Of this process's own time on the cores, which others on the machine do not lengthen."""
+    start = time.process_time()
+    action()
+    return time.process_time() - start

@@ -1,0 +1,172 @@
+"""The axes of the MAE paper's ablations, as data: what each value changes in a run. He et al. 2021, table 1.
+
+The paper's own numbers stand in `mae_table1.json`, with their source. Where a size follows the model (the decoder's
+width, the length of the schedule), the values stand to the baseline as the paper's stand to its own.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from unmask.errors import UserError, closest
+from unmask.models.decoder import essence
+from unmask.registry import parse
+
+RATIOS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 90)  # percent
+SAMPLING = (("random", 75), ("block", 50), ("block", 75), ("grid", 75))
+DEPTHS = (1, 2, 4, 8, 12)
+WIDTHS = {"128": 0.25, "256": 0.5, "512": 1.0, "768": 1.5, "1024": 2.0}  # the paper's, as shares of its baseline's
+SCHEDULES = {"100": 1 / 8, "200": 1 / 4, "400": 1 / 2, "800": 1.0, "1600": 2.0}
+JITTER = 0.4
+BASE = {"mask": "random(ratio=0.75)", "target": "pixels", "method": "mae"}  # settings that the axes change
+NAMES = ("ratio", "sampling", "depth", "width", "tokens", "target", "augmentation", "schedule")
+
+
+@dataclass(frozen=True)
+class Value:
+    """One place on an axis."""
+
+    label: str
+    changes: dict[str, Any] = field(default_factory=dict)  # of the baseline's settings, and `length`, a share of its
+    # steps; none: the baseline itself
+    x: float | None = None  # place on an axis of numbers
+    paper: str | None = None  # the paper's name of the same value, where it has one
+
+    @property
+    def key(self) -> str:
+        """The same for the same run, whichever axis asks for it."""
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.changes.items())) or "baseline"
+
+
+@dataclass(frozen=True)
+class Axis:
+    name: str
+    title: str
+    values: list[Value]
+    unit: str = ""  # of x, for the picture; empty: the values are names, not numbers
+    logarithmic: bool = False
+
+
+@cache
+def paper() -> dict[str, Any]:
+    """The paper's values, as in `mae_table1.json`."""
+    return json.loads(Path(__file__).with_name("mae_table1.json").read_text(encoding="utf-8"))
+
+
+def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The axes asked for, all where none is named; UserError for one that there is not."""
+    for name in names:
+        if name not in NAMES:
+            raise UserError(f"no axis {name!r}{closest(name, NAMES)} There are: {', '.join(NAMES)}")
+    return tuple(name for name in NAMES if name in names or not names)
+
+
+def make_axes(names: tuple[str, ...], settings: dict[str, Any], steps: int) -> tuple[list[Axis], list[str]]:
+    """The axes for a baseline of these settings and optimizer steps, and what a person should know of them."""
+    makers = {"ratio": _ratio, "sampling": _sampling, "depth": _depth, "width": _width, "tokens": _tokens}
+    makers |= {"target": _target, "augmentation": _augmentation}
+    axes = [_schedule(steps) if name == "schedule" else makers[name](settings) for name in names]
+    remarks = []
+    if "augmentation" in names and settings["channels"] not in (1, 3):
+        remarks.append(f"colour jitter is left out: {settings['channels']} bands have no colours")
+    if "augmentation" in names and settings["flip"] == "off":
+        remarks.append("pictures are not mirrored on any axis: the plan for this data says so")
+    return axes, remarks
+
+
+def _ratio(settings: dict[str, Any]) -> Axis:
+    values = [Value(f"{r} %", _mask("random", r), r, str(r)) for r in RATIOS]
+    return Axis("ratio", "Mask ratio", values, "share of patches hidden, %")
+
+
+def _sampling(settings: dict[str, Any]) -> Axis:
+    values = [Value(f"{name}, {r} %", _mask(name, r), paper=f"{name} {r}") for name, r in SAMPLING]
+    return Axis("sampling", "Mask sampling", values)
+
+
+def _depth(settings: dict[str, Any]) -> Axis:
+    own = decoder_size(settings)
+    depths = sorted({*DEPTHS, own["depth"]})
+    values = [Value(_blocks(d), _decoder(settings, depth=d), d, str(d) if d in DEPTHS else None) for d in depths]
+    return Axis("depth", "Decoder depth", values, "blocks in the decoder", logarithmic=True)
+
+
+def _width(settings: dict[str, Any]) -> Axis:
+    own, values = decoder_size(settings), []
+    for name, share in WIDTHS.items():
+        dim = max(8, round(own["dim"] * share))
+        heads = next(h for h in range(max(1, round(own["heads"] * share)), 0, -1) if dim % h == 0)  # heads keep width
+        values.append(Value(str(dim), _decoder(settings, dim=dim, heads=heads), dim, name))
+    return Axis("width", "Decoder width", values, "width of the decoder", logarithmic=True)
+
+
+def _tokens(settings: dict[str, Any]) -> Axis:
+    values = [Value("without", {}, paper="without"), Value("with", {"method": "mae(symmetric=True)"}, paper="with")]
+    return Axis("tokens", "Mask tokens in the encoder", values)
+
+
+def _target(settings: dict[str, Any]) -> Axis:
+    size = settings["channels"] * settings["patch_size"] ** 2
+    kept = max(1, min(96, size // 8))  # the paper keeps 96 of 768
+    values = [
+        Value("raw pixels", {"target": "pixels(normalize=False)"}, paper="raw pixels"),
+        Value("normalised pixels", {}, paper="normalised pixels"),
+        Value(f"PCA, {kept} of {size}", {"target": f"pca(components={kept})"}, paper="PCA"),
+    ]
+    return Axis("target", "What is rebuilt", values)
+
+
+def _augmentation(settings: dict[str, Any]) -> Axis:
+    values = [
+        Value("none", {"crop_kind": "whole", "flip": "off"}, paper="none"),
+        Value("crop, fixed size", {"crop_kind": "fixed"}, paper="crop, fixed size"),
+        Value("crop, random size", {}, paper="crop, random size"),
+    ]
+    if settings["channels"] in (1, 3):
+        values.append(Value("+ colour jitter", {"jitter": JITTER}, paper="+ colour jitter"))
+    return Axis("augmentation", "Augmentation", values)
+
+
+def _schedule(steps: int) -> Axis:
+    values = []
+    for name, share in SCHEDULES.items():
+        count = steps_of({"length": share}, steps)
+        values.append(Value(f"{count:,} steps", {} if share == 1 else {"length": share}, count, name))
+    return Axis("schedule", "Length of the schedule", values, "optimizer steps", logarithmic=True)
+
+
+def steps_of(changes: dict[str, Any], steps: int) -> int:
+    """Optimizer steps of a run, where the baseline makes `steps`."""
+    return max(1, round(steps * changes.get("length", 1.0)))
+
+
+def settings_of(changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The baseline's settings with a value's changes; the length of the run is no setting."""
+    return settings | {name: value for name, value in changes.items() if name != "length"}
+
+
+def decoder_size(settings: dict[str, Any]) -> dict[str, int]:
+    """dim, depth and heads of the baseline's decoder. Raises UserError for one that has no such options."""
+    options, names = essence(settings["decoder"])[1], ("dim", "depth", "heads")
+    if not set(names) <= set(options):
+        raise UserError(f"the axes depth and width need a decoder with {', '.join(names)}: not {settings['decoder']}")
+    return {name: options[name] for name in names}
+
+
+def _decoder(settings: dict[str, Any], **changed: int) -> dict[str, Any]:
+    """The baseline's decoder with another size."""
+    own = decoder_size(settings)
+    name, given = parse(settings["decoder"])
+    options = ", ".join(f"{key}={value!r}" for key, value in (own | given | changed).items())
+    return {} if own | changed == own else {"decoder": f"{name}({options})"}
+
+
+def _mask(name: str, percent: int) -> dict[str, Any]:
+    text = f"{name}(ratio={percent / 100:g})"
+    return {} if text == BASE["mask"] else {"mask": text}
+
+
+def _blocks(depth: int) -> str:
+    return f"{depth} block{'' if depth == 1 else 's'}"

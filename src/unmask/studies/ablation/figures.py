@@ -1,0 +1,95 @@
+"""One picture per axis: what was measured, with intervals over seeds, and the paper's curve beside it in grey."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unmask.studies.ablation.axes import Axis, paper
+from unmask.studies.ablation.findings import BASELINE, METRICS, Row
+
+BLUE, ORANGE, GREY, FAINT = "#0072B2", "#D55E00", "#6E6E6E", "#B8B8B8"  # Okabe and Ito's
+COLORS = {"finetune": ORANGE, "linear": BLUE}
+
+
+def draw_axis(axis: Axis, found: list[Row], scratch: Row | None, where: str) -> Figure:
+    """Left this data, right the paper; fine-tuned above, linear probe below: their scales have little in common."""
+    figure = Figure(figsize=(10.5, 6.2), dpi=110, layout="constrained")
+    grid = figure.subplots(2, 2, sharex="col", squeeze=False)
+    points = paper()["axes"][axis.name]
+    for line, (metric, words) in enumerate(METRICS.items()):
+        ours, theirs = grid[line]
+        _ours(ours, axis, found, metric, scratch)
+        ours.set_ylabel(f"{words}, accuracy in %")
+        _theirs(theirs, axis, points, metric)
+    seeds = max(len(row.seeds) for row in found)
+    grid[0][0].set_title(f"{where} · {seeds} seed{'s' if seeds > 1 else ''}, 95 % over seeds", fontsize=9.5)
+    grid[0][1].set_title(paper()["label"], fontsize=9.5, color=GREY)
+    if axis.unit:
+        grid[1][0].set_xlabel(axis.unit)
+        grid[1][1].set_xlabel(_their_unit(axis), color=GREY)
+    figure.suptitle(axis.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _ours(panel: Axes, axis: Axis, found: list[Row], metric: str, scratch: Row | None) -> None:
+    places = _places(panel, axis, [(row.value.x, row.value.label) for row in found])
+    means = [100 * row.accuracy[metric].mean for row in found]
+    color = COLORS[metric]
+    if axis.unit:
+        panel.plot(places, means, color=color, lw=1.3, alpha=0.7)
+    for place, row, mean in zip(places, found, means):
+        of, base = row.accuracy[metric], row.value.key == BASELINE
+        if of.low is not None and of.high is not None:
+            panel.errorbar(place, mean, [[mean - 100 * of.low], [100 * of.high - mean]], color=color, capsize=3, lw=1.3)
+        panel.plot([place] * len(of.values), [100 * v for v in of.values], ".", color=color, ms=4, alpha=0.45)
+        panel.plot(place, mean, "o", color=color, ms=7, mfc="white" if base else color, mew=1.8, zorder=3)
+    if scratch is not None:
+        level = 100 * scratch.accuracy[metric].mean
+        panel.axhline(level, color=GREY, lw=0.9, ls=":")
+        style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 7.5, "color": GREY}
+        panel.annotate("no pretraining", (1, level), xycoords=("axes fraction", "data"), **style)
+    panel.plot([], [], "o", color=color, mfc="white", mew=1.8, label="baseline")
+    panel.legend(frameon=False, fontsize=7.5, loc="best")
+    _plain(panel)
+
+
+def _theirs(panel: Axes, axis: Axis, points: Sequence[dict[str, Any]], metric: str) -> None:
+    named = [(float(p["key"]) if axis.unit else None, p["key"]) for p in points]
+    places = _places(panel, axis, named)
+    values = [p[metric] for p in points]
+    panel.plot(places, values, "-o" if axis.unit else "o", color=GREY, lw=1.2, ms=5)
+    for place, value in zip(places, values):
+        panel.annotate(f"{value:.1f}", (place, value), (0, 5), textcoords="offset points", **_small("center"))
+    panel.margins(y=0.2)
+    panel.tick_params(colors=GREY)
+    _plain(panel)
+
+
+def _places(panel: Axes, axis: Axis, named: Sequence[tuple[float | None, str]]) -> list[float]:
+    """Where the values stand, with ticks at them: numbers at their place, names side by side."""
+    if not axis.unit:
+        panel.set_xticks(range(len(named)), [label for _, label in named], rotation=12, fontsize=8)
+        panel.set_xlim(-0.5, len(named) - 0.5)
+        return [float(i) for i in range(len(named))]
+    places = [float(x or 0) for x, _ in named]
+    if axis.logarithmic:
+        panel.set_xscale("log", base=2)
+        panel.minorticks_off()
+    panel.set_xticks(places, [f"{x:g}" for x in places], fontsize=8)
+    return places
+
+
+def _their_unit(axis: Axis) -> str:
+    return "epochs" if axis.name == "schedule" else axis.unit
+
+
+def _small(side: str) -> dict[str, Any]:
+    return {"ha": side, "fontsize": 7, "color": GREY}
+
+
+def _plain(panel: Axes) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="y", color="#EEEEEE", lw=0.7)
+    panel.set_axisbelow(True)

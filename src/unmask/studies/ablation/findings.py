@@ -1,0 +1,192 @@
+"""What a study found: one line per finished run, and what the lines say of each axis over the seeds."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from unmask.errors import UserError
+from unmask.studies.ablation.axes import Axis, Value, paper
+
+CELLS = "cells.jsonl"
+BASELINE, SCRATCH = "baseline", "no pretraining"
+METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
+LEVEL = 0.95
+Cells = dict[tuple[str, int], dict[str, Any]]  # (what was changed, seed) -> the line
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with Student's 95 % interval; no interval for a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    values: list[float]  # in the order of the seeds
+
+    @property
+    def apart(self) -> bool:
+        """The interval leaves out zero."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of an axis, over the seeds that are finished."""
+
+    value: Value
+    seeds: list[int]
+    accuracy: dict[str, Interval]  # by metric, 0 to 1
+    difference: dict[str, Interval]  # to the baseline of the same seed; empty for the baseline itself
+    flops: float  # per picture, forward and backward of pretraining
+    gflops: float  # of the whole pretraining, in 10^9
+    seconds: float  # of pretraining, mean over seeds
+    loss: float | None  # at the end of pretraining
+    paper: dict[str, float]  # finetune and linear, in percent, where the paper has this value
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Student's, over seeds."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean, None, None, list(values))
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Interval(mean, mean - half, mean + half, list(values))
+
+
+def rows(axis: Axis, cells: Cells) -> list[Row]:
+    """The axis' values in order; those without a finished run are left out."""
+    known = {point["key"]: point for point in paper()["axes"][axis.name]}
+    found = []
+    for value in axis.values:
+        point = {k: v for k, v in known.get(value.paper or "", {}).items() if k != "key"}
+        if (row := make_row(value, cells, point)) is not None:
+            found.append(row)
+    return found
+
+
+def make_row(value: Value, cells: Cells, point: dict[str, float]) -> Row | None:
+    """One value's figures; None where no seed of it is finished."""
+    cells = {place: cell for place, cell in cells.items() if "diverged" not in cell}
+    mine = {seed: cell for (key, seed), cell in sorted(cells.items()) if key == value.key}
+    if not mine:
+        return None
+    base = {seed: cell for (key, seed), cell in cells.items() if key == BASELINE}
+    both = [seed for seed in mine if seed in base] if value.key != BASELINE else []
+    first = next(iter(mine.values()))
+    return Row(
+        value=value,
+        seeds=list(mine),
+        accuracy={name: interval([cell[name] for cell in mine.values()]) for name in METRICS},
+        difference={name: interval([mine[s][name] - base[s][name] for s in both]) for name in METRICS if both},
+        flops=first["flops"],
+        gflops=first["flops"] * first["pictures"] / 1e9,
+        seconds=float(np.mean([cell["seconds"]["pretrain"] for cell in mine.values()])),
+        loss=None if first["loss"] is None else float(np.mean([cell["loss"] for cell in mine.values()])),
+        paper=point,
+    )
+
+
+def scratch() -> Value:
+    """The yardstick: the same encoder, judged and fine-tuned without pretraining."""
+    return Value(SCRATCH, {"length": 0.0})
+
+
+def scratch_row(cells: Cells) -> Row | None:
+    return make_row(scratch(), cells, paper()["scratch"])
+
+
+def finding(axis: Axis, found: list[Row]) -> str:
+    """What an axis says, in a sentence that claims no more than the intervals allow."""
+    parts = []
+    for metric, words in METRICS.items():
+        apart = [row for row in found if row.difference and row.difference[metric].apart]
+        said = [f"{row.value.label} {_points(row.difference[metric])}" for row in apart]
+        if said:
+            parts.append(f"{words}: different from the baseline beyond the seeds: {'; '.join(said)}")
+        else:
+            parts.append(f"{words}: no value differs from the baseline beyond the seeds")
+    return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
+
+
+def table(found: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Heading and lines, as text."""
+    heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/picture", "x baseline"]
+    heading += ["TFLOP", "seconds", "loss", "seeds", "paper ft / lin, %"]
+    reference = next((row.flops for row in found if row.value.key == BASELINE), None)
+    return heading, [_line(row, reference) for row in found]
+
+
+def _line(row: Row, reference: float | None) -> list[str]:
+    mark = " (baseline)" if row.value.key == BASELINE else ""
+    cells = [row.value.label + mark]
+    for metric in METRICS:
+        cells += [_percent(row.accuracy[metric])]
+        cells += [_points(row.difference[metric]) if row.difference else ""]
+    cells += [f"{row.flops / 1e6:,.1f}", f"{row.flops / reference:.2f}" if reference else ""]
+    cells += [f"{row.gflops / 1e3:.3g}", f"{row.seconds:,.1f}", "" if row.loss is None else f"{row.loss:.4f}"]
+    known = [f"{row.paper[name]:.1f}" if name in row.paper else "-" for name in METRICS]
+    flops = f" ({row.paper['flops']:g} x FLOPs)" if "flops" in row.paper else ""
+    return [*cells, str(len(row.seeds)), " / ".join(known) + flops if row.paper else ""]
+
+
+def to_json(axis: Axis, found: list[Row]) -> dict[str, Any]:
+    """Plain values; accuracies are shares, 0 to 1, the paper's in percent as printed there."""
+    lines = []
+    for row in found:
+        line: dict[str, Any] = {"label": row.value.label, "x": row.value.x, "changes": row.value.changes}
+        line |= {"baseline": row.value.key == BASELINE, "seeds": row.seeds}
+        for name in METRICS:
+            line[name] = vars(row.accuracy[name])
+            if row.difference:
+                line[f"{name}_difference"] = vars(row.difference[name])
+        cost = {"flops_per_picture": row.flops, "gflops": row.gflops, "seconds": row.seconds}
+        lines.append(line | cost | {"loss": row.loss, "paper": row.paper})
+    return {"name": axis.name, "title": axis.title, "finding": finding(axis, found), "values": lines}
+
+
+def read_cells(out: Path) -> Cells:
+    """The finished runs of a study's folder; a last line that a crash cut off is passed over."""
+    path = out / CELLS
+    found: Cells = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            cell = json.loads(line)
+            found[cell["key"], cell["seed"]] = cell
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    return found
+
+
+def add_cell(out: Path, cell: dict[str, Any]) -> None:
+    """Adds one line and flushes it to disk, behind a line that a crash cut off if there is one."""
+    path = out / CELLS
+    try:
+        with open(path, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write((json.dumps(cell) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _percent(of: Interval) -> str:
+    if of.low is None or of.high is None:
+        return f"{100 * of.mean:.1f}"
+    return f"{100 * of.mean:.1f} ({100 * max(0.0, of.low):.1f}-{100 * min(1.0, of.high):.1f})"
+
+
+def _points(of: Interval) -> str:
+    if of.low is None or of.high is None:
+        return f"{100 * of.mean:+.1f}"
+    return f"{100 * of.mean:+.1f} ({100 * of.low:+.1f} to {100 * of.high:+.1f})"

@@ -1,0 +1,116 @@
+"""How long a study takes, from a few measured steps: and for a given time, how long its runs may be."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from unmask.errors import UserError
+from unmask.planning.build import build, make_fit
+from unmask.planning.initial_weights import Start
+from unmask.planning.loaders import make_loader
+from unmask.planning.measure import prepare, trial
+from unmask.planning.plan import Plan
+from unmask.runs.run import make_encoder
+from unmask.studies.ablation.axes import steps_of
+from unmask.studies.ablation.one_run import WARMUP, Bench, configured, cost, linear_probe
+from unmask.tasks.classification import finetune as finetuning
+from unmask.training.log import clock
+from unmask.training.speed.compile import ready
+
+if TYPE_CHECKING:
+    from unmask.cli.options.ablate import Ablate
+
+
+HOURS = 1.0  # of a study, when neither hours nor steps are given
+TUNING_SHARE = 1 / 3  # of the time, at the most, for fine-tuning
+RESERVE = 0.05  # of the time, for tables and pictures and for being wrong
+FEW = 100  # optimizer steps of pretraining below which little can be seen
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Plain values only: it is saved with the study."""
+
+    steps: int  # of the baseline's pretraining
+    tuning: dict[str, Any]  # settings of fine-tuning, with the length that fits
+    pretraining: dict[str, float]  # seconds, by key
+    judging: float  # seconds of each run: set-up, probe and test
+    finetuning: float  # seconds of each run
+
+    def of(self, key: str) -> float:
+        """Seconds of one run."""
+        return self.pretraining[key] + self.judging + self.finetuning
+
+    def sentence(self, values: int, seeds: int) -> str:
+        """The forecast in words."""
+        runs, pretraining = values * seeds, seeds * sum(self.pretraining.values())
+        parts = [("pretraining", pretraining), ("fine-tuning", runs * self.finetuning)]
+        parts.append(("probes and set-up", runs * self.judging))
+        total = sum(seconds for _, seconds in parts)
+        said = ", ".join(f"{name} {clock(seconds)}" for name, seconds in parts)
+        text = f"Forecast: {clock(total)} for {values} different runs x {seeds} seeds = {runs} runs ({said})."
+        if self.steps < FEW:
+            text += f" A run of {self.steps} steps learns little: more hours, fewer axes or a smaller model help."
+        return text
+
+
+def make_forecast(bench: Bench, values: dict[str, dict[str, Any]], options: "Ablate", began: float) -> Forecast:
+    """Measures what runs cost and chooses their length. values: changes by key; began: when the command did.
+
+    Pretraining is measured once and scaled by counted FLOPs. Raises UserError where the time asked for is too short.
+    """
+    start = time.monotonic()
+    linear_probe(make_encoder(bench.config), bench)
+    probe, start = time.monotonic() - start, time.monotonic()
+    flops = {}
+    for key, changes in values.items():  # also refuses, before anything is run, what cannot be built
+        config = configured(bench, changes, bench.config["settings"]["seed"])
+        objective = build(config, Start())
+        prepare(objective, partial(make_loader, config, bench.samples))
+        flops[key] = cost(objective, bench)
+    splits = {name: len(places) for name, places in bench.labelled.splits.items()}
+    twice = 1 + splits["test"] / sum(splits.values())  # the test pictures are seen by the fine-tuned encoder too
+    judging = twice * probe + (time.monotonic() - start) / len(values)
+    settings = bench.config["settings"]
+    step = settings["batch"] / bench.config["expected"]["images_per_second"]
+    relative = {key: flops[key] / flops["baseline"] * changes.get("length", 1.0) for key, changes in values.items()}
+    runs = len(values) * options.seeds
+    hours = options.hours or (None if options.steps else HOURS)
+    seconds = None if hours is None else (1 - RESERVE) * (3600 * hours - (time.monotonic() - began))
+    tuning, tuning_seconds = _tuning(bench, options.finetune_epochs, None if seconds is None else seconds / runs)
+    if seconds is None:
+        steps = options.steps or 1
+    else:
+        left = seconds - runs * (judging + tuning_seconds)
+        steps = int(left / (options.seeds * step * sum(relative.values())))
+        if steps < 1:
+            raise UserError(
+                f"{hours:g} hours are too short: probes and fine-tuning of {runs} runs alone take"
+                f" {clock(runs * (judging + tuning_seconds))}. Give more --hours, fewer --axes or --seeds, or less"
+                " --labels, --test or --finetune-epochs"
+            )
+    taken = {key: steps_of(values[key], steps) * step * flops[key] / flops["baseline"] for key in values}
+    taken |= {key: 0.0 for key, changes in values.items() if changes.get("length") == 0}
+    return Forecast(steps, tuning, taken, judging, tuning_seconds)
+
+
+def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[dict[str, Any], float]:
+    """Settings of fine-tuning and its seconds: `epochs`, or what fits into a share of a run's `seconds`."""
+    labelled, tuning = bench.labelled, bench.tuning
+    encoder = make_encoder(bench.config)
+    samples, plan = labelled.samples("train", encoder.channels), Plan(dict(tuning))
+    measured = trial(
+        lambda: ready(finetuning.make_task(encoder, labelled.classes, tuning), tuning),
+        lambda size: replace(finetuning.make_loader(samples, tuning, encoder), batch=size),
+        plan,
+        bench.fabric,
+        retry=False,
+    )
+    per_epoch = measured.seconds * len(samples) / tuning["batch"]
+    if epochs is None:
+        planned = float(tuning["epochs"])
+        fits = planned if seconds is None else TUNING_SHARE * seconds / per_epoch
+        epochs = min(planned, max(fits, tuning["batch"] / len(samples)))
+    tuning = tuning | {"epochs": epochs, "warmup": WARMUP * epochs}
+    return tuning, make_fit(tuning, len(samples)).steps * measured.seconds

@@ -1,0 +1,148 @@
+"""One run of a study: pretrain, judge with a linear probe, fine-tune, and count what it cost."""
+
+import copy
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+
+from unmask.data.datasets.classification import Labelled
+from unmask.data.datasets.pictures import Samples
+from unmask.data.transforms.crops import WholePicture
+from unmask.evaluation.compare import judge
+from unmask.models.encoder import Encoder
+from unmask.planning.build import build
+from unmask.planning.initial_weights import Start
+from unmask.planning.loaders import make_loader
+from unmask.planning.measure import prepare
+from unmask.runtime.machine import autocast_dtype
+from unmask.studies.ablation.axes import settings_of, steps_of
+from unmask.tasks.classification.finetune import answers, finetune
+from unmask.tasks.classification.metrics import scores
+from unmask.training import checkpoint
+from unmask.training.log import METRICS, Log, read
+from unmask.training.loop import Fit, fit
+from unmask.training.objective import Objective
+from unmask.training.speed.compile import ready
+from unmask.training.speed.step_cost import step_flops
+
+CHECKPOINT_EVERY = 60.0  # seconds; what a kill can lose
+WARMUP = 0.05  # of the steps, as `plan_length` has it
+COUNTED = 2  # pictures that FLOPs are counted on
+FIT = ("batch", "lr", "weight_decay", "clip", "accumulate")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a study share."""
+
+    config: dict[str, Any]  # of the baseline, as `pretrain` plans it
+    steps: int  # of the baseline's pretraining
+    tuning: dict[str, Any]  # settings of fine-tuning; empty: there is none
+    samples: Samples
+    labelled: Labelled
+    fabric: Fabric
+
+
+class Told(Log):
+    """Records as every run does, shows nothing, and passes on how far it is."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], count: int, tell: Callable[[int], Any]):
+        quiet = Console(quiet=True, force_terminal=False)
+        super().__init__(folder, quiet, config["settings"]["batch"], count, config["context"])
+        self.tell = tell
+
+    def step(
+        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
+    ) -> None:
+        super().step(step, lr, means, seconds, skipped, waited)
+        self.tell(step)
+
+
+def configured(bench: Bench, changes: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The configuration of a run, as `pretrain` would have it."""
+    config = copy.deepcopy(bench.config)
+    config["settings"] = settings_of(changes, config["settings"]) | {"seed": seed}
+    return config
+
+
+def run_cell(
+    bench: Bench, key: str, changes: dict[str, Any], seed: int, folder: Path, tell: Callable[[str, float], Any]
+) -> dict[str, Any]:
+    """The line of one run. `folder` holds its checkpoint while it lasts; `tell(what, share)` hears how far it is."""
+    config = configured(bench, changes, seed)
+    objective = build(config, Start())
+    steps = steps_of(changes, bench.steps) if changes.get("length", 1.0) else 0
+    trained = {"loss": None, "seconds": 0.0}
+    if steps:
+        trained = _pretrain(bench, config, objective, steps, folder, lambda step: tell("pretraining", step / steps))
+    counted = {"flops": cost(objective, bench) if steps else 0.0, "pictures": steps * config["settings"]["batch"]}
+    tell("linear probe", 1.0)
+    start = time.monotonic()
+    probe = linear_probe(objective.encoder, bench)
+    middle = time.monotonic()
+    tell("fine-tuning", 1.0)
+    tuned = fine_tune(objective.encoder, bench, seed) if bench.tuning else None
+    seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
+    line = {"key": key, "seed": seed, "changes": changes, "steps": steps, "loss": trained["loss"], **counted}
+    line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}
+    shutil.rmtree(folder, ignore_errors=True)
+    return line
+
+
+def _pretrain(
+    bench: Bench, config: dict[str, Any], objective: Objective, steps: int, folder: Path, tell: Callable[[int], Any]
+) -> dict[str, Any]:
+    """Its last record. Where the folder holds a checkpoint, training goes on from there."""
+    settings, expected = config["settings"], config["expected"]
+    folder.mkdir(parents=True, exist_ok=True)
+    if not checkpoint.begun(folder):
+        prepare(objective, lambda size: make_loader(config, bench.samples, size))
+    every = max(1, int(CHECKPOINT_EVERY * expected["images_per_second"] / settings["batch"]))
+    shared = {name: settings[name] for name in FIT} | {"seed": settings["seed"], "save_every": every}
+    fitting = Fit(steps=steps, warmup=round(WARMUP * steps), log_every=max(1, steps // 20), **shared)
+    log = Told(folder, config, len(bench.samples), tell)
+    ready(objective, settings | {"compile": "off"})  # trainings are many and short
+    fit(objective, make_loader(config, bench.samples), fitting, folder, bench.fabric, log)
+    return [record for record in read(folder / METRICS) if "loss" in record][-1]
+
+
+def cost(objective: Objective, bench: Bench) -> float:
+    """FLOPs per picture of forward and backward, without changing any chance that follows."""
+    settings = bench.config["settings"]
+    shape = (COUNTED, settings["channels"], *settings["image_size"])
+    batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.fabric.device)]}
+    with torch.random.fork_rng():
+        objective.to(bench.fabric.device).train()
+        return step_flops(objective, batch)
+
+
+def linear_probe(encoder: Encoder, bench: Bench) -> dict[str, Any]:
+    """Accuracy of a linear classifier on frozen features; pooling and penalty are chosen on the val split."""
+    device, labelled = bench.fabric.device, bench.labelled
+    encoder.to(device).eval()
+    competitors = {"pretrained": lambda split: labelled.features(encoder, split, device, _autocast(bench))}
+    verdict = judge(competitors, classes=labelled.classes, evaluators=("linear",), labels_per_class=())
+    return {"linear": verdict.scores[0].accuracy, "pooling": verdict.scores[0].pooling}
+
+
+def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
+    """Accuracy on the test split after training all of a copy of the encoder with labels."""
+    labelled, settings = bench.labelled, bench.tuning | {"seed": seed}
+    samples = labelled.samples("train", encoder.channels)
+    task = finetune(encoder.cpu(), samples, settings, bench.fabric)
+    size = encoder.grid.size
+    loader = labelled.loader("test", encoder.channels, WholePicture((size[0], size[1])))
+    classifier = task.result.to(bench.fabric.device)
+    found = answers(classifier, loader, bench.fabric.device, _autocast(bench))
+    return scores(found, labelled.labels("test"), labelled.classes)["accuracy"]
+
+
+def _autocast(bench: Bench) -> torch.dtype | None:
+    return autocast_dtype(bench.config["settings"]["precision"])

@@ -1,0 +1,121 @@
+"""Pictures of `unmask stress`: accuracies as a map, the drops, the groups, and what was done to a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
+from torch import Tensor
+
+from unmask.files import write_atomically
+from unmask.report.reconstruction import displayed
+from unmask.studies.robustness.groups import Grouping
+from unmask.studies.robustness.results import Stress
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito's palette, readable without red and green
+MOST_GROUPS = 24  # rows of one panel; the table and stress.json have all
+
+
+def draw_stress(stress: Stress, path: Path) -> None:
+    """Writes a PNG, 1,200 pixels wide, at any `path`. Bars and dots have 95 % intervals."""
+    names = stress.corruptions
+    shown = [len(g.groups[:MOST_GROUPS]) for g in stress.groupings]
+    lines = [shown[i : i + 2] for i in range(0, len(shown), 2)]  # two panels side by side
+    heights = [max(0.36 * len(names) + 1.1, 2.2), *(0.3 * max(line) + 1.3 for line in lines)]
+    figure = Figure(figsize=(12, sum(heights)), dpi=100, layout="constrained")
+    parts: Any = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))  # pyright: ignore
+    heat, bars = parts[0].subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    _draw_map(heat, stress)
+    _draw_drops(bars, stress)
+    heat.set_ylim(len(names) - 0.5, -0.5)  # bars would add a margin to the axis that both share
+    for place in range(len(lines)):
+        pair = stress.groupings[2 * place : 2 * place + 2]
+        axes = parts[place + 1].subplots(1, 2, squeeze=False)[0]
+        for axis, grouping in zip(axes, pair):
+            _draw_groups(axis, grouping, stress)
+        for axis in axes[len(pair) :]:
+            axis.set_axis_off()
+    write_atomically(Path(path), lambda part: figure.savefig(part, format="png"))
+
+
+def draw_examples(
+    pictures: Sequence[Shaped[Tensor, "c h w"]], titles: Sequence[str], answers: Sequence[tuple[str, bool]], path: Path
+) -> None:
+    """One picture clean and under each corruption, with the answer that it got, and whether that was right."""
+    across = min(len(pictures), 4 if len(pictures) != 6 else 3)
+    down = -(-len(pictures) // across)
+    shape = pictures[0].shape[-2] / pictures[0].shape[-1]
+    figure = Figure(figsize=(2.5 * across, (2.5 * shape + 0.5) * down), dpi=110, layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, picture, title, (answer, right) in zip(axes, pictures, titles, answers):
+        small = picture.shape[-1] < 120
+        axis.imshow(displayed(picture, 0, 255), interpolation="nearest" if small else "antialiased")
+        axis.set_title(f"{title}\n", fontsize=10)
+        mark = {"color": BLUE if right else ORANGE, "fontsize": 8, "ha": "center", "va": "bottom"}
+        axis.annotate(answer, (0.5, 1.015), xycoords="axes fraction", **mark)
+    write_atomically(Path(path), lambda part: figure.savefig(part, format="png"))
+
+
+def _draw_map(axis: Axes, stress: Stress) -> None:
+    names, severities = stress.corruptions, stress.severities
+    shares = 100 * np.array([[stress.cell(name, s).accuracy for s in severities] for name in names])
+    top = max(100 * stress.accuracy, 1e-6)
+    axis.imshow(shares, cmap="viridis", vmin=0, vmax=top, aspect="auto")
+    for row, column in np.ndindex(shares.shape):
+        ink = "black" if shares[row, column] > 0.55 * top else "white"
+        axis.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=ink, fontsize=9.5)
+    axis.set_xticks(range(len(severities)), [f"severity {s}" if s == severities[0] else str(s) for s in severities])
+    axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axis.tick_params(length=0)
+    axis.set_title(
+        f"Accuracy, %; clean {100 * stress.accuracy:.1f} ({100 * stress.low:.1f}-{100 * stress.high:.1f}),"
+        f" {stress.count:,} pictures",
+        fontsize=11,
+    )
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _draw_drops(axis: Axes, stress: Stress) -> None:
+    means = [stress.mean(name) for name in stress.corruptions]
+    drops = [100 * cell.drop for cell in means]
+    below = [100 * (cell.drop - cell.drop_low) for cell in means]
+    above = [100 * (cell.drop_high - cell.drop) for cell in means]
+    rows = range(len(means))
+    axis.barh(rows, drops, height=0.72, color=BLUE)
+    axis.errorbar(drops, rows, xerr=[below, above], fmt="none", color="black", lw=1.1, capsize=3)
+    axis.axvline(0, color="black", lw=0.8)
+    axis.axvline(100 * stress.mean().drop, color=GREY, lw=1, ls="--")
+    axis.annotate("mean", (100 * stress.mean().drop, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
+                  textcoords="offset points", fontsize=8.5, color=GREY)  # fmt: skip
+    axis.tick_params(left=False)
+    axis.set_title("Drop from clean, mean over severities, points", fontsize=11)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_groups(axis: Axes, grouping: Grouping, stress: Stress) -> None:
+    groups = grouping.groups[:MOST_GROUPS]
+    rows = np.arange(len(groups))
+    shares = [100 * group.accuracy for group in groups]
+    whiskers = [[100 * (g.accuracy - g.low) for g in groups], [100 * (g.high - g.accuracy) for g in groups]]
+    axis.errorbar(shares, rows, xerr=whiskers, fmt="o", color=BLUE, capsize=3, ms=5, label="clean")
+    damaged = [(100 * g.corrupted, row) for g, row in zip(groups, rows) if g.corrupted is not None]
+    if damaged:
+        axis.plot(*zip(*damaged), "D", color=ORANGE, ms=5, mfc="none", label="mean under corruption")
+    axis.axvline(100 * stress.accuracy, color=GREY, lw=1, ls="--", label="clean, all pictures")
+    axis.set_yticks(rows, [f"{g.value} ({g.count:,}{', few' if g.small else ''})" for g in groups])
+    axis.set_ylim(len(groups) - 0.4, -0.6)
+    rest = len(grouping.groups) - len(groups)
+    title = f"Accuracy by {grouping.column}, %" + (f" (first {MOST_GROUPS}; {rest} more)" if rest else "")
+    axis.set_title(title, fontsize=11)
+    axis.grid(axis="x", color="#dddddd", lw=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    under = offset_copy(axis.transAxes, axis.get_figure(root=True), y=-16, units="points")  # the numbers, at any height
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    axis.legend(frameon=False, fontsize=8.5, ncols=3, **place)

@@ -1,0 +1,104 @@
+"""What corruptions share: the scale of a picture, small blur kernels, and layers of weather made at a reference size.
+
+The published constants are for pictures of 224 pixels. Here a length in pixels is multiplied by `scale`, the short side
+divided by 224, and the strength of noise by `strength`, its square root, at most 1: at 32 pixels that is close to what
+the authors themselves chose for CIFAR-10-C (Hendrycks and Dietterich 2019, arXiv 1903.12261, and their repository).
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from unmask.data.codecs.opencv import cv2
+
+REFERENCE = 224  # pixels of the short side that the published constants are for
+
+
+def scale(x: Float[np.ndarray, "h w c"]) -> float:
+    """How long a published pixel is in this picture, in its own pixels."""
+    return min(x.shape[:2]) / REFERENCE
+
+
+def strength(x: Float[np.ndarray, "h w c"]) -> float:
+    """Factor for noise: a small picture has fewer pixels to average it over; a large one gets no more."""
+    return min(1.0, math.sqrt(scale(x)))
+
+
+def disk(radius: float) -> Float[np.ndarray, "k k"]:
+    """The kernel of a lens out of focus; radius in pixels, fractions count."""
+    steps = np.linspace(-1, 1, 41) * radius
+    down, right = (axis.ravel() for axis in np.meshgrid(steps, steps))
+    inside = down**2 + right**2 <= radius**2
+    return _kernel(down[inside], right[inside], np.ones(int(inside.sum())))
+
+
+def streak(radius: float, sigma: float, angle: float) -> Float[np.ndarray, "k k"]:
+    """The kernel of a movement: half a Gaussian of deviation `sigma`, 2 `radius` long, at `angle` degrees."""
+    along = np.linspace(0, 2 * radius, max(8, round(8 * radius)))
+    turn = math.radians(angle)
+    return _kernel(along * math.sin(turn), along * math.cos(turn), np.exp(-0.5 * (along / sigma) ** 2))
+
+
+def filtered(x: Float[np.ndarray, "h w c"], kernel: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "h w c"]:
+    """Every channel convolved with the kernel; the picture goes on as in a mirror."""
+    return cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(x.shape)
+
+
+def smooth(x: Float[np.ndarray, "h w *c"], sigma: float, reach: float = 4) -> Float[np.ndarray, "h w *c"]:
+    """Gaussian blur; `reach`: where the kernel ends, in units of sigma."""
+    side = 2 * max(1, round(reach * sigma)) + 1
+    return cv2.GaussianBlur(x, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101).reshape(x.shape)
+
+
+def moved(
+    x: Float[np.ndarray, "h w c"], down: Float[np.ndarray, "h w"], right: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w c"]:
+    """Each pixel read at an offset from its own place, in pixels, between pixels by interpolation."""
+    rows, columns = np.indices(x.shape[:2], dtype=np.float32)
+    places = columns + right.astype(np.float32), rows + down.astype(np.float32)
+    return cv2.remap(x, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).reshape(x.shape)
+
+
+def layer_size(x: Float[np.ndarray, "h w c"]) -> tuple[int, int]:
+    """Height and width of a layer of weather for this picture: its shape at a short side of 224."""
+    return round(x.shape[0] / scale(x)), round(x.shape[1] / scale(x))
+
+
+def fitted(layer: Float[np.ndarray, "p q *k"], x: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w k"]:
+    """A layer of weather at the size of the picture: flakes and needles shrink with everything else."""
+    how = cv2.INTER_AREA if scale(x) < 1 else cv2.INTER_LINEAR
+    return cv2.resize(layer, (x.shape[1], x.shape[0]), interpolation=how).reshape(*x.shape[:2], -1)
+
+
+def plasma(height: int, width: int, decay: float, chance: np.random.Generator) -> Float[np.ndarray, "h w"]:
+    """Clouds in 0..1 by the diamond-square algorithm (Fournier et al. 1982) on a torus of 256 x 256.
+
+    decay: by how much the roughness falls from one octave to the next.
+    """
+    side = step = 256
+    field, wobble = np.zeros((side, side), np.float32), 1.0
+    while step > 1:
+        half, number = step // 2, side // step
+        noise = chance.uniform(-wobble, wobble, (3, number, number))
+        corner = field[::step, ::step]
+        right, below = np.roll(corner, -1, 1), np.roll(corner, -1, 0)
+        middle = (corner + right + below + np.roll(right, -1, 0)) / 4 + noise[0]
+        field[half::step, half::step] = middle
+        field[::step, half::step] = (corner + right + middle + np.roll(middle, 1, 0)) / 4 + noise[1]
+        field[half::step, ::step] = (corner + below + middle + np.roll(middle, 1, 1)) / 4 + noise[2]
+        step, wobble = half, wobble / decay
+    field = (field - field.min()) / (field.max() - field.min())
+    return np.tile(field, (math.ceil(height / side), math.ceil(width / side)))[:height, :width]
+
+
+def _kernel(down: np.ndarray, right: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, "k k"]:
+    """Weighted points around the middle, each shared among the four pixels about it; sums to 1."""
+    reach = int(max(np.abs(down).max(), np.abs(right).max())) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    top, left = np.floor(down).astype(int), np.floor(right).astype(int)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        share = np.abs(1 - row - (down - top)) * np.abs(1 - column - (right - left))
+        place = np.minimum(top + row + reach, 2 * reach), np.minimum(left + column + reach, 2 * reach)
+        np.add.at(kernel, place, weights * share)
+    return kernel / kernel.sum()

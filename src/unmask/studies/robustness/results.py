@@ -1,0 +1,165 @@
+"""What `unmask stress` found: accuracy clean, under each corruption at each severity, and per group."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from unmask.evaluation.intervals import difference, wilson
+from unmask.studies.robustness.groups import Grouping
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Accuracy under one corruption at one severity, or the mean of several such; shares from 0 to 1."""
+
+    corruption: str
+    severity: int | None  # None: the mean over severities
+    accuracy: float
+    low: float
+    high: float
+    drop: float  # clean accuracy minus this one, on the same pictures
+    drop_low: float
+    drop_high: float
+
+
+@dataclass(frozen=True)
+class Stress:
+    """The result of `unmask.stress`. Accuracy with several labels per picture: all labels of a picture right."""
+
+    count: int  # test pictures
+    classes: list[str]
+    multi_label: bool
+    accuracy: float  # clean
+    low: float
+    high: float
+    balanced_accuracy: float | None
+    cells: list[Cell]
+    groupings: list[Grouping] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def corruptions(self) -> list[str]:
+        return list(dict.fromkeys(cell.corruption for cell in self.cells))
+
+    @property
+    def severities(self) -> list[int]:
+        return sorted({cell.severity for cell in self.cells if cell.severity is not None})
+
+    def cell(self, corruption: str, severity: int) -> Cell:
+        return next(cell for cell in self.cells if (cell.corruption, cell.severity) == (corruption, severity))
+
+    def mean(self, corruption: str | None = None) -> Cell:
+        """Over the severities of one corruption, or over everything."""
+        return mean_of([cell for cell in self.cells if corruption in (None, cell.corruption)], corruption or "all")
+
+    @property
+    def kept(self) -> float:
+        """Mean accuracy under corruption as a share of the clean accuracy; 0 where nothing was right to begin with."""
+        return self.mean().accuracy / self.accuracy if self.accuracy else 0.0
+
+    def sentence(self) -> str:
+        """What came out, in words."""
+        mean, by = self.mean(), [self.mean(name) for name in self.corruptions]
+        worst, least = max(by, key=lambda cell: cell.drop), min(by, key=lambda cell: cell.drop)
+        kinds = f"{len(by)} corruption{'s' * (len(by) != 1)} at {_several(self.severities)}"
+        text = (
+            f"Accuracy falls from {_range(self)} on clean pictures to {_range(mean)} on average over {kinds}"
+            f" ({_points(mean)}; {100 * self.kept:.0f} % of the clean accuracy is kept); {self.count:,} test pictures."
+        )
+        if len(by) > 1:
+            text += f" Worst: {_name(worst.corruption)} ({_points(worst)}); least: {_name(least.corruption)}"
+            text += f" ({_points(least)})."
+        return " ".join([text, *(grouping.sentence() for grouping in self.groupings)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for stress.json; `table` and `group_tables` are the same as text."""
+        mean = {"mean": asdict(self.mean()), "kept": self.kept}
+        by = {"by_corruption": [asdict(self.mean(name)) for name in self.corruptions]}
+        tables = [
+            {"column": grouping.column, "table": group_rows(grouping), "sentence": grouping.sentence()}
+            for grouping in self.groupings
+        ]
+        return {"sentence": self.sentence()} | asdict(self) | mean | by | {"table": rows(self), "group_tables": tables}
+
+
+def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
+    """From which of the same n pictures were answered rightly, clean and damaged."""
+    good = int(right.sum())
+    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *difference(clean, right))
+
+
+def mean_of(cells: Sequence[Cell], name: str) -> Cell:
+    """Means of all numbers. The mean of intervals is an interval of the mean, on the safe side: it fits where the
+    same pictures fail everywhere, and is wider than needed where they do not."""
+    names = ("accuracy", "low", "high", "drop", "drop_low", "drop_high")
+    return Cell(name, None, *(float(np.mean([getattr(cell, field) for cell in cells])) for field in names))
+
+
+def rows(stress: Stress) -> list[list[str]]:
+    """Heading and lines, in percent: a line per corruption, their mean last."""
+    heading = ["corruption", *(f"severity {s}" for s in stress.severities), "mean (95 %)", "drop, points (95 %)"]
+    lines = []
+    for name in stress.corruptions:
+        mean = stress.mean(name)
+        cells = [f"{100 * stress.cell(name, s).accuracy:.1f}" for s in stress.severities]
+        lines.append([_name(name), *cells, _short(mean), _short_drop(mean)])
+    all_of = [[c for c in stress.cells if c.severity == s] for s in stress.severities]
+    means = [f"{100 * mean_of(cells, 'all').accuracy:.1f}" for cells in all_of]
+    return [heading, *lines, ["mean", *means, _short(stress.mean()), _short_drop(stress.mean())]]
+
+
+def group_rows(grouping: Grouping) -> list[list[str]]:
+    """Heading and lines, in percent."""
+    heading = [grouping.column, "pictures", "accuracy (95 %)", "balanced", "under corruption", ""]
+    lines = []
+    for group in grouping.groups:
+        shares = ["" if share is None else f"{100 * share:.1f}" for share in (group.balanced_accuracy, group.corrupted)]
+        mark = {grouping.gap.worst: "worst", grouping.gap.best: "best"}.get(group.value, "")
+        notes = ", ".join(note for note in (mark, "few pictures" if group.small else "") if note)
+        lines.append([group.value, f"{group.count:,}", _short(group), *shares, notes])
+    return [heading, *lines]
+
+
+def table(title: str, lines: list[list[str]]) -> "Table":
+    """For a terminal."""
+    from rich.table import Table
+
+    result = Table(title=title, title_justify="left")
+    for place, head in enumerate(lines[0]):
+        result.add_column(head, justify="right" if place else "left")
+    for cells in lines[1:]:
+        result.add_row(*cells)
+    return result
+
+
+def _name(corruption: str) -> str:
+    return corruption.replace("_", " ")
+
+
+def _several(numbers: list[int]) -> str:
+    words = ", ".join(map(str, numbers[:-1])) + " and " * (len(numbers) > 1) + str(numbers[-1])
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        words = f"{numbers[0]} to {numbers[-1]}"
+    return f"severit{'ies' if len(numbers) > 1 else 'y'} {words}"
+
+
+def _range(found: Any) -> str:
+    return f"{100 * found.accuracy:.1f} % ({100 * found.low:.1f}-{100 * found.high:.1f})"
+
+
+def _points(cell: Cell) -> str:
+    return f"{-100 * cell.drop:+.1f} points, {-100 * cell.drop_high:+.1f} to {-100 * cell.drop_low:+.1f}"
+
+
+def _short(found: Any) -> str:
+    return f"{100 * found.accuracy:.1f} ({100 * found.low:.1f}-{100 * found.high:.1f})"
+
+
+def _short_drop(cell: Cell) -> str:
+    return f"{100 * cell.drop:.1f} ({100 * cell.drop_low:.1f} to {100 * cell.drop_high:.1f})"

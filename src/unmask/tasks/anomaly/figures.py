@@ -1,0 +1,131 @@
+"""Pictures of anomalies: maps drawn over photographs on one scale for all, with the threshold as a line; histograms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from unmask.files import write_atomically
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+COLOURS = "inferno"
+SIDE = 2.6  # inches of a picture's longer side
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What colours mean, the same in all pictures: from what is usual to twice as far as the threshold."""
+
+    usual: float  # median of the maps of held-out normal pictures
+    threshold: float  # of pictures: the contour
+    pixel: float  # of pixels
+
+    @property
+    def norm(self) -> Normalize:
+        return Normalize(self.usual, self.usual + 2 * max(self.threshold - self.usual, 1e-9), clip=True)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture as it was judged."""
+
+    title: str
+    picture: Float[np.ndarray, "h w 3"]  # 0..1
+    map: Float[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"] | None = None
+
+
+def draw_heatmap(seen: Seen, scale: Scale, path: Path) -> None:
+    """The picture, and the map over it, with a colour bar that marks the threshold."""
+    height, width = seen.map.shape
+    unit = SIDE / max(height, width)
+    size = (2 * width * unit + 0.95, height * unit + 0.42)
+    figure = Figure(figsize=size, dpi=110)
+    for place, draw in enumerate((_plain, _overlay)):
+        left = 0.08 + place * (width * unit + 0.08)
+        box = (left / size[0], 0.06 / size[1], width * unit / size[0], height * unit / size[1])
+        draw(figure.add_axes(box), seen, scale)
+    bar = figure.add_axes((1 - 0.66 / size[0], 0.06 / size[1], 0.12 / size[0], height * unit / size[1]))
+    _bar(figure, bar, scale)
+    figure.text(0.08 / size[0], 1 - 0.26 / size[1], _short(seen.title, round(13 * size[0])), fontsize=8)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def gallery(pictures: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
+    """Many of them: map over picture; where it is known, the defect's outline in blue."""
+    rows = -(-len(pictures) // columns)
+    height, width = pictures[0].map.shape
+    cell = 1.75
+    size = (columns * cell + 0.7, rows * (cell * height / width + 0.22) + 0.1)
+    figure = Figure(figsize=size, dpi=110)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, seen in zip(axes, pictures):
+        _overlay(axis, seen, scale)
+        axis.set_title(_short(seen.title, 27), fontsize=6.5, pad=2)
+    figure.subplots_adjust(left=0.004, right=1 - 0.68 / size[0], bottom=0.01, top=1 - 0.2 / size[1], wspace=0.03)
+    share = min(1.0, 2.2 / size[1])
+    _bar(figure, figure.add_axes((1 - 0.6 / size[0], 0.97 - 0.94 * share, 0.12 / size[0], 0.92 * share)), scale)
+    return figure
+
+
+def histogram(
+    scores: Float[np.ndarray, "n"], labels: np.ndarray, calibration: Float[np.ndarray, "m"], threshold: float
+) -> Figure:
+    """Scores of what was judged, by what is known of it, beside those of the held-out normal pictures."""
+    figure = Figure(figsize=(8, 2.9), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    groups = [("judged, nothing known", scores[labels < 0], GREY), ("normal", scores[labels == 0], BLUE)]
+    groups += [("anomalous", scores[labels == 1], ORANGE)]
+    every = np.concatenate([scores, calibration])
+    top = max(float(np.quantile(every, 0.98)), threshold * 1.1 if threshold > 0 else threshold)
+    bins = np.linspace(float(every.min()), max(top, float(every.min()) + 1e-9), 41).tolist()
+    for words, values, colour in groups:
+        if len(values):
+            label = f"{words} ({len(values):,})"
+            axis.hist(np.minimum(values, bins[-1]), bins, alpha=0.55, color=colour, density=True, label=label)
+    held = f"held-out normal ({len(calibration):,})"
+    axis.hist(np.minimum(calibration, bins[-1]), bins, histtype="step", color="black", lw=1, density=True, label=held)
+    axis.axvline(threshold, color="black", lw=1, ls="--")
+    axis.annotate(" threshold", (threshold, 0.94), xycoords=("data", "axes fraction"), fontsize=8)
+    axis.set(xlabel="score (the highest ones are put into the last bar)", yticks=[])
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def _plain(axis, seen: Seen, scale: Scale) -> None:
+    axis.imshow(seen.picture, interpolation="nearest" if max(seen.map.shape) < 100 else "antialiased")
+    axis.set_axis_off()
+
+
+def _overlay(axis, seen: Seen, scale: Scale) -> None:
+    """Grey picture below, so that colours are the map's alone."""
+    grey = seen.picture.mean(axis=2)
+    share = scale.norm(seen.map)
+    axis.imshow(grey, cmap="gray", vmin=0, vmax=1)
+    axis.imshow(seen.map, cmap=COLOURS, norm=scale.norm, alpha=np.clip(0.15 + 0.75 * np.asarray(share), 0, 0.85))
+    for level, style in ((scale.pixel, ":"), (scale.threshold, "-")):
+        if seen.map.min() < level < seen.map.max():
+            axis.contour(seen.map, [level], colors="white", linewidths=0.9, linestyles=style)
+    if seen.mask is not None and seen.mask.any() and not seen.mask.all():
+        axis.contour(seen.mask, [0.5], colors="#56B4E9", linewidths=0.9)
+    axis.set_axis_off()
+
+
+def _bar(figure: Figure, axis, scale: Scale) -> None:
+    bar = figure.colorbar(ScalarMappable(scale.norm, COLOURS), cax=axis)
+    bar.set_ticks([float(scale.norm.vmin or 0), scale.threshold, float(scale.norm.vmax or 0)])
+    bar.ax.axhline(scale.threshold, color="white", lw=1)
+    bar.ax.tick_params(labelsize=6.5, length=2)
+
+
+def _short(text: str, most: int) -> str:
+    """The end of a long name, which tells files apart better than the beginning."""
+    return text if len(text) <= most else "…" + text[1 - most :]

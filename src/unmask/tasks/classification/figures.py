@@ -1,0 +1,113 @@
+"""A classifier's results as pictures and words: confusion matrix, sure mistakes, one line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from unmask.data.datasets.pictures import Samples
+from unmask.files import write_atomically
+from unmask.models.classifier import Predictions
+from unmask.report.reconstruction import displayed, value_range
+from unmask.tasks.classification.metrics import confident_mistakes
+
+RESULT, PREDICTIONS = "metrics.json", "predictions_test.csv"
+CONFUSION, MISTAKES, CLASSES = "confusion.png", "mistakes.png", "classes.png"
+GALLERY = 24  # sure mistakes that are drawn
+NAMED = 40  # classes up to which the matrix carries names and numbers
+BLUE = "#0072B2"
+
+
+def draw_results(result: dict[str, Any], predictions: Predictions, truth: Any, samples: Samples, out: Path) -> None:
+    """Writes the pictures. truth: as `Samples.labels`, n or n k."""
+    draw_classes(result["per_class"], out / CLASSES)
+    if "confusion" not in result:
+        return
+    draw_confusion(np.array(result["confusion"]), predictions.classes, out / CONFUSION)
+    wrong = confident_mistakes(predictions.probabilities, truth, GALLERY)
+    if wrong:
+        draw_mistakes(wrong, truth, predictions, samples, out / MISTAKES)
+
+
+def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
+    """True classes as rows, shares of each row in colour, counts as numbers. matrix: k k."""
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    number = len(classes)
+    side = min(14.0, 2.6 + 0.42 * number)
+    figure = Figure(figsize=(side + 1, side), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axis.set(xlabel="answered", ylabel="true", title="Confusion on the test split")
+    if number <= NAMED:
+        axis.set_xticks(range(number), [_short(name) for name in classes], rotation=45, ha="right", fontsize=8)
+        axis.set_yticks(range(number), [_short(name) for name in classes], fontsize=8)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                color = "white" if share[row, column] > 0.55 else "black"
+                axis.annotate(f"{count:,}", (column, row), ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class")
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def draw_mistakes(
+    wrong: list[tuple[int, int, float]], truth: np.ndarray, predictions: Predictions, samples: Samples, path: Path
+) -> None:
+    """The wrong answers that the classifier was surest of: mislabelled files show up here first."""
+    columns = min(8, len(wrong))
+    lines = -(-len(wrong) // columns)
+    figure = Figure(figsize=(1.7 * columns, 2.15 * lines + 0.35), dpi=110, layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (place, answer, sure) in zip(axes.flat, wrong):
+        picture = samples.picture(place)
+        axis.imshow(displayed(picture, *value_range(picture)))
+        said, true = predictions.classes[answer], predictions.classes[int(truth[place])]
+        name = _short(Path(samples.names[place]).name, 22)
+        axis.set_title(f"{_short(said, 20)} {sure:.0%}\ntrue: {_short(true, 18)}\n{name}", fontsize=7)
+    figure.suptitle("The surest wrong answers: answer, true class, file", fontsize=9.5)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
+    """One bar per class, the weakest first; at most 60."""
+    key, title = ("recall", "share found") if "recall" in per_class[0] else ("auroc", "AUROC")
+    known = sorted((c for c in per_class if c[key] is not None), key=lambda c: c[key])[:60]
+    if not known:
+        return
+    figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(known)), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    axis.barh(range(len(known)), [100 * c[key] for c in known], color=BLUE, height=0.72)
+    axis.set_yticks(range(len(known)), [f"{_short(c['name'])} ({c['count']:,})" for c in known], fontsize=8)
+    for place, entry in enumerate(known):
+        axis.annotate(f"{100 * entry[key]:.0f}", (100 * entry[key], place), xytext=(3, 0), va="center", fontsize=7.5,
+                      textcoords="offset points")  # fmt: skip
+    axis.set(xlim=(0, 108), title=f"Per class, {title} in % (test pictures)")
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.title.set_fontsize(9.5)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def headline(result: dict[str, Any], classes: list[str]) -> str:
+    """The result in one line."""
+    count = f"{result['count']:,} test pictures, {len(classes)} classes"
+    if result["main"] == "auroc":
+        area = "unknown" if result["auroc"] is None else f"{result['auroc']:.3f}"
+        return f"AUROC {area} (mean over classes), exact match {_percent(result, 'exact_match')}; {count}."
+    top5 = f", top-5 {100 * result['top5']:.1f} %" if "top5" in result else ""
+    return (
+        f"Accuracy {_percent(result, 'accuracy')}{top5}, balanced {100 * result['balanced_accuracy']:.1f} %,"
+        f" F1 {100 * result['f1']:.1f} %, calibration error {100 * result['calibration_error']:.1f} %; {count}."
+    )
+
+
+def _percent(result: dict[str, Any], name: str) -> str:
+    return f"{100 * result[name]:.1f} % ({100 * result['low']:.1f}-{100 * result['high']:.1f})"
+
+
+def _short(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,89 @@
+"""How good predictions are: torchmetrics' numbers, with an interval for the accuracy, overall and per class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torchmetrics.functional import classification as tm
+
+from unmask.evaluation.intervals import wilson
+
+BINS = 15  # of the calibration error (Guo et al. 2017)
+
+
+def scores(
+    probabilities: Float[np.ndarray, "n k"], labels: Shaped[np.ndarray, "n *k"], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Plain numbers, shares from 0 to 1. labels: n class numbers, or n k zeros and ones for several per picture.
+
+    Means over classes are over those that occur among `labels`. `main` names the number to compare runs by.
+    """
+    if labels.ndim == 2:
+        return _multi(torch.from_numpy(probabilities), torch.from_numpy(labels).long(), classes)
+    return _single(torch.from_numpy(probabilities), torch.from_numpy(labels), classes)
+
+
+def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    k = len(classes)
+    counts = torch.bincount(y, minlength=k)
+    there = counts > 0
+    right = int((p.argmax(dim=1) == y).sum())
+    low, high = wilson(right, len(y))
+    recall = tm.multiclass_recall(p, y, k, average="none")
+    precision = tm.multiclass_precision(p, y, k, average="none")
+    f1 = tm.multiclass_f1_score(p, y, k, average="none")
+    found: dict[str, Any] = {"main": "accuracy", "count": len(y), "accuracy": right / len(y), "low": low, "high": high}
+    if k > 5:
+        found["top5"] = float(tm.multiclass_accuracy(p, y, k, average="micro", top_k=5))
+    found["balanced_accuracy"] = float(recall[there].mean())
+    found["f1"] = float(f1[there].mean())
+    if k == 2 and bool(there.all()):
+        found["auroc"] = float(tm.binary_auroc(p[:, 1], y))
+    found["calibration_error"] = float(tm.multiclass_calibration_error(p, y, k, n_bins=BINS))
+    found["cross_entropy"] = float(-p[torch.arange(len(y)), y].clamp(min=1e-12).log().mean())
+    found["per_class"] = [
+        {"name": name, "count": int(counts[i]), "recall": float(recall[i]) if there[i] else None}
+        | {"precision": float(precision[i]), "f1": float(f1[i]) if there[i] else None}
+        for i, name in enumerate(classes)
+    ]
+    found["confusion"] = tm.multiclass_confusion_matrix(p, y, k).tolist()  # rows are true classes
+    return found
+
+
+def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    k = len(classes)
+    positives = y.sum(dim=0)
+    both = (positives > 0) & (positives < len(y))  # where ranking means something
+    f1 = tm.multilabel_f1_score(p, y, k, average="none")
+    auroc = [float(tm.binary_auroc(p[:, i], y[:, i])) if both[i] else None for i in range(k)]
+    ap = [float(tm.binary_average_precision(p[:, i], y[:, i])) if both[i] else None for i in range(k)]
+    exact = int(((p > 0.5) == y.bool()).all(dim=1).sum())
+    low, high = wilson(exact, len(y))
+    found: dict[str, Any] = {"main": "auroc", "count": len(y), "auroc": _mean(auroc), "average_precision": _mean(ap)}
+    found |= {"f1": float(f1[positives > 0].mean()) if bool((positives > 0).any()) else None}
+    found |= {"f1_micro": float(tm.multilabel_f1_score(p, y, k, average="micro"))}
+    found |= {"exact_match": exact / len(y), "low": low, "high": high}
+    found["calibration_error"] = float(tm.binary_calibration_error(p.flatten(), y.flatten(), n_bins=BINS))
+    found["per_class"] = [
+        {"name": name, "count": int(positives[i]), "auroc": auroc[i], "average_precision": ap[i], "f1": float(f1[i])}
+        for i, name in enumerate(classes)
+    ]
+    return found
+
+
+def confident_mistakes(
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"], most: int
+) -> list[tuple[int, int, float]]:
+    """Place, answered class and its probability of wrong answers, the surest first."""
+    answers = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    sure = probabilities[wrong, answers[wrong]]
+    order = np.argsort(-sure, kind="stable")[:most]
+    return [(int(wrong[i]), int(answers[wrong[i]]), float(sure[i])) for i in order]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,108 @@
+"""Chooses how a classifier is trained: by protocol, by where its weights come from, and by how many labels there are.
+
+The published recipes are for 1.28 million pictures (He et al. 2021, tables 9 to 11). With few labels, passes are
+cheap and mixing pictures makes rare ones rarer, so: more epochs, no mixup. docs/transfer.md has the rule as a table.
+"""
+
+import math
+
+from unmask.data.sheet import Sheet
+from unmask.errors import UserError
+from unmask.models.encoder import Encoder
+from unmask.planning.batch import plan_parts, plan_rate
+from unmask.planning.plan import Plan
+from unmask.planning.runtime import plan_runtime
+from unmask.runtime.machine import Machine
+
+MIXING = 5_000  # pictures from which mixup and cutmix pay
+PAPER_BATCH = 1024
+RANDAUG = "rand-m9-mstd0.5-inc1"
+FIXED = {"clip": None, "floor": 1e-6, "ema": None, "eval_crop": 1.0}
+
+
+def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
+    """Fills in what `plan.settings` leaves open, for `count` labelled training pictures."""
+    plan.choose("protocol", "full", "everything is trained")
+    protocol = plan.settings["protocol"]
+    head_only = protocol in ("linear", "attentive")
+    plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
+    if protocol == "attentive" and plan.settings["pooling"] != "attentive":
+        raise UserError(f"--protocol attentive trains its own pooling; take --pooling {plan.settings['pooling']} out")
+    plan.settings["norm"] = _norm(protocol, plan.settings["pooling"])
+    _plan_length(plan, count, scratch, head_only, machine)
+    plan_parts(plan, machine)
+    plan_rate(plan)
+    _plan_optimizer(plan, encoder, scratch, head_only)
+    _plan_augmentation(plan, count, encoder, sheet, head_only, scratch)
+    plan.choose("balanced", "off", "pictures are drawn as they come")
+    plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
+    plan_runtime(plan, machine)
+    if protocol == "partial" and plan.settings.get("blocks") is None:
+        plan.settings["blocks"] = 1.0
+    for name, value in FIXED.items():
+        if plan.settings.get(name) is None:
+            plan.settings[name] = value
+
+
+def _norm(protocol: str, pooling: str) -> str:
+    """Between pooling and head. Class token and query come behind the encoder's norm, and a second one would fit no
+    model of timm or transformers; a mean in fine-tuning comes before it."""
+    if protocol in ("linear", "attentive"):
+        return "batch"
+    return "layer" if pooling == "mean" else "none"
+
+
+def _plan_length(plan: Plan, count: int, scratch: bool, head_only: bool, machine: Machine) -> None:
+    largest = 256 if machine.device == "cuda" else 64
+    batch = max(8, min(largest, 2 ** int(math.log2(max(8, count / 8)))))
+    plan.choose("batch", batch, "at least eight steps per epoch, where there are enough pictures")
+    least = 50 if machine.device == "cuda" and count > 100_000 else 10
+    epochs = max(least, min(150, round(20 * math.sqrt(2000 / count)))) * (2 if scratch else 1)
+    why = f"{count:,} labelled pictures: the fewer, the more epochs"
+    plan.choose("epochs", float(epochs), why + (", twice as many from scratch" if scratch else ""))
+    plan.choose("warmup", round(0.05 * plan.settings["epochs"], 2), "epochs; 5 % of the run, as in MAE's fine-tuning")
+
+
+def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool) -> None:
+    batch = plan.settings["batch"]
+    if head_only:
+        plan.choose("optimizer", "sgd" if plan.settings["protocol"] == "linear" else "adamw", "for a head alone")
+        sgd = plan.settings["optimizer"] != "adamw"
+        plan.choose("lr", 0.1 * batch / 256 if sgd else 1e-3, "for a head alone")
+        plan.choose("weight_decay", 0.0 if sgd else 0.05, "as in MAE's linear evaluation" if sgd else "for a query")
+        plan.choose("layer_decay", 1.0, "no layer but the head is trained")
+        plan.choose("drop_path", 0.0, "the encoder is frozen")
+    else:
+        plan.choose("optimizer", "adamw", "as in MAE's fine-tuning")
+        peak = (1.6e-3 if scratch else 4e-3) * math.sqrt(batch / (4096 if scratch else PAPER_BATCH))
+        if encoder.dim < 384:
+            peak = 1e-3
+        plan.choose("lr", peak, "MAE's, by the root of the batch; narrow encoders bear 1e-3")
+        decay = 1.0 if scratch else 0.75
+        plan.choose("layer_decay", decay, "none from scratch" if scratch else "lower layers keep what they learnt")
+        plan.choose(
+            "weight_decay", 0.3 if scratch else 0.05, "as in MAE's training from scratch" if scratch else "MAE's"
+        )
+        plan.choose("drop_path", 0.1, "as in MAE's fine-tuning")
+    plan.choose("betas", (0.9, 0.95) if scratch else (0.9, 0.999), "as in MAE's recipes")
+
+
+def _plan_augmentation(plan: Plan, count: int, encoder: Encoder, sheet: Sheet, head_only: bool, scratch: bool) -> None:
+    mixing = count >= MIXING and not head_only
+    why = f"from {MIXING:,} pictures on, and not for a frozen encoder"
+    plan.choose("mixup", 0.8 if mixing else 0.0, why)
+    plan.choose("cutmix", 1.0 if mixing else 0.0, why)
+    plan.choose("smoothing", 0.0 if head_only else 0.1, "of labels, as in MAE's fine-tuning")
+    eight_bit = set(sheet.bits) <= {"1", "8"} and encoder.channels in (1, 3) and 0 <= sheet.value_range[0]
+    writing = sheet.share_extreme > 0.75
+    rand = RANDAUG if eight_bit and not head_only and not writing else "off"
+    why = (
+        "as in MAE's fine-tuning"
+        if rand != "off"
+        else "not for a frozen encoder, nor for digits, deep or many-band data"
+    )
+    plan.choose("randaug", rand, why)
+    plan.choose("erase", 0.0, "its effect is below the noise")
+    small = 0.5 if writing or encoder.channels == 1 else 0.2
+    plan.choose("crop", small, "least share of the picture's area in a crop")
+    plan.choose("flip", "off" if writing or encoder.channels == 1 else "on", "mirrored pictures mean the same")

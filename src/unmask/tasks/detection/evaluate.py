@@ -1,0 +1,75 @@
+"""A detector judged: figures, pictures of what was found, and one line for people."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from unmask.data.annotations.objects import Target
+from unmask.data.datasets.detection import Boxes
+from unmask.models.detections import Detections
+from unmask.models.detector import Detector
+from unmask.tasks.detection.figures import draw_curves, draw_examples
+from unmask.tasks.detection.metrics import RECALLS, box_scores
+
+EXAMPLES, CURVES = "examples.png", "precision_recall.png"
+BATCH = 8  # pictures at a time when judging
+SHOWN = 6  # pictures that are drawn, spread over the test split
+THRESHOLD = 0.5  # score from which on they show what was found
+
+
+def find_all(
+    model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None
+) -> tuple[list[Detections], list[Callable[[], Target]]]:
+    """What is found in every picture of a split, and what gives what is true, since masks of a whole split are large;
+    both in the pixels of the picture as it was read."""
+    truth: list[Callable[[], Target]] = []
+
+    def pictures() -> Any:
+        for picture, place in DataLoader(_Each(boxes), batch_size=None, num_workers=workers):
+            truth.append(partial(boxes.target, int(place), (picture.shape[1], picture.shape[2])))
+            yield picture
+
+    return model.stream(boxes.names, pictures(), BATCH, autocast), truth
+
+
+class _Each(Dataset):
+    def __init__(self, boxes: Boxes):
+        self.boxes = boxes
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.boxes.pictures.substitute(index)
+
+
+def judge_split(
+    model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
+) -> dict[str, Any]:
+    """Figures of a split; with `out`, pictures too."""
+    found, truth = find_all(model, boxes, workers, autocast)
+    result, curves = box_scores(found, (true() for true in truth), boxes.classes, boxes.masks)
+    if out is not None:
+        places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
+        rows = [(boxes.picture(i).picture, truth[i](), found[i]) for i in places]
+        draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)
+        draw_curves(curves, RECALLS, out / CURVES)
+    return result
+
+
+def box_headline(result: dict[str, Any]) -> str:
+    """The result in one line."""
+    text = (
+        f"Boxes: mAP {_share(result['map'])}, at overlap 0.5 {_share(result['map50'])}, 0.75 {_share(result['map75'])}"
+    )
+    if result["masks"]:
+        text += f"; masks: mAP {_share(result['mask_map'])}, at overlap 0.5 {_share(result['mask_map50'])}"
+    return f"{text}; {result['count']:,} test pictures, {result['objects']:,} objects."
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

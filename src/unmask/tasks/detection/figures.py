@@ -1,0 +1,109 @@
+"""Boxes and masks drawn on pictures, true beside found; precision by recall; classes side by side."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Shaped, UInt8
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from torch import Tensor
+from torchvision.io import encode_png
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from unmask.data.annotations.objects import Target
+from unmask.files import write_atomically
+from unmask.models.detections import Detections
+from unmask.report.reconstruction import displayed, value_range
+
+# Okabe and Ito's palette, readable without red and green; more classes take turns
+COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
+BLUE, GREY = "#0072B2", "#777777"
+LINES = 8  # classes whose curves are drawn
+SHORTEST = 480  # pixels: shorter pictures are enlarged before they are drawn on
+
+
+def draw(
+    picture: Shaped[Tensor, "c h w"],
+    found: Detections,
+    scores: bool = True,
+    masks: Bool[np.ndarray, "n h w"] | None = None,
+) -> UInt8[Tensor, "3 p q"]:
+    """A picture of raw values with boxes, masks, class names and scores on it; small pictures are enlarged.
+
+    masks: those to draw instead of the detections' own."""
+    seen = displayed(picture, *value_range(picture))
+    image = torch.from_numpy((np.asarray(seen) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
+    times = max(1, round(SHORTEST / min(found.size)))
+    image = image.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    if not len(found):
+        return image
+    colours = [COLOURS[label % len(COLOURS)] for label in found.labels]
+    masks = found.masks if masks is None else masks
+    if masks is not None:
+        enlarged = torch.from_numpy(masks).repeat_interleave(times, 1).repeat_interleave(times, 2)
+        image = draw_segmentation_masks(image, enlarged, alpha=0.45, colors=colours)
+    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores)]
+    side = min(image.shape[1:])
+    boxes = torch.from_numpy(found.boxes) * times
+    boxes = boxes.clamp(min=torch.zeros(4), max=torch.tensor([image.shape[2], image.shape[1]] * 2) - 1)
+    style: dict[str, Any] = {"width": max(1, side // 200), "font": findfont("DejaVu Sans")}
+    if "fill_labels" in inspect.signature(draw_bounding_boxes).parameters:  # older ones write on the bare picture
+        style["fill_labels"] = True
+    return draw_bounding_boxes(image, boxes, texts, colors=colours, font_size=max(11, side // 36), **style)
+
+
+def as_detections(target: Target, name: str, size: tuple[int, int], classes: list[str]) -> Detections:
+    """What is true, in the form of what was found."""
+    keep = ~target.crowd
+    rest = (target.boxes[keep].numpy(), target.labels[keep].numpy(), np.ones(int(keep.sum()), np.float32))
+    return Detections(name, size, *rest, classes)
+
+
+def save_png(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
+    """Whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda part: Path(part).write_bytes(encode_png(image).numpy().tobytes()))
+
+
+def draw_examples(
+    rows: Sequence[tuple[Tensor, Target, Detections]], threshold: float, path: Path, classes: list[str]
+) -> None:
+    """A row per picture: what is true on the left, what was found with at least this score on the right."""
+    figure = Figure(figsize=(11, 4.1 * len(rows)), dpi=100, layout="constrained")
+    axes = figure.subplots(len(rows), 2, squeeze=False)
+    for (left, right), (picture, target, found) in zip(axes, rows):
+        true = as_detections(target, found.name, found.size, classes)
+        shown = found.above(threshold)
+        masks = None if target.masks is None else target.masks[~target.crowd].bool().numpy()
+        left.imshow(draw(picture, true, scores=False, masks=masks).permute(1, 2, 0).numpy())
+        right.imshow(draw(picture, shown).permute(1, 2, 0).numpy())
+        left.set_title(f"{Path(found.name).name}: annotated, {len(true)}", fontsize=9)
+        right.set_title(f"found with a score of {threshold:g} or more, {len(shown)}", fontsize=9)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) -> None:
+    """Precision by recall at an overlap of 0.5, of the classes with the largest area, and the mean."""
+    if not curves:
+        return
+    known = {name: np.clip(curve, 0, None) for name, curve in curves.items()}
+    chosen = sorted(known, key=lambda name: -known[name].mean())[:LINES]
+    figure = Figure(figsize=(6.4, 4.4), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    for place, name in enumerate(chosen):
+        colour = np.array(COLOURS[place % len(COLOURS)]) / 255
+        axis.plot(recalls, known[name], color=colour, lw=1.5, label=f"{name}, {known[name].mean():.2f}")
+    axis.plot(recalls, np.mean(list(known.values()), axis=0), color="black", lw=2, ls="--", label="mean of all classes")
+    more = f" ({len(chosen)} of {len(known)} classes)" if len(known) > len(chosen) else ""
+    title = f"Precision by recall at an overlap of 0.5{more}"
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03), title=title)
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.title.set_fontsize(9.5)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))

@@ -1,0 +1,85 @@
+"""How good a detector is: COCO's mean average precision of boxes and masks, by torchmetrics. Lin et al. 2014.
+
+Average precision is the mean over ten overlaps, 0.50 to 0.95. Objects below 32 x 32 pixels of the picture are small,
+those above 96 x 96 large.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+
+from unmask.data.annotations.objects import Target
+from unmask.models.detections import Detections
+
+KINDS = {"bbox": "box", "segm": "mask"}  # COCO's names -> those in figures
+WHOLE = {"map": "map", "map_50": "map50", "map_75": "map75"}
+SIZES = ("small", "medium", "large")
+RECALLS = np.linspace(0, 1, 101)  # at which precision is known
+
+
+def box_scores(
+    found: Sequence[Detections], truth: Iterable[Target], classes: Sequence[str], masks: bool = False
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Figures from 0 to 1, None where there is nothing to judge; and precision by recall (0, 0.01, ..., 1) of every
+    class that is there, for boxes at an overlap of 0.5.
+
+    "main" is "map", of boxes. With masks the same figures of masks are there too, as "mask_map" and so on.
+    """
+    kinds = ("bbox", "segm") if masks else ("bbox",)
+    metric = MeanAveragePrecision(iou_type=kinds, extended_summary=True, backend="faster_coco_eval")
+    metric.warn_on_many_detections = False
+    counts: Counter[int] = Counter()
+    for one, true in zip(found, truth, strict=True):  # one by one, since whole masks of a split would fill the memory
+        metric.update([_found(one, masks)], [_true(true, masks)])
+        counts.update(true.labels[~true.crowd].tolist())
+    raw = metric.compute()
+    result: dict[str, Any] = {"main": "map", "count": len(found), "objects": sum(counts.values()), "masks": masks}
+    there = [int(c) for c in raw["classes"].view(-1)]
+    per_class: dict[int, dict[str, Any]] = {c: {"name": classes[c], "count": counts[c]} for c in sorted(there)}
+    for kind in kinds:
+        before = f"{kind}_" if len(kinds) > 1 else ""
+        after = "" if kind == "bbox" else "mask_"
+        for name, ours in WHOLE.items():
+            result[after + ours] = _share(raw[before + name])
+        for size in SIZES:
+            result[f"{after}{size}"] = _share(raw[f"{before}map_{size}"])
+        result[f"{after}recall"] = _share(raw[f"{before}mar_100"])
+        precision = raw[f"{before}precision"].numpy()  # overlaps, recalls, classes, areas, most detections
+        for place, c in enumerate(there):
+            for area, size in enumerate(("", *SIZES)):
+                per_class[c][after + (size or "ap")] = _mean(precision[:, :, place, area, -1])
+            per_class[c][f"{after}ap50"] = _mean(precision[0, :, place, 0, -1])
+        if kind == "bbox":
+            curves = {classes[c]: precision[0, :, place, 0, -1] for place, c in enumerate(there) if counts[c]}
+    result["per_class"] = [entry for entry in per_class.values() if entry["count"]]
+    return result, curves
+
+
+def _found(found: Detections, masks: bool) -> dict[str, Tensor]:
+    one = {
+        "boxes": torch.from_numpy(found.boxes),
+        "labels": torch.from_numpy(found.labels),
+        "scores": torch.from_numpy(found.scores),
+    }
+    drawn = found.masks
+    return one | ({"masks": torch.from_numpy(drawn)} if masks and drawn is not None else {})
+
+
+def _true(target: Target, masks: bool) -> dict[str, Tensor]:
+    one = {"boxes": target.boxes, "labels": target.labels, "iscrowd": target.crowd.int()}
+    return one | ({"masks": target.masks.bool()} if masks and target.masks is not None else {})
+
+
+def _share(value: Tensor) -> float | None:
+    """COCO's -1 stands for nothing to judge."""
+    return float(value) if float(value) >= 0 else None
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[values >= 0]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,141 @@
+"""The work of `unmask predict` with a detector: COCO's JSON, and pictures with what was found drawn on them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from unmask.data.annotations.geometry import pixels_in, run_lengths
+from unmask.data.codecs.picture import BadPicture
+from unmask.data.source import Source, open_source, why
+from unmask.errors import DataError, UserError
+from unmask.files import write_json
+from unmask.models.detections import Detections, counted
+from unmask.models.detector import Detector, read_picture
+from unmask.plain import texts
+from unmask.runs.run import Run, open_trained
+from unmask.runtime.machine import machine, tune
+from unmask.tasks.detection.figures import draw, save_png
+
+DATASET, RESULTS, DRAWN = "predictions.json", "results.json", "drawn"
+SHOWN = 10  # pictures told on the screen
+AT_A_TIME = 8 * 1024**2  # pixels of inputs in a batch, at the most
+HELD = 2**29  # bytes of pictures that wait for a batch, at the most
+
+
+def find_objects(options: Any, folder: Path, console: Console) -> list[Detections]:
+    """Writes the files into the folder `options.out` and returns what was found with the score asked for."""
+    out = Path(options.out or "predictions")
+    if out.is_file() or out.suffix.lower() in (".csv", ".json"):
+        raise UserError(f"a detector writes several files: give a folder with --out, not {out.name!r}")
+    here = machine(options.device, "32")  # the same answers everywhere, and as those of Detector.predict
+    tune(here.device)
+    model: Detector = open_trained(folder).to(here.device)
+    config, source = Run(folder).config, open_source(texts(options.images))
+    bad: list[str] = []
+    writer = Writer(out, model.classes, config["ids"], options.threshold)
+    height, width = model.size
+    batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("finding", total=len(source.items))
+        for names, pictures in _portions(source, model.encoder.channels, batch, bad):
+            found = model.stream(names, pictures, batch)
+            for detections, picture in zip(found, pictures):
+                writer.add(detections, picture)
+            bar.update(task, completed=len(writer.kept) + len(bad))
+    if not writer.kept:
+        more = "; ..." if len(bad) > 3 else ""
+        raise DataError(f"no picture could be read: {'; '.join(bad[:3])}{more}")
+    for line in bad:
+        console.print(f"left out: {line}", soft_wrap=True, markup=False)
+    writer.finish()
+    for one in writer.kept[:SHOWN]:
+        counts = ", ".join(f"{count} {name}" for name, count in counted([one]).items() if count)
+        console.print(f"{one.name}: {counts or 'nothing'}", soft_wrap=True, markup=False)
+    if len(writer.kept) > SHOWN:
+        console.print(f"... and {len(writer.kept) - SHOWN:,} more")
+    number = sum(len(one) for one in writer.kept)
+    where = f"{out / DATASET}, {out / RESULTS}, {out / DRAWN}"
+    console.print(f"{number:,} objects in {len(writer.kept):,} pictures: {where}", soft_wrap=True, markup=False)
+    return writer.kept
+
+
+def _portions(source: Source, channels: int, most: int, bad: list[str]) -> Iterator[tuple[list[str], list[Tensor]]]:
+    """Names and pixels of a few pictures at a time: `most`, or as many as memory should hold. Those that cannot be read
+    are added to `bad`."""
+    names: list[str] = []
+    pictures: list[Tensor] = []
+    for index, item in enumerate(source.items):
+        try:
+            pictures.append(read_picture(source, index, channels))
+            names.append(item.name)
+        except (BadPicture, OSError) as error:
+            bad.append(f"{item.name}: {why(error)}")
+        if len(names) == most or sum(p.nbytes for p in pictures) > HELD:
+            yield names, pictures
+            names, pictures = [], []
+    if names:
+        yield names, pictures
+
+
+class Writer:
+    """Gathers detections picture by picture, and writes them in COCO's two forms: a data set of what has the score
+    asked for, and results of everything, which COCO's evaluation wants."""
+
+    def __init__(self, out: Path, classes: list[str], ids: list[int], threshold: float):
+        self.out, self.ids, self.threshold = out, ids, threshold
+        self.categories = [{"id": id_, "name": name} for id_, name in zip(ids, classes)]
+        self.kept: list[Detections] = []
+        self.images: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
+        self.taken: set[str] = set()
+
+    def add(self, found: Detections, picture: Any) -> None:
+        """picture: raw values, to be drawn on."""
+        number = len(self.images) + 1
+        height, width = found.size
+        self.images.append({"id": number, "file_name": found.name, "height": height, "width": width})
+        for place in range(len(found)):
+            left, top, right, bottom = (round(float(v), 2) for v in found.boxes[place])
+            entry: dict[str, Any] = {
+                "image_id": number,
+                "category_id": self.ids[int(found.labels[place])],
+                "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
+                "score": round(float(found.scores[place]), 5),
+            }
+            if found.shapes is not None:
+                entry["segmentation"] = run_lengths(found.mask(place))
+            self.results.append(entry)
+        self.kept.append(found.above(self.threshold))
+        save_png(self.out / DRAWN / self._file(found.name), draw(picture, self.kept[-1]))
+
+    def finish(self) -> None:
+        """Writes both files."""
+        chosen = [entry for entry in self.results if entry["score"] >= self.threshold]
+        annotations = [
+            entry | {"id": number, "iscrowd": 0, "area": _area(entry)} for number, entry in enumerate(chosen, 1)
+        ]
+        content = {"images": self.images, "annotations": annotations, "categories": self.categories}
+        write_json(self.out / DATASET, {"info": {"description": "found by unmask"}} | content)
+        write_json(self.out / RESULTS, self.results)
+
+    def _file(self, name: str) -> str:
+        """A picture's name as that of one file, not taken by another."""
+        stem = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", name)).strip("_.") or "picture"
+        file, number = f"{stem}.png", 1
+        while file in self.taken:
+            number += 1
+            file = f"{stem}_{number}.png"
+        self.taken.add(file)
+        return file
+
+
+def _area(entry: dict[str, Any]) -> float:
+    """Of the mask where there is one, else of the box, in pixels."""
+    if "segmentation" in entry:
+        return pixels_in(entry["segmentation"])
+    return round(entry["bbox"][2] * entry["bbox"][3], 2)

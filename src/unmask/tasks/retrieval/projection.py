@@ -1,0 +1,71 @@
+"""Features of pictures to places on a map: PCA, t-SNE (van der Maaten, Hinton 2008) or UMAP (McInnes et al. 2018).
+
+All start from the same: features of length 1, less their mean, in their first 50 principal components, as is usual
+before t-SNE; it removes noise and time, not neighbours.
+"""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+from jaxtyping import Float
+
+from unmask.errors import UserError
+from unmask.tasks.retrieval.neighbours import unit
+
+METHODS = ("auto", "pca", "tsne", "umap")
+COMPONENTS = 50
+SLOW = 10_000  # pictures above which t-SNE takes too long to be chosen
+FEW = 5  # pictures below which there are no neighbourhoods to keep
+
+
+def choose(method: str, count: int) -> tuple[str, str]:
+    """The method and why. Raises UserError for UMAP where it is not installed."""
+    there = find_spec("umap") is not None
+    if method == "umap" and not there:
+        raise UserError("UMAP is not installed: pip install 'unmask[maps]', or use --method tsne or pca")
+    if count < FEW:
+        return "pca", f"{count} pictures have no neighbourhoods to keep"
+    if method != "auto":
+        return method, "asked for"
+    if there:
+        return "umap", "installed; keeps neighbourhoods, and is quick"
+    if count <= SLOW:
+        return "tsne", "keeps neighbourhoods; UMAP is not installed"
+    return "pca", f"UMAP is not installed, and t-SNE takes long above {SLOW:,} pictures"
+
+
+def project(features: Float[np.ndarray, "n d"], method: str, seed: int = 0) -> Float[np.ndarray, "n 2"]:
+    """Places with both coordinates from 0 to 1, the same for the same features, method and seed."""
+    from sklearn.decomposition import PCA
+
+    if len(features) == 1:
+        return np.full((1, 2), 0.5, np.float32)
+    x = unit(features)
+    x = x - x.mean(axis=0)
+    most = min(COMPONENTS, *x.shape)
+    x = PCA(most, svd_solver="auto", random_state=seed).fit_transform(x).astype(np.float32)
+    if method == "tsne":
+        found = _tsne(x, seed)
+    elif method == "umap":
+        found = _umap(x, seed)
+    else:
+        found = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))[:, :2]
+    low, high = found.min(axis=0), found.max(axis=0)
+    span = float((high - low).max()) or 1.0
+    return ((found - (low + high) / 2) / span + 0.5).astype(np.float32)  # one scale for both, so that shapes stay
+
+
+def _tsne(x: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(x) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
+
+
+def _umap(x: np.ndarray, seed: int) -> np.ndarray:
+    import umap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a seed leaves one thread, and what numba will do one day
+        return np.asarray(umap.UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed).fit_transform(x))

@@ -1,0 +1,140 @@
+"""The files of an index of pictures: rows in chunks, which file has which content, and what they were made with."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unmask.errors import UserError
+from unmask.files import write_atomically, write_json
+
+FACTS, STAMPS = "index.json", "stamps.npz"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is kept of a content besides its features."""
+
+    digest: bytes  # of the file
+    pixels: bytes  # digest of the decoded pixels
+    look: Float[np.ndarray, "768"]
+    thumb: bytes  # JPEG
+    view: Shaped[Tensor, "c h w"]  # what the encoder sees; not kept
+
+
+class Store:
+    """The files of an index."""
+
+    def __init__(self, folder: Path, key: str, say: Callable[[str], Any]):
+        self.folder, self.key = folder, key
+        facts = folder / FACTS
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file; an index is a folder")
+        if folder.exists() and any(folder.iterdir()) and not facts.exists():
+            raise UserError(f"{folder} holds other things than an index of unmask; give another folder by --index")
+        folder.mkdir(parents=True, exist_ok=True)
+        if facts.exists() and _key(facts) != key:
+            say(f"{folder} was made with other weights or settings; it is made anew")
+            for path in [*folder.glob("rows-*.npz"), folder / STAMPS, facts]:
+                path.unlink(missing_ok=True)
+        if not facts.exists():
+            write_json(facts, {"made by": "unmask search, for the weights whose hash is in the key", "key": key})
+        self.rows: dict[bytes, tuple[Path, int]] = {}
+        self.bad: dict[bytes, str] = {}
+        for path in sorted(folder.glob("rows-*.npz")):
+            self._register(path)
+        self.stamps = self._stamps()
+
+    def add(self, fresh: dict[bytes, Row], features: np.ndarray) -> int:
+        """Writes rows; returns their number."""
+        rows = list(fresh.values())
+        arrays = {
+            "files": _bytes([row.digest for row in rows]),
+            "pixels": _bytes([row.pixels for row in rows]),
+            "features": features.astype(np.float32),
+            "looks": np.stack([row.look for row in rows]).astype(np.float16),
+            "thumbs": np.frombuffer(b"".join(row.thumb for row in rows), np.uint8),
+            "ends": np.cumsum([len(row.thumb) for row in rows]),
+        }
+        name = hashlib.blake2b(b"".join(fresh), digest_size=8).hexdigest()  # so that two searches at a time never clash
+        path = self.folder / f"rows-{name}.npz"
+        write_atomically(path, lambda part: _save(part, arrays))
+        self._register(path)
+        return len(rows)
+
+    def settle(self, stamps: dict[bytes, bytes], wanted: set[bytes]) -> None:
+        """What is known of files; files of rows that nobody wants any more are deleted."""
+        bad = {found: reason for found, reason in self.bad.items() if found in wanted}
+        reasons = np.array(list(bad.values()) or [""], dtype=str)
+        known = {"stamps": _bytes(stamps.keys()), "files": _bytes(stamps.values()), "bad": _bytes(bad), "why": reasons}
+        write_atomically(self.folder / STAMPS, lambda part: _save(part, known))
+        used = {path for found, (path, _) in self.rows.items() if found in wanted}
+        for path in self.folder.glob("rows-*.npz"):
+            if path not in used:
+                path.unlink()
+
+    def gather(self, at: list[tuple[Path, int]]) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
+        """Features n d, looks n 768 and digests of pixels of some rows; one file after the other, for memory's sake."""
+        features, looks = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float16)
+        pixels = [b""] * len(at)
+        wanted: dict[Path, list[int]] = {}
+        for place, (path, _) in enumerate(at):
+            wanted.setdefault(path, []).append(place)
+        for path, places in wanted.items():
+            rows = [at[place][1] for place in places]
+            with np.load(path) as content:
+                if not features.size:
+                    features = np.zeros((len(at), content["features"].shape[1]), np.float32)
+                    looks = np.zeros((len(at), content["looks"].shape[1]), np.float16)
+                features[places], looks[places] = content["features"][rows], content["looks"][rows]
+                for place, found in zip(places, content["pixels"][rows]):
+                    pixels[place] = found.tobytes()
+        return features, looks, pixels
+
+    def _register(self, path: Path) -> None:
+        try:
+            with np.load(path) as content:
+                files = [row.tobytes() for row in content["files"]]
+        except Exception:  # numpy and zipfile raise many kinds for a damaged file; its rows are computed again
+            path.unlink()
+            return
+        self.rows |= {found: (path, row) for row, found in enumerate(files) if found not in self.rows}
+
+    def _stamps(self) -> dict[bytes, bytes]:
+        try:
+            with np.load(self.folder / STAMPS) as content:
+                self.bad = {row.tobytes(): str(reason) for row, reason in zip(content["bad"], content["why"])}
+                pairs = zip(content["stamps"], content["files"])
+                return {stamp.tobytes(): found.tobytes() for stamp, found in pairs}
+        except Exception:  # missing or damaged: all files are read again
+            self.bad = {}
+            return {}
+
+
+def _key(facts: Path) -> str:
+    try:
+        return str(json.loads(facts.read_text(encoding="utf-8")).get("key"))
+    except (OSError, ValueError, AttributeError):
+        return ""  # damaged: made anew
+
+
+def _bytes(digests: Any) -> np.ndarray:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:  # a file, since savez would add .npz to the name
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def thumbs(path: Path) -> list[bytes]:
+    """The JPEGs of a file, in the order of its rows."""
+    with np.load(path) as content:
+        joined, ends = content["thumbs"].tobytes(), content["ends"].tolist()
+    return [joined[start:end] for start, end in zip([0, *ends], ends)]

@@ -1,0 +1,185 @@
+"""A segmenter's results as pictures and words: overlays beside the truth, bars per class, one line."""
+
+import colorsys
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from unmask.data.annotations.legend import Legend
+from unmask.files import write_atomically
+from unmask.report.reconstruction import displayed, value_range
+
+RESULT, ROWS = "metrics.json", "pictures_test.csv"
+OVERLAYS, CLASSES, CONFUSION = "overlays.png", "classes.png", "confusion.png"
+SHOWN = 6  # test pictures that are drawn: the best, the middle and the worst
+NAMED = 40  # classes up to which the pictures carry names
+OPACITY = 0.55  # of colours over pictures
+BLUE = "#0072B2"
+VOID = 255
+# Okabe and Ito's colours first, readable without red and green; then hues a golden angle apart
+FIRST = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+Colours = Sequence[Sequence[int]]
+
+
+def colours_of(numbers: Sequence[int], legend: Legend) -> list[list[int]]:
+    """A colour for each class: the data's own where it has them for all, else ours."""
+    if all(number in legend.colours for number in numbers):
+        return [list(legend.colours[number]) for number in numbers]
+    found = [list(colour) for colour in FIRST[: len(numbers)]]
+    for place in range(len(found), len(numbers)):
+        hue, light = (0.618034 * place) % 1.0, 0.45 + 0.2 * (place % 3) / 2
+        found.append([round(255 * part) for part in colorsys.hls_to_rgb(hue, light, 0.65)])
+    return found
+
+
+def painted(map_: UInt8[np.ndarray, "h w"], colours: Colours) -> UInt8[np.ndarray, "h w 3"]:
+    """A map in colours; pixels of no class are black."""
+    table = np.zeros((VOID + 1, 3), dtype=np.uint8)
+    table[: len(colours)] = np.array(colours, dtype=np.uint8)
+    return table[map_]
+
+
+def laid_over(
+    picture: UInt8[np.ndarray, "h w 3"], map_: UInt8[np.ndarray, "h w"], colours: Colours
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The colours of a map over its picture; pixels of no class stay as they are."""
+    mixed = picture * (1 - OPACITY) + painted(map_, colours) * OPACITY
+    return np.where((map_ == VOID)[..., None], picture, mixed.round()).astype(np.uint8)
+
+
+def as_picture(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Any picture for the eye, resized where a size is given."""
+    from unmask.models.sliding_window import resized
+
+    shown = pixels if size is None or tuple(pixels.shape[1:]) == size else resized(pixels, size)
+    return (255 * displayed(shown, *value_range(pixels))).round().astype(np.uint8)
+
+
+def draw_results(
+    result: dict[str, Any],
+    rows: list[dict[str, Any]],
+    segments: Any,
+    answer: Callable[[int], np.ndarray],
+    config: dict[str, Any],
+    out: Path,
+) -> None:
+    """Writes the pictures. rows: as `write_rows` takes them; answer: the map of a test picture by its place."""
+    draw_classes(result["per_class"], out / CLASSES)
+    draw_confusion(np.array(result["confusion"]), config["classes"], out / CONFUSION)
+    draw_overlays(chosen(rows), rows, segments, answer, config, out / OVERLAYS)
+
+
+def chosen(rows: list[dict[str, Any]]) -> list[int]:
+    """Places of the best, middle and worst pictures, the best first."""
+    order = sorted(
+        (i for i, row in enumerate(rows) if row["pixel_accuracy"] is not None), key=lambda i: -rows[i]["pixel_accuracy"]
+    )
+    picked = np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int)
+    return [order[place] for place in dict.fromkeys(picked.tolist())]
+
+
+def draw_overlays(
+    places: list[int],
+    rows: list[dict[str, Any]],
+    segments: Any,
+    answer: Callable[[int], np.ndarray],
+    config: dict[str, Any],
+    path: Path,
+) -> None:
+    """A line for each picture: itself, the truth, the answer, and where they differ."""
+    if not places:
+        return
+    titles = ("", "truth", "answer", "wrong pixels")  # over the picture itself stands its name
+    lines, seen = [], set()
+    for place in places:
+        pixels, truth = segments.pair(place)
+        found = answer(place)
+        picture = as_picture(pixels, truth.shape)
+        wrong = (found != truth) & (truth != VOID)
+        marked = picture // 3
+        marked[wrong] = (255, 90, 60)
+        over = [laid_over(picture, map_, config["colours"]) for map_ in (truth, found)]
+        lines.append((picture, *over, marked))
+        seen |= set(np.unique(truth).tolist()) | set(np.unique(found).tolist())
+    shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
+    figure = Figure(figsize=(12, 0.7 + len(lines) * (3 * shape + 0.22)), dpi=100, layout="constrained")
+    axes = figure.subplots(len(lines), 4, squeeze=False)
+    for number, (row, place, line) in enumerate(zip(axes, places, lines)):
+        for axis, picture, title in zip(row, line, titles):
+            axis.imshow(picture, interpolation="nearest" if picture.shape[1] < 200 else None)
+            axis.set_axis_off()
+            axis.set_title("" if number else title, fontsize=9)
+        share = rows[place]["pixel_accuracy"]
+        row[0].set_title(f"{Path(rows[place]['path']).name[-34:]}: {share:.1%} of pixels right", fontsize=8, loc="left")
+    shown = sorted(seen - {VOID})[:NAMED]
+    colours: Any = [tuple(part / 255 for part in config["colours"][i]) for i in shown]
+    patches = [Patch(color=colour, label=config["classes"][i]) for i, colour in zip(shown, colours)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
+    """One bar per tested class, the weakest first; at most 60."""
+    known = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
+    if not known:
+        return
+    figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(known)), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    axis.barh(range(len(known)), [100 * c["iou"] for c in known], color=BLUE, height=0.72)
+    axis.set_yticks(range(len(known)), [f"{c['name'][:24]} ({c['share']:.1%})" for c in known], fontsize=8)
+    for place, entry in enumerate(known):
+        style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
+        axis.annotate(f"{100 * entry['iou']:.0f}", (100 * entry["iou"], place), xytext=(3, 0), **style)
+    axis.set(xlim=(0, 108), title="Per class, intersection over union in % (share of the test pixels)")
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.title.set_fontsize(9.5)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
+    """Shares of each true class's pixels; classes that the test split lacks are left out."""
+    there = np.flatnonzero(matrix.sum(axis=1))
+    share = matrix[there] / matrix[there].sum(axis=1, keepdims=True)
+    side = min(13.0, 2.6 + 0.36 * len(classes))
+    figure = Figure(figsize=(side + 1, 0.8 + side * max(0.4, len(there) / len(classes))), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axis.set(xlabel="answered", ylabel="true")
+    axis.set_title("Where the pixels of each class went, test split", fontsize=9.5)
+    if len(classes) <= NAMED:
+        axis.set_xticks(range(len(classes)), [name[:18] for name in classes], rotation=45, ha="right", fontsize=8)
+        axis.set_yticks(range(len(there)), [classes[i][:18] for i in there], fontsize=8)
+    figure.colorbar(drawn, ax=axis, shrink=0.7)
+    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+
+
+def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
+    """A line for each test picture, the worst first: path, share of right pixels, share of void."""
+    order = sorted(rows, key=lambda row: 2.0 if row["pixel_accuracy"] is None else row["pixel_accuracy"])
+
+    def write(part: Path) -> None:
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["path", "pixel_accuracy", "void"])
+            for row in order:
+                right = "" if row["pixel_accuracy"] is None else f"{row['pixel_accuracy']:.6f}"
+                table.writerow([row["path"], right, f"{row['void']:.6f}"])
+
+    write_atomically(out / ROWS, write)
+
+
+def headline(result: dict[str, Any], classes: list[str]) -> str:
+    """The result in one line."""
+    tested = sum(entry["iou"] is not None for entry in result["per_class"])
+    of = f"{tested} classes" if tested == len(classes) else f"{tested} of {len(classes)} classes that were tested"
+    return (
+        f"mIoU {100 * result['miou']:.1f} % over {of}, pixel accuracy {100 * result['pixel_accuracy']:.1f} %,"
+        f" mean class accuracy {100 * result['mean_accuracy']:.1f} %; {result['count']:,} test pictures."
+    )

@@ -1,0 +1,124 @@
+"""The work of `unmask predict` with a segmenter: a PNG of class numbers, an overlay and a row of shares per picture."""
+
+import csv
+from collections import deque
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from unmask.data.datasets.full_size import Shown, read_shown
+from unmask.data.source import open_source
+from unmask.errors import DataError, UserError, many
+from unmask.files import write_atomically, write_json
+from unmask.models.sliding_window import windows_at_once
+from unmask.plain import texts
+from unmask.runs.run import Run, open_trained
+from unmask.runtime.machine import machine, tune
+from unmask.tasks.segmentation.figures import as_picture, laid_over
+
+SHARES, OVERLAYS, CLASSES = "shares.csv", "overlays", "classes.json"
+SAID = 10  # pictures on the screen
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `unmask.predict` returns of a segmenter: maps that lie on disk, so that a folder of any size can be done."""
+
+    folder: Path
+    names: list[str]  # of the pictures
+    files: list[Path]  # of their maps: PNG of class numbers
+    classes: list[str]
+    numbers: list[int]  # of each class
+    shares: np.ndarray  # n k: of each picture's pixels, by class
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def predict_maps(options: Any, folder: Path, console: Console) -> Written:
+    """Writes into options.out, `predictions` by default. Bad pictures are named and left out, unless none is good."""
+    out, here = Path(options.out or "predictions"), machine(options.device, "32")
+    if out.suffix.lower() == ".csv" or (out.exists() and not out.is_dir()):
+        raise UserError(f"a segmenter writes a picture for each picture: --out names a folder; got {out}")
+    tune(here.device)
+    model: Any = open_trained(folder).to(here.device)
+    colours = Run(folder).config["colours"]
+    source, bad = open_source(texts(options.images)), []
+    shown = read_shown(source, model.encoder.channels, 4 * model.side, lambda name, why: bad.append((name, why)))
+    names, shares, waiting = [], [], deque()
+    files: dict[Path, None] = {}  # in order
+
+    def passing() -> Iterator[tuple[Tensor, tuple[int, int]]]:
+        for one in shown:
+            waiting.append(one)
+            yield one.pixels, one.size
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("segmenting", total=len(source.items))
+        for map_ in model.maps(passing(), min(options.batch, windows_at_once(model.window))):
+            one = waiting.popleft()
+            file = _file(one.name, files)
+            files[file] = None
+            _write(one, map_, model.numbers, colours, out, file)
+            names.append(one.name)
+            shares.append(np.bincount(map_.ravel(), minlength=len(model.classes)) / map_.size)
+            bar.update(task, completed=len(names) + len(bad))
+    for name, reason in bad:
+        console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
+    if not names:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
+        raise DataError(f"no picture could be read: {reasons}{'; ...' if len(bad) > 3 else ''}")
+    _write_shares(names, shares, model.classes, out / SHARES)
+    write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
+    for name, row in list(zip(names, shares))[:SAID]:
+        most = ", ".join(f"{model.classes[i]} {row[i]:.0%}" for i in np.argsort(-row)[:3] if row[i] >= 0.005)
+        console.print(f"{name}: {most}", soft_wrap=True, markup=False)
+    if len(names) > SAID:
+        console.print(f"... and {len(names) - SAID:,} more")
+    told = f"{many(len(names), 'picture')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
+    console.print(told, soft_wrap=True, markup=False)
+    return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
+
+
+def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: Path, file: Path) -> None:
+    """The numbers as palette picture, so that viewers show colours and programs read numbers; 16-bit grey above 255."""
+    table = np.array(numbers)
+    values = table[map_]
+    path, aside = out / file, (out / OVERLAYS / file).with_suffix(".jpg")
+    for place in (path, aside):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    if max(numbers) < 256:
+        image: Any = Image.fromarray(values.astype(np.uint8), mode="P")
+        palette = np.zeros((256, 3), dtype=np.uint8)
+        palette[table] = np.array(colours, dtype=np.uint8)
+        image.putpalette(palette.ravel().tolist())
+    else:
+        image = Image.fromarray(values.astype(np.uint16))
+    write_atomically(path, lambda part: image.save(part, format="PNG"))
+    over = Image.fromarray(laid_over(as_picture(one.pixels, one.size), map_, colours))
+    write_atomically(aside, lambda part: over.save(part, format="JPEG", quality=90))
+
+
+def _file(name: str, taken: Container[Path]) -> Path:
+    """Below the folder, as the picture lies below its own; two pictures of one stem keep their endings."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
+    whole = Path(*parts) if parts else Path("picture")
+    short = whole.with_suffix(".png")
+    return short if short not in taken else whole.with_name(f"{whole.name}.png")
+
+
+def _write_shares(names: list[str], shares: list[np.ndarray], classes: list[str], path: Path) -> None:
+    def write(part: Path) -> None:
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["path", *classes])
+            table.writerows([name, *(f"{share:.6f}" for share in row)] for name, row in zip(names, shares))
+
+    write_atomically(path, write)

@@ -1,0 +1,83 @@
+"""What the verb `transfer` asks of a task: labelled data, a plan, something to train, a score, a judgement.
+
+The parts in `lessons/` are the tasks. Each opens its own kind of labels; the steps that all share are in
+`transferring.py`, and the loop is the one loop.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import Console
+from rich.progress import Progress
+from torch import device, nn
+
+from unmask.models.encoder import Encoder
+from unmask.planning.plan import Plan
+from unmask.runtime.machine import Machine
+from unmask.training.objective import Batch, Task
+
+
+@contextmanager
+def looking(console: Console, words: str) -> Iterator[dict[str, Any]]:
+    """Arguments for what reads data: `say` for what a person should know, `progress` with a bar while this is open."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield {
+            "say": lambda text: console.print(text, soft_wrap=True, markup=False),
+            "progress": lambda done, total: bar.update(task, completed=done, total=total),
+        }
+
+
+class Lesson(ABC):
+    """One task, on one encoder and one set of labelled data that has been read and checked.
+
+    `__init__(options, encoder, console)` reads; it raises UserError and DataError, and says what a person should know.
+    `encoder` stays as it is: tasks train copies.
+    """
+
+    name: ClassVar[str]  # of the task, as in --to
+    looks: ClassVar[int] = 2**31  # at the val split during a training, at the most; about once an epoch else
+    sheet: Any  # a dataclass of plain values about the data, with `fingerprint`; kept as data_sheet.json
+    count: int  # training pictures
+    has_val: bool  # there is a val split to keep the best weights by
+    encoder: Encoder  # what it starts from
+
+    @abstractmethod
+    def __init__(self, options: Any, encoder: Encoder, console: Console): ...
+
+    @abstractmethod
+    def plan(self, plan: Plan, scratch: bool, machine: Machine) -> None:
+        """Fills in what `plan.settings` leaves open. scratch: only the architecture of the encoder counts."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """For config.json: "classes", and whatever else the model needs to be made again. Plain values."""
+
+    def data_facts(self) -> dict[str, Any]:
+        """For "data" in config.json, beside fingerprint and count. Plain values."""
+        return {}
+
+    @abstractmethod
+    def make_task(self, settings: dict[str, Any], scratch: bool) -> Task:
+        """The task before training; the same arguments give the same weights."""
+
+    @abstractmethod
+    def make_loader(self, settings: dict[str, Any], micro: int | None = None) -> Callable[[int], Iterator[Batch]]:
+        """Training batches of settings["batch"] / settings["accumulate"] samples, or of `micro`."""
+
+    @abstractmethod
+    def score(self, model: nn.Module, split: str, settings: dict[str, Any], where: device) -> dict[str, Any]:
+        """How good a model on `where` is on a split. "main" names the entry to compare by, from 0 to 1; entries whose
+        names are in "watched" are recorded while training; "tie" (optional) decides between equals, more is better."""
+
+    @abstractmethod
+    def judge(self, model: nn.Module, config: dict[str, Any], out: Path, where: device) -> str:
+        """Scores the trained model, writes metrics.json and pictures into `out`; returns one line for people."""
+
+    @classmethod
+    @abstractmethod
+    def predict(cls, options: Any, folder: Path, console: Console) -> Any:
+        """The work of `unmask predict` with the model in `folder`. options: of the verb."""

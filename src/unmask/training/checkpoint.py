@@ -1,0 +1,287 @@
+"""Files of a run that must never be half written or silently damaged: written beside, flushed to disk, read again and
+compared, then renamed. A checkpoint carries its own SHA-256, as the comment of the zip archive that `torch.save` makes,
+so that file and checksum cannot part ways and `torch.load` still opens it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.errors import UserError
+from unmask.files import is_full, write_atomically
+
+END = b"PK\x05\x06"  # what the last record of a zip archive begins with: 22 bytes, then a comment
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was written; the text says how that shows."""
+
+
+def write_state(
+    path: Path, content: dict[str, Any], facts: dict[str, Any], ready: Callable[[], Any] = lambda: None
+) -> None:
+    """A checkpoint, sealed with its checksum and a few facts, which `read_seal` finds without reading the rest. What
+    the disk gives back is compared with what was written; only then `ready` is called, and the file takes its place.
+
+    Raises OSError where it cannot be written; what was there before then still is.
+    """
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            hashing: Any = _Hashing(file)
+            torch.save(content, hashing)
+            _seal(file, facts, hashing.digest)
+        try:
+            verify(part)
+        except Damaged as error:
+            raise OSError(
+                errno.EIO, f"the disk gives back other bytes than were written: {error}", str(path)
+            ) from error
+        ready()
+
+    write_atomically(path, write)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, verified first. No code in the file is run. Raises Damaged."""
+    verify(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise Damaged(f"{type(error).__name__}: {str(error).splitlines()[0][:120]}") from error
+
+
+def verify(path: Path) -> None:
+    """Raises Damaged unless every byte is as it was written. Files without a seal, from before, have zip checksums."""
+    try:
+        seal = read_seal(path)
+        if not seal:
+            with zipfile.ZipFile(path) as archive:
+                if (name := archive.testzip()) is not None:
+                    raise Damaged(f"{name} in it does not fit its checksum")
+            return
+        digest, left = hashlib.sha256(), path.stat().st_size - seal["comment"] - 2
+        with open(path, "rb") as file:
+            while left and (block := file.read(min(2**22, left))):
+                digest.update(block)
+                left -= len(block)
+            end = file.read()
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
+        raise Damaged(f"{str(error) or type(error).__name__}") from error
+    digest.update(b"\0\0")  # the length of the comment, as it was before the seal
+    facts = {name: value for name, value in seal.items() if name not in ("sha256", "comment")}
+    comment = _comment(facts, digest)
+    if end != len(comment).to_bytes(2, "little") + comment:
+        raise Damaged("it does not fit its checksum")
+
+
+def read_seal(path: Path) -> dict[str, Any]:
+    """The facts and checksum that a checkpoint says of itself, and the bytes these take; empty where it has no seal."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 1024))
+        tail = file.read()
+    place = tail.rfind(END)
+    comment = tail[place + 22 :]
+    if place < 0 or not comment:
+        return {}
+    return json.loads(comment.decode("utf-8")) | {"comment": len(comment)}
+
+
+class _Hashing:
+    """A file to write to that keeps the checksum of what it was given."""
+
+    def __init__(self, file: Any):
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _seal(file: Any, facts: dict[str, Any], digest: Any) -> None:
+    comment = _comment(facts, digest)
+    file.seek(-2, os.SEEK_END)
+    file.write(len(comment).to_bytes(2, "little") + comment)
+
+
+def _comment(facts: dict[str, Any], digest: Any) -> bytes:
+    """digest: of the archive without a comment; the checksum is of that and the facts."""
+    digest.update(json.dumps(facts).encode())
+    return json.dumps(facts | {"sha256": digest.hexdigest()}).encode()
+
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+ASIDE = ".damaged"  # ends the name of a checkpoint that is damaged, so that it is never taken for a good one
+LEFT = ".left"  # ends the name of one that somebody went back from by hand
+
+
+def before_last(number: int) -> str:
+    """The name of the checkpoint `number` saves before the last."""
+    return f"last.{number}.ckpt" if number else LAST
+
+
+def lasting(step: int) -> str:
+    """The name of a checkpoint that is kept for good."""
+    return f"step_{step:08d}.ckpt"
+
+
+def begun(out: Path) -> bool:
+    """Whether a run has saved anything yet."""
+    return any(out.glob("*.ckpt"))
+
+
+def candidates(out: Path) -> list[Path]:
+    """All checkpoints: `last.ckpt`, also where somebody put an older one there, then the one saved last first."""
+    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -_facts(path)["saves"]))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; of one that is damaged or older than seals, what its name says."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        seal = read_seal(path)
+        if seal.keys() >= {"step", "saves", "good"}:
+            return seal
+    number = path.stem.rpartition("_")[2]
+    step = math.inf if path.name == LAST else int(number) if number.isdigit() else 0
+    return {"step": step, "saves": math.inf if path.name == LAST else 0, "good": True}
+
+
+def aloud(path: Path, reason: str) -> None:
+    """Says on stderr that a checkpoint was passed over."""
+    print(f"{path} is damaged: {reason}. It is passed over, for the checkpoint before it.", file=sys.stderr)
+
+
+def newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> Path | None:
+    """The newest good checkpoint of a run; None where there is none at all. `say` hears of those that are damaged.
+
+    Raises UserError where all that there are are damaged.
+    """
+    return next((path for path, _ in _good(candidates(out), say, verify)), None)
+
+
+def read_newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> tuple[Path, dict[str, Any]] | None:
+    """The newest good checkpoint with what is in it, on the CPU; otherwise as `newest`."""
+    return next(_good(candidates(out), say, read_state), None)
+
+
+def _good(
+    paths: list[Path], say: Callable[[Path, str], Any], read: Callable[[Path], Any]
+) -> Iterator[tuple[Path, Any]]:
+    found, broken = 0, []
+    for path in paths:
+        try:
+            content = read(path)
+        except Damaged as error:
+            broken.append(path.name)
+            say(path, str(error))
+            continue
+        found += 1
+        yield path, content
+    if broken and not found:
+        which = f"{' and '.join(broken)} in {paths[0].parent} {'is' if len(broken) == 1 else 'are'} damaged"
+        raise UserError(
+            f"{which}, and there is no other checkpoint. Put a copy of one in its place, or start again in a new folder"
+        )
+
+
+class Keeping:
+    """Saves the state of a run, and finds the state to go on from. With `out=None` it keeps nothing."""
+
+    def __init__(self, out: Path | None, *, last: int, every: int, lasting: int):
+        """last: number of newest ones kept; every: steps between saves; lasting: between lasting ones, 0: none."""
+        self.out, self.last, self.every, self.lasting = out, last, every, lasting
+        self.owed = False  # a save that had to wait for a good step
+
+    def due(self, step: int) -> bool:
+        """Whether the state after this step is to be saved."""
+        regular = step % self.every == 0 or (bool(self.lasting) and step % self.lasting == 0)
+        return self.out is not None and (self.owed or regular)
+
+    def find(self, say: Callable[[str, str, str], Any]) -> dict[str, Any] | None:
+        """The newest good state. Set aside are damaged files, and where somebody put an older one in place of the last,
+        those saved after it: they must not be gone on from either. `say(event, file, reason)` hears of them."""
+        if self.out is None:
+            return None
+        for rest in self.out.glob(".*.part"):  # of a process that was killed while writing
+            rest.unlink()
+        damaged: list[tuple[Path, str]] = []
+        found = read_newest(self.out, lambda path, reason: damaged.append((path, reason)))
+        for path, reason in damaged:
+            os.replace(path, path.with_name(path.name + ASIDE))
+            say("damaged", path.name, reason)
+        if found is None:
+            return None
+        saves = _facts(found[0])["saves"]
+        for path in [path for path in candidates(self.out) if _facts(path)["saves"] > saves]:
+            os.replace(path, path.with_name(path.name + LEFT))
+            say("left", path.name, f"saved after what was put in place of {LAST}")
+        return found[1]
+
+    def good(self, before: float = math.inf) -> dict[str, Any] | None:
+        """The newest state that is good in both senses: undamaged, and saved after a step that counted. before: a step
+        that it should come before; it may be that of it where there is no other."""
+        if self.out is None:
+            return None
+        facts = {path: _facts(path) for path in candidates(self.out)}
+        paths = [path for path, fact in facts.items() if fact["good"]]
+        if before < math.inf:
+            paths.sort(key=lambda path: (facts[path]["step"] == before, -facts[path]["step"], -facts[path]["saves"]))
+        with contextlib.suppress(UserError):
+            states = (state for _, state in _good(paths, lambda path, reason: None, read_state))
+            return next((s for s in states if not s.get("bad_in_row") and s["step"] <= before), None)
+        return None
+
+    def save(self, state: dict[str, Any], *, rotate: bool = True, best: bool = False) -> str | None:
+        """Writes `last.ckpt` and lets the one before move on; returns why that did not work, if it did not: then all
+        that was there still is, and the next save tries again. best: keep a copy as the best so far."""
+        assert self.out is not None
+        names = [lasting(state["step"])] if self.lasting and state["step"] % self.lasting == 0 else []
+        try:
+            facts = {"step": state["step"], "saves": state["saves"], "good": not state["bad_in_row"]}
+            write_state(self.out / LAST, state, facts, self._rotate if rotate else lambda: None)
+            for name in [*names, *([BEST] if best else [])]:
+                self._copy(name)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return f"{error.strerror or error}"
+        self.owed = False
+        return None
+
+    def _rotate(self) -> None:
+        """`last.ckpt` gets a second name; it keeps its first until the new one takes that over."""
+        assert self.out is not None
+        if not (self.out / LAST).exists():
+            return
+        for number in range(self.last - 1, 1, -1):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.out / before_last(number - 1), self.out / before_last(number))
+        if self.last > 1:
+            self._copy(before_last(1))
+
+    def _copy(self, name: str) -> None:
+        """Another name for the bytes of `last.ckpt`; a second file where the disk knows no such thing."""
+        assert self.out is not None
+        content = self.out / LAST
+
+        def link(part: Path) -> None:
+            part.unlink(missing_ok=True)
+            try:
+                os.link(content, part)
+            except OSError:
+                part.write_bytes(content.read_bytes())
+
+        write_atomically(self.out / name, link)

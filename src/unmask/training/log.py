@@ -1,0 +1,217 @@
+"""One record, one JSON line. The console and the report read that record; nothing is computed twice."""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from unmask.files import is_full, write_atomically
+from unmask.training.loss_guard import LeftOut
+
+METRICS = "metrics.jsonl"
+SAID = 3  # left-out steps that are said one by one
+ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, since going back drops later records
+
+
+class Log:
+    """Writes `metrics.jsonl` and shows progress: a live bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, out: Path, console: Console, batch: int, samples: int, context: dict[str, float] | None = None):
+        """batch: samples per step; samples: per epoch; context: losses of trivial predictors on this data."""
+        self.path, self.console, self.batch, self.samples = out / METRICS, console, batch, samples
+        self.context, self.last = context or {}, (0, 0.0)
+        self.steps = 0
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._waiting: list[str] = []  # lines that could not be written yet
+
+    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+        """Drops what a crash left behind the last checkpoint, so that no step is recorded twice. rolled: the times that
+        the run went back, which are never dropped."""
+        self.steps = steps
+        kept = self._drop(step, rolled)
+        self.last = next(((r["step"], r["seconds"]) for r in reversed(kept) if "seconds" in r), (0, 0.0))
+        if step:
+            self.console.print(f"Continuing after step {step} of {steps}.")
+        if self.console.is_terminal:
+            columns = TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn()
+            self._bar = Progress(*columns, TextColumn("{task.fields[eta]}"), console=self.console)
+            self._task = self._bar.add_task("starting", total=steps, completed=step, eta="")
+            self._bar.start()
+
+    def step(
+        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
+    ) -> None:
+        """Records the means since the last record. `seconds`: of training in all; rates are of this window alone, and
+        so are the seconds `waited` for data."""
+        before, then = self.last
+        rate = (step - before) / max(seconds - then, 1e-9)
+        record = {"step": step, "epoch": round(step * self.batch / self.samples, 3), "lr": lr, **means}
+        if "loss" in means and self.context.get("data_mean"):
+            record["explained"] = 1 - means["loss"] / self.context["data_mean"]
+        record |= {"skipped": skipped, "seconds": round(seconds, 2)}
+        record |= {"images_per_second": round(rate * self.batch, 1), "memory_mb": memory_mb()}
+        record["waiting"] = round(min(1.0, waited / max(seconds - then, 1e-9)), 4)  # share of the time, for data
+        self.last = step, seconds
+        self._write(record)
+        eta = f"{clock((self.steps - step) / rate)} left"
+        speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
+        if record["waiting"] >= 0.01:
+            speed += f" · {record['waiting']:.0%} waiting for data"
+        text = f"{_loss_text(record, self.context)} · {speed}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=f"epoch {record['epoch']:.1f} · {text}", eta=eta)
+        else:
+            self.console.print(
+                f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {eta}", soft_wrap=True
+            )
+
+    def left_out(self, steps: Sequence[LeftOut]) -> None:
+        """Records updates that were left out, each with its own step number."""
+        for place, one in enumerate(steps):
+            record = {"step": one.step, "event": "skipped", "why": one.why, "lr": one.lr}
+            self._write(record | {"loss": str(one.loss), "grad_norm": str(one.norm), "limit": str(one.limit)})
+            if place < SAID:
+                limit = f" (above {one.limit:.3g})" if one.why == "spike" else ""
+                text = f"step {one.step}: loss {one.loss:.3g}{limit}, gradient norm {one.norm:.3g}; update left out"
+                self.console.print(text, style="yellow")
+        if len(steps) > SAID:
+            self.console.print(f"and {len(steps) - SAID} more, up to step {steps[-1].step}", style="yellow")
+
+    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+        """Records and says what happened to the run itself."""
+        self._write({"step": step, "event": name, **facts})
+        self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
+
+    def rolled_back(self, state: dict[str, Any], text: str) -> None:
+        """The run is back at an earlier step: what was recorded of later ones is dropped. state: of the run, now."""
+        self._drop(state["step"], state["rolled"])
+        self.last = state["step"], state["seconds"]
+        self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
+
+    def note(self, step: int, values: dict[str, Any]) -> None:
+        """Records what was seen at a step besides the loss, such as a probe's accuracy."""
+        if values:
+            self._write({"step": step, **values})
+            self.console.print(
+                f"step {step}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()), soft_wrap=True
+            )
+
+    def close(self) -> None:
+        self._flush()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _drop(self, step: int, rolled: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        kept = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
+        lines = "".join(json.dumps(record) + "\n" for record in [*kept, *rolled])
+        write_atomically(self.path, lambda part: part.write_text(lines, encoding="utf-8"))
+        return kept
+
+    def _write(self, record: dict[str, Any]) -> None:
+        """A full disk does not end a run: what cannot be written now is written with the next record."""
+        self._waiting.append(json.dumps(record) + "\n")
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write("".join(self._waiting))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if len(self._waiting) == 1:
+                self.console.print(f"{self.path} cannot be written now: {error.strerror}", style="yellow")
+            with contextlib.suppress(OSError):  # half a line would spoil the next
+                os.truncate(self.path, size)
+            return
+        self._waiting.clear()
+
+
+class Silent(Log):
+    """Keeps nothing and shows nothing: for the many short runs of a study, which has a progress bar of its own."""
+
+    def __init__(self):
+        self.steps, self.last = 0, (0, 0.0)
+
+    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+        self.steps = steps
+
+    def step(
+        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
+    ) -> None:
+        self.last = step, seconds
+
+    def left_out(self, steps: Sequence[LeftOut]) -> None:
+        pass
+
+    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+        pass
+
+    def rolled_back(self, state: dict[str, Any], text: str) -> None:
+        self.last = state["step"], state["seconds"]
+
+    def note(self, step: int, values: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def make_console() -> Console:
+    """The terminal, or plain text 160 columns wide where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line that a crash cut off is passed over."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            yield record
+
+
+def memory_mb() -> int:
+    """Peak memory so far: of the GPU where one is used, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def clock(seconds: float) -> str:
+    """90 -> '1:30', 5400 -> '1:30:00'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _loss_text(record: dict[str, Any], context: dict[str, float]) -> str:
+    if "loss" not in record:
+        return "no finite step"
+    text = f"loss {record['loss']:.4f}"
+    if "explained" in record:
+        text += f" ({record['explained']:.1%} of variance; nearest unit {context['nearest']:.3f})"
+    return text
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,146 @@
+"""Which timm model a state dict belongs to, read off its keys and shapes. Heads are in no shape: a rule, and said."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+
+from unmask.errors import UserError
+from unmask.weights.canonical import State
+
+# Standard ViTs: width -> name, blocks, heads. Heads are width / 64 but for the two largest.
+STANDARD = {
+    192: ("vit_tiny_patch16_224", 12, 3),
+    384: ("vit_small_patch16_224", 12, 6),
+    768: ("vit_base_patch16_224", 12, 12),
+    1024: ("vit_large_patch16_224", 24, 16),
+    1280: ("vit_huge_patch14_224", 32, 16),
+    1408: ("vit_giant_patch14_224", 40, 16),
+}
+EVA = ("*dinov3*", "eva*", "vit_pe_*")  # families with rotary positions, whose options no key tells
+EXTRA = ("head.", "fc_norm.", "attn_pool.")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    model: str  # timm name with options
+    heads: str  # how the number of attention heads is known, for people; empty if the name says it
+
+
+def architecture(state: State, name: str, heads: int | None) -> Architecture:
+    """name: of the file, which may begin with a timm name. heads: where a config says them.
+
+    Raises UserError where no model of timm has these keys and shapes.
+    """
+    for hint in _hints(name):
+        if fits(hint, state):
+            return Architecture(hint, "")
+    if "pos_embed" not in state or any(re.search(r"blocks\.0\.(gamma_1|attn\.q_bias|mlp\.fc1_g)", k) for k in state):
+        for model in _candidates(state):
+            if fits(model, state):
+                return Architecture(model, "")
+        raise UserError(_unknown(state, name))
+    return _plain(state, name, heads)
+
+
+def default_config(model: str) -> dict[str, Any]:
+    """timm's settings for a model: input_size, mean, std (0..1) of its default weights; empty for no model of timm."""
+    settings = timm.get_pretrained_cfg(model.split("(")[0].split(".")[0], allow_unregistered=True)
+    return settings.to_dict() if settings else {}
+
+
+def fits(model: str, state: State) -> bool:
+    """True if timm's model has exactly these keys, and these shapes where image and patch size do not matter."""
+    try:
+        with torch.device("meta"):
+            own = timm.create_model(model, num_classes=0, global_pool="").state_dict()
+    except Exception:  # some of timm's models cannot be made without memory, or take no global_pool: not ours
+        return False
+    free = ("pos_embed", "patch_embed.proj.weight")
+    return own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own if k not in free)
+
+
+def num_prefix(state: State) -> int:
+    """Class and register tokens that a plain ViT's state has."""
+    return sum(state[key].shape[1] for key in ("cls_token", "reg_token") if key in state)
+
+
+def position_prefix(state: State, image_size: tuple[int, int] | None) -> int:
+    """Rows of the position table that stand for prefix tokens: all of them or none, whichever leaves a whole grid."""
+    if "pos_embed" not in state:
+        return 0
+    rows, prefix = state["pos_embed"].shape[1], num_prefix(state)
+    patch = state["patch_embed.proj.weight"].shape[-2:]
+    units = (image_size[0] // patch[0]) * (image_size[1] // patch[1]) if image_size else None
+    for number in (prefix, 0, 1):
+        if rows - number == units or (units is None and int((rows - number) ** 0.5) ** 2 == rows - number):
+            return number
+    return prefix
+
+
+def _plain(state: State, name: str, heads: int | None) -> Architecture:
+    """A ViT of any size with absolute positions, as options of the standard one of its width."""
+    if "patch_embed.proj.weight" not in state or "blocks.0.mlp.fc1.weight" not in state or "norm_pre.weight" in state:
+        raise UserError(_unknown(state, name))
+    width = state["patch_embed.proj.weight"].shape[0]
+    depth = 1 + max(int(m[1]) for key in state if (m := re.match(r"blocks\.(\d+)\.", key)))
+    standard, usual_depth, usual_heads = STANDARD.get(width, ("vit_base_patch16_224", 12, 0))
+    options: dict[str, Any] = {}
+    if width not in STANDARD:
+        options["embed_dim"] = width
+    if depth != usual_depth:
+        options["depth"] = depth
+    used = heads or usual_heads or (width // 64 if width % 64 == 0 else 0)
+    if not used:
+        raise UserError(
+            f"{name}: a width of {width} does not tell the number of attention heads; say it with --model"
+            f" 'vit_base_patch16_224(embed_dim={width}, depth={depth}, num_heads=...)'"
+        )
+    if used != usual_heads:
+        options["num_heads"] = used
+    ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
+    if ratio != 4:
+        options["mlp_ratio"] = ratio
+    if "blocks.0.attn.qkv.bias" not in state:
+        options["qkv_bias"] = False
+    if "blocks.0.ls1.gamma" in state:
+        options["init_values"] = 1e-5
+    if "blocks.0.attn.q_norm.weight" in state:
+        options["qk_norm"] = True
+    if "cls_token" not in state:
+        options["class_token"] = False
+    if "reg_token" in state:
+        options["reg_tokens"] = state["reg_token"].shape[1]
+    if num_prefix(state) and position_prefix(state, None) == 0:
+        options["no_embed_class"] = True
+    text = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    why = "as its config says" if heads else "as usual for this width; the file does not say"
+    return Architecture(f"{standard}({text})" if text else standard, f"{used} attention heads, {why}")
+
+
+def _hints(name: str) -> Iterator[str]:
+    """timm names that a file's name begins with, the longest first: vit_small_patch16_dinov3.lvd1689m.safetensors."""
+    words = re.split(r"[.\s]", name.lower())[0].split("_")
+    for end in range(len(words), 1, -1):
+        model = "_".join(words[:end])
+        if timm.is_model(model):
+            yield model
+
+
+def _candidates(state: State) -> list[str]:
+    """Names of the families that no shape describes, those of this width's usual size first: each costs time to try."""
+    width = state["cls_token"].shape[-1] if "cls_token" in state else 0
+    size = STANDARD[width][0].split("_")[1] if width in STANDARD else "giant"
+    names = [name for pattern in EVA for name in timm.list_models(pattern) if not re.search("7b|enormous", name)]
+    return sorted(dict.fromkeys(names), key=lambda name: size not in name)
+
+
+def _unknown(state: State, name: str) -> str:
+    shown = ", ".join(list(state)[:4])
+    return (
+        f"{name}: no timm model that unmask knows has these weights (they begin {shown}); if you know which it is, say"
+        " it: --model NAME"
+    )

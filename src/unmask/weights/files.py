@@ -1,0 +1,132 @@
+"""Weights in and out: strict, so that nothing is silently left at random; and no code in a file is ever run."""
+
+import contextlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from unmask.errors import UserError
+from unmask.files import write_atomically
+
+ENCODER = "encoder.safetensors"
+WRAPPERS = ("model", "state_dict", "objective", "model_state", "net")  # where checkpoints keep their tensors
+# Classes of harmless records that training programs save beside the tensors. They are not imported: an empty stand-in
+# takes their place. Anything else in a pickle that is no tensor or plain value is refused.
+RECORDS = ("argparse.Namespace", "omegaconf.", "mmengine.", "lightning.", "lightning_fabric.", "pytorch_lightning.")
+RECORDS += ("pathlib.", "numpy.", "_codecs.encode", "typing.Any", "collections.defaultdict", "datetime.")
+RECORDS += tuple(
+    f"builtins.{name}" for name in ("int", "float", "str", "bool", "bytes", "list", "dict", "set", "tuple")
+)
+
+
+class Record:
+    """Stands for a saved object of a class that we do not need; made from anything, it keeps nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Record":
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any): ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+def save_encoder(net: nn.Module, path: Path, facts: dict[str, str]) -> None:
+    """A plain timm state dict, as `timm.create_model(..., checkpoint_path=path)` opens it; `facts` go in its header."""
+    save_state(net, path, facts)
+
+
+def save_state(module: nn.Module, path: Path, facts: dict[str, str]) -> None:
+    """The state dict of any module as safetensors."""
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+    def write(part: Path) -> None:
+        save_file(state, part, metadata=facts)
+        _sort_facts(part)
+
+    write_atomically(path, write)
+
+
+def _sort_facts(path: Path) -> None:
+    """safetensors writes the facts of its header in an order that changes from call to call; the same weights shall be
+    the same bytes."""
+    with open(path, "rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        facts = header.pop("__metadata__", {})
+        content = {"__metadata__": dict(sorted(facts.items()))} | header if facts else header
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # always, unless it escapes what we do not
+            file.seek(8)
+            file.write(text.ljust(size))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or .pth file; no code in the file is run."""
+    return read_weights(path)[0]
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name, unwrapped, and what else the file says: a safetensors header, or plain values beside the state.
+
+    Raises UserError for what cannot be read, and for a pickle that asks for anything but tensors and plain records.
+    """
+    if not path.stat().st_size:
+        raise UserError(f"{path} is empty: 0 bytes. Was its download cut off?")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+        except Exception as error:
+            raise _unreadable(path, error) from error
+    content = _unpickle(path)
+    header: dict[str, Any] = {}
+    while isinstance(content, dict):
+        inner = next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        header |= {k: v for k, v in content.items() if isinstance(v, str | int | float)}
+        content = content[inner]
+    state = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not state:
+        what = "a whole pickled model" if isinstance(content, nn.Module) else f"a {type(content).__name__}"
+        raise UserError(f"{path} holds {what} without tensors by name; give a state dict: .safetensors or .pth")
+    for prefix in ("module.", "_orig_mod.", "model."):
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state, header
+
+
+def _unpickle(path: Path) -> Any:
+    names: list[str] = []
+    with contextlib.suppress(Exception):  # not a zip file: an old torch file, or none at all, which load says
+        names = get_unsafe_globals_in_checkpoint(path)
+    bad = [name for name in names if not name.startswith(RECORDS)]
+    if bad:
+        raise UserError(
+            f"{path} is refused: opening it would call {', '.join(bad[:3])}, which can run any code. Ask its maker for"
+            " .safetensors, or for a .pth that holds tensors only"
+        )
+    stand_ins: list[Any] = [(type("Record", (Record,), {}), name) for name in {*names, "argparse.Namespace"}]
+    try:
+        with safe_globals(stand_ins), warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "Unsupported" in str(error) or "WeightsUnpickler" in str(error):
+            raise UserError(
+                f"{path} is refused: it holds more than tensors and plain values, and opening that could run code."
+                " Ask its maker for .safetensors, or for a .pth that holds tensors only"
+            ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} holds no weights that can be read ({type(error).__name__}); give .safetensors or .pth. Is it complete?"
+    )

@@ -1,0 +1,46 @@
+"""Files of the reference MAE implementation, and of the many programs that kept its key names.
+
+Encoder keys are timm's; the decoder's begin with decoder_. `mae_pretrain_*` predict per-patch normalised pixels,
+`mae_visualize_*` plain ones. Fine-tuned files have fc_norm, which is applied after pooling, in place of norm.
+"""
+
+from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, Found, left_out, translate
+
+__all__ = ["Fair"]
+
+TARGETS = {"mae_pretrain": True, "mae_visualize": False}  # file name -> predicts normalised pixels
+HEADS = 16  # of its decoders, for every encoder
+
+
+class Fair:
+    @staticmethod
+    def recognises(found: Found) -> bool:
+        has_decoder = {"decoder_embed.weight", "decoder_pred.weight"} <= set(found.state)
+        named = found.name.startswith("mae_") and "patch_embed.proj.weight" in found.state
+        return has_decoder or named
+
+    @staticmethod
+    def canonical(found: Found) -> Canonical:
+        decoder, rest = translate(found.state, MAE_DECODER)
+        encoder = {key: found.state[key] for key in rest}
+        head = {name: encoder.pop(f"head.{name}") for name in ("weight", "bias") if f"head.{name}" in encoder}
+        pooled = "fc_norm.weight" in encoder
+        if pooled:
+            encoder = {key: value for key, value in encoder.items() if not key.startswith("norm.")}
+            encoder = {key.replace("fc_norm.", "norm."): value for key, value in encoder.items()}
+        normalize = next((value for name, value in TARGETS.items() if found.name.startswith(name)), None)
+        complete = "embed.weight" in decoder
+        remarks = [] if complete else list(left_out(list(decoder)))
+        if complete and normalize is None:
+            remarks.append("whether its decoder predicts normalised pixels is not written in the file")
+        return Canonical(
+            layout="reference MAE",
+            encoder=encoder,
+            decoder=decoder if complete else None,
+            decoder_heads=HEADS if complete and decoder["embed.weight"].shape[0] == 512 else None,
+            statistics=IMAGENET,
+            normalize=normalize,
+            head=head or None,
+            pooling=("mean" if pooled else "cls") if head else None,
+            remarks=tuple(remarks),
+        )

@@ -1,0 +1,60 @@
+"""Checkpoints of mmpretrain's (and mmselfsup's) MAE: backbone.layers.i.ln1, ffn.layers.0.0, the decoder under neck.
+
+Its decoder's last norm is neck.ln1. Its MAE predicts per-patch normalised pixels (norm_pix in all its MAE configs).
+"""
+
+from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, Found, left_out, translate, under
+
+__all__ = ["MMPretrain"]
+
+INNER = (
+    (r"(?:ln|norm)([12])\.(\w+)", r"norm\1.\2"),
+    (r"attn\.(qkv|proj)\.(\w+)", r"attn.\1.\2"),
+    (r"ffn\.layers\.0\.0\.(\w+)", r"mlp.fc1.\1"),
+    (r"ffn\.layers\.1\.(\w+)", r"mlp.fc2.\1"),
+)
+OUTER = (
+    (r"(cls_token|pos_embed)", r"\1"),
+    (r"patch_embed\.projection\.(\w+)", r"patch_embed.proj.\1"),
+    (r"(?:ln1|norm1)\.(\w+)", r"norm.\1"),
+)
+
+
+class MMPretrain:
+    @staticmethod
+    def recognises(found: Found) -> bool:
+        return any(f"{prefix}patch_embed.projection.weight" in found.state for prefix in ("", "backbone."))
+
+    @staticmethod
+    def canonical(found: Found) -> Canonical:
+        state = found.state
+        prefix = "backbone." if "backbone.patch_embed.projection.weight" in state else ""
+        own = under(state, prefix) if prefix else state
+        encoder, rest = _blocks(own, "layers.", OUTER)
+        named = {key.replace("ln1.", "decoder_norm.", 1) if key.startswith("ln1.") else key: value
+                 for key, value in under(state, "neck.").items()}  # fmt: skip
+        decoder, _ = _blocks(named, "decoder_blocks.", MAE_DECODER)
+        complete = {"embed.weight", "norm.weight", "predict.weight"} <= set(decoder)
+        numbers = [state.get(f"data_preprocessor.{name}") for name in ("mean", "std")]
+        mean, std = (None if tensor is None else tuple(tensor.flatten().tolist()) for tensor in numbers)
+        stated = (mean, std) if mean and std else None
+        return Canonical(
+            layout="mmpretrain",
+            encoder=encoder,
+            decoder=decoder if complete else None,
+            statistics=stated or IMAGENET,
+            normalize=True if complete else None,
+            remarks=left_out(rest)
+            + (() if stated else ("ImageNet's mean and std are assumed: its configs have them",)),
+        )
+
+
+def _blocks(state: dict, place: str, outer: tuple) -> tuple[dict, list[str]]:
+    """Blocks are renamed inside, everything else by `outer`."""
+    found, rest = translate({k: v for k, v in state.items() if not k.startswith(place)}, outer)
+    for key, value in under(state, place).items():
+        number, _, inner = key.partition(".")
+        renamed, unknown = translate({inner: value}, INNER)
+        found |= {f"blocks.{number}.{name}": tensor for name, tensor in renamed.items()}
+        rest += [place + number + "." + name for name in unknown]
+    return found, rest

@@ -1,0 +1,76 @@
+"""What unmask writes itself: the checkpoint of a run, encoder.safetensors, and the classifier of a transfer."""
+
+import json
+from typing import Any
+
+from unmask.errors import UserError
+from unmask.models.decoder import SelfAttention, essence
+from unmask.weights.canonical import Canonical, Found, under
+
+__all__ = ["Ours"]
+
+
+class Ours:
+    @staticmethod
+    def recognises(found: Found) -> bool:
+        return any(key.startswith("encoder.net.") for key in found.state) or "timm" in found.header
+
+    @staticmethod
+    def canonical(found: Found) -> Canonical:
+        whole = under(found.state, "encoder.net.")
+        encoder = whole or found.state
+        facts = found.config if "timm" in found.config else {k: _value(v) for k, v in found.header.items()}
+        settings = facts.get("settings") or {}
+        arguments = dict(facts["timm"]) if "timm" in facts else {}
+        decoder = under(found.state, "decoder.")
+        part = settings.get("decoder") if decoder else None
+        full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder) and _is_full(part)
+        head = under(found.state, "head.") if whole else {}
+        own_norm = head and "norm.weight" in found.state and "norm.weight" not in encoder
+        if own_norm:  # a classifier that pools before its norm has taken the encoder's away
+            encoder |= {f"norm.{key}": value for key, value in under(found.state, "norm.").items()}
+        statistics = found.state.get("encoder.mean"), found.state.get("encoder.std")
+        mean, std = (() if s is None else tuple(s.tolist()) for s in statistics)
+        mean, std = tuple(facts.get("mean") or ()) or mean, tuple(facts.get("std") or ()) or std  # facts are in float64
+        size = arguments.get("img_size") or settings.get("image_size")
+        return Canonical(
+            layout="unmask",
+            encoder=encoder,
+            decoder=decoder if full else None,
+            model=_model(arguments) if arguments else settings.get("model"),
+            decoder_heads=essence(part)[1]["heads"] if full and part else None,
+            decoder_part=part,
+            image_size=tuple(size) if size else None,
+            statistics=(mean, std) if mean and std else None,
+            normalize=_normalize(settings) if full or part else None,
+            head=head or None,
+            pooling=(settings.get("pooling") or ("mean" if own_norm else "cls")) if head else None,
+            classes=tuple(facts["classes"]) if head and facts.get("classes") else None,
+            licence=facts.get("licence"),
+        )
+
+
+def _model(arguments: dict[str, Any]) -> str:
+    ours = ("model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size")
+    text = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in ours)
+    name = arguments["model_name"].split(".")[0]
+    return f"{name}({text})" if text else name
+
+
+def _is_full(part: str | None) -> bool:
+    """True if a decoder computes what `full` does; others may have the same keys. Files of old do not say."""
+    try:
+        return part is None or essence(part)[0] is SelfAttention.forward
+    except UserError:  # somebody's own file that is not here
+        return False
+
+
+def _normalize(settings: dict[str, Any]) -> bool:
+    return "normalize=False" not in str(settings.get("target")).replace(" ", "")
+
+
+def _value(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text

@@ -1,0 +1,108 @@
+"""Brings weights to another image size, patch size or set of channels, so that what they learned is kept.
+
+Positions are interpolated (bicubic, antialiased, as timm does); patch filters are resampled so that their answers to
+resized patches stay the same (Beyer et al. 2023, FlexiViT). Channels are mixed by a matrix, new from old, whose rows
+keep the scale of the activations.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from timm.layers import resample_abs_pos_embed, resample_patch_embed  # pyright: ignore[reportPrivateImportUsage]
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from unmask.errors import UserError, many
+from unmask.masking.grid import Grid
+from unmask.models.layers.position import sincos
+from unmask.weights.canonical import State
+
+NAMES = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B"}
+SAME = 1e-3  # two position tables that differ by less are one
+
+
+def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor, "new old"]:
+    """How much of each old channel's filter goes into each new channel's.
+
+    As many channels without names stay as they are. With other numbers, every new channel gets the sum of the old
+    filters divided by the number of new ones: pictures with equal channels give the very same activations (and one
+    channel those of a grey picture seen as RGB). `bands` names the new channels: R, G and B keep their own filter,
+    others get the average of the three; all are scaled by old / new. Raises UserError for names that cannot be used.
+    """
+    if not bands:
+        return torch.eye(old) if new == old else torch.full((new, old), 1 / new)
+    if old != 3:
+        raise UserError(f"--bands names channels for weights that know R, G and B; these have {many(old, 'channel')}")
+    if len(bands) != new:
+        raise UserError(f"--bands names {many(len(bands), 'channel')} ({', '.join(bands)}), the data has {new}")
+    known = [NAMES.get(band.lower()) for band in bands]
+    for name in "RGB":
+        if known.count(name) > 1:
+            raise UserError(f"--bands {', '.join(bands)} names {name} more than once")
+    rows = [torch.eye(3)["RGB".index(name)] if name else torch.full((3,), 1 / 3) for name in known]
+    return torch.stack(rows) * (3 / new)
+
+
+def mixed_statistics(
+    weights: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    data: tuple[tuple[float, ...], tuple[float, ...]],
+    mix: Float[Tensor, "new old"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per new channel: the weights' for a channel that is one of theirs, the data's for every other."""
+    if weights is None:
+        return data
+    origin = [int(row.argmax()) if int((row != 0).sum()) == 1 else None for row in mix]
+    if mix.shape[1] == 1 != len(mix):
+        origin = [None] * len(mix)  # one old filter in all new channels: none of them is the old one
+    mean = tuple(data[0][i] if o is None else weights[0][o] for i, o in enumerate(origin))
+    std = tuple(data[1][i] if o is None else weights[1][o] for i, o in enumerate(origin))
+    return mean, std
+
+
+def resize_encoder(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int) -> State:
+    """A timm state dict for another grid and other channels; prefix: rows of its position table before the units'."""
+    state = dict(state)
+    if "pos_embed" in state and state["pos_embed"].ndim == 3 and old.shape != new.shape:
+        state["pos_embed"] = resample_abs_pos_embed(
+            state["pos_embed"], list(new.shape), list(old.shape), num_prefix_tokens=prefix
+        )
+    key = "patch_embed.proj.weight"
+    if key in state:
+        weight = state[key]
+        if not _is_identity(mix):
+            weight = torch.einsum("no,dopq->dnpq", mix.to(weight.dtype), weight)
+        state[key] = resample_patch_embed(weight, list(new.unit)) if old.unit != new.unit else weight
+    return state
+
+
+def resize_decoder(state: State, old: Grid, new: Grid, mix: Tensor) -> State:
+    """A decoder's state for another grid and other channels. Its predictions of a pixel are interpolated between those
+    of the old patch's pixels; a new channel's are the same mixture of the old channels' that its filters are."""
+    state = dict(state)
+    if "position" in state and old.shape != new.shape:
+        table = state["position"]
+        prefix = table.shape[-2] - old.num_units
+        table = resample_abs_pos_embed(table[None], list(new.shape), list(old.shape), num_prefix_tokens=prefix)[0]
+        state["position"] = table
+    share = mix / mix.sum(dim=1, keepdim=True)
+    for name in ("predict.weight", "predict.bias"):
+        value = state[name]
+        rows = value.reshape(*old.unit, mix.shape[1], -1)  # (p q c) d -> p q c d
+        if not _is_identity(mix):
+            rows = torch.einsum("no,pqod->pqnd", share.to(rows.dtype), rows)
+        if old.unit != new.unit:
+            flat = rows.flatten(2).permute(2, 0, 1)[None]  # -> 1 (c d) p q
+            flat = interpolate(flat, size=new.unit, mode="bilinear", antialias=True, align_corners=False)
+            rows = flat[0].permute(1, 2, 0).unflatten(2, rows.shape[2:])
+        state[name] = rows.flatten(0, 2) if value.ndim > 1 else rows.flatten()
+    return state
+
+
+def fixed_table(table: Float[Tensor, "n d"], grid: Grid) -> bool:
+    """True for MAE's own sine-cosine table, [x | y], which a decoder makes for itself."""
+    return table.shape[0] == grid.num_units and bool((table - sincos(grid, table.shape[1])).abs().max() < SAME)
+
+
+def _is_identity(mix: Tensor) -> bool:
+    return mix.shape[0] == mix.shape[1] and bool(torch.equal(mix, torch.eye(len(mix))))

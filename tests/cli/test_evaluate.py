@@ -1,0 +1,139 @@
+"""`evaluate`, `embed`, `--probe` and `demo`'s data from end to end, on a small run."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from support.small import SMALL
+
+import unmask
+from unmask.data.datasets.classification import Labelled
+from unmask.errors import DataError, UserError
+
+
+@pytest.fixture
+def run(photos, tmp_path):
+    return unmask.pretrain(photos, out=tmp_path / "run", steps=4, **SMALL)
+
+
+def test_evaluate_compares_writes_and_says_one_sentence(run, labelled, capsys):
+    verdict = unmask.evaluate(run.path, on=labelled, labels_per_class=(1, 5), draws=3, device="cpu")
+    content = json.loads((run.path / "evaluation.json").read_text())
+    assert {"pretrained", "random init", "raw pixels"} == {s["competitor"] for s in content["scores"]}
+    assert {"knn", "linear"} == {s["evaluator"] for s in content["scores"]}
+    assert content["counts"]["test"] == 16
+    for score in content["scores"]:
+        assert score["low"] <= score["accuracy"] <= score["high"]
+        assert [f["labels_per_class"] if "labels_per_class" in f else next(iter(f.values())) for f in score["few"]] == [
+            1,
+            5,
+        ]
+    assert content["sentence"] in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+    assert verdict.sentence() == content["sentence"]
+    assert Image.open(run.path / "evaluation.png").size[0] > 600
+    page = (run.path / "report.html").read_text()
+    assert "Did pretraining help?" in page
+    assert "random init" in page
+
+
+def test_evaluate_is_deterministic(run, labelled):
+    first, second = (
+        unmask.evaluate(run.path, on=labelled, labels_per_class=(1,), draws=2, device="cpu").to_json() for _ in range(2)
+    )
+    assert first == second
+
+
+def test_the_random_rival_is_the_same_encoder_at_other_weights(run):
+    from unmask.models.state import at_random
+
+    encoder = unmask.load(run.path)
+    rival = at_random(encoder, 0)
+    assert rival.arguments == encoder.arguments
+    assert rival.mean.tolist() == encoder.mean.tolist()
+    own, other = encoder.net.state_dict(), rival.net.state_dict()
+    assert own.keys() == other.keys()
+    assert not np.allclose(own["blocks.0.attn.qkv.weight"], other["blocks.0.attn.qkv.weight"], atol=1e-2)
+    assert np.allclose(own["pos_embed"], other["pos_embed"])
+
+
+def test_pictures_without_labels_are_refused_with_what_to_do(run, photos):
+    with pytest.raises(DataError, match=r"labels\.csv"):
+        unmask.evaluate(run.path, on=photos, device="cpu")
+
+
+def test_bad_pictures_are_left_out_of_judging(labelled):
+    (labelled / "test" / "red" / "broken.png").write_bytes(b"")
+    said = []
+    data = Labelled((str(labelled),), max_side=128, say=said.append)
+    assert len(data.splits["test"]) == 16
+    assert "broken.png" in said[0]
+
+
+def test_splits_are_respected_and_what_is_missing_is_held_out(labelled, tmp_path):
+    data = Labelled((str(labelled),), max_side=128)
+    names = {split: {data.source.items[i].name for i in indices} for split, indices in data.splits.items()}
+    assert all("test" in name for name in names["test"])
+    assert not names["train"] & names["val"]
+    assert len(names["train"] | names["val"]) == 24
+    flat = Labelled((str(labelled / "train"),), max_side=128)
+    found = [set(indices) for indices in flat.splits.values()]
+    assert sum(map(len, found)) == 24
+    assert not found[0] & found[2]
+    assert len(found[2]) == 6
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_embed_writes_features_paths_and_labels(run, labelled, tmp_path, suffix):
+    out = unmask.embed(run.path, labelled, out=tmp_path / f"f.{suffix}", device="cpu")
+    if suffix == "npz":
+        with np.load(out) as content:
+            features, keys = content["features"], set(content.files)
+    else:
+        table = pq.read_table(out)
+        features, keys = np.stack(table["features"].to_numpy()), set(table.column_names)
+    assert features.shape == (40, 48)
+    assert {"features", "paths"} <= keys
+    assert any("label" in key for key in keys)
+
+
+def test_embed_gives_the_encoder_s_own_features(run, photos, tmp_path):
+    import torch
+
+    from unmask.data.transforms.crops import WholePicture
+
+    out = unmask.embed(run.path, photos, out=tmp_path / "f.npz", device="cpu")
+    picture = torch.from_numpy(np.asarray(Image.open(photos / "003.png"))).permute(2, 0, 1)
+    encoder = unmask.load(run.path)
+    with torch.no_grad():
+        want = encoder(WholePicture((32, 32))(picture)[None]).units.mean(dim=1)[0].numpy()
+    with np.load(out) as content:
+        place = [str(p).endswith("003.png") for p in content["paths"]].index(True)
+        np.testing.assert_allclose(content["features"][place], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("options", "words"), [({"out": "f.csv"}, "parquet"), ({"pooling": "max"}, "mean4")])
+def test_embed_refuses_what_it_cannot_do(run, photos, tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        unmask.embed(run.path, photos, **{"out": tmp_path / "f.npz", "device": "cpu"} | options)
+
+
+def test_a_probe_judges_during_training(photos, labelled, tmp_path):
+    run = unmask.pretrain(photos, out=tmp_path / "run", epochs=2, probe=labelled, probe_every=1, **SMALL)
+    records = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    probes = [(r["step"], r["probe_linear"]) for r in records if "probe_linear" in r]
+    assert [step for step, _ in probes] == [3, 6]
+    assert all(0 <= accuracy <= 1 for _, accuracy in probes)
+
+
+def test_the_demo_s_halves_share_no_pixel_and_never_change():
+    from unmask.data.sources.demo import Demo
+
+    source = Demo()
+    assert {item.split for item in source.items} == {"train", "test"}
+    assert len({item.label for item in source.items}) == 12
+    assert source.read(0).shape == (32, 32, 3)
+    assert np.array_equal(source.read(7), Demo().read(7))
+    left = [source.read(i) for i, item in enumerate(source.items) if item.split == "train"][:40]
+    assert len({picture.tobytes() for picture in left}) == 40

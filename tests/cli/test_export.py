@@ -1,0 +1,295 @@
+"""Exports: every format opened by its own library, offline, gives what the model gives; what is wrong is never kept."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import timm
+import torch
+import transformers
+from conftest import photo
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from support.small import SMALL
+
+import unmask
+from unmask import registry
+from unmask.errors import Unequal, UserError
+from unmask.masking.mask import Mask
+
+ALL = ("timm", "hf", "onnx", "torch_export")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "photos"
+    folder.mkdir()
+    for seed in range(12):
+        Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
+    return unmask.pretrain(folder, out=folder.parent / "run", steps=2, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return unmask.export(run.path, to=ALL)
+
+
+@pytest.fixture
+def raw():
+    return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(3)])).permute(0, 3, 1, 2).float()
+
+
+def features(run, raw):
+    with torch.no_grad():
+        return unmask.load(run.path)(raw)
+
+
+def normalized(run, raw):
+    mean, std = (torch.tensor(run.config[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    return (raw - mean) / std
+
+
+def test_timm_opens_its_folder_with_equal_features(run, exported, raw):
+    net = timm.create_model(f"local-dir:{exported['timm']}", pretrained=True).eval()
+    expected = torch.cat([*features(run, raw)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(net.forward_features(normalized(run, raw)), expected, atol=1e-4, rtol=0)
+    data = timm.data.resolve_model_data_config(net)
+    assert data["input_size"] == (3, 32, 32)
+    np.testing.assert_allclose(np.array(data["mean"]) * 255, run.config["mean"], rtol=1e-5)
+    np.testing.assert_allclose(np.array(data["std"]) * 255, run.config["std"], rtol=1e-5)
+
+
+def test_transformers_opens_the_timm_folder_too(run, exported, raw):
+    model = transformers.AutoModel.from_pretrained(exported["timm"]).eval()
+    with torch.no_grad():
+        found = model(normalized(run, raw)).last_hidden_state
+    torch.testing.assert_close(found, torch.cat([*features(run, raw)], dim=1), atol=1e-4, rtol=0)
+
+
+def test_transformers_opens_the_encoder_with_equal_hidden_states(run, exported, raw):
+    folder = exported["hf"] / "vit"
+    model = transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    pixels = processor([Image.fromarray(photo(seed, 32, 32)) for seed in range(3)], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(pixels, normalized(run, raw), atol=1e-4, rtol=0)
+    with torch.no_grad():
+        found = model(pixels).last_hidden_state
+    torch.testing.assert_close(found, torch.cat([*features(run, raw)], dim=1), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_transformers_opens_the_whole_mae_with_the_same_loss(run, exported, raw, seed):
+    model = transformers.ViTMAEForPreTraining.from_pretrained(exported["hf"]).eval()
+    noise = torch.rand(3, 16, generator=torch.Generator().manual_seed(seed))
+    order = noise.argsort(dim=1)
+    with torch.no_grad():
+        expected = run.objective()({"views": [raw], "mask": Mask(order[:, :4], order[:, 4:])})["loss"]
+        found = model(normalized(run, raw), noise=noise).loss
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-4), ("fp16", 0.05), ("int8", 0.2)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_onnx_files_take_any_batch_of_raw_pixels(run, exported, raw, precision, error, batch):
+    session = onnxruntime.InferenceSession(exported["onnx"] / f"model-{precision}.onnx")
+    names = [value.name for value in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"pixels": raw[:batch].numpy()})))
+    prefix, units = features(run, raw[:batch])
+    expected = {"patch_tokens": units, "features": units.mean(dim=1), "class_token": prefix[:, 0]}
+    assert names == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=error)
+    facts = session.get_modelmeta().custom_metadata_map
+    assert "raw pixels" in facts["input"]
+    np.testing.assert_allclose(json.loads(facts["mean"]), run.config["mean"], rtol=1e-5)
+
+
+def test_onnx_precisions_are_what_they_say(exported):
+    kinds = {}
+    for precision in ("fp32", "fp16", "int8"):
+        weights = onnx.load(exported["onnx"] / f"model-{precision}.onnx").graph.initializer
+        large = [w for w in weights if np.prod(w.dims) > 5000]
+        kinds[precision] = {onnx.TensorProto.DataType.Name(w.data_type) for w in large}
+    assert kinds["fp32"] == {"FLOAT"}
+    assert kinds["fp16"] == {"FLOAT16"}
+    assert "INT8" in kinds["int8"]
+    sizes = {name: facts["bytes"] for name, facts in exported.figures["formats"]["onnx"]["files"].items()}
+    assert sizes["model-int8.onnx"] < sizes["model-fp16.onnx"] < sizes["model-fp32.onnx"]
+
+
+def test_torch_export_takes_any_batch(run, exported, raw):
+    module = torch.export.load(exported["torch_export"] / "model.pt2").module()
+    for batch in (1, 3):
+        torch.testing.assert_close(module(raw[:batch])[0], features(run, raw[:batch]).units, atol=1e-4, rtol=0)
+
+
+def test_figures_and_card_say_how_each_file_was_checked(run, exported):
+    figures = json.loads((exported.folder / "export.json").read_text())
+    assert figures == exported.figures
+    assert set(figures["formats"]) == set(ALL)
+    for name in ALL:
+        card = (exported[name] / "README.md").read_text()
+        assert card.startswith("---\nlibrary_name:")
+        assert str(run.path.parent) not in card  # no paths of this machine
+        for file, facts in figures["formats"][name]["files"].items():
+            assert f"| {file} |" in card
+            assert all(check["max_abs_error"] <= check["allowed"] for check in facts["check"].values())
+    for said in ("Random initialisation", "| pictures | 12 |", "| mask | random(ratio=0.75) |", "Not judged yet"):
+        assert said in card
+    speed = figures["formats"]["onnx"]["files"]["model-int8.onnx"]["latency"]
+    assert 0 < speed["median_ms"] <= speed["p95_ms"]
+    assert not list(exported.folder.glob(".*"))
+
+
+def test_normalisation_can_stay_outside(run, exported, raw, tmp_path):
+    options = {"precision": "int8", "quantize": "static", "normalize": "outside", "out": tmp_path / "out"}
+    made = unmask.export(run.path, to="onnx,torch_export", **options)
+    assert [path.name for path in sorted(made["onnx"].iterdir())] == ["README.md", "model-int8.onnx"]
+    module = torch.export.load(made["torch_export"] / "model.pt2").module()
+    tokens = features(run, raw).units
+    torch.testing.assert_close(module(normalized(run, raw))[0], tokens, atol=1e-4, rtol=0)
+    session = onnxruntime.InferenceSession(made["onnx"] / "model-int8.onnx")
+    np.testing.assert_allclose(session.run(None, {"pixels": normalized(run, raw).numpy()})[0], tokens, atol=0.4)
+    assert "(raw pixels - mean) / std" in session.get_modelmeta().custom_metadata_map["input"]
+
+
+def test_a_fine_tuned_class_token_becomes_a_transformers_classifier(run, labelled, tmp_path):
+    options = {"pooling": "cls", "epochs": 1, "batch": 8, "precision": "32", "device": "cpu"}
+    made = unmask.transfer(run.path, on=labelled, out=tmp_path / "classes", **options)
+    out = unmask.export(made.path, to="hf", on=labelled)
+    model = transformers.AutoModelForImageClassification.from_pretrained(out["hf"])
+    assert type(model).__name__ == "ViTForImageClassification"
+    assert list(model.config.id2label.values()) == ["blue", "red"]
+    facts = out.figures["formats"]["hf"]["files"]["hf"]
+    assert facts["accuracy"] == pytest.approx(made.metrics["test"]["accuracy"])
+    assert facts["points_lost"] == 0
+    card = (out["hf"] / "README.md").read_text()
+    assert "A classifier of 2 classes (blue, red)" in card
+    assert f"| accuracy | {made.metrics['test']['accuracy']:.4g} |" in card
+
+
+def test_accuracy_of_features_is_that_of_one_classifier_for_all_files(run, labelled, tmp_path):
+    made = unmask.export(run.path, to="timm,torch_export", on=labelled, out=tmp_path / "out")
+    own = made.figures["torch"]["accuracy"]
+    assert made.figures["on"]["count"] == 16
+    assert 0.4 < own <= 1
+    for name, file in (("timm", "model.safetensors"), ("torch_export", "model.pt2")):
+        facts = made.figures["formats"][name]["files"][file]
+        assert facts["accuracy"] == own
+        assert f"| {file} | {100 * own:.2f} % | 0.00 |" in (made[name] / "README.md").read_text()
+
+
+def spoil(name, monkeypatch):
+    """Makes a format write weights that are a little off."""
+    part = registry.find("export", name)
+    write = part.write
+
+    def spoiled(self, subject, folder):
+        if name in ("onnx", "torch_export"):
+            program = subject.program
+            weight = next(v for k, v in program.state_dict.items() if k.endswith("fc2.weight"))
+            with torch.no_grad():
+                weight.mul_(1.05)
+        write(self, subject, folder)
+        if name in ("timm", "hf"):
+            path = folder / ("vit" if name == "hf" else "") / "model.safetensors"
+            state = load_file(path)
+            key = next(k for k in state if k.endswith(("fc2.weight", "output.dense.weight")))
+            save_file(state | {key: state[key] * 1.05}, path, metadata={"format": "pt"})
+
+    monkeypatch.setattr(part, "write", spoiled)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weights_that_are_a_little_off_are_found_and_nothing_is_kept(run, name, monkeypatch, tmp_path):
+    spoil(name, monkeypatch)
+    with pytest.raises(Unequal, match=r"does not give what the model gives.*deleted") as caught:
+        unmask.export(run.path, to=name, precision="fp32", out=tmp_path / "out")
+    assert caught.value.exit_code == 5
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_export_leaves_the_earlier_one_as_it_was(run, monkeypatch, tmp_path):
+    made = unmask.export(run.path, to="timm", out=tmp_path / "out")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    spoil("timm", monkeypatch)
+    with pytest.raises(Unequal):
+        unmask.export(run.path, to="timm", out=made.folder)
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
+def test_a_file_that_cannot_be_opened_again_is_deleted(run, monkeypatch, tmp_path):
+    part = registry.find("export", "timm")
+    write = part.write
+
+    def cut(self, subject, folder):
+        write(self, subject, folder)
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+
+    monkeypatch.setattr(part, "write", cut)
+    with pytest.raises(Unequal, match="cannot be opened again"):
+        unmask.export(run.path, to="timm", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"to": "onx"}, "did you mean 'onnx'"),
+        ({"to": "timm,torchexport"}, "did you mean 'torch_export'"),
+        ({}, "say to what"),
+        ({"to": "onnx", "precision": "fp8"}, "did you mean 'fp"),
+        ({"to": "timm", "batch": 0}, "above 0"),
+        ({"to": "timm", "images": "nowhere"}, "nowhere does not exist"),
+        ({"to": "timm", "on": "nowhere"}, "nowhere does not exist"),
+    ],
+)
+def test_wrong_use_gets_one_line_and_writes_nothing(run, options, said, tmp_path):
+    with pytest.raises(UserError, match=said) as caught:
+        unmask.export(run.path, out=tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_foreign_folders_are_left_alone(run, tmp_path):
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="was not written by unmask export"):
+        unmask.export(run.path, to="timm", out=tmp_path)
+    assert (tmp_path / "timm" / "mine.txt").read_text() == "mine"
+
+
+def test_a_missing_library_is_named_with_the_extra_to_install(run, monkeypatch, tmp_path):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "onnxscript" else find(name, *a))
+    with pytest.raises(UserError, match=r"needs onnxscript: pip install 'unmask\[export\]'"):
+        unmask.export(run.path, to="timm,onnx", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_are_gone_are_replaced_by_the_demo(run, tmp_path):
+    copy = Path(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("export")))
+    config = json.loads((copy / "config.json").read_text())
+    config["asked"]["data"] = ["/gone"]
+    config["settings"]["init"] = "vit_base_patch16_224.mae"
+    (copy / "config.json").write_text(json.dumps(config))
+    made = unmask.export(copy, to="timm")
+    assert made.figures["pictures_from"] == "demo"
+    card = (made["timm"] / "README.md").read_text()
+    assert "license: cc-by-nc-4.0" in card
+    assert "not for commercial use" in card

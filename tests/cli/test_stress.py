@@ -1,0 +1,198 @@
+"""`stress` from end to end on a small classifier of red and blue pictures: corruptions, groups, going on, mistakes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import photo
+from PIL import Image
+from support.small import SMALL
+
+import unmask
+import unmask.data.source
+from unmask.errors import DataError, Interrupted, UserError
+
+QUICK = {"corruptions": ("fog", "contrast"), "severities": (1, 5), "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Pictures with a labels.csv: the colour is the label; of site B every second label is wrong."""
+    root = tmp_path_factory.mktemp("data")
+    rows = ["path,label,split,site,sex,note,patient"]
+    for split, count in (("train", 24), ("test", 40)):
+        for number in range(count):
+            blue, site = number % 2, "AB"[number // 2 % 2]
+            picture = photo(number + 100 * (split == "test"), 32, 32) // 2
+            picture[..., 2 * blue] += 110
+            name = f"{split}{number:02d}.png"
+            Image.fromarray(picture).save(root / name)
+            wrong = split == "test" and site == "B" and number // 4 % 2
+            label = ("red", "blue")[blue != wrong]
+            rows.append(f"{name},{label},{split},{site},{'mf'[number // 5 % 2]},same,p{number}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    run = unmask.pretrain(data, out=root / "run", steps=2, **SMALL)
+    options = {"protocol": "linear", "epochs": 25, "batch": 24, "workers": 0, "device": "cpu", "precision": "32"}
+    return unmask.transfer(run.path, on=data, out=root / "classifier", **options)
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return shutil.copytree(trained.path, tmp_path / "classifier")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures and pages take longer than all the rest, and one test looks at them."""
+    for name in ("draw_stress", "draw_examples", "write_report"):
+        monkeypatch.setattr(f"unmask.classification.stressing.{name}", lambda *given: None)
+
+
+def test_stress_measures_every_cell_and_writes_figures_pictures_and_the_report(folder, data, capsys):
+    result = unmask.stress(folder, on=data, **QUICK)
+    content = json.loads((folder / "stress.json").read_text())
+    assert [(c["corruption"], c["severity"]) for c in content["cells"]] == [
+        *(("fog", 1), ("fog", 5), ("contrast", 1), ("contrast", 5))
+    ]
+    assert result.count == 40
+    for cell in result.cells:
+        assert cell.low <= cell.accuracy <= cell.high
+        assert cell.drop == pytest.approx(result.accuracy - cell.accuracy)
+        assert cell.drop_low <= cell.drop <= cell.drop_high
+    assert result.mean("fog").accuracy == pytest.approx(np.mean([c.accuracy for c in result.cells[:2]]))
+    assert content["mean"]["accuracy"] == pytest.approx(np.mean([c.accuracy for c in result.cells]))
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert content["sentence"] in said
+    assert "mCE" not in said + json.dumps(content)
+    assert content["table"][0][0] == "corruption"
+    assert content["table"][-1][0] == "mean"
+    for name in ("stress.png", "stress_examples.png"):
+        assert min(Image.open(folder / name).size) > 300
+    page = (folder / "report.html").read_text()
+    assert "How robust is it?" in page
+    assert "site: the largest gap" in page
+
+
+def test_accuracy_is_that_of_the_classifier_on_the_pictures_as_they_are_damaged(undrawn, folder, data):
+    from unmask.studies.robustness.corrupt import corrupt
+
+    result = unmask.stress(folder, on=data, **QUICK)
+    classifier = unmask.load(folder)
+    source = unmask.source.open_source(data)
+    right = []
+    for index, item in enumerate(source.items):
+        if item.split == "test":
+            picture = torch.from_numpy(np.asarray(Image.open(data / item.name))).permute(2, 0, 1)
+            damaged = corrupt(picture, "contrast", 5, seed=0, number=index)
+            with torch.no_grad():
+                answer = classifier(damaged[None]).argmax()
+            right.append(classifier.classes[int(answer)] == item.label)
+    assert result.cell("contrast", 5).accuracy == pytest.approx(np.mean(right))
+
+
+def test_groups_are_the_columns_with_a_few_values_and_bias_shows(undrawn, folder, data):
+    result = unmask.stress(folder, on=data, **QUICK)
+    assert [g.column for g in result.groupings] == ["site", "sex"]  # note has one value, patient too many
+    site = result.groupings[0]
+    assert {g.value: g.count for g in site.groups} == {"A": 20, "B": 20}
+    assert (site.gap.best, site.gap.worst) == ("A", "B")
+    of = {g.value: g for g in site.groups}
+    assert of["A"].accuracy - of["B"].accuracy == pytest.approx(site.gap.difference)
+    assert site.gap.low > 0
+    assert site.gap.chance < 0.05
+    assert "Fewer than 30 pictures" in site.sentence()
+    assert all(0 <= g.corrupted <= 1 and 0 <= g.balanced_accuracy <= 1 for g in site.groups)
+    one = unmask.stress(folder, on=data, groups="sex", **QUICK)
+    assert [g.column for g in one.groupings] == ["sex"]
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [("sight", "did you mean 'site'"), ("note", "no groups apart"), ("patient", "40 different values")],
+)
+def test_columns_that_make_no_groups_are_refused_before_anything_is_written(folder, data, column, words):
+    before = {path.name for path in folder.iterdir()}
+    with pytest.raises(UserError, match=words):
+        unmask.stress(folder, on=data, groups=column, **QUICK)
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, monkeypatch, capsys):
+    from unmask.cli.commands import stress
+
+    whole = unmask.stress(folder, on=data, **QUICK).to_json()
+    (folder / "stress_cells.json").unlink()
+    original, computed = stress.Bench.right, []
+
+    def right(bench, name, severity):
+        if len(computed) == 2 and stop:
+            raise KeyboardInterrupt
+        computed.append((name, severity))
+        return original(bench, name, severity)
+
+    monkeypatch.setattr(stress.Bench, "right", right)
+    stop = True
+    with pytest.raises(Interrupted, match="2 of 4 results are kept") as caught:
+        unmask.stress(folder, on=data, **QUICK)
+    assert caught.value.exit_code == 130
+    stop = False
+    assert unmask.stress(folder, on=data, **QUICK).to_json() == whole
+    assert computed == [("fog", 1), ("fog", 5), ("contrast", 1), ("contrast", 5)]
+    computed.clear()
+    unmask.stress(folder, on=data, **QUICK)
+    assert computed == []
+    capsys.readouterr()
+    unmask.stress(folder, on=data, seed=1, **QUICK)  # other chance: nothing fits
+    assert len(computed) == 4
+    assert "computed anew" in capsys.readouterr().out
+    (folder / "stress_cells.json").write_text("{")
+    unmask.stress(folder, on=data, **QUICK)
+    assert len(computed) == 8
+
+
+def test_fewer_pictures_are_drawn_by_seed(undrawn, folder, data):
+    first, second = (unmask.stress(folder, on=data, most=10, **QUICK) for _ in range(2))
+    assert first.count == 10
+    assert first.to_json() == second.to_json()
+
+
+def test_grey_pictures_are_damaged_grey_and_all_of_unsplit_data_are_tested(folder, tmp_path):
+    for name in ("blue", "red"):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(photo(number, 40, 50, 1)).save(tmp_path / "grey" / name / f"{number}.png")
+    result = unmask.stress(folder, on=tmp_path / "grey", out=tmp_path / "out", corruptions="gaussian_noise",
+                           severities=3, device="cpu")  # fmt: skip
+    assert result.count == 6
+    assert result.groupings == []
+    examples = np.asarray(Image.open(tmp_path / "out" / "stress_examples.png").convert("RGB")).astype(int)
+    inside = examples[examples.shape[0] // 2 :, examples.shape[1] // 4 : -examples.shape[1] // 4]
+    assert np.abs(inside[..., 0] - inside[..., 2]).max() <= 2
+
+
+def test_what_cannot_be_tested_is_one_clear_line(folder, data, tmp_path, photos):
+    with pytest.raises(UserError, match="did you mean 'fog'"):
+        unmask.stress(folder, on=data, corruptions="fogg", device="cpu")
+    with pytest.raises(UserError, match="severities must be 1"):
+        unmask.stress(folder, on=data, severities=6)
+    with pytest.raises(UserError, match="say on which"):
+        unmask.stress(folder)
+    with pytest.raises(UserError, match="unmask transfer"):
+        unmask.stress(tmp_path / "nothing", on=data, device="cpu")
+    with pytest.raises(DataError, match=r"labels\.csv"):
+        unmask.stress(folder, on=photos, device="cpu")
+    (tmp_path / "other" / "reddish").mkdir(parents=True)
+    (tmp_path / "other" / "green").mkdir()
+    for name in ("reddish", "green"):
+        Image.fromarray(photo(1)).save(tmp_path / "other" / name / "1.png")
+    with pytest.raises(UserError, match="does not know: green, reddish"):
+        unmask.stress(folder, on=tmp_path / "other", device="cpu")
+    assert not (folder / "stress.json").exists()

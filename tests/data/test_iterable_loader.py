@@ -1,0 +1,216 @@
+"""The order of a stream: every sample once per epoch over all readers, the same again after a restart; bad samples."""
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.shardmaking import png, shards, tar
+from support.small import SMALL
+
+from unmask import pretrain
+from unmask.data.datasets.stream_preview import glimpse
+from unmask.data.loaders.iterable import Counts, StreamLoader, drawn, mixed
+from unmask.data.shards.expand import Shard
+from unmask.data.shards.stream import Sample, Stream, open_stream
+from unmask.data.transforms.crops import RandomCrop, WholePicture
+from unmask.errors import DataError, UserError
+
+
+class Numbers(Stream):
+    """Shards of numbers; says how many there are where `told`, and counts what is read."""
+
+    def __init__(self, lengths, told=False):
+        super().__init__("numbers", [Shard(f"n/{i}") for i in range(len(lengths))])
+        self.lengths, self.told, self.exact, self.read = lengths, told, told, 0
+
+    @classmethod
+    def accepts(cls, place):
+        return False
+
+    def count(self, shard):
+        return self.lengths[shard] if self.told else None
+
+    def samples(self, shard, first=0):
+        for number in range(first, self.lengths[shard]):
+            self.read += 1
+            yield Sample(str(number), None)
+
+
+lengths = st.lists(st.integers(0, 9), min_size=1, max_size=7).filter(any)
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths, st.integers(1, 4), st.integers(1, 3), st.integers(0, 99))
+def test_readers_share_every_epoch_without_overlap_or_loss(counts, world, workers, seed):
+    stream, readers, epochs = Numbers(counts), world * workers, 3
+    met = Counter()
+    for reader in range(readers):
+        for one in drawn(stream, reader, readers, seed, 0, Counts(stream)):
+            if one.epoch >= epochs:
+                break
+            met[one.epoch, one.shard, one.number] += 1
+    all_of_them = {(e, s, n) for e in range(epochs) for s, count in enumerate(counts) for n in range(count)}
+    assert set(met) == all_of_them
+    assert set(met.values()) == {1}
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths, st.integers(1, 5), st.integers(0, 30), st.integers(1, 12), st.booleans(), st.integers(0, 99))
+def test_a_reader_goes_on_at_any_place_exactly(counts, readers, first, window, told, seed):
+    stream = Numbers(counts, told)
+
+    def order(begin, length):
+        known = Counts(stream)
+        part = lambda at: drawn(stream, readers - 1, readers, seed, at, known)  # noqa: E731
+        return [(d.epoch, d.index) for d in itertools.islice(mixed(part, window, seed, begin), length)]
+
+    assert order(first, 20) == order(0, first + 20)[first:]
+
+
+def test_the_order_is_mixed_over_the_window_and_differs_between_epochs_and_seeds():
+    order = lambda seed: [*itertools.islice(mixed(itertools.count, 50, seed, 0), 400)]  # noqa: E731
+    assert sorted(order(1)[:300])[:250] == [*range(250)]
+    assert max(abs(place - thing) for place, thing in enumerate(order(1))) < 50
+    assert np.corrcoef(np.arange(40), order(1)[100:140])[0, 1] < 0.9
+    assert order(1) != order(2)
+    stream = Numbers([1] * 20)
+    shards_of = [one.shard for one in itertools.islice(drawn(stream, 0, 1, 3, 0, Counts(stream)), 40)]
+    assert shards_of[:20] != shards_of[20:]
+    assert sorted(shards_of[:20]) == sorted(shards_of[20:]) == [*range(20)]
+
+
+def test_known_counts_let_a_restart_pass_over_whole_shards(tmp_path):
+    stream = Numbers([50] * 20)
+    one_pass = itertools.islice(drawn(stream, 0, 1, 0, 0, Counts(stream, tmp_path / "c.txt")), 901)
+    want = [one.index for one in one_pass][-1]
+    assert len((tmp_path / "c.txt").read_text().splitlines()) == 18
+    stream.read = 0
+    assert next(drawn(stream, 0, 1, 0, 900, Counts(stream, tmp_path / "c.txt"))).index == want
+    assert stream.read == 1
+
+
+def test_a_wrong_index_beside_the_shards_misleads_no_restart(tmp_path):
+    stream = Numbers([5] * 4)
+    stream.count = lambda shard: 3
+    whole = [d.index for d in itertools.islice(drawn(stream, 0, 1, 0, 0, Counts(stream, tmp_path / "c")), 19)]
+    assert next(drawn(stream, 0, 1, 0, 18, Counts(stream, tmp_path / "c"))).index == whole[18]
+
+
+def test_shards_that_are_all_empty_end_with_a_message():
+    with pytest.raises(DataError, match="are empty"):
+        next(drawn(stream := Numbers([0, 0, 0]), 0, 1, 0, 0, Counts(stream)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_after_a_restart_are_the_same_to_the_pixel(tmp_path, workers):
+    stream = open_stream(shards(tmp_path / "s", [5, 3, 9, 1]))
+    options = {"view": RandomCrop((16, 16)), "batch": 4, "channels": 3, "num_views": 2, "workers": workers, "crops": 2}
+    loader = StreamLoader(stream=stream, window=6, seed=1, counts=tmp_path / "counts.txt", **options)
+    whole = [*itertools.islice(loader(0), 9)]
+    assert whole[0]["views"][1].shape == (4, 3, 16, 16)
+    assert whole[0]["views"][1].dtype == torch.uint8
+    for again, batch in zip(loader(5), whole[5:]):
+        assert again["index"].tolist() == batch["index"].tolist()
+        assert again["label"].tolist() == batch["label"].tolist()
+        assert all(torch.equal(a, b) for a, b in zip(again["views"], batch["views"]))
+    assert whole[0]["index"].tolist()[::2] == whole[0]["index"].tolist()[1::2]  # two crops of each
+    assert not torch.equal(whole[0]["views"][0][0], whole[0]["views"][0][1])
+
+
+def test_two_ranks_with_workers_read_everything_once(tmp_path):
+    stream = open_stream(shards(tmp_path / "s", [6, 6]))  # fewer shards than the four readers
+    met = Counter()
+    for rank in (0, 1):
+        view = lambda picture, chance: WholePicture((8, 8))(picture)  # noqa: E731
+        loader = StreamLoader(
+            stream=stream, view=view, batch=3, channels=3, window=1, workers=2, rank=rank, world=2, seed=4
+        )
+        met.update(i for batch in itertools.islice(loader(), 2) for i in batch["index"].tolist())
+    assert met == {shard << 32 | number: 1 for shard in (0, 1) for number in range(6)}
+
+
+def test_bad_samples_are_replaced_by_the_next_and_listed_with_shard_and_key(tmp_path):
+    good = [(f"{i}.png", png(i)) for i in range(6)]
+    (tmp_path / "s").mkdir()
+    tar(tmp_path / "s" / "a.tar", [*good[:2], ("broken.png", good[2][1][:40]), ("alone.cls", b"3"), *good[3:]])
+    tar(tmp_path / "s" / "b.tar", good)
+    cut = (tmp_path / "s" / "b.tar").read_bytes()[: 512 * 7]
+    (tmp_path / "s" / "b.tar").write_bytes(cut)
+    stream, listed = open_stream(str(tmp_path / "s")), tmp_path / "bad_files.txt"
+    view = lambda picture, chance: WholePicture((8, 8))(picture)  # noqa: E731
+    for workers in (0, 2):
+        loader = StreamLoader(stream=stream, view=view, batch=4, channels=3, window=1, bad=listed, workers=workers)
+        batches = [*itertools.islice(loader(), 6)]
+        again = next(loader(3))
+        assert again["index"].tolist() == batches[3]["index"].tolist()
+    lines = dict(line.split("\t") for line in listed.read_text().splitlines())
+    a, b = f"{tmp_path}/s/a.tar", f"{tmp_path}/s/b.tar"
+    assert sorted(lines) == [f"{a}/alone", f"{a}/broken", f"{b}/(damaged)"]
+    assert "no picture among its members: cls" in lines[f"{a}/alone"]
+    assert "the shard is damaged behind" in lines[f"{b}/(damaged)"]
+    indices = [i for batch in batches for i in batch["index"].tolist()]
+    assert 2 not in indices  # the broken one's place is taken by the next
+
+
+@pytest.fixture(autouse=True)
+def small_trials(monkeypatch):
+    monkeypatch.setattr("unmask.planning.measure.CONTEXT_BATCH", 8)
+
+
+def losses(out):
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(record["step"], record["loss"]) for record in records if "loss" in record]
+
+
+def test_a_run_that_dies_goes_on_to_the_very_same_losses(tmp_path, monkeypatch, capsys):
+    place, options = shards(tmp_path / "s", [30, 12, 20]), SMALL | {"steps": 6, "log_every": 1, "save_every": 1}
+    options |= {"workers": 2, "shuffle_buffer": 8}
+    pretrain(place, out=tmp_path / "whole", **options)
+    assert "looked at 62 from the beginnings of 3 of 3 shards; the number of all is exact" in capsys.readouterr().out
+    call = StreamLoader.__call__
+
+    def dying(self, first=0):
+        yield from itertools.islice(call(self, first), 3) if self.counts else call(self, first)
+        raise RuntimeError("the machine is gone")
+
+    monkeypatch.setattr(StreamLoader, "__call__", dying)
+    with pytest.raises(RuntimeError, match="gone"):
+        pretrain(place, out=tmp_path / "died", **options)
+    monkeypatch.setattr(StreamLoader, "__call__", call)
+    assert len(losses(tmp_path / "died")) == 3
+    (tmp_path / "died" / "bad_files.txt").open("a").write("s-00.tar/x\tfound before it died\n")
+    pretrain(place, out=tmp_path / "died", **options)
+    assert losses(tmp_path / "died") == losses(tmp_path / "whole")
+    assert "found before it died" in (tmp_path / "died" / "bad_files.txt").read_text()
+    tar(tmp_path / "s" / "s-01.tar", [("a.png", png(1))])
+    (tmp_path / "died" / "summary.json").unlink()
+    with pytest.raises(UserError, match="the data changed"):
+        pretrain(place, out=tmp_path / "died", **options)
+
+
+@pytest.mark.parametrize("workers", [None, 5])
+def test_a_stream_needs_no_number_of_workers(tmp_path, capsys, workers):
+    place = shards(tmp_path / "s", [8, 8])
+    pretrain(place, out=tmp_path / "run", dry_run=True, **SMALL | {"steps": 1, "workers": workers})
+    assert ("of 2 shards, so several read the same one" in " ".join(capsys.readouterr().out.split())) == (workers == 5)
+
+
+def test_a_long_stream_is_looked_at_in_part_and_its_length_estimated(tmp_path):
+    stream = open_stream(shards(tmp_path / "s", [40] * 6))
+    seen = glimpse(stream, most=32)
+    assert len(seen.held.items) == 32
+    assert seen.how == "an estimate from their bytes"
+    assert 0.8 * 240 < seen.count < 1.2 * 240
+    (tmp_path / "s" / "sizes.json").write_text(json.dumps({f"s-{i:02d}.tar": 40 for i in range(6)}))
+    seen = glimpse(open_stream(f"{tmp_path}/s/s-{{00..05}}.tar"), most=32)
+    assert (seen.count, seen.how) == (240, "from an index beside them")
+
+
+def test_a_shuffle_buffer_belongs_to_streams(photos, tmp_path):
+    with pytest.raises(UserError, match="--shuffle-buffer is for streams"):
+        pretrain(photos, out=tmp_path / "run", steps=1, shuffle_buffer=10)

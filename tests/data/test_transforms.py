@@ -1,0 +1,122 @@
+"""Views: torchvision's algorithm, one generator, any number of channels."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import RandomResizedCrop
+
+from unmask.data.transforms.crops import RandomCrop, WholePicture
+from unmask.errors import UserError
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def ramp(height, width, channels=3, dtype=torch.uint8):
+    rows = torch.linspace(0, 120, height)[:, None] + torch.linspace(0, 130, width)
+    return (rows + torch.arange(channels)[:, None, None]).to(dtype)
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (300, 20), (100, 600), (7, 500), (1, 1)])
+def test_crops_are_those_of_torchvision(shape):
+    view = RandomCrop((32, 32), scale=(0.08, 1.0))
+    theirs = RandomResizedCrop(32, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
+    for seed in range(120):
+        torch.manual_seed(seed)
+        expected = theirs.make_params([torch.zeros(1, *shape)])
+        assert view.box(*shape, seeded(seed)) == tuple(expected[k] for k in ("top", "left", "height", "width"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 80),
+    st.integers(1, 80),
+    st.sampled_from([1, 2, 3, 4, 10]),
+    st.sampled_from([torch.uint8, torch.float32]),
+    st.tuples(st.integers(2, 40), st.integers(2, 40)),
+    st.integers(0, 1000),
+)
+def test_any_picture_gives_a_view_of_the_size_asked_for(height, width, channels, dtype, size, seed):
+    picture = ramp(height, width, channels, dtype)
+    before = picture.clone()
+    for view in (RandomCrop(size), WholePicture(size)):
+        result = view(picture, seeded(seed))
+        assert result.shape == (channels, *size)
+        assert result.dtype == dtype
+        assert result.isfinite().all()
+        assert torch.equal(result, view(picture, seeded(seed)))
+    assert torch.equal(picture, before)
+
+
+def test_the_view_depends_on_the_generator_alone():
+    view, picture = RandomCrop((16, 16)), ramp(50, 70)
+    first = view(picture, seeded(1))
+    torch.manual_seed(123)
+    assert torch.equal(first, view(picture, seeded(1)))
+    assert not torch.equal(first, view(picture, seeded(2)))
+    state = torch.get_rng_state()
+    view(picture, seeded(3))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_half_of_the_views_are_mirrored_and_none_without_flip():
+    picture = ramp(30, 30)
+    rising = lambda x: bool(x[0, 0, 0] < x[0, 0, -1])  # noqa: E731
+    generator = seeded()
+    mirrored = sum(not rising(RandomCrop((8, 8))(picture, generator)) for _ in range(400))
+    assert 150 < mirrored < 250
+    assert all(rising(RandomCrop((8, 8), flip=False)(picture, seeded(i))) for i in range(50))
+
+
+def test_crops_cover_the_share_of_the_area_asked_for():
+    view, generator = RandomCrop((8, 8), scale=(0.2, 0.5)), seeded()
+    shares = [h * w / 10000 for _, _, h, w in (view.box(100, 100, generator) for _ in range(300))]
+    assert 0.19 < min(shares) < 0.23
+    assert 0.47 < max(shares) < 0.51
+
+
+def test_crops_for_a_wide_result_are_wide():
+    view, generator = RandomCrop((16, 32), scale=(0.2, 0.3)), seeded()
+    shapes = [w / h for _, _, h, w in (view.box(200, 200, generator) for _ in range(200))]
+    assert 1.4 < min(shapes)
+    assert max(shapes) < 2.8
+
+
+def test_uint8_is_clamped_and_floats_ring_freely():
+    step = torch.zeros(1, 32, 32)
+    step[..., 16:] = 255
+    whole = WholePicture((64, 64))
+    assert whole(step).max() > 255
+    assert whole(step.to(torch.uint8)).max() == 255
+
+
+def test_the_whole_picture_is_covered_and_centred():
+    picture = torch.zeros(1, 20, 60, dtype=torch.uint8)
+    picture[:, :, 20:40] = 200
+    assert (WholePicture((20, 20))(picture) == 200).all()
+    assert torch.equal(WholePicture((20, 60))(picture), picture)
+    assert WholePicture((10, 10))(picture).float().mean() > 195
+
+
+def test_a_view_never_shares_memory_with_the_picture():
+    picture = ramp(16, 16)
+    for view in (RandomCrop((16, 16), scale=(1.0, 1.0), flip=False), WholePicture((16, 16))):
+        view(picture, seeded()).zero_()
+    assert picture.float().mean() > 50
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"size": (1, 4)}, {"size": (4, 4), "scale": (0.0, 1.0)}, {"size": (4, 4), "scale": (0.5, 0.2)}],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(UserError):
+        RandomCrop(**options)
+
+
+def test_opencv_has_no_threads_that_a_fork_would_lose():
+    from unmask.data.codecs.opencv import cv2
+
+    assert cv2.getNumThreads() == 1

@@ -1,0 +1,222 @@
+"""`unmask doctor`: a healthy run has no finding; every planted fault is found by its own check and by no other."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.small import SMALL
+
+import unmask
+from unmask import registry
+from unmask.cli.commands.doctor import diagnose
+from unmask.cli.main import main
+from unmask.errors import UserError
+from unmask.evaluation.doctor.subject import Subject
+from unmask.training import checkpoint
+
+CHECKS = set(registry.names("check"))
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """A run that learned something, and its pictures."""
+    from conftest import photo
+
+    root = tmp_path_factory.mktemp("healthy")
+    (root / "photos").mkdir()
+    for seed in range(40):
+        Image.fromarray(photo(seed)).save(root / "photos" / f"{seed:03d}.png")
+    run = unmask.pretrain(root / "photos", out=root / "run", steps=200, lr=2e-3, log_every=10, save_every=100, **SMALL)
+    records = (run.path / "metrics.jsonl").read_text().splitlines()
+    shares = [json.loads(line) | {"waiting": 0.01} for line in records]  # tiny models wait for data, whatever one does
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in shares))
+    return run.path
+
+
+@pytest.fixture
+def copy(healthy, tmp_path):
+    return shutil.copytree(healthy, tmp_path / "run")
+
+
+def found(place, **options):
+    return diagnose(Subject(str(place), **options)).findings
+
+
+def test_a_healthy_run_its_weights_and_its_data_have_no_finding(healthy):
+    diagnosis = diagnose(Subject(str(healthy)))
+    assert not diagnosis.findings, diagnosis.findings
+    assert not diagnosis.unknown.keys() - {"positions"}, diagnosis.unknown
+    assert set(diagnosis.fine) | diagnosis.unknown.keys() == CHECKS
+    weights = diagnose(Subject(str(healthy / "encoder.safetensors"), [str(healthy.parent / "photos")]))
+    assert not weights.findings
+    assert {"features", "numbers", "positions", "statistics"} <= set(weights.fine)
+    assert "no pretraining run" in weights.unknown["rate"]
+    data = diagnose(Subject(str(healthy.parent / "photos")))
+    assert (data.kind, data.findings, set(data.fine)) == ("data", {}, {"duplicates", "files"})
+
+
+def setting(name, value):
+    def plant(run):
+        config = json.loads((run / "config.json").read_text())
+        place = config if name in config else config["settings"]
+        place[name] = value(config) if callable(value) else value
+        (run / "config.json").write_text(json.dumps(config))
+
+    return plant
+
+
+def record(change=lambda line: {}, **more):
+    def plant(run):
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = [line | change(line) for line in lines] + ([{"step": 200, **more}] * 9 if more else [])
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    return plant
+
+
+def weights(change):
+    """Changes the tensors of the checkpoints, and seals them again."""
+
+    def plant(run):
+        for path in run.glob("*.ckpt"):
+            state = checkpoint.read_state(path)
+            facts = {k: v for k, v in checkpoint.read_seal(path).items() if k in ("step", "saves", "good")}
+            for name, value in state["objective"].items():
+                change(name, value)
+            checkpoint.write_state(path, state, facts)
+
+    return plant
+
+
+def constant(name, value):
+    if "pos_embed" in name:
+        value.fill_(0.1)
+
+
+def same_everywhere(name, value):
+    if name.endswith("net.norm.weight"):
+        value.zero_()
+
+
+def fresh_decoder(name, value):
+    if name.startswith("decoder."):
+        if name.endswith("bias"):
+            value.zero_()
+        elif "norm" in name:
+            value.fill_(1)
+
+
+def overflow(name, value):
+    if name == "encoder.net.blocks.0.mlp.fc1.weight":
+        value[0, 0] = float("inf")
+
+
+def flip(run):
+    content = bytearray((run / "last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (run / "last.ckpt").write_bytes(content)
+
+
+def sheet(**facts):
+    def plant(run):
+        content = json.loads((run / "data_sheet.json").read_text())
+        (run / "data_sheet.json").write_text(json.dumps(content | facts))
+
+    return plant
+
+
+LEFT_OUT = {"event": "skipped", "lr": 0.1, "grad_norm": "1"}
+FAULTS = [
+    ("waiting", "data", record(lambda line: {"waiting": 0.4} if "epoch" in line else {})),
+    ("statistics", "not the data's", setting("mean", lambda config: [m / 255 for m in config["mean"]])),
+    ("positions", "same at every position", weights(constant)),
+    ("features", "constant", weights(same_everywhere)),
+    ("decoder", "random start", weights(fresh_decoder)),
+    ("rate", "too high for a batch of 8", setting("lr", 0.1)),
+    ("rate", "too low for a batch of 8", setting("lr", 1e-7)),
+    ("warmup", "of 200 steps", setting("warmup", 100.0)),
+    ("numbers", "fc1", weights(overflow)),
+    ("numbers", "9 of 200 steps", record(**LEFT_OUT, loss="nan", why="non-finite")),
+    ("trivial", "no better than", record(lambda line: {"loss": 1.2} if "epoch" in line else {})),
+    ("steps", "9 of 200 updates", record(**LEFT_OUT, loss="9", why="spike")),
+    ("steps", "went back 9 times", record(event="rolled_back", **{"from": 300})),
+    ("checkpoints", "last.ckpt", flip),
+    ("duplicates", "also in train", sheet(test_in_train=3)),
+    ("files", "cannot be used", sheet(bad=[[0, "a.png", "empty file"]] * 5)),
+]
+
+
+@pytest.mark.parametrize(("check", "words", "plant"), FAULTS, ids=[f"{c}-{w[:12]}" for c, w, _ in FAULTS])
+def test_a_planted_fault_is_found_by_its_check_with_a_remedy(copy, check, words, plant):
+    plant(copy)
+    findings = found(copy)
+    allowed = {"features"} if check == "numbers" else set()  # weights that are not finite give such features
+    assert findings.keys() - allowed == {check}, findings
+    (finding,) = findings[check]
+    assert words in finding.what
+    assert finding.remedy
+    assert "\n" not in finding.what + finding.remedy
+
+
+def test_every_check_has_its_fault_planted():
+    assert {check for check, _, _ in FAULTS} == CHECKS
+
+
+def test_collapsed_features_are_found(copy):
+    """All variety in one direction: the last norm keeps one channel only."""
+
+    def one_line(name, value):
+        if name.endswith("net.norm.weight"):
+            value[1:] = 0
+
+    weights(one_line)(copy)
+    (finding,) = found(copy)["features"]
+    assert "collapsed" in finding.what
+
+
+def test_weights_of_others_are_examined_too(tmp_path, healthy):
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 96}
+    shape |= {"decoder_hidden_size": 32, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    config = transformers.ViTMAEConfig(image_size=32, patch_size=8, decoder_intermediate_size=64, **shape)
+    torch.manual_seed(0)
+    model = transformers.ViTMAEForPreTraining(config)
+    with torch.no_grad():
+        model.vit.embeddings.position_embeddings.zero_()  # the bug: tables that nobody filled in
+    model.save_pretrained(tmp_path / "hf")
+    findings = found(tmp_path / "hf", data=[str(healthy.parent / "photos")])
+    assert "encoder's pos_embed" in findings["positions"][0].what
+    assert "random start" in findings["decoder"][0].what
+    with pytest.raises(UserError, match="nowhere"):
+        Subject(str(tmp_path / "nowhere"))
+
+
+def test_data_with_copies_bad_files_and_nothing_on_it(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(10):
+        Image.fromarray(np.full((20, 20), 128 + (number > 7), np.uint8)).save(folder / f"{number}.png")
+    (folder / "bad.png").write_bytes(b"nothing")
+    findings = found(folder)
+    assert findings.keys() == {"duplicates", "files"}
+    assert ["cannot be used" in findings["files"][0].what, "hardly differ" in findings["files"][1].what] == [True, True]
+
+
+def test_the_command_prints_a_table_or_json_and_ends_with_its_code(copy, capsys):
+    def ends(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main(["doctor", *map(str, arguments)])
+        return caught.value.code, capsys.readouterr().out
+
+    code, said = ends(copy)
+    assert (code, "Nothing wrong" in said) == (0, True)
+    setting("warmup", 100.0)(copy)
+    code, said = ends(copy)
+    assert (code, "--warmup" in said, "1 found" in said) == (7, True, True)
+    code, said = ends(copy, "--json")
+    content = json.loads(said)
+    assert [finding["check"] for finding in content["findings"]] == ["warmup"]
+    assert content["kind"] == "run"

@@ -1,0 +1,123 @@
+"""What the runtime chooses on a machine, what it refuses, and how the plan says it."""
+
+import json
+
+import pytest
+import torch
+
+from unmask.errors import UserError
+from unmask.runtime import machine
+from unmask.runtime.distributed.fabric import make_fabric
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_one_dnn_is_used_only_where_it_is_exact_and_faster(monkeypatch):
+    for found, value, word in (
+        ((2.0, 4e-7), "onednn", "still fp32"),
+        ((3.0, 3e-3), "default", "would not be fp32"),  # a CPU whose oneDNN rounds to bf16
+        ((1.0, 4e-7), "default", "not faster"),
+    ):
+        monkeypatch.setattr(machine, "_onednn", lambda found=found: found)
+        chosen, why = machine.choices("cpu")["matmul"]
+        assert (chosen, word in why) == (value, True)
+    monkeypatch.setattr(machine, "_onednn", lambda: (3.0, 3e-3))
+    with pytest.raises(UserError, match="would not compute in fp32"):
+        machine.check({"matmul": "onednn"})
+    assert "default" in machine.tune("cpu", {"matmul": "onednn"})  # a run that began on another machine
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_error_of_one_dnn_is_measured_not_assumed():
+    speed, error = machine._onednn()
+    assert speed > 0
+    assert 0 < error < 0.1
+    x = torch.randn(64, 512, generator=torch.Generator().manual_seed(0))
+    rounded = (x.bfloat16() @ x.bfloat16().T).double()
+    exact = x.double() @ x.double().T
+    assert (rounded - exact).norm() / exact.norm() > machine.EXACT  # what the bound is to catch
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"attention": "spda"}, "sdpa"),
+        ({"compile": "yes"}, "There are: auto, on, graphs, off"),
+        ({"matmul": "tf32", "device": "cpu"}, "CUDA"),
+        ({"compile": "graphs", "device": "cpu"}, "CUDA"),
+        ({"threads": 0}, "--threads must be from 1"),
+        ({"threads": 10_000}, "--threads must be from 1"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(settings, words):
+    with pytest.raises(UserError, match=words) as caught:
+        machine.check(settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_plan_says_every_choice_with_its_reason_and_the_run_keeps_it(tmp_path):
+    from unmask.planning.plan import Plan
+    from unmask.planning.runtime import plan_runtime
+
+    plan = Plan({"attention": "sdpa", "threads": 1})
+    plan_runtime(plan, machine.machine("cpu", "bf16-weights"))
+    rows = {name: (value, why) for name, value, why in plan.rows()}
+    assert {*machine.CHOICES, "precision", "threads"} <= rows.keys()
+    assert rows["attention"] == ("sdpa", "asked for")
+    assert rows["precision"][0] == "bf16-weights"
+    assert all(why for _, why in rows.values())
+    json.dumps(plan.settings)
+
+
+def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch):
+    from unmask.planning import measure
+    from unmask.planning.plan import Plan
+
+    tried, measured = [], measure.Measured(1.0, 1, {})
+    fabric = make_fabric({"device": "cpu", "precision": "32"})
+
+    def measure(objective, loader, settings, fabric):
+        tried.append(settings["compile"])
+        if settings["compile"] != "off":
+            raise RuntimeError("no compiler here")
+        return measured
+
+    monkeypatch.setattr(measure, "_measure", measure)
+    plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few pictures"})
+    assert measure.trial(lambda: None, lambda first: iter(()), plan, fabric, retry=False) is measured
+    assert tried == ["graphs", "on", "off"]
+    assert "--compile on failed on this machine (RuntimeError: no compiler here)" in plan.reasons["compile"]
+    asked = Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"})
+    with pytest.raises(RuntimeError):  # what was asked for is not changed
+        measure.trial(lambda: None, lambda first: iter(()), asked, fabric, retry=False)
+
+
+def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
+    import os
+
+    from unmask.runtime import openmp
+
+    for load, own, expected in (
+        (9.0, {}, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        (0.0, {}, {"GOMP_SPINCOUNT": openmp.BRIEFLY}),
+        (9.0, {"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ):
+        for name in openmp.VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load * (os.cpu_count() or 1), 0, 0))
+        openmp.settle_waiting()
+        assert {name: os.environ[name] for name in openmp.VARIABLES if name in os.environ} == expected
+        assert all(f"{name}={value}" in openmp.waiting() for name, value in expected.items())
+
+
+def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
+    chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
+    assert machine.settings_now(chosen) == {"attention": "sdpa", "threads": None}
+    assert machine.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3

@@ -1,0 +1,85 @@
+"""Several processes on one machine that know each other, as torchrun makes them, forked from a server."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+from support import forked
+from support.small import SMALL
+
+from unmask.data.datasets.pictures import Samples
+from unmask.data.loaders.map_style import Loader
+from unmask.data.source import open_source
+from unmask.data.transforms.crops import RandomCrop
+from unmask.registry import build
+from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.launcher import launch
+from unmask.training.log import Log, Silent, make_console, read
+from unmask.training.loop import Fit, fit
+from unmask.training.objective import Objective
+
+STEPS, BATCH = 8, 8
+SETTINGS = {"device": "cpu", "precision": "32"}
+
+
+def together(world: int, job: Any, *args: Any) -> list[Any]:
+    """What `job(*args)` returns in each of `world` processes."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    pipes = [forked.CONTEXT.Pipe() for _ in range(world)]
+    processes = [
+        forked.CONTEXT.Process(target=_in_group, args=(rank, world, port, there, job, args))
+        for rank, (_, there) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+    found = [here.recv() if here.poll(240) else "no answer" for here, _ in pipes]
+    for process in processes:
+        process.join(20)
+        process.kill()
+    assert not any(isinstance(one, str) for one in found), found
+    return found
+
+
+def _in_group(rank: int, world: int, port: int, there: Any, job: Any, args: tuple) -> None:
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+    os.environ |= {"LOCAL_RANK": str(rank), "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)
+    try:
+        there.send(job(*args))
+    except BaseException as error:
+        there.send(f"rank {rank}: {type(error).__name__}: {error}")
+        raise
+
+
+def objective(seed: int = 0, **options: Any) -> Objective:
+    from unmask.models.encoder import create_encoder
+
+    torch.manual_seed(seed)
+    model = SMALL["model"].replace("depth=1", "depth=2")
+    encoder = create_encoder(model, image_size=(32, 32), patch_size=8)
+    parts = {"decoder": "full(dim=32, depth=2, heads=2)", "mask": "block", "target": "pixels"}
+    return build("method", "mae", encoder=encoder, **parts | options)
+
+
+def train(photos: Path, out: Path, strategy: str, accumulate: int = 1, watch: Any = None, **options: Any) -> Objective:
+    """The loop over photographs, in as many processes as we are."""
+    launched, model = launch(), objective(**options)
+    fabric = make_fabric(SETTINGS | {"strategy": strategy, "decoder_warmup": options.get("decoder_warmup")})
+    out.mkdir(exist_ok=True)
+    samples = Samples(open_source([str(photos)]), range(24), channels=3)
+    shared = {"batch": BATCH // accumulate // launched.world, "rank": launched.rank, "world": launched.world}
+    loader = Loader(samples=samples, view=RandomCrop((32, 32)), seed=3, **shared)
+    config = Fit(steps=STEPS, batch=BATCH, lr=1e-3, clip=0.5, accumulate=accumulate, seed=3, log_every=1, save_every=3)
+    log = Log(out, make_console(), BATCH, 24) if launched.rank == 0 else Silent()
+    fit(model, loader, config, out, fabric, log, *([watch] if watch else []))
+    return model
+
+
+def trace(out: Path) -> list[tuple[float, float]]:
+    """Loss and gradient norm of every step."""
+    return [(record["loss"], record["grad_norm"]) for record in read(out / "metrics.jsonl") if "loss" in record]

@@ -1,0 +1,56 @@
+"""Parts named by text."""
+
+import sys
+
+import pytest
+
+from unmask.errors import UserError
+from unmask.registry import build, names, parse
+
+KINDS = ["masks", "targets", "decoders", "encoders", "methods", "data", "evals"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_part_file_names_one_public_class_and_says_what_it_is(kind):
+    import importlib
+
+    assert names(f"unmask.{kind}")
+    for name in names(f"unmask.{kind}"):
+        module = importlib.import_module(f"unmask.{kind}.{name}")
+        assert len(module.__all__) == 1
+        assert module.__doc__
+        assert hasattr(module, module.__all__[0])
+
+
+def test_options_are_read_from_the_text():
+    assert parse("blob(ratio=0.6, radius=2)") == ("blob", {"ratio": 0.6, "radius": 2})
+    assert parse(" random ") == ("random", {})
+    assert build("mask", "blob(ratio=0.6)").ratio == 0.6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("randon", "did you mean 'random'"),
+        ("random(ratios=0.5)", "did you mean 'ratio'"),
+        ("random(0.5)", "options by name"),
+        ("random(ratio=", "cannot read"),
+        ("random(ratio=x)", "plain values"),
+        ("no_such_lab.masks.comb", "PYTHONPATH"),
+    ],
+)
+def test_a_wrong_text_says_what_was_meant(text, message):
+    with pytest.raises(UserError, match=message):
+        build("mask", text)
+
+
+def test_a_private_part_is_reached_by_its_dotted_name(tmp_path, monkeypatch):
+    (tmp_path / "my_lab.py").write_text(
+        "from unmask.mask import Sampler\n__all__ = ['Comb']\n"
+        "class Comb(Sampler):\n    def score(self, batch, grid, noise):\n        return noise(batch, grid.num_units)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "my_lab.py").rename(tmp_path / "lab" / "comb.py")
+    assert build("mask", "lab.comb(ratio=0.5)").ratio == 0.5

@@ -1,0 +1,258 @@
+"""Checkpoints: rolling, sealed, written whole or not at all; what is damaged is passed over aloud and loses nothing."""
+
+import errno
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from test_recovery import records
+from test_train import Crash, losses, train
+
+from unmask.errors import Unsaved, UserError
+from unmask.training import checkpoint, log
+from unmask.training.checkpoint import Damaged, read_seal, read_state, verify, write_state
+
+
+def steps(out):
+    return {path.name: torch.load(path, weights_only=True)["step"] for path in out.glob("*.ckpt")}
+
+
+def crash_at(place):
+    def fail(step, steps):
+        if step == place:
+            raise Crash
+        return {}
+
+    return fail
+
+
+@pytest.fixture
+def whole(tmp_path):
+    train(tmp_path / "whole")
+    return losses(tmp_path / "whole")
+
+
+def test_any_byte_that_changes_and_any_cut_is_noticed(tmp_path):
+    path = tmp_path / "last.ckpt"
+    write_state(path, {"step": 3, "weight": torch.arange(50.0)}, {"step": 3, "saves": 1, "good": True})
+    assert read_seal(path)["step"] == 3
+    assert read_state(path)["weight"][7] == 7
+    content = path.read_bytes()
+    for place in [*range(0, len(content), 7), *range(len(content) - 150, len(content))]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(Damaged):
+            verify(path)
+    for length in (0, 1, 21, len(content) // 2, len(content) - 100, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(Damaged):
+            verify(path)
+
+
+def test_the_last_few_and_the_best_are_kept(tmp_path):
+    scores = {4: 0.5, 8: 0.7, 12: 0.6, 16: 0.7}
+    watch = lambda step, steps: {"score": scores[step], "probe_knn": scores[step]} if step in scores else {}  # noqa: E731
+    train(tmp_path / "run", watch=watch, keep_last=3)
+    assert steps(tmp_path / "run") == {"last.ckpt": 20, "last.1.ckpt": 15, "last.2.ckpt": 10, "best.ckpt": 8}
+    train(tmp_path / "one", keep_last=1)
+    assert steps(tmp_path / "one") == {"last.ckpt": 20}
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "both"])
+def test_a_damaged_newest_checkpoint_costs_a_few_steps_and_is_said(tmp_path, whole, how):
+    out = tmp_path / "run"
+    with pytest.raises(Crash):
+        train(out, watch=crash_at(13))
+    content = (out / "last.ckpt").read_bytes()
+    middle = len(content) // 2
+    bad = {"cut": content[:middle], "empty": b""}.get(how, content[:middle] + b"\x55" + content[middle + 1 :])
+    (out / "last.ckpt").write_bytes(bad)
+    if how == "both":
+        (out / "last.1.ckpt").write_bytes(b"")
+        with pytest.raises(UserError, match=r"last\.ckpt and last\.1\.ckpt in .* are damaged"):
+            train(out)
+        return
+    train(out)
+    assert losses(out) == whole
+    (event,) = records(out, "damaged")
+    assert (event["step"], event["file"]) == (5, "last.ckpt")
+    assert steps(out) == {"last.ckpt": 20, "last.1.ckpt": 15}
+    assert (out / "last.ckpt.damaged").read_bytes() == bad
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_a_checkpoint_put_in_place_of_the_last_is_gone_on_from(tmp_path, whole, fault):
+    """And the later ones are out of the way: a fault afterwards does not bring the run back to them."""
+    out = tmp_path / "run"
+    train(out, keep_every=5)
+    (out / "last.ckpt").unlink()  # its bytes are those of another name too
+    shutil.copy(out / "step_00000005.ckpt", out / "last.ckpt")
+    assert checkpoint.newest(out) == out / "last.ckpt"
+    with pytest.raises(Crash):
+        train(out, watch=crash_at(13), keep_every=5)
+    left = {"last.1.ckpt", *(f"step_000000{step}.ckpt" for step in (10, 15, 20))}
+    assert {event["file"] for event in records(out, "left")} == left
+    assert {path.name for path in out.glob("*.left")} == {f"{name}.left" for name in left}
+    assert steps(out) == {"last.ckpt": 10, "last.1.ckpt": 5, "step_00000005.ckpt": 5, "step_00000010.ckpt": 10}
+    if fault:
+        (out / "last.ckpt").unlink()
+        (out / "step_00000010.ckpt").write_bytes(b"")
+    train(out, keep_every=5)
+    assert losses(out) == whole
+    assert len(records(out, "left")) == 4  # once
+
+
+def test_a_run_from_before_there_were_seals_goes_on(tmp_path, whole):
+    out = tmp_path / "run"
+    with pytest.raises(Crash):
+        train(out, watch=crash_at(11))
+    saved = torch.load(out / "last.ckpt", weights_only=True)
+    window = {"loss": torch.tensor(3.0), "grad_norm": torch.tensor(1.0), "count": torch.tensor(2.0)}
+    names = ("objective", "optimizer", "step", "steps", "seconds", "bad_in_row", "skipped")
+    for file in out.glob("*.ckpt"):
+        file.unlink()
+    torch.save(
+        {name: saved[name] for name in names} | {"window": window if saved["step"] % 2 else {}}, out / "last.ckpt"
+    )
+    train(out)
+    assert losses(out) == whole
+    assert read_seal(out / "last.1.ckpt")  # from here on they have one
+    torch.save({"step": 1, "weight": torch.arange(500.0)}, out / "old.ckpt")
+    content = bytearray((out / "old.ckpt").read_bytes())
+    content[content.index(torch.tensor(499.0).numpy().tobytes())] ^= 1
+    (out / "old.ckpt").write_bytes(content)
+    with pytest.raises(Damaged):
+        verify(out / "old.ckpt")
+
+
+def full_disk(monkeypatch, when, code=errno.ENOSPC):
+    """`torch.save` writes half and fails whenever `when(step)`."""
+    save = torch.save
+
+    def fail(content, file):
+        if not when(content["step"]):
+            return save(content, file)
+        buffer = io.BytesIO()
+        save(content, buffer)
+        file.write(buffer.getvalue()[: buffer.tell() // 2])
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(torch, "save", fail)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path, whole, monkeypatch, code):
+    out = tmp_path / "run"
+    full_disk(monkeypatch, lambda step: step == 10, code)
+    with pytest.raises(Crash):
+        train(out, watch=crash_at(12))
+    assert steps(out) == {"last.ckpt": 5}  # untouched, and half a file does not take up the room
+    assert not list(out.glob(".*"))
+    (event,) = records(out, "unsaved")
+    assert (event["step"], event["reason"]) == (10, os.strerror(code))
+    train(out)
+    assert losses(out) == whole
+
+
+def test_a_disk_that_stays_full_ends_with_a_message_and_loses_only_what_was_not_saved(tmp_path, whole, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        full_disk(patch, lambda step: step > 5)
+        with pytest.raises(Unsaved, match=r"after step 20 .*No space left.*same command continues") as caught:
+            train(out)
+    assert caught.value.exit_code == 6
+    assert steps(out) == {"last.ckpt": 5}
+    train(out)
+    assert losses(out) == whole
+
+
+def test_a_disk_that_gives_back_other_bytes_is_noticed_before_anything_is_replaced(tmp_path, monkeypatch):
+    write = checkpoint._Hashing.write
+
+    def rot(self, data):
+        kept = write(self, data)
+        self.file.seek(-1, os.SEEK_CUR)
+        self.file.write(b"\x01")
+        return kept
+
+    keeper = checkpoint.Keeping(tmp_path, last=2, every=5, lasting=0)
+    state = {"step": 5, "saves": 1, "bad_in_row": 0, "weight": torch.ones(9)}
+    assert keeper.save(state) is None
+    monkeypatch.setattr(checkpoint._Hashing, "write", rot)
+    assert "other bytes than were written" in (keeper.save(state | {"step": 10, "saves": 2}) or "")
+    assert steps(tmp_path) == {"last.ckpt": 5}
+
+
+def test_records_that_find_no_room_are_written_later(tmp_path, whole, monkeypatch):
+    out, opened = tmp_path / "run", open
+
+    class Full:
+        """Takes half a line, as a disk does that gets full in the middle of it."""
+
+        def __init__(self, path):
+            self.path = path
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, text):
+            with opened(self.path, "a") as file:
+                file.write(text[: len(text) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    full = []
+    monkeypatch.setattr(log, "open", lambda path, *a, **k: Full(path) if full else opened(path, *a, **k), raising=False)
+
+    def watch(step, steps):
+        full[:] = [True] if 5 <= step < 11 else []
+        return {}
+
+    train(out, watch=watch)
+    assert losses(out) == whole
+    assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()] == sorted(whole)
+
+
+def die(out):
+    """In another process: killed in the middle of writing the second checkpoint."""
+
+    def fail(content, file):
+        if content["step"] == 10:
+            file.write(b"PK half a checkpoint")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch_save(content, file)
+
+    torch_save, torch.save = torch.save, fail
+    train(out)
+
+
+def test_killed_while_saving_nothing_is_lost(tmp_path, whole):
+    out = tmp_path / "run"
+    process = multiprocessing.get_context("fork").Process(target=die, args=(out,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert (out / ".last.ckpt.part").exists()
+    assert steps(out) == {"last.ckpt": 5}
+    train(out)
+    assert losses(out) == whole
+    assert not list(out.glob(".*"))
+
+
+def test_a_picture_that_finds_no_room_does_not_end_a_run(tmp_path, whole):
+    def watch(step, steps):
+        if step == 7:
+            raise OSError(errno.ENOSPC, "No space left on device", "film/7.png")
+        return {}
+
+    train(tmp_path / "run", watch=watch)
+    assert losses(tmp_path / "run") == whole
+    (event,) = records(tmp_path / "run", "unwritten")
+    assert event["step"] == 7
