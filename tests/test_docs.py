@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 import unmask
-from unmask.cli.verb import verbs
+from unmask.cli.verb import commands as options_by_name
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,7 +28,7 @@ def test_every_command_in_the_docs_parses(line, arguments):
     if "--config" in rest:  # reads the file it names
         place = rest.index("--config")
         rest = rest[:place] + rest[place + 2 :]
-    tyro.cli(verbs()[name].options, args=rest)
+    tyro.cli(options_by_name()[name], args=rest)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -80,12 +80,12 @@ def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
 
 
 def test_every_verb_has_help_for_every_option(capsys):
-    for name, function in verbs().items():
+    for name, options in options_by_name().items():
         with pytest.raises(SystemExit) as caught:
-            tyro.cli(function.options, args=["--help"], prog=name)
+            tyro.cli(options, args=["--help"], prog=name)
         assert caught.value.code == 0
         said = capsys.readouterr().out
-        assert function.options.__doc__.splitlines()[0][:40] in said.replace("\n", " ")
+        assert options.__doc__.splitlines()[0][:40] in said.replace("\n", " ")
 
 
 def test_python_functions_carry_the_options_of_the_commands():
@@ -93,5 +93,5 @@ def test_python_functions_carry_the_options_of_the_commands():
 
     assert "image_size" in inspect.signature(unmask.pretrain).parameters
     assert "labels_per_class" in (unmask.evaluate.__doc__ or "")
-    with pytest.raises(AttributeError, match="verbs"):
+    with pytest.raises(AttributeError, match="commands"):
         unmask.nonsense  # noqa: B018

@@ -21,6 +21,8 @@ Every verb of the command line is here under its name, with the same options. No
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unmask.version import __version__
+
 if TYPE_CHECKING:
     from unmask.cli.commands.ablate import ablate
     from unmask.cli.commands.anomaly import anomaly
@@ -40,10 +42,9 @@ if TYPE_CHECKING:
     from unmask.cli.commands.transfer import transfer
     from unmask.runs.run import Run, load
 
-
-__version__ = "0.1.0"
 __all__ = [
     "Run",
+    "__version__",
     "ablate",
     "anomaly",
     "demo",
@@ -68,9 +69,9 @@ def __getattr__(name: str) -> Any:
     if name in ("Run", "load"):
         return getattr(import_module("unmask.runs.run"), name)
     try:
-        return getattr(import_module(f"unmask.verbs.{name}"), name)
+        return getattr(import_module(f"unmask.cli.commands.{name}"), name)
     except ModuleNotFoundError:
-        raise AttributeError(f"module 'unmask' has no attribute {name!r}; its verbs: {', '.join(__all__)}") from None
+        raise AttributeError(f"module 'unmask' has no attribute {name!r}; its commands: {', '.join(__all__)}") from None
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """Turns the text `name(option=value)` into an object. The file name is the registry.
 
-`build("blob(ratio=0.6)", "unmask.masks")` imports `unmask/masks/blob.py` and calls the one name in its `__all__`.
+`build("mask", "blob(ratio=0.6)")` imports `masking/samplers/blob.py` and calls the one name in its `__all__`.
 A dotted name, `my_lab.masks.comb`, reaches a file outside the package.
 """
 
@@ -12,8 +12,28 @@ from typing import Any
 
 from unmask.errors import UserError, closest
 
+KINDS = {  # kind -> the package whose files are its parts
+    "boxes": "unmask.data.annotations.object_formats",
+    "check": "unmask.evaluation.doctor.checks",
+    "corruption": "unmask.studies.robustness.corruptions",
+    "decoder": "unmask.models.decoders",
+    "encoder": "unmask.models.encoders",
+    "evaluator": "unmask.evaluation.frozen",
+    "export": "unmask.export.formats",
+    "head": "unmask.models.heads",
+    "maps": "unmask.data.annotations.semantic_formats",
+    "mask": "unmask.masking.samplers",
+    "method": "unmask.methods",
+    "pyramid": "unmask.models.pyramids",
+    "recipe": "unmask.planning.recipes",
+    "source": "unmask.data.sources",
+    "stream": "unmask.data.shards.formats",
+    "target": "unmask.methods.targets",
+    "weights": "unmask.weights.formats",
+}
 
-def build(spec: Any, package: str, **context: Any) -> Any:
+
+def build(kind: str, spec: Any, **context: Any) -> Any:
     """The part that `spec` names, given its written options and whatever of `context` it has a parameter for.
 
     Anything that is not text is taken to be the part already. Raises UserError for an unknown name or option.
@@ -21,7 +41,7 @@ def build(spec: Any, package: str, **context: Any) -> Any:
     if not isinstance(spec, str):
         return spec
     name, options = parse(spec)
-    part = find(name, package)
+    part = find(kind, name)
     allowed = inspect.signature(part).parameters
     for key in options:
         if key not in allowed or key in context:
@@ -54,19 +74,20 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"options in {spec!r} must be plain values (numbers, text in quotes, tuples)") from error
 
 
-def names(package: str) -> list[str]:
-    """The parts there are: the files of the package's folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__))
+def names(kind: str) -> list[str]:
+    """The parts of a kind: the files of its folder, but for a contract, which is named like the folder of its parts."""
+    modules = list(pkgutil.iter_modules(importlib.import_module(KINDS[kind]).__path__))
+    folders = {module.name for module in modules if module.ispkg}
+    return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders)
 
 
-def find(name: str, package: str) -> Any:
+def find(kind: str, name: str) -> Any:
     """The one public name of a part's file."""
-    known = names(package)
-    if "." not in name and name not in known:
-        kind = package.rsplit(".", 1)[-1]
-        raise UserError(f"no {name!r} among the {kind}{closest(name, known)} There are: {', '.join(known)}")
+    parts = names(kind)
+    if "." not in name and name not in parts:
+        raise UserError(f"no {kind} {name!r}{closest(name, parts)} There are: {', '.join(parts)}")
     try:
-        module = importlib.import_module(name if "." in name else f"{package}.{name}")
+        module = importlib.import_module(name if "." in name else f"{KINDS[kind]}.{name}")
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
             raise UserError(f"cannot import {name!r}: {error}; is its folder on PYTHONPATH?") from error

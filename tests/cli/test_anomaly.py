@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 from support.small import SMALL
 
 import unmask

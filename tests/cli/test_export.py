@@ -11,9 +11,9 @@ import pytest
 import timm
 import torch
 import transformers
-from conftest import photo
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support.photos import photo
 from support.small import SMALL
 
 import unmask

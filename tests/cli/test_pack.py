@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 
 import unmask
 from unmask.data.codecs.decode import decode

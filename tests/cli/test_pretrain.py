@@ -30,7 +30,7 @@ def losses(out):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run, its photographs and its loss trace, made once."""
-    from conftest import photo
+    from support.photos import photo
 
     root = tmp_path_factory.mktemp("finished")
     folder = root / "photos"
@@ -220,7 +220,7 @@ def test_show_draws_labelled_columns_for_every_mask_and_ratio(finished, tmp_path
 
 
 def test_show_handles_a_large_photograph(finished, tmp_path):
-    from conftest import photo
+    from support.photos import photo
 
     run, _ = finished
     Image.fromarray(photo(1, 4000, 6000)).save(tmp_path / "large.jpg")

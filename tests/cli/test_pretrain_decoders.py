@@ -23,8 +23,8 @@ OFTEN = {"steps": 4, "log_every": 1, "save_every": 1, "keep_every": 2}
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    from conftest import photo
     from PIL import Image
+    from support.photos import photo
 
     folder = tmp_path_factory.mktemp("pictures")
     for seed in range(16):

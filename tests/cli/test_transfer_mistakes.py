@@ -5,8 +5,8 @@
 import shutil
 
 import pytest
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 from support.small import SMALL
 from support.tinting import FAST, data, done, place, run, tinted, write  # noqa: F401
 

@@ -7,8 +7,8 @@ import signal
 import numpy as np
 import pytest
 import torch
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 from support.segmenting import NAMES, scene, write_pairs
 from support.small import SMALL
 

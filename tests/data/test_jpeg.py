@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 
 from unmask.data.codecs import jpeg
 from unmask.data.codecs.decode import decode

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from conftest import photo
+from support.photos import photo
 
 from unmask.data.datasets.pictures import Samples
 from unmask.data.loaders.map_style import Loader

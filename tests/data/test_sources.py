@@ -48,7 +48,7 @@ def make_arrays(tmp):
 
 MADE = {
     "folder": [make_folder],
-    "listing": [make_listing],
+    "file_list": [make_listing],
     "arrays": [make_arrays],
     "archive": [
         lambda tmp: zipped(tmp / "a.zip", shades(TREE)),
@@ -59,14 +59,14 @@ MADE = {
         lambda tmp: tarred(tmp / "a.tar.xz", shades(TREE), "w:xz"),
     ],
     "pack": [lambda tmp: unmask.pack(make_folder(tmp), out=tmp / "a.pack", format="original")],
-    "picture": [lambda tmp: write(tmp, {"one.png": png(3)}) / "one.png"],
+    "single_file": [lambda tmp: write(tmp, {"one.png": png(3)}) / "one.png"],
 }
-WHOLE = [(part, make) for part, makers in MADE.items() for make in makers if part != "picture"]  # hold all of TREE
+WHOLE = [(part, make) for part, makers in MADE.items() for make in makers if part != "single_file"]  # hold all of TREE
 CASES = [(part, make) for part, makers in MADE.items() for make in makers]
 
 
 def test_every_part_has_an_example_here():
-    other = {"demo", "streamed"}  # drawn, not read; and read from its beginning, as test_shards.py does
+    other = {"demo", "small_stream"}  # drawn, not read; and read from its beginning, as test_shards.py does
     assert set(registry.names("source")) - other == set(MADE)
 
 
@@ -195,7 +195,7 @@ def test_a_new_part_is_asked_without_any_other_edit(tmp_path, monkeypatch):
     (tmp_path / "zebra.py").write_text(
         textwrap.dedent('''
         """Stripes."""
-        from unmask.source import Item, Source
+        from unmask.data.source import Item, Source
         __all__ = ["Zebra"]
         class Zebra(Source):
             def __init__(self, path):
@@ -208,7 +208,8 @@ def test_a_new_part_is_asked_without_any_other_edit(tmp_path, monkeypatch):
                 return b""
         ''')
     )
-    monkeypatch.setattr(unmask.data, "__path__", [*unmask.data.__path__, str(tmp_path)])
+    sources = unmask.data.sources
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
     source = open_source("stripes")
     assert isinstance(source, Source)
     assert source.items == [Item("one")]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 from torch.nn import functional as F
 
 import unmask

@@ -23,7 +23,7 @@ CHECKS = set(registry.names("check"))
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory):
     """A run that learned something, and its pictures."""
-    from conftest import photo
+    from support.photos import photo
 
     root = tmp_path_factory.mktemp("healthy")
     (root / "photos").mkdir()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.errors import UserError
-from unmask.evaluation.feature_file import embed
+from unmask.evaluation.feature_file import write_features
 from unmask.evaluation.features import pooled
 from unmask.models.state import weights_hash
 
@@ -37,7 +37,7 @@ class Pictures:
 def run(encoder, samples, out, **options):
     said = []
     options = {"batch": 2, "chunk": 4} | options
-    return embed(encoder, samples, out, load=samples.load, say=said.append, **options), " ".join(said)
+    return write_features(encoder, samples, out, load=samples.load, say=said.append, **options), " ".join(said)
 
 
 def features(path):

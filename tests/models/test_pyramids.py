@@ -153,6 +153,6 @@ def test_pyramids_that_cannot_be_are_refused(text, model, says):
 
 
 def test_the_snippet_in_the_docs_runs():
-    text = (Path(__file__).parent.parent / "docs" / "dense.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "dense.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     exec(compile(code, "docs/dense.md", "exec"), {})

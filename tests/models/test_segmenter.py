@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import photo
+from support.photos import photo
 from support.segmenting import NAMES, scene
 
 from unmask.data.transforms.segmentation import SceneView

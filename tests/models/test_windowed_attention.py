@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_large import gradients
+from support.gradients import gradients
 
 from unmask.errors import UserError
 from unmask.masking.mask import Mask, hide_top

@@ -23,8 +23,8 @@ EIGHT = {"steps": 8, "decoder_warmup": 5, "keep_every": 1, **FRESH, **OPTIONS}
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    from conftest import photo
     from PIL import Image
+    from support.photos import photo
 
     folder = tmp_path_factory.mktemp("pictures")
     for seed in range(24):

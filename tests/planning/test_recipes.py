@@ -186,7 +186,7 @@ def test_every_recipe_says_command_cost_and_result_and_the_page_shows_them():
         assert {"title", "Command", "Cost", "Published"} == set(facts)
         assert facts["Command"].startswith(f"unmask {recipe.verb} ")
         assert f"--recipe {name}" in facts["Command"]
-    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert markdown() in page, "put unmask.recipe.markdown() into docs/recipes.md"
 
 

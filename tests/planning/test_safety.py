@@ -57,7 +57,7 @@ def test_runs_from_before_have_no_limit_for_spikes_and_off_is_off():
 
 
 def test_masters_of_low_weights_are_left_alone_too():
-    from test_train import Line
+    from support.small_training import Line
 
     objective = Line()
     lower(objective)

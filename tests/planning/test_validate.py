@@ -26,7 +26,7 @@ def _data_that_must_not_be_opened(monkeypatch):
     def look_at(*_):
         raise Opened
 
-    monkeypatch.setattr("unmask.planning.inspect_data.look_at", look_at)
+    monkeypatch.setattr("unmask.cli.commands.pretrain.look_at", look_at)
 
 
 def begin(tmp_path, **options):

@@ -66,8 +66,8 @@ def two(photos, out):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    from conftest import photo
     from PIL import Image
+    from support.photos import photo
 
     out = tmp_path_factory.mktemp("runs")
     (photos := out / "photos").mkdir()

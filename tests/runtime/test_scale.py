@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parent.parent / "benchmarks" / "scale.py"
+FILE = Path(__file__).parents[2] / "benchmarks" / "scale.py"
 KNOWN = {"ViT-B/16": 111_907_840, "ViT-L/16": 329_541_888, "ViT-H/14": 657_074_508}  # of MAE's reference code
 
 

@@ -7,8 +7,9 @@ import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from conftest import photo
 from PIL import Image
+
+from support.photos import photo
 
 
 def png(seed, height=20, width=24):

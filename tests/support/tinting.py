@@ -1,11 +1,11 @@
 """Small labelled pictures, a run, and a classifier that was made of them: what tests of `transfer` share."""
 
 import pytest
-from conftest import photo
 from PIL import Image
-from support.small import SMALL
 
 import unmask
+from support.photos import photo
+from support.small import SMALL
 
 FAST = {"batch": 8, "device": "cpu", "precision": "32", "randaug": "off"}
 

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 
 import unmask
 from unmask.data.codecs.decode import decode

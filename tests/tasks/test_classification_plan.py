@@ -59,6 +59,6 @@ def by_protocol(tiny, base):
 
 
 def test_the_tables_in_the_docs_are_the_rule(encoders):
-    page = (Path(__file__).parent.parent / "docs" / "transfer.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "transfer.md").read_text(encoding="utf-8")
     for table in (by_size(encoders[0]), by_protocol(*encoders)):
         assert table in page, f"put this into docs/transfer.md:\n{table}"

@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import photo
 from PIL import Image
+from support.photos import photo
 
 from unmask.data.codecs.decode import decode
 from unmask.data.source import open_source

@@ -10,8 +10,7 @@ import signal
 
 import pytest
 import torch
-from test_recovery import records
-from test_train import Crash, losses, train
+from support.small_training import Crash, losses, records, train
 
 from unmask.errors import Unsaved, UserError
 from unmask.training import checkpoint, log

@@ -7,61 +7,15 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
+from support.small_training import Crash, Line, losses, train
 from torch import nn
 
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.training import checkpoint
 from unmask.training.log import Log
 from unmask.training.loop import Fit, fit
-from unmask.training.objective import Objective
 from unmask.training.optimizer import groups
 from unmask.training.schedule import learning_rate, peak_rate
-
-
-class Line(Objective):
-    """Learns a linear map, with noise from torch's generator as masks have."""
-
-    def __init__(self, bad_steps=()):
-        super().__init__()
-        torch.manual_seed(0)
-        self.net, self.calls, self.bad_steps = nn.Linear(3, 1), 0, bad_steps
-        self.progress = []
-
-    def forward(self, batch):
-        (x,) = batch["views"]
-        self.calls += 1
-        loss = (self.net(x + 0.1 * torch.rand_like(x)) - x.sum(dim=1, keepdim=True)).square().mean()
-        return {"loss": loss * (float("nan") if self.calls in self.bad_steps else 1.0)}
-
-    def after_step(self, progress, good):
-        self.progress.append((progress, good))
-
-
-def loader(batch=8):
-    def start(first):
-        while True:
-            yield {"views": [torch.randn(batch, 3, generator=torch.Generator().manual_seed(first))]}
-            first += 1
-
-    return start
-
-
-def train(out, objective=None, watch=lambda step, steps: {}, micro=8, **options):
-    out.mkdir(exist_ok=True)
-    config = Fit(**{"steps": 20, "batch": 8, "lr": 0.05, "warmup": 4, "log_every": 2, "save_every": 5} | options)
-    log = Log(out, Console(quiet=True), 8, 100, {"data_mean": 3.0, "nearest": 2.0})
-    objective = objective or Line()
-    fit(objective, loader(micro), config, out, Fabric(accelerator="cpu", devices=1), log, watch)
-    return objective
-
-
-def losses(out):
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return {r["step"]: r["loss"] for r in records if "loss" in r}
-
-
-class Crash(Exception):
-    pass
 
 
 @pytest.mark.parametrize("crashes", [(3,), (7, 13), (1, 2, 19)])

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from support.gradients import gradients
 from support.small import SMALL
 
 import unmask
@@ -38,14 +39,6 @@ def batch_of(size=32, count=4):
     return {"views": [torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)]}
 
 
-def gradients(model, batch):
-    torch.manual_seed(1)
-    model.zero_grad()
-    loss = model(batch)["loss"]
-    loss.backward()
-    return loss.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
-
 def test_recomputed_blocks_give_the_same_loss_and_gradients_for_less_memory():
     model, batch = mae(), batch_of()
     state, plain, need = list(model.state_dict()), gradients(model, batch), step_bytes(model, batch, 64)
@@ -76,14 +69,14 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
             raise step_cost.TooLarge("8 pictures at a time need about 9 MB, 5 MB are free")
 
     monkeypatch.setattr(measure, "check_fits", check)
-    measure = (mae, lambda n: lambda first: itertools.repeat(batch_of(count=n)))
-    measure.trial(*measure, plan, make_fabric(settings), retry=True)
+    trial_of = (mae, lambda n: lambda first: itertools.repeat(batch_of(count=n)))
+    measure.trial(*trial_of, plan, make_fabric(settings), retry=True)
     assert tried == [(32, "auto"), (16, "auto"), (8, "auto"), (8, "on")]
     assert (plan.settings["accumulate"], plan.settings["checkpoint_activations"]) == (4, "on")
     assert "fits into memory" in plan.reasons["checkpoint_activations"]
     plan = Plan(settings | {"checkpoint_activations": "off"})
     with pytest.raises(UserError, match=r"about 9 MB.*--checkpoint-activations on.*--decoder windowed.*patch-size"):
-        measure.trial(*measure, plan, make_fabric(settings), retry=False)
+        measure.trial(*trial_of, plan, make_fabric(settings), retry=False)
 
 
 def test_another_size_meets_the_tables_of_the_encoder_built_for_it(monkeypatch):

@@ -1,6 +1,5 @@
 """A step that goes wrong: left out without waiting for the device, gone back from, and the end of patience."""
 
-import json
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
-from test_train import Crash, Line, loader, losses, train
+from support.small_training import Crash, Line, loader, losses, records, train
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask.errors import Diverged
@@ -29,11 +28,6 @@ class Reads(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += "_local_scalar_dense" in str(function) or "is_nonzero" in str(function)
         return function(*args, **(kwargs or {}))
-
-
-def records(out, event=None):
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [r for r in found if event is None or r.get("event") == event]
 
 
 def without(gone, change=lambda number, x: x):

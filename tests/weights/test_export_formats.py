@@ -8,9 +8,9 @@ import pytest
 import timm
 import torch
 import transformers
-from conftest import photo
 from PIL import Image
 from support.exportmaking import subject
+from support.photos import photo
 from torch import nn
 
 from unmask import registry

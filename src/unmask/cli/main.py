@@ -10,13 +10,12 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
 
-from unmask.cli.verb import saved, verbs
+from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
 from unmask.runtime.openmp import settle_waiting
@@ -48,24 +47,24 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Calls the verb that the arguments name; 0 when it is done."""
-    there = verbs()
+    options_by_name = commands()
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(there))
+        print(_overview(options_by_name))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
         return 0
     name, *rest = arguments
-    if name not in there:
-        raise UserError(f"no command {name!r}{closest(name, there)} There are: {', '.join(there)}")
+    if name not in options_by_name:
+        raise UserError(f"no command {name!r}{closest(name, options_by_name)} There are: {', '.join(options_by_name)}")
     if name not in TOGETHER:
         refuse_many(f"unmask {name}")
-    options = there[name].options  # type: ignore[attr-defined]
+    options = options_by_name[name]
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
             given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
-        result = there[name](given)
+        result = command(name)(given)
     except _Refused as caught:
         raise caught.error from None
     return getattr(result, "exit_code", 0)
@@ -94,10 +93,10 @@ def _direct(options: Any) -> Any:
     return type(options.__name__, (options,), own)
 
 
-def _overview(there: dict[str, Callable]) -> str:
+def _overview(options_by_name: dict[str, Any]) -> str:
     lines = ["usage: unmask <command> [options]", "", "Masked autoencoders: pretrain on a folder, look, judge.", ""]
-    for name, function in there.items():
-        lines.append(f"  {name:<10} {function.options.__doc__.splitlines()[0]}")  # type: ignore[attr-defined]
+    for name, options in options_by_name.items():
+        lines.append(f"  {name:<10} {options.__doc__.splitlines()[0]}")
     return "\n".join([*lines, "", "unmask <command> --help lists the options of one."])
 
 

@@ -1,8 +1,8 @@
 """What verbs share: from a dataclass of options to a typed function, and checks of what was given.
 
-A verb is one file in `verbs/` with a frozen dataclass of options (the comment behind a field is its help text on the
-command line) and a function of the file's name. Both the command line and `unmask.<verb>` are made from that. Such a
-file imports nothing heavy at its top: `unmask --help` reads them all.
+A command is a frozen dataclass of options in `cli/options/` (the comment behind a field is its help text on the
+command line) and a function of the same name in `cli/commands/`. Both the command line and `unmask.<command>` are made
+from these. An options file imports nothing heavy: `unmask --help` reads them all.
 """
 
 import dataclasses
@@ -44,11 +44,22 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
     return wrap
 
 
-def verbs() -> dict[str, Callable]:
-    """All verbs by name: the files of `verbs/`."""
+def commands() -> dict[str, Any]:
+    """The options of every command by its name: the one class of each file of `cli/options/`."""
     package = importlib.import_module("unmask.cli.options")
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return {name: getattr(importlib.import_module(f"unmask.verbs.{name}"), name) for name in names}
+    return {
+        module.name: _public(f"unmask.cli.options.{module.name}") for module in pkgutil.iter_modules(package.__path__)
+    }
+
+
+def command(name: str) -> Callable:
+    """The function of a command, with whatever it imports."""
+    return _public(f"unmask.cli.commands.{name}")
+
+
+def _public(module: str) -> Any:
+    loaded = importlib.import_module(module)
+    return getattr(loaded, loaded.__all__[0])
 
 
 def describe(options: Any) -> str:

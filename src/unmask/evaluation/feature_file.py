@@ -38,7 +38,7 @@ class Named(Protocol):
     def __len__(self) -> int: ...
 
 
-def embed(
+def write_features(
     model: Encoder | Extract,
     samples: Named,
     out: Path,

@@ -1,11 +1,11 @@
 """Opens the data of a run and looks at it: data sheet, bad files, training split."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from unmask.cli.options.pretrain import Pretrain
 from unmask.data.datasets.pictures import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
 from unmask.data.shards.stream import is_stream, open_stream
@@ -18,18 +18,27 @@ from unmask.runtime.machine import machine
 CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
 
 
-def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:
+def look_at(
+    data: Sequence[str],
+    saved: dict[str, Any] | None,
+    console: Console,
+    *,
+    image_size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    shuffle_buffer: int | None = None,
+    max_bad: float = 0.05,
+) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data; the training split where there are splits, else everything."""
-    if not options.data:
+    if not data:
         raise UserError("say on which pictures: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
-    if is_stream(options.data):
-        return _look_at_stream(options, saved, console)
-    if options.shuffle_buffer is not None:
+    if is_stream(data):
+        return _look_at_stream(data, saved, console, image_size, channels, max_bad)
+    if shuffle_buffer is not None:
         raise UserError("--shuffle-buffer is for streams (docs/streams.md); these pictures are mixed over all of them")
-    source = open_source(options.data)
+    source = open_source(data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    max_side = saved["max_side"] if saved else 4 * max(numbers(options.image_size or 224))
+    max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("looking at the pictures", total=len(indices))
         sheet, cache = inspect(
@@ -42,21 +51,28 @@ def look_at(options: Pretrain, saved: dict[str, Any] | None, console: Console) -
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
     console.print(sheet.text(), soft_wrap=True)
-    check_bad(sheet, options.max_bad)
-    channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
+    check_bad(sheet, max_bad)
+    channels = channels or (saved["settings"]["channels"] if saved else sheet.channels)
     return sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
 
 
-def _look_at_stream(options: Pretrain, saved: dict[str, Any] | None, console: Console) -> tuple[Sheet, StreamSamples]:
+def _look_at_stream(
+    data: Sequence[str],
+    saved: dict[str, Any] | None,
+    console: Console,
+    image_size: tuple[int, ...] | None,
+    channels: int | None,
+    max_bad: float,
+) -> tuple[Sheet, StreamSamples]:
     """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
-    stream = open_stream(options.data).training()
-    max_side = saved["max_side"] if saved else 4 * max(numbers(options.image_size or 224))
+    stream = open_stream(data).training()
+    max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
     with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
         seen = glimpse(stream)
         sheet = seen.amend(inspect(seen.held, max_side=max_side)[0], stream)
     console.print(sheet.text(), soft_wrap=True)
-    check_bad(sheet, options.max_bad)
+    check_bad(sheet, max_bad)
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in range(len(seen.held.items)) if i not in bad]
-    channels = options.channels or (saved["settings"]["channels"] if saved else sheet.channels)
+    channels = channels or (saved["settings"]["channels"] if saved else sheet.channels)
     return sheet, StreamSamples(stream, Samples(seen.held, good, channels=channels, max_side=max_side), seen.count)

@@ -30,33 +30,6 @@ from unmask.training.speed.compile import ready
 from unmask.training.speed.step_cost import TooLarge, check_fits
 from unmask.training.timing import Timed
 
-
-def measure(
-    ranks: Ranks,
-    config: dict[str, Any],
-    samples: Samples | StreamSamples,
-    plan: Plan,
-    retry: bool,
-    start: Start | None = None,
-) -> Measured:
-    """A few steps in every process at once; what the slowest one needs, and the most parts.
-
-    With DDP each measures by itself, so that one may run out of memory and try again; the time to exchange gradients is
-    not in it. Shards are of no use without the others: with FSDP2 they step together, and there is no second try.
-    """
-    if ranks.first:
-        ranks.tell("measure", config=config, samples=to_send(samples), plan=plan, retry=retry)
-    else:
-        plan.settings = config["settings"]  # one and the same, as in the first process
-    settings = config["settings"]
-    begin = start or initial(settings["init"], model=settings["model"])
-    shards = settings.get("strategy") == "fsdp2"
-    fabric = make_fabric(settings, alone=not shards)
-    of_size = partial(make_loader, config, samples, workers=0)
-    found = trial(lambda: ready(build(config, begin), plan.settings), of_size, plan, fabric, retry and not shards)
-    return slowest(found, plan, ranks)
-
-
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
@@ -112,6 +85,32 @@ def trial(
     if "checkpoint_activations" in settings:
         plan.choose("checkpoint_activations", "off", "everything fits into memory")
     return found
+
+
+def measure(
+    ranks: Ranks,
+    config: dict[str, Any],
+    samples: Samples | StreamSamples,
+    plan: Plan,
+    retry: bool,
+    start: Start | None = None,
+) -> Measured:
+    """A few steps in every process at once; what the slowest one needs, and the most parts.
+
+    With DDP each measures by itself, so that one may run out of memory and try again; the time to exchange gradients is
+    not in it. Shards are of no use without the others: with FSDP2 they step together, and there is no second try.
+    """
+    if ranks.first:
+        ranks.tell("measure", config=config, samples=to_send(samples), plan=plan, retry=retry)
+    else:
+        plan.settings = config["settings"]  # one and the same, as in the first process
+    settings = config["settings"]
+    begin = start or initial(settings["init"], model=settings["model"])
+    shards = settings.get("strategy") == "fsdp2"
+    fabric = make_fabric(settings, alone=not shards)
+    of_size = partial(make_loader, config, samples, workers=0)
+    found = trial(lambda: ready(build(config, begin), plan.settings), of_size, plan, fabric, retry and not shards)
+    return slowest(found, plan, ranks)
 
 
 def _micro(settings: dict[str, Any]) -> int:

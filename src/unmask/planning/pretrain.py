@@ -12,8 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.options.pretrain import Pretrain
 from unmask.data.datasets.pictures import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet
@@ -38,7 +36,7 @@ from unmask.version import __version__
 
 
 def make_plan(
-    options: Pretrain,
+    given: dict[str, Any],
     asked: dict[str, Any],
     reasons: dict[str, str],
     sheet: Sheet,
@@ -48,13 +46,14 @@ def make_plan(
     console: Console,
     ranks: Ranks | None = None,
     start: Start | None = None,
+    strategy: str = "auto",
 ) -> tuple[dict[str, Any], Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    asked: by the user; options and reasons: with what a recipe filled in. start: what --init names, if it is open.
+    asked: by the user; given and reasons: with what a recipe filled in; strategy: how devices share the model. start: what --init names, if it is open.
     """
-    plan = Plan(asked_for(options), dict(reasons))
-    start = start or initial(str(options.init), model=options.model)
+    plan = Plan(dict(given), dict(reasons))
+    start = start or initial(given["init"], model=given["model"])
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     start.guide(plan, sheet.channels)
@@ -67,12 +66,12 @@ def make_plan(
     mean, std = start.statistics(own, plan)
     config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
     parameters = sum(p.numel() for p in build(config, Start()).parameters() if p.requires_grad)
-    plan_devices(plan, options.strategy, parameters, here.memory)
+    plan_devices(plan, strategy, parameters, here.memory)
     samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
     make_loader(config, samples)  # refuses a batch that cannot be divided
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
     ranks = ranks or Ranks()
-    measured = measure(ranks, config, samples, plan, retry=options.accumulate is None, start=start)
+    measured = measure(ranks, config, samples, plan, retry=given["accumulate"] is None, start=start)
     config["context"] = measured.context
     stages = parse_resolutions(plan.settings["resolutions"])
     found = [measured]

@@ -6,14 +6,13 @@ A recipe is a plain function that returns options of one verb by name, `pretrain
 
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from unmask.errors import UserError, closest
+from unmask.registry import KINDS, names
 
-PACKAGE = "recipe"
 EITHER = (("epochs", "steps", "hours"), ("lr", "blr"))  # of such options one counts: given one, a recipe fills none
 FACTS = ("Command", "Cost", "Published")
 
@@ -49,8 +48,8 @@ class Recipe:
 def recipes() -> dict[str, Recipe]:
     """All of them by name."""
     found = {}
-    for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
-        family = importlib.import_module(f"{PACKAGE}.{module.name}")
+    for family_name in names("recipe"):
+        family = importlib.import_module(f"{KINDS['recipe']}.{family_name}")
         found |= {name: Recipe(name, family.VERB, getattr(family, name)) for name in family.__all__}
     return found
 

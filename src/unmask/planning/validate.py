@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 
-from unmask.cli.options.pretrain import Pretrain
 from unmask.data.transforms.colour import check_colours
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
-from unmask.plain import plain
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import refuse_warmup
 from unmask.planning.loaders import divide
@@ -26,18 +24,19 @@ UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: 
 LARGE = Grid((UNITS, UNITS), (1024, 1024))  # a unit of more values than any data gives
 
 
-def refuse_early(options: Pretrain, start: Start, machine: Machine) -> None:
+def refuse_early(asked: dict[str, Any], start: Start, machine: Machine) -> None:
     """Raises UserError for options that cannot work. start: the weights that `--init` names, opened."""
-    refuse_typos(options)
-    plan = Plan(plain(options))
-    start.guide(plan, options.channels or 3)
+    refuse_typos(asked)
+    plan = Plan(dict(asked))
+    channels = asked["channels"]
+    start.guide(plan, channels or 3)
     settings = plan.settings
     if settings["batch"]:
         divide(settings["batch"], settings["accumulate"] or 1, settings["views_per_image"])
     if settings["steps"]:
         refuse_warmup(settings["decoder_warmup"] or 0, settings["steps"])
-    if settings["jitter"] and options.channels:
-        check_colours(options.channels)
+    if settings["jitter"] and channels:
+        check_colours(channels)
     settings["model"] = model = settings["model"] or usual_model(0, machine.device)
     if _foreign(model) and not known_name(model):
         return  # what somebody else's encoder takes, and whether it can be built without memory, is not known
@@ -45,16 +44,16 @@ def refuse_early(options: Pretrain, start: Start, machine: Machine) -> None:
     settings["patch_size"] = patch = settings["patch_size"] or patch_of(model, size or (UNITS * PATCH,) * 2, machine)
     if size:
         plan_resolutions(plan)
-    encoder = _encoder(model, tuple(size or (UNITS * patch,) * 2), patch, options.channels or 3)
-    _refuse_parts(settings, encoder, bool(size), bool(unit and options.channels))
+    encoder = _encoder(model, tuple(size or (UNITS * patch,) * 2), patch, channels or 3)
+    _refuse_parts(settings, encoder, bool(size), bool(unit and channels))
 
 
-def refuse_typos(options: Pretrain) -> None:
+def refuse_typos(asked: dict[str, Any]) -> None:
     """Names that are wrong are said first, before what is said of models."""
-    build("mask", options.mask)
-    for text, package in ((options.target, "targets"), (options.decoder, "decoders"), (options.method, "methods")):
-        if text:
-            find(parse(text)[0], f"unmask.{package}")
+    build("mask", asked["mask"])
+    for kind in ("target", "decoder", "method"):
+        if asked[kind]:
+            find(kind, parse(asked[kind])[0])
 
 
 def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> Encoder:

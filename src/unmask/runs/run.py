@@ -145,7 +145,7 @@ def open_trained(path: Path, task: str | None = None) -> Any:
     folder = find_trained(path, task)
     config = Run(folder).config
     noun = TRAINED[config["task"]]
-    kind = getattr(import_module(f"unmask.{FOLDERS[config['task']]}.{noun}"), noun.capitalize())
+    kind = getattr(import_module(f"unmask.models.{noun}"), noun.capitalize())
     model = kind.of_config(make_encoder(config), config)
     file = folder / weights_of(config["task"])
     load_strictly(model, read_state(file), str(file))

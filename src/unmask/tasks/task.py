@@ -1,12 +1,15 @@
 """What the verb `transfer` asks of a task: labelled data, a plan, something to train, a score, a judgement.
 
-The parts in `lessons/` are the tasks. Each opens its own kind of labels; the steps that all share are in
+A task is a folder of `tasks/` with a `transfer.py`; its `settings.py` says how users name it. Each opens its own kind of labels; the steps that all share are in
 `transferring.py`, and the loop is the one loop.
 """
 
+import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,3 +84,17 @@ class Lesson(ABC):
     @abstractmethod
     def predict(cls, options: Any, folder: Path, console: Console) -> Any:
         """The work of `unmask predict` with the model in `folder`. options: of the verb."""
+
+
+def names() -> dict[str, str]:
+    """What can be learnt with labels: the folder of each task by the name that users give."""
+    package = importlib.import_module("unmask.tasks")
+    folders = [module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg]
+    with_transfer = [folder for folder in folders if find_spec(f"unmask.tasks.{folder}.transfer")]
+    return {importlib.import_module(f"unmask.tasks.{folder}.settings").NAME: folder for folder in with_transfer}
+
+
+def find_task(name: str) -> type[Lesson]:
+    """The class of a task by the name that users give."""
+    module = importlib.import_module(f"unmask.tasks.{names()[name]}.transfer")
+    return getattr(module, module.__all__[0])

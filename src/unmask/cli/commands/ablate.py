@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from unmask.cli.commands.pretrain import asked_for, inspect_options
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
@@ -24,7 +25,6 @@ from unmask.data.datasets.pictures import Samples
 from unmask.errors import DataError, Diverged, UserError
 from unmask.files import read_json, write_json
 from unmask.plain import numbers, plain, texts
-from unmask.planning.inspect_data import look_at
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import make_plan
 from unmask.runs.run import make_encoder
@@ -67,13 +67,13 @@ def ablating(options: Ablate) -> Ablation | None:
     here = machine(options.device, options.precision)
     tune(here.device)
     basis = Pretrain(options.data, **_passed_on(options), steps=1)
-    sheet, samples = look_at(basis, saved and saved["config"], console)
+    sheet, samples = inspect_options(basis, saved and saved["config"], console)
     if not isinstance(samples, Samples):
         raise UserError("a study looks at its pictures again and again: bring the stream onto this disk, unmask pack")
     labelled = read_labelled(options, console)
     if saved is None:
         basis_asked = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
-        config, _ = make_plan(basis, basis_asked, {}, sheet, samples, here, began, console)
+        config, _ = make_plan(asked_for(basis), basis_asked, {}, sheet, samples, here, began, console)
         decoder_size(config["settings"])  # refuses a decoder whose size cannot be varied
         tuning = plan_tuning(config, labelled, here)
         bench = Bench(config, 0, tuning, samples, labelled, make_fabric(config["settings"]))

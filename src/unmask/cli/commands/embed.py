@@ -13,7 +13,7 @@ from unmask.data.loaders.map_style import collate
 from unmask.data.sheet import check_bad, inspect
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import WholePicture
-from unmask.evaluation.feature_file import check_suffix, embed
+from unmask.evaluation.feature_file import check_suffix, write_features
 from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
@@ -60,7 +60,7 @@ def embedding(options: Embed) -> Path:
         identity = (
             f"size {tuple(size)}, mean {encoder.mean.tolist()}, std {encoder.std.tolist()}, data {sheet.fingerprint}"
         )
-        embed(
+        write_features(
             encoder,
             samples,
             out,

@@ -39,7 +39,7 @@ from unmask.training.objective import Rebuilder
 __all__ = ["export"]
 
 
-FORMATS, FIGURES, PICTURES = "unmask.export.formats", "export.json", 16
+FORMATS, FIGURES, PICTURES = "export", "export.json", 16
 
 
 @dataclass(frozen=True)

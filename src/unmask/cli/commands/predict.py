@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unmask import registry
 from unmask.cli.options.predict import Predict
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.runs.run import TRAINED, Run, find_trained
+from unmask.tasks.task import find_task
 from unmask.training.log import make_console
 
 __all__ = ["predict"]
@@ -21,7 +21,7 @@ def predicting(options: Predict) -> Any:
     task = Run(folder).config["task"]
     if options.threshold != Predict.threshold and task != "detect":
         raise UserError(f"--threshold is for detectors, and {folder} holds a {TRAINED[task]}: take it out")
-    return registry.find("task", task).predict(options, folder, make_console())
+    return find_task(task).predict(options, folder, make_console())
 
 
 @verb(Predict)

@@ -15,12 +15,12 @@ from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
 from unmask.data.datasets.pictures import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
-from unmask.data.sheet import write_bad_files
+from unmask.data.sheet import Sheet, write_bad_files
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.evaluation.online_probe import Probe
 from unmask.evaluation.watch import Watch
 from unmask.files import write_json
-from unmask.plain import plain
+from unmask.plain import numbers, plain, texts
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, initial
 from unmask.planning.inspect_data import look_at
@@ -54,7 +54,7 @@ NOT_SETTINGS = ("out", "config", "dry_run", "devices", "nodes", "strategy")  # w
 
 
 def pretraining(options: Pretrain) -> Run | None:
-    """See `unmask.cli.commands.pretrain.pretrain`. Of several processes the first plans and tells the others what to do."""
+    """See `pretrain`. Of several processes the first plans and tells the others what to do."""
     check_asked(options.devices, options.nodes, "pretrain ...")
     meet(options.device)
     with together():
@@ -86,13 +86,16 @@ def lead(options: Pretrain, ranks: Ranks) -> Run | None:
     check(asked)
     start = initial(str(options.init), model=options.model) if saved is None else Start()
     if saved is None:
-        refuse_early(options, start, here)
+        refuse_early(plain(options), start, here)
     if said := tune(here.device, settings_now(saved) if saved else asked):
         console.print(said, soft_wrap=True)
     ranks.tell("tune", device=here.device, settings=settings_now(saved) if saved else asked)
-    sheet, samples = look_at(options, saved, console)
+    sheet, samples = inspect_options(options, saved, console)
     if saved is None:
-        config, table = make_plan(options, asked, reasons, sheet, samples, here, began, console, ranks, start)
+        given = asked_for(options)
+        config, table = make_plan(
+            given, asked, reasons, sheet, samples, here, began, console, ranks, start, options.strategy
+        )
         console.print(table)
         console.print(expectation(config, here), soft_wrap=True)
     else:
@@ -122,6 +125,21 @@ def asked_for(options: Pretrain) -> dict[str, Any]:
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
     return asked | places | {"data": [absolute(place) for place in asked["data"]]}
+
+
+def inspect_options(
+    options: Pretrain, saved: dict[str, Any] | None, console: Console
+) -> tuple[Sheet, Samples | StreamSamples]:
+    """The data that the options name, opened and inspected. saved: the configuration of a run that is continued."""
+    return look_at(
+        texts(options.data),
+        saved,
+        console,
+        image_size=numbers(options.image_size) if options.image_size else None,
+        channels=options.channels,
+        shuffle_buffer=options.shuffle_buffer,
+        max_bad=options.max_bad,
+    )
 
 
 def duties(ranks: Ranks) -> dict[str, Any]:

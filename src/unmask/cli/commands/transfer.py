@@ -1,6 +1,6 @@
 """The verb `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
 
-What differs between tasks is in `lessons/`.
+What differs between tasks is in `tasks/`.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from unmask import registry
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.verb import verb
@@ -38,7 +37,7 @@ from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, check, machine, settings_now, tune
 from unmask.tasks.classification.figures import RESULT
 from unmask.tasks.early_stopping import Keeper
-from unmask.tasks.task import Lesson
+from unmask.tasks.task import Lesson, find_task
 from unmask.training.log import Log, clock, make_console, memory_mb
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
@@ -94,7 +93,7 @@ def transferring(options: Transfer) -> Transferred | None:
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
-    lesson: Lesson = registry.find("task", options.to)(options, encoder, console)
+    lesson: Lesson = find_task(options.to)(options, encoder, console)
     if saved is None:
         config = make_config(options, asked, reasons, lesson, scratch, here, console)
     elif saved["data"]["fingerprint"] != lesson.sheet.fingerprint:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from unmask.cli.options.machine import RuntimeOptions
+from unmask.cli.shared_options import RuntimeOptions
 from unmask.errors import UserError
 from unmask.plain import Names, Place, Places, Size, numbers, require, settle, texts
 from unmask.planning.recipe_book import find_recipe

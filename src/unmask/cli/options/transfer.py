@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from unmask import registry
-from unmask.cli.options.machine import RuntimeOptions
+from unmask.cli.shared_options import RuntimeOptions
 from unmask.errors import UserError, closest, closest_place
 from unmask.plain import Place, Places, Size, numbers, require, settle, texts
 from unmask.planning.recipe_book import find_recipe
@@ -100,9 +100,8 @@ class Transfer(RuntimeOptions):
         settle(self, "on", texts(self.on))
         if not self.on:
             raise UserError(f"say on which labelled data: unmask transfer RUN --to {self.to} --on LABELLED")
-        tasks = registry.names("task")
-        if self.to not in tasks:
-            raise UserError(f"--to {self.to}: no such task{closest(self.to, tasks)} There are: {', '.join(tasks)}")
+        if self.to not in ONLY:
+            raise UserError(f"--to {self.to}: no such task{closest(self.to, ONLY)} There are: {', '.join(ONLY)}")
         for task, names in ONLY.items():
             given = [name for name in names if getattr(self, name) not in (None, "auto", ())]
             if given and given[0] not in ONLY.get(self.to, ()):
