@@ -2,29 +2,28 @@
 
     python benchmarks/same_numbers.py [--before COMMIT] [--only CASE...] [--smoke] [--keep FOLDER]
 
-Every case below is a short training or evaluation on small generated data. It runs in two processes at a time: one with
-the sources of COMMIT, checked out in a temporary git worktree, one with those of the tree that this file lies in, as it
-is on the disk. Compared are every steady number of the logs and results (not times, speeds and memory), and every
-tensor of the saved weights and checkpoints. The exit code is 0 if all are equal.
+Every case below is a short training or evaluation on small generated data. Two processes run them side by side: one
+with the sources of COMMIT, checked out in a temporary git worktree, one with those of the tree that this file lies in,
+as they are on the disk. Compared are every steady number of the logs and results (not times, speeds and memory), and
+every tensor of the saved weights and checkpoints. The exit code is 0 if all are equal.
 
-What a run chooses by measuring the machine is pinned, since two measurements may differ: see LAUNCH and `environment`.
+What a run chooses by measuring the machine is pinned, since two measurements may differ: see PINNED here, and
+`environment` and `serve` in same_numbers_trees.py.
 """
 
 import argparse
 import contextlib
 import importlib
-import os
-import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from same_numbers_data import write_data
+from same_numbers_trees import BYTECODE, TREE, Tree, worktree
 
 BEFORE = "76cbfe7"
 
@@ -37,16 +36,7 @@ RENAMED_KEYS: dict[str, str] = {}
 # Cases whose numbers change on purpose, each with the reason. They run, but may differ:
 CHANGED: dict[str, str] = {}
 
-TREE = Path(__file__).resolve().parent.parent
-BYTECODE = TREE / ".pytest_cache" / "bytecode"  # torch takes many seconds to compile where no bytecode may be written
 STEPS, SMOKE_STEPS, SMOKE = 20, 2, ("npz", "classify")
-
-# As `python -m unmask`, but fp32 products always go through torch's default: the fastest is found by measuring.
-LAUNCH = """
-import runpy, torch
-torch.set_float32_matmul_precision = lambda precision: None
-runpy.run_module("unmask", run_name="__main__", alter_sys=True)
-"""
 
 PINNED = "--device cpu --precision 32 --matmul default --threads 1 --workers 0 --seed 0 --log-every 1"
 SMALL = "--image-size 32 --patch-size 8 --batch 8"
@@ -128,7 +118,7 @@ CASES = (
     Case(
         "anomaly",
         (
-            "anomaly fit @run @data/normal --false-alarms 0.2 --sets 2 --memory 100 --out @out/fit --seed 0 --device cpu",
+            "anomaly fit @run @data/normal --false-alarms 0.2 --sets 2 --memory 100 --out @out/fit --device cpu",
             "anomaly apply @out/fit --on @data/odd --heatmaps 2 --out @out/apply --device cpu",
         ),
         ("fit/config.json#promises,scores", "fit/finder.safetensors", "apply/results.json", "apply/scores.csv"),
@@ -136,93 +126,7 @@ CASES = (
 )
 
 
-class CommandFailed(Exception):
-    """A command of a case did not end well; the text has the end of what it said."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two trees, and where its runs go."""
-
-    tree: Path
-    runs: Path
-    is_new: bool
-
-    def file(self, case: Case, name: str) -> Path:
-        name = name.partition("#")[0]
-        if self.is_new:
-            parts = [RENAMED_FILES.get(part, part) for part in name.split("/")]
-            name = RENAMED_FILES.get(name, "/".join(parts))
-        return self.runs / case.name / name
-
-    def words(self, command: str, case: Case, data: Path, steps: int) -> list[str]:
-        """The command line for this tree."""
-        values = {"@data": data, "@out": self.runs / case.name, "@run": self.runs / "npz"}
-        values |= {"@steps": steps, "@half": steps // 2}
-        words = command.split()
-        if self.is_new:
-            dropped = {
-                place + more for place, word in enumerate(words) for more in (0, 1) if RENAMED.get(word, "") is None
-            }
-            words = [RENAMED.get(word) or word for place, word in enumerate(words) if place not in dropped]
-        for name, value in values.items():
-            words = [word.replace(name, str(value)) for word in words]
-        return words
-
-    def run(self, case: Case, data: Path, steps: int) -> float:
-        """All commands of a case, one after the other; the seconds they computed. Raises CommandFailed."""
-        seconds, log = 0.0, self.runs / f"{case.name}.log"
-        for command in case.commands:
-            words = self.words(command, case, data, steps)
-            with open(log, "ab") as file:
-                file.write(f"$ unmask {' '.join(words)}\n".encode())
-                file.flush()
-                launch = [sys.executable, "-c", LAUNCH, *words]
-                process = subprocess.Popen(
-                    launch, cwd=self.runs, env=environment(self.tree), stdout=file, stderr=subprocess.STDOUT
-                )
-                _, status, usage = os.wait4(process.pid, 0)  # as process.wait(), but says how long it computed
-            process.returncode = os.waitstatus_to_exitcode(status)
-            seconds += usage.ru_utime + usage.ru_stime
-            if process.returncode:
-                said = "\n    ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:])
-                raise CommandFailed(f"unmask {' '.join(words)}\n    exit code {process.returncode}\n    {said}")
-        return seconds
-
-
-def environment(tree: Path) -> dict[str, str]:
-    """One thread, no GPU, no network, the tree's own sources, and no CPU instructions that would make bf16 worthwhile:
-    `evaluate` measures that and has no flag for it."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    pinned = {"PYTHONPATH": str(tree / "src"), "PYTHONPYCACHEPREFIX": str(BYTECODE), "PYTHONHASHSEED": "0"}
-    pinned |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    pinned |= {"CUDA_VISIBLE_DEVICES": "", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "HF_HUB_OFFLINE": "1"}
-    return kept | pinned
-
-
-def require_own_sources(side: Side) -> None:
-    """An installed unmask must not be taken for the tree's."""
-    code = "import importlib.util; print(importlib.util.find_spec('unmask').origin)"
-    done = subprocess.run([sys.executable, "-c", code], env=environment(side.tree), capture_output=True, text=True)
-    if not Path(done.stdout.strip()).is_relative_to(side.tree / "src"):
-        raise SystemExit(f"python imports unmask from {done.stdout.strip() or done.stderr}, not from {side.tree}/src")
-
-
-@contextlib.contextmanager
-def worktree(commit: str, folder: Path) -> Iterator[Path]:
-    """The files of a commit in a folder of their own, removed at the end."""
-    git = ["git", "-C", str(TREE), "worktree"]
-    done = subprocess.run([*git, "add", "--detach", str(folder), commit], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"--before {commit}: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
-        shutil.rmtree(BYTECODE / folder.relative_to(folder.anchor), ignore_errors=True)
-
-
-def compare(case: Case, before: Side, now: Side) -> tuple[int, int, list[str]]:
+def compare(case: Case, before: Tree, now: Tree) -> tuple[int, int, list[str]]:
     """How many numbers and tensors there are, and a sentence for each that differs; files in the order of the case."""
     results = importlib.import_module("same_numbers_results")
     counts, lines = {"numbers": 0, "tensors": 0}, []
@@ -231,8 +135,8 @@ def compare(case: Case, before: Side, now: Side) -> tuple[int, int, list[str]]:
         kind = "tensors" if is_tensors else "numbers"
         read = results.read_tensors if is_tensors else results.read_numbers
         try:
-            old = read(before.file(case, name), name, RENAMED_KEYS)
-            new = read(now.file(case, name), name, {})
+            old = read(before.file(case.name, name), name, RENAMED_KEYS)
+            new = read(now.file(case.name, name), name, {})
         except (OSError, ValueError, KeyError) as error:
             lines.append(f"{name} cannot be read: {type(error).__name__}: {error}")
             continue
@@ -243,13 +147,13 @@ def compare(case: Case, before: Side, now: Side) -> tuple[int, int, list[str]]:
     return counts["numbers"], counts["tensors"], lines
 
 
-def judge(case: Case, sides: list[Side], futures: list[Future]) -> tuple[list[str], bool]:
+def judge(case: Case, trees: list[Tree], futures: list[Future]) -> tuple[list[str], bool]:
     """Waits for both runs of a case; its row of the table, and whether it passes."""
-    errors = [f"{'new' if s.is_new else 'old'} tree: {f.exception()}" for s, f in zip(sides, futures) if f.exception()]
+    errors = [f"{t.name}: {future.exception()}" for t, future in zip(trees, futures) if future.exception()]
     if errors:
         print(f"{case.name}: failed\n  " + "\n  ".join(errors), flush=True)
         return [case.name, "-", "-", "-", "failed"], False
-    numbers, tensors, lines = compare(case, *sides)
+    numbers, tensors, lines = compare(case, *trees)
     verdict = "equal" if not lines else f"{len(lines)} DIFFER" if case.name not in CHANGED else "changed on purpose"
     print(f"{case.name}: {verdict}" + "".join(f"\n  {line}" for line in lines[:3]), flush=True)
     if len(lines) > 3:
@@ -260,16 +164,23 @@ def judge(case: Case, sides: list[Side], futures: list[Future]) -> tuple[list[st
     return [case.name, str(numbers), str(tensors), seconds, verdict], not lines or case.name in CHANGED
 
 
-def run_all(cases: list[Case], sides: list[Side], data: Path, steps: int) -> bool:
+def run_all(cases: list[Case], trees: list[Tree], data: Path, steps: int) -> bool:
     """Both trees work through the cases at their own pace; prints what is found, and a table at the end."""
     rows, passed = [["case", "numbers", "tensors", "CPU seconds", "result"]], True
+    values = {"@data": data, "@steps": steps, "@half": steps // 2}
     with contextlib.ExitStack() as stack:
-        pools = [stack.enter_context(ThreadPoolExecutor(1)) for _ in sides]
-        futures = [[pool.submit(side.run, case, data, steps) for case in cases] for pool, side in zip(pools, sides)]
+        pools = [stack.enter_context(ThreadPoolExecutor(1)) for _ in trees]
+        futures = [
+            [pool.submit(tree.run, c.name, c.commands, values | {"@run": tree.runs / "npz"}) for c in cases]
+            for pool, tree in zip(pools, trees)
+        ]
+        for tree, pool in zip(trees, pools):
+            stack.callback(tree.close)
+            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         for case, *of_case in zip(cases, *futures):
-            row, ok = judge(case, sides, of_case)
+            row, is_good = judge(case, trees, of_case)
             rows.append(row)
-            passed &= ok
+            passed &= is_good
     widths = [max(map(len, column)) for column in zip(*rows)]
     print("\n" + "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows))
     return passed
@@ -288,17 +199,18 @@ def main() -> int:
         cases = [CASES[0], *cases]
     if options.keep and options.keep.exists() and (not options.keep.is_dir() or any(options.keep.iterdir())):
         parser.error(f"--keep {options.keep} is there and not empty")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worktree is removed
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(BYTECODE)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.keep or Path(temporary) / "work").resolve()
         with worktree(options.before, Path(temporary).resolve() / "before") as old_tree:
-            sides = [Side(old_tree, work / "before", False), Side(TREE, work / "now", True)]
-            for side in sides:
-                side.runs.mkdir(parents=True)
-                require_own_sources(side)
+            old = Tree("old tree", old_tree, work / "before", {}, {})
+            new = Tree("new tree", TREE, work / "now", RENAMED, RENAMED_FILES)
+            for tree in (old, new):
+                tree.runs.mkdir(parents=True)
             write_data(work / "data")
-            passed = run_all(cases, sides, work / "data", SMOKE_STEPS if options.smoke else STEPS)
+            passed = run_all(cases, [old, new], work / "data", SMOKE_STEPS if options.smoke else STEPS)
     print(
         f"{'all equal' if passed else 'NOT EQUAL'} ({options.before} and {TREE.name}), {time.monotonic() - start:.0f} s"
     )

@@ -1,4 +1,4 @@
-"""The data that `same_numbers.py` trains on: small drawn images in every form that a case reads, the same every time."""
+"""The data that `same_numbers.py` trains on: small drawn images, in every form that a case reads."""
 
 import io
 import json
