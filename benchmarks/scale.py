@@ -9,10 +9,14 @@ one step is traced. Everything else is arithmetic on the arguments, whose defaul
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import smoke
 import torch
+from records import RESULTS
+from scale_measured import measure
 
 MIB, GB = 2**20, 1e9
 STATE = 16  # bytes per parameter: fp32 weight, gradient and two moments
@@ -25,6 +29,7 @@ MODELS = {  # timm's name, patch, MB per image of memory traffic with fused kern
     "ViT-L/16": ("vit_large_patch16_224", 16, 387),
     "ViT-H/14": ("vit_huge_patch14_224", 14, 706),
 }
+TOY = {"toy": ("vit_tiny_patch16_224(depth=2)", 16, 50)}
 KINDS = {"JPEG, original size": 110.0, "pack, short side 256": 29.9, "raw uint8 256 px": 192.0}  # KiB per image
 DECODED = {"JPEG, original size": 1157, "pack, short side 256": 2431, "raw uint8 256 px": 7831}  # images/s per core
 
@@ -155,10 +160,10 @@ def billion(rate: float, images: float = 1e9, shard_gb: float = 1.0) -> dict[str
     }  # fmt: skip
 
 
-def plan(cluster: Cluster, batch: int, most: int, gpus: list[int]) -> dict:
+def plan(cluster: Cluster, batch: int, most: int, gpus: list[int], models: dict[str, tuple[str, int, int]]) -> dict:
     """Everything, for JSON."""
     found: dict = {"cluster": asdict(cluster), "batch": batch, "most": most, "models": {}}
-    for name, (model, patch, traffic) in MODELS.items():
+    for name, (model, patch, traffic) in models.items():
         one = facts(model, patch)
         room = most
         while sum(memory(one, 2, room, "ddp").values()) > FULL * cluster.memory and room > 1:
@@ -217,7 +222,7 @@ def show(found: dict) -> None:
         )
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     for name, value in asdict(Cluster()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -225,18 +230,26 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=256, help="images at a time on one GPU")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64, 512])
     parser.add_argument("--measure", type=int, default=0, help="processes to really run on this CPU")
-    parser.add_argument("--out", type=Path, default=Path("scale.json"))
-    given = vars(parser.parse_args())
+    parser.add_argument("--out", type=Path, default=RESULTS / "scale.json", help="file for the figures")
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    given = vars(parser().parse_args())
     cluster = Cluster(**{name: given[name] for name in asdict(Cluster())})
-    found = plan(cluster, given["batch"], given["most"], given["gpus"])
+    found = plan(cluster, given["batch"], given["most"], given["gpus"], TOY if given["smoke"] else MODELS)
     show(found)
     if given["measure"]:
-        from scale_measured import measure  # beside this file
-
         found["measured"] = measure(given["measure"])
         print("\n### Measured here\n\n" + json.dumps(found["measured"], indent=2))
+    given["out"].parent.mkdir(parents=True, exist_ok=True)
     given["out"].write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    yield ["--gpus", "1", "16", "--measure", "1", "--out", str(out / "scale.json"), "--smoke"]
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)
