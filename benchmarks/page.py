@@ -76,7 +76,7 @@ def main() -> None:
 
 def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
     out.mkdir(parents=True, exist_ok=True)
-    yield ["--page", shutil.copy(PAGE, out / PAGE.name), "--smoke"]
+    yield ["--page", str(shutil.copy(PAGE, out / PAGE.name)), "--smoke"]
 
 
 if __name__ == "__main__":
