@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--normals", type=Path, required=True, help="the pictures to fit on: train of the data")
     two.add_argument("--out", type=Path, default=Path("runs/anomaly"))
     two.add_argument("--part", choices=("dev", "test"), default="test", help="dev: to choose settings on")
+    two.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS))
     two.add_argument("--sets", type=int, default=4)
     two.add_argument("--most", type=int, default=2000, help="pictures to fit on")
     two.add_argument("--threads", type=int, default=1)
@@ -117,12 +118,13 @@ def compare(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(options.threads)
     remember_errors()
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FITS}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in options.fits}
     roots = sorted(path for path in options.planted.glob("seed-*") if (path / "done").exists())
     seconds = []
     for root in roots:
         done = set()
-        for name, (key, flags, method) in FITS.items():
+        for name in options.fits:
+            key, flags, method = FITS[name]
             folder = options.out / root.name / key
             if key not in done:
                 start = time.monotonic()
@@ -274,6 +276,7 @@ def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
     run = unmask.pretrain(folder / "data" / "train", out=folder / "run", steps=1, batch=4, device="cpu", **sizes)
     yield ["--smoke", "plant", str(folder / "data"), "--out", str(out / "planted"), "--seeds", "1"]
     options = ["--run", str(run.path), "--normals", str(folder / "data" / "train"), "--sets", "1", "--most", "8"]
+    options += ["--fits", "rebuild", "rebuild, not normalised"]
     written = ["--out", str(out / "fits"), "--results", str(out)]
     yield ["--smoke", "compare", str(out / "planted"), *options, *written]
     write_digits(folder / "digits")

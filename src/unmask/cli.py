@@ -55,6 +55,17 @@ def run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
         return 0
+    verb, options = parse(arguments)
+    try:
+        return getattr(verb(options), "exit_code", 0)
+    except _Refused as caught:
+        raise caught.error from None
+
+
+def parse(arguments: list[str]) -> tuple[Callable, Any]:
+    """The verb that the arguments name and its options, checked; nothing is run. Raises UserError, or SystemExit for
+    options that there are not."""
+    there = verbs()
     name, *rest = arguments
     if name not in there:
         raise UserError(f"no command {name!r}{closest(name, there)} There are: {', '.join(there)}")
@@ -64,11 +75,9 @@ def run(arguments: list[str]) -> int:
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
-            given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
-        result = there[name](given)
+            return there[name], tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
     except _Refused as caught:
         raise caught.error from None
-    return getattr(result, "exit_code", 0)
 
 
 class _Refused(Exception):
