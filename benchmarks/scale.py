@@ -10,6 +10,7 @@ one step is traced. Everything else is arithmetic on the arguments, whose defaul
 import argparse
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,14 +66,13 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
     from unmask.devices import blocks
     from unmask.encoder import create_encoder
     from unmask.flops import step_flops
-    from unmask.spec import build
+    from unmask.methods.mae import MAE
 
     with torch.device("meta"):
         encoder = create_encoder(model, image_size=(image_size, image_size), patch_size=patch)
         decoder = "full(dim=512, depth=8, heads=16)"
-        objective = build("mae", "unmask.methods", encoder=encoder, mask="random", target="pixels", decoder=decoder)
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+        objective = MAE(encoder, mask="random", target="pixels", decoder=decoder)
+    with FakeTensorMode(allow_non_fake_inputs=True), _parameters_replaced():
         objective = objective.to_empty(device="cpu").train()
         batch = {"views": [torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8)]}
         flops = step_flops(objective, batch)
@@ -97,6 +97,17 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
             activations=sum(kept.values()) / 2 / MIB,
             block=max(sum(p.numel() for p in block.parameters()) for block in blocks(objective)),
         )
+
+
+@contextmanager
+def _parameters_replaced() -> Iterator[None]:
+    """Modules that are converted get new parameters, which fake ones have to be; the setting is the whole process's."""
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        yield
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def sent(trained: int, gpus: int, strategy: str) -> float:

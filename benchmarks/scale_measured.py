@@ -60,14 +60,14 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     from unmask.devices import make_fabric
     from unmask.encoder import create_encoder
     from unmask.mask import Rows
+    from unmask.methods.mae import MAE
     from unmask.optim import make_optimizer
-    from unmask.spec import build
 
     fabric = make_fabric({"device": "cpu", "precision": "32", "strategy": strategy})
     torch.manual_seed(0)
     encoder = create_encoder("vit_tiny_patch16_224(depth=4)", image_size=(64, 64), patch_size=8)
     parts = {"decoder": "full(dim=128, depth=2, heads=4)", "mask": "random", "target": "pixels"}
-    objective = build("mae", "unmask.methods", encoder=encoder, **parts)
+    objective = MAE(encoder, **parts)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     model = fabric.setup_module(objective)
     optimizer = fabric.setup_optimizers(make_optimizer(objective))
