@@ -17,13 +17,17 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import smoke
 from defects import KINDS, plant
 from records import RESULTS, machine
+
+from unmask.tasks.anomaly import cues
 
 FITS = {  # name in the table -> folder, options of `anomaly fit`, and the method to read
     "rebuild": ("both", {}, "rebuild"),
@@ -35,8 +39,9 @@ FITS = {  # name in the table -> folder, options of `anomaly fit`, and the metho
 }
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("plant", help="make the data")
     one.add_argument("data", type=Path)
@@ -49,9 +54,11 @@ def main() -> None:
     two.add_argument("--normals", type=Path, required=True, help="the pictures to fit on: train of the data")
     two.add_argument("--out", type=Path, default=Path("runs/anomaly"))
     two.add_argument("--part", choices=("dev", "test"), default="test", help="dev: to choose settings on")
+    two.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS))
     two.add_argument("--sets", type=int, default=4)
     two.add_argument("--most", type=int, default=2000, help="pictures to fit on")
     two.add_argument("--threads", type=int, default=1)
+    two.add_argument("--results", type=Path, default=RESULTS, help="folder for the record")
     two.set_defaults(run=compare)
     three = commands.add_parser("digits", help="one digit is normal")
     three.add_argument("data", type=Path, help="folder with t10k-images and t10k-labels (idx, gzipped)")
@@ -59,7 +66,11 @@ def main() -> None:
     three.add_argument("--normal", type=int, default=3)
     three.add_argument("--seed", type=int, default=0)
     three.set_defaults(run=digits)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     options.run(options)
 
 
@@ -109,12 +120,13 @@ def compare(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(options.threads)
     remember_errors()
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FITS}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in options.fits}
     roots = sorted(path for path in options.planted.glob("seed-*") if (path / "done").exists())
     seconds = []
     for root in roots:
         done = set()
-        for name, (key, flags, method) in FITS.items():
+        for name in options.fits:
+            key, flags, method = FITS[name]
             folder = options.out / root.name / key
             if key not in done:
                 start = time.monotonic()
@@ -126,10 +138,10 @@ def compare(options: argparse.Namespace) -> None:
     record = {"machine": machine(), "part": options.part, "command": " ".join(sys.argv), "seconds": seconds}
     text = table(rows)
     if options.part == "test":
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "anomaly_planted.json").write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
-        (RESULTS / "anomaly_planted.txt").write_text(text + "\n")
-        picture(options, roots[0], RESULTS / "anomaly_planted.png")
+        options.results.mkdir(parents=True, exist_ok=True)
+        (options.results / "anomaly_planted.json").write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
+        (options.results / "anomaly_planted.txt").write_text(text + "\n")
+        picture(options, roots[0], options.results / "anomaly_planted.png")
     print(text)
 
 
@@ -146,9 +158,8 @@ def run(root: Path, folder: Path, flags: dict[str, Any], options: argparse.Names
 def remember_errors() -> None:
     """Fits differ in what errors are compared with, not in the errors: they are computed once for the same pictures.
     The model and the masks are the same in all calls of `compare`."""
-    import unmask.tasks.anomaly.model
 
-    known, compute = {}, unmask.anomalies.finder.errors
+    known, compute = {}, cues.errors
 
     def errors(model: Any, masks: Any, x: Any) -> Any:
         key = hashlib.blake2b(x.numpy().tobytes()).digest()
@@ -156,7 +167,7 @@ def remember_errors() -> None:
             known[key] = compute(model, masks, x)
         return known[key]
 
-    unmask.anomalies.finder.errors = errors
+    cues.errors = errors
 
 
 def figures(folder: Path, method: str) -> dict[str, Any]:
@@ -257,5 +268,32 @@ def digits(options: argparse.Namespace) -> None:
     )
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    import unmask
+
+    for number, (split, count) in enumerate({"train": 8, "validation": 38, "test": 16}.items()):
+        smoke.images(folder / "data" / split, count, seed=number)
+    sizes = {"model": smoke.MODEL, "decoder": smoke.DECODER, "image_size": 32, "patch_size": 8}
+    run = unmask.pretrain(folder / "data" / "train", out=folder / "run", steps=1, batch=4, device="cpu", **sizes)
+    yield ["--smoke", "plant", str(folder / "data"), "--out", str(out / "planted"), "--seeds", "1"]
+    options = ["--run", str(run.path), "--normals", str(folder / "data" / "train"), "--sets", "1", "--most", "8"]
+    options += ["--fits", "rebuild", "rebuild, not normalised"]
+    written = ["--out", str(out / "fits"), "--results", str(out)]
+    yield ["--smoke", "compare", str(out / "planted"), *options, *written]
+    write_digits(folder / "digits")
+    yield ["--smoke", "digits", str(folder / "digits"), "--normal", "3", "--out", str(out / "digits")]
+
+
+def write_digits(folder: Path) -> None:
+    """Blank pictures and labels as MNIST has them, most of them of the digit 3."""
+    import gzip
+
+    folder.mkdir(parents=True)
+    labels = np.array([3] * 820 + [digit for digit in range(10) for _ in range(31)], np.uint8)
+    images = gzip.compress(bytes(16 + 28 * 28 * len(labels)), 1)
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(images)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(8) + labels.tobytes(), 1))
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

@@ -16,9 +16,11 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import smoke
 import torch
 from records import RESULTS, machine
 
@@ -34,10 +36,9 @@ RECIPES: dict[str, dict[str, Any]] = {  # name -> options; the parts of the reci
     "masks-2": {"recipe": "budget", "masks_per_image": 2},
 }
 BEGIN, END = "<!-- budget -->", "<!-- end of budget -->"  # marks in the page
-ROUNDS = 3  # of measuring speed
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -46,12 +47,20 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--page", type=Path, help="a page, docs/results.md, whose part about this is written anew")
-    options = parser.parse_args()
+    parser.add_argument("--model", default=COMMON["model"])
+    parser.add_argument("--batch", type=int, help="by default what unmask chooses")
+    parser.add_argument("--rounds", type=int, default=3, help="of measuring speed")
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "budget.json"
     record = json.loads(path.read_text()) if path.exists() else {"seconds_per_step": {}, "cells": {}}
-    asked = {"image_size": options.image_size, "model": COMMON["model"], "pictures": options.data.name}
+    asked = {"image_size": options.image_size, "model": options.model, "pictures": options.data.name}
     if record.setdefault("asked", asked) != asked:
         sys.exit(f"{path} holds results of other settings: {record['asked']}; move it away or give another --out")
     record |= {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
@@ -92,7 +101,7 @@ def fill(page: Path, text: str, picture: Path) -> None:
 def measure(options: argparse.Namespace, names: list[str], work: Path) -> dict[str, float]:
     """Seconds of an optimizer step by recipe: medians over rounds in which they take turns."""
     found: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(ROUNDS):
+    for turn in range(options.rounds):
         for name in names if turn % 2 == 0 else reversed(names):
             expected = train(options, name, steps=2, seed=0, out=work / f"speed-{name}-{turn}").config["expected"]
             found[name].append(1 / expected["images_per_second"])
@@ -101,7 +110,7 @@ def measure(options: argparse.Namespace, names: list[str], work: Path) -> dict[s
 
 
 def train(options: argparse.Namespace, name: str, steps: int, seed: int, out: Path) -> unmask.Run:
-    given = COMMON | {"image_size": options.image_size} | RECIPES[name]
+    given = COMMON | {"image_size": options.image_size, "model": options.model, "batch": options.batch} | RECIPES[name]
     return unmask.pretrain(options.data, out=out, steps=steps, seed=seed, **given)
 
 
@@ -192,5 +201,14 @@ def draw(record: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    page = out / "results.md"
+    (out / "pictures").mkdir(parents=True)
+    page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    shared = ["--lengths", "0.1", "--seeds", "0", "--image-size", "32", "--batch", "4", "--rounds", "1"]
+    written = ["--out", str(out), "--page", str(page)]
+    yield [str(smoke.labelled(folder / "labelled")), *shared, "--model", smoke.MODEL, *written, "--smoke"]
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

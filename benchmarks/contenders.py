@@ -4,15 +4,15 @@ The same model for all (encoder, decoder, 75 % hidden, normalised pixels as targ
 its documented API with its own defaults. Ours goes through the code that `unmask pretrain` runs.
 """
 
-import importlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from limits import count_flops, device_memory, peaks, wait
-from side_by_side import peak_memory
+from limits import count_flops, device_memory, lacks_bf16, peaks, wait
+from side_by_side import Variant, peak_memory
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 
@@ -49,6 +49,7 @@ def step(
     settings: dict[str, Any] | None = None,  # of ours: other runtime settings than the chosen ones
     official: str | None = None,  # folder of the official implementation
     steps: int = 1,  # per measurement
+    products: int | None = None,  # rows of the large products beside it; by default the device's own
 ) -> Callable[..., dict[str, Any]]:
     """Builds a model and returns what makes one measurement: a few steps, and the speed of large products beside it."""
     import torch
@@ -81,23 +82,36 @@ def step(
         }
         if alone:
             return found
-        return found | {f"peak_{name}": value for name, value in peaks(device).items()} | device_memory(device)
+        return (
+            found | {f"peak_{name}": value for name, value in peaks(device, products).items()} | device_memory(device)
+        )
 
     return measure
 
 
+def measurable(variants: list[Variant], device: str) -> tuple[list[Variant], dict[str, str]]:
+    """Variants that the device can compute, and as a fact for the record which it cannot and why; that is said, too."""
+    why = lacks_bf16(device)
+    lacking = [variant for variant in variants if why and variant.arguments["precision"] != "32"]
+    if not lacking:
+        return variants, {}
+    names = "; ".join(variant.name for variant in lacking)
+    print(f"not measured: {names}, since {why}", file=sys.stderr, flush=True)
+    return [variant for variant in variants if variant not in lacking], {"not measured": f"{names}, since {why}"}
+
+
 def import_library(who: str) -> None:
     """So that the memory of the code is not counted as the step's."""
-    libraries = [
-        "torch._dynamo",
-        "unmask.methods.mae",
-        "unmask.training.speed.compile",
-        "unmask.training.loop",
-        "unmask.runtime.distributed.fabric",
-    ]
-    libraries += {"hf": ["transformers.models.vit_mae"], "lightly": ["lightly.models.modules"]}.get(who, [])
-    for name in libraries:
-        importlib.import_module(name)
+    import torch._dynamo  # noqa: F401
+
+    import unmask.methods.mae
+    import unmask.runtime.distributed.fabric
+    import unmask.training.loop  # noqa: F401
+
+    if who == "hf":
+        import transformers.models.vit_mae  # noqa: F401
+    if who == "lightly":
+        import lightly.models.modules  # noqa: F401
 
 
 def _ours(

@@ -7,12 +7,14 @@ A step that launches more kernels, waits for the device, computes, allocates, ne
 test, which says by how much. What is meant is written into the limits, and the commit shows the change.
 """
 
+import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import smoke
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -134,9 +136,9 @@ def shipped() -> dict[str, float]:
     return {"bytes_per_sample": view.nbytes / BATCH}
 
 
-def counted() -> dict[str, dict[str, float]]:
+def counted(cases: Sequence[str] = tuple(CASES)) -> dict[str, dict[str, float]]:
     """All of them, by case."""
-    return {name: count(case["precision"]) for name, case in CASES.items()} | {"loader": shipped()}
+    return {name: count(CASES[name]["precision"]) for name in cases} | {"loader": shipped()}
 
 
 def limits() -> dict[str, dict[str, float]]:
@@ -163,20 +165,37 @@ def compare(found: dict[str, dict[str, float]], most: dict[str, dict[str, float]
 ADVICE = "If this is meant, write it into the limits and say why in the commit: python benchmarks/counts.py --write"
 
 
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="take today's counts as the limits")
+    parser.add_argument("--limits", type=Path, default=LIMITS, help="file of the limits")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
 def main() -> None:
-    found = counted()
-    grown, shrunk = compare(found, limits())
+    options = parser().parse_args()
+    found = counted(options.cases)
+    grown, shrunk = compare(found, json.loads(options.limits.read_text()) if options.limits.exists() else {})
     for title, lines in (("above its limit", grown), ("below its limit", shrunk)):
         for line in lines:
             print(f"{title}: {line}")
-    if sys.argv[1:] == ["--write"]:
-        LIMITS.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"written: {LIMITS.name}")
+    if options.write:
+        options.limits.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"written: {options.limits.name}")
     elif grown:
         sys.exit(ADVICE)
     else:
         print("nothing grew")
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    out.mkdir(parents=True, exist_ok=True)
+    shared = ["--cases", "fp32", "--limits", str(out / LIMITS.name), "--smoke"]
+    yield [*shared, "--write"]
+    yield shared
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

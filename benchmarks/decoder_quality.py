@@ -14,21 +14,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from records import RESULTS, machine
+from records import machine
 
-TURNS, STEPS = 9, 4  # of the measurement of step times; the first turn is thrown away
+STEPS = 4  # of a turn of measuring step times
 ALIKE = 0.9  # of the full decoder's step time; above, equal time is equal steps
 BASE, UNTRAINED = "full", "untrained"
 
 
-def decoders(size: str) -> dict[str, str]:
-    return {
+def decoders(size: str, only: list[str] | None = None) -> dict[str, str]:
+    """Texts by name. only: words of which a name has one, beside the full decoder."""
+    found = {
         BASE: f"full({size})",
         "partial 1/2": f"partial(keep=0.5, {size})",
         "cross 1/3": f"cross({size})",
         "windowed 4": f"windowed(window=4, {size})",
         "slim": "slim",
     }
+    return {n: text for n, text in found.items() if n == BASE or only is None or any(word in n for word in only)}
 
 
 def quality(options: argparse.Namespace) -> None:
@@ -51,7 +53,7 @@ def quality(options: argparse.Namespace) -> None:
         print(f"[{number}/{total}] {key}, seed {seed}: {said}, {time.monotonic() - start:.0f} s", flush=True)
         publish(options, study, read_cells(out))
     publish(options, study, read_cells(out))
-    print(markdown(RESULTS / f"decoders_quality_{options.name}.json"))
+    print(markdown(options.results / f"decoders_quality_{options.name}.json"))
 
 
 def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
@@ -69,12 +71,14 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     from unmask.training.log import make_console
 
     asked = {"steps": options.steps, "labels": options.labels, "test": options.test, "size": options.size}
+    asked |= {name: value for name in ("only", "model") if (value := getattr(options, name)) is not None}
     path, console = out / "study.json", make_console()
     study = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if study is not None and study["asked"] != asked:
         sys.exit(f"{out} was begun with {study['asked']}; give the same, or another folder with --out")
     here = look_at_machine("cpu", "auto")
-    basis = Pretrain(options.data, steps=options.steps, decoder=decoders(options.size)[BASE], device="cpu")
+    full, own = decoders(options.size)[BASE], {"model": options.model} if options.model else {}
+    basis = Pretrain(options.data, steps=options.steps, decoder=full, device="cpu", **own)
     sheet, samples = look_at(basis, study and study["config"], console)
     if study is None:
         tune("cpu", {})
@@ -88,7 +92,11 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     labelled = Labelled(options.data, max_side=side, most=options.labels, most_test=options.test)
     bench = Bench(config, options.steps, {}, samples, labelled, make_fabric(config["settings"]))
     if study is None:
-        study = {"asked": asked, "config": config, "seconds": step_times(bench, options.size)}
+        study = {
+            "asked": asked,
+            "config": config,
+            "seconds": step_times(bench, decoders(options.size, options.only), options.turns),
+        }
         study["command"] = command(options)
         study |= {"machine": machine(), "judged_on": labelled.said}
         write_json(path, study)
@@ -100,10 +108,13 @@ def command(options: argparse.Namespace) -> str:
     words = ["python", "benchmarks/decoders.py", "quality", *(Path(place).name for place in options.data)]
     for name in ("name", "steps", "seeds", "labels", "test", "size"):
         words += [f"--{name}", str(getattr(options, name))]
+    for name in ("only", "model"):
+        if (value := getattr(options, name)) is not None:
+            words += [f"--{name}", *(value if isinstance(value, list) else [value])]
     return shlex.join(words)
 
 
-def step_times(bench: Any, size: str) -> dict[str, float]:
+def step_times(bench: Any, texts: dict[str, str], turns: int) -> dict[str, float]:
     """Median seconds of a step by decoder, loading included, relative to the full decoder's within each turn."""
     from unmask.planning.build import build
     from unmask.planning.initial_weights import Start
@@ -114,14 +125,14 @@ def step_times(bench: Any, size: str) -> dict[str, float]:
     from unmask.training.speed.compile import ready
 
     made = {}
-    for name, text in decoders(size).items():
+    for name, text in texts.items():
         config = configured(bench, {"decoder": text}, 0)
         objective = ready(build(config, Start()), config["settings"] | {"compile": "off"})
         model, optimizer = bench.fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
         made[name] = model, optimizer, make_loader(config, bench.samples)(0)
     batch = bench.config["settings"]["batch"]
     fitting, taken = Fit(steps=1, batch=batch, lr=1e-4), {name: [] for name in made}
-    for turn in range(TURNS):
+    for turn in range(turns):
         for name in list(made) if turn % 2 else list(reversed(made)):
             model, optimizer, stream = made[name]
             start = time.perf_counter()
@@ -139,7 +150,7 @@ def step_times(bench: Any, size: str) -> dict[str, float]:
 
 def cells_of(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every run: what it changes, by key. Equal steps first, then equal time, where that is another number."""
-    seconds, texts = study["seconds"], decoders(study["asked"]["size"])
+    seconds, texts = study["seconds"], decoders(study["asked"]["size"], study["asked"].get("only"))
     found: dict[str, dict[str, Any]] = {UNTRAINED: {"length": 0}}
     found |= {f"{name}, equal steps": {"decoder": text} for name, text in texts.items()}
     for name, text in texts.items():
@@ -154,8 +165,8 @@ def publish(options: argparse.Namespace, study: dict[str, Any], cells: dict[Any,
     keep = ("model", "image_size", "patch_size", "mask", "batch", "lr", "precision", "crop")
     record = {key: study[key] for key in ("asked", "seconds", "command", "machine", "judged_on")}
     record |= {"name": options.name, "settings": {key: settings[key] for key in keep}, "rows": table(study, cells)}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"decoders_quality_{options.name}.json"
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / f"decoders_quality_{options.name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (path.with_suffix(".txt")).write_text(markdown(path) + "\n", encoding="utf-8")
     draw(record, path.with_suffix(".png"))

@@ -13,9 +13,12 @@ import json
 import shutil
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import smoke
 from matplotlib.figure import Figure
+from PIL import ImageDraw
 
 import unmask
 from unmask.data.datasets.detection import Boxed
@@ -38,7 +41,7 @@ FIGURES = ("map", "map50", "map75", "small", "medium", "large")
 
 
 def main() -> None:
-    options = asked()
+    options = parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     boxed = Boxed([str(options.data)], max_side=2048, form=options.format)
     names = options.out / "train.txt"
@@ -71,7 +74,7 @@ def main() -> None:
         shutil.copy(options.out / f"pretrained_{options.seeds[0]}" / "examples.png", options.out / "found.png")
 
 
-def asked() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -90,7 +93,8 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=None)
-    return parser.parse_args()
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
 
 
 def table(found: dict[str, list[dict]]) -> str:
@@ -125,5 +129,31 @@ def draw(options: argparse.Namespace, found: dict[str, list[dict]]) -> None:
     figure.savefig(options.out / "detect.png")
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    words = "--patch-size 8 --pretrain-size 32 --steps 1 --input-size 64 64 --epochs 1 --width 16 --rois 8 --seeds 0"
+    arms = ["--arms", "pretrained", "frozen", "--device", "cpu", "--threads", "1"]
+    model = ["--model", smoke.MODEL]
+    yield [str(write_boxes(folder / "boxes")), "--out", str(out), *words.split(), *arms, *model, "--smoke"]
+
+
+def write_boxes(root: Path) -> Path:
+    """A red box on each image, as COCO writes it down, in three splits."""
+    images, first = root / "images", 1
+    images.mkdir(parents=True)
+    (root / "annotations").mkdir()
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        table: dict[str, list] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "box"}]}
+        for number in range(first, first + count):
+            image, left = smoke.image(number), 4 * (number % 5)
+            ImageDraw.Draw(image).rectangle((left, 10, left + 23, 33), fill=(220, 40, 40))
+            image.save(images / f"{number}.png")
+            table["images"].append({"id": number, "file_name": f"{number}.png", "height": 64, "width": 64})
+            box = {"bbox": [left, 10, 24, 24], "area": 24 * 24, "iscrowd": 0}
+            table["annotations"].append({"id": number, "image_id": number, "category_id": 1} | box)
+        first += count
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(table), encoding="utf-8")
+    return root
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

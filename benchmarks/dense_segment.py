@@ -9,10 +9,13 @@ seed; prints a table and writes dense_segment.json, curves and overlays. It goes
 import argparse
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import smoke
 from matplotlib.figure import Figure
+from PIL import Image
 
 import unmask
 from unmask.evaluation.intervals import of_mean
@@ -28,7 +31,7 @@ COLOURS = ("#0072B2", "#6E6E6E", "#56B4E9", "#B0B0B0")
 
 
 def main():
-    options = parse()
+    options = parser().parse_args()
     out = Path(options.out)
     size = {"image_size": options.crop_size, "patch_size": options.patch_size}
     run = (
@@ -36,7 +39,7 @@ def main():
         or unmask.pretrain(
             Path(options.data) / "train",
             out=out / "run",
-            model=MODEL,
+            model=options.model,
             epochs=options.pretrain_epochs,
             crop=0.08,  # so that crops show things as large as the segmenters' crops do
             threads=options.threads,
@@ -61,7 +64,7 @@ def main():
         shutil.copy(Path(best["path"]) / "overlays.png", out / "dense_segment_overlays.png")
 
 
-def parse():
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="segmented pictures with train, val and test folders")
     parser.add_argument("--out", default="dense-segment")
@@ -77,7 +80,9 @@ def parse():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--head", default="light")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    return parser.parse_args()
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
 
 
 def read(done):
@@ -118,5 +123,28 @@ def report(found, options, out, run):
     figure.savefig(out / "dense_segment.png")
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    words = "--pretrain-epochs 1 --epochs 1 --crop-size 32 --side 32 --seeds 0 --head linear --arms"
+    arms = ["pretrained, tuned", "random, frozen"]
+    data = write_masks(folder / "scenes")
+    yield [str(data), "--out", str(out), *words.split(), *arms, "--model", smoke.MODEL, "--smoke"]
+
+
+def write_masks(root: Path) -> Path:
+    """A red box on each image, and masks that say where it is, in three splits."""
+    first = 1
+    for split, count in (("train", 6), ("val", 3), ("test", 3)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for number in range(first, first + count):
+            pixels, mask = np.asarray(smoke.image(number)).copy(), np.zeros((64, 64), np.uint8)
+            left = 4 * (number % 5)
+            pixels[10:34, left : left + 24], mask[10:34, left : left + 24] = (220, 40, 40), 1
+            Image.fromarray(pixels).save(root / split / "images" / f"{number}.png")
+            Image.fromarray(mask).save(root / split / "masks" / f"{number}.png")
+        first += count
+    return root
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

@@ -8,8 +8,11 @@ and then the most similar pairs of all pictures of the data: a threshold should 
 
 import argparse
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import smoke
 from PIL import Image
 
 from unmask.data.codecs.decode import decode, to_channels
@@ -49,11 +52,16 @@ CHANGES = {
 }
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
     parser.add_argument("--pictures", type=int, default=200, help="pictures that are changed")
-    options = parser.parse_args()
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     source = open_source(options.data)
     looks, images = [], []
     chosen = {*np.random.default_rng(0).permutation(len(source.items))[: options.pictures].tolist()}
@@ -77,5 +85,9 @@ def main() -> None:
     print("  " + ", ".join(f"{int((best >= t).sum())} of {t} or more" for t in (0.95, 0.97, 0.98, 0.99)))
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    yield [str(smoke.images(folder / "images", 12)), "--pictures", "6", "--smoke"]
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import smoke
+from records import RESULTS
 from side_by_side import Variant, compare
 
 SIDE, BATCH, SCALE = 224, 64, (0.2, 1.0)
+SMALL_COUNT, SMALL_BATCH = 10_000, 1024  # pictures of 32 pixels
 COUNT, QUALITY = 500, 94  # pictures made, which gives about 73 KiB each
 PILLOW = "torchvision and Pillow"
 
 
-def usual(folder: str, batches: int) -> Callable[[], dict[str, float]]:
+def usual(folder: str, batches: int, batch: int = BATCH) -> Callable[[], dict[str, float]]:
     """Open, RandomResizedCrop, flip, ToTensor, Normalize, as every recipe has it."""
     import torch
     from PIL import Image
@@ -52,31 +55,32 @@ def usual(folder: str, batches: int) -> Callable[[], dict[str, float]]:
 
     def batches_without_end() -> Iterator[Any]:
         while True:
-            yield from DataLoader(Photographs(), BATCH, shuffle=True, drop_last=True)
+            yield from DataLoader(Photographs(), batch, shuffle=True, drop_last=True)
 
     return _taking(batches_without_end(), batches)
 
 
-def ours(data: str, batches: int, resize: str, crops: int = 1) -> Callable[[], dict[str, float]]:
+def ours(data: str, batches: int, resize: str, crops: int = 1, batch: int = BATCH) -> Callable[[], dict[str, float]]:
     """Samples of a source, crops, batches: what `unmask pretrain` feeds its loop with, nothing kept in memory."""
     import torch
 
     from unmask.data.datasets.pictures import Samples
     from unmask.data.loaders.map_style import Loader
     from unmask.data.source import open_source
-    from unmask.data.transforms.crops import RandomCrop, one_thread_each
+    from unmask.data.transforms.crops import RandomCrop
 
     torch.set_num_threads(1)
-    one_thread_each()
     source = open_source(data)
     samples = Samples(source, range(len(source.items)), channels=3, max_side=4 * SIDE)
     for index in range(len(samples)):  # training looks at everything first, too; packs check their sums then
         samples.picture(index)
     view = RandomCrop((SIDE, SIDE), scale=SCALE, resize=resize)
-    return _taking(Loader(samples=samples, view=view, batch=BATCH, crops=crops)(0), batches)
+    return _taking(Loader(samples=samples, view=view, batch=batch, crops=crops)(0), batches)
 
 
-def small(data: str, batches: int, in_memory: bool, device: str) -> Callable[[], dict[str, float]]:
+def small(
+    data: str, batches: int, in_memory: bool, device: str, batch: int = SMALL_BATCH
+) -> Callable[[], dict[str, float]]:
     """32-pixel pictures, decoded beforehand in both cases."""
     import torch
 
@@ -85,14 +89,13 @@ def small(data: str, batches: int, in_memory: bool, device: str) -> Callable[[],
     from unmask.data.loaders.on_device import InMemory
     from unmask.data.sheet import inspect
     from unmask.data.source import open_source
-    from unmask.data.transforms.crops import RandomCrop, one_thread_each
+    from unmask.data.transforms.crops import RandomCrop
 
     torch.set_num_threads(1)
-    one_thread_each()
     source = open_source(data)
     _, cache = inspect(source, max_side=4 * 32, keep_bytes=2**30)
     samples = Samples(source, range(len(source.items)), channels=3, cache=cache)
-    shared: dict[str, Any] = {"samples": samples, "view": RandomCrop((32, 32), scale=SCALE), "batch": 1024}
+    shared: dict[str, Any] = {"samples": samples, "view": RandomCrop((32, 32), scale=SCALE), "batch": batch}
     stream = InMemory(device=device, **shared)(0) if in_memory else Loader(**shared)(0)
     return _taking(stream, batches, device)
 
@@ -134,13 +137,15 @@ def make_photographs(folder: Path, count: int = COUNT) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04d}.jpg", quality=QUALITY)
 
 
-def compare_photographs(data: str | None, rounds: int, batches: int) -> None:
+def compare_photographs(options: argparse.Namespace) -> None:
     import unmask
+
+    data, batches, sized = options.data, options.batches, {"batch": options.batch} if options.batch else {}
 
     with tempfile.TemporaryDirectory() as place:
         folder, jpeg, raw = (str(Path(place) / name) for name in ("photos", "jpeg.pack", "raw.pack"))
         if data is None:
-            make_photographs(Path(folder))
+            make_photographs(Path(folder), options.count or COUNT)
         else:
             folder = data
         unmask.pack(folder, jpeg)
@@ -149,11 +154,13 @@ def compare_photographs(data: str | None, rounds: int, batches: int) -> None:
 
         def one(name: str, there: str, resize: str, note: str, crops: int = 1) -> Variant:
             several = {"crops": crops} if crops > 1 else {}
-            arguments = {"data": there, "batches": batches, "resize": resize} | several
+            arguments = {"data": there, "batches": batches, "resize": resize} | several | sized
             return Variant(name, "loader.py:ours", arguments, ONE_THREAD, note)
 
         variants = [
-            Variant(PILLOW, "loader.py:usual", {"folder": folder, "batches": batches}, ONE_THREAD, "float32 batches"),
+            Variant(
+                PILLOW, "loader.py:usual", {"folder": folder, "batches": batches} | sized, ONE_THREAD, "float32 batches"
+            ),
             one("same files", folder, "exact", "the default for files"),
             one("same files, 4 crops", folder, "exact", "--views-per-image 4", 4),
             one("packed, exact resize", jpeg, "exact", "--resize exact"),
@@ -163,14 +170,16 @@ def compare_photographs(data: str | None, rounds: int, batches: int) -> None:
             one("raw", raw, "fast", "unmask pack --format raw; the default for packs"),
         ]
         title, facts = "Training crops per second of one core, 224 px", {"mean KiB per picture": size}
-        compare("loader", title, variants, baseline=PILLOW, unit="crops", rounds=rounds, facts=facts)
+        shared = {"rounds": options.rounds, "out": options.out, "in_process": options.smoke}
+        compare("loader", title, variants, baseline=PILLOW, unit="crops", facts=facts, **shared)
 
 
-def compare_small(rounds: int, batches: int, device: str) -> None:
+def compare_small(options: argparse.Namespace) -> None:
+    count, batch, device = options.count or SMALL_COUNT, options.batch or SMALL_BATCH, options.device
     with tempfile.TemporaryDirectory() as place:
         path = str(Path(place) / "small.npy")
-        np.save(path, np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3)).astype(np.uint8))
-        shared = {"data": path, "batches": batches, "device": device}
+        np.save(path, np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8))
+        shared = {"data": path, "batches": options.batches, "device": device, "batch": batch}
         variants = [
             Variant(name, "loader.py:small", shared | {"in_memory": quick}, ONE_THREAD, note)
             for name, quick, note in (
@@ -179,7 +188,8 @@ def compare_small(rounds: int, batches: int, device: str) -> None:
             )
         ]
         title = "Training crops per second, 32 px, one CPU thread"
-        compare("loader_small", title, variants, baseline="one by one", unit="crops", rounds=rounds)
+        shared = {"rounds": options.rounds, "out": options.out, "in_process": options.smoke}
+        compare("loader_small", title, variants, baseline="one by one", unit="crops", **shared)
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -191,19 +201,33 @@ def _kib(place: Path) -> float:
     return round(sum(p.stat().st_size for p in files) / count / 1024, 1)
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with JPEG files right in it")
     parser.add_argument("--small", action="store_true", help="compare the two ways for 32-pixel pictures instead")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where pictures in memory live")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=4, help="per measurement")
-    options = parser.parse_args()
+    parser.add_argument("--batch", type=int, help=f"crops; by default {BATCH}, or {SMALL_BATCH} of 32 pixels")
+    parser.add_argument("--count", type=int, help=f"pictures made; by default {COUNT}, or {SMALL_COUNT:,} of 32 pixels")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the record")
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     if options.small:
-        compare_small(options.rounds, options.batches, options.device)
+        compare_small(options)
     else:
-        compare_photographs(options.data, options.rounds, options.batches)
+        compare_photographs(options)
+
+
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    shared = ["--rounds", "1", "--batches", "1", "--out", str(out), "--smoke"]
+    yield [*shared, "--batch", "4", "--count", "8"]
+    yield [*shared, "--batch", "32", "--count", "64", "--small"]
 
 
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

@@ -4,12 +4,16 @@ A mark is a pair of comments, `<!-- record NAME -->` and `<!-- end -->`; what st
 table and picture of that record, or by how to make it. `<!-- record * -->` takes all that have no mark of their own.
 """
 
+import argparse
 import json
 import re
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import smoke
 from records import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -57,10 +61,23 @@ def _shares(record: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"| {kind} | {share:.1%} |" for kind, share in record["shares"].items())])
 
 
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
 def main() -> None:
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"written: docs/{PAGE.name}", file=sys.stderr)
+    page = parser().parse_args().page
+    page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written: {page.name}", file=sys.stderr)
+
+
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    out.mkdir(parents=True, exist_ok=True)
+    yield ["--page", str(shutil.copy(PAGE, out / PAGE.name)), "--smoke"]
 
 
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

@@ -81,7 +81,9 @@ def table(record: dict[str, Any], columns: dict[str, Any] | None = None) -> str:
         )
     widths = [max(len(row[place]) for row in rows) for place in range(len(titles))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    failed = [f"{name}: failed: {error.strip().splitlines()[-1]}" for name, error in record["errors"].items()]
+    failed = [
+        f"{name}: left out, it failed: {error.strip().splitlines()[-1]}" for name, error in record["errors"].items()
+    ]
     notes = [f"{key}: {value}" for key, value in record["facts"].items()]
     foot = [f"Ratios are to {record['baseline']}, within each round. Peak MiB: above what the imports took."]
     return "\n".join([*head, *lines, "", *foot, *notes, *failed]) + "\n"

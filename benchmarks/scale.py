@@ -9,10 +9,15 @@ one step is traced. Everything else is arithmetic on the arguments, whose defaul
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import smoke
 import torch
+from records import RESULTS
+from scale_measured import measure
 
 MIB, GB = 2**20, 1e9
 STATE = 16  # bytes per parameter: fp32 weight, gradient and two moments
@@ -25,6 +30,7 @@ MODELS = {  # timm's name, patch, MB per image of memory traffic with fused kern
     "ViT-L/16": ("vit_large_patch16_224", 16, 387),
     "ViT-H/14": ("vit_huge_patch14_224", 14, 706),
 }
+TOY = {"toy": ("vit_tiny_patch16_224(depth=2)", 16, 50)}
 KINDS = {"JPEG, original size": 110.0, "pack, short side 256": 29.9, "raw uint8 256 px": 192.0}  # KiB per image
 DECODED = {"JPEG, original size": 1157, "pack, short side 256": 2431, "raw uint8 256 px": 7831}  # images/s per core
 
@@ -57,17 +63,16 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
     """MAE around an encoder, with its decoder of 8 x 512."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.registry import build
     from unmask.runtime.distributed.fabric import blocks
     from unmask.training.speed.step_cost import step_flops
 
     with torch.device("meta"):
         encoder = create_encoder(model, image_size=(image_size, image_size), patch_size=patch)
         decoder = "full(dim=512, depth=8, heads=16)"
-        objective = build("method", "mae", encoder=encoder, mask="random", target="pixels", decoder=decoder)
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+        objective = MAE(encoder, mask="random", target="pixels", decoder=decoder)
+    with FakeTensorMode(allow_non_fake_inputs=True), _parameters_replaced():
         objective = objective.to_empty(device="cpu").train()
         batch = {"views": [torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8)]}
         flops = step_flops(objective, batch)
@@ -92,6 +97,17 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
             activations=sum(kept.values()) / 2 / MIB,
             block=max(sum(p.numel() for p in block.parameters()) for block in blocks(objective)),
         )
+
+
+@contextmanager
+def _parameters_replaced() -> Iterator[None]:
+    """Modules that are converted get new parameters, which fake ones have to be; the setting is the whole process's."""
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        yield
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def sent(trained: int, gpus: int, strategy: str) -> float:
@@ -155,10 +171,10 @@ def billion(rate: float, images: float = 1e9, shard_gb: float = 1.0) -> dict[str
     }  # fmt: skip
 
 
-def plan(cluster: Cluster, batch: int, most: int, gpus: list[int]) -> dict:
+def plan(cluster: Cluster, batch: int, most: int, gpus: list[int], models: dict[str, tuple[str, int, int]]) -> dict:
     """Everything, for JSON."""
     found: dict = {"cluster": asdict(cluster), "batch": batch, "most": most, "models": {}}
-    for name, (model, patch, traffic) in MODELS.items():
+    for name, (model, patch, traffic) in models.items():
         one = facts(model, patch)
         room = most
         while sum(memory(one, 2, room, "ddp").values()) > FULL * cluster.memory and room > 1:
@@ -217,7 +233,7 @@ def show(found: dict) -> None:
         )
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     for name, value in asdict(Cluster()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -225,18 +241,26 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=256, help="images at a time on one GPU")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64, 512])
     parser.add_argument("--measure", type=int, default=0, help="processes to really run on this CPU")
-    parser.add_argument("--out", type=Path, default=Path("scale.json"))
-    given = vars(parser.parse_args())
+    parser.add_argument("--out", type=Path, default=RESULTS / "scale.json", help="file for the figures")
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    given = vars(parser().parse_args())
     cluster = Cluster(**{name: given[name] for name in asdict(Cluster())})
-    found = plan(cluster, given["batch"], given["most"], given["gpus"])
+    found = plan(cluster, given["batch"], given["most"], given["gpus"], TOY if given["smoke"] else MODELS)
     show(found)
     if given["measure"]:
-        from scale_measured import measure  # beside this file
-
         found["measured"] = measure(given["measure"])
         print("\n### Measured here\n\n" + json.dumps(found["measured"], indent=2))
+    given["out"].parent.mkdir(parents=True, exist_ok=True)
     given["out"].write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    yield ["--gpus", "1", "16", "--measure", "1", "--out", str(out / "scale.json"), "--smoke"]
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

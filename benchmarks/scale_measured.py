@@ -27,10 +27,13 @@ class Handed(TorchDispatchMode):
 
 
 def measure(world: int) -> dict[str, Any]:
-    """A small MAE in `world` processes with gloo: losses of a few steps and bytes of one, by strategy."""
+    """A small MAE in `world` processes with gloo: losses of a few steps and bytes of one, by strategy. One process is
+    this one."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
+    if world == 1:
+        return _run(0, world, port)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     processes = [context.Process(target=_run, args=(rank, world, port, there)) for rank in range(world)]
@@ -42,20 +45,21 @@ def measure(world: int) -> dict[str, Any]:
     return found
 
 
-def _run(rank: int, world: int, port: int, there: Any) -> None:
+def _run(rank: int, world: int, port: int, there: Any = None) -> dict[str, Any]:
     os.environ |= {"TORCHELASTIC_RUN_ID": "scale", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
     os.environ |= {"LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
     torch.set_num_threads(1)
     found = {"processes": world} | {strategy: _steps(rank, world, strategy) for strategy in ("ddp", "fsdp2")}
-    if rank == 0:
+    if rank == 0 and there is not None:
         there.send(found)
+    return found
 
 
 def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     from unmask.masking.mask import Rows
+    from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.registry import build
     from unmask.runtime.distributed.fabric import make_fabric
     from unmask.training.optimizer import make_optimizer
 
@@ -63,7 +67,7 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     torch.manual_seed(0)
     encoder = create_encoder("vit_tiny_patch16_224(depth=4)", image_size=(64, 64), patch_size=8)
     parts = {"decoder": "full(dim=128, depth=2, heads=4)", "mask": "random", "target": "pixels"}
-    objective = build("method", "mae", encoder=encoder, **parts)
+    objective = MAE(encoder, **parts)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     model = fabric.setup_module(objective)
     optimizer = fabric.setup_optimizers(make_optimizer(objective))

@@ -8,12 +8,16 @@ batch of each and compares speeds there.
 import argparse
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contenders import SIZES
+import smoke
+from contenders import SIZES, measurable
+from limits import lacks_bf16
 from records import RESULTS, write
 from side_by_side import Variant, compare
+from step_cuda import on_cuda
 
 MAKE = "contenders.py:step"
 TITLES = {
@@ -21,12 +25,17 @@ TITLES = {
     "vith14": "ViT-H/14, 224 px", "cifar4": "ViT 192 x 12, 32 px, patch 4", "toy": "A toy",
 }  # fmt: skip
 BASELINE = "transformers, fp32"
-CROSS = "ours, another decoder, bf16-weights"
 
 
 def variants(size: str, options: argparse.Namespace) -> list[Variant]:
     """What is compared, in the order of the table."""
-    shared: dict[str, Any] = {"size": size, "batch": options.batch, "steps": options.steps}
+    shared: dict[str, Any] = {
+        "size": size,
+        "batch": options.batch,
+        "steps": options.steps,
+        "products": options.products,
+    }
+    best = "32" if lacks_bf16("cpu") else "bf16-weights"
 
     def one(name: str, who: str, precision: str, note: str = "", **more: Any) -> Variant:
         return Variant(name, MAKE, shared | {"who": who, "precision": precision} | more, note=note)
@@ -41,7 +50,8 @@ def variants(size: str, options: argparse.Namespace) -> list[Variant]:
         one("ours, bf16-weights", "ours", "bf16-weights", "--precision bf16-weights"),
     ]
     if options.decoder:
-        found.append(one(CROSS, "ours", "bf16-weights", options.decoder, decoder=options.decoder))
+        name = f"ours, another decoder, {'fp32' if best == '32' else best}"
+        found.append(one(name, "ours", best, options.decoder, decoder=options.decoder))
     if options.official:
         place = {"official": options.official}
         found += [
@@ -49,25 +59,28 @@ def variants(size: str, options: argparse.Namespace) -> list[Variant]:
         ]
     if options.compile:
         compiled = {"settings": {"compile": "on"}}
-        found.append(one("ours, bf16-weights, compiled", "ours", "bf16-weights", "--compile on", **compiled))
+        name = f"ours, {'fp32' if best == '32' else best}, compiled"
+        found.append(one(name, "ours", best, "--compile on", **compiled))
     if options.only:
         found = [v for v in found if v.name == BASELINE or any(word in v.name for word in options.only)]
     return found
 
 
-def share_of_peak(found: dict[str, Any]) -> float:
+def share_of_peak(found: dict[str, Any]) -> str:
     """Of the bf16 products measured beside the steps: the best of them that the variant's own process saw."""
-    return found["gflop_per_image"] * found["speed"][1] / found["peak_bf16"]
+    if "peak_bf16" not in found:
+        return "-"
+    return f"{found['gflop_per_image'] * found['speed'][1] / found['peak_bf16']:.0%}"
 
 
 COLUMNS = {
     "GFLOP/image": lambda found: f"{found['gflop_per_image']:.1f}",
-    "% of bf16 peak": lambda found: f"{share_of_peak(found):.0%}",
+    "% of bf16 peak": share_of_peak,
     "model+optimizer ms": lambda found: f"{found['model_ms']:.0f}+{found['optimizer_ms']:.0f}",
 }
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "sizes", nargs="*", default=["vitb16", "vits16", "cifar4"], metavar="SIZE", help=", ".join(SIZES)
@@ -80,26 +93,38 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="with one more variant of ours: compiled blocks")
     parser.add_argument("--only", nargs="*", help="words: variants whose names have one of them, beside the baseline")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--products", type=int, help="rows of the large products that are measured beside the steps")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the record")
-    options = parser.parse_args()
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     if unknown := set(options.sizes) - set(SIZES):
         sys.exit(f"no size {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
     if options.device == "cuda":
-        from step_cuda import on_cuda
-
         return on_cuda(options)
     for size in options.sizes:
         batch = options.batch or SIZES[size].batch
         title = f"Training step, {TITLES[size]}, batch {batch}, CPU"
-        shared = {"baseline": BASELINE, "rounds": options.rounds, "columns": COLUMNS, "out": options.out}
-        record = compare(f"step_{size}", title, variants(size, options), **shared)
+        compared, facts = measurable(variants(size, options), "cpu")
+        shared = {"baseline": BASELINE, "rounds": options.rounds, "in_process": options.smoke, "out": None}
+        record = compare(f"step_{size}", title, compared, facts=facts, **shared)
         for name in ("bf16", "fp32"):
-            seen = [turn[f"peak_{name}"] for turns in record["measured"].values() for turn in turns]
-            spread = f"{min(seen):.0f} - {statistics.median(seen):.0f} - {max(seen):.0f}"
-            record["facts"][f"GFLOP/s of {name} products beside the steps, min-med-max"] = spread
+            turns = [turn for turns in record["measured"].values() for turn in turns]
+            if seen := [turn[f"peak_{name}"] for turn in turns if f"peak_{name}" in turn]:
+                spread = f"{min(seen):.0f} - {statistics.median(seen):.0f} - {max(seen):.0f}"
+                record["facts"][f"GFLOP/s of {name} products beside the steps, min-med-max"] = spread
         write(record, options.out, COLUMNS)
     return None
 
 
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    shared = ["toy", "--batch", "2", "--rounds", "1", "--products", "64", "--out", str(out), "--smoke"]
+    yield [*shared, "--decoder", smoke.DECODER]
+    yield [*shared, "--device", "cuda"]
+
+
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)

@@ -10,9 +10,10 @@ an estimate per token and unit of width: 60 bytes forward, 190 with backward.
 
 import argparse
 import sys
+from inspect import signature
 from typing import Any
 
-from contenders import SIZES
+from contenders import SIZES, step
 from limits import peaks, wait
 from records import write
 from side_by_side import Variant, compare
@@ -26,6 +27,8 @@ def on_cuda(options: argparse.Namespace) -> None:
     import torch
 
     if not torch.cuda.is_available():
+        if options.smoke:
+            return _without_gpu(options)
         sys.exit("there is no CUDA GPU here; leave --device out to measure the CPU")
     best, width = peaks("cuda"), bandwidth()
     for size in options.sizes:
@@ -43,9 +46,21 @@ def on_cuda(options: argparse.Namespace) -> None:
         }
         record = compare(
             f"step_cuda_{size}", f"Training step, {size}, one GPU, best batch of each", found, baseline=found[0].name,
-            rounds=options.rounds, facts=facts, columns=columns, out=options.out,
+            rounds=options.rounds, facts=facts, out=None, in_process=options.smoke,
         )  # fmt: skip
         write(record, options.out, columns)
+    return None
+
+
+def _without_gpu(options: argparse.Namespace) -> None:
+    """Of a smoke run: what can be checked on a CPU, that the arguments are there and the arithmetic of the limits."""
+    products, places = peaks("cpu", options.products)["fp32"], signature(step).parameters
+    for name, arguments in contenders(options):
+        assert arguments.keys() <= places.keys(), f"{name}: {arguments}"
+    for size in options.sizes:
+        matrix, with_traffic = limits(size, products, bandwidth("cpu", 2**16))
+        assert 0 < with_traffic < matrix, (size, matrix, with_traffic)
+    print("needs a GPU, there is none here: nothing was measured; arguments and limits were checked")
 
 
 def contenders(options: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
@@ -84,20 +99,20 @@ def best_batches(size: str, who: tuple[str, dict[str, Any]], options: argparse.N
     return [best] if best else []
 
 
-def bandwidth() -> float:
-    """Bytes per second, read and written, of a large copy."""
+def bandwidth(device: str = "cuda", count: int = 2**28) -> float:
+    """Bytes per second, read and written, of a copy of so many numbers."""
     import time
 
     import torch
 
-    a = torch.empty(2**28, dtype=torch.float32, device="cuda")
+    a = torch.empty(count, dtype=torch.float32, device=device)
     b = torch.empty_like(a)
     times = []
     for _ in range(5):
-        wait("cuda")
+        wait(device)
         start = time.perf_counter()
         b.copy_(a)
-        wait("cuda")
+        wait(device)
         times.append(time.perf_counter() - start)
     return 2 * a.nbytes / min(times)
 

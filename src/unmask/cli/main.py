@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import tyro
@@ -54,6 +55,17 @@ def run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
         return 0
+    function, options = parse(arguments)
+    try:
+        return getattr(function(options), "exit_code", 0)
+    except _Refused as caught:
+        raise caught.error from None
+
+
+def parse(arguments: list[str]) -> tuple[Callable, Any]:
+    """The command that the arguments name and its options, checked; nothing is run. Raises UserError, or SystemExit for
+    options that there are not."""
+    options_by_name = commands()
     name, *rest = arguments
     if name not in options_by_name:
         raise UserError(f"no command {name!r}{closest(name, options_by_name)} There are: {', '.join(options_by_name)}")
@@ -64,10 +76,9 @@ def run(arguments: list[str]) -> int:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
             given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
-        result = command(name)(given)
+        return command(name), given
     except _Refused as caught:
         raise caught.error from None
-    return getattr(result, "exit_code", 0)
 
 
 class _Refused(Exception):

@@ -50,7 +50,8 @@ def make_plan(
 ) -> tuple[dict[str, Any], Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    asked: by the user; given and reasons: with what a recipe filled in; strategy: how devices share the model. start: what --init names, if it is open.
+    asked: by the user; given and reasons: with what a recipe filled in; strategy: how devices share the model; start:
+    what --init names, if it is open.
     """
     plan = Plan(dict(given), dict(reasons))
     start = start or initial(given["init"], model=given["model"])

@@ -1,7 +1,7 @@
 """What the verb `transfer` asks of a task: labelled data, a plan, something to train, a score, a judgement.
 
-A task is a folder of `tasks/` with a `transfer.py`; its `settings.py` says how users name it. Each opens its own kind of labels; the steps that all share are in
-`transferring.py`, and the loop is the one loop.
+A task is a folder of `tasks/` with a `transfer.py`; its `settings.py` says how users name it. Each task opens its own
+kind of labels; the steps that all share are in `cli/commands/transfer.py`, and the loop is the one loop.
 """
 
 import importlib
