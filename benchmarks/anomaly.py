@@ -1,12 +1,12 @@
 """Anomalies in data made for it: planted defects in photographs, and one digit among others. With labels only to judge.
 
     python benchmarks/anomaly.py plant clothing/ --out planted            # folders and masks, by seed
-    python benchmarks/anomaly.py compare planted --run run-clothing       # fits, applies, compares; table and picture
+    python benchmarks/anomaly.py compare planted --run run-clothing       # fits, applies, compares; table and image
     python benchmarks/anomaly.py digits mnist/ --normal 3 --out digits    # one digit is normal: arrays for `unmask`
 
 `plant` needs a folder with train, validation and test. Fitted is on train, as it is. Validation is dealt out into
-pictures to choose settings on (each intact and with a defect) and pictures to calibrate on; nothing is chosen on test,
-of whose pictures one half gets a defect and the other does not.
+images to choose settings on (each intact and with a defect) and images to calibrate on; nothing is chosen on test,
+of whose images one half gets a defect and the other does not.
 """
 
 import argparse
@@ -51,12 +51,12 @@ def parser() -> argparse.ArgumentParser:
     two = commands.add_parser("compare", help="fit, apply, compare")
     two.add_argument("planted", type=Path)
     two.add_argument("--run", type=Path, required=True, dest="pretrained")
-    two.add_argument("--normals", type=Path, required=True, help="the pictures to fit on: train of the data")
+    two.add_argument("--normals", type=Path, required=True, help="the images to fit on: train of the data")
     two.add_argument("--out", type=Path, default=Path("runs/anomaly"))
     two.add_argument("--part", choices=("dev", "test"), default="test", help="dev: to choose settings on")
     two.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS))
     two.add_argument("--sets", type=int, default=4)
-    two.add_argument("--most", type=int, default=2000, help="pictures to fit on")
+    two.add_argument("--most", type=int, default=2000, help="images to fit on")
     two.add_argument("--threads", type=int, default=1)
     two.add_argument("--results", type=Path, default=RESULTS, help="folder for the record")
     two.set_defaults(run=compare)
@@ -99,8 +99,8 @@ def planted(data: Path, out: Path, seed: int) -> None:
         kind = KINDS[count % len(KINDS)]
         count += 1
         donor = cv2.imread(str(train[rng.integers(len(train))]))
-        picture, mask = plant(cv2.imread(str(place)), donor, kind, rng)
-        write(root / part / kind / f"{Path(place).stem}.png", picture)
+        image, mask = plant(cv2.imread(str(place)), donor, kind, rng)
+        write(root / part / kind / f"{Path(place).stem}.png", image)
         write(root / "masks" / part / kind / f"{Path(place).stem}.png", mask)
     (root / "done").write_text("")
     print(f"{root}: {len(validation) - half} to calibrate, {half} to choose on, {len(test)} to test")
@@ -110,9 +110,9 @@ def copy(source: Path, target: Path) -> None:
     write(target, cv2.imread(str(source)))
 
 
-def write(target: Path, picture: np.ndarray) -> None:
+def write(target: Path, image: np.ndarray) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), picture)
+    cv2.imwrite(str(target), image)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -141,7 +141,7 @@ def compare(options: argparse.Namespace) -> None:
         options.results.mkdir(parents=True, exist_ok=True)
         (options.results / "anomaly_planted.json").write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
         (options.results / "anomaly_planted.txt").write_text(text + "\n")
-        picture(options, roots[0], options.results / "anomaly_planted.png")
+        image(options, roots[0], options.results / "anomaly_planted.png")
     print(text)
 
 
@@ -156,7 +156,7 @@ def run(root: Path, folder: Path, flags: dict[str, Any], options: argparse.Names
 
 
 def remember_errors() -> None:
-    """Fits differ in what errors are compared with, not in the errors: they are computed once for the same pictures.
+    """Fits differ in what errors are compared with, not in the errors: they are computed once for the same images.
     The model and the masks are the same in all calls of `compare`."""
 
     known, compute = {}, cues.errors
@@ -171,7 +171,7 @@ def remember_errors() -> None:
 
 
 def figures(folder: Path, method: str) -> dict[str, Any]:
-    """What `apply` found, and the AUROC of pictures for each kind of defect against all intact ones."""
+    """What `apply` found, and the AUROC of images for each kind of defect against all intact ones."""
     from sklearn.metrics import roc_auc_score
 
     found = json.loads((folder / "results.json").read_text())["figures"][method]
@@ -193,18 +193,18 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> str:
             return f"{values[0]:.{digits}f}"
         return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
-    heading = ["method", "AUROC of pictures", "AUROC of pixels", *KINDS, "defects found, %", "false alarms, %"]
+    heading = ["method", "AUROC of images", "AUROC of pixels", *KINDS, "defects found, %", "false alarms, %"]
     lines = [heading, ["---"] * len(heading)]
     for name, seeds in rows.items():
-        line = [name, cell([f["pictures"]["auroc"] for f in seeds]), cell([f["pixels"]["auroc"] for f in seeds])]
+        line = [name, cell([f["images"]["auroc"] for f in seeds]), cell([f["pixels"]["auroc"] for f in seeds])]
         line += [cell([f["kinds"][kind] for f in seeds], 2) for kind in KINDS]
         line += [cell([100 * f[key]["share"] for f in seeds], 1) for key in ("found", "false_alarms")]
         lines.append(line)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def picture(options: argparse.Namespace, root: Path, path: Path) -> None:
-    """For each kind of defect a picture with its outline, and what each method makes of it."""
+def image(options: argparse.Namespace, root: Path, path: Path) -> None:
+    """For each kind of defect an image with its outline, and what each method makes of it."""
     from matplotlib.figure import Figure
 
     import unmask
@@ -238,17 +238,17 @@ def picture(options: argparse.Namespace, root: Path, path: Path) -> None:
     figure.savefig(path)
 
 
-def square(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def square(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
 
-    from unmask.data.transforms.crops import WholePicture
+    from unmask.data.transforms.crops import WholeImage
 
-    planes = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
-    return WholePicture(size)(planes).permute(1, 2, 0).numpy().squeeze()
+    planes = torch.from_numpy(np.atleast_3d(image)).permute(2, 0, 1)
+    return WholeImage(size)(planes).permute(1, 2, 0).numpy().squeeze()
 
 
 def digits(options: argparse.Namespace) -> None:
-    """train.npz and calibrate.npz with pictures of the normal digit, test.npz with others of all digits, labelled."""
+    """train.npz and calibrate.npz with images of the normal digit, test.npz with others of all digits, labelled."""
     import gzip
 
     read = lambda name: gzip.decompress(next(options.data.glob(f"t10k-{name}-idx*")).read_bytes())  # noqa: E731
@@ -285,7 +285,7 @@ def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
 
 
 def write_digits(folder: Path) -> None:
-    """Blank pictures and labels as MNIST has them, most of them of the digit 3."""
+    """Blank images and labels as MNIST has them, most of them of the digit 3."""
     import gzip
 
     folder.mkdir(parents=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/budget.py LABELLED --page docs/results.md
 
-LABELLED is a folder of class folders with train and test splits; its training pictures are learned from without their
+LABELLED is a folder of class folders with train and test splits; its training images are learned from without their
 labels, and the encoder is judged by unmask's own linear probe on all labels. Every cell of recipe x length x seed is
 one run. Lengths are seconds of training on one core: how many steps that is, is measured once, with the recipes taking
 turns, so that a slow minute falls on both; the seconds that runs really took are recorded too. Cells that are done are
@@ -60,7 +60,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "budget.json"
     record = json.loads(path.read_text()) if path.exists() else {"seconds_per_step": {}, "cells": {}}
-    asked = {"image_size": options.image_size, "model": options.model, "pictures": options.data.name}
+    asked = {"image_size": options.image_size, "model": options.model, "images": options.data.name}
     if record.setdefault("asked", asked) != asked:
         sys.exit(f"{path} holds results of other settings: {record['asked']}; move it away or give another --out")
     record |= {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
@@ -90,11 +90,11 @@ def main() -> None:
         fill(options.page, text, options.out / "budget.png")
 
 
-def fill(page: Path, text: str, picture: Path) -> None:
-    """Puts the table and the picture between the marks of a page."""
+def fill(page: Path, text: str, image: Path) -> None:
+    """Puts the table and the image between the marks of a page."""
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    shutil.copy(picture, page.parent / "pictures" / picture.name)
-    content = f"\n\n{text}\n![Accuracy against time](pictures/{picture.name})\n\n"
+    shutil.copy(image, page.parent / "images" / image.name)
+    content = f"\n\n{text}\n![Accuracy against time](images/{image.name})\n\n"
     page.write_text(before + BEGIN + content + END + rest.split(END)[1], encoding="utf-8")
 
 
@@ -191,7 +191,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         for x, values in zip(seconds, accuracy):
             axes.plot([x] * len(values), values, ".", color=color, markersize=4)
     axes.set(xscale="log", xlabel="seconds of training, one core", ylabel="linear probe, %")
-    axes.set_title(f"{record['asked']['pictures']}, {record['asked']['image_size']} pixels", fontsize=10, loc="left")
+    axes.set_title(f"{record['asked']['images']}, {record['asked']['image_size']} pixels", fontsize=10, loc="left")
     axes.minorticks_off()
     ticks = sorted({length for lengths in points(record).values() for length in lengths})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -203,7 +203,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
     page = out / "results.md"
-    (out / "pictures").mkdir(parents=True)
+    (out / "images").mkdir(parents=True)
     page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     shared = ["--lengths", "0.1", "--seeds", "0", "--image-size", "32", "--batch", "4", "--rounds", "1"]
     written = ["--out", str(out), "--page", str(page)]

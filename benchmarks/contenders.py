@@ -139,7 +139,7 @@ def _ours(
     fabric = make_fabric(settings)
     model, optimizer = fabric.setup(mae, made)
     config = Fit(steps=1, batch=batch, lr=1e-4)
-    stream = _pictures(torch.randint(0, 256, (batch, 3, *side), dtype=torch.uint8))
+    stream = _images(torch.randint(0, 256, (batch, 3, *side), dtype=torch.uint8))
 
     def one() -> tuple[float, float]:
         start = time.perf_counter()
@@ -156,7 +156,7 @@ def _ours(
     return one, once
 
 
-def _pictures(x: Any) -> Iterator[dict[str, Any]]:
+def _images(x: Any) -> Iterator[dict[str, Any]]:
     while True:
         yield {"views": [x]}
 
@@ -174,10 +174,10 @@ def _theirs(
     x = torch.randn(batch, 3, size.image, size.image, device=device)
     context = (lambda: torch.autocast(device, torch.bfloat16)) if precision == "bf16" else nullcontext
 
-    def one(pictures: Any = x) -> tuple[float, float]:
+    def one(images: Any = x) -> tuple[float, float]:
         start = time.perf_counter()
         with context():
-            value = loss(pictures)
+            value = loss(images)
         value.backward()
         middle = time.perf_counter()
         optimizer.step()

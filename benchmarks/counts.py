@@ -123,14 +123,14 @@ def shipped() -> dict[str, float]:
 
     import numpy as np
 
-    from unmask.data.datasets.pictures import Samples
+    from unmask.data.datasets.images import Samples
     from unmask.data.loaders.map_style import Loader
     from unmask.data.source import open_source
     from unmask.data.transforms.crops import RandomCrop
 
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder) / "pictures.npy", np.zeros((BATCH, 80, 96, 3), dtype=np.uint8))
-        source = open_source([str(Path(folder) / "pictures.npy")])
+        np.save(Path(folder) / "images.npy", np.zeros((BATCH, 80, 96, 3), dtype=np.uint8))
+        source = open_source([str(Path(folder) / "images.npy")])
         samples = Samples(source, list(range(BATCH)), channels=3, max_side=4 * SIDE)
         (view,) = next(Loader(samples=samples, view=RandomCrop((SIDE, SIDE)), batch=BATCH)(0))["views"]
     return {"bytes_per_sample": view.nbytes / BATCH}

@@ -160,7 +160,7 @@ def cells_of(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def publish(options: argparse.Namespace, study: dict[str, Any], cells: dict[Any, Any]) -> None:
-    """JSON and picture of what is finished."""
+    """JSON and image of what is finished."""
     settings = study["config"]["settings"]
     keep = ("model", "image_size", "patch_size", "mask", "batch", "lr", "precision", "crop")
     record = {key: study[key] for key in ("asked", "seconds", "command", "machine", "judged_on")}
@@ -200,9 +200,9 @@ def markdown(path: Path) -> str:
     lines = [
         f"**{record['name']}**: `{record['command']}`. Encoder {settings['model']}, {size} px, patch"
         f" {settings['patch_size']}, {asked['steps']:,} steps of {settings['batch']} for the full decoder; decoders"
-        f" with {asked['size']}, slim with its own; judged on {record['judged_on']} pictures.",
+        f" with {asked['size']}, slim with its own; judged on {record['judged_on']} images.",
         "",
-        "| decoder | steps | step, relative | GFLOP per picture | linear probe, % | against full, by seed | seeds |",
+        "| decoder | steps | step, relative | GFLOP per image | linear probe, % | against full, by seed | seeds |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in record["rows"]:
@@ -236,7 +236,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         axes.plot(values, [place] * len(values), "o", color=color, alpha=0.6, markersize=5)
         axes.plot([100 * row["accuracy"]["mean"]], [place], "|", color="#222222", markersize=14, markeredgewidth=2)
     axes.set_yticks(range(len(rows)), [f"{row['key']} ({row['steps']:,})" for row in rows], fontsize=8)
-    axes.set_xlabel("linear probe, % of test pictures; a point per seed, the bar is their mean")
+    axes.set_xlabel("linear probe, % of test images; a point per seed, the bar is their mean")
     axes.set_title(f"Decoders, {record['name']}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

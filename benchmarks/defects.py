@@ -1,6 +1,6 @@
-"""Plants defects in photographs, each with its mask: scratches, blobs, stains and pieces of other pictures' texture.
+"""Plants defects in photographs, each with its mask: scratches, blobs, stains and pieces of other images' texture.
 
-A pure function of the picture, the donor and the generator, so that a seed names a set of damaged pictures.
+A pure function of the image, the donor and the generator, so that a seed names a set of damaged images.
 """
 
 import cv2
@@ -10,26 +10,24 @@ KINDS = ("scratch", "blob", "stain", "texture")
 SEEN = 8  # grey levels, mean over channels: a pixel that changed less does not count as part of the defect
 
 
-def plant(picture: np.ndarray, donor: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """picture, donor: h w 3, uint8. Returns the damaged picture and its mask (h w, 0 and 255).
+def plant(image: np.ndarray, donor: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """image, donor: h w 3, uint8. Returns the damaged image and its mask (h w, 0 and 255).
 
-    The defect lies in the central square, which a square view of the picture shows; it is 6 to 18 % of the short side
+    The defect lies in the central square, which a square view of the image shows; it is 6 to 18 % of the short side
     across, scratches are up to half of it long and 1 to 2 % wide.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = min(height, width)
     for _ in range(20):
         x, y = rng.uniform(-0.35, 0.35, 2) * side + (width / 2, height / 2)
         size = rng.uniform(0.06, 0.18) * side
         cover = (
-            _scratch(picture.shape[:2], x, y, side, rng)
-            if kind == "scratch"
-            else _spot(picture.shape[:2], x, y, size, rng)
+            _scratch(image.shape[:2], x, y, side, rng) if kind == "scratch" else _spot(image.shape[:2], x, y, size, rng)
         )
-        paint = _paint(picture, donor, kind, rng)
-        result = picture + (paint - picture) * cover[..., None]
+        paint = _paint(image, donor, kind, rng)
+        result = image + (paint - image) * cover[..., None]
         result = np.clip(np.round(result), 0, 255).astype(np.uint8)
-        changed = np.abs(result.astype(int) - picture.astype(int)).mean(axis=2) >= SEEN
+        changed = np.abs(result.astype(int) - image.astype(int)).mean(axis=2) >= SEEN
         if changed.sum() >= 0.3 * (cover > 0.3).sum() > 0:  # else it is as good as invisible there: try elsewhere
             return result, changed.astype(np.uint8) * 255
     raise ValueError(f"no visible {kind} could be planted in 20 trials")
@@ -58,13 +56,13 @@ def _spot(shape: tuple[int, int], x: float, y: float, size: float, rng: np.rando
     return cv2.GaussianBlur(canvas, (0, 0), 1.2).astype(np.float64) / 255
 
 
-def _paint(picture: np.ndarray, donor: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+def _paint(image: np.ndarray, donor: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
     """What the defect would be if it covered everything."""
     if kind == "texture":
-        grown = cv2.resize(donor, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+        grown = cv2.resize(donor, image.shape[1::-1], interpolation=cv2.INTER_AREA)
         return np.roll(grown, rng.integers(0, grown.shape[0], 2), axis=(0, 1)).astype(np.float64)
     if kind == "stain":  # lets through what lies below
-        return picture * rng.uniform(0.35, 0.75, 3)
+        return image * rng.uniform(0.35, 0.75, 3)
     light = rng.uniform(200, 255) if rng.random() < 0.5 else rng.uniform(0, 50)
     tint = rng.uniform(-40, 40, 3) if kind == "blob" else np.zeros(3)
-    return np.broadcast_to(light + tint, picture.shape).astype(np.float64)
+    return np.broadcast_to(light + tint, image.shape).astype(np.float64)

@@ -1,10 +1,10 @@
-"""Is pretraining worth something for detection? The same detector, pretrained on the training pictures without their
+"""Is pretraining worth something for detection? The same detector, pretrained on the training images without their
 boxes, from scratch, and on frozen encoders, pretrained and random, with the same schedule and several seeds.
 
     python benchmarks/dense_detect.py DATA --out FOLDER
 
 DATA: boxes as `unmask transfer --to detect` reads them. Prints a table and writes detect.json, detect.png (score on val
-by step) and found.png (test pictures beside what the pretrained detector found) into FOLDER. Stop it at any time: the
+by step) and found.png (test images beside what the pretrained detector found) into FOLDER. Stop it at any time: the
 same command goes on where it was. `--arms scratch frozen` does a part of the work.
 """
 
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="vit_tiny_patch16_224(depth=6)")
     parser.add_argument("--patch-size", type=int, default=16)
     parser.add_argument("--pretrain-size", type=int, default=128, help="pixels of the crops of pretraining")
-    parser.add_argument("--steps", type=int, default=2000, help="of pretraining, 32 pictures each")
+    parser.add_argument("--steps", type=int, default=2000, help="of pretraining, 32 images each")
     parser.add_argument("--input-size", type=int, nargs=2, default=(192, 256), help="height and width for the detector")
     parser.add_argument("--epochs", type=float, default=10)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -1,4 +1,4 @@
-"""What pretraining on the same pictures is worth for segmentation: pretrained, from scratch, frozen, frozen at random.
+"""What pretraining on the same images is worth for segmentation: pretrained, from scratch, frozen, frozen at random.
 
     python benchmarks/dense_segment.py camvid/ --out dense-segment
 
@@ -66,16 +66,16 @@ def main():
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="segmented pictures with train, val and test folders")
+    parser.add_argument("data", help="segmented images with train, val and test folders")
     parser.add_argument("--out", default="dense-segment")
     parser.add_argument("--run", help="a pretraining run; by default one is made")
     parser.add_argument("--pretrain-epochs", type=float, default=800)
     parser.add_argument("--epochs", type=float, default=30, help="of every training of a segmenter")
-    parser.add_argument("--most", type=int, help="training pictures with masks, drawn at random; by default all")
+    parser.add_argument("--most", type=int, help="training images with masks, drawn at random; by default all")
     parser.add_argument("--layer-decay", type=float, default=1.0, help="the same for all; 1 suits scratch best")
     parser.add_argument("--crop-size", type=int, default=96)
     parser.add_argument("--patch-size", type=int, default=8)
-    parser.add_argument("--side", type=int, default=192, help="shorter side that pictures are resized to")
+    parser.add_argument("--side", type=int, default=192, help="shorter side that images are resized to")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="by default all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--head", default="light")

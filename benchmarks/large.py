@@ -1,4 +1,4 @@
-"""Large pictures: what windowed attention and recomputed activations are worth, in time and memory.
+"""Large images: what windowed attention and recomputed activations are worth, in time and memory.
 
 python benchmarks/large.py --image-size 1024
 """

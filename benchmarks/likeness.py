@@ -1,9 +1,9 @@
-"""How far `unmask search --duplicates` can be trusted on some data: changed copies beside unrelated pictures.
+"""How far `unmask search --duplicates` can be trusted on some data: changed copies beside unrelated images.
 
-    python benchmarks/likeness.py DATA [--pictures 200]
+    python benchmarks/likeness.py DATA [--images 200]
 
-For some pictures it prints the likeness (docs/search.md) of copies that were re-encoded, resized, cropped and so on,
-and then the most similar pairs of all pictures of the data: a threshold should lie between the two.
+For some images it prints the likeness (docs/search.md) of copies that were re-encoded, resized, cropped and so on,
+and then the most similar pairs of all images of the data: a threshold should lie between the two.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import smoke
 from PIL import Image
 
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.source import open_source
 from unmask.tasks.retrieval.likeness import look
 from unmask.tasks.retrieval.neighbours import pairs
@@ -55,7 +55,7 @@ CHANGES = {
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
-    parser.add_argument("--pictures", type=int, default=200, help="pictures that are changed")
+    parser.add_argument("--images", type=int, default=200, help="images that are changed")
     parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
     return parser
 
@@ -64,29 +64,29 @@ def main() -> None:
     options = parser().parse_args()
     source = open_source(options.data)
     looks, images = [], []
-    chosen = {*np.random.default_rng(0).permutation(len(source.items))[: options.pictures].tolist()}
+    chosen = {*np.random.default_rng(0).permutation(len(source.items))[: options.images].tolist()}
     for place in range(len(source.items)):
         try:
             pixels = decode(source.read(place), max_side=896).pixels
-        except (BadPicture, OSError):
+        except (BadImage, OSError):
             continue
         looks.append(look(pixels).numpy())
         if place in chosen and pixels.element_size() == 1:
             rgb = to_channels(pixels, 3) if len(pixels) in (1, 3) else pixels[:3]
             images.append((Image.fromarray(rgb.permute(1, 2, 0).numpy()), looks[-1]))
-    print(f"{len(images):,} pictures of {options.data}, changed: likeness to themselves")
+    print(f"{len(images):,} images of {options.data}, changed: likeness to themselves")
     print(f"{'':26}least    1 %      5 %      median")
     for name, change in CHANGES.items():
         found = [float(look(decode(np.asarray(change(image))).pixels).numpy() @ own) for image, own in images]
         print(f"{name:26}" + "".join(f"{np.quantile(found, q):<9.4f}" for q in (0, 0.01, 0.05, 0.5)))
     best = np.sort(pairs(np.stack(looks), 0.98).similarity)[::-1]
-    print(f"{len(looks):,} pictures as they are, each with the one most like it: the most similar have")
+    print(f"{len(looks):,} images as they are, each with the one most like it: the most similar have")
     print("  " + ", ".join(f"{value:.4f}" for value in best[:12:2]))
     print("  " + ", ".join(f"{int((best >= t).sum())} of {t} or more" for t in (0.95, 0.97, 0.98, 0.99)))
 
 
 def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
-    yield [str(smoke.images(folder / "images", 12)), "--pictures", "6", "--smoke"]
+    yield [str(smoke.images(folder / "images", 12)), "--images", "6", "--smoke"]
 
 
 if __name__ == "__main__":

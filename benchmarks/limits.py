@@ -10,7 +10,7 @@ EMULATED = 1.0  # times as fast as fp32: CPUs whose bf16 products are slower tha
 
 
 def count_flops(once: Callable[[], None]) -> float:
-    """GFLOP of a picture's forward and backward, as torch counts them. It does not know the fused attention of CPUs,
+    """GFLOP of an image's forward and backward, as torch counts them. It does not know the fused attention of CPUs,
     whose products are counted here: two forward, four backward, without what is computed again."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

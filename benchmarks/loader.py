@@ -2,7 +2,7 @@
 
     python benchmarks/loader.py                  # 500 photographs of about 73 KiB made from scikit-image's and -learn's
     python benchmarks/loader.py --data FOLDER    # your own
-    python benchmarks/loader.py --small          # 32-pixel pictures: one by one, and in memory for whole batches
+    python benchmarks/loader.py --small          # 32-pixel images: one by one, and in memory for whole batches
 
 Everything of unmask's goes through what training uses: sources, `Samples`, views and loaders, in the main process with
 one thread. Seconds are those that the core worked (CPU time), so that other work on the machine hardly counts; on a
@@ -24,8 +24,8 @@ from records import RESULTS
 from side_by_side import Variant, compare
 
 SIDE, BATCH, SCALE = 224, 64, (0.2, 1.0)
-SMALL_COUNT, SMALL_BATCH = 10_000, 1024  # pictures of 32 pixels
-COUNT, QUALITY = 500, 94  # pictures made, which gives about 73 KiB each
+SMALL_COUNT, SMALL_BATCH = 10_000, 1024  # images of 32 pixels
+COUNT, QUALITY = 500, 94  # images made, which gives about 73 KiB each
 PILLOW = "torchvision and Pillow"
 
 
@@ -64,7 +64,7 @@ def ours(data: str, batches: int, resize: str, crops: int = 1, batch: int = BATC
     """Samples of a source, crops, batches: what `unmask pretrain` feeds its loop with, nothing kept in memory."""
     import torch
 
-    from unmask.data.datasets.pictures import Samples
+    from unmask.data.datasets.images import Samples
     from unmask.data.loaders.map_style import Loader
     from unmask.data.source import open_source
     from unmask.data.transforms.crops import RandomCrop
@@ -73,7 +73,7 @@ def ours(data: str, batches: int, resize: str, crops: int = 1, batch: int = BATC
     source = open_source(data)
     samples = Samples(source, range(len(source.items)), channels=3, max_side=4 * SIDE)
     for index in range(len(samples)):  # training looks at everything first, too; packs check their sums then
-        samples.picture(index)
+        samples.image(index)
     view = RandomCrop((SIDE, SIDE), scale=SCALE, resize=resize)
     return _taking(Loader(samples=samples, view=view, batch=batch, crops=crops)(0), batches)
 
@@ -81,10 +81,10 @@ def ours(data: str, batches: int, resize: str, crops: int = 1, batch: int = BATC
 def small(
     data: str, batches: int, in_memory: bool, device: str, batch: int = SMALL_BATCH
 ) -> Callable[[], dict[str, float]]:
-    """32-pixel pictures, decoded beforehand in both cases."""
+    """32-pixel images, decoded beforehand in both cases."""
     import torch
 
-    from unmask.data.datasets.pictures import Samples
+    from unmask.data.datasets.images import Samples
     from unmask.data.loaders.map_style import Loader
     from unmask.data.loaders.on_device import InMemory
     from unmask.data.sheet import inspect
@@ -123,16 +123,16 @@ def make_photographs(folder: Path, count: int = COUNT) -> None:
     from sklearn.datasets import load_sample_images
 
     names = ("astronaut", "coffee", "chelsea", "rocket", "retina", "immunohistochemistry")
-    pictures = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in names]
-    pictures += [Image.fromarray(picture) for picture in load_sample_images().images]
+    images = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in names]
+    images += [Image.fromarray(image) for image in load_sample_images().images]
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        picture = pictures[number % len(pictures)]
-        width = int(rng.uniform(0.5, 1.0) * min(picture.width, picture.height * 4 / 3))
+        image = images[number % len(images)]
+        width = int(rng.uniform(0.5, 1.0) * min(image.width, image.height * 4 / 3))
         height = width * 3 // 4
-        left, top = rng.integers(picture.width - width + 1), rng.integers(picture.height - height + 1)
-        window = picture.crop((left, top, left + width, top + height)).resize((500, 375), Image.Resampling.LANCZOS)
+        left, top = rng.integers(image.width - width + 1), rng.integers(image.height - height + 1)
+        window = image.crop((left, top, left + width, top + height)).resize((500, 375), Image.Resampling.LANCZOS)
         noisy = np.asarray(window, np.float32) + rng.normal(0, 3, (375, 500, 1))  # grain, which enlarging took away
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04d}.jpg", quality=QUALITY)
 
@@ -169,7 +169,7 @@ def compare_photographs(options: argparse.Namespace) -> None:
             one("raw, exact resize", raw, "exact", "--resize exact"),
             one("raw", raw, "fast", "unmask pack --format raw; the default for packs"),
         ]
-        title, facts = "Training crops per second of one core, 224 px", {"mean KiB per picture": size}
+        title, facts = "Training crops per second of one core, 224 px", {"mean KiB per image": size}
         shared = {"rounds": options.rounds, "out": options.out, "in_process": options.smoke}
         compare("loader", title, variants, baseline=PILLOW, unit="crops", facts=facts, **shared)
 
@@ -204,12 +204,12 @@ def _kib(place: Path) -> float:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with JPEG files right in it")
-    parser.add_argument("--small", action="store_true", help="compare the two ways for 32-pixel pictures instead")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where pictures in memory live")
+    parser.add_argument("--small", action="store_true", help="compare the two ways for 32-pixel images instead")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where images in memory live")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=4, help="per measurement")
     parser.add_argument("--batch", type=int, help=f"crops; by default {BATCH}, or {SMALL_BATCH} of 32 pixels")
-    parser.add_argument("--count", type=int, help=f"pictures made; by default {COUNT}, or {SMALL_COUNT:,} of 32 pixels")
+    parser.add_argument("--count", type=int, help=f"images made; by default {COUNT}, or {SMALL_COUNT:,} of 32 pixels")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the record")
     parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
     return parser

@@ -1,7 +1,7 @@
 """Writes the records of benchmarks/results into docs/performance.md, between its marks: python benchmarks/page.py
 
 A mark is a pair of comments, `<!-- record NAME -->` and `<!-- end -->`; what stands between them is replaced by the
-table and picture of that record, or by how to make it. `<!-- record * -->` takes all that have no mark of their own.
+table and image of that record, or by how to make it. `<!-- record * -->` takes all that have no mark of their own.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def render(text: str, results: Path = RESULTS) -> str:
 
 
 def show(name: str, record: dict[str, Any], results: Path) -> str:
-    """A record as Markdown: its own table as text, since it is aligned, and its picture."""
+    """A record as Markdown: its own table as text, since it is aligned, and its image."""
     parts = []
     text = results / f"{name}.txt"
     if text.exists():

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: a record (JSON), the same as text and as a picture (PNG), with its machine."""
+"""What a benchmark leaves behind: a record (JSON), the same as text and as an image (PNG), with its machine."""
 
 import json
 import os

@@ -73,12 +73,12 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     optimizer = fabric.setup_optimizers(make_optimizer(objective))
     losses, count = [], BATCH // world
     for step in range(STEPS):
-        pictures = torch.rand(BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(step)) * 255
+        images = torch.rand(BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(step)) * 255
         rows = Rows(step, rank * count, count, BATCH)
         for group in optimizer.param_groups:
             group["lr"] = 1e-3
         with Handed() as handed:  # that of the last step is kept
-            loss = model({"views": [pictures[rank * count :][:count]], "rows": rows})["loss"]
+            loss = model({"views": [images[rank * count :][:count]], "rows": rows})["loss"]
             fabric.backward(loss)
         optimizer.step()
         optimizer.zero_grad()

@@ -19,7 +19,7 @@ from records import write
 from side_by_side import Variant, compare
 
 BYTES = 190  # per token and unit of width, forward and backward, with norms, additions and GELU fused
-MOST = 4096  # pictures
+MOST = 4096  # images
 
 
 def on_cuda(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What tests share: small pictures on disk, a small encoder."""
+"""What tests share: small images on disk, a small encoder."""
 
 import importlib.util
 import os
@@ -45,9 +45,9 @@ def labelled(tmp_path):
         for number, name in enumerate(("blue", "red")):
             (root / split / name).mkdir(parents=True)
             for seed in range(count):
-                picture = photo(1000 * number + seed + 100 * (split == "test")) // 2
-                picture[..., 2 - 2 * number] += 100
-                Image.fromarray(picture).save(root / split / name / f"{seed:03d}.png")
+                image = photo(1000 * number + seed + 100 * (split == "test")) // 2
+                image[..., 2 - 2 * number] += 100
+                Image.fromarray(image).save(root / split / name / f"{seed:03d}.png")
     return root
 
 

@@ -1,5 +1,5 @@
 """Commands that README and docs name: each is one that there is, with options and values that there are; and those of
-README's first block run, one after the other, on small made-up pictures."""
+README's first block run, one after the other, on small made-up images."""
 
 import importlib.util
 import re
@@ -110,7 +110,7 @@ def test_the_first_commands_of_the_readme_run_one_after_the_other(tmp_path, labe
 
 
 def make_data(root):
-    """What the commands name: photos, a and b, pictures with boxes and with masks, normal and new ones. `labelled` is
+    """What the commands name: photos, a and b, images with boxes and with masks, normal and new ones. `labelled` is
     there."""
     for folder, count in (("photos", 12), ("new", 4), ("normal", 40)):
         (root / folder).mkdir()

@@ -1,4 +1,4 @@
-"""Masked autoencoders from a folder of pictures to a judged encoder.
+"""Masked autoencoders from a folder of images to a judged encoder.
 
     run = unmask.pretrain("photos/", out="run")
     encoder = unmask.load("run")            # encoder(x) takes raw pixels; encoder.net is the timm model
@@ -10,7 +10,7 @@
     unmask.stress("run/classify", on="labelled/")
     unmask.embed("run", "photos/", out="features.npz")
     unmask.search("run", "photos/", query="a.jpg")
-    unmask.map("run", "photos/")            # all pictures on one page
+    unmask.map("run", "photos/")            # all images on one page
     unmask.export("run", to="onnx")
     unmask.anomaly("fit", "run", "normal/", out="anomaly")
     unmask.anomaly("apply", "anomaly", "new/", out="results")

@@ -35,9 +35,9 @@ def data(tmp_path_factory):
         for number, name in enumerate(("blue", "red")):
             (root / split / name).mkdir(parents=True)
             for seed in range(count):
-                picture = photo(1000 * number + seed + 100 * (split == "test"), 32, 32).astype(int)
-                picture[..., 2 - 2 * number] += 20
-                Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(root / split / name / f"{seed:03d}.png")
+                image = photo(1000 * number + seed + 100 * (split == "test"), 32, 32).astype(int)
+                image[..., 2 - 2 * number] += 20
+                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / split / name / f"{seed:03d}.png")
     return root
 
 
@@ -82,7 +82,7 @@ def test_tables_hold_what_was_measured(study):
     assert cells["length=0.0", 0]["loss"] is None
 
 
-def test_there_is_a_picture_per_axis_and_one_self_contained_page(study):
+def test_there_is_a_image_per_axis_and_one_self_contained_page(study):
     for name in ("tokens", "target"):
         assert Image.open(study.path / f"{name}.png").size[0] > 900
     page = (study.path / "ablation.html").read_text()
@@ -188,7 +188,7 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
     axis = make_axes(("tokens",), SETTINGS, 8)[0][0]
     for seed, accuracy in enumerate((0.2, 0.5, 0.8)):
         for key, gain in ((BASELINE, 0.0), ("method=mae(symmetric=True)", 0.01 + 0.0001 * seed)):
-            cell = {"key": key, "seed": seed, "changes": {}, "flops": 1e6, "pictures": 10, "loss": 1.0}
+            cell = {"key": key, "seed": seed, "changes": {}, "flops": 1e6, "images": 10, "loss": 1.0}
             accuracies = {"finetune": accuracy + gain, "linear": accuracy}
             add_cell(tmp_path, cell | accuracies | {"seconds": {"pretrain": 1.0}})
     found = rows(axis, read_cells(tmp_path))

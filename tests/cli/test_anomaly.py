@@ -17,22 +17,22 @@ from unmask.errors import DataError, UserError
 QUICK = {"false_alarms": 0.2, "sets": 1, "memory": 100, "device": "cpu"}
 
 
-def save(picture, path):
+def save(image, path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Normal pictures; test pictures, some with a square, its mask under another name; a broken file."""
+    """Normal images; test images, some with a square, its mask under another name; a broken file."""
     root = tmp_path_factory.mktemp("anomaly")
     for seed in range(24):
         save(photo(seed), root / "normal" / f"{seed:02d}.png")
     for seed in range(6):
         save(photo(100 + seed), root / "test" / "good" / f"{seed}.png")
-        picture, mask = photo(200 + seed), np.zeros((48, 64), np.uint8)
-        picture[20:30, 24:34], mask[20:30, 24:34] = (255, 0, 255), 255
-        save(picture, root / "test" / "square" / f"{seed}.png")
+        image, mask = photo(200 + seed), np.zeros((48, 64), np.uint8)
+        image[20:30, 24:34], mask[20:30, 24:34] = (255, 0, 255), 255
+        save(image, root / "test" / "square" / f"{seed}.png")
         save(mask, root / "masks" / "square" / f"{seed}_mask.png")
     (root / "test" / "good" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     unmask.pretrain(root / "normal", out=root / "run", steps=3, **SMALL)
@@ -42,7 +42,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pictures and pages take longer than all the rest, and one test looks at them."""
+    """Images and pages take longer than all the rest, and one test looks at them."""
     monkeypatch.setattr("unmask.tasks.anomaly.figures.draw_heatmap", lambda *given: None)
     monkeypatch.setattr("unmask.tasks.anomaly.report.write_page", lambda *given: None)
 
@@ -52,7 +52,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_apply_writes_scores_maps_figures_pictures_and_a_page(root, tmp_path, capsys):
+def test_apply_writes_scores_maps_figures_images_and_a_page(root, tmp_path, capsys):
     options = {"on": root / "test", "masks": root / "masks", "save_maps": "npy", "heatmaps": 3, "device": "cpu"}
     found = unmask.anomaly("apply", root / "fitted", out=tmp_path / "out", **options)
     said = capsys.readouterr().out
@@ -67,13 +67,13 @@ def test_apply_writes_scores_maps_figures_pictures_and_a_page(root, tmp_path, ca
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     for method in ("rebuild", "features", "both"):
         figures = content["figures"][method]
-        assert 0 <= figures["pictures"]["low"] <= figures["pictures"]["auroc"] <= figures["pictures"]["high"] <= 1
+        assert 0 <= figures["images"]["low"] <= figures["images"]["auroc"] <= figures["images"]["high"] <= 1
         assert 0 <= figures["pixels"]["auroc"] <= 1
         assert figures["false_alarms"]["count"] == figures["found"]["count"] == 6
     assert content["lines"][1] in said.replace("\n", " ")
     assert len(list((tmp_path / "out" / "heatmaps").rglob("*.png"))) == 3
-    picture = Image.open(next((tmp_path / "out" / "heatmaps").rglob("*.png")))
-    assert picture.width > 2 * picture.height * 0.9  # the picture, and the map beside it
+    image = Image.open(next((tmp_path / "out" / "heatmaps").rglob("*.png")))
+    assert image.width > 2 * image.height * 0.9  # the image, and the map beside it
     page = (tmp_path / "out" / "report.html").read_text()
     assert "The most anomalous" in page
     assert "AUROC of pixels" in page
@@ -121,7 +121,7 @@ def test_labels_come_from_a_table_or_from_masks_alone(undrawn, root, tmp_path):
     lines = [f"{i}.png,{'scratched' if i % 2 else 'fine'}" for i in range(6)]
     (tmp_path / "flat" / "labels.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
     options = {"on": tmp_path / "flat", "out": tmp_path / "out", "device": "cpu"}
-    with pytest.raises(DataError, match="does not say which pictures are normal: its classes are fine, scratched"):
+    with pytest.raises(DataError, match="does not say which images are normal: its classes are fine, scratched"):
         unmask.anomaly("apply", root / "fitted", **options)
     with pytest.raises(UserError, match="did you mean 'fine'"):
         unmask.anomaly("apply", root / "fitted", normal="fin", **options)
@@ -149,7 +149,7 @@ def test_the_same_fit_again_has_nothing_to_do_and_another_is_refused(root, capsy
     assert (root / "fitted" / "finder.safetensors").stat().st_mtime_ns == before
 
 
-def test_held_out_pictures_are_others_and_copies_are_left_out(root, tmp_path, capsys):
+def test_held_out_images_are_others_and_copies_are_left_out(root, tmp_path, capsys):
     shutil.copytree(root / "normal", tmp_path / "normal")
     for seed in range(5):
         shutil.copy(tmp_path / "normal" / "00.png", tmp_path / "normal" / f"copy{seed}.png")
@@ -163,7 +163,7 @@ def test_held_out_pictures_are_others_and_copies_are_left_out(root, tmp_path, ca
                    calibrate_on=root / "test" / "good")  # fmt: skip
     assert "left out: broken.png" in capsys.readouterr().out
     assert json.loads((tmp_path / "two" / "config.json").read_text())["counts"] == {"fit": 24, "held out": 6}
-    with pytest.raises(DataError, match=r"0 held-out normal pictures cannot promise 0\.2"):
+    with pytest.raises(DataError, match=r"0 held-out normal images cannot promise 0\.2"):
         unmask.anomaly("fit", root / "run", root / "normal", out=tmp_path / "three", **options,
                        calibrate_on=tmp_path / "normal")  # fmt: skip
     assert not (tmp_path / "three").exists()
@@ -192,14 +192,14 @@ def test_what_cannot_work_is_one_clear_line_and_nothing_is_written(root, tmp_pat
     for given, options, words in [
         (("aply", run, normal), {}, "no action 'aply', did you mean 'apply'"),
         ((), {}, "say what to do"),
-        (("fit", run), {}, "name at least one picture: unmask anomaly fit RUN NORMALS"),
+        (("fit", run), {}, "name at least one image: unmask anomaly fit RUN NORMALS"),
         (("fit", run, normal), {"masks": "m"}, "--masks belongs to unmask anomaly apply"),
         (("apply", run, normal), {"sets": 2}, "--sets belongs to unmask anomaly fit"),
         (("fit", run, normal), {"method": "feature"}, "did you mean 'features'"),
         (("fit", run, normal), {"false_alarms": 0}, "false-alarms must be between 0 and 1"),
         (("fit", run, normal), {"layers": 7}, "--layers 7: the encoder has 1, from 0 to 0"),
         (("fit", run, normal), {"normal": "ok"}, "--normal ok: no such class"),
-        (("fit", run, normal), {}, r"7 held-out normal pictures cannot promise 0\.05|12 held-out"),
+        (("fit", run, normal), {}, r"7 held-out normal images cannot promise 0\.05|12 held-out"),
         (("fit", tmp_path / "nothing", normal), {}, "no such folder"),
         (("apply", run, normal), {}, "has no finder.safetensors"),
         (("apply", root / "fitted", tmp_path / "nothing"), {}, "does not exist"),

@@ -58,12 +58,12 @@ def test_the_random_rival_is_the_same_encoder_at_other_weights(run):
     assert np.allclose(own["pos_embed"], other["pos_embed"])
 
 
-def test_pictures_without_labels_are_refused_with_what_to_do(run, photos):
+def test_images_without_labels_are_refused_with_what_to_do(run, photos):
     with pytest.raises(DataError, match=r"labels\.csv"):
         unmask.evaluate(run.path, on=photos, device="cpu")
 
 
-def test_bad_pictures_are_left_out_of_judging(labelled):
+def test_bad_images_are_left_out_of_judging(labelled):
     (labelled / "test" / "red" / "broken.png").write_bytes(b"")
     said = []
     data = Labelled((str(labelled),), max_side=128, say=said.append)
@@ -101,13 +101,13 @@ def test_embed_writes_features_paths_and_labels(run, labelled, tmp_path, suffix)
 def test_embed_gives_the_encoder_s_own_features(run, photos, tmp_path):
     import torch
 
-    from unmask.data.transforms.crops import WholePicture
+    from unmask.data.transforms.crops import WholeImage
 
     out = unmask.embed(run.path, photos, out=tmp_path / "f.npz", device="cpu")
-    picture = torch.from_numpy(np.asarray(Image.open(photos / "003.png"))).permute(2, 0, 1)
+    image = torch.from_numpy(np.asarray(Image.open(photos / "003.png"))).permute(2, 0, 1)
     encoder = unmask.load(run.path)
     with torch.no_grad():
-        want = encoder(WholePicture((32, 32))(picture)[None]).units.mean(dim=1)[0].numpy()
+        want = encoder(WholeImage((32, 32))(image)[None]).units.mean(dim=1)[0].numpy()
     with np.load(out) as content:
         place = [str(p).endswith("003.png") for p in content["paths"]].index(True)
         np.testing.assert_allclose(content["features"][place], want, rtol=1e-4, atol=1e-5)
@@ -136,4 +136,4 @@ def test_the_demo_s_halves_share_no_pixel_and_never_change():
     assert source.read(0).shape == (32, 32, 3)
     assert np.array_equal(source.read(7), Demo().read(7))
     left = [source.read(i) for i, item in enumerate(source.items) if item.split == "train"][:40]
-    assert len({picture.tobytes() for picture in left}) == 40
+    assert len({image.tobytes() for image in left}) == 40

@@ -146,7 +146,7 @@ def test_figures_and_card_say_how_each_file_was_checked(run, exported):
         for file, facts in figures["formats"][name]["files"].items():
             assert f"| {file} |" in card
             assert all(check["max_abs_error"] <= check["allowed"] for check in facts["check"].values())
-    for said in ("Random initialisation", "| pictures | 12 |", "| mask | random(ratio=0.75) |", "Not judged yet"):
+    for said in ("Random initialisation", "| images | 12 |", "| mask | random(ratio=0.75) |", "Not judged yet"):
         assert said in card
     speed = figures["formats"]["onnx"]["files"]["model-int8.onnx"]["latency"]
     assert 0 < speed["median_ms"] <= speed["p95_ms"]
@@ -282,14 +282,14 @@ def test_a_missing_library_is_named_with_the_extra_to_install(run, monkeypatch, 
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_are_gone_are_replaced_by_the_demo(run, tmp_path):
+def test_images_that_are_gone_are_replaced_by_the_demo(run, tmp_path):
     copy = Path(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("export")))
     config = json.loads((copy / "config.json").read_text())
     config["asked"]["data"] = ["/gone"]
     config["settings"]["init"] = "vit_base_patch16_224.mae"
     (copy / "config.json").write_text(json.dumps(config))
     made = unmask.export(copy, to="timm")
-    assert made.figures["pictures_from"] == "demo"
+    assert made.figures["images_from"] == "demo"
     card = (made["timm"] / "README.md").read_text()
     assert "license: cc-by-nc-4.0" in card
     assert "not for commercial use" in card

@@ -1,4 +1,4 @@
-"""Packs: the same pictures, names, labels and splits; the same bytes whoever interrupts; damage is named."""
+"""Packs: the same images, names, labels and splits; the same bytes whoever interrupts; damage is named."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from support.photos import photo
 
 import unmask
 from unmask.data.codecs.decode import decode
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.labels import PACK
 from unmask.data.pack_writer import Shards
 from unmask.data.sheet import inspect
@@ -22,7 +22,7 @@ from unmask.errors import DataError, UserError
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Colour, grey, transparent and broken pictures with two splits, several labels and a further column."""
+    """Colour, grey, transparent and broken images with two splits, several labels and a further column."""
     root = tmp_path / "mixed"
     rows = ["path,labels,split,site"]
     for split, count in (("train", 9), ("test", 4)):
@@ -91,8 +91,8 @@ def test_a_killed_command_goes_on_and_writes_the_very_same_bytes(mixed, tmp_path
             if stops == 1:
                 with pytest.raises(DataError, match="not finished: give the command"):
                     open_source(out)
-            for part in out.glob("*.bin.part"):  # a kill may leave half a picture, or half a line
-                part.write_bytes(part.read_bytes() + b"half a picture")
+            for part in out.glob("*.bin.part"):  # a kill may leave half an image, or half a line
+                part.write_bytes(part.read_bytes() + b"half an image")
             for part in out.glob("*.jsonl.part"):
                 part.write_text(part.read_text() + '["half')
     assert stops > 2
@@ -115,7 +115,7 @@ def test_training_and_judging_take_a_pack_as_any_data(labelled, tmp_path):
     assert verdict is not None
 
 
-def test_deep_and_many_band_pictures_are_kept_raw_and_refused_as_jpeg(tmp_path):
+def test_deep_and_many_band_images_are_kept_raw_and_refused_as_jpeg(tmp_path):
     deep = (np.random.default_rng(0).integers(0, 65535, (5, 12, 14))).astype(np.uint16)
     np.save(tmp_path / "deep.npy", deep)
     bands = np.random.default_rng(1).integers(0, 255, (3, 20, 22, 7)).astype(np.uint8)
@@ -153,7 +153,7 @@ def test_damage_is_named_and_nothing_else_is_overwritten(photos, tmp_path):
         harm(name, flip)
         with pytest.raises(DataError, match=f"the checksum of {name} is wrong"):
             open_source(damaged)
-    harm("shard-00000.bin", flip)  # one picture: it is bad, the others are not
+    harm("shard-00000.bin", flip)  # one image: it is bad, the others are not
     sheet, _ = inspect(open_source(damaged), max_side=None)
     assert [bad[1:] for bad in sheet.bad] == [("023.png", "damaged in the pack (a checksum is wrong)")]
     samples = Samples(open_source(damaged), range(24), channels=3)
@@ -166,11 +166,11 @@ def test_damage_is_named_and_nothing_else_is_overwritten(photos, tmp_path):
     with pytest.raises(UserError, match="is no pack"):
         unmask.pack(pack, photos)
     (photos / "more.png").write_bytes((photos / "000.png").read_bytes())
-    with pytest.raises(UserError, match=r"the data changed .* \(24 pictures then, 25 now"):
+    with pytest.raises(UserError, match=r"the data changed .* \(24 images then, 25 now"):
         unmask.pack(photos, pack, format="raw", size=16)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.jpg").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"none of 1 pictures.*x.jpg: not a picture"):
+    with pytest.raises(DataError, match=r"none of 1 images.*x.jpg: not an image"):
         unmask.pack(tmp_path / "bad", tmp_path / "none.pack")
     assert not (tmp_path / "none.pack").exists()
 

@@ -90,7 +90,7 @@ def test_the_report_is_one_self_contained_page(finished):
     page = (run.path / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert page.count("data:image/png;base64,") >= 3  # panel, filmstrip, curves
-    for words in ("Data sheet", "Plan", "The loss in context", "this model", "timm.create_model", "pictures"):
+    for words in ("Data sheet", "Plan", "The loss in context", "this model", "timm.create_model", "images"):
         assert words in page
 
 
@@ -135,7 +135,7 @@ def test_a_dry_run_prints_the_plan_with_reasons_and_writes_nothing(finished, tmp
     )
     assert not (tmp_path / "run").exists()
     said = capsys.readouterr().out
-    for words in ("24 pictures", "vit_tiny_patch16_224", "asked for", "Expected:", "peak memory", "images/s"):
+    for words in ("24 images", "vit_tiny_patch16_224", "asked for", "Expected:", "peak memory", "images/s"):
         assert words in said
 
 

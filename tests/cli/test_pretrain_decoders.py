@@ -22,23 +22,23 @@ OFTEN = {"steps": 4, "log_every": 1, "save_every": 1, "keep_every": 2}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     from PIL import Image
     from support.photos import photo
 
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(16):
         Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
     return folder
 
 
 @pytest.fixture(scope="module")
-def crossed(pictures, tmp_path_factory):
+def crossed(images, tmp_path_factory):
     """Made by the command line, with masks whose order is not random."""
     out, words = tmp_path_factory.mktemp("cross") / "run", []
     for name, value in (TWO | OFTEN | {"decoder": CROSS, "mask": "blob"}).items():
         words += [f"--{name.replace('_', '-')}", str(value)]
-    assert command(["pretrain", str(pictures), "--out", str(out), *words]) == 0
+    assert command(["pretrain", str(images), "--out", str(out), *words]) == 0
     return Run(out)
 
 
@@ -47,23 +47,21 @@ def losses(run):
     return [(r["step"], r["loss"]) for r in records if "loss" in r]
 
 
-def test_a_run_with_cross_resumes_to_the_very_same_losses(crossed, pictures, tmp_path):
+def test_a_run_with_cross_resumes_to_the_very_same_losses(crossed, images, tmp_path):
     out = tmp_path / "stopped"
     shutil.copytree(crossed.path, out)
     (out / "summary.json").unlink()
     shutil.copy(crossed.path / "step_00000002.ckpt", out / "last.ckpt")
     lines = (crossed.path / "metrics.jsonl").read_text().splitlines(keepends=True)
     (out / "metrics.jsonl").write_text("".join(lines[:2]))
-    assert losses(unmask.pretrain(pictures, out=out, **TWO | OFTEN | {"decoder": CROSS, "mask": "blob"})) == losses(
+    assert losses(unmask.pretrain(images, out=out, **TWO | OFTEN | {"decoder": CROSS, "mask": "blob"})) == losses(
         crossed
     )
 
 
-def test_it_can_be_opened_and_shown_and_its_panel_is_complete(crossed, pictures, tmp_path):
+def test_it_can_be_opened_and_shown_and_its_panel_is_complete(crossed, images, tmp_path):
     assert unmask.load(crossed.path)(torch.zeros(1, 3, 32, 32)).units.shape == (1, 16, 48)
-    assert (
-        unmask.show(crossed.path, pictures, out=tmp_path / "shown.png", most=2, ratio=(0.5, 0.9)).stat().st_size > 1000
-    )
+    assert unmask.show(crossed.path, images, out=tmp_path / "shown.png", most=2, ratio=(0.5, 0.9)).stat().st_size > 1000
     assert (crossed.path / "panel.png").exists()
     assert crossed.config["settings"]["decoder"] == CROSS
 
@@ -90,16 +88,16 @@ def test_going_on_keeps_the_decoder_where_it_is_of_the_same_kind(crossed, tmp_pa
             assert torch.equal(made.decoder.predict.weight, run.objective().decoder.predict.weight)
 
 
-def test_equal_shapes_do_not_make_full_and_windowed_the_same(crossed, pictures, tmp_path, capsys):
+def test_equal_shapes_do_not_make_full_and_windowed_the_same(crossed, images, tmp_path, capsys):
     options = TWO | OFTEN | {"steps": 2}
-    run = unmask.pretrain(pictures, out=tmp_path / "run", **options | {"decoder": f"windowed(window=2, {SIZE})"})
+    run = unmask.pretrain(images, out=tmp_path / "run", **options | {"decoder": f"windowed(window=2, {SIZE})"})
     _, plan = opened(run.path, None)
     assert plan.settings["decoder"] == f"windowed(window=2, {SIZE})"
     with pytest.raises(UserError, match="leaves none of 2 steps"):  # a fresh one, which is warmed up
         unmask.pretrain(
-            pictures, out=tmp_path / "o", init=run.path, decoder_warmup=2, **options | {"decoder": f"full({SIZE})"}
+            images, out=tmp_path / "o", init=run.path, decoder_warmup=2, **options | {"decoder": f"full({SIZE})"}
         )
-    unmask.pretrain(pictures, out=tmp_path / "o", init=run.path, dry_run=True, **options | {"decoder": f"full({SIZE})"})
+    unmask.pretrain(images, out=tmp_path / "o", init=run.path, dry_run=True, **options | {"decoder": f"full({SIZE})"})
     assert "the weights bring no decoder for this" in " ".join(capsys.readouterr().out.split())
     start = initial(str(run.path))
     other = unmask.run.make_objective(run.config | {"settings": run.config["settings"] | {"decoder": f"full({SIZE})"}})

@@ -1,4 +1,4 @@
-"""`stress` from end to end on a small classifier of red and blue pictures: corruptions, groups, going on, mistakes."""
+"""`stress` from end to end on a small classifier of red and blue images: corruptions, groups, going on, mistakes."""
 
 import json
 import shutil
@@ -19,16 +19,16 @@ QUICK = {"corruptions": ("fog", "contrast"), "severities": (1, 5), "device": "cp
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Pictures with a labels.csv: the colour is the label; of site B every second label is wrong."""
+    """Images with a labels.csv: the colour is the label; of site B every second label is wrong."""
     root = tmp_path_factory.mktemp("data")
     rows = ["path,label,split,site,sex,note,patient"]
     for split, count in (("train", 24), ("test", 40)):
         for number in range(count):
             blue, site = number % 2, "AB"[number // 2 % 2]
-            picture = photo(number + 100 * (split == "test"), 32, 32) // 2
-            picture[..., 2 * blue] += 110
+            image = photo(number + 100 * (split == "test"), 32, 32) // 2
+            image[..., 2 * blue] += 110
             name = f"{split}{number:02d}.png"
-            Image.fromarray(picture).save(root / name)
+            Image.fromarray(image).save(root / name)
             wrong = split == "test" and site == "B" and number // 4 % 2
             label = ("red", "blue")[blue != wrong]
             rows.append(f"{name},{label},{split},{site},{'mf'[number // 5 % 2]},same,p{number}")
@@ -51,12 +51,12 @@ def folder(trained, tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pictures and pages take longer than all the rest, and one test looks at them."""
+    """Images and pages take longer than all the rest, and one test looks at them."""
     for name in ("draw_stress", "draw_examples", "write_report"):
         monkeypatch.setattr(f"unmask.classification.stressing.{name}", lambda *given: None)
 
 
-def test_stress_measures_every_cell_and_writes_figures_pictures_and_the_report(folder, data, capsys):
+def test_stress_measures_every_cell_and_writes_figures_images_and_the_report(folder, data, capsys):
     result = unmask.stress(folder, on=data, **QUICK)
     content = json.loads((folder / "stress.json").read_text())
     assert [(c["corruption"], c["severity"]) for c in content["cells"]] == [
@@ -81,7 +81,7 @@ def test_stress_measures_every_cell_and_writes_figures_pictures_and_the_report(f
     assert "site: the largest gap" in page
 
 
-def test_accuracy_is_that_of_the_classifier_on_the_pictures_as_they_are_damaged(undrawn, folder, data):
+def test_accuracy_is_that_of_the_classifier_on_the_images_as_they_are_damaged(undrawn, folder, data):
     from unmask.studies.robustness.corrupt import corrupt
 
     result = unmask.stress(folder, on=data, **QUICK)
@@ -90,8 +90,8 @@ def test_accuracy_is_that_of_the_classifier_on_the_pictures_as_they_are_damaged(
     right = []
     for index, item in enumerate(source.items):
         if item.split == "test":
-            picture = torch.from_numpy(np.asarray(Image.open(data / item.name))).permute(2, 0, 1)
-            damaged = corrupt(picture, "contrast", 5, seed=0, number=index)
+            image = torch.from_numpy(np.asarray(Image.open(data / item.name))).permute(2, 0, 1)
+            damaged = corrupt(image, "contrast", 5, seed=0, number=index)
             with torch.no_grad():
                 answer = classifier(damaged[None]).argmax()
             right.append(classifier.classes[int(answer)] == item.label)
@@ -108,7 +108,7 @@ def test_groups_are_the_columns_with_a_few_values_and_bias_shows(undrawn, folder
     assert of["A"].accuracy - of["B"].accuracy == pytest.approx(site.gap.difference)
     assert site.gap.low > 0
     assert site.gap.chance < 0.05
-    assert "Fewer than 30 pictures" in site.sentence()
+    assert "Fewer than 30 images" in site.sentence()
     assert all(0 <= g.corrupted <= 1 and 0 <= g.balanced_accuracy <= 1 for g in site.groups)
     one = unmask.stress(folder, on=data, groups="sex", **QUICK)
     assert [g.column for g in one.groupings] == ["sex"]
@@ -158,13 +158,13 @@ def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, mon
     assert len(computed) == 8
 
 
-def test_fewer_pictures_are_drawn_by_seed(undrawn, folder, data):
+def test_fewer_images_are_drawn_by_seed(undrawn, folder, data):
     first, second = (unmask.stress(folder, on=data, most=10, **QUICK) for _ in range(2))
     assert first.count == 10
     assert first.to_json() == second.to_json()
 
 
-def test_grey_pictures_are_damaged_grey_and_all_of_unsplit_data_are_tested(folder, tmp_path):
+def test_grey_images_are_damaged_grey_and_all_of_unsplit_data_are_tested(folder, tmp_path):
     for name in ("blue", "red"):
         (tmp_path / "grey" / name).mkdir(parents=True)
         for number in range(3):

@@ -77,7 +77,7 @@ def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, d
 
     (tmp_path / "more").mkdir()
     shutil.copy(paths[0], tmp_path / "more" / "good.png")
-    (tmp_path / "more" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "more" / "bad.png").write_bytes(b"no image")
     unmask.predict(done.path.parent, tmp_path / "more", out=tmp_path / "p.csv", device="cpu")
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     assert [row["path"] for row in rows] == ["good.png"]
@@ -169,22 +169,22 @@ def test_a_recipe_and_a_saved_configuration_fill_in_what_is_open(run, data, plac
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_several_labels_per_picture_are_learnt(run, place, kind, tmp_path):
+def test_several_labels_per_image_are_learnt(run, place, kind, tmp_path):
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (24, 2))
     bits[:2] = [[1, 1], [0, 0]]
-    pictures = [tinted(1, i) if i % 2 else tinted(0, i) for i in range(24)]
+    images = [tinted(1, i) if i % 2 else tinted(0, i) for i in range(24)]
     splits = ["train"] * 16 + ["test"] * 8
     if kind == "npz":
-        arrays = np.stack(pictures)
+        arrays = np.stack(images)
         on = tmp_path / "several.npz"
         np.savez(on, train_images=arrays[:16], train_labels=bits[:16], test_images=arrays[16:], test_labels=bits[16:])
     else:
         on = tmp_path / "several"
         on.mkdir()
         rows = ["path,labels,split"]
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(on / f"{i}.png")
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(on / f"{i}.png")
             rows.append(f"{i}.png,{'|'.join(n for n, b in zip('xy', bits[i]) if b)},{splits[i]}")
         (on / "labels.csv").write_text("\n".join(rows))
     found = unmask.transfer(run, on=on, out=tmp_path / "out", epochs=1, protocol="linear", **FAST)

@@ -30,7 +30,7 @@ FAST |= {"device": "cpu", "precision": "32", "patience": 0}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Five pictures, a run that hardly learnt anything, and a detector that learnt the five by heart."""
+    """Five images, a run that hardly learnt anything, and a detector that learnt the five by heart."""
     root = tmp_path_factory.mktemp("detect")
     scenes = draw(root / "data" / "images")
     for split in ("train", "val", "test"):
@@ -87,9 +87,9 @@ def test_average_precision_of_cases_made_by_hand():
 
 
 def test_anchors_fit_the_boxes_at_the_size_that_is_seen():
-    pictures = np.array([[480.0, 640], [640, 480]])
-    shapes = Shapes(pictures, np.array([[40.0, 40], [200, 200], [40, 40]]), np.array([0, 0, 1]))
-    np.testing.assert_allclose(shapes.scaled((256, 320))[:, 0], [20, 100, 20])  # the window turns with the picture
+    images = np.array([[480.0, 640], [640, 480]])
+    shapes = Shapes(images, np.array([[40.0, 40], [200, 200], [40, 40]]), np.array([0, 0, 1]))
+    np.testing.assert_allclose(shapes.scaled((256, 320))[:, 0], [20, 100, 20])  # the window turns with the image
     anchors, ratios, why = fit_anchors(shapes.scaled((256, 320)), [4, 8, 16, 32])
     assert (anchors, ratios) == ([16, 32, 64, 128, 256], [0.5, 1, 2])
     assert "20 to 92 px" in why
@@ -99,7 +99,7 @@ def test_anchors_fit_the_boxes_at_the_size_that_is_seen():
     assert anchors[-1] == pytest.approx(632, abs=5)  # farther apart than twice, to reach the large ones
 
 
-def test_five_pictures_are_learnt_by_heart(place):
+def test_five_images_are_learnt_by_heart(place):
     folder = place / "run" / "detect"
     result = json.loads((folder / "metrics.json").read_text())
     assert result["test"]["map"] > 0.9
@@ -119,15 +119,15 @@ def test_five_pictures_are_learnt_by_heart(place):
     assert any({"objectness", "proposal_boxes", "classes", "boxes"} <= record.keys() for record in records)
 
 
-def test_predictions_are_in_the_pixels_of_pictures_of_any_size(place):
+def test_predictions_are_in_the_pixels_of_images_of_any_size(place):
     detector = unmask.load(place / "run" / "detect")
     names = [place / "data" / "images" / f"{i}.png" for i in range(5)]
     small = detector.predict(names, batch=2)
     assert [found.name.split("/")[-1] for found in small] == [f"{i}.png" for i in range(5)]
-    picture = np.asarray(Image.open(names[0])).transpose(2, 0, 1)
-    large = np.zeros((3, 192 + 5, 192), np.uint8) + picture[:, :1, :1]
-    large[:, :192] = picture.repeat(3, 1).repeat(3, 2)
-    first, second = detector.predict([large, picture])
+    image = np.asarray(Image.open(names[0])).transpose(2, 0, 1)
+    large = np.zeros((3, 192 + 5, 192), np.uint8) + image[:, :1, :1]
+    large[:, :192] = image.repeat(3, 1).repeat(3, 2)
+    first, second = detector.predict([large, image])
     assert (first.size, second.size) == ((197, 192), (64, 64))
     assert sorted(first.names) == sorted(second.names) == ["box", "disc"]
     order = [np.argsort(found.labels) for found in (first, second)]
@@ -137,12 +137,12 @@ def test_predictions_are_in_the_pixels_of_pictures_of_any_size(place):
     for name, box in zip(second.names, second.boxes):
         x, y, width, height = true[{"box": 7, "disc": 3}[name]]
         np.testing.assert_allclose(box, [x, y, x + width, y + height], atol=4)
-    assert unmask.load(place / "run" / "detect").predict(np.stack([picture] * 2))[1].scores.shape == second.scores.shape
+    assert unmask.load(place / "run" / "detect").predict(np.stack([image] * 2))[1].scores.shape == second.scores.shape
     with pytest.raises(UserError, match="3 x h x w"):
-        detector.predict([picture[:2]])
+        detector.predict([image[:2]])
 
 
-def test_predict_writes_what_coco_tools_read_and_names_bad_pictures(place, tmp_path, capsys):
+def test_predict_writes_what_coco_tools_read_and_names_bad_images(place, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     Image.new("RGB", (31, 77), (80, 80, 80)).save(tmp_path / "other.png")
     images = [place / "data" / "images", tmp_path / "broken.png", tmp_path / "other.png"]
@@ -165,7 +165,7 @@ def test_predict_writes_what_coco_tools_read_and_names_bad_pictures(place, tmp_p
     assert {(i["width"], i["height"]) for i in ours.dataset["images"]} == {(64, 64), (31, 77)}
     with pytest.raises(UserError, match="give a folder"):
         unmask.predict(place / "run" / "detect", images, out=tmp_path / "a.csv", device="cpu")
-    with pytest.raises(DataError, match="no picture could be read"):
+    with pytest.raises(DataError, match="no image could be read"):
         unmask.predict(place / "run" / "detect", [tmp_path / "broken.png"], out=tmp_path / "none", device="cpu")
     assert not (tmp_path / "none").exists()
 

@@ -45,7 +45,7 @@ MISTAKES = {
     "no labels": (lambda r, d, t: [r, "--on", unlabelled(t)], 3, "labels.csv"),
     "only in test": (lambda r, d, t: [r, "--on", write(t / "x", train=(4, 0), test=(2, 2))], 3, "two classes or more"),
     "one class": (lambda r, d, t: [r, "--on", write(t / "x", all=(4, 0))], 3, "has a label"),
-    "one picture each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 3, "no class has two labelled"),
+    "one image each": (lambda r, d, t: [r, "--on", write(t / "x", all=(1, 1))], 3, "no class has two labelled"),
     "bad weights": (lambda r, d, t: [broken_run(r, t), "--on", d], 2, "no weights that can be read"),
     "protocol": (lambda r, d, t: [r, "--on", d, "--protocol", "liner"], 2, "did you mean 'linear'"),
     "task": (lambda r, d, t: [r, "--on", d, "--to", "clasify"], 2, "did you mean 'classify'"),
@@ -79,7 +79,7 @@ def test_a_class_that_train_lacks_is_named(run, tmp_path, capsys):
     assert "green (1)" in said
 
 
-def test_one_picture_per_class_is_learnt_where_there_is_a_test_split(run, tmp_path):
+def test_one_image_per_class_is_learnt_where_there_is_a_test_split(run, tmp_path):
     on = write(tmp_path / "x", train=(1, 1), test=(2, 2))
     found = unmask.transfer(run, on=on, out=tmp_path / "out", epochs=2, device="cpu", precision="32", randaug="off")
     assert found.metrics["test"]["count"] == 4
@@ -104,12 +104,12 @@ def test_a_folder_with_other_content_and_rows_without_files(run, data, tmp_path,
     assert not (tmp_path / "t").exists()
 
 
-def test_predict_refuses_what_is_no_classifier_and_what_is_no_picture(done, run, data, tmp_path, capsys):
+def test_predict_refuses_what_is_no_classifier_and_what_is_no_image(done, run, data, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("classify"))
     out = tmp_path / "p.csv"
     assert "transfer" in refused(capsys, ["predict", copy, data, "--out", out], out)
     assert "no folder" in refused(capsys, ["predict", tmp_path / "nothing", data, "--out", out], out)
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     assert "bad.png" in refused(capsys, ["predict", done.path, tmp_path / "bad.png", "--out", out], out, 3)
     assert ".csv" in refused(capsys, ["predict", done.path, data, "--out", tmp_path / "p.txt"], tmp_path / "p.txt")
     with pytest.raises(DataError, match="bad"):

@@ -47,7 +47,7 @@ def done(run, data):
 def test_a_segmenter_is_trained_judged_and_kept(done, run):
     assert done.path == run / "segment"
     for name in ("config.json", "segmenter.safetensors", "metrics.json", "report.html", "overlays.png", "classes.png",
-                 "confusion.png", "pictures_test.csv", "data_sheet.json", "summary.json"):  # fmt: skip
+                 "confusion.png", "images_test.csv", "data_sheet.json", "summary.json"):  # fmt: skip
         assert (done.path / name).exists(), name
     sheet = json.loads((done.path / "data_sheet.json").read_text())
     assert sum(sheet["pixel_shares"]["train"].values()) == pytest.approx(1)
@@ -60,7 +60,7 @@ def test_a_segmenter_is_trained_judged_and_kept(done, run):
     assert max(looks) == pytest.approx(found["val"]["miou"])  # the best weights on val are kept
 
 
-def test_five_pictures_are_learnt_by_heart(run, place):
+def test_five_images_are_learnt_by_heart(run, place):
     for split in ("train", "test"):
         write_pairs(place / "five", 5, split)
     steady = {"scale": (1.0, 1.0), "class_limit": 1.0, "flip": "off", "distort": "off", "weight_decay": 0.0}
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_named_before_training_and_the_rest_is_learnt(run, plac
     Image.fromarray(odd).save(folder / "masks" / "002.png")
     found = unmask.transfer(run, on=folder, out=place / "rest", epochs=1, head="linear", protocol="linear", **FAST)
     before, after = capsys.readouterr().out.split("step 1/")[:2]
-    for text in ("3 of 12 pictures and masks", "000.png: is 40 x 48, its mask 37 x 48", "001.png: has no mask",
+    for text in ("3 of 12 images and masks", "000.png: is 40 x 48, its mask 37 x 48", "001.png: has no mask",
                  "002.png: its mask has the unknown class number 77 in 240 pixels"):  # fmt: skip
         assert text in before
     assert "left out" not in after
@@ -110,12 +110,12 @@ def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done,
     assert mended.metrics == done.metrics
 
 
-def test_predictions_have_the_pictures_own_sizes_in_python_and_on_the_command_line(done, data, place, capsys):
+def test_predictions_have_the_images_own_sizes_in_python_and_on_the_command_line(done, data, place, capsys):
     sizes = {"a.jpg": (41, 67), "deep/b.png": (90, 31), "a.png": (40, 48)}
     for i, (name, (height, width)) in enumerate(sizes.items()):
         (place / "new" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo(i, height, width)).save(place / "new" / name, quality=95)
-    (place / "new" / "bad.jpg").write_bytes(b"no picture")
+    (place / "new" / "bad.jpg").write_bytes(b"no image")
     found = unmask.predict(done.path.parent, place / "new", out=place / "maps", device="cpu", batch=3)
     assert "left out: bad.jpg" in capsys.readouterr().out
     assert sorted(found.names) == sorted(sizes)
@@ -137,7 +137,7 @@ def test_predictions_have_the_pictures_own_sizes_in_python_and_on_the_command_li
         done.model.predict(pixels[:, :1])
     with pytest.raises(DataError, match=r"bad\.jpg"):
         done.model.predict(place / "new" / "bad.jpg")
-    with pytest.raises(DataError, match="no picture could be read"):
+    with pytest.raises(DataError, match="no image could be read"):
         unmask.predict(done.path, place / "new" / "bad.jpg", out=place / "none", device="cpu")
     assert not (place / "none").exists()
     with pytest.raises(UserError, match="names a folder"):
@@ -175,11 +175,11 @@ def test_the_label_curve_trains_on_the_same_parts_and_goes_on_where_it_stopped(r
         ("pretrained", "25 %", 2, 2), ("pretrained", "all", 8, 2), ("from scratch", "25 %", 2, 2),
         ("from scratch", "all", 8, 2)]  # fmt: skip
     assert len(seen) == 8
-    assert seen[0::2] == seen[1::2]  # both rivals see the same pictures
+    assert seen[0::2] == seen[1::2]  # both rivals see the same images
     assert len(set(seen)) == 3  # two parts, and all
     assert "mIoU" in capsys.readouterr().out
     content = json.loads((place / "curve" / "labels.json").read_text())
-    assert (content["unit"], content["score"]) == ("training pictures", "mIoU")
+    assert (content["unit"], content["score"]) == ("training images", "mIoU")
     assert (place / "curve" / "labels.png").exists()
     again = unmask.labels(run, **(options | {"protocols": ("full", "linear"), "draws": 1}))
     assert "were done before" in capsys.readouterr().out

@@ -18,9 +18,9 @@ def data(tmp_path_factory):
         for number, name in enumerate(("blue", "red")):
             (root / split / name).mkdir(parents=True)
             for seed in range(count):
-                picture = photo(100 * number + seed + 10 * count) // 2
-                picture[..., 2 - 2 * number] += 100
-                Image.fromarray(picture).save(root / split / name / f"{seed}.png")
+                image = photo(100 * number + seed + 10 * count) // 2
+                image[..., 2 - 2 * number] += 100
+                Image.fromarray(image).save(root / split / name / f"{seed}.png")
     return root
 
 

@@ -56,7 +56,7 @@ def targets(boxed, split):
 
 
 def test_the_same_annotations_in_three_forms_give_the_same_targets(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     names = {0: "box", 1: "disc"}
     one, two, three = coco(tmp_path / "c", scenes), voc(tmp_path / "v", scenes), yolo(tmp_path / "y", scenes, names)
     truth = {s["file"]: sorted((name, *map(float, box)) for name, box in s["objects"]) for s in scenes}
@@ -73,7 +73,7 @@ def test_the_same_annotations_in_three_forms_give_the_same_targets(tmp_path):
 
 
 def test_a_folder_with_two_forms_is_refused_with_the_option_that_decides(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     root = yolo(tmp_path / "both", scenes)
     write_coco(root, "train", scenes)
     with pytest.raises(UserError, match=r"--format coco\|yolo"):
@@ -84,16 +84,16 @@ def test_a_folder_with_two_forms_is_refused_with_the_option_that_decides(tmp_pat
     with pytest.raises(UserError, match="does not exist, did you mean"):
         open_boxed(tmp_path / "bot")
     with pytest.raises(DataError, match="no annotations of boxes"):
-        open_boxed(tmp_path / "pictures")
+        open_boxed(tmp_path / "images")
 
 
 def test_coco_with_faults_is_counted_named_and_used(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     bad = [
         {"id": 90, "image_id": 11, "category_id": 3, "bbox": [200, 200, 9, 9]},  # outside
         {"id": 91, "image_id": 11, "category_id": 3, "bbox": [5, 5, 0, 9]},  # zero area
         {"id": 92, "image_id": 11, "category_id": 99, "bbox": [5, 5, 9, 9]},  # unknown class
-        {"id": 93, "image_id": 77, "category_id": 3, "bbox": [5, 5, 9, 9]},  # unknown picture
+        {"id": 93, "image_id": 77, "category_id": 3, "bbox": [5, 5, 9, 9]},  # unknown image
         {"id": 94, "image_id": 11, "category_id": 3, "bbox": [5, "x", 9, 9]},
         {"id": 95, "image_id": 11, "category_id": 3, "bbox": [50, 50, 60, 60]},  # reaches over the edge
         {"id": 96, "image_id": 11, "category_id": 3, "bbox": [5, 5, float("nan"), 9]},
@@ -107,18 +107,18 @@ def test_coco_with_faults_is_counted_named_and_used(tmp_path):
     root = coco(tmp_path / "c", scenes, more={"annotations": bad, "images": images})
     Image.new("RGB", (64, 64)).save(root / "images" / "odd.png")
     (root / "images" / "4.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    with pytest.raises(DataError, match=r"pictures cannot be used, more than 5%(.|\n)*--max-bad(.|\n)*gone.png"):
+    with pytest.raises(DataError, match=r"images cannot be used, more than 5%(.|\n)*--max-bad(.|\n)*gone.png"):
         open_boxed(root, max_bad=0.05)
-    with pytest.raises(DataError, match=r"10 of 18 annotated pictures cannot be used, more than 25%"):
+    with pytest.raises(DataError, match=r"10 of 18 annotated images cannot be used, more than 25%"):
         open_boxed(root)
     boxed, said = open_boxed(root, max_bad=0.9)
     counts = boxed.sheet.fault_counts
-    both = {"outside the picture": 2, "zero area": 2, "unknown class": 2, "unknown picture": 2, "missing picture": 2}
-    both |= {"reaches over the edge": 2, "duplicate box": 2, "duplicate picture": 4, "wrong size": 2}
-    assert counts == both | {"unreadable entry": 8, "unreadable picture": 2, "unreadable outline": 2}
+    both = {"outside the image": 2, "zero area": 2, "unknown class": 2, "unknown image": 2, "missing image": 2}
+    both |= {"reaches over the edge": 2, "duplicate box": 2, "duplicate image": 4, "wrong size": 2}
+    assert counts == both | {"unreadable entry": 8, "unreadable image": 2, "unreadable outline": 2}
     assert "gone.png" in said
     assert "annotation 92: category 99" in said
-    assert "640 x 480 stated, the picture is 64 x 64" in said
+    assert "640 x 480 stated, the image is 64 x 64" in said
     assert {fault["kind"] for fault in boxed.sheet.faults} == set(counts)
     assert boxed.said == "4 train, 0 val, 4 test"
     rows = targets(boxed, "train")
@@ -141,7 +141,7 @@ def test_coco_numbers_may_be_text_and_an_image_with_a_list_as_id_is_a_fault(tmp_
 
 
 def test_voc_with_faults_is_counted_named_and_used(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     root = voc(tmp_path / "v", scenes)
     folder = root / "BCCD" / "Annotations"
     (folder / "1.xml").write_text("<annotation><object>")
@@ -154,8 +154,8 @@ def test_voc_with_faults_is_counted_named_and_used(tmp_path):
         file.write("nowhere\n")
     (root / "BCCD" / "JPEGImages" / "2.png").unlink()
     boxed, said = open_boxed(root, max_bad=0.9)
-    one = {"unreadable file": 1, "outside the picture": 1, "zero area": 1, "reaches over the edge": 1}
-    one |= {"duplicate box": 1, "unreadable entry": 2, "missing annotation": 1, "missing picture": 1}
+    one = {"unreadable file": 1, "outside the image": 1, "zero area": 1, "reaches over the edge": 1}
+    one |= {"duplicate box": 1, "unreadable entry": 2, "missing annotation": 1, "missing image": 1}
     assert boxed.sheet.fault_counts == one
     for name in ("1.xml", "0.xml", "nowhere.xml", "2.png"):
         assert name in said
@@ -163,7 +163,7 @@ def test_voc_with_faults_is_counted_named_and_used(tmp_path):
 
 
 def test_yolo_with_faults_is_counted_named_and_used(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     root = yolo(tmp_path / "y", scenes)
     label = root / "labels" / "train" / "0.txt"
     good = label.read_text()
@@ -174,24 +174,24 @@ def test_yolo_with_faults_is_counted_named_and_used(tmp_path):
     (root / "labels" / "train" / "2.txt").write_text("")
     (root / "labels" / "train" / "3.txt").write_bytes(b"\xff\xfe\x00\x01")
     boxed, said = open_boxed(root, max_bad=0.9)
-    one = {"unknown class": 1, "zero area": 1, "outside the picture": 1, "unreadable line": 4, "duplicate box": 1}
+    one = {"unknown class": 1, "zero area": 1, "outside the image": 1, "unreadable line": 4, "duplicate box": 1}
     assert boxed.sheet.fault_counts == one | {"reaches over the edge": 1, "unreadable file": 1, "no label file": 1}
     assert "line 3: class 5" in said
     assert "1.png (counts as empty)" in said
     assert boxed.said == "4 train, 0 val, 5 test"
-    assert boxed.sheet.empty_pictures == 2
+    assert boxed.sheet.empty_images == 2
     (root / "list.txt").write_text("images/train/0.png\n./images/train/4.png\nimages/train/9.png\n")
     write_yaml(root, train="list.txt", val="images/val", names="{0: box, 1: disc}")
     boxed, said = open_boxed(root, max_bad=0.9)
     assert boxed.said.startswith("2 train")
     assert "images/train/9.png" in said
     write_yaml(root, train="nowhere", names="[box, disc]")
-    with pytest.raises(DataError, match="leads to no pictures"):
+    with pytest.raises(DataError, match="leads to no images"):
         open_boxed(root)
 
 
 def test_masks_are_the_same_from_polygons_and_run_lengths(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     boxed, _ = open_boxed(coco(tmp_path / "c", scenes, masks=True))
     masks = boxed.samples("train", 3).target(0).masks
     root = coco(tmp_path / "r", scenes)
@@ -217,7 +217,7 @@ def test_masks_are_the_same_from_polygons_and_run_lengths(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 7, 8])
-def test_boxes_of_a_picture_turned_by_exif_fit_the_size_that_is_stated(tmp_path, orientation):
+def test_boxes_of_a_image_turned_by_exif_fit_the_size_that_is_stated(tmp_path, orientation):
     pixels = np.full((40, 60, 3), 90, np.uint8)
     pixels[5:15, 20:50] = 255  # 20 5 50 15 as stored
     exif = Image.Exif()
@@ -225,57 +225,57 @@ def test_boxes_of_a_picture_turned_by_exif_fit_the_size_that_is_stated(tmp_path,
     (tmp_path / "images").mkdir()
     Image.fromarray(pixels).save(tmp_path / "images" / "a.png", exif=exif)
     scene = {"file": "a.png", "size": (40, 60), "objects": [("box", (20, 5, 50, 15))]}
-    if orientation < 5:  # the size does not tell, so boxes are of the picture as it is shown
+    if orientation < 5:  # the size does not tell, so boxes are of the image as it is shown
         scene["objects"] = [("box", (10, 5, 40, 15) if orientation == 2 else (10, 25, 40, 35))]
     shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "b.png")
     write_coco(tmp_path, "train", [scene, scene | {"file": "b.png"}])
     write_coco(tmp_path, "val", [scene])
     boxed, said = open_boxed(tmp_path)
-    shown = boxed.samples("train", 3).picture(0)
-    rows, columns = torch.where(shown.picture[0] > 200)
+    shown = boxed.samples("train", 3).image(0)
+    rows, columns = torch.where(shown.image[0] > 200)
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert shown.target.boxes[0].tolist() == [float(v) for v in box]
     assert "turned by EXIF" in said
 
 
-def test_boxes_and_masks_move_with_the_picture():
-    picture = torch.full((3, 50, 80), 60, dtype=torch.uint8)
-    picture[:, 10:30, 20:60] = 250
-    masks = (picture[:1] > 100).to(torch.uint8)
+def test_boxes_and_masks_move_with_the_image():
+    image = torch.full((3, 50, 80), 60, dtype=torch.uint8)
+    image[:, 10:30, 20:60] = 250
+    masks = (image[:1] > 100).to(torch.uint8)
     one = torch.tensor([0])
     crowd = torch.tensor([False])
-    shown = Shown(picture, Target(torch.tensor([[20.0, 10, 60, 30]]), one, crowd, masks))
+    shown = Shown(image, Target(torch.tensor([[20.0, 10, 60, 30]]), one, crowd, masks))
     view, kept = Jitter((64, 64), (60.0,) * 3), 0
     for seed in range(20):
         seen = view(shown, torch.Generator().manual_seed(seed))
         again = view(shown, torch.Generator().manual_seed(seed))
-        assert all(torch.equal(a, b) for a, b in zip((seen.picture, *seen.target), (again.picture, *again.target)))
-        assert seen.picture.shape == (3, 64, 64)
-        rows, columns = torch.where(seen.picture[0] > 155)
+        assert all(torch.equal(a, b) for a, b in zip((seen.image, *seen.target), (again.image, *again.target)))
+        assert seen.image.shape == (3, 64, 64)
+        rows, columns = torch.where(seen.image[0] > 155)
         if not len(seen.target.boxes):
             assert len(rows) < 64
             continue
         kept += 1
         box = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
         torch.testing.assert_close(seen.target.boxes[0], box, atol=1.6, rtol=0)
-        same = (seen.target.masks[0] > 0) == (seen.picture[0] > 155)
+        same = (seen.target.masks[0] > 0) == (seen.image[0] > 155)
         assert same.float().mean() > 0.95
     assert kept > 15
-    crowded = Shown(picture, shown.target._replace(crowd=torch.tensor([True])))
+    crowded = Shown(image, shown.target._replace(crowd=torch.tensor([True])))
     assert not len(view(crowded, torch.Generator().manual_seed(0)).target.boxes)
-    fitted = Fitted((64, 128), (60.0,) * 3)(picture.transpose(1, 2))  # upright: the window turns
-    assert fitted.picture.shape == (3, 128, 64)
+    fitted = Fitted((64, 128), (60.0,) * 3)(image.transpose(1, 2))  # upright: the window turns
+    assert fitted.image.shape == (3, 128, 64)
     assert fitted.rates == (102 / 80, 64 / 50)
 
 
-def test_files_can_be_named_and_pictures_lie_beside_them_or_elsewhere(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+def test_files_can_be_named_and_images_lie_beside_them_or_elsewhere(tmp_path):
+    scenes = draw(tmp_path / "images")
     root = coco(tmp_path / "c", scenes)
     files = sorted((root / "annotations").iterdir())
     assert open_boxed(*files)[0].said == open_boxed(root / "annotations")[0].said == "5 train, 0 val, 5 test"
     assert open_boxed(files[0])[0].said == "4 train, 0 val, 1 test"  # one file: a quarter is held out
     (root / "images").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="missing picture, 0"):
+    with pytest.raises(DataError, match="missing image, 0"):
         open_boxed(root)
     assert open_boxed(root, images=str(tmp_path / "elsewhere"))[0].said == "5 train, 0 val, 5 test"
     shutil.copy(files[0], root / "annotations" / "instances_train_again.json")
@@ -293,7 +293,7 @@ def test_files_can_be_named_and_pictures_lie_beside_them_or_elsewhere(tmp_path):
 
 
 def test_classes_are_named_in_the_order_of_the_data(tmp_path):
-    scenes = draw(tmp_path / "pictures")
+    scenes = draw(tmp_path / "images")
     boxed, _ = open_boxed(yolo(tmp_path / "y", scenes, names="{0: box, 1: disc, 5: never}"))
     assert boxed.classes == [*CLASSES, "never"]
     assert boxed.ids == [0, 1, 5]

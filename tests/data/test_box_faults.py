@@ -29,7 +29,7 @@ def change(path, kind, make):
 
 @pytest.fixture
 def coco(tmp_path):
-    """A folder with a train and a val file of the same five pictures; objects have masks."""
+    """A folder with a train and a val file of the same five images; objects have masks."""
     scenes = draw(tmp_path / "images")
     return tmp_path, [write_coco(tmp_path, split, scenes, masks=True) for split in ("train", "val")]
 
@@ -41,7 +41,7 @@ def test_run_lengths_of_another_size_or_of_nonsense_are_named(coco):
     change(train, "annotations", lambda all_: [a | {"segmentation": b} for a, b in zip(all_, bad)] + all_[len(bad) :])
     boxed, said = open_boxed(root)
     assert boxed.sheet.fault_counts == {"unreadable entry": 2, "unreadable mask": 2}
-    assert "its mask is 1000000 x 1000000, the picture 64 x 64" in said
+    assert "its mask is 1000000 x 1000000, the image 64 x 64" in said
 
 
 def test_classes_are_told_by_name_where_numbers_clash(coco):
@@ -64,7 +64,7 @@ def test_a_train_split_that_cannot_be_read_is_not_replaced_by_another(coco, tmp_
         open_boxed(root)
     write_yolo(tmp_path / "yolo", "val", draw(tmp_path / "yolo" / "images" / "val"))
     write_yaml(tmp_path / "yolo", train="images/tran", val="images/val", names="[box, disc]")
-    with pytest.raises(DataError, match=r"no training pictures.*images/tran"):
+    with pytest.raises(DataError, match=r"no training images.*images/tran"):
         open_boxed(tmp_path / "yolo")
 
 
@@ -76,10 +76,10 @@ def test_folders_that_roboflow_writes_one_too_high_are_found(tmp_path):
     write_yaml(tmp_path / "data", train="../train/images", val="../valid/images", names="[box, disc]")
     boxed, said = open_boxed(tmp_path / "data")
     assert boxed.class_counts("train") == {"box": 5, "disc": 5}
-    assert "the train pictures are taken from" in said
+    assert "the train images are taken from" in said
 
 
-def test_xml_that_is_no_voc_is_not_a_picture_without_boxes(tmp_path):
+def test_xml_that_is_no_voc_is_not_a_image_without_boxes(tmp_path):
     write_voc(tmp_path, "train", draw(tmp_path / "JPEGImages"))
     path = sorted((tmp_path / "Annotations").glob("*.xml"))[0]
     path.write_text("<html><body/></html>")
@@ -96,7 +96,7 @@ def test_crowds_may_be_told_as_text_and_empty_names_are_refused(coco):
         open_boxed(root, form="yolo")
 
 
-def test_pictures_of_val_that_are_in_train_are_said(coco):
+def test_images_of_val_that_are_in_train_are_said(coco):
     root, (_, val) = coco
     shutil.copy(root / "images" / "0.png", root / "images" / "copy.png")
     change(val, "images", lambda all_: [all_[0] | {"file_name": "copy.png"}, *all_[1:]])
@@ -119,18 +119,18 @@ def test_a_missing_place_and_an_option_that_is_chosen_elsewhere_are_told_as_what
 
 
 @pytest.mark.parametrize("threshold", [2, -1, float("nan")])
-def test_a_threshold_that_is_no_score_is_refused_before_pictures_are_read(threshold):
+def test_a_threshold_that_is_no_score_is_refused_before_images_are_read(threshold):
     with pytest.raises(UserError, match="between 0 and 1"):
         Detector.predict(None, "nowhere", threshold=threshold)  # type: ignore[arg-type]
 
 
 def test_annotated_masks_are_drawn_beside_those_found(coco, monkeypatch):
     boxes, seen = open_boxed(coco[0])[0].samples("test", 3), []
-    picture, target = boxes.picture(0)
+    pixels, target = boxes.image(0)
     monkeypatch.setattr(
         "unmask.tasks.detection.figures.draw_segmentation_masks", lambda image, masks, **_: seen.append(masks) or image
     )
     found = as_detections(target, "0.png", (64, 64), boxes.classes)
-    draw_examples([(picture, target, found)], 0.5, coco[0] / "x.png", boxes.classes)
+    draw_examples([(pixels, target, found)], 0.5, coco[0] / "x.png", boxes.classes)
     assert seen[0][:, ::8, ::8].any(dim=(1, 2)).all()
     assert np.allclose(seen[0][:, ::8, ::8], target.masks)

@@ -93,7 +93,7 @@ def test_mistakes_are_said_with_what_is_allowed(photos, tmp_path, options, words
 
 
 def test_a_photograph_larger_than_needed_is_continued_with_the_very_same_pixels(tmp_path):
-    """The side that pictures are shrunk to is fixed when the run begins, not anew from the size chosen then."""
+    """The side that images are shrunk to is fixed when the run begins, not anew from the size chosen then."""
     from PIL import Image
     from support.photos import photo
 

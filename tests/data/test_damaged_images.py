@@ -1,4 +1,4 @@
-"""Decoding: what is damaged, no picture, too large or an array."""
+"""Decoding: what is damaged, no image, too large or an array."""
 
 import struct
 import threading
@@ -16,7 +16,7 @@ from PIL import Image, features
 from support.encoding import NOISE, SMOOTH, encoded, last, tiff
 
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import MAX_PIXELS, BadPicture
+from unmask.data.codecs.image import MAX_PIXELS, BadImage
 from unmask.data.codecs.signature import sniff
 
 
@@ -33,14 +33,14 @@ def test_truncated_files_are_bad_wherever_they_end(kind):
         pytest.skip("this Pillow has no AVIF")
     data = encoded(NOISE, kind)
     for size in range(20, int(0.97 * len(data)), len(data) // 12):
-        with pytest.raises(BadPicture, match="truncated"):
+        with pytest.raises(BadImage, match="truncated"):
             decode(data[:size])
 
 
 def test_truncated_16_bit_png_and_deep_tiff_are_bad():
     levels = np.random.default_rng(5).integers(0, 65536, (21, 17, 3), dtype=np.uint16)
     for data in (cv2.imencode(".png", levels)[1].tobytes(), tiff(levels, photometric="rgb")):
-        with pytest.raises(BadPicture, match="truncated"):
+        with pytest.raises(BadImage, match="truncated"):
             decode(data[: len(data) // 2])
 
 
@@ -48,18 +48,18 @@ def test_truncated_16_bit_png_and_deep_tiff_are_bad():
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"hello", "not a picture"),
-        (bytes(1000), "not a picture"),
-        (b"BMWs are cars, and this is a text about them.", "not a picture"),
+        (b"hello", "not an image"),
+        (bytes(1000), "not an image"),
+        (b"BMWs are cars, and this is a text about them.", "not an image"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
-def test_what_is_no_picture_gets_a_short_reason(data, reason):
-    with pytest.raises(BadPicture, match=reason) as caught:
+def test_what_is_no_image_gets_a_short_reason(data, reason):
+    with pytest.raises(BadImage, match=reason) as caught:
         decode(data)
     assert len(str(caught.value)) < 150
 
@@ -78,13 +78,13 @@ def png_header(height, width):
 
 
 def test_bombs_are_refused_from_their_header():
-    with pytest.raises(BadPicture, match="decompression bomb: 900,000,000 pixels, the limit is 178,956,970"):
+    with pytest.raises(BadImage, match="decompression bomb: 900,000,000 pixels, the limit is 178,956,970"):
         decode(png_header(30000, 30000))
 
 
-def test_large_pictures_below_the_limit_give_no_warning():
+def test_large_images_below_the_limit_give_no_warning():
     side = int(MAX_PIXELS**0.5) - 1000  # above the size at which Pillow warns
-    with pytest.raises(BadPicture, match="truncated"):
+    with pytest.raises(BadImage, match="truncated"):
         decode(png_header(side, side))
 
 
@@ -92,7 +92,7 @@ def test_a_flipped_bit_in_a_png_is_found():
     data = bytearray(encoded(NOISE))
     for place in range(60, len(data) - 16, 500):
         data[place] ^= 1
-        with pytest.raises(BadPicture, match=r"damaged|truncated"):
+        with pytest.raises(BadImage, match=r"damaged|truncated"):
             decode(bytes(data))
         data[place] ^= 1
     assert (last(decode(bytes(data)).pixels) == NOISE).all()
@@ -100,16 +100,16 @@ def test_a_flipped_bit_in_a_png_is_found():
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"]), st.data())
-def test_no_damage_raises_anything_but_bad_picture(kind, data):
+def test_no_damage_raises_anything_but_bad_image(kind, data):
     damaged = bytearray(encoded(SMOOTH[:16, :16], kind))
     for _ in range(data.draw(st.integers(1, 6))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        picture = decode(bytes(damaged))
-    except BadPicture:
+        image = decode(bytes(damaged))
+    except BadImage:
         return
-    assert picture.pixels.ndim == 3
-    assert picture.pixels.dtype in (torch.uint8, torch.float32)
+    assert image.pixels.ndim == 3
+    assert image.pixels.dtype in (torch.uint8, torch.float32)
 
 
 @settings(max_examples=40, deadline=None)
@@ -117,11 +117,11 @@ def test_no_damage_raises_anything_but_bad_picture(kind, data):
 def test_arrays_keep_their_values(array):
     if array.dtype == np.float32 and not np.isfinite(array).all():
         array = np.nan_to_num(array, nan=0, posinf=0, neginf=0)
-    picture = decode(array)
+    image = decode(array)
     scale = {"uint16": 1 / 257, "bool": 255}.get(array.dtype.name, 1)
-    assert np.allclose(picture.pixels[0].numpy(), array.astype(np.float64) * scale, rtol=1e-6)
-    assert picture.pixels.dtype == (torch.uint8 if array.dtype in (np.uint8, np.bool_) else torch.float32)
-    assert picture.format == "array"
+    assert np.allclose(image.pixels[0].numpy(), array.astype(np.float64) * scale, rtol=1e-6)
+    assert image.pixels.dtype == (torch.uint8 if array.dtype in (np.uint8, np.bool_) else torch.float32)
+    assert image.format == "array"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_the_channel_axis_of_an_array_follows_the_written_rule(shape, expected):
 
 
 @pytest.mark.parametrize("array", [np.zeros(4), np.zeros((0, 3)), np.zeros((2, 2), complex), np.array([["a"]])])
-def test_arrays_that_are_no_pictures_are_bad(array):
-    with pytest.raises(BadPicture):
+def test_arrays_that_are_no_images_are_bad(array):
+    with pytest.raises(BadImage):
         decode(array)
 
 
@@ -152,15 +152,15 @@ def test_arrays_in_foreign_byte_order_are_read():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "array"])
 @pytest.mark.parametrize("shape", [(400, 600), (601, 400), (100, 90)])
-def test_shrinking_makes_the_short_side_exact_and_keeps_the_picture(kind, shape):
+def test_shrinking_makes_the_short_side_exact_and_keeps_the_image(kind, shape):
     whole = np.add.outer(np.linspace(0, 120, shape[0]), np.linspace(0, 130, shape[1])).astype(np.uint8)
     data = whole if kind == "array" else encoded(whole, kind)
-    picture = decode(data, max_side=96)
-    assert min(picture.pixels.shape[1:]) == min(96, *shape)
-    assert picture.size == shape
-    assert torch.equal(picture.pixels, decode(data, max_side=96).pixels)
-    small = np.asarray(Image.fromarray(whole).resize(picture.pixels.shape[:0:-1], Image.Resampling.BOX))
-    assert np.abs(picture.pixels[0].numpy().astype(float) - small).max() <= 3
+    image = decode(data, max_side=96)
+    assert min(image.pixels.shape[1:]) == min(96, *shape)
+    assert image.size == shape
+    assert torch.equal(image.pixels, decode(data, max_side=96).pixels)
+    small = np.asarray(Image.fromarray(whole).resize(image.pixels.shape[:0:-1], Image.Resampling.BOX))
+    assert np.abs(image.pixels[0].numpy().astype(float) - small).max() <= 3
 
 
 def test_shrinking_floats_stays_within_their_range():
@@ -199,11 +199,11 @@ def test_channels_are_repeated_mixed_or_refused():
     deep = colour.float()
     to_channels(deep, 1)
     assert deep.flatten().tolist() == [200, 100, 50]  # left as it was
-    with pytest.raises(BadPicture, match="has 4 channels, the run uses 3"):
+    with pytest.raises(BadImage, match="has 4 channels, the run uses 3"):
         to_channels(torch.zeros(4, 2, 2), 3)
 
 
-def test_signatures_are_those_of_pictures_and_of_nothing_else():
+def test_signatures_are_those_of_images_and_of_nothing_else():
     for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000"):
         assert sniff(encoded(NOISE, kind)[:32]) == kind
     zeros = b"BM" + bytes(4) + bytes(4) + b"spare" * 4  # what other programs write behind the same two letters

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from support.encoding import NOISE, SMOOTH, encoded, last, tiff
 
 from unmask.data.codecs.decode import decode
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +27,11 @@ def no_warning_may_leak():
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "PCX", "WEBP", "JPEG2000"])
 def test_lossless_colour_files_keep_every_value(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
-    picture = decode(encoded(NOISE, kind, **options))
-    assert (last(picture.pixels) == NOISE).all()
-    assert picture.pixels.dtype == torch.uint8
-    assert (picture.format, picture.size, picture.mode, picture.bits) == (kind, (37, 53), "RGB", 8)
-    assert picture.notes == ()
+    image = decode(encoded(NOISE, kind, **options))
+    assert (last(image.pixels) == NOISE).all()
+    assert image.pixels.dtype == torch.uint8
+    assert (image.format, image.size, image.mode, image.bits) == (kind, (37, 53), "RGB", 8)
+    assert image.notes == ()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
@@ -42,16 +42,16 @@ def test_grey_stays_one_channel(kind):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_one_bit_becomes_black_and_white(kind):
     bits = NOISE[..., 0] > 127
-    picture = decode(encoded(Image.fromarray(bits), kind))
-    assert (picture.pixels[0].numpy() == bits * 255).all()
-    assert picture.bits == 1
+    image = decode(encoded(Image.fromarray(bits), kind))
+    assert (image.pixels[0].numpy() == bits * 255).all()
+    assert image.bits == 1
 
 
 def test_palettes_become_colour():
     palette = Image.fromarray(NOISE).quantize(16)
-    picture = decode(encoded(palette))
-    assert picture.mode == "P"
-    assert (last(picture.pixels) == np.asarray(palette.convert("RGB"))).all()
+    image = decode(encoded(palette))
+    assert image.mode == "P"
+    assert (last(image.pixels) == np.asarray(palette.convert("RGB"))).all()
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
@@ -64,46 +64,46 @@ def test_other_colour_spaces_become_rgb(mode):
         stored = ImageCms.profileToProfile(source, rgb, lab, outputMode="LAB")
     else:
         stored = source.convert(mode)
-    picture = decode(encoded(stored, "TIFF"))
-    assert picture.pixels.shape == (3, 8, 8)
-    assert (picture.pixels[:, 4, 4].float() - torch.tensor([200.0, 30, 60])).abs().max() <= 3
+    image = decode(encoded(stored, "TIFF"))
+    assert image.pixels.shape == (3, 8, 8)
+    assert (image.pixels[:, 4, 4].float() - torch.tensor([200.0, 30, 60])).abs().max() <= 3
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_transparency_is_composited_on_white(kind):
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    picture = decode(encoded(Image.new("RGBA", (5, 4), (255, 0, 100, 51)), kind, **options))
-    assert picture.pixels[:, 0, 0].tolist() == [255, 204, 224]
-    assert picture.notes == ("alpha composited on white",)
+    image = decode(encoded(Image.new("RGBA", (5, 4), (255, 0, 100, 51)), kind, **options))
+    assert image.pixels[:, 0, 0].tolist() == [255, 204, 224]
+    assert image.notes == ("alpha composited on white",)
 
 
 def test_opaque_alpha_is_dropped_without_a_note():
-    picture = decode(encoded(Image.new("RGBA", (5, 4), (9, 8, 7, 255))))
-    assert picture.pixels[:, 0, 0].tolist() == [9, 8, 7]
-    assert picture.notes == ()
+    image = decode(encoded(Image.new("RGBA", (5, 4), (9, 8, 7, 255))))
+    assert image.pixels[:, 0, 0].tolist() == [9, 8, 7]
+    assert image.notes == ()
 
 
 def test_grey_with_alpha_stays_grey():
-    picture = decode(encoded(Image.new("LA", (5, 4), (0, 51))))
-    assert picture.pixels.shape == (1, 4, 5)
-    assert picture.pixels.unique().tolist() == [204]
+    image = decode(encoded(Image.new("LA", (5, 4), (0, 51))))
+    assert image.pixels.shape == (1, 4, 5)
+    assert image.pixels.unique().tolist() == [204]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_one_transparent_colour_becomes_white(mode):
     value = {"1": 0, "L": 7, "P": 0, "RGB": (1, 2, 3)}[mode]
     source = Image.new("RGB", (5, 4), "blue").quantize(2) if mode == "P" else Image.new(mode, (5, 4), value)
-    picture = decode(encoded(source, transparency=value))
-    assert (picture.pixels == 255).all()
+    image = decode(encoded(source, transparency=value))
+    assert (image.pixels == 255).all()
 
 
 def test_16_bit_grey_png_keeps_all_levels():
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    picture = decode(encoded(levels))
-    assert picture.pixels.dtype == torch.float32
-    assert picture.bits == 16
-    assert np.array_equal((picture.pixels[0].double() * 257).round().numpy(), levels)
-    assert picture.pixels.max() == 255
+    image = decode(encoded(levels))
+    assert image.pixels.dtype == torch.float32
+    assert image.bits == 16
+    assert np.array_equal((image.pixels[0].double() * 257).round().numpy(), levels)
+    assert image.pixels.max() == 255
 
 
 @pytest.mark.parametrize("write", ["png", "tiff", "packed tiff", "tiff in planes"])
@@ -115,17 +115,17 @@ def test_16_bit_colour_keeps_all_levels_in_the_right_order(write):
         "packed tiff": lambda: tiff(levels, photometric="rgb", compression="zlib", predictor=True, tile=(16, 16)),
         "tiff in planes": lambda: tiff(np.moveaxis(levels, -1, 0), photometric="rgb", planarconfig="separate"),
     }[write]()
-    picture = decode(data)
-    assert np.array_equal((last(picture.pixels.double()) * 257).round(), levels)
+    image = decode(data)
+    assert np.array_equal((last(image.pixels.double()) * 257).round(), levels)
 
 
 def test_16_bit_colour_with_alpha_is_composited():
     levels = np.zeros((4, 5, 4), np.uint16)
     levels[..., 3] = 65535 // 5
-    picture = decode(cv2.imencode(".png", levels)[1].tobytes())
-    assert picture.pixels.shape == (3, 4, 5)
-    assert picture.pixels.unique().tolist() == [204]
-    assert picture.notes == ("alpha composited on white",)
+    image = decode(cv2.imencode(".png", levels)[1].tobytes())
+    assert image.pixels.shape == (3, 4, 5)
+    assert image.pixels.unique().tolist() == [204]
+    assert image.notes == ("alpha composited on white",)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "int64", "float16", "float32", "float64"])
@@ -182,10 +182,10 @@ def test_floating_point_predictor_is_undone():
 
 def test_float_values_stay_as_they_are_and_holes_become_zero():
     values = np.array([[-5.5, np.nan], [1e6, np.inf]], np.float32)
-    picture = decode(tiff(values))
-    assert picture.pixels.tolist() == [[[-5.5, 0], [1e6, 0]]]
-    assert picture.notes == ("non-finite values set to 0",)
-    with pytest.raises(BadPicture, match="no finite value"):
+    image = decode(tiff(values))
+    assert image.pixels.tolist() == [[[-5.5, 0], [1e6, 0]]]
+    assert image.notes == ("non-finite values set to 0",)
+    with pytest.raises(BadImage, match="no finite value"):
         decode(np.full((3, 3), np.nan))
 
 
@@ -197,12 +197,12 @@ def test_exif_orientation_is_applied(kind, orientation):
     data = encoded(SMOOTH, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    picture = decode(data)
-    assert (last(picture.pixels) == expected).all()
-    assert picture.size == expected.shape[:2]
-    assert picture.size == ((60, 40) if orientation >= 5 else (40, 60))
+    pixels = decode(data)
+    assert (last(pixels.pixels) == expected).all()
+    assert pixels.size == expected.shape[:2]
+    assert pixels.size == ((60, 40) if orientation >= 5 else (40, 60))
     if kind != "TIFF":
-        assert picture.notes == (("rotated by EXIF",) if orientation > 1 else ())
+        assert pixels.notes == (("rotated by EXIF",) if orientation > 1 else ())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -213,7 +213,7 @@ def test_orientation_of_deep_tiffs_is_applied_as_of_others(orientation):
     assert torch.equal(decode(deep).pixels, decode(encoded(SMOOTH, "PNG", exif=exif)).pixels.float())
 
 
-def test_damaged_exif_is_no_reason_to_lose_a_picture():
+def test_damaged_exif_is_no_reason_to_lose_a_image():
     data = encoded(SMOOTH, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xffgarbage")
     assert decode(data).size == (40, 60)
 
@@ -222,6 +222,6 @@ def test_damaged_exif_is_no_reason_to_lose_a_picture():
 def test_of_an_animation_the_first_frame_is_taken(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     options = {"lossless": True} if kind == "WEBP" else {}
-    picture = decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
-    assert picture.pixels[:, 3, 3].tolist() == [255, 0, 0]
-    assert picture.notes == ("first of 3 frames",)
+    image = decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+    assert image.pixels[:, 3, 3].tolist() == [255, 0, 0]
+    assert image.notes == ("first of 3 frames",)

@@ -17,7 +17,7 @@ from unmask.data.datasets.stream_preview import glimpse
 from unmask.data.loaders.iterable import Counts, StreamLoader, drawn, mixed
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.stream import Sample, Stream, open_stream
-from unmask.data.transforms.crops import RandomCrop, WholePicture
+from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import DataError, UserError
 
 
@@ -126,7 +126,7 @@ def test_two_ranks_with_workers_read_everything_once(tmp_path):
     stream = open_stream(shards(tmp_path / "s", [6, 6]))  # fewer shards than the four readers
     met = Counter()
     for rank in (0, 1):
-        view = lambda picture, chance: WholePicture((8, 8))(picture)  # noqa: E731
+        view = lambda image, chance: WholeImage((8, 8))(image)  # noqa: E731
         loader = StreamLoader(
             stream=stream, view=view, batch=3, channels=3, window=1, workers=2, rank=rank, world=2, seed=4
         )
@@ -142,7 +142,7 @@ def test_bad_samples_are_replaced_by_the_next_and_listed_with_shard_and_key(tmp_
     cut = (tmp_path / "s" / "b.tar").read_bytes()[: 512 * 7]
     (tmp_path / "s" / "b.tar").write_bytes(cut)
     stream, listed = open_stream(str(tmp_path / "s")), tmp_path / "bad_files.txt"
-    view = lambda picture, chance: WholePicture((8, 8))(picture)  # noqa: E731
+    view = lambda image, chance: WholeImage((8, 8))(image)  # noqa: E731
     for workers in (0, 2):
         loader = StreamLoader(stream=stream, view=view, batch=4, channels=3, window=1, bad=listed, workers=workers)
         batches = [*itertools.islice(loader(), 6)]
@@ -151,7 +151,7 @@ def test_bad_samples_are_replaced_by_the_next_and_listed_with_shard_and_key(tmp_
     lines = dict(line.split("\t") for line in listed.read_text().splitlines())
     a, b = f"{tmp_path}/s/a.tar", f"{tmp_path}/s/b.tar"
     assert sorted(lines) == [f"{a}/alone", f"{a}/broken", f"{b}/(damaged)"]
-    assert "no picture among its members: cls" in lines[f"{a}/alone"]
+    assert "no image among its members: cls" in lines[f"{a}/alone"]
     assert "the shard is damaged behind" in lines[f"{b}/(damaged)"]
     indices = [i for batch in batches for i in batch["index"].tolist()]
     assert 2 not in indices  # the broken one's place is taken by the next

@@ -10,19 +10,19 @@ from support.photos import photo
 
 from unmask.data.codecs import jpeg
 from unmask.data.codecs.decode import decode
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 
 
-def written(picture, **options):
+def written(image, **options):
     file = io.BytesIO()
-    picture.save(file, "JPEG", **options)
+    image.save(file, "JPEG", **options)
     return file.getvalue()
 
 
 def verdict(data, max_side=None):
     try:
         found = decode(data, max_side=max_side)
-    except BadPicture as error:
+    except BadImage as error:
         return str(error)
     return found.pixels.numpy().tobytes(), found.size, found.mode, found.notes
 

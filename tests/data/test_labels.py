@@ -21,7 +21,7 @@ def arranged(*paths, table=None):
     return [(item.label, item.split) for item in layout.items], layout.remarks
 
 
-def test_class_folders_are_labels_only_if_all_pictures_lie_in_one_and_there_are_two():
+def test_class_folders_are_labels_only_if_all_images_lie_in_one_and_there_are_two():
     assert arranged("cat/1.png", "dog/1.png")[0] == [("cat", None), ("dog", None)]
     assert arranged("cat/1.png", "cat/2.png")[0] == [(None, None)] * 2
     both = [("cat", "train"), ("dog", "test"), ("dog", "train")]
@@ -44,10 +44,10 @@ def test_a_class_called_test_is_no_split():
     assert arranged("test/1.png", "cat/1.png", "dog/1.png")[0] == [("test", None), ("cat", None), ("dog", None)]
 
 
-def test_pictures_outside_the_splits_are_told():
+def test_images_outside_the_splits_are_told():
     found, remarks = arranged("train/cat/1.png", "train/dog/1.png", "preview.png")
     assert found == [("cat", "train"), ("dog", "train"), (None, None)]
-    assert remarks == ["1 pictures lie outside the train, val and test folders"]
+    assert remarks == ["1 images lie outside the train, val and test folders"]
 
 
 def test_labels_csv_wins_over_folders_and_what_does_not_match_is_told():
@@ -57,17 +57,17 @@ def test_labels_csv_wins_over_folders_and_what_does_not_match_is_told():
     found, remarks = arranged("a/1.png", "b/2.png", "b/1.png", "c/4.png", table=table)
     assert found == [("red", "train"), ("blue", "val"), (None, None), (None, None)]
     assert remarks == [
-        "labels.csv: 1 rows match no picture: gone.png",
-        "labels.csv: 1 rows match several pictures: 1.png",
-        "labels.csv: 1 rows are for a picture that has a row already; the first counts: a/1.png",
-        "labels.csv: 2 pictures have no row, so no label: b/1.png, c/4.png",
+        "labels.csv: 1 rows match no image: gone.png",
+        "labels.csv: 1 rows match several images: 1.png",
+        "labels.csv: 1 rows are for an image that has a row already; the first counts: a/1.png",
+        "labels.csv: 2 images have no row, so no label: b/1.png, c/4.png",
     ]
 
 
 def test_up_to_three_rows_that_match_nothing_are_named():
     rows = "".join(f"gone{i}.png,x\n" for i in range(1200))
     _, remarks = arranged("a.png", table="path,label\na.png,y\n" + rows)
-    assert remarks == ["labels.csv: 1,200 rows match no picture: gone0.png, gone1.png, gone2.png, ..."]
+    assert remarks == ["labels.csv: 1,200 rows match no image: gone0.png, gone1.png, gone2.png, ..."]
 
 
 def test_other_columns_of_labels_csv_are_kept_with_their_own_spelling():
@@ -99,7 +99,7 @@ def test_one_name_in_every_row_of_a_plural_column_is_an_ordinary_label():
     assert not singular.multi_label
 
 
-def test_several_places_must_agree_whether_a_picture_has_several_labels(tmp_path):
+def test_several_places_must_agree_whether_a_image_has_several_labels(tmp_path):
     tables = {"many": b"path,labels\n0.png,a|b\n", "one": b"path,labels\n0.png,a\n", "single": b"path,label\n0.png,a\n"}
     for name, table in tables.items():
         write(tmp_path / name, {"0.png": png(0), "labels.csv": table})
@@ -107,12 +107,12 @@ def test_several_places_must_agree_whether_a_picture_has_several_labels(tmp_path
     both = open_source([tmp_path / "many", tmp_path / "one", tmp_path / "bare"])
     assert both.multi_label
     assert [both.classes(i) for i in range(3)] == [["a", "b"], ["a"], None]
-    with pytest.raises(DataError, match=r"single has one label per picture, .*many several"):
+    with pytest.raises(DataError, match=r"single has one label per image, .*many several"):
         open_source([tmp_path / "many", tmp_path / "single"])
 
 
 @pytest.mark.parametrize(("key", "names"), [(None, "012"), ("classes", "abc"), ("label_names", "abc")])
-def test_a_matrix_of_0_and_1_gives_several_labels_per_picture(key, names, tmp_path):
+def test_a_matrix_of_0_and_1_gives_several_labels_per_image(key, names, tmp_path):
     matrix = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
     extra = {} if key is None else {key: np.array(list(names))}
     np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 5, 6)), y_train=matrix, x_test=np.zeros((1, 5, 6)),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.photos import photo
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.loaders.on_device import InMemory, cut, draw_boxes, uniform
 from unmask.data.source import open_source
@@ -50,14 +50,14 @@ def test_any_batch_can_be_the_first_and_ranks_share_one_order(kind, crops, sampl
     joined = [(torch.cat([a[0], b[0]]), a[1] + b[1], a[2] + b[2]) for a, b in zip(*ranks)]
     assert same(whole, joined)
     shown = [i for _, index, _ in whole for i in index]
-    assert sorted(shown[: 30 * crops]) == sorted(list(range(30)) * crops)  # an epoch: every picture, `crops` times
+    assert sorted(shown[: 30 * crops]) == sorted(list(range(30)) * crops)  # an epoch: every image, `crops` times
     assert shown[: 30 * crops : crops] == shown[crops - 1 : 30 * crops : crops]  # its crops follow each other
     assert all(label == i % 3 for _, index, labels in whole for i, label in zip(index, labels))
     assert whole[0][0].dtype == torch.uint8
 
 
 @pytest.mark.parametrize("kind", [Loader, InMemory])
-def test_several_crops_of_a_picture_differ_and_the_first_is_the_usual_one(kind, samples):
+def test_several_crops_of_a_image_differ_and_the_first_is_the_usual_one(kind, samples):
     ones, several = taken(made(kind, samples, batch=4), 1)[0], taken(made(kind, samples, batch=12, crops=3), 1)[0]
     assert several["index"][::3].tolist() == ones["index"].tolist()
     views = several["views"][0].unflatten(0, (4, 3))
@@ -73,7 +73,7 @@ def test_a_batch_is_what_its_seed_and_position_say_also_from_another_process(sam
     for place in range(20, 40):
         epoch, spot = divmod(place, 30)
         index = int(torch.randperm(30, generator=torch.Generator().manual_seed(mix(7, epoch)))[spot])
-        expected.append(VIEW(samples.picture(index), torch.Generator().manual_seed(mix(7, epoch, index))))
+        expected.append(VIEW(samples.image(index), torch.Generator().manual_seed(mix(7, epoch, index))))
     for workers in (0, 1):
         found = taken(made(Loader, samples, batch=20, workers=workers), 1, first=1)[0]["views"][0]
         assert torch.equal(found, torch.stack(expected))
@@ -85,7 +85,7 @@ def test_a_batch_is_what_its_seed_and_position_say_also_from_another_process(sam
     assert (found.float() - expected.float()).abs().mean() < 3
 
 
-def test_both_paths_show_the_same_pictures_in_the_same_order(samples):
+def test_both_paths_show_the_same_images_in_the_same_order(samples):
     by_one, at_once = (taken(made(kind, samples, batch=11), 6) for kind in (Loader, InMemory))
     assert [b["index"].tolist() for b in by_one] == [b["index"].tolist() for b in at_once]
 
@@ -114,30 +114,30 @@ def test_crops_drawn_at_once_have_the_chances_of_crops_drawn_one_by_one(view):
 
 
 def test_crops_cut_at_once_are_those_of_the_exact_resize(samples):
-    pictures = samples.stacked("cpu")
-    boxes = torch.tensor([[i % 5, i % 7, 9 + i % 8, 5 + i % 10] for i in range(len(pictures))])
-    flips = torch.arange(len(pictures)) % 2 == 0
+    images = samples.stacked("cpu")
+    boxes = torch.tensor([[i % 5, i % 7, 9 + i % 8, 5 + i % 10] for i in range(len(images))])
+    flips = torch.arange(len(images)) % 2 == 0
     for size in ((16, 16), (6, 20)):  # growing and shrinking
-        found = cut(pictures, boxes, flips, size)
+        found = cut(images, boxes, flips, size)
         for i, (top, left, h, w) in enumerate(boxes.tolist()):
-            window = pictures[i, :, top : top + h, left : left + w]
+            window = images[i, :, top : top + h, left : left + w]
             expected = torch.nn.functional.interpolate(window[None], size, mode="bicubic", antialias=True)[0]
             expected = expected.flip(-1) if flips[i] else expected
             assert (found[i].int() - expected.int()).abs().max() <= 1
         torch.set_float32_matmul_precision("medium")  # as runs may: pixels must not depend on it, nor on the batch
-        alone = torch.cat([cut(pictures[i : i + 1], boxes[i : i + 1], flips[i : i + 1], size) for i in range(8)])
+        alone = torch.cat([cut(images[i : i + 1], boxes[i : i + 1], flips[i : i + 1], size) for i in range(8)])
         torch.set_float32_matmul_precision("highest")
         assert torch.equal(found[:8], alone)
 
 
 def test_the_fast_resize_is_near_the_exact_one_and_never_shrinks_much():
-    picture = torch.from_numpy(photo(5, 300, 400)).permute(2, 0, 1)
+    image = torch.from_numpy(photo(5, 300, 400)).permute(2, 0, 1)
     exact, fast = (FixedCrop((224, 224), flip=False, resize=resize) for resize in ("exact", "fast"))
     small, chance = FixedCrop((64, 64), flip=False, resize="fast"), lambda: torch.Generator().manual_seed(1)
-    difference = (exact(picture, chance()).int() - fast(picture, chance()).int()).abs().float()
+    difference = (exact(image, chance()).int() - fast(image, chance()).int()).abs().float()
     assert 0 < difference.mean() < 1.0
     assert small.window(300, 400)[0] / 64 > MILD
-    assert torch.equal(small(picture, chance()), FixedCrop((64, 64), flip=False)(picture, chance()))
-    assert fast(picture[:1], chance()).shape == (1, 224, 224)
-    deep = picture.float()
+    assert torch.equal(small(image, chance()), FixedCrop((64, 64), flip=False)(image, chance()))
+    assert fast(image[:1], chance()).shape == (1, 224, 224)
+    deep = image.float()
     assert torch.equal(fast(deep, chance()), exact(deep, chance()))

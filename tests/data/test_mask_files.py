@@ -40,11 +40,11 @@ def test_a_palette_in_other_colours_of_the_legend_is_no_guess(tmp_path):
     assert f"its palette shows number 0 in the colour of {NAMES[1]}" in opened(tmp_path)[1]
 
 
-def test_masks_and_pictures_in_folders_of_any_name(tmp_path):
+def test_masks_and_images_in_folders_of_any_name(tmp_path):
     for seed in range(5):
         save(scene(seed)[0], tmp_path / "raw" / f"{seed:03d}_leftImg8bit.png")
         save(scene(seed)[1], tmp_path / "approved" / f"{seed:03d}_gtFine_labelIds.png")
-    assert opened(tmp_path / "approved", pictures=tmp_path / "raw")[0].said == "4 train, 0 val, 1 test"
+    assert opened(tmp_path / "approved", images=tmp_path / "raw")[0].said == "4 train, 0 val, 1 test"
     save(scene(0)[1], tmp_path / "approved" / "000_gtFine_labelTrainIds.png")
-    with pytest.raises(DataError, match="masks of one picture"):
-        opened(tmp_path / "approved", pictures=tmp_path / "raw")
+    with pytest.raises(DataError, match="masks of one image"):
+        opened(tmp_path / "approved", images=tmp_path / "raw")

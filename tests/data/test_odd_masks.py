@@ -1,4 +1,4 @@
-"""Labels and pictures as they come from other programs: entries that make no sense, odd files, links, two splits."""
+"""Labels and images as they come from other programs: entries that make no sense, odd files, links, two splits."""
 
 import json
 
@@ -16,7 +16,7 @@ from unmask.data.annotations.mask_files import read_truth
 from unmask.data.annotations.objects import Instance
 from unmask.data.annotations.objects import Scene as Annotation
 from unmask.data.codecs.decode import decode
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.detection import Boxed
 from unmask.data.datasets.segmentation import Segmented
 from unmask.models.detections import Detections
@@ -54,7 +54,7 @@ def test_a_broken_entry_of_coco_is_named_and_the_rest_is_learnt(kind, words, tmp
 
 
 @pytest.mark.parametrize("line", ["nan 0 0 1 1 1 0", "0 nan 0 1 1 1 0", "0.5 0 0 1 1 1 0"])
-def test_yolo_lines_that_are_no_numbers_leave_their_picture_out_of_segmentation(line, tmp_path):
+def test_yolo_lines_that_are_no_numbers_leave_their_image_out_of_segmentation(line, tmp_path):
     for split in ("train", "val"):
         write_yolo(tmp_path, split, draw(tmp_path / "images" / split, 3), masks=True)
     write_yaml(tmp_path, train=r"images\train", val="images/val", names="[box, disc]")
@@ -64,10 +64,10 @@ def test_yolo_lines_that_are_no_numbers_leave_their_picture_out_of_segmentation(
     assert data.said == "2 train, 0 val, 3 test"
     write_yaml(tmp_path, train="images/train", val="images/train", names="[box, disc]")
     for kind in (Segmented, Boxed):
-        assert "pictures are in the train split and in another" in opened(kind, tmp_path)[1]
+        assert "images are in the train split and in another" in opened(kind, tmp_path)[1]
 
 
-def test_linked_folders_and_pictures_outside_the_splits(tmp_path):
+def test_linked_folders_and_images_outside_the_splits(tmp_path):
     real = write_pairs(tmp_path / "real", 4, "train")
     write_pairs(real, 2, "val", first=4)
     write_pairs(real, 1, None, first=9)
@@ -77,7 +77,7 @@ def test_linked_folders_and_pictures_outside_the_splits(tmp_path):
         (real / name / "round").symlink_to(real / name)
     data, said = opened(Segmented, tmp_path / "linked")
     assert data.said == "4 train, 0 val, 2 test"
-    assert "1 pictures are in no split and are not used" in said
+    assert "1 images are in no split and are not used" in said
 
 
 def test_turned_tiffs_and_bands_have_the_size_that_they_are_seen_at(tmp_path):
@@ -92,7 +92,7 @@ def test_turned_tiffs_and_bands_have_the_size_that_they_are_seen_at(tmp_path):
 @pytest.mark.parametrize("number", [-2, 2**30])
 def test_numbers_in_masks_that_can_be_no_class_are_refused(number, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.full((4, 4), number, np.int32))
-    with pytest.raises(BadPicture, match=f"holds the number {number}"):
+    with pytest.raises(BadImage, match=f"holds the number {number}"):
         read_truth((tmp_path / "a.tif").read_bytes(), Legend())
 
 
@@ -105,7 +105,7 @@ def test_masks_of_many_objects_are_made_one_by_one():
     assert found.above(2).masks.shape == (0, 8, 9)
 
 
-def test_outlines_in_shares_are_drawn_at_the_picture_s_size():
+def test_outlines_in_shares_are_drawn_at_the_image_s_size():
     told = Annotation(
         "a", "a", None, [Instance("x", (0, 0, 1, 1), ((0, 0, 0.5, 0, 0.5, 1, 0, 1),))], "a", relative=True
     )

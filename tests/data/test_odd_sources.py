@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.sourcemaking import png, shade, shades, tarred, write, zipped
 
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.source import Item, open_source
 from unmask.data.sources.archive import Archive
 from unmask.data.sources.arrays import Arrays
@@ -57,7 +57,7 @@ def test_a_nasty_folder_is_read_without_a_crash(tmp_path):
         for i, item in enumerate(source.items):
             try:
                 outcome[item.name] = shade(source, i)
-            except (BadPicture, OSError) as error:
+            except (BadImage, OSError) as error:
                 outcome[item.name] = str(error)
 
     thread = threading.Thread(target=look, daemon=True)
@@ -100,15 +100,15 @@ def test_a_list_may_have_comments_blank_lines_windows_ends_and_names_of_nothing(
     assert [shade(source, i) for i in (0, 1, 2, 5)] == [0, 1, 1, 1]
     with pytest.raises(OSError, match=r"gone\.png"):
         source.read(3)
-    with pytest.raises(BadPicture, match="not a regular file"):
+    with pytest.raises(BadImage, match="not a regular file"):
         source.read(4)
-    assert source.remarks == ["1 lines name a picture again and are left out"]
+    assert source.remarks == ["1 lines name an image again and are left out"]
 
 
 # Odd archives
 
 
-def test_archives_pass_over_hidden_names_and_find_misnamed_pictures(tmp_path):
+def test_archives_pass_over_hidden_names_and_find_misnamed_images(tmp_path):
     files = shades(["a/1.png", "a/2.dat"])
     files |= {"__MACOSX/a/._1.png": b"x", "a/.hid.png": b"x", "notes.txt": b"hi", "../out.png": png(9)}
     for path in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "b.tar", files)):
@@ -148,23 +148,23 @@ def test_links_inside_a_tar_are_read_and_broken_ones_are_bad(tmp_path):
     by_name = {item.name: i for i, item in enumerate(source.items)}
     assert shade(source, by_name["b/hard.png"]) == shade(source, by_name["b/soft.png"]) == 0
     for name in ("b/gone.png", "b/pipe.png"):
-        with pytest.raises(BadPicture, match="not a regular file"):
+        with pytest.raises(BadImage, match="not a regular file"):
             source.read(by_name[name])
 
 
-def test_a_damaged_or_encrypted_member_is_a_bad_picture(tmp_path):
+def test_a_damaged_or_encrypted_member_is_a_bad_image(tmp_path):
     noise = np.random.default_rng(1).bytes(5000)
     data = bytearray(zipped(tmp_path / "a.zip", {"1.png": noise, "2.png": png(2)}).read_bytes())
     data[1000] ^= 255
     (tmp_path / "a.zip").write_bytes(data)
     source = open_source(tmp_path / "a.zip")
-    with pytest.raises(BadPicture, match="damaged in the archive"):
+    with pytest.raises(BadImage, match="damaged in the archive"):
         source.read(0)
     assert shade(source, 1) == 2
     plain = zipped(tmp_path / "b.zip", {"1.png": png(2)}).read_bytes()
     place = plain.rindex(b"PK\x01\x02")
     (tmp_path / "b.zip").write_bytes(plain[:6] + b"\x01" + plain[7 : place + 8] + b"\x01" + plain[place + 9 :])
-    with pytest.raises(BadPicture, match="encrypted"):
+    with pytest.raises(BadImage, match="encrypted"):
         open_source(tmp_path / "b.zip").read(0)
 
 
@@ -183,11 +183,9 @@ def test_a_damaged_or_encrypted_member_is_a_bad_picture(tmp_path):
     ],
 )
 def test_the_usual_keys_of_npz_files_are_understood(keys, splits, tmp_path):
-    pictures = np.zeros((4, 5, 6), np.uint8)
+    images = np.zeros((4, 5, 6), np.uint8)
     roles = ("images", "x_", "X", "data", "arr")
-    np.savez(
-        tmp_path / "a.npz", **{k: pictures if any(r in k for r in roles) else np.array([3, 1, 1, 2]) for k in keys}
-    )
+    np.savez(tmp_path / "a.npz", **{k: images if any(r in k for r in roles) else np.array([3, 1, 1, 2]) for k in keys})
     source = open_source(tmp_path / "a.npz")
     assert {item.split for item in source.items} == splits
     assert source.items[0].label == (None if keys == ("arr_0",) else "3")
@@ -215,9 +213,9 @@ def test_unclear_keys_are_listed_with_those_understood(tmp_path):
     [
         ({"images": np.array([None, 1], object)}, "Python objects"),
         ({"images": np.zeros((3, 4))}, "n h w"),
-        ({"images": np.zeros((40, 50, 3))}, "one picture"),
+        ({"images": np.zeros((40, 50, 3))}, "one image"),
         ({"images": np.zeros((3, 9, 9)), "labels": np.zeros(4)}, "4 entries"),
-        ({"images": np.zeros((0, 9, 9))}, "no pictures"),
+        ({"images": np.zeros((0, 9, 9))}, "no images"),
     ],
 )
 def test_arrays_that_cannot_be_used_say_why(arrays, reason, tmp_path):
@@ -234,7 +232,7 @@ def test_damaged_array_files_are_one_clear_error(name, content, tmp_path):
         open_source(tmp_path / name)
 
 
-def test_labels_that_are_not_one_per_picture_are_left_and_told(tmp_path):
+def test_labels_that_are_not_one_per_image_are_left_and_told(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 5, 5)), labels=np.full((2, 14), 2))
     source = open_source(tmp_path / "a.npz")
     assert [item.label for item in source.items] == [None, None]

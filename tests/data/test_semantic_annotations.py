@@ -24,7 +24,7 @@ def opened(place, **options):
 
 
 def maps(data, split="train"):
-    """Maps of a split by the picture's stem, in the terms of NAMES."""
+    """Maps of a split by the image's stem, in the terms of NAMES."""
     places = np.array([NAMES.index(name) for name in data.classes] + [255] * (256 - len(data.classes)))
     segments = data.segments(split, 3)
     return {name.rsplit("/", 1)[-1][:3]: places[segments.pair(i)[1]] for i, name in enumerate(segments.names)}
@@ -47,23 +47,23 @@ def runs(mask):
     return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
 
 
-def camvid(root, seed, split, picture, truth):
-    save(picture, root / split / f"{seed:03d}.jpg")
+def camvid(root, seed, split, image, truth):
+    save(image, root / split / f"{seed:03d}.jpg")
     save(truth, root / f"{split}annot" / f"{seed:03d}.png")
 
 
-def inner_folders(root, seed, split, picture, truth):
-    save(picture, root / split / "images" / f"{seed:03d}.jpg")
+def inner_folders(root, seed, split, image, truth):
+    save(image, root / split / "images" / f"{seed:03d}.jpg")
     save(truth, root / split / "labels" / f"{seed:03d}_mask.png")
 
 
-def suffixes(root, seed, split, picture, truth):
-    save(picture, root / split / f"{seed:03d}.jpg")
+def suffixes(root, seed, split, image, truth):
+    save(image, root / split / f"{seed:03d}.jpg")
     save(truth, root / split / f"{seed:03d}_L.png")
 
 
-def palette(root, seed, split, picture, truth):
-    save(picture, root / "JPEGImages" / f"{seed:03d}.jpg")
+def palette(root, seed, split, pixels, truth):
+    save(pixels, root / "JPEGImages" / f"{seed:03d}.jpg")
     image = Image.fromarray(truth, mode="P")
     image.putpalette([v for i in range(3) for v in COLOURS[i]])
     (root / "SegmentationClass").mkdir(exist_ok=True)
@@ -74,8 +74,8 @@ def palette(root, seed, split, picture, truth):
         file.write(f"{seed:03d}\n")
 
 
-def in_colour(root, seed, split, picture, truth):
-    save(picture, root / "images" / split / f"{seed:03d}.jpg")
+def in_colour(root, seed, split, image, truth):
+    save(image, root / "images" / split / f"{seed:03d}.jpg")
     save(coloured(truth), root / "masks" / split / f"{seed:03d}.png")
     lines = [f"{r} {g} {b}\t{NAMES[i]}" for i, (r, g, b) in COLOURS.items()]
     (root / "label_colors.txt").write_text("\n".join(lines))
@@ -85,7 +85,7 @@ LAYOUTS = [camvid, inner_folders, suffixes, palette, in_colour]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
-def test_every_layout_of_pictures_and_masks_gives_the_same_maps(layout, tmp_path):
+def test_every_layout_of_images_and_masks_gives_the_same_maps(layout, tmp_path):
     for seed in range(COUNT):
         layout(tmp_path, seed, "train" if seed < 4 else "test", *scene(seed))
     if layout is not in_colour:
@@ -101,8 +101,8 @@ def test_every_layout_of_pictures_and_masks_gives_the_same_maps(layout, tmp_path
 def coco(root, polygons):
     content = {"images": [], "annotations": [], "categories": [{"id": 0, "name": "disc"}, {"id": 7, "name": "box"}]}
     for seed in range(COUNT):
-        picture, truth = scene(seed)
-        save(picture, root / "images" / f"{seed:03d}.jpg")
+        image, truth = scene(seed)
+        save(image, root / "images" / f"{seed:03d}.jpg")
         content["images"].append({"id": seed, "file_name": f"{seed:03d}.jpg", "height": 40, "width": 48})
         for number, category in ((1, 0), (2, 7)):
             rows, columns = np.nonzero(truth == number)
@@ -137,7 +137,7 @@ def test_coco_polygons_and_run_lengths_are_drawn(tmp_path):
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     with pytest.raises(DataError) as caught:
         opened(tmp_path, max_bad=0.5)
-    for text in ("4 of 6", "category 99", "a polygon of 3 numbers", "are for 41 x 48", "005.jpg: missing picture"):
+    for text in ("4 of 6", "category 99", "a polygon of 3 numbers", "are for 41 x 48", "005.jpg: missing image"):
         assert text in str(caught.value)
     boxes = {**content, "annotations": [{"image_id": 0, "category_id": 7, "bbox": [1, 2, 3, 4]}]}
     (tmp_path / "annotations.json").write_text(json.dumps(boxes))
@@ -149,8 +149,8 @@ def test_panoptic_pngs_and_yolo_outlines_are_read(tmp_path):
     ids = np.array([0, 70_000, 300], dtype=np.int64)  # ground is void here
     content = {"images": [], "annotations": [], "categories": [{"id": 4, "name": "disc"}, {"id": 200, "name": "box"}]}
     for seed in range(COUNT):
-        picture, truth = scene(seed)
-        save(picture, tmp_path / "images" / f"{seed:03d}.jpg")
+        image, truth = scene(seed)
+        save(image, tmp_path / "images" / f"{seed:03d}.jpg")
         segments = ids[truth]
         save(np.stack([segments >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8),
              tmp_path / "p" / "panoptic" / f"{seed:03d}.png")  # fmt: skip
@@ -164,7 +164,7 @@ def test_panoptic_pngs_and_yolo_outlines_are_read(tmp_path):
         (tmp_path / "labels").mkdir(exist_ok=True)
         (tmp_path / "labels" / f"{seed:03d}.txt").write_text(line + "\n")
     (tmp_path / "p" / "panoptic.json").write_text(json.dumps(content))
-    data, _ = opened(tmp_path / "p" / "panoptic.json", pictures=tmp_path / "images")
+    data, _ = opened(tmp_path / "p" / "panoptic.json", images=tmp_path / "images")
     assert (data.classes, data.numbers, data.sheet.format) == (["disc", "box"], [4, 200], "panoptic")
     for i, (_, one) in enumerate(data.scenes):
         truth = scene(int(one.name[:3]))[1].astype(int)
@@ -177,7 +177,7 @@ def test_panoptic_pngs_and_yolo_outlines_are_read(tmp_path):
     assert np.array_equal(data.map(3) == 1, scene(3)[1] == 2)
 
 
-def test_bad_pictures_and_masks_are_counted_and_named_and_the_rest_is_used(tmp_path):
+def test_bad_images_and_masks_are_counted_and_named_and_the_rest_is_used(tmp_path):
     write_pairs(tmp_path, 12)
     (tmp_path / "classes.yaml").write_text("ground: 0\ndisc: 1\nbox: 2\nvoid: 9\n")
     save(scene(0)[1][:-2], tmp_path / "masks" / "000.png")
@@ -187,7 +187,7 @@ def test_bad_pictures_and_masks_are_counted_and_named_and_the_rest_is_used(tmp_p
     save(odd, tmp_path / "masks" / "002.png")
     (tmp_path / "masks" / "003.png").write_bytes((tmp_path / "masks" / "003.png").read_bytes()[:60])
     data, said = opened(tmp_path)
-    assert "4 of 12 pictures and masks" in said
+    assert "4 of 12 images and masks" in said
     for text in (
         "images/001.png: has no mask",
         "images/000.png: is 40 x 48, its mask 38 x 48",
@@ -200,7 +200,7 @@ def test_bad_pictures_and_masks_are_counted_and_named_and_the_rest_is_used(tmp_p
     with pytest.raises(DataError, match=r"(?s)more than 10%; .*001\.png: has no mask"):
         opened(tmp_path, max_bad=0.1)
     (tmp_path / "images" / "005.png").unlink()
-    assert "masks/005.png: is a mask without a picture" in opened(tmp_path)[1]
+    assert "masks/005.png: is a mask without an image" in opened(tmp_path)[1]
 
 
 def test_void_is_neither_class_nor_count(tmp_path):
@@ -287,10 +287,10 @@ def test_a_folder_that_leaves_open_what_is_meant_is_refused_with_the_choice(tmp_
     (tmp_path / "config.yaml").write_text("train: {lr: 0.1}\nname: something else\n")  # another program's
     assert opened(tmp_path)[0].sheet.format == "pairs"
     (tmp_path / "boxes.json").write_text(json.dumps(coco(tmp_path / "other", polygons=True)))
-    with pytest.raises(UserError, match=r"outlines in a \.json and masks as pictures"):
+    with pytest.raises(UserError, match=r"outlines in a \.json and masks as images"):
         opened(tmp_path)
     with pytest.raises(UserError, match="did you mean"):
         opened(tmp_path.parent / (tmp_path.name + "x"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no segmented pictures that are known here"):
+    with pytest.raises(DataError, match="no segmented images that are known here"):
         opened(tmp_path / "empty")

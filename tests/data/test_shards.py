@@ -27,7 +27,7 @@ def seen(stream):
 
 
 def test_webdataset_members_make_samples(tmp_path):
-    members = [("./d/1.jpg.txt", b"no picture"), ("./d/1.mask.png", b"m"), ("./d/1.PNG", b"one"), ("d/1.cls", b"4\n")]
+    members = [("./d/1.jpg.txt", b"no image"), ("./d/1.mask.png", b"m"), ("./d/1.PNG", b"one"), ("d/1.cls", b"4\n")]
     members += [("d/2.json", json.dumps({"label": "cat", "width": 3, "more": [1]}).encode()), ("d/2.jpg", b"two")]
     members += [
         ("._2.jpg", b"hidden"),
@@ -51,16 +51,16 @@ def test_webdataset_members_make_samples(tmp_path):
     assert [sample.key for sample in stream.samples(1, 2)] == ["3", "4"]
 
 
-def parquet(path, numbers, group=7, features=None, pictures=None):
-    pictures = pictures or [{"bytes": png(i), "path": f"{i}.png"} for i in numbers]
-    table = pa.table({"img": pictures, "label": [i % 2 for i in numbers], "words": [f"w{i}" for i in numbers]})
+def parquet(path, numbers, group=7, features=None, images=None):
+    images = images or [{"bytes": png(i), "path": f"{i}.png"} for i in numbers]
+    table = pa.table({"img": images, "label": [i % 2 for i in numbers], "words": [f"w{i}" for i in numbers]})
     if features:
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=group)
 
 
-def test_parquet_finds_the_picture_and_the_class_names_and_skips_by_row(tmp_path):
+def test_parquet_finds_the_image_and_the_class_names_and_skips_by_row(tmp_path):
     features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     parquet(tmp_path / "set" / "data" / "train-00000-of-00002.parquet", range(20), features=features)
     parquet(tmp_path / "set" / "data" / "train-00001-of-00002.parquet", range(20, 23), features=features)
@@ -75,18 +75,16 @@ def test_parquet_finds_the_picture_and_the_class_names_and_skips_by_row(tmp_path
     ]
     for first in (6, 7, 13, 19, 20, 30):
         assert [s.key for s in stream.samples(0, first)] == [f"row {i}" for i in range(first, 20)]
-    held = open_source(tmp_path / "set")  # small: for the verbs that need any picture at any time
+    held = open_source(tmp_path / "set")  # small: for the verbs that need any image at any time
     assert sorted({(i.split, i.label) for i in held.items}) == [
         (s, c) for s in ("test", "train") for c in ("cat", "dog")
     ]
-    parquet(tmp_path / "plain.parquet", range(3), pictures=[png(i) for i in range(3)])
+    parquet(tmp_path / "plain.parquet", range(3), images=[png(i) for i in range(3)])
     assert seen(open_stream(tmp_path / "plain.parquet"))[2][1:] == (png(2), "0", {"words": "w2"})
     pq.write_table(pa.table({"words": ["a"]}), tmp_path / "words.parquet")
-    with pytest.raises(DataError, match=r"no column of pictures .* its columns: words \(string\)"):
+    with pytest.raises(DataError, match=r"no column of images .* its columns: words \(string\)"):
         open_stream(tmp_path / "words.parquet")
-    parquet(
-        tmp_path / "lost.parquet", range(2), pictures=[{"bytes": None, "path": "x.png"}, {"bytes": b"", "path": ""}]
-    )
+    parquet(tmp_path / "lost.parquet", range(2), images=[{"bytes": None, "path": "x.png"}, {"bytes": b"", "path": ""}])
     assert next(open_stream(tmp_path / "lost.parquet").samples(0)).problem == "the file holds only a path, x.png"
 
 

@@ -52,9 +52,9 @@ def test_a_folder_is_described_in_full(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_statistics_are_those_of_all_values(dtype):
-    pictures = [noise(i, (8 + i % 5, 9, 3), dtype) for i in range(70)]
-    sheet, _ = inspect(Given(pictures), max_side=None)
-    values = np.concatenate([p.reshape(-1, 3) for p in pictures]).astype(np.float64)
+    images = [noise(i, (8 + i % 5, 9, 3), dtype) for i in range(70)]
+    sheet, _ = inspect(Given(images), max_side=None)
+    values = np.concatenate([p.reshape(-1, 3) for p in images]).astype(np.float64)
     mean, std = sheet.statistics(3)
     assert mean == pytest.approx(values.mean(axis=0), rel=1e-9)
     assert std == pytest.approx(values.std(axis=0), rel=1e-9)
@@ -65,7 +65,7 @@ def test_statistics_are_those_of_all_values(dtype):
     assert sheet.value_range == (0, 255)
 
 
-def test_statistics_mix_8_bit_and_deeper_pictures():
+def test_statistics_mix_8_bit_and_deeper_images():
     shallow, deep = noise(1, (6, 6)), noise(2, (9, 6)).astype(np.uint16) * 257
     sheet, _ = inspect(Given([shallow, deep]), max_side=None)
     values = np.concatenate([shallow.ravel(), deep.ravel() / 257.0])
@@ -104,7 +104,7 @@ def test_the_sheet_does_not_depend_on_the_number_of_threads_or_their_speed():
     assert sheets[0].bad == [(200, "200", "cannot be read (broken disk)"), (201, "201", "empty file")]
 
 
-def test_decoded_pictures_are_handed_back_all_or_none():
+def test_decoded_images_are_handed_back_all_or_none():
     source = Given([noise(i) for i in range(150)] + [b"bad"])
     size = 12 * 10 * 3
     cache = inspect(source, max_side=None, keep_bytes=150 * size)[1]
@@ -140,13 +140,13 @@ def test_channels_are_suggested_or_the_counts_are_told():
     assert suggest(5, 5).channels == 5
     with pytest.raises(DataError, match="1 with 3, 1 with 5"):
         _ = suggest(3, 5).channels
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         _ = inspect(Given([b""]), max_side=None)[0].channels
     with pytest.raises(DataError, match="5 channels and cannot be given 3"):
         suggest(5, 5).statistics(3)
 
 
-def test_a_few_pictures_of_another_kind_are_bad_and_do_not_stop_the_rest():
+def test_a_few_images_of_another_kind_are_bad_and_do_not_stop_the_rest():
     source = Given([noise(i) for i in range(30)] + [noise(1, (12, 10, 4))])
     sheet, cache = inspect(source, max_side=None, keep_bytes=10**9)
     assert sheet.channels == 3
@@ -161,7 +161,7 @@ def test_too_many_bad_files_are_refused_with_reasons_and_names():
     with pytest.raises(DataError, match=r"1 of 20 .*\(more than 4%\)"):
         check_bad(few, 0.04)
     many, _ = inspect(Given([noise(1), b"", b"", b"text"]), max_side=None)
-    with pytest.raises(DataError, match=r"(?s)3 of 4 .*2 empty file, e\.g\. 1, 2\n  1 not a picture, e\.g\. 3"):
+    with pytest.raises(DataError, match=r"(?s)3 of 4 .*2 empty file, e\.g\. 1, 2\n  1 not an image, e\.g\. 3"):
         check_bad(many)
     check_bad(many, 0.75)
     with pytest.raises(DataError, match="nothing to use"):

@@ -1,4 +1,4 @@
-"""Every place where pictures lie gives the same items, labels and splits for the same contents."""
+"""Every place where images lie gives the same items, labels and splits for the same contents."""
 
 import os
 import pickle
@@ -169,8 +169,8 @@ def test_several_places_follow_each_other_with_unique_names(tmp_path):
 
 
 def test_what_cannot_be_opened_says_what_is_near(tmp_path):
-    write(tmp_path / "pictures", shades(["1.png"]))
-    with pytest.raises(UserError, match="does not exist, did you mean 'pictures'") as caught:
+    write(tmp_path / "images", shades(["1.png"]))
+    with pytest.raises(UserError, match="does not exist, did you mean 'images'") as caught:
         open_source(str(tmp_path / "picturs"))
     assert caught.value.exit_code == 2
     with pytest.raises(UserError, match="nor does the folder"):
@@ -182,9 +182,9 @@ def test_what_cannot_be_opened_says_what_is_near(tmp_path):
         open_source([])
 
 
-def test_a_place_without_pictures_is_a_data_error(tmp_path):
+def test_a_place_without_images_is_a_data_error(tmp_path):
     write(tmp_path, {"a.txt": b"1", "b.md": b"2"})
-    with pytest.raises(DataError, match=r"no pictures in .*: 2 files there are no pictures") as caught:
+    with pytest.raises(DataError, match=r"no images in .*: 2 files there are no images") as caught:
         open_source(tmp_path)
     assert caught.value.exit_code == 3
 

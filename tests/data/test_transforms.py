@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import RandomResizedCrop
 
-from unmask.data.transforms.crops import RandomCrop, WholePicture
+from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import UserError
 
 
@@ -38,36 +38,36 @@ def test_crops_are_those_of_torchvision(shape):
     st.tuples(st.integers(2, 40), st.integers(2, 40)),
     st.integers(0, 1000),
 )
-def test_any_picture_gives_a_view_of_the_size_asked_for(height, width, channels, dtype, size, seed):
-    picture = ramp(height, width, channels, dtype)
-    before = picture.clone()
-    for view in (RandomCrop(size), WholePicture(size)):
-        result = view(picture, seeded(seed))
+def test_any_image_gives_a_view_of_the_size_asked_for(height, width, channels, dtype, size, seed):
+    image = ramp(height, width, channels, dtype)
+    before = image.clone()
+    for view in (RandomCrop(size), WholeImage(size)):
+        result = view(image, seeded(seed))
         assert result.shape == (channels, *size)
         assert result.dtype == dtype
         assert result.isfinite().all()
-        assert torch.equal(result, view(picture, seeded(seed)))
-    assert torch.equal(picture, before)
+        assert torch.equal(result, view(image, seeded(seed)))
+    assert torch.equal(image, before)
 
 
 def test_the_view_depends_on_the_generator_alone():
-    view, picture = RandomCrop((16, 16)), ramp(50, 70)
-    first = view(picture, seeded(1))
+    view, image = RandomCrop((16, 16)), ramp(50, 70)
+    first = view(image, seeded(1))
     torch.manual_seed(123)
-    assert torch.equal(first, view(picture, seeded(1)))
-    assert not torch.equal(first, view(picture, seeded(2)))
+    assert torch.equal(first, view(image, seeded(1)))
+    assert not torch.equal(first, view(image, seeded(2)))
     state = torch.get_rng_state()
-    view(picture, seeded(3))
+    view(image, seeded(3))
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_half_of_the_views_are_mirrored_and_none_without_flip():
-    picture = ramp(30, 30)
+    image = ramp(30, 30)
     rising = lambda x: bool(x[0, 0, 0] < x[0, 0, -1])  # noqa: E731
     generator = seeded()
-    mirrored = sum(not rising(RandomCrop((8, 8))(picture, generator)) for _ in range(400))
+    mirrored = sum(not rising(RandomCrop((8, 8))(image, generator)) for _ in range(400))
     assert 150 < mirrored < 250
-    assert all(rising(RandomCrop((8, 8), flip=False)(picture, seeded(i))) for i in range(50))
+    assert all(rising(RandomCrop((8, 8), flip=False)(image, seeded(i))) for i in range(50))
 
 
 def test_crops_cover_the_share_of_the_area_asked_for():
@@ -87,24 +87,24 @@ def test_crops_for_a_wide_result_are_wide():
 def test_uint8_is_clamped_and_floats_ring_freely():
     step = torch.zeros(1, 32, 32)
     step[..., 16:] = 255
-    whole = WholePicture((64, 64))
+    whole = WholeImage((64, 64))
     assert whole(step).max() > 255
     assert whole(step.to(torch.uint8)).max() == 255
 
 
-def test_the_whole_picture_is_covered_and_centred():
-    picture = torch.zeros(1, 20, 60, dtype=torch.uint8)
-    picture[:, :, 20:40] = 200
-    assert (WholePicture((20, 20))(picture) == 200).all()
-    assert torch.equal(WholePicture((20, 60))(picture), picture)
-    assert WholePicture((10, 10))(picture).float().mean() > 195
+def test_the_whole_image_is_covered_and_centred():
+    image = torch.zeros(1, 20, 60, dtype=torch.uint8)
+    image[:, :, 20:40] = 200
+    assert (WholeImage((20, 20))(image) == 200).all()
+    assert torch.equal(WholeImage((20, 60))(image), image)
+    assert WholeImage((10, 10))(image).float().mean() > 195
 
 
-def test_a_view_never_shares_memory_with_the_picture():
-    picture = ramp(16, 16)
-    for view in (RandomCrop((16, 16), scale=(1.0, 1.0), flip=False), WholePicture((16, 16))):
-        view(picture, seeded()).zero_()
-    assert picture.float().mean() > 50
+def test_a_view_never_shares_memory_with_the_image():
+    image = ramp(16, 16)
+    for view in (RandomCrop((16, 16), scale=(1.0, 1.0), flip=False), WholeImage((16, 16))):
+        view(image, seeded()).zero_()
+    assert image.float().mean() > 50
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_encoders_and_blocks_without_a_map_are_refused_with_the_reason():
 
 
 def textures(left, right):
-    """A picture of two textures, left and right; 4 x 8 patches of 8 x 8 pixels."""
+    """An image of two textures, left and right; 4 x 8 patches of 8 x 8 pixels."""
     rng = np.random.default_rng(0)
     stripes = {"|": np.tile([40, 210], (32, 16)), "-": np.tile([[40], [210]], (16, 32)), ".": np.full((32, 32), 125)}
     grey = np.concatenate([stripes[left], stripes[right]], axis=1) + rng.normal(0, 5, (32, 64))
@@ -94,13 +94,13 @@ def texture_features(x):
     return torch.stack([across, down, patches.mean(dim=(2, 3)), across * 0.1])
 
 
-def test_colours_tell_textures_apart_and_agree_between_pictures():
-    first, second = patch_colours([texture_features(textures("|", "-")), texture_features(textures("-", "|"))]).pictures
+def test_colours_tell_textures_apart_and_agree_between_images():
+    first, second = patch_colours([texture_features(textures("|", "-")), texture_features(textures("-", "|"))]).images
     left, right = first[:, :4].reshape(-1, 3).mean(0), first[:, 4:].reshape(-1, 3).mean(0)
     assert float((left - right).abs().max()) > 0.8  # one component goes from end to end
     assert float(first[:, :4].reshape(-1, 3)[:, 0].std()) < 0.1
     torch.testing.assert_close(first[:, :4, 0].mean(), second[:, 4:, 0].mean(), atol=0.05, rtol=0)
-    flipped = patch_colours([texture_features(textures("|", "-")), texture_features(textures("-", "|"))]).pictures[0]
+    flipped = patch_colours([texture_features(textures("|", "-")), texture_features(textures("-", "|"))]).images[0]
     torch.testing.assert_close(first, flipped)
 
 
@@ -113,12 +113,12 @@ def test_background_is_what_the_borders_are_made_of():
     expected[2:5, 3:7] = True
     assert torch.equal(found.kept[0], expected)
     assert torch.equal(found.kept[1], expected.flip(1))
-    assert not found.pictures[0][~expected].any()
-    parts = found.pictures[0][2:5, 3:5, 0].mean(), found.pictures[0][2:5, 5:7, 0].mean()
+    assert not found.images[0][~expected].any()
+    parts = found.images[0][2:5, 3:5, 0].mean(), found.images[0][2:5, 5:7, 0].mean()
     assert abs(float(parts[0] - parts[1])) > 0.8
     upside = -features  # where the background is the larger value
     assert torch.equal(patch_colours([upside], background=False).kept[0], expected)
-    assert torch.isfinite(patch_colours([torch.zeros(6, 2, 2)], background=False).pictures[0]).all()
+    assert torch.isfinite(patch_colours([torch.zeros(6, 2, 2)], background=False).images[0]).all()
 
 
 def test_the_command_draws_both_and_refuses_what_does_not_go_together(photos, tmp_path):
@@ -132,7 +132,7 @@ def test_the_command_draws_both_and_refuses_what_does_not_go_together(photos, tm
     maps = unmask.show(run, photos, what="attention", block=0, size=48, out=tmp_path / "a.png", **options)
     sizes = [Image.open(path).size for path in (plain, large, maps)]
     assert sizes[2][0] > sizes[0][0]  # a column for each head
-    assert sizes[1][1] != sizes[0][1]  # whole pictures, not squares
+    assert sizes[1][1] != sizes[0][1]  # whole images, not squares
     with pytest.raises(UserError, match="did you mean 'features'"):
         unmask.show(run, photos, what="feature")
     for wrong in ({"what": "attention", "ratio": 0.5}, {"size": 64}, {"block": 0}, {"background": False}):

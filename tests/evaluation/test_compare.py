@@ -222,7 +222,7 @@ def test_the_sentence_gives_its_grounds():
     assert text == (
         "No clear benefit: linear accuracy of pretrained 62.0 % (61.0-63.0) against 60.8 % (59.8-61.8) for the same"
         " encoder at random initialisation (+1.2 points, -0.8 to +3.2; the intervals overlap) and 38.0 % (37.0-39.0)"
-        " for raw pixels (+24.0 points, +22.0 to +26.0); 2,000 test pictures, mean pooling, chosen on the validation"
+        " for raw pixels (+24.0 points, +22.0 to +26.0); 2,000 test images, mean pooling, chosen on the validation"
         " split. For comparison, dino reaches 90.0 % (89.0-91.0)."
     )
     assert "commonest class would give 33.3 %" in made(pretrained=34, random=30).sentence()
@@ -245,12 +245,12 @@ def test_the_verdict_is_json_a_table_and_markdown(verdict):
 
 
 @pytest.mark.parametrize("few", [True, False])
-def test_the_picture_is_1200_pixels_wide_and_not_empty(verdict, few, tmp_path):
+def test_the_image_is_1200_pixels_wide_and_not_empty(verdict, few, tmp_path):
     if not few:
         verdict = replace(verdict, scores=[replace(score, few=[]) for score in verdict.scores])
     draw_verdict(verdict, tmp_path / "evaluation.png")
-    with Image.open(tmp_path / "evaluation.png") as picture:
-        assert picture.size == (1200, 480)
-        colors = {color for _, color in picture.convert("RGB").getcolors(1 << 20)}
+    with Image.open(tmp_path / "evaluation.png") as image:
+        assert image.size == (1200, 480)
+        colors = {color for _, color in image.convert("RGB").getcolors(1 << 20)}
     assert {(0, 114, 178), (110, 110, 110), (213, 94, 0)} <= colors  # pretrained, random init, raw pixels
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.png"]

@@ -22,7 +22,7 @@ CHECKS = set(registry.names("check"))
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory):
-    """A run that learned something, and its pictures."""
+    """A run that learned something, and its images."""
     from support.photos import photo
 
     root = tmp_path_factory.mktemp("healthy")
@@ -195,7 +195,7 @@ def test_weights_of_others_are_examined_too(tmp_path, healthy):
 
 
 def test_data_with_copies_bad_files_and_nothing_on_it(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(10):
         Image.fromarray(np.full((20, 20), 128 + (number > 7), np.uint8)).save(folder / f"{number}.png")

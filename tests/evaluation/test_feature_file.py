@@ -15,7 +15,7 @@ from unmask.models.state import weights_hash
 
 
 @dataclass
-class Pictures:
+class Images:
     """Ten of them; counts those that are loaded, and stops as if killed at one if told to."""
 
     labels: Tensor | None = field(default_factory=lambda: torch.tensor([0, 1, -1, 0, 1, 1, 0, 0, 1, 0]))
@@ -49,7 +49,7 @@ def features(path):
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_features_names_and_labels_arrive(encoder, tmp_path, suffix):
-    samples, out, told = Pictures(), tmp_path / f"f{suffix}", []
+    samples, out, told = Images(), tmp_path / f"f{suffix}", []
     encoder.train()
     assert run(encoder, samples, out, pooling="cls", progress=told.append) == (10, "")
     assert encoder.training
@@ -76,7 +76,7 @@ def test_features_names_and_labels_arrive(encoder, tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_without_labels_there_are_no_label_columns(encoder, tmp_path, suffix):
     out = tmp_path / f"f{suffix}"
-    run(encoder, Pictures(labels=None, classes=[]), out)
+    run(encoder, Images(labels=None, classes=[]), out)
     names = np.load(out).files if suffix == ".npz" else pq.read_schema(out).names
     assert not any("label" in name or "class" in name for name in names)
 
@@ -84,13 +84,13 @@ def test_without_labels_there_are_no_label_columns(encoder, tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_a_killed_run_goes_on_and_ends_byte_identical(encoder, tmp_path, suffix):
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"f{suffix}"
-    run(encoder, Pictures(), whole)
+    run(encoder, Images(), whole)
     with pytest.raises(KeyboardInterrupt):
-        run(encoder, Pictures(fatal=6), out)
+        run(encoder, Images(fatal=6), out)
     assert not out.exists()
     damaged = out.with_name(out.name + ".parts") / "chunk-00001.npz"
     damaged.write_bytes(b"half a chunk")
-    samples = Pictures()
+    samples = Images()
     done, said = run(encoder, samples, out)
     assert (done, samples.loaded) == (6, [4, 5, 6, 7, 8, 9])
     assert "4 of 10 samples were done before" in said
@@ -99,8 +99,8 @@ def test_a_killed_run_goes_on_and_ends_byte_identical(encoder, tmp_path, suffix)
 
 def test_a_finished_file_is_left_alone(encoder, tmp_path):
     out = tmp_path / "f.npz"
-    run(encoder, Pictures(), out)
-    before, samples = out.stat().st_mtime_ns, Pictures()
+    run(encoder, Images(), out)
+    before, samples = out.stat().st_mtime_ns, Images()
     done, said = run(encoder, samples, out)
     assert (done, samples.loaded, out.stat().st_mtime_ns) == (0, [], before)
     assert "finished already" in said
@@ -121,16 +121,16 @@ def relabel(encoder, samples):
 
 @pytest.mark.parametrize("change", [change_weights, rename, relabel, {"pooling": "cls"}, {"identity": "48 px"}])
 def test_other_weights_names_labels_or_settings_start_over(encoder, tmp_path, change):
-    out, samples = tmp_path / "f.npz", Pictures()
+    out, samples = tmp_path / "f.npz", Images()
     with pytest.raises(KeyboardInterrupt):
-        run(encoder, Pictures(fatal=6), out)
+        run(encoder, Images(fatal=6), out)
     options = change if isinstance(change, dict) else {}
     if callable(change):
         change(encoder, samples)
     done, said = run(encoder, samples, out, **options)
     assert done == 10
     assert "starting over" in said
-    done, said = run(encoder, Pictures(labels=None), out)
+    done, said = run(encoder, Images(labels=None), out)
     assert done == 10
     assert "will be replaced" in said
 
@@ -141,13 +141,13 @@ def test_a_function_can_embed_if_it_says_what_it_is(tmp_path):
 
     out = tmp_path / "f.npz"
     with pytest.raises(ValueError, match="identity"):
-        run(brightness, Pictures(), out)
-    assert run(brightness, Pictures(), out, identity="brightness")[0] == 10
-    np.testing.assert_allclose(features(out), brightness(Pictures().load(list(range(10)))), rtol=1e-6)
+        run(brightness, Images(), out)
+    assert run(brightness, Images(), out, identity="brightness")[0] == 10
+    np.testing.assert_allclose(features(out), brightness(Images().load(list(range(10)))), rtol=1e-6)
 
 
 def test_wrong_endings_foreign_files_and_broken_features_are_refused(encoder, tmp_path):
-    samples = Pictures()
+    samples = Images()
     with pytest.raises(UserError, match=r"\.npz or \.parquet"):
         run(encoder, samples, tmp_path / "f.csv")
     for name in ("mine.npz", "mine.parquet"):
@@ -156,7 +156,7 @@ def test_wrong_endings_foreign_files_and_broken_features_are_refused(encoder, tm
             run(encoder, samples, tmp_path / name)
         assert (tmp_path / name).read_bytes() == b"years of work"
     with pytest.raises(UserError, match="no samples"):
-        run(encoder, Pictures(names=[]), tmp_path / "f.npz")
+        run(encoder, Images(names=[]), tmp_path / "f.npz")
     with pytest.raises(UserError, match="There are: mean, cls, mean4"):
         run(encoder, samples, tmp_path / "f.npz", pooling="max")
     assert samples.loaded == []

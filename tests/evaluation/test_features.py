@@ -21,7 +21,7 @@ def batches(x, labels=None, batch=3):
     return found
 
 
-def pictures(count=8, size=SIZE):
+def images(count=8, size=SIZE):
     return torch.randint(0, 256, (count, 3, *size), generator=torch.Generator().manual_seed(1)).byte()
 
 
@@ -32,7 +32,7 @@ def vit():
 
 
 def test_every_pooling_is_what_its_name_says(vit):
-    x = pictures(2)
+    x = images(2)
     vit.eval()
     with torch.no_grad():
         layers, found = vit.layers(x, 4), pooled(vit, x)
@@ -50,15 +50,15 @@ def test_every_pooling_is_what_its_name_says(vit):
 def test_models_without_class_token_have_no_cls_and_layers_may_differ_in_width(model, width):
     encoder = create_encoder(model, image_size=SIZE).eval()
     with torch.no_grad():
-        found = pooled(encoder, pictures(1))
+        found = pooled(encoder, images(1))
     assert list(found) == ["mean", "mean4"]
     assert found["mean4"].shape == (1, width)
     with pytest.raises(UserError, match=r"no class token.*There are: mean, mean4"):
-        pooled(encoder, pictures(1), ["cls"])
+        pooled(encoder, images(1), ["cls"])
 
 
 def test_features_keep_the_order_and_do_not_depend_on_the_batch(vit):
-    x, labels, told = pictures(), torch.arange(8) % 3, []
+    x, labels, told = images(), torch.arange(8) % 3, []
     one = extract(vit, batches(x, labels), "cpu", told.append)
     other = extract(vit, batches(x, labels, batch=8), "cpu", poolings=["cls"])
     assert told == [3, 6, 8]
@@ -67,14 +67,14 @@ def test_features_keep_the_order_and_do_not_depend_on_the_batch(vit):
     assert list(other.pools) == ["cls"]
     np.testing.assert_allclose(one.pools["cls"], other.pools["cls"], atol=1e-4)
     assert one.pools["mean"].dtype == np.float32
-    assert np.ptp(one.pools["mean"], axis=0).max() > 1e-3  # pictures differ, and so must their features
+    assert np.ptp(one.pools["mean"], axis=0).max() > 1e-3  # images differ, and so must their features
 
 
 def test_extracting_twice_gives_the_same_and_leaves_every_mode_as_it_was():
     encoder = create_encoder("vit_tiny_patch16_224(depth=2, proj_drop_rate=0.5)", image_size=SIZE).train()
     encoder.net.blocks[0].eval()  # frozen by somebody
     modes = [m.training for m in encoder.modules()]
-    one, two = (extract(encoder, batches(pictures(3)), "cpu") for _ in range(2))
+    one, two = (extract(encoder, batches(images(3)), "cpu") for _ in range(2))
     np.testing.assert_array_equal(one.pools["mean4"], two.pools["mean4"])
     assert [m.training for m in encoder.modules()] == modes
     np.testing.assert_array_equal(one.labels, [-1, -1, -1])  # the loader gave none
@@ -85,23 +85,23 @@ def test_the_mode_comes_back_even_if_extraction_fails(vit):
     with pytest.raises(UserError, match="not finite"):
         extract(vit, batches(torch.full((2, 3, *SIZE), float("nan"))), "cpu")
     assert vit.training
-    with pytest.raises(UserError, match="no pictures"):
+    with pytest.raises(UserError, match="no images"):
         extract(vit, [], "cpu")
 
 
 def test_autocast_computes_in_bf16_and_returns_float32(vit):
-    one = extract(vit, batches(pictures(2)), "cpu")
-    two = extract(vit, batches(pictures(2)), "cpu", autocast=torch.bfloat16)
+    one = extract(vit, batches(images(2)), "cpu")
+    two = extract(vit, batches(images(2)), "cpu", autocast=torch.bfloat16)
     assert two.pools["mean"].dtype == np.float32
     error = np.abs(one.pools["mean"] - two.pools["mean"]).max()
     assert 0 < error < 0.2
 
 
-def test_raw_pixels_are_flat_and_large_pictures_are_shrunk_by_averaging():
-    small = pictures(2, (5, 7))
+def test_raw_pixels_are_flat_and_large_images_are_shrunk_by_averaging():
+    small = images(2, (5, 7))
     found = pixels(batches(small))
     np.testing.assert_array_equal(found.pools["pixels"], small.flatten(1).float().numpy())
-    large = pictures(2, (64, 32))
+    large = images(2, (64, 32))
     found = pixels(batches(large)).pools["pixels"]
     means = large.float().unflatten(3, (16, 2)).unflatten(2, (32, 2)).mean(dim=(3, 5))
     np.testing.assert_allclose(found, means.flatten(1).numpy(), rtol=1e-5)

@@ -156,7 +156,7 @@ def test_rebuilding_keeps_visible_pixels_and_leaks_nothing(mae, x):
     assert not torch.allclose(mae.rebuild(other, mask, leak=True), mae.rebuild(x, mask, leak=True), atol=1.0)
 
 
-def test_a_perfect_prediction_with_true_statistics_gives_the_picture_back(mae, x):
+def test_a_perfect_prediction_with_true_statistics_gives_the_image_back(mae, x):
     mask = hide_top(torch.rand(4, 16), 0.75)
     normal = mae.encoder.normalize(x)
     perfect = take(mae.target(normal), mask.hidden)

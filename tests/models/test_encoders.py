@@ -67,7 +67,7 @@ def test_hidden_units_do_not_reach_the_tokens(family):
 
 
 def test_visible_units_keep_their_own_place(family):
-    """Hiding nothing but one unit must give nearly the tokens of the full picture, in the mask's order."""
+    """Hiding nothing but one unit must give nearly the tokens of the full image, in the mask's order."""
     encoder, x = family
     encoder.eval()
     scores = torch.rand(2, encoder.grid.num_units)

@@ -1,4 +1,4 @@
-"""Feature maps of pictures of any size: what an encoder built for that size would give, and nothing left behind."""
+"""Feature maps of images of any size: what an encoder built for that size would give, and nothing left behind."""
 
 import copy
 
@@ -45,7 +45,7 @@ def encoder(request):
     return built(request.param, FAMILIES[request.param])
 
 
-def pictures(size):
+def images(size):
     return torch.randint(0, 256, (2, 2, *size), generator=torch.Generator().manual_seed(1)).byte()
 
 
@@ -68,7 +68,7 @@ def twin_of(encoder, size):
 
 
 def test_at_the_own_size_maps_are_the_layers_before_their_norm(encoder):
-    x = pictures(encoder.grid.size)
+    x = images(encoder.grid.size)
     (last,) = encoder.layers(x, 1)
     (plain,), (normed,) = encoder.features(x), encoder.features(x, norm=True)
     assert torch.equal(as_tokens(normed), last.units)
@@ -84,26 +84,26 @@ def test_at_another_size_maps_are_those_of_an_encoder_built_for_it(encoder):
     unit = encoder.grid.unit[0]
     whole = tuple(-(-side // unit) * unit for side in OTHER)
     x = torch.tensor(MEAN)[:, None, None].expand(2, 2, *whole).clone()
-    x[:, :, : OTHER[0], : OTHER[1]] = pictures(OTHER).float()
+    x[:, :, : OTHER[0], : OTHER[1]] = images(OTHER).float()
     twin, number = twin_of(encoder, whole), encoder.num_maps
     layers = [number - 1, 0, -1]
-    maps, own = encoder.features(pictures(OTHER), layers), pictures(encoder.grid.size)
+    maps, own = encoder.features(images(OTHER), layers), images(encoder.grid.size)
     assert [m.shape[1] for m in maps] == encoder.feature_dims(layers)
     assert [m.shape[2:] for m in maps] == [tuple(w // s for w in whole) for s in encoder.feature_strides(layers)]
     for got, right in zip(maps, twin.features(x, layers)):  # of its own size: see the test before
         torch.testing.assert_close(got, right, rtol=1e-4, atol=1e-4)
     assert torch.equal(maps[0], maps[2])
-    assert not torch.allclose(maps[0][..., :-1, :-1], encoder.features(pictures(OTHER).flip(3))[0][..., :-1, :-1])
+    assert not torch.allclose(maps[0][..., :-1, :-1], encoder.features(images(OTHER).flip(3))[0][..., :-1, :-1])
     assert list(before) == list(encoder.state_dict())  # nothing is left behind
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert torch.equal(encoder(own).units, twin_of(encoder, encoder.grid.size)(own).units)
     with pytest.raises((AssertionError, RuntimeError, ValueError)):
-        encoder(pictures(OTHER))
+        encoder(images(OTHER))
 
 
 def test_gradients_reach_a_table_that_trains_and_rotary_tables_serve_after_inference(encoder):
     table = getattr(encoder.net, "pos_embed", None)
-    x = pictures((32, 80))
+    x = images((32, 80))
     with torch.inference_mode():
         expected = encoder.features(x)[0].clone()
     if table is not None:
@@ -121,7 +121,7 @@ def test_gradients_reach_a_table_that_trains_and_rotary_tables_serve_after_infer
     encoder.eval()
 
 
-def test_a_model_whose_patches_do_not_cover_its_pictures_keeps_its_own_numbers():
+def test_a_model_whose_patches_do_not_cover_its_images_keeps_its_own_numbers():
     encoder = create_encoder(f"vit_so400m_patch14_siglip_384({SMALL})", image_size=None).eval()
     assert encoder.input_size == (384, 384)
     assert encoder.grid.size == (378, 378)
@@ -152,7 +152,7 @@ def test_blocks_that_are_computed_again_know_the_grid_of_their_call():
     recompute(again)
     results = []
     for one in (encoder, again):
-        first, second = (one.train().features(pictures(size))[0] for size in (OTHER, (20, 90)))
+        first, second = (one.train().features(images(size))[0] for size in (OTHER, (20, 90)))
         (first.square().mean() + second.square().mean()).backward()
         results.append({name: p.grad for name, p in one.named_parameters() if p.grad is not None})
     torch.testing.assert_close(results[0], results[1])

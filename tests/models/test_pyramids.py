@@ -1,4 +1,4 @@
-"""Pyramids: what each level is made of, its size for pictures of any size, and the way out as one graph."""
+"""Pyramids: what each level is made of, its size for images of any size, and the way out as one graph."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def make(text, model=PLAIN, patch=None):
     st.integers(1, 100),
     st.sampled_from(CASES),
 )
-def test_every_level_covers_the_padded_picture(height, width, case):
+def test_every_level_covers_the_padded_image(height, width, case):
     encoder, pyramid = make(case[0], HIERA if "stages" in case[0] else PLAIN, case[1])
     with torch.no_grad():
         maps = pyramid(encoder.features(torch.zeros(1, 3, height, width), pyramid.layers))

@@ -37,7 +37,7 @@ def built(name):
     return encoder
 
 
-def pictures(size):
+def images(size):
     return torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(2)).float() / 100
 
 
@@ -85,7 +85,7 @@ def test_attention_is_the_published_formula(name, size, shape, fused):
         block.norm1.register_forward_hook(lambda m, a, out, n=number: seen.update({n: [out]}))
         block.ls1.register_forward_pre_hook(lambda m, a, n=number: seen[n].append(a[0]))
     with torch.no_grad():
-        encoder.features(pictures(size)[:1])
+        encoder.features(images(size)[:1])
         for number, block in enumerate(encoder.net.blocks):
             window = encoder.windows.window if block in encoder.windows.windowed else None
             right = by_hand(block.attn, seen[number][0], encoder.relative[number], shape, MODELS[name], window)
@@ -98,7 +98,7 @@ def test_weights_without_tables_give_the_same_numbers_at_first_and_tables_then_l
     encoder = create_encoder(name, image_size=SIZE).eval()
     plain = create_encoder(name.replace(", relative=True", ""), image_size=SIZE).eval()
     plain.net.load_state_dict(encoder.net.state_dict())  # strict: the net stays timm's
-    x = pictures(OTHER)
+    x = images(OTHER)
     torch.testing.assert_close(encoder.features(x)[0], plain.features(x)[0], rtol=1e-4, atol=1e-5)
     encoder.features(x)[0].square().mean().backward()
     assert len(encoder.relative) == 3
@@ -111,7 +111,7 @@ def test_weights_without_tables_give_the_same_numbers_at_first_and_tables_then_l
 
 def test_a_copy_has_tables_of_its_own():
     encoder = built(next(iter(MODELS)))
-    twin, x = copy.deepcopy(encoder), pictures(SIZE)
+    twin, x = copy.deepcopy(encoder), images(SIZE)
     before = encoder(x).units
     assert torch.equal(twin(x).units, before)
     for table in twin.relative.parameters():
@@ -141,7 +141,7 @@ def test_recomputed_and_bf16_blocks_know_their_place(attention):
     for encoder in (plain, again, low):
         for block in encoder.net.blocks:
             block.attn.fused_attn = attention == "fused"
-        first, second = (encoder.train().features(pictures(size))[0] for size in (OTHER, SIZE))
+        first, second = (encoder.train().features(images(size))[0] for size in (OTHER, SIZE))
         (first.square().mean() + second.square().mean()).backward()
         found.append((first, {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}))
     torch.testing.assert_close(found[0], found[1])
@@ -153,8 +153,8 @@ def test_recomputed_and_bf16_blocks_know_their_place(attention):
 def test_masks_are_refused_at_once():
     encoder = built(f"vit_tiny_patch16_224({SMALL}, relative=True)")
     with pytest.raises(UserError, match="relative=True"):
-        encoder(pictures(SIZE), hide_top(torch.rand(2, 12), 0.5))
-    assert encoder(pictures(SIZE)).units.shape[1] == 12  # nothing of the mask is left
+        encoder(images(SIZE), hide_top(torch.rand(2, 12), 0.5))
+    assert encoder(images(SIZE)).units.shape[1] == 12  # nothing of the mask is left
     with pytest.raises(UserError, match="relative=True"):
         MAE(encoder)
     with pytest.raises(UserError, match="rotary"):

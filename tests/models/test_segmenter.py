@@ -53,16 +53,16 @@ def _idle(name, head):
     return head != "linear" and name.startswith("segmenter.encoder.net.norm.")
 
 
-def test_one_window_is_the_whole_picture_and_batches_change_nothing():
+def test_one_window_is_the_whole_image_and_batches_change_nothing():
     model = segmenter(window=(32, 40)).eval()
-    picture = torch.from_numpy(photo(3, 32, 40)).permute(2, 0, 1)
-    whole = model(picture[None])[0].argmax(dim=0).numpy()
-    (found,) = model.maps([(picture, (32, 40))])
+    image = torch.from_numpy(photo(3, 32, 40)).permute(2, 0, 1)
+    whole = model(image[None])[0].argmax(dim=0).numpy()
+    (found,) = model.maps([(image, (32, 40))])
     assert np.array_equal(found, whole)
     others = [
         torch.from_numpy(photo(i, h, w)).permute(2, 0, 1) for i, (h, w) in enumerate([(50, 33), (32, 95), (20, 20)])
     ]
-    shown = [(p, tuple(p.shape[1:])) for p in [picture, *others]]
+    shown = [(p, tuple(p.shape[1:])) for p in [image, *others]]
     one, many = ([*model.maps(shown, batch=size)] for size in (1, 7))
     assert [m.shape for m in many] == [size for _, size in shown]
     assert all((a == b).mean() > 0.999 for a, b in zip(one, many))
@@ -72,7 +72,7 @@ def test_overlapping_windows_are_averaged_and_nothing_is_left_out():
     assert places(10, 6) == [0, 4]
     assert places(6, 6) == [0]
     assert places(20, 6) == [0, 4, 8, 12, 14]
-    picture = torch.zeros(1, 6, 10)
+    image = torch.zeros(1, 6, 10)
     calls = []
 
     def run(x):
@@ -83,11 +83,11 @@ def test_overlapping_windows_are_averaged_and_nothing_is_left_out():
         return logits
 
     shape = {"window": (6, 6), "side": 6, "fill": torch.zeros(1), "batch": 1}
-    (found,) = slide(run, [(picture, (6, 10))], **shape)
+    (found,) = slide(run, [(image, (6, 10))], **shape)
     assert calls == [1, 1]
     assert found.tolist() == [[0] * 6 + [1] * 4] * 6  # columns 4 and 5 see both: 1.0 against a mean of 0.75
     calls.clear()
-    (large,) = slide(run, [(picture, (36, 60))], **shape)
+    (large,) = slide(run, [(image, (36, 60))], **shape)
     mean = torch.tensor([[1.0] * 10, [0.0] * 4 + [0.75] * 2 + [1.5] * 4])[:, None].expand(2, 6, 10)
     assert np.array_equal(large, most_probable(mean, (36, 60)))  # a sum would move the border by a pixel
 
@@ -137,7 +137,7 @@ def test_the_loss_leaves_void_out_and_weighs_classes():
     assert class_weights(np.array([100.0, 400.0, 1.0, 0.0])) == [1.0, 0.5, 10.0, 0.0]
 
 
-def test_picture_and_map_go_through_the_same_and_chance_is_the_generators_alone():
+def test_image_and_map_go_through_the_same_and_chance_is_the_generators_alone():
     truth = 2 * (torch.from_numpy(scene(3, 60, 90)[1]) > 0).byte()
     both = torch.stack([60 * truth + 20] * 3 + [truth]).byte()
     view = SceneView((48, 56), 60, (7.0,) * 3, distort=False)
@@ -172,8 +172,8 @@ def test_crops_of_nearly_one_class_are_drawn_again():
 
 
 def test_distortion_changes_colours_and_never_the_map():
-    picture, truth = scene(1)
-    both = torch.cat([torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(truth)[None]])
+    image, truth = scene(1)
+    both = torch.cat([torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(truth)[None]])
     plain, bent = (SceneView((40, 48), 40, (0.0,) * 3, (1.0, 1.0), 1.0, False, on) for on in (False, True))
     changed = 0
     for seed in range(10):

@@ -22,11 +22,11 @@ EIGHT = {"steps": 8, "decoder_warmup": 5, "keep_every": 1, **FRESH, **OPTIONS}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     from PIL import Image
     from support.photos import photo
 
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(24):
         Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
     return folder
@@ -59,10 +59,10 @@ def hf_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def continued(pictures, official, tmp_path_factory):
+def continued(images, official, tmp_path_factory):
     """A run that went on from the encoder-only file, with a fresh decoder."""
     out = tmp_path_factory.mktemp("continued") / "run"
-    return unmask.pretrain(pictures, out=out, init=official, **EIGHT)
+    return unmask.pretrain(images, out=out, init=official, **EIGHT)
 
 
 def losses(out):
@@ -81,7 +81,7 @@ def test_the_encoder_waits_for_a_fresh_decoder_and_then_moves(official, continue
     assert not torch.equal(saved[2]["decoder.predict.weight"], saved[5]["decoder.predict.weight"])
 
 
-def test_a_run_stopped_in_its_warm_up_goes_on_to_the_very_same_losses(pictures, official, tmp_path, continued):
+def test_a_run_stopped_in_its_warm_up_goes_on_to_the_very_same_losses(images, official, tmp_path, continued):
     stop = 3
     out = tmp_path / "stopped"
     shutil.copytree(continued.path, out)
@@ -89,24 +89,24 @@ def test_a_run_stopped_in_its_warm_up_goes_on_to_the_very_same_losses(pictures, 
     shutil.copy(continued.path / f"step_{stop:08d}.ckpt", out / "last.ckpt")
     lines = (continued.path / "metrics.jsonl").read_text().splitlines(keepends=True)
     (out / "metrics.jsonl").write_text("".join(lines[:stop]))
-    unmask.pretrain(pictures, out=out, init=official, **EIGHT)
+    unmask.pretrain(images, out=out, init=official, **EIGHT)
     assert losses(out) == losses(continued.path)
     before, after = (json.loads((path / "continued.json").read_text()) for path in (continued.path, out))
     assert before == after
 
 
-def test_the_warm_up_is_planned_by_the_length_with_a_reason(pictures, official, tmp_path, capsys):
-    unmask.pretrain(pictures, out=tmp_path / "r", init=official, steps=90, dry_run=True, **FRESH, **OPTIONS)
+def test_the_warm_up_is_planned_by_the_length_with_a_reason(images, official, tmp_path, capsys):
+    unmask.pretrain(images, out=tmp_path / "r", init=official, steps=90, dry_run=True, **FRESH, **OPTIONS)
     said = " ".join(capsys.readouterr().out.split())
     assert "decoder_warmup 9 steps; the weights bring no decoder" in said
     assert "licence of these weights: CC-BY-NC 4.0" in said
     assert not (tmp_path / "r").exists()
     with pytest.raises(UserError, match="leaves none of 3 steps"):
-        unmask.pretrain(pictures, out=tmp_path / "r", init=official, steps=3, decoder_warmup=3, **FRESH, **OPTIONS)
+        unmask.pretrain(images, out=tmp_path / "r", init=official, steps=3, decoder_warmup=3, **FRESH, **OPTIONS)
     with pytest.raises(UserError, match="--decoder-warmup belongs to --init"):
-        unmask.pretrain(pictures, out=tmp_path / "r", decoder_warmup=3, steps=4)
+        unmask.pretrain(images, out=tmp_path / "r", decoder_warmup=3, steps=4)
     with pytest.raises(UserError, match="no such file"):
-        unmask.pretrain(pictures, out=tmp_path / "r", init="mae_nothing.pth", steps=3)
+        unmask.pretrain(images, out=tmp_path / "r", init="mae_nothing.pth", steps=3)
     assert not (tmp_path / "r").exists()
 
 
@@ -121,10 +121,10 @@ def test_the_report_compares_before_and_after_and_names_the_licence(continued):
     assert {"panel_before.png", "panel_after.png"} <= {path.name for path in continued.path.iterdir()}
 
 
-def test_a_decoder_that_comes_with_the_weights_is_used_and_not_warmed_up(hf_folder, pictures, tmp_path):
+def test_a_decoder_that_comes_with_the_weights_is_used_and_not_warmed_up(hf_folder, images, tmp_path):
     from transformers import ViTMAEForPreTraining
 
-    run = unmask.pretrain(pictures, out=tmp_path / "run", init=hf_folder, steps=1, lr=1e-9, **OPTIONS)
+    run = unmask.pretrain(images, out=tmp_path / "run", init=hf_folder, steps=1, lr=1e-9, **OPTIONS)
     settings = run.config["settings"]
     assert (settings["decoder_warmup"], settings["target"]) == (None, "pixels(normalize=False)")
     assert settings["model"] == "vit_base_patch16_224(embed_dim=48, depth=1, num_heads=3)"
@@ -147,9 +147,9 @@ def test_a_probe_is_compared_too(official, labelled, tmp_path):
     assert "knn accuracy from" in found["sentence"]
 
 
-def test_a_run_of_a_run_keeps_the_licence_and_its_file_says_all(continued, pictures, tmp_path, capsys):
+def test_a_run_of_a_run_keeps_the_licence_and_its_file_says_all(continued, images, tmp_path, capsys):
     keep = {"steps": 1, "lr": 1e-9, **OPTIONS}
-    later = unmask.pretrain(pictures, out=tmp_path / "later", init=continued.path, **keep)
+    later = unmask.pretrain(images, out=tmp_path / "later", init=continued.path, **keep)
     assert "CC-BY-NC 4.0" in later.config["licence"]
     a, b = continued.objective().state_dict(), later.objective().state_dict()
     assert all(torch.allclose(a[key], b[key], atol=1e-5) for key in a)
@@ -168,12 +168,12 @@ def test_bands_and_statistics_of_unknown_channels_come_from_the_data(official, t
     import numpy as np
 
     rng = np.random.default_rng(0)
-    pictures = (rng.random((16, 32, 32, 4)) * [200, 200, 200, 60] + [20, 20, 20, 0]).astype(np.float32)
-    np.save(tmp_path / "bands.npy", pictures)
+    images = (rng.random((16, 32, 32, 4)) * [200, 200, 200, 60] + [20, 20, 20, 0]).astype(np.float32)
+    np.save(tmp_path / "bands.npy", images)
     options = {"init": official, "steps": 2, **FRESH, **OPTIONS}
     run = unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "named", bands="R,G,B,NIR", **options)
     assert run.config["mean"][:3] == pytest.approx([123.675, 116.28, 103.53])
-    assert run.config["mean"][3] == pytest.approx(pictures[..., 3].mean(), rel=1e-2)
+    assert run.config["mean"][3] == pytest.approx(images[..., 3].mean(), rel=1e-2)
 
 
 def test_weights_statistics_are_not_forced_on_data_in_other_units(official):

@@ -88,7 +88,7 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
         return measured
 
     monkeypatch.setattr(measure, "_measure", measure)
-    plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few pictures"})
+    plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few images"})
     assert measure.trial(lambda: None, lambda first: iter(()), plan, fabric, retry=False) is measured
     assert tried == ["graphs", "on", "off"]
     assert "--compile on failed on this machine (RuntimeError: no compiler here)" in plan.reasons["compile"]

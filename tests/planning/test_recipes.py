@@ -28,7 +28,7 @@ from unmask.tasks.classification.plan import plan_transfer
 from unmask.training.optimizer import groups
 from unmask.training.schedule import learning_rate
 
-COUNT = 1_281_167  # pictures of ImageNet-1K's training split
+COUNT = 1_281_167  # images of ImageNet-1K's training split
 GPU = Machine("cuda", "a GPU", 8, 2**36, "bf16", "")
 CPU = Machine("cpu", "a CPU", 2, 2**34, "32", "")
 MPS = Machine("mps", "another GPU", 8, 2**34, "32", "")

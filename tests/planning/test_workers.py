@@ -1,4 +1,4 @@
-"""How pictures reach the device is chosen by what the data is and what was measured, said, and advised on."""
+"""How images reach the device is chosen by what the data is and what was measured, said, and advised on."""
 
 import json
 
@@ -33,7 +33,7 @@ def sheet(**facts):
         ({}, {}, "on", "all are 32 x 32"),
         ({"max_size": (32, 33)}, {}, "off", "differ in size"),
         ({"bits": {"16": 1000}}, {}, "off", "more than 8 bits"),
-        ({"checked": 900}, {}, "off", "not all pictures were looked at"),
+        ({"checked": 900}, {}, "off", "not all images were looked at"),
         ({"min_size": (90, 90), "max_size": (90, 90)}, {}, "off", "above 64 px"),
         ({"count": 10**7, "checked": 10**7}, {}, "off", "fifth of the free memory"),
         ({}, {"jitter": 0.4}, "off", "one by one"),
@@ -41,12 +41,12 @@ def sheet(**facts):
         ({"max_size": (90, 90), "min_size": (90, 90)}, {"in_memory": "on"}, "on", "asked for"),
     ],
 )
-def test_small_pictures_of_one_size_live_on_the_device(facts, settings, value, reason):
+def test_small_images_of_one_size_live_on_the_device(facts, settings, value, reason):
     made = plan(**settings)
     plan_supply(made, sheet(**facts), CPU, None)
     assert made.settings["in_memory"] == value
     assert reason in made.reasons["in_memory"]
-    with pytest.raises(UserError, match="--in-memory on: the pictures differ in size"):
+    with pytest.raises(UserError, match="--in-memory on: the images differ in size"):
         plan_supply(plan(in_memory="on"), sheet(max_size=(40, 32)), CPU, None)
 
 
@@ -91,10 +91,10 @@ def test_waiting_is_told_with_what_would_help():
 def test_a_run_records_says_and_reports_how_long_it_waited(photos, tmp_path, monkeypatch, capsys):
     import time
 
-    from unmask.data.datasets.pictures import Samples
+    from unmask.data.datasets.images import Samples
 
-    picture = Samples.picture
-    monkeypatch.setattr(Samples, "picture", lambda self, i: time.sleep(0.02) or picture(self, i))  # a slow disk
+    image = Samples.image
+    monkeypatch.setattr(Samples, "image", lambda self, i: time.sleep(0.02) or image(self, i))  # a slow disk
     run = unmask.pretrain(photos, out=tmp_path / "run", steps=4, in_memory="off", views_per_image=2, **SMALL)
     said = " ".join(capsys.readouterr().out.split())
     summary = json.loads((run.path / "summary.json").read_text())
@@ -102,14 +102,14 @@ def test_a_run_records_says_and_reports_how_long_it_waited(photos, tmp_path, mon
     assert all(0.1 < r["waiting"] <= 1 for r in records if "loss" in r)
     assert summary["waiting"] > 0.1
     assert "waiting for data" in said
-    assert "What helps: pack the pictures once" in said
-    assert "crops of each decoded picture" in said
+    assert "What helps: pack the images once" in said
+    assert "crops of each decoded image" in said
     page = write_report(run.path).read_text()
     assert "of the time waiting for data" in page
-    assert "What helps: pack the pictures once" in page
+    assert "What helps: pack the images once" in page
 
 
-def test_pictures_in_memory_resume_to_the_same_losses(photos, tmp_path, capsys):
+def test_images_in_memory_resume_to_the_same_losses(photos, tmp_path, capsys):
     def losses(out, **options):
         run = unmask.pretrain(photos, out=tmp_path / out, in_memory="on", log_every=1, **SMALL, **options)
         return [json.loads(line)["loss"] for line in open(run.path / "metrics.jsonl") if "loss" in json.loads(line)]
@@ -118,7 +118,7 @@ def test_pictures_in_memory_resume_to_the_same_losses(photos, tmp_path, capsys):
     assert "asked for" in capsys.readouterr().out
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
     assert config["settings"]["in_memory"] == "on"
-    from unmask.data.datasets.pictures import Samples
+    from unmask.data.datasets.images import Samples
     from unmask.data.loaders.on_device import InMemory
     from unmask.data.source import open_source
     from unmask.planning.loaders import make_loader

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 
 import unmask
 from unmask.data.transforms.colour import jittered
-from unmask.data.transforms.crops import CROPS, FixedCrop, RandomCrop, WholePicture, training_view
+from unmask.data.transforms.crops import CROPS, FixedCrop, RandomCrop, WholeImage, training_view
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import hide_top
@@ -174,7 +174,7 @@ def test_a_fixed_crop_is_seven_eighths_of_the_largest_window_at_its_own_size():
 
 def test_every_kind_of_crop_has_a_name_and_only_whole_is_without_chance():
     x = torch.randint(0, 256, (3, 40, 50), generator=seeded()).byte()
-    kinds = {"random": RandomCrop, "fixed": FixedCrop, "whole": WholePicture}
+    kinds = {"random": RandomCrop, "fixed": FixedCrop, "whole": WholeImage}
     assert set(kinds) == set(CROPS)
     for kind, view in kinds.items():
         made = training_view((16, 16), kind, flip=False)
@@ -182,7 +182,7 @@ def test_every_kind_of_crop_has_a_name_and_only_whole_is_without_chance():
         assert torch.equal(made(x, seeded(1)), made(x, seeded(2))) is (kind == "whole")
         flipped = training_view((16, 16), kind, flip=True)
         assert len({flipped(x, seeded(i)).numpy().tobytes() for i in range(20)}) > 1
-    assert torch.equal(WholePicture((16, 16), flip=True)(x), WholePicture((16, 16))(x))  # judging has no chance
+    assert torch.equal(WholeImage((16, 16), flip=True)(x), WholeImage((16, 16))(x))  # judging has no chance
 
 
 def test_jitter_changes_colours_by_chance_of_the_generator_alone():
@@ -206,7 +206,7 @@ def test_without_jitter_crops_are_drawn_as_before():
     assert not torch.equal(one.get_state(), other.get_state())
 
 
-def test_deep_pictures_are_jittered_on_their_own_scale_and_bands_refused():
+def test_deep_images_are_jittered_on_their_own_scale_and_bands_refused():
     x = torch.rand(1, 16, 16, generator=seeded()) * 4000 - 1000
     result = jittered(x, 0.4, seeded(1))
     assert result.min() >= x.min() - 1

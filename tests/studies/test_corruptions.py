@@ -20,17 +20,17 @@ VEILS = {"fog", "frost"}
 
 
 def photograph(height, width, channels=3):
-    picture = F.resize(CAT, [height, width], antialias=True)
-    return picture if channels == 3 else F.rgb_to_grayscale(picture)
+    image = F.resize(CAT, [height, width], antialias=True)
+    return image if channels == 3 else F.rgb_to_grayscale(image)
 
 
-def distance(name, severity, picture, draws=4):
+def distance(name, severity, image, draws=4):
     """Mean square over a few draws; of a veil, the share of the scene that is gone."""
-    clean, total = picture.double(), []
+    clean, total = image.double(), []
     for number in range(draws):
-        other = corrupt(picture, name, severity, number=number).double()
+        other = corrupt(image, name, severity, number=number).double()
         if name in VEILS:
-            mirrored = corrupt(picture.flip(-1), name, severity, number=number).double()  # behind the same veil
+            mirrored = corrupt(image.flip(-1), name, severity, number=number).double()  # behind the same veil
             total.append(1 - float((other - mirrored).abs().sum() / (clean - clean.flip(-1)).abs().sum()))
         else:
             total.append(float((other - clean).pow(2).mean()))
@@ -43,48 +43,48 @@ class TestEveryCorruption:
     def test_keeps_shape_type_and_range(self, name, channels):
         sizes = [(64, 64), (28, 28), (48, 80), (80, 48), (9, 12)]
         for size, severity in itertools.product(sizes, SEVERITIES):
-            picture = photograph(*size, channels)
-            result = corrupt(picture, name, severity)
-            assert result.shape == picture.shape
+            image = photograph(*size, channels)
+            result = corrupt(image, name, severity)
+            assert result.shape == image.shape
             assert result.dtype == torch.uint8
-            deep = corrupt(picture.float(), name, severity)
+            deep = corrupt(image.float(), name, severity)
             assert deep.dtype == torch.float32
             assert 0 <= float(deep.min()) <= float(deep.max()) <= 255
             assert (deep.round() - result.float()).abs().max() <= 1
 
     @pytest.mark.parametrize("size", [(96, 96), (28, 28)])
-    def test_changes_even_a_small_picture_at_the_lowest_severity(self, name, size):
-        picture = photograph(*size)
-        assert (corrupt(picture, name, 1).float() - picture.float()).abs().mean() > 0.3
+    def test_changes_even_a_small_image_at_the_lowest_severity(self, name, size):
+        image = photograph(*size)
+        assert (corrupt(image, name, 1).float() - image.float()).abs().mean() > 0.3
 
     def test_grows_with_severity(self, name):
-        picture = photograph(112, 112)
-        found = [distance(name, severity, picture) for severity in SEVERITIES]
+        image = photograph(112, 112)
+        found = [distance(name, severity, image) for severity in SEVERITIES]
         runs = [found[:2], found[2:]] if name == "elastic_transform" else [found]  # says why in its docstring
         for run in runs:
             for lower, higher in itertools.pairwise(run):
                 assert higher > 0.995 * lower  # fog keeps the same share of the scene at 3 and 4
             assert run[-1] > 1.1 * run[0]
 
-    def test_chance_comes_from_seed_picture_and_severity_alone(self, name):
-        picture = photograph(40, 40)
-        first = corrupt(picture, name, 3, seed=1, number=2)
+    def test_chance_comes_from_seed_image_and_severity_alone(self, name):
+        image = photograph(40, 40)
+        first = corrupt(image, name, 3, seed=1, number=2)
         torch.manual_seed(0)
-        assert torch.equal(first, corrupt(picture.clone(), name, 3, seed=1, number=2))
-        others = [corrupt(picture, name, 3, seed=2, number=2), corrupt(picture, name, 3, seed=1, number=3)]
+        assert torch.equal(first, corrupt(image.clone(), name, 3, seed=1, number=2))
+        others = [corrupt(image, name, 3, seed=2, number=2), corrupt(image, name, 3, seed=1, number=3)]
         chancy = name not in ("defocus_blur", "zoom_blur", "brightness", "contrast", "jpeg_compression", "pixelate")
         assert [torch.equal(first, other) for other in others] == [not chancy] * 2
 
-    def test_leaves_the_original_alone_and_takes_flat_pictures(self, name):
-        picture = photograph(32, 32)
-        before = picture.clone()
-        corrupt(picture, name, 5)
-        assert torch.equal(picture, before)
+    def test_leaves_the_original_alone_and_takes_flat_images(self, name):
+        image = photograph(32, 32)
+        before = image.clone()
+        corrupt(image, name, 5)
+        assert torch.equal(image, before)
         for value in (0, 255):
             flat = torch.full((3, 32, 32), value, dtype=torch.uint8)
             assert corrupt(flat, name, 5).shape == flat.shape
 
-    def test_is_grey_on_a_grey_picture_where_it_has_no_colour_of_its_own(self, name):
+    def test_is_grey_on_a_grey_image_where_it_has_no_colour_of_its_own(self, name):
         grey = photograph(32, 32, 1)
         colour = corrupt(grey.expand(3, -1, -1), name, 2)
         if name not in ("frost", "gaussian_noise", "shot_noise", "impulse_noise", "elastic_transform"):
@@ -101,12 +101,12 @@ def test_there_are_the_fifteen_of_imagenet_c_by_kind():
 
 
 def test_published_strengths_hold_at_224():
-    picture = torch.full((3, 224, 224), 128, dtype=torch.float32)
-    noisy = corrupt(picture, "gaussian_noise", 1) - picture
+    image = torch.full((3, 224, 224), 128, dtype=torch.float32)
+    noisy = corrupt(image, "gaussian_noise", 1) - image
     assert float(noisy.std()) / 255 == pytest.approx(0.08, rel=0.01)
-    hit = corrupt(picture, "impulse_noise", 3) != picture
+    hit = corrupt(image, "impulse_noise", 3) != image
     assert float(hit.float().mean()) == pytest.approx(0.09, rel=0.05)
-    shot = corrupt(picture, "shot_noise", 2) / 255
+    shot = corrupt(image, "shot_noise", 2) / 255
     assert float(shot.var()) == pytest.approx(128 / 255 / 25, rel=0.03)
     small = torch.full((3, 56, 56), 128, dtype=torch.float32)
     assert float((corrupt(small, "gaussian_noise", 1) - small).std()) / 255 == pytest.approx(0.04, rel=0.03)
@@ -142,7 +142,7 @@ def test_plasma_repeats_without_a_seam_and_is_rougher_with_less_decay():
 
 
 @pytest.mark.parametrize(
-    ("picture", "name", "severity", "words"),
+    ("image", "name", "severity", "words"),
     [
         (torch.zeros(3, 8, 8), "gausian_noise", 1, "did you mean 'gaussian_noise'"),
         (torch.zeros(3, 8, 8), "fog", 6, r"1 \(least\) to 5; got 6"),
@@ -151,6 +151,6 @@ def test_plasma_repeats_without_a_seam_and_is_rougher_with_less_decay():
         (torch.full((3, 8, 8), -1.0), "fog", 1, "-1"),
     ],
 )
-def test_what_cannot_be_corrupted_is_refused(picture, name, severity, words):
+def test_what_cannot_be_corrupted_is_refused(image, name, severity, words):
     with pytest.raises(UserError, match=words):
-        corrupt(picture, name, severity)
+        corrupt(image, name, severity)

@@ -79,7 +79,7 @@ def test_fine_tuning_leads_the_sentence_and_frozen_stands_in_for_it():
     assert curve(points((0.5,), (0.4,))).sentence().startswith("Nothing to compare")
 
 
-def test_the_picture_and_the_json_are_written(tmp_path):
+def test_the_image_and_the_json_are_written(tmp_path):
     found = curve(points((0.4, 0.6, 0.75, 0.9), (0.2, 0.4, 0.6, 0.75)))
     draw_curve(found, tmp_path / "labels.png")
     assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
@@ -88,7 +88,7 @@ def test_the_picture_and_the_json_are_written(tmp_path):
     assert 3 < content["worths"][0]["ratio"] < 7
 
 
-def test_the_heading_fits_the_picture_and_is_the_sentence_as_it_stands():
+def test_the_heading_fits_the_image_and_is_the_sentence_as_it_stands():
     from unmask.studies.label_curve.curve import _heading
 
     assert _heading("Nothing to compare with.", 5.5) == "Nothing to compare with."
@@ -192,7 +192,7 @@ def test_mistakes_are_named(run, labelled, change, words, tmp_path):
 
 
 def test_data_without_labels_is_refused(run, photos, tmp_path):
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         unmask.labels(run, on=photos, out=tmp_path / "out")
     with pytest.raises(UserError, match="--on"):
         unmask.labels(run)

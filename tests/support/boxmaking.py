@@ -1,4 +1,4 @@
-"""Pictures of drawn boxes and discs, and the same annotations in the forms of COCO, VOC and YOLO."""
+"""Images of drawn boxes and discs, and the same annotations in the forms of COCO, VOC and YOLO."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ IDS = {"box": 7, "disc": 3}  # COCO's numbers need not follow each other, nor th
 
 
 def draw(folder: Path, count: int = 5, size: int = 64, seed: int = 0, ending: str = "png") -> list[dict]:
-    """Square pictures with a red box on the left and a blue disc on the right; what they hold, by picture."""
+    """Square images with a red box on the left and a blue disc on the right; what they hold, by image."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     scenes = []
@@ -37,7 +37,7 @@ def polygon(box) -> list[float]:
 
 
 def write_coco(root: Path, split: str, scenes: list[dict], masks: bool = False, more: dict | None = None) -> Path:
-    """root/annotations/instances_<split>.json; the pictures lie in root/images. more: entries to add by kind."""
+    """root/annotations/instances_<split>.json; the images lie in root/images. more: entries to add by kind."""
     images, annotations = [], []
     for number, scene in enumerate(scenes, 11):
         height, width = scene["size"]
@@ -57,7 +57,7 @@ def write_coco(root: Path, split: str, scenes: list[dict], masks: bool = False, 
 
 
 def write_voc(root: Path, split: str, scenes: list[dict]) -> None:
-    """root/Annotations, root/ImageSets/Main; the pictures lie in root/JPEGImages. Pixels count from 1."""
+    """root/Annotations, root/ImageSets/Main; the images lie in root/JPEGImages. Pixels count from 1."""
     (root / "Annotations").mkdir(parents=True, exist_ok=True)
     (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
     for scene in scenes:
@@ -78,7 +78,7 @@ def write_xml(folder: Path, scene: dict) -> None:
 
 
 def write_yolo(root: Path, split: str, scenes: list[dict], masks: bool = False) -> None:
-    """root/labels/<split>; the pictures lie in root/images/<split>."""
+    """root/labels/<split>; the images lie in root/images/<split>."""
     (root / "labels" / split).mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         height, width = scene["size"]

@@ -1,8 +1,8 @@
 """Small classifiers and batches for them."""
 
 import torch
-from support.small import sheet_of
 
+from support.small import sheet_of
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import create_encoder
 from unmask.planning.plan import Plan

@@ -1,4 +1,4 @@
-"""Pictures as bytes of many kinds, for tests of decoding."""
+"""Images as bytes of many kinds, for tests of decoding."""
 
 import io
 
@@ -11,10 +11,10 @@ SMOOTH = np.stack([np.add.outer(np.arange(40) * a, np.arange(60) * b) % 251 for 
 SMOOTH = SMOOTH.astype(np.uint8)
 
 
-def encoded(picture, kind="PNG", **options):
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+def encoded(image, kind="PNG", **options):
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 

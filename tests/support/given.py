@@ -1,4 +1,4 @@
-"""A source of given pictures."""
+"""A source of given images."""
 
 import numpy as np
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from support import forked
 from support.small import SMALL
-
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import RandomCrop

@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def photo(seed: int, height: int = 48, width: int = 64, channels: int = 3) -> np.ndarray:
-    """A smooth random picture, uint8 h w c (h w for one channel): more like a photograph than noise is."""
+    """A smooth random image, uint8 h w c (h w for one channel): more like a photograph than noise is."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (4, 5, channels)).astype(np.uint8)
     planes = [

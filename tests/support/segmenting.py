@@ -1,4 +1,4 @@
-"""Small segmented pictures for tests: bright shapes on dark ground, and masks that say which is which."""
+"""Small segmented images for tests: bright shapes on dark ground, and masks that say which is which."""
 
 import numpy as np
 from PIL import Image
@@ -7,27 +7,27 @@ NAMES = ["ground", "disc", "box"]
 
 
 def scene(seed, height=40, width=48):
-    """A picture (h w 3, uint8) with a disc and a box on dark ground, and its map: 0 ground, 1 disc, 2 box."""
+    """An image (h w 3, uint8) with a disc and a box on dark ground, and its map: 0 ground, 1 disc, 2 box."""
     rng = np.random.default_rng(seed)
-    picture = rng.integers(20, 60, (height, width, 3))
+    image = rng.integers(20, 60, (height, width, 3))
     truth = np.zeros((height, width), dtype=np.uint8)
     rows, columns = np.mgrid[:height, :width]
     y, x = rng.integers(10, height - 10), rng.integers(8, width // 2 - 4)
     disc = (rows - y) ** 2 + (columns - x) ** 2 < 49
     top, left = rng.integers(2, height - 16), rng.integers(width // 2 + 2, width - 14)
     box = (rows >= top) & (rows < top + 14) & (columns >= left) & (columns < left + 12)
-    picture[disc] = (220, 60, 40)
-    picture[box] = (40, 90, 230)
+    image[disc] = (220, 60, 40)
+    image[box] = (40, 90, 230)
     truth[disc], truth[box] = 1, 2
-    return picture.astype(np.uint8), truth
+    return image.astype(np.uint8), truth
 
 
 def write_pairs(root, count, split=None, first=0, masks="masks", **size):
-    """images/ and masks/ below `root`, with PNG pictures 000.png ..."""
+    """images/ and masks/ below `root`, with PNG images 000.png ..."""
     inner = [split] if split else []
     for offset in range(count):
-        picture, truth = scene(first + offset, **size)
-        for folder, array in (("images", picture), (masks, truth)):
+        image, truth = scene(first + offset, **size)
+        for folder, array in (("images", image), (masks, truth)):
             place = root.joinpath(folder, *inner)
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(place / f"{first + offset:03d}.png")

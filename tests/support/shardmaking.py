@@ -35,7 +35,7 @@ def shards(folder, counts, first=0):
         members = []
         for _ in range(count):
             members += [(f"{number:05d}.png", png(number)), (f"{number:05d}.cls", str(number % 3).encode())]
-            members += [(f"{number:05d}.json", json.dumps({"caption": f"picture {number}"}).encode())]
+            members += [(f"{number:05d}.json", json.dumps({"caption": f"image {number}"}).encode())]
             number += 1
         tar(folder / f"s-{shard:02d}.tar", members)
     return f"{folder}/s-{{{first:02d}..{first + len(counts) - 1:02d}}}.tar"

@@ -1,4 +1,4 @@
-"""Pictures in folders, archives, lists and arrays, as tests of sources want them."""
+"""Images in folders, archives, lists and arrays, as tests of sources want them."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""Small labelled pictures, a run, and a classifier that was made of them: what tests of `transfer` share."""
+"""Small labelled images, a run, and a classifier that was made of them: what tests of `transfer` share."""
 
 import pytest
 from PIL import Image
@@ -11,10 +11,10 @@ FAST = {"batch": 8, "device": "cpu", "precision": "32", "randaug": "off"}
 
 
 def tinted(number, seed):
-    """A picture of class 0 (bluish) or 1 (reddish)."""
-    picture = photo(1000 * number + seed) // 2
-    picture[..., 2 - 2 * number] += 100
-    return picture
+    """An image of class 0 (bluish) or 1 (reddish)."""
+    image = photo(1000 * number + seed) // 2
+    image[..., 2 - 2 * number] += 100
+    return image
 
 
 def write(root, **counts):

@@ -14,7 +14,7 @@ from unmask.models.encoder import create_encoder
 from unmask.tasks.anomaly.conformal import needed, pixel_threshold, promise
 from unmask.tasks.anomaly.coreset import coreset, nearest
 from unmask.tasks.anomaly.cues import errors
-from unmask.tasks.anomaly.metrics import of_pictures, of_pixels
+from unmask.tasks.anomaly.metrics import of_images, of_pixels
 from unmask.tasks.anomaly.model import Finder, Settings
 from unmask.tasks.anomaly.tiling import Tiling
 from unmask.training.objective import Rebuilder
@@ -45,19 +45,19 @@ class ByHand(Rebuilder):
 
 def scene(seed, defect=False, noise=60):
     """Below, one half, left or right, is noise; above, at one place, there may be a black or white dot: neither can
-    be rebuilt, and both are normal. A defect is a faint square in the calm half. Returns the picture and its place."""
+    be rebuilt, and both are normal. A defect is a faint square in the calm half. Returns the image and its place."""
     rng = np.random.default_rng(seed)
-    picture = np.full((SIDE, SIDE), 128.0) + rng.normal(0, 2, (SIDE, SIDE))
+    image = np.full((SIDE, SIDE), 128.0) + rng.normal(0, 2, (SIDE, SIDE))
     half = slice(0, SIDE // 2) if rng.random() < 0.5 else slice(SIDE // 2, SIDE)
-    picture[12:, half] += rng.normal(0, noise, (SIDE - 12, SIDE // 2))
-    picture[4:8, 12:16] = rng.choice([0, 255, 128, 128])
+    image[12:, half] += rng.normal(0, noise, (SIDE - 12, SIDE // 2))
+    image[4:8, 12:16] = rng.choice([0, 255, 128, 128])
     mask = np.zeros((SIDE, SIDE), bool)
     if defect:
         left = int(rng.integers(3, 8)) + (SIDE // 2 if half.start == 0 else 0)
         top = int(rng.integers(18, 25))
         mask[top : top + 4, left : left + 4] = True
-        picture[mask] += 60
-    return torch.from_numpy(picture.clip(0, 255).astype(np.uint8))[None], mask
+        image[mask] += 60
+    return torch.from_numpy(image.clip(0, 255).astype(np.uint8))[None], mask
 
 
 def finder_of(usual="place-texture", methods=("rebuild",), noise=60, **options):
@@ -100,7 +100,7 @@ def test_errors_are_of_hidden_units_and_of_the_place_where_they_are():
     x[1, :, 12:16, 20:24] = 228  # one unit, two deviations brighter than all around it
     error, texture = errors(model, complements(GRID**2, 0.75, 2), x)
     assert error.shape == texture.shape == (2, GRID, GRID)
-    assert error[0].max() < 1e-6  # a plain picture is rebuilt; what is wrong in visible units does not count
+    assert error[0].max() < 1e-6  # a plain image is rebuilt; what is wrong in visible units does not count
     assert error[1, 3, 5] == pytest.approx(4.0, rel=1e-3)
     assert error[1].flatten().argmax() == 3 * GRID + 5
     assert texture[1, 3, 6] > texture[1, 7, 0]  # beside it is busier than far away
@@ -110,7 +110,7 @@ def test_a_faint_defect_is_found_and_only_because_errors_are_compared_with_usual
     found, hits = {}, {}
     tested = [scene(1000 + seed, defect=True) for seed in range(24)]
     for usual in ("place-texture", "place", "texture", "none"):
-        maps = finder_of(usual).predict(torch.stack([picture for picture, _ in tested])).maps
+        maps = finder_of(usual).predict(torch.stack([image for image, _ in tested])).maps
         found[usual] = of_pixels(maps, [mask for _, mask in tested])["auroc"]
         hits[usual] = np.mean([mask.flat[one.argmax()] for one, (_, mask) in zip(maps, tested)])
     assert found["place-texture"] > 0.95
@@ -119,7 +119,7 @@ def test_a_faint_defect_is_found_and_only_because_errors_are_compared_with_usual
     assert hits["place-texture"] > hits["texture"] + 0.2  # the dot is the largest error, but always at its place
 
 
-def test_features_find_what_no_normal_picture_has():
+def test_features_find_what_no_normal_image_has():
     finder = finder_of(methods=("rebuild", "features", "both"), memory=500, noise=0)
     assert finder.bank.shape == (500, 24)
     plain = torch.stack([scene(2000 + seed, noise=0)[0] for seed in range(12)])
@@ -130,22 +130,22 @@ def test_features_find_what_no_normal_picture_has():
         assert roc_auc_score([0] * 12 + [1] * 12, scores) > 0.9, method
 
 
-def test_a_picture_is_judged_for_itself_whatever_is_in_its_batch():
+def test_a_image_is_judged_for_itself_whatever_is_in_its_batch():
     finder = finder_of(methods=("rebuild", "features", "both"), memory=200)
-    pictures = torch.stack([scene(3000 + seed, defect=seed % 2)[0] for seed in range(5)])
-    together = finder.predict(pictures)
+    images = torch.stack([scene(3000 + seed, defect=seed % 2)[0] for seed in range(5)])
+    together = finder.predict(images)
     for place in range(5):
-        alone = finder.predict(pictures[place : place + 1], batch=1)
+        alone = finder.predict(images[place : place + 1], batch=1)
         for method, scores in together.scores.items():
             assert alone.scores[method][0] == pytest.approx(scores[place], abs=1e-4)
         np.testing.assert_allclose(alone.maps[0], together.maps[place], atol=1e-4)
 
 
-def test_false_alarms_on_fresh_normal_pictures_are_as_promised():
+def test_false_alarms_on_fresh_normal_images_are_as_promised():
     finder = finder_of()
     scores = finder.predict(torch.stack([scene(5000 + seed)[0] for seed in range(600)]), batch=100).scores["rebuild"]
     rng, seen = np.random.default_rng(0), []
-    for _ in range(200):  # many draws of 49 held-out pictures; the rest are fresh
+    for _ in range(200):  # many draws of 49 held-out images; the rest are fresh
         order = rng.permutation(scores)
         seen.append((order[49:] > promise(order[:49], 0.1).threshold).mean())
     assert 0.07 < np.mean(seen) <= 0.107  # 0.1, and the chance of 200 draws
@@ -158,23 +158,21 @@ def test_false_alarms_on_fresh_normal_pictures_are_as_promised():
 def test_the_share_of_pixels_above_is_as_promised():
     rng, seen = np.random.default_rng(1), []
     for _ in range(300):
-        maps = [rng.normal(rng.normal(), 1, (6, 5 + i % 3)) for i in range(40)]  # pixels of a picture are alike
+        maps = [rng.normal(rng.normal(), 1, (6, 5 + i % 3)) for i in range(40)]  # pixels of an image are alike
         seen.append(np.mean(maps[-1] > pixel_threshold(maps[:-1], 0.1)))
     assert 0.05 < np.mean(seen) < 0.12
 
 
-def test_too_few_normal_pictures_are_refused_with_the_number_needed():
+def test_too_few_normal_images_are_refused_with_the_number_needed():
     assert needed(0.05) == 19
     assert promise(np.arange(19.0), 0.05).threshold == 18
-    with pytest.raises(
-        DataError, match=r"18 held-out normal pictures cannot promise 0\.05 false alarms: 19 are needed"
-    ):
+    with pytest.raises(DataError, match=r"18 held-out normal images cannot promise 0\.05 false alarms: 19 are needed"):
         promise(np.arange(18.0), 0.05)
     with pytest.raises(DataError, match="99 are needed"):
         pixel_threshold([np.zeros((2, 2))] * 20, 0.01)
 
 
-def test_the_memory_leaves_no_gap_and_own_pictures_do_not_count():
+def test_the_memory_leaves_no_gap_and_own_images_do_not_count():
     rng = np.random.default_rng(0)
     centres = 10.0 * torch.arange(6)
     x = torch.cat([c + torch.from_numpy(rng.normal(0, 0.1, (50, 3))).float() for c in centres])
@@ -188,14 +186,14 @@ def test_the_memory_leaves_no_gap_and_own_pictures_do_not_count():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 32), (33, 70)])
-def test_tiles_cover_the_picture_and_fit_together_again(size):
+def test_tiles_cover_the_image_and_fit_together_again(size):
     tiling = Tiling((16, 16), tiles=2)
-    picture = torch.rand(3, *size)
-    whole = tiling.whole(picture)
+    image = torch.rand(3, *size)
+    whole = tiling.whole(image)
     assert min(whole.shape[1:]) == 32
     tiles = tiling.cut(whole)
     torch.testing.assert_close(tiling.join(tiles[:, 0], whole.shape[1:]), whole[0])
-    assert Tiling((16, 16)).cut(Tiling((16, 16)).whole(picture)).shape == (1, 3, 16, 16)
+    assert Tiling((16, 16)).cut(Tiling((16, 16)).whole(image)).shape == (1, 3, 16, 16)
 
 
 def test_a_defect_at_the_edge_that_a_square_cuts_off_is_seen_by_tiles():
@@ -216,7 +214,7 @@ def test_areas_are_those_of_scikit_learn_and_lie_in_their_intervals():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 80)
     scores = (np.round(rng.normal(labels, 1), 1)) * 100  # ties, and far outside of 0..1
-    found = of_pictures(np.append(scores, 5e5), np.append(labels, -1))
+    found = of_images(np.append(scores, 5e5), np.append(labels, -1))
     assert found["auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
     assert found["low"] < found["auroc"] < found["high"]
     masks = [rng.random((9, 7)) < 0.2 * (i % 2) for i in range(30)]

@@ -1,4 +1,4 @@
-"""The map: every picture once, at its place, with its own thumbnail; the page needs nothing else, its script runs."""
+"""The map: every image once, at its place, with its own thumbnail; the page needs nothing else, its script runs."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ from unmask.tasks.retrieval.projection import choose, project
 
 
 class Page(HTMLParser):
-    """Scripts, pictures and every address of a page."""
+    """Scripts, images and every address of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -92,7 +92,7 @@ def test_umap_is_asked_as_it_wants_to_be(monkeypatch):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A map of six pictures in two folders, one name of which would end a script."""
+    """A map of six images in two folders, one name of which would end a script."""
     folder = tmp_path_factory.mktemp("map")
     data = folder / "data"
     for number, name in enumerate(("a/0.png", "a/1.png", "a/2.png", "b/</script>&amp;.png", "b/4.png", "b/5 é.png")):
@@ -107,7 +107,7 @@ def made(tmp_path_factory):
     return unmask.map(run, data, out=folder / "map.html", method="pca", device="cpu"), run, data
 
 
-def test_the_page_has_every_picture_once_and_needs_nothing_else(made):
+def test_the_page_has_every_image_once_and_needs_nothing_else(made):
     page = Page(made[0].read_text(encoding="utf-8"))
     data = json.loads(page.scripts[0])
     assert sorted(data["names"]) == sorted(set(data["names"]))
@@ -137,17 +137,17 @@ def test_each_thumbnail_lies_in_its_cell_and_many_are_smaller(monkeypatch):
     from unmask.tasks.retrieval import atlas
 
     monkeypatch.setattr(atlas, "SHEET", 250)  # two by two cells of 112
-    pictures = [np.full((20 + 5 * i, 40, 3), 40 * i, np.uint8) for i in range(5)]
-    found = make_sprites([thumbnail(decode(p).pixels, 112) for p in pictures])
+    images = [np.full((20 + 5 * i, 40, 3), 40 * i, np.uint8) for i in range(5)]
+    found = make_sprites([thumbnail(decode(p).pixels, 112) for p in images])
     assert (len(found.sheets), found.columns, found.per_sheet) == (2, 2, 4)
-    for i, (picture, (width, height)) in enumerate(zip(pictures, found.sizes)):
+    for i, (image, (width, height)) in enumerate(zip(images, found.sizes)):
         sheet = np.asarray(Image.open(io.BytesIO(found.sheets[i // 4])))
         row, column = divmod(i % 4, 2)
         there = sheet[row * 112 :, column * 112 :][:height, :width]
-        assert there.shape[:2] == picture.shape[:2]
+        assert there.shape[:2] == image.shape[:2]
         assert abs(float(there.mean()) - 40 * i) < 2
     monkeypatch.setattr(atlas, "CELLS", ((3, 112), *CELLS[1:]))
-    assert make_sprites([thumbnail(decode(p).pixels, 112) for p in pictures]).cell == 72
+    assert make_sprites([thumbnail(decode(p).pixels, 112) for p in images]).cell == 72
 
 
 def test_the_script_draws_finds_hides_and_zooms(made, tmp_path):
@@ -190,7 +190,7 @@ const frame = () => { drawn.length = 0; queue.splice(0).forEach((f) => f()); ret
 """
 ACTS = """
 const said = { first: frame() };
-said.level = data.y.map((y, i) => Math.round(screenY(i) + y * view.scale));  // upwards, as in the still picture
+said.level = data.y.map((y, i) => Math.round(screenY(i) + y * view.scale));  // upwards, as in the still image
 said.hovered = data.names.map((_, i) => at(screenX(i), screenY(i)));
 canvas.onpointermove({ pointerId: 1, offsetX: screenX(0), offsetY: screenY(0) });
 said.names = there.words.children.map((line) => line.textContent);

@@ -9,10 +9,10 @@ from sklearn import metrics as sk
 from support.classifying import CLASSES, batch, settings, task, vit
 from torch import nn
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
-from unmask.data.transforms.crops import RandomCrop, WholePicture
+from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import UserError
 from unmask.tasks.classification.finetune import class_weights, make_task
 from unmask.tasks.classification.metrics import scores
@@ -132,7 +132,7 @@ def test_metrics_equal_scikit_learns():
 
 
 class Numbers(Samples):
-    """Pictures of one value each, with these labels."""
+    """Images of one value each, with these labels."""
 
     def __init__(self, labels):
         self.labels = labels
@@ -140,7 +140,7 @@ class Numbers(Samples):
     def __len__(self):
         return len(self.labels)
 
-    def picture(self, i):
+    def image(self, i):
         return torch.full((3, 8, 8), i, dtype=torch.uint8)
 
 
@@ -157,10 +157,10 @@ def test_balanced_sampling_draws_classes_equally_often():
 
 def test_augmentation_depends_on_its_generator_alone_and_leaves_global_chance_alone():
     chance = torch.Generator().manual_seed(3)
-    picture = torch.randint(0, 256, (3, 40, 50), generator=chance).byte()
+    image = torch.randint(0, 256, (3, 40, 50), generator=chance).byte()
     view = TrainView(RandomCrop((32, 32)), (100.0,) * 3, (50.0,) * 3, "rand-m9-mstd0.5-inc1", 1.0)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    first = [view(picture, torch.Generator().manual_seed(seed)) for seed in range(4)]
+    first = [view(image, torch.Generator().manual_seed(seed)) for seed in range(4)]
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1] == random.getstate()
     assert states[2] == np.random.get_state()[1].tolist()  # noqa: NPY002
@@ -168,7 +168,7 @@ def test_augmentation_depends_on_its_generator_alone_and_leaves_global_chance_al
     random.seed(99)
     np.random.seed(99)  # noqa: NPY002
     for seed, before in enumerate(first):
-        assert torch.equal(view(picture, torch.Generator().manual_seed(seed)), before)
+        assert torch.equal(view(image, torch.Generator().manual_seed(seed)), before)
         assert before.shape == (3, 32, 32)
         assert before.dtype == torch.uint8
     assert not torch.equal(first[0], first[1])
@@ -179,13 +179,13 @@ def test_augmentation_depends_on_its_generator_alone_and_leaves_global_chance_al
 def test_the_centre_crop_is_resize_256_then_224():
     from torchvision.transforms.v2 import CenterCrop, InterpolationMode, Resize
 
-    picture = torch.randint(0, 256, (3, 70, 90), generator=torch.Generator().manual_seed(0)).byte()
+    image = torch.randint(0, 256, (3, 70, 90), generator=torch.Generator().manual_seed(0)).byte()
     resize = Resize(64, interpolation=InterpolationMode.BICUBIC, antialias=True)
-    theirs = CenterCrop(56)(resize(picture))
-    assert (WholePicture((56, 56), 56 / 64)(picture).int() - theirs.int()).abs().max() <= 1
-    assert torch.equal(WholePicture((56, 56), 1.0)(picture), WholePicture((56, 56))(picture))
+    theirs = CenterCrop(56)(resize(image))
+    assert (WholeImage((56, 56), 56 / 64)(image).int() - theirs.int()).abs().max() <= 1
+    assert torch.equal(WholeImage((56, 56), 1.0)(image), WholeImage((56, 56))(image))
     with pytest.raises(UserError, match="above 0 and at most 1"):
-        WholePicture((56, 56), 0.0)
+        WholeImage((56, 56), 0.0)
 
 
 def test_from_scratch_takes_the_architecture_and_no_weights():

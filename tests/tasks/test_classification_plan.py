@@ -31,7 +31,7 @@ def encoders():
 
 def by_size(encoder):
     lines = [
-        "| labelled pictures | batch, CPU / GPU | epochs, CPU / GPU | epochs from scratch | mixup / cutmix |",
+        "| labelled images | batch, CPU / GPU | epochs, CPU / GPU | epochs from scratch | mixup / cutmix |",
         "|---" * 5 + "|",
     ]
     for count in SIZES:

@@ -1,4 +1,4 @@
-"""Copies: the same file, the same pixels and near copies are found with their leaks; unrelated pictures are not."""
+"""Copies: the same file, the same pixels and near copies are found with their leaks; unrelated images are not."""
 
 import csv
 import shutil
@@ -52,7 +52,7 @@ def test_copies_of_every_kind_are_grouped_and_others_are_not(encoder, copied, tm
     assert group.mixed
     assert found.leaked == ["test/blue/again.png", "test/blue/copy.png"]
     said = " ".join(write_copies(found, index, source, tmp_path))
-    assert "2 val or test pictures have a copy or near copy in train" in said
+    assert "2 val or test images have a copy or near copy in train" in said
     assert "2 are the same file, 1 have the same pixels" in said
     with open(tmp_path / "duplicates.csv", encoding="utf-8", newline="") as file:
         table = {row["path"]: row for row in csv.DictReader(file)}
@@ -70,7 +70,7 @@ def test_copies_of_every_kind_are_grouped_and_others_are_not(encoder, copied, tm
         assert max(len(group.members) for group in loose.groups) > 20
 
 
-def test_without_copies_old_pictures_of_them_go(encoder, photos, tmp_path):
+def test_without_copies_old_images_of_them_go(encoder, photos, tmp_path):
     source = open_source(photos)
     index = open_index(tmp_path / "index", encoder, source)
     (tmp_path / "duplicates.html").write_text("old")
@@ -83,10 +83,10 @@ def test_without_copies_old_pictures_of_them_go(encoder, photos, tmp_path):
     assert len((tmp_path / "duplicates.csv").read_text().splitlines()) == 1
 
 
-def test_looks_ignore_encoding_and_plain_pictures_look_like_nothing():
-    picture = decode(photo(3, 300, 400)).pixels
-    small = decode(thumbnail(picture, 100, quality=50)).pixels
-    assert float(look(picture) @ look(small)) > 0.99
-    assert float(look(picture) @ look(decode(photo(4, 300, 400)).pixels)) < 0.6
-    assert float(look(picture.float() * 7 - 900) @ look(picture)) > 0.95  # deep pictures, on a scale of their own
+def test_looks_ignore_encoding_and_plain_images_look_like_nothing():
+    image = decode(photo(3, 300, 400)).pixels
+    small = decode(thumbnail(image, 100, quality=50)).pixels
+    assert float(look(image) @ look(small)) > 0.99
+    assert float(look(image) @ look(decode(photo(4, 300, 400)).pixels)) < 0.6
+    assert float(look(image.float() * 7 - 900) @ look(image)) > 0.95  # deep images, on a scale of their own
     assert not look(decode(np.full((20, 30, 3), 200, np.uint8)).pixels).any()

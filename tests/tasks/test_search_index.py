@@ -1,4 +1,4 @@
-"""Search: the nearest pictures, as by brute force; an index that computes nothing twice and keeps nothing stale."""
+"""Search: the nearest images, as by brute force; an index that computes nothing twice and keeps nothing stale."""
 
 import csv
 import shutil
@@ -50,7 +50,7 @@ def test_the_nearest_are_those_of_brute_force_and_a_query_in_the_data_is_marked(
     outside = tmp_path / "outside.png"
     Image.fromarray(photo(77)).save(outside)
     inside = labelled / "train" / "red" / "003.png"
-    saved = tmp_path / "saved.bmp"  # the pixels of a picture of the data in another file
+    saved = tmp_path / "saved.bmp"  # the pixels of an image of the data in another file
     Image.open(labelled / "test" / "blue" / "002.png").save(saved)
     (labelled / "train" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     options = {"query": [outside, inside, saved], "out": tmp_path / "out", "index": tmp_path / "index", "top": 5}
@@ -76,7 +76,7 @@ def test_the_nearest_are_those_of_brute_force_and_a_query_in_the_data_is_marked(
     assert found.precision["chance"][1] == pytest.approx((20 * 19 + 20 * 19) / (40 * 39))
     page = (tmp_path / "out" / "gallery.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 18
-    assert page.count("same file") == 2  # below the query, and below the picture itself
+    assert page.count("same file") == 2  # below the query, and below the image itself
     assert "http" not in page.replace("http-equiv", "")
     assert Image.open(tmp_path / "out" / "gallery.png").width > 500
     again = unmask.search(run, labelled, **options, compare=True, device="cpu")
@@ -164,7 +164,7 @@ def test_blocks_give_what_brute_force_gives(monkeypatch):
     labels = rng.integers(0, 3, 60)
     nearest5 = cosine.argsort(axis=1)[:, ::-1][:, :5]
     assert precision(x, labels, ks=(5,))[5] == pytest.approx((labels[nearest5] == labels[:, None]).mean())
-    twins = np.repeat(x[:5], 12, axis=0)  # among so many copies a picture may not find itself
+    twins = np.repeat(x[:5], 12, axis=0)  # among so many copies an image may not find itself
     assert precision(twins, np.repeat(np.arange(5), 12), ks=(1, 10)) == {1: 1.0, 10: 1.0}
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_is_said_before_the_work(run, photos, tmp_path):
         unmask.search(run, photos, duplicates=True, by="feature")
     with pytest.raises(UserError, match="at most 1"):
         unmask.search(run, photos, duplicates=True, threshold=1.5)
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"no query can be used: .*bad\.jpg"):
         unmask.search(run, photos, query=tmp_path / "bad.jpg", out=tmp_path / "out")
     (tmp_path / "mine").mkdir()

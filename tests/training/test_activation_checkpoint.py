@@ -12,7 +12,7 @@ from unmask.training.speed.activation_checkpoint import lean, recompute
 from unmask.training.speed.compile import ready
 
 MODEL, BATCH = "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)", 4
-PICTURES = torch.randint(0, 256, (BATCH, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+IMAGES = torch.randint(0, 256, (BATCH, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
 
 
 def made(decoder="full(dim=32, depth=2, heads=4)", model=MODEL):
@@ -32,7 +32,7 @@ def step(mae, precision="32"):
 
     torch.manual_seed(1)
     with saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", enabled=precision == "bf16"):
-        loss = mae({"views": [PICTURES]})["loss"]
+        loss = mae({"views": [IMAGES]})["loss"]
     total = sum(storage.nbytes() for storage in kept.values())
     kept.clear()
     loss.backward()
@@ -77,7 +77,7 @@ def test_blocks_that_are_computed_again_and_looking_without_gradients_are_left_a
 
 
 def step_without(mae):
-    return mae({"views": [PICTURES]})["loss"]
+    return mae({"views": [IMAGES]})["loss"]
 
 
 def test_dropout_between_keeps_what_it_made():

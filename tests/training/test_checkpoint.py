@@ -245,7 +245,7 @@ def test_killed_while_saving_nothing_is_lost(tmp_path, whole):
     assert not list(out.glob(".*"))
 
 
-def test_a_picture_that_finds_no_room_does_not_end_a_run(tmp_path, whole):
+def test_a_image_that_finds_no_room_does_not_end_a_run(tmp_path, whole):
     def watch(step, steps):
         if step == 7:
             raise OSError(errno.ENOSPC, "No space left on device", "film/7.png")

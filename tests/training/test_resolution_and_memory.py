@@ -1,4 +1,4 @@
-"""Large pictures and cheap steps: checkpointed activations, counted memory, sizes that change, several masks."""
+"""Large images and cheap steps: checkpointed activations, counted memory, sizes that change, several masks."""
 
 import itertools
 import json
@@ -49,7 +49,7 @@ def test_recomputed_blocks_give_the_same_loss_and_gradients_for_less_memory():
     assert step_bytes(model, batch, 64) < 0.7 * need
 
 
-def test_counted_memory_is_linear_in_the_pictures_and_leaves_no_gradients():
+def test_counted_memory_is_linear_in_the_images_and_leaves_no_gradients():
     model, batch = mae(), batch_of()
     moments = 8 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     alone, many = step_bytes(model, batch, 4) - moments, step_bytes(model, batch, 64) - moments
@@ -66,7 +66,7 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
     def check(objective, batch, size, autocast):
         tried.append((size, plan.settings["checkpoint_activations"]))
         if tried[-1] not in fits:
-            raise step_cost.TooLarge("8 pictures at a time need about 9 MB, 5 MB are free")
+            raise step_cost.TooLarge("8 images at a time need about 9 MB, 5 MB are free")
 
     monkeypatch.setattr(measure, "check_fits", check)
     trial_of = (mae, lambda n: lambda first: itertools.repeat(batch_of(count=n)))
@@ -167,7 +167,7 @@ def test_steps_and_time_are_shared_out_over_sizes():
     assert early_and_full((64, 64), 16) == "none"  # too few patches
 
 
-def test_several_masks_show_each_picture_in_disjoint_parts():
+def test_several_masks_show_each_image_in_disjoint_parts():
     grid = Grid((4, 4), (8, 8))
     mask = Random(0.75).several(4, 3, grid, "cpu")
     visible = as_bool(mask.visible, 16).view(3, 4, 16)

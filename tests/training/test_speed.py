@@ -107,7 +107,7 @@ def test_compiled_blocks_compute_the_same_training(precision):
     objective.calls.clear()
     objective.eval()
     objective.encoder(torch.zeros(1, 3, 32, 32))
-    assert objective.calls == [False]  # pictures and probes, of other sizes, are not compiled for
+    assert objective.calls == [False]  # images and probes, of other sizes, are not compiled for
 
 
 def test_the_same_settings_give_the_very_same_numbers():
@@ -201,7 +201,7 @@ def test_attention_is_chosen_by_length_also_where_a_block_does_it_itself(monkeyp
     assert [block.attn.fused_attn for block in objective.decoder.blocks] == [True, True]
 
 
-def test_deep_pictures_are_not_rounded_by_mixed_precision():
+def test_deep_images_are_not_rounded_by_mixed_precision():
     seen = []
     objective = make()
     objective.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))

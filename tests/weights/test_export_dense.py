@@ -85,7 +85,7 @@ def test_a_detector_is_taken_out_whole_and_as_a_backbone(detect):
     assert "its encoder and pyramid are written" in found.figures["formats"]["torch_export"]["remark"]
     session = onnxruntime.InferenceSession(str(found["onnx"] / "model-fp32.onnx"))
     own = unmask.load(detect)
-    for seed in range(3):  # pictures that it was not traced with
+    for seed in range(3):  # images that it was not traced with
         pixels = np.random.default_rng(seed).uniform(0, 255, (1, 3, 64, 96)).astype(np.float32)
         boxes, _, scores, _ = session.run(None, {"pixels": pixels})
         with torch.no_grad():
@@ -99,8 +99,8 @@ def test_a_detector_is_taken_out_whole_and_as_a_backbone(detect):
 
 def test_a_file_that_finds_other_boxes_is_refused(detect):
     model = unmask.load(detect)
-    pictures = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
-    subject = Exportable(model, {"task": "detect"}, pictures)
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
+    subject = Exportable(model, {"task": "detect"}, images)
 
     def moved(raw):
         outputs = subject.reference(raw)

@@ -155,8 +155,8 @@ def test_classifiers_keep_their_logits_in_timm_and_transformers_or_are_refused(p
     assert net.pretrained_cfg["label_names"] == made.classes
     remark, _ = checked("hf", made, raw, tmp_path)
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "hf")
-    pictures = [Image.fromarray(photo(seed, 32, 32)) for seed in range(3)]
-    torch.testing.assert_close(processor(pictures, return_tensors="pt")["pixel_values"], pixels, atol=1e-4, rtol=0)
+    images = [Image.fromarray(photo(seed, 32, 32)) for seed in range(3)]
+    torch.testing.assert_close(processor(images, return_tensors="pt")["pixel_values"], pixels, atol=1e-4, rtol=0)
     model = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "hf").eval()
     torch.testing.assert_close(model(pixels).logits, expected, atol=1e-4, rtol=1e-4)
     assert list(model.config.id2label.values()) == made.classes
@@ -184,7 +184,7 @@ def test_classifiers_give_logits_and_probabilities_in_onnx_and_torch_export(raw,
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == made.classes
 
 
-def test_probabilities_of_one_label_per_picture_add_up_to_one(raw, tmp_path):
+def test_probabilities_of_one_label_per_image_add_up_to_one(raw, tmp_path):
     made = classifier("mean", "layer")
     checked("torch_export", made, raw, tmp_path)
     _, probabilities = torch.export.load(tmp_path / "torch_export" / "model.pt2").module()(raw)
@@ -199,14 +199,14 @@ def test_labels_that_the_classifier_does_not_know_are_refused(labelled, raw):
         Accuracy(subject(classifier("mean", "layer"), raw), Labelled([str(labelled)], max_side=128), "labelled")
 
 
-def test_pictures_are_seen_by_files_as_the_classifier_saw_them(labelled, raw, tmp_path):
+def test_images_are_seen_by_files_as_the_classifier_saw_them(labelled, raw, tmp_path):
     from unmask.data.datasets.classification import Labelled
     from unmask.tasks.classification.export_accuracy import Accuracy
 
     made = classifier("mean", "layer")
     made = Classifier(made.encoder, ["blue", "red"], pooling="mean", norm="layer", multi_label=False, eval_crop=0.5)
     data = Labelled([str(labelled)], max_side=128)
-    seen = next(Accuracy(subject(made, raw), data, "labelled")._pictures("test"))
+    seen = next(Accuracy(subject(made, raw), data, "labelled")._images("test"))
     assert torch.equal(seen, next(iter(data.loader("test", 3, made.view)))["views"][0].float())
     folder = tmp_path / "timm"
     folder.mkdir()
@@ -226,7 +226,7 @@ def test_labels_of_another_kind_are_refused_or_understood(labelled, raw, tmp_pat
     (several / "labels.csv").write_text("\n".join(["path,labels", *rows]))
     data = Labelled([str(several)], max_side=128)
     for model in (tiny(), Classifier(tiny(), ["blue", "red"], pooling="mean", norm="layer", multi_label=False)):
-        with pytest.raises(UserError, match=r"--on several has several labels per picture"):
+        with pytest.raises(UserError, match=r"--on several has several labels per image"):
             Accuracy(subject(model, raw), data, "several")
     model = Classifier(tiny(), ["blue", "red", "x"], pooling="mean", norm="layer", multi_label=True)
     assert Accuracy(subject(model, raw), Labelled([str(labelled)], max_side=128), "labelled").labels.shape == (16, 3)

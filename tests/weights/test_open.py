@@ -220,7 +220,7 @@ def test_positions_and_patches_are_resampled_as_timm_does(fair_state, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_equal_channels_give_the_activations_of_a_grey_picture(fair_state, channels, tmp_path):
+def test_equal_channels_give_the_activations_of_a_grey_image(fair_state, channels, tmp_path):
     torch.save({"model": fair_state}, tmp_path / "a.pth")
     opened = open_weights(tmp_path / "a.pth", model=OURS)
     with pytest.raises(UserError, match="give those of your data"):

@@ -11,7 +11,7 @@ class RuntimeOptions:
     allocator: str = "auto"  # keep: memory freed by a step stays for the next; system; or auto
     fused: str = "auto"  # the optimizer in one pass: on, off, or auto
     compile: str = "auto"  # the blocks by torch.compile: on, off, graphs (with CUDA graphs), or auto
-    channels_last: str = "auto"  # memory order of pictures for the patch embedding: on, off, or auto
+    channels_last: str = "auto"  # memory order of images for the patch embedding: on, off, or auto
     threads: int | None = None  # of a CPU
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
-    workers: int | None = None  # processes that load pictures; 0: the main one
+    workers: int | None = None  # processes that load images; 0: the main one

@@ -1,4 +1,4 @@
-"""What folders, archives and lists have in common: which names are pictures, and where labels and splits are told."""
+"""What folders, archives and lists have in common: which names are images, and where labels and splits are told."""
 
 import csv
 import os
@@ -40,8 +40,8 @@ class _Row:
     columns: dict[str, str]
 
 
-def is_picture_name(name: str) -> bool:
-    """True for a known picture extension, in any case of letters."""
+def is_image_name(name: str) -> bool:
+    """True for a known image extension, in any case of letters."""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
@@ -63,15 +63,15 @@ def printable(name: str) -> str:
 
 
 def joined(labels: Iterable[str]) -> str:
-    """Several labels of one picture as one text, each once and in order; "" for none of the classes."""
+    """Several labels of one image as one text, each once and in order; "" for none of the classes."""
     return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
 
 
 def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
     """A remark where a file of the train split is in another one too."""
     both = len(set(map(os.path.realpath, train)) & set(map(os.path.realpath, others)))
-    what = "which are learnt from and tested on: new pictures will do worse"
-    return [f"{both:,} pictures are in the train split and in another, {what}"] if both else []
+    what = "which are learnt from and tested on: new images will do worse"
+    return [f"{both:,} images are in the train split and in another, {what}"] if both else []
 
 
 def table_places(paths: Sequence[str]) -> list[str]:
@@ -81,7 +81,7 @@ def table_places(paths: Sequence[str]) -> list[str]:
 
 
 def arrange(paths: Sequence[str], table: tuple[str, bytes] | None = None) -> Layout:
-    """Labels and splits for pictures at `paths` (relative, parts separated by /).
+    """Labels and splits for images at `paths` (relative, parts separated by /).
 
     table: path and content of a labels.csv; without one, class folders are looked for. Splits are folders named
     as in SPLITS, at the root or below the single folder that everything lies in.
@@ -93,7 +93,7 @@ def arrange(paths: Sequence[str], table: tuple[str, bytes] | None = None) -> Lay
     layout = Layout([])
     found = [SPLITS.get(parts[0].lower()) if splits and parts else None for parts in folders]
     if splits and None in found:
-        layout.remarks.append(f"{found.count(None):,} pictures lie outside the train, val and test folders")
+        layout.remarks.append(f"{found.count(None):,} images lie outside the train, val and test folders")
     labels = _class_folders(folders, found, bool(splits))
     layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, found)]
     if table is not None:
@@ -132,7 +132,7 @@ def _split_folders(folders: list[list[str]]) -> set[str]:
 
 
 def _class_folders(folders: list[list[str]], splits: list[str | None], split: bool) -> list[str | None]:
-    """The first folder below the root or the split, if every picture lies in one and there are several."""
+    """The first folder below the root or the split, if every image lies in one and there are several."""
     below = [parts[1:] if split else parts for parts in folders]
     counted = [parts for parts, part in zip(below, splits) if part or not split]
     if all(counted) and len({parts[0] for parts in counted}) >= 2:
@@ -141,7 +141,7 @@ def _class_folders(folders: list[list[str]], splits: list[str | None], split: bo
 
 
 def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes) -> None:
-    """labels.csv wins over folders: a picture without a row has no label, and keeps the split of its folder."""
+    """labels.csv wins over folders: an image without a row has no label, and keeps the split of its folder."""
     rows, plural, problem = _rows(content)
     if problem:
         layout.remarks.append(f"{name} is not used: {problem}")
@@ -158,10 +158,10 @@ def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes
         same_name = by_name.get(path.rsplit("/", 1)[-1], [])
         index = by_path.get(base + path, by_path.get(path, same_name[0] if len(same_name) == 1 else None))
         if index is None:
-            problem = "match several pictures" if len(same_name) > 1 else "match no picture"
+            problem = "match several images" if len(same_name) > 1 else "match no image"
             problems.setdefault(problem, []).append(row.path)
         elif index in found:
-            problem = "are for a picture that has a row already; the first counts"
+            problem = "are for an image that has a row already; the first counts"
             problems.setdefault(problem, []).append(row.path)
         else:
             found[index] = row
@@ -170,7 +170,7 @@ def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes
     layout.remarks += [f"{name}: {len(which):,} rows {what}{_examples(which)}" for what, which in problems.items()]
     missing = [path for i, path in enumerate(paths) if i not in found]
     if missing:
-        layout.remarks.append(f"{name}: {len(missing):,} pictures have no row, so no label{_examples(missing)}")
+        layout.remarks.append(f"{name}: {len(missing):,} images have no row, so no label{_examples(missing)}")
 
 
 def _labelled(item: Item, row: _Row | None) -> Item:
@@ -185,7 +185,7 @@ def _examples(names: list[str]) -> str:
 
 
 def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
-    """Every row, whether a picture may have several labels, and what is wrong with the table."""
+    """Every row, whether an image may have several labels, and what is wrong with the table."""
     text = content.decode("utf-8-sig", "surrogateescape")
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
@@ -203,7 +203,7 @@ def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
             False,
             (
                 f"its columns are {printable(', '.join(header)) or 'none'}; it needs one of {', '.join(_PATH)}"
-                f" and one of {', '.join(_LABEL)}, or for several labels per picture one of {', '.join(_LABELS)}"
+                f" and one of {', '.join(_LABEL)}, or for several labels per image one of {', '.join(_LABELS)}"
             ),
         )
     split = header.index("split") if "split" in header else None

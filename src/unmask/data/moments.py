@@ -1,4 +1,4 @@
-"""Mean, deviation and range of pixel values, added picture by picture: exact counts for uint8, float64 for others."""
+"""Mean, deviation and range of pixel values, added image by image: exact counts for uint8, float64 for others."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from unmask.data.codecs.decode import to_channels
 
 EDGE = 0.1  # of the range of values, at either end: what counts as extreme
-PROBE = 1024  # values kept of each float picture, evenly spaced, to judge its range by
-PROBES = 2000  # float pictures that are probed; the first in order
+PROBE = 1024  # values kept of each float image, evenly spaced, to judge its range by
+PROBES = 2000  # float images that are probed; the first in order
 
 
 @dataclass
 class Moments:
-    """Of pictures with one number of channels. Added in a fixed order, the sums are exactly repeatable."""
+    """Of images with one number of channels. Added in a fixed order, the sums are exactly repeatable."""
 
     counts: np.ndarray  # channels 256, int64: how often each 8-bit value occurs
-    total: np.ndarray  # channels, float64: of the float pictures, as are the next three
+    total: np.ndarray  # channels, float64: of the float images, as are the next three
     squares: np.ndarray  # channels, float64: sum of squared distances from the mean
     num_values: int = 0  # per channel
     low: float = float("inf")
@@ -27,7 +27,7 @@ class Moments:
 
     @property
     def num_pixels(self) -> int:
-        """Over all pictures."""
+        """Over all images."""
         return int(self.counts[0].sum()) + self.num_values
 
     @classmethod
@@ -35,7 +35,7 @@ class Moments:
         return cls(np.zeros((channels, 256), np.int64), np.zeros(channels), np.zeros(channels))
 
     def add(self, pixels: Shaped[Tensor, "c h w"]) -> None:
-        """One picture."""
+        """One image."""
         if pixels.dtype == torch.uint8:
             for channel, values in enumerate(pixels):
                 self.counts[channel] += torch.bincount(values.flatten(), minlength=256).numpy()
@@ -48,7 +48,7 @@ class Moments:
         self.low, self.high = min(self.low, float(pixels.min())), max(self.high, float(pixels.max()))
 
     def merge(self, other: "Moments") -> None:
-        """The pictures of another, after one's own."""
+        """The images of another, after one's own."""
         self.counts += other.counts
         self._merge(other.num_values, other.total, other.squares)
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
@@ -81,13 +81,13 @@ class Moments:
 
 @dataclass
 class Statistics:
-    """What a planner and a normalisation need to know, for every number of channels that the pictures can be given."""
+    """What a planner and a normalisation need to know, for every number of channels that the images can be given."""
 
     moments: dict[int, Moments] = field(default_factory=dict)  # by number of channels
-    probes: list[np.ndarray] = field(default_factory=list)  # evenly spaced values of float pictures
+    probes: list[np.ndarray] = field(default_factory=list)  # evenly spaced values of float images
 
     def add(self, pixels: Shaped[Tensor, "c h w"]) -> None:
-        """One picture; grey and RGB count in both forms."""
+        """One image; grey and RGB count in both forms."""
         have = pixels.shape[0]
         for channels in (1, 3) if have in (1, 3) else (have,):
             if channels not in self.moments:
@@ -108,7 +108,7 @@ class Statistics:
     def shares(self, channels: int) -> tuple[float, float]:
         """Share of values near either end of the range, and in its brighter half.
 
-        The range is 0..255 for 8-bit pictures, and for others the middle 99 % of the values, so that a single hot
+        The range is 0..255 for 8-bit images, and for others the middle 99 % of the values, so that a single hot
         pixel does not stretch it.
         """
         counts = self.moments[channels].counts.sum(axis=0)

@@ -1,6 +1,6 @@
-"""The files of a pack while they are written: pictures in order, a name for each, nothing lost to a kill.
+"""The files of a pack while they are written: images in order, a name for each, nothing lost to a kill.
 
-Layout: see data/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole picture.
+Layout: see data/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole image.
 """
 
 import json
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HEADER = b"UNMASK PACK 1\n".ljust(64, b"\0")  # so that no shard begins as a picture does
+HEADER = b"UNMASK PACK 1\n".ljust(64, b"\0")  # so that no shard begins as an image does
 ALIGN = 64  # bytes: where pixels begin
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One picture as it is to be written."""
+    """One image as it is to be written."""
 
     content: bytes
     shape: tuple[int, int, int] = (0, 0, 0)  # height, width, channels of pixels
@@ -25,7 +25,7 @@ class Packed:
 
 
 class Shards:
-    """Writes pictures in order; what a kill left behind is taken over up to the last whole picture."""
+    """Writes images in order; what a kill left behind is taken over up to the last whole image."""
 
     def __init__(self, out: Path, most: int):
         self.out, self.most, self.rows, self.bad = out, most, [], []  # rows of the index; index, name, reason of bad
@@ -33,14 +33,14 @@ class Shards:
         while (out / f"{self._name()}.jsonl").exists():
             self._take(self._lines(out / f"{self._name()}.jsonl"))
             self.number += 1
-        self.names, self.pictures, self.end = self._continue()
+        self.names, self.images, self.end = self._continue()
 
     def add(self, name: str, line: list[Any], made: Packed | str) -> None:
         if isinstance(made, str):
             record = [name, made]
         else:
             start = -(-self.end // ALIGN) * ALIGN if made.kind else self.end
-            self.pictures.write(b"\0" * (start - self.end) + made.content)
+            self.images.write(b"\0" * (start - self.end) + made.content)
             self.end = start + len(made.content)
             numbers = [start, len(made.content), zlib.crc32(made.content), *made.shape, made.kind]
             record = [name, *line, numbers]
@@ -49,14 +49,14 @@ class Shards:
         if self.end >= self.most:
             self.close()
             self.number += 1
-            self.names, self.pictures, self.end = self._continue()
+            self.names, self.images, self.end = self._continue()
         elif self.done % 64 == 0:
-            self.pictures.flush()  # before the names: a line says that its picture is there
+            self.images.flush()  # before the names: a line says that its image is there
             self.names.flush()
 
     def close(self) -> None:
         """Ends the shard under way."""
-        for file in (self.pictures, self.names):
+        for file in (self.images, self.names):
             file.flush()
             os.fsync(file.fileno())
             file.close()
@@ -67,10 +67,10 @@ class Shards:
         return f"shard-{self.number:05d}"
 
     def _continue(self) -> tuple[Any, Any, int]:
-        names, pictures = (self.out / f"{self._name()}.{ending}.part" for ending in ("jsonl", "bin"))
+        names, images = (self.out / f"{self._name()}.{ending}.part" for ending in ("jsonl", "bin"))
         kept, end = [], len(HEADER)
-        if names.exists() and pictures.exists():
-            with open(pictures, "rb") as file:
+        if names.exists() and images.exists():
+            with open(images, "rb") as file:
                 for record in self._lines(names):
                     if len(record) > 2:
                         file.seek(record[-1][0])
@@ -81,13 +81,13 @@ class Shards:
                     kept.append(record)
         elif (whole := self.out / f"{self._name()}.bin").exists():
             whole.unlink()  # killed between the two renamings
-        if not pictures.exists():
-            pictures.write_bytes(HEADER)
-        os.truncate(pictures, end)
+        if not images.exists():
+            images.write_bytes(HEADER)
+        os.truncate(images, end)
         text = "".join(json.dumps(record) + "\n" for record in kept)
         names.write_text(text, encoding="utf-8")
         self._take(kept)
-        return open(names, "a", encoding="utf-8"), open(pictures, "ab"), end
+        return open(names, "a", encoding="utf-8"), open(images, "ab"), end
 
     def _take(self, records: Iterable[list[Any]]) -> None:
         for record in records:

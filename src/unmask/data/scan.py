@@ -1,4 +1,4 @@
-"""What looking at pictures finds out about them, added up: the ground that the data sheet stands on."""
+"""What looking at images finds out about them, added up: the ground that the data sheet stands on."""
 
 import hashlib
 import os
@@ -11,13 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from unmask.data.codecs.decode import decode
-from unmask.data.codecs.picture import BadPicture, Picture
+from unmask.data.codecs.image import BadImage, DecodedImage
 from unmask.data.labels import EXTENSIONS
 from unmask.data.moments import Statistics
 from unmask.data.source import Source, why
 
 Bad = tuple[int, str, str]  # index in the source, name, reason
-FEW = 0.05  # share of pictures with another number of channels that count as bad rather than as a choice to make
+FEW = 0.05  # share of images with another number of channels that count as bad rather than as a choice to make
 
 _NAMED = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -30,7 +30,7 @@ _NAMED = {
 
 
 class Room:
-    """How many bytes of decoded pictures may be kept; shared by threads, so that all stop once it is full."""
+    """How many bytes of decoded images may be kept; shared by threads, so that all stop once it is full."""
 
     def __init__(self, num_bytes: int):
         self.left = num_bytes if num_bytes > 0 else -1
@@ -42,20 +42,20 @@ class Room:
 
 @dataclass
 class Looked:
-    """Found in some pictures, or in all so far."""
+    """Found in some images, or in all so far."""
 
     bad: list[Bad] = field(default_factory=list)
     digests: dict[int, bytes] = field(default_factory=dict)  # index -> hash of the content, also of bad files
     formats: Counter[str] = field(default_factory=Counter)
     bits: Counter[int] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    channels: dict[int, int] = field(default_factory=dict)  # index -> number; the good pictures
+    channels: dict[int, int] = field(default_factory=dict)  # index -> number; the good images
     sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of originals
     statistics: Statistics = field(default_factory=Statistics)
     pixels: dict[int, Tensor] = field(default_factory=dict)  # all so far, or none
 
     def merge(self, other: "Looked", room: Room) -> None:
-        """What the next pictures brought."""
+        """What the next images brought."""
         self.bad += other.bad
         self.digests.update(other.digests)
         self.formats.update(other.formats)
@@ -72,35 +72,35 @@ class Looked:
 
 
 def look(source: Source, indices: Sequence[int], max_side: int | None, room: Room) -> Looked:
-    """Reads and decodes pictures, one after the other."""
+    """Reads and decodes images, one after the other."""
     looked = Looked()
     for index in indices:
         name = source.items[index].name
         try:
             data = source.read(index)
             looked.digests[index] = digest(data)
-            picture = decode(data, max_side=max_side)
-        except (BadPicture, OSError) as error:
+            image = decode(data, max_side=max_side)
+        except (BadImage, OSError) as error:
             looked.bad.append((index, name, why(error)))
             continue
-        looked.formats[picture.format] += 1
-        looked.bits[picture.bits] += 1
-        looked.notes.update(_notes(picture, "" if source.packed else name))
-        looked.channels[index] = picture.pixels.shape[0]
-        looked.sizes.append(picture.size)
-        looked.statistics.add(picture.pixels)
+        looked.formats[image.format] += 1
+        looked.bits[image.bits] += 1
+        looked.notes.update(_notes(image, "" if source.packed else name))
+        looked.channels[index] = image.pixels.shape[0]
+        looked.sizes.append(image.size)
+        looked.statistics.add(image.pixels)
         if room.open:
-            looked.pixels[index] = picture.pixels
+            looked.pixels[index] = image.pixels
     return looked
 
 
 def digest_only(source: Source, indices: Sequence[int]) -> Looked:
-    """Reads pictures only to tell whether they are copies of others; what cannot be read is left out."""
+    """Reads images only to tell whether they are copies of others; what cannot be read is left out."""
     looked = Looked()
     for index in indices:
         try:
             looked.digests[index] = digest(source.read(index))
-        except (BadPicture, OSError):
+        except (BadImage, OSError):
             continue
     return looked
 
@@ -114,7 +114,7 @@ def digest(data: bytes | np.ndarray) -> bytes:
 
 
 def reject_few(looked: Looked, source: Source) -> None:
-    """Where nearly all pictures share a number of channels (grey and RGB go together), the few others become bad."""
+    """Where nearly all images share a number of channels (grey and RGB go together), the few others become bad."""
     families = Counter(1 if number == 3 else number for number in looked.channels.values())
     if len(families) < 2:
         return
@@ -132,9 +132,9 @@ def reject_few(looked: Looked, source: Source) -> None:
     looked.statistics.moments = {n: m for n, m in looked.statistics.moments.items() if n in kept}
 
 
-def _notes(picture: Picture, name: str) -> list[str]:
-    notes = [re.sub(r"^first of \d+ frames$", "first of several frames", note) for note in picture.notes]
+def _notes(image: DecodedImage, name: str) -> list[str]:
+    notes = [re.sub(r"^first of \d+ frames$", "first of several frames", note) for note in image.notes]
     ending = os.path.splitext(name)[1].lower()
-    if ending in EXTENSIONS and ending not in _NAMED.get(picture.format, ("." + picture.format.lower(),)):
-        notes.append(f"named {ending}, is {picture.format}")
+    if ending in EXTENSIONS and ending not in _NAMED.get(image.format, ("." + image.format.lower(),)):
+        notes.append(f"named {ending}, is {image.format}")
     return notes

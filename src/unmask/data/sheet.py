@@ -1,4 +1,4 @@
-"""The data sheet: what is in the data, found by reading and decoding every picture once before anything is learned."""
+"""The data sheet: what is in the data, found by reading and decoding every image once before anything is learned."""
 
 import hashlib
 import os
@@ -18,32 +18,32 @@ from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_few
 from unmask.data.source import Source
 from unmask.errors import DataError, many
 
-CHUNK = 64  # pictures per piece of work; part of the order in which sums are added, so not to be tuned per machine
+CHUNK = 64  # images per piece of work; part of the order in which sums are added, so not to be tuned per machine
 NUM_GROUPS, GROUP_NAMES = 100, 20  # of duplicates, in the sheet
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Plain values only: `dataclasses.asdict` makes JSON. Counts are of pictures unless they say otherwise."""
+    """Plain values only: `dataclasses.asdict` makes JSON. Counts are of images unless they say otherwise."""
 
     where: str
-    count: int  # pictures that were to be looked at
+    count: int  # images that were to be looked at
     checked: int  # of these, read and decoded: fewer than `count` above the limit
-    ignored: int  # files that are no pictures
+    ignored: int  # files that are no images
     bad: list[Bad]  # what cannot be used, and why
     formats: dict[str, int]  # "JPEG", "PNG", ...
     channel_counts: dict[str, int]  # "1", "3", ...
     bits: dict[str, int]  # per value as stored
-    notes: dict[str, int]  # what was done to pictures, e.g. "alpha composited on white"
+    notes: dict[str, int]  # what was done to images, e.g. "alpha composited on white"
     min_size: tuple[int, int]  # height, width in pixels, of originals; each on its own
     median_size: tuple[int, int]
     max_size: tuple[int, int]
     common_sizes: dict[str, int]  # "224 x 224" (height x width), the five most frequent
     splits: dict[str, int]  # of the whole source: "train", "val", "test", "none"; empty where there are none
-    classes: dict[str, int]  # of the pictures looked at
+    classes: dict[str, int]  # of the images looked at
     num_duplicates: int  # exact copies beyond the first, by content
     duplicates: list[list[str]]  # names, up to 100 groups
-    test_in_train: int  # val and test pictures that are exact copies of one looked at in train
+    test_in_train: int  # val and test images that are exact copies of one looked at in train
     mean: dict[str, list[float]]  # number of channels -> per channel, raw units (0..255 up to 16 bits)
     std: dict[str, list[float]]
     value_range: tuple[float, float]  # smallest and largest value, raw units
@@ -61,20 +61,18 @@ class Sheet:
         """1 if all are grey, 3 if some are RGB, else the one number there is. DataError if there is no such number."""
         found = {int(channels) for channels in self.channel_counts}
         if not found:
-            raise DataError(f"no picture of {self.where} can be used")
+            raise DataError(f"no image of {self.where} can be used")
         if found <= {1, 3}:
             return max(found)
         if len(found) > 1:
             counts = ", ".join(f"{count:,} with {channels}" for channels, count in self.channel_counts.items())
-            raise DataError(f"the pictures of {self.where} do not share a number of channels: {counts}; use one kind")
+            raise DataError(f"the images of {self.where} do not share a number of channels: {counts}; use one kind")
         return found.pop()
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation per channel in raw units, for pictures brought to `channels`."""
+        """Mean and standard deviation per channel in raw units, for images brought to `channels`."""
         if str(channels) not in self.mean:
-            raise DataError(
-                f"the pictures have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}"
-            )
+            raise DataError(f"the images have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}")
         return tuple(self.mean[str(channels)]), tuple(self.std[str(channels)])
 
     def text(self) -> str:
@@ -84,7 +82,7 @@ class Sheet:
         sizes = f"all {mid}" if low == high else f"{low} to {high}, median {mid}"
         files = f"{len(self.bad):,} bad; {many(self.ignored, 'other file')}"
         lines = [
-            f"{many(self.count, 'picture')} in {self.where}{checked}; {files}",
+            f"{many(self.count, 'image')} in {self.where}{checked}; {files}",
             f"formats   {_listed(self.formats)}; bits {_listed(self.bits)}; channels {_listed(self.channel_counts)}",
             f"sizes     {sizes} (height x width)",
             f"values    {self.value_range[0]:g} to {self.value_range[1]:g}, {self.share_extreme:.0%} near either end",
@@ -96,7 +94,7 @@ class Sheet:
         if self.notes:
             lines.append(f"notes     {_listed(self.notes)}")
         if self.num_duplicates or self.test_in_train:
-            leak = f"; {self.test_in_train:,} val or test pictures are also in train" if self.test_in_train else ""
+            leak = f"; {self.test_in_train:,} val or test images are also in train" if self.test_in_train else ""
             lines.append(f"copies    {self.num_duplicates:,} exact{leak}")
         if self.bad:
             lines.append(f"bad       {_listed(_most_first(Counter(reason for _, _, reason in self.bad)))}")
@@ -108,17 +106,17 @@ class Sheet:
 def inspect(
     source: Source,
     *,
-    indices: Sequence[int] | None = None,  # the pictures to look at; None: all
+    indices: Sequence[int] | None = None,  # the images to look at; None: all
     max_side: int | None,  # pixels, as for `decode`
     limit: int = 100_000,  # above it, a sample of this many, always the same
-    keep_bytes: int = 0,  # decoded pictures are handed back if together they take no more
+    keep_bytes: int = 0,  # decoded images are handed back if together they take no more
     threads: int | None = None,  # None: one per core, at most 8
     progress: Callable[[int, int], None] | None = None,  # told done and total, from the caller's thread
 ) -> tuple[Sheet, dict[int, Tensor]]:
-    """Reads and decodes the pictures; the same result for any number of threads.
+    """Reads and decodes the images; the same result for any number of threads.
 
-    Returns the sheet, and the decoded pictures by index in the source, all of the good ones or none. Where `indices`
-    leave out pictures of a val or test split, those are read too, to find copies of training pictures, not decoded.
+    Returns the sheet, and the decoded images by index in the source, all of the good ones or none. Where `indices`
+    leave out images of a val or test split, those are read too, to find copies of training images, not decoded.
     """
     wanted = list(range(len(source.items))) if indices is None else list(indices)
     chosen = wanted if len(wanted) <= limit else sorted(random.Random(0).sample(wanted, limit))
@@ -137,7 +135,7 @@ def inspect(
 
 
 def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
-    """Raises DataError if no picture is good, or more than the share `max_bad` is not; says why and names some."""
+    """Raises DataError if no image is good, or more than the share `max_bad` is not; says why and names some."""
     if sheet.num_good > 0 and len(sheet.bad) <= max_bad * sheet.checked:
         return
     reasons = Counter(reason for _, _, reason in sheet.bad)
@@ -147,7 +145,7 @@ def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
         lines.append(f"  {count:,} {reason}, e.g. {', '.join(names[:2])}")
     left = sum(reasons.values()) - sum(count for _, count in reasons.most_common(3))
     raise DataError(
-        f"{len(sheet.bad):,} of {sheet.checked:,} pictures in {sheet.where} cannot be used"
+        f"{len(sheet.bad):,} of {sheet.checked:,} images in {sheet.where} cannot be used"
         + (f" (more than {max_bad:.0%}):\n" if sheet.num_good else ", so there is nothing to use:\n")
         + "\n".join(lines)
         + (f"\n  {left:,} for other reasons" if left else "")
@@ -221,7 +219,7 @@ def _fingerprint(source: Source, wanted: list[int], digests: dict[int, bytes]) -
 
 
 def _held_out(source: Source, wanted: list[int]) -> list[int]:
-    """Pictures of val and test that are not looked at, if some of train are."""
+    """Images of val and test that are not looked at, if some of train are."""
     seen = set(wanted)
     if not any(source.items[i].split == "train" for i in wanted):
         return []

@@ -15,11 +15,11 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from unmask import registry
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.errors import DataError, UserError, closest
 
 PARTS = "source"
-SEPARATOR = "|"  # between the labels of one picture
+SEPARATOR = "|"  # between the labels of one image
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Item:
 
 
 class Source(ABC):
-    """A place with pictures. Parts fill in the fields; reading is safe from several threads and processes, and a source
+    """A place with images. Parts fill in the fields; reading is safe from several threads and processes, and a source
     can be pickled: what is open belongs to one process and is opened again in another."""
 
     where: str  # as a person would name it
     items: list[Item]  # in an order that depends on the names only
-    ignored: int  # files passed over because they are no pictures
+    ignored: int  # files passed over because they are no images
     remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
-    plural: bool  # labels come from where a picture may have several, or none
-    multi_label: bool  # plural, and some picture does
-    packed: str | None = None  # what a pack made of its pictures: "jpeg", "raw" or "original"
+    plural: bool  # labels come from where an image may have several, or none
+    multi_label: bool  # plural, and some image does
+    packed: str | None = None  # what a pack made of its images: "jpeg", "raw" or "original"
 
     def __init__(self, path: str):
         self.where, self.items, self.ignored, self.remarks = path, [], 0, []
@@ -53,19 +53,19 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, index: int) -> bytes | np.ndarray:
-        """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadPicture."""
+        """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadImage."""
 
     def pixels(self, index: int) -> Shaped[Tensor, "c h w"] | None:
-        """A picture that lies there as pixels, as `decode` would give it, without a copy; None where it must be read.
-        Raises BadPicture or OSError."""
+        """An image that lies there as pixels, as `decode` would give it, without a copy; None where it must be read.
+        Raises BadImage or OSError."""
         return None
 
     def stamp(self, index: int) -> str | None:
-        """What changes when a picture's file does, told without reading it; None where only its content tells."""
+        """What changes when an image's file does, told without reading it; None where only its content tells."""
         return None
 
     def classes(self, index: int) -> list[str] | None:
-        """The classes that a picture has: one, or any number in a multi-label source; None where nothing is known."""
+        """The classes that an image has: one, or any number in a multi-label source; None where nothing is known."""
         label = self.items[index].label
         if label is None or not self.multi_label:
             return None if label is None else [label]
@@ -73,7 +73,7 @@ class Source(ABC):
 
 
 class Files(Source):
-    """Picture files that something else has found already, such as the annotations that name them."""
+    """Image files that something else has found already, such as the annotations that name them."""
 
     def __init__(self, where: str, items: Sequence[Item], paths: Sequence[str]):
         super().__init__(where)
@@ -106,7 +106,7 @@ class Several(Source):
         if self.multi_label and singular:
             several = next(source.where for source in sources if source.multi_label)
             raise DataError(
-                f"{singular[0]} has one label per picture, {several} several: use them apart, or give both a"
+                f"{singular[0]} has one label per image, {several} several: use them apart, or give both a"
                 " labels.csv with a column labels"
             )
 
@@ -128,9 +128,9 @@ class Several(Source):
 
 
 def open_source(data: str | Path | Sequence[str | Path]) -> Source:
-    """The pictures at one place, or at several one after the other: whatever a part of `unmask.data.sources` accepts.
+    """The images at one place, or at several one after the other: whatever a part of `unmask.data.sources` accepts.
 
-    Raises UserError if a place does not exist or nobody knows its kind, DataError if there is no picture in it.
+    Raises UserError if a place does not exist or nobody knows its kind, DataError if there is no image in it.
     """
     places = [data] if isinstance(data, (str, Path)) else list(data)
     if not places:
@@ -140,18 +140,18 @@ def open_source(data: str | Path | Sequence[str | Path]) -> Source:
 
 
 def read_regular(path: str | bytes) -> bytes:
-    """A regular file's content. Raises BadPicture for anything else, so that no pipe or device can hang the caller."""
+    """A regular file's content. Raises BadImage for anything else, so that no pipe or device can hang the caller."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         if os.path.islink(path) and not os.path.exists(path):
-            raise BadPicture("not a regular file (a broken link)") from error
+            raise BadImage("not a regular file (a broken link)") from error
         if os.path.lexists(path) and not os.path.isfile(path):
-            raise BadPicture("not a regular file") from error  # sockets and, on some systems, folders
+            raise BadImage("not a regular file") from error  # sockets and, on some systems, folders
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise BadPicture("not a regular file")
+        raise BadImage("not a regular file")
     with open(handle, "rb") as file:
         return file.read()
 
@@ -165,13 +165,13 @@ def stamp_of(path: str) -> str | None:
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
-def why(error: BadPicture | OSError) -> str:
-    """The reason to give for a picture that cannot be used."""
+def why(error: BadImage | OSError) -> str:
+    """The reason to give for an image that cannot be used."""
     return f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
 
 
 def has_several(labels: Iterable[str | None]) -> bool:
-    """True if some picture has several labels, or none of the classes: what one label per picture cannot say."""
+    """True if some image has several labels, or none of the classes: what one label per image cannot say."""
     return any(label is not None and (not label or SEPARATOR in label) for label in labels)
 
 
@@ -188,7 +188,7 @@ def _open(path: str) -> Source:
         raise UserError(_why_not(path, list(parts)))
     source = part(path)
     if not source.items:
-        raise DataError(f"no pictures in {path}: {_contents(source)}")
+        raise DataError(f"no images in {path}: {_contents(source)}")
     return source
 
 
@@ -211,8 +211,8 @@ def _named(parts: list[str]) -> list[str]:
 def _contents(source: Source) -> str:
     remarks = "".join(f"; {remark}" for remark in source.remarks)
     if source.ignored == 1:
-        return "the one file there is no picture" + remarks
-    return (f"{source.ignored:,} files there are no pictures" if source.ignored else "it is empty") + remarks
+        return "the one file there is no image" + remarks
+    return (f"{source.ignored:,} files there are no images" if source.ignored else "it is empty") + remarks
 
 
 def _prefixes(places: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Where a block of a ViT looks: the class token's attention to the patches, head by head.
 
-The picture that Caron et al. 2021 (DINO, https://arxiv.org/abs/2104.14294) made known. Without a class token: how much
-attention each patch receives from all others on average. Class and register tokens are no places in a picture and are
+The image that Caron et al. 2021 (DINO, https://arxiv.org/abs/2104.14294) made known. Without a class token: how much
+attention each patch receives from all others on average. Class and register tokens are no places in an image and are
 left out of the map. The attention is timm's own, computed step by step from queries and keys instead of in one piece.
 """
 

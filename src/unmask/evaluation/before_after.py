@@ -1,4 +1,4 @@
-"""Before and after: what continued pretraining changed, on the same pictures with the same masks.
+"""Before and after: what continued pretraining changed, on the same images with the same masks.
 
 With a fresh decoder, "before" is the end of its warm-up: until then the encoder has not moved, and a decoder at random
 would make any encoder look bad.
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from unmask.data.datasets.pictures import Pictures
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.datasets.images import Images
+from unmask.data.transforms.crops import WholeImage
 from unmask.files import read_json, write_json
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import PIXELS, draw, rows
@@ -19,22 +19,22 @@ from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder
 
 RESULT = "continued.json"
-PICTURES, BATCH, SHOWN = 128, 32, 4
+IMAGES, BATCH, SHOWN = 128, 32, 4
 
 
 class Comparison:
     """Measures an objective twice and keeps both in `continued.json`."""
 
-    def __init__(self, objective: Objective, samples: Pictures, settings: dict[str, Any], out: Path, device: Any):
+    def __init__(self, objective: Objective, samples: Images, settings: dict[str, Any], out: Path, device: Any):
         self.objective, self.samples, self.out, self.device = objective, samples, out, device
-        self.view, self.seed = WholePicture(tuple(settings["image_size"])), settings["seed"]
+        self.view, self.seed = WholeImage(tuple(settings["image_size"])), settings["seed"]
         self.warmup = settings.get("decoder_warmup") or 0
 
     def note(self, when: str, step: int, probe: dict[str, float]) -> None:
         """when: "before" or "after"; probe: accuracies measured at this step, if there is a probe."""
         path = self.out / RESULT
         content = read_json(path) | {when: {"step": step} | self._measure(when) | probe}
-        content["pictures"] = min(PICTURES, len(self.samples))
+        content["images"] = min(IMAGES, len(self.samples))
         if "before" in content and "after" in content:
             content["sentence"] = sentence(content, self.warmup)
         write_json(path, content)
@@ -45,13 +45,13 @@ class Comparison:
         if not isinstance(model, Rebuilder):
             return {}
         model.eval()
-        count = min(PICTURES, len(self.samples))
+        count = min(IMAGES, len(self.samples))
         chosen = [i * len(self.samples) // count for i in range(count)]
         chance, total = torch.Generator().manual_seed(mix(self.seed, 0xBEF0)), 0.0
         batch = max(1, min(BATCH, PIXELS // math.prod(self.view.size)))
         for start in range(0, count, batch):
             part = chosen[start : start + batch]
-            x = torch.stack([self.view(self.samples.picture(i)).float() for i in part]).to(self.device)
+            x = torch.stack([self.view(self.samples.image(i)).float() for i in part]).to(self.device)
             mask = Mask(*(s.to(self.device) for s in model.mask(len(x), model.encoder.grid, "cpu", chance)))
             total += float(model({"views": [x], "mask": mask})["loss"]) * len(part)
             if start == 0:
@@ -70,7 +70,7 @@ def sentence(content: dict[str, Any], warmup: int) -> str:
             f" (measured after the fresh decoder's {warmup} steps of warm-up, the encoder untouched)" if warmup else ""
         )
         parts.append(
-            f"on the same {content['pictures']} pictures and masks the loss went from {before['loss']:.4f}{since} to"
+            f"on the same {content['images']} images and masks the loss went from {before['loss']:.4f}{since} to"
             f" {after['loss']:.4f} ({share:+.1%})"
         )
     better = []

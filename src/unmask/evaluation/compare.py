@@ -31,7 +31,7 @@ def judge(
     seed: int = 0,  # of the draws
     progress: Callable[[str], Any] | None = None,  # called with what is being done
 ) -> Verdict:
-    """Compares features of the same labelled pictures; the first competitor is the one judged.
+    """Compares features of the same labelled images; the first competitor is the one judged.
 
     A competitor is a function from "train", "val" or "test" to Features, called once for each; "random init" and
     "raw pixels" are the names by which the verdict knows its yardsticks. Samples without a label (-1) are left out.
@@ -127,7 +127,7 @@ def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.nd
 def _labelled(features: Features, split: str) -> Features:
     there = features.labels >= 0
     if not there.any():
-        raise UserError(f"the {split} split has no labelled pictures; put each in a folder named after its class")
+        raise UserError(f"the {split} split has no labelled images; put each in a folder named after its class")
     return features if there.all() else features.take(there)
 
 

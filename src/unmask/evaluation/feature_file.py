@@ -29,7 +29,7 @@ FOREIGN = b"unmask_"  # before our keys in a parquet file's metadata
 
 @runtime_checkable
 class Named(Protocol):
-    """What is embedded; `unmask.data.datasets.pictures.Samples` is such."""
+    """What is embedded; `unmask.data.datasets.images.Samples` is such."""
 
     names: list[str]
     labels: Tensor | None  # n, int64; -1 for none

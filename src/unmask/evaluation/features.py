@@ -1,4 +1,4 @@
-"""What an encoder makes of pictures: one vector for each, by every pooling worth trying. The judge's raw material."""
+"""What an encoder makes of images: one vector for each, by every pooling worth trying. The judge's raw material."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,8 +16,8 @@ from unmask.models.encoder import Encoder
 
 POOLINGS = ("mean", "cls", "mean4")
 DEEP = 4  # layers that mean4 joins, as in the linear evaluation of DINO (Caron et al. 2021)
-SCORES = 256 * 196**2  # attention scores of a head at a time; large pictures are taken one by one
-SIDE = 32  # pixels; larger pictures are shrunk to this before they count as raw pixels
+SCORES = 256 * 196**2  # attention scores of a head at a time; large images are taken one by one
+SIDE = 32  # pixels; larger images are shrunk to this before they count as raw pixels
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def extract(
 def pixels(
     loader: Iterable[dict[str, Any]], side: int = SIDE, progress: Callable[[int], Any] | None = None
 ) -> Features:
-    """The pictures themselves as features, the yardstick `raw pixels`: flattened to b (c h w), float32, raw units.
+    """The images themselves as features, the yardstick `raw pixels`: flattened to b (c h w), float32, raw units.
 
-    Where a side is longer than `side` pixels, pictures are first shrunk by averaging, their shape kept: at 224 pixels
+    Where a side is longer than `side` pixels, images are first shrunk by averaging, their shape kept: at 224 pixels
     there are 150,528 numbers in each, more than a linear model can be fitted to.
     """
 
@@ -132,7 +132,7 @@ def judged(module: nn.Module) -> Iterator[None]:
 def finite(x: np.ndarray, what: str) -> np.ndarray:
     """The same array, or UserError."""
     if not np.isfinite(x).all():
-        raise UserError(f"the {what} features are not finite: did training diverge, or has a picture NaN pixels?")
+        raise UserError(f"the {what} features are not finite: did training diverge, or has an image NaN pixels?")
     return x
 
 
@@ -150,5 +150,5 @@ def _collect(
         if progress:
             progress(done)
     if not done:
-        raise UserError("there are no pictures to take features of")
+        raise UserError("there are no images to take features of")
     return Features({k: np.concatenate(v) for k, v in pools.items()}, np.concatenate(labels), np.concatenate(index))

@@ -11,7 +11,7 @@ LEVEL = 0.95  # of all intervals: a difference made by chance is not to pass for
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
-    """Of a share, e.g. an accuracy over `total` test pictures. Wilson 1927: also good near 0, near 1 and for few."""
+    """Of a share, e.g. an accuracy over `total` test images. Wilson 1927: also good near 0, near 1 and for few."""
     low, high = binomtest(right, total).proportion_ci(LEVEL, method="wilson")
     return float(low), float(high)
 
@@ -26,10 +26,10 @@ def of_mean(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def difference(one: Bool[np.ndarray, "n"], other: Bool[np.ndarray, "n"]) -> tuple[float, float, float]:
-    """Accuracy of `one` minus that of `other` on the same n test pictures, and its interval; True = answered rightly.
+    """Accuracy of `one` minus that of `other` on the same n test images, and its interval; True = answered rightly.
 
     Newcombe 1998 (paired proportions, method 10): Wilson's two intervals, joined with regard to how often both are
-    right on the same picture. Never empty, even where the two always agree.
+    right on the same image. Never empty, even where the two always agree.
     """
     total = len(one)
     both, neither = int((one & other).sum()), int((~one & ~other).sum())

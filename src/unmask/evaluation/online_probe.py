@@ -1,4 +1,4 @@
-"""The probe: the encoder of a run under way, judged now and then on labelled pictures."""
+"""The probe: the encoder of a run under way, judged now and then on labelled images."""
 
 from pathlib import Path
 

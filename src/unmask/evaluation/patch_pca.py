@@ -1,8 +1,8 @@
-"""Colours for patches: the first three principal components of their features, fitted over several pictures together.
+"""Colours for patches: the first three principal components of their features, fitted over several images together.
 
-Patches of like features get like colours in all pictures, as Oquab et al. 2023 (DINOv2, https://arxiv.org/abs/2304.07193)
+Patches of like features get like colours in all images, as Oquab et al. 2023 (DINOv2, https://arxiv.org/abs/2304.07193)
 show them. As there, the background can be taken off: the first component often tells it from the rest, and then three
-components of what is left are shown. Which side is the background is told by the borders of the pictures.
+components of what is left are shown. Which side is the background is told by the borders of the images.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ LOW, HIGH = 0.02, 0.98  # quantiles that become black and full colour
 
 @dataclass(frozen=True)
 class Colours:
-    pictures: list[Float[Tensor, "rows columns 3"]]  # 0 to 1; 0 where background was taken off
+    images: list[Float[Tensor, "rows columns 3"]]  # 0 to 1; 0 where background was taken off
     kept: list[Bool[Tensor, "rows columns"]]  # True where it is not background
     explained: tuple[float, float, float]  # shares of the variance that the components have
 

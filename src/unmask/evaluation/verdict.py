@@ -1,4 +1,4 @@
-"""The judge's verdict: numbers with their intervals, one honest sentence, a table and a picture."""
+"""The judge's verdict: numbers with their intervals, one honest sentence, a table and an image."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ class Few:
 
 @dataclass(frozen=True)
 class Score:
-    """One competitor under one evaluator; accuracies are shares of the test pictures, 0 to 1."""
+    """One competitor under one evaluator; accuracies are shares of the test images, 0 to 1."""
 
     competitor: str
     evaluator: str  # as asked for, e.g. "linear"
@@ -41,7 +41,7 @@ class Score:
     setting: str  # e.g. "linear(C=0.01)"
     val_accuracy: float
     accuracy: float
-    low: float  # 95 % interval over test pictures
+    low: float  # 95 % interval over test images
     high: float
     balanced_accuracy: float  # mean over the classes of the test split
     few: list[Few] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of the first competitor minus that of another, on the same test pictures."""
+    """Accuracy of the first competitor minus that of another, on the same test images."""
 
     evaluator: str
     other: str
@@ -63,15 +63,15 @@ class Verdict:
     """What `judge` found. The first competitor is the one judged."""
 
     classes: list[str]
-    counts: dict[str, int]  # split -> labelled pictures used
-    majority: float  # share of the commonest training class among the test pictures
+    counts: dict[str, int]  # split -> labelled images used
+    majority: float  # share of the commonest training class among the test images
     seed: int
     scores: list[Score]
     differences: list[Difference]
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts, numbers and text, the sentence included."""
-        intervals = "95 %: Wilson over test pictures; Student's t over draws; Newcombe's paired one of differences"
+        intervals = "95 %: Wilson over test images; Student's t over draws; Newcombe's paired one of differences"
         return asdict(self) | {"sentence": self.sentence(), "intervals": intervals}
 
     @property
@@ -114,7 +114,7 @@ class Verdict:
         against = " against " + " and ".join(parts) if parts else ""
         text = (
             f"{self.outcome(self.headline)}: {label(self.headline)} accuracy of {subject} {_range(best)}{against};"
-            f" {self.counts['test']:,} test pictures, {best.pooling} pooling, chosen on the validation split."
+            f" {self.counts['test']:,} test images, {best.pooling} pooling, chosen on the validation split."
         )
         if best.low <= self.majority:
             text += f" Always answering the commonest class would give {_percent(self.majority)}."
@@ -174,7 +174,7 @@ def table(verdict: Verdict) -> "Table":
     from rich.table import Table
 
     heads, body = rows(verdict)
-    result = Table(title=f"Accuracy on {verdict.counts['test']:,} test pictures, 95 % intervals", title_justify="left")
+    result = Table(title=f"Accuracy on {verdict.counts['test']:,} test images, 95 % intervals", title_justify="left")
     for place, head in enumerate(heads):
         result.add_column(head, justify="right" if 2 <= place < len(heads) - 1 else "left")
     for cells in body:

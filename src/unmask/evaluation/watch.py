@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from unmask.data.datasets.pictures import Pictures
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.datasets.images import Images
+from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.before_after import Comparison
 from unmask.evaluation.online_probe import Probe
 from unmask.masking.mask import Mask
@@ -17,18 +17,18 @@ from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder
 from unmask.weights.files import ENCODER, save_encoder
 
-FRAMES, PICTURES = 8, 6
+FRAMES, IMAGES = 8, 6
 FILM = "film"
 
 
 class Watch:
-    """Called after every step; acts on some. What it draws is the same pictures with the same masks throughout."""
+    """Called after every step; acts on some. What it draws is the same images with the same masks throughout."""
 
     def __init__(
         self,
         config: dict[str, Any],
         objective: Objective,
-        samples: Pictures,
+        samples: Images,
         out: Path,
         device: torch.device,
         probe: Probe | None = None,
@@ -36,15 +36,15 @@ class Watch:
         settings, steps = config["settings"], config["fit"]["steps"]
         self.config, self.objective, self.out, self.device = config, objective, out, device
         self.every = max(1, steps // FRAMES)
-        self.first = {1, max(2, steps // 50)}  # early on, pictures change fastest
+        self.first = {1, max(2, steps // 50)}  # early on, images change fastest
         self.probe_steps = 0
         if settings["probe"]:
             self.probe_steps = max(1, round(settings["probe_every"] * config["data"]["count"] / settings["batch"]))
-        count = min(PICTURES, len(samples))
+        count = min(IMAGES, len(samples))
         chosen = [i * len(samples) // count for i in range(count)]
-        view = WholePicture(tuple(settings["image_size"]))
-        shown = [view(samples.picture(i)).float() for i in chosen]
-        self.pictures, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
+        view = WholeImage(tuple(settings["image_size"]))
+        shown = [view(samples.image(i)).float() for i in chosen]
+        self.images, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
         self.probe = probe
         continues = bool(config.get("weights"))
@@ -110,7 +110,7 @@ class Watch:
 
     def _ready(self, model: Rebuilder) -> tuple[torch.Tensor, Mask]:
         model.eval()
-        x = self.pictures.to(self.device)
+        x = self.images.to(self.device)
         if self.mask is None:  # drawn once, on the CPU, so that every frame and every resumed run has the same
             chance = torch.Generator().manual_seed(mix(self.config["settings"]["seed"], 0xF11))
             self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))

@@ -11,10 +11,10 @@ NEAR = 0.5  # pixels between two boxes of one object
 
 
 def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[str, float]]:
-    """Largest differences by output, over the pictures at once and over the first alone.
+    """Largest differences by output, over the images at once and over the first alone.
 
     Raises Unequal if one is larger than the tolerance allows, is not a number, or has another shape. What is allowed is
-    a share of the largest value over all pictures: one picture's own may be near zero, as logits of the undecided are.
+    a share of the largest value over all images: one image's own may be near zero, as logits of the undecided are.
     """
     found: dict[str, dict[str, float]] = {}
     subject = opened.subject or subject
@@ -31,14 +31,14 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
                 raise Unequal(
                     f"{label}: {name} has shape {tuple(value.shape)}, the model's {tuple(right.shape)}; not kept"
                 )
-            if not right.numel():  # nothing was found in this picture, by either
+            if not right.numel():  # nothing was found in this image, by either
                 continue
             error, allowed = float((value.float() - right).abs().max()), opened.tolerance * largest[name]
             if not error <= allowed:
                 remedy = f"; {opened.remedy}" if opened.remedy else ""
                 raise Unequal(
                     f"{label} does not give what the model gives: {name} is off by {error:.3g}, allowed is"
-                    f" {allowed:.3g}, on {len(raw)} pictures; it was deleted{remedy}"
+                    f" {allowed:.3g}, on {len(raw)} images; it was deleted{remedy}"
                 )
             worst = found.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
             worst["max_abs_error"] = max(worst["max_abs_error"], error)
@@ -50,7 +50,7 @@ def _comparable(subject: Exportable, reference: Outputs, got: Outputs) -> tuple[
     """Outputs as they are; of a detector, those above the lowest clear gap between scores, each beside its like.
 
     Near a threshold the last digit decides what counts as found, which of two boxes suppresses the other, and among
-    equals which comes first: so one object in fifty, and one in any picture, may be found by one of the two alone.
+    equals which comes first: so one object in fifty, and one in any image, may be found by one of the two alone.
     """
     if subject.detector is None or not len(reference["scores"]):
         return reference, got

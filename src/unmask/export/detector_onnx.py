@@ -1,8 +1,8 @@
 """A whole detector as ONNX, from pixels to boxes, and its backbone alone.
 
-Proposals and their suppression differ in number from picture to picture, which torch's dynamo exporter cannot follow
+Proposals and their suppression differ in number from image to image, which torch's dynamo exporter cannot follow
 ("could not guard on data-dependent expression", torch 2.15). The older exporter, which records what runs, can, with
-torchvision's own rules for its operators: for one picture of one size. Its position table must lie there at that size,
+torchvision's own rules for its operators: for one image of one size. Its position table must lie there at that size,
 so the encoder is made once more for it.
 """
 
@@ -21,9 +21,7 @@ from unmask.models.layers.position import resampled
 from unmask.models.state import load_strictly, same_again
 
 OPSET = 17
-REMARK = (
-    "{0}: the whole detector is written in fp32, for one picture at a time, and beside it encoder and pyramid alone"
-)
+REMARK = "{0}: the whole detector is written in fp32, for one image at a time, and beside it encoder and pyramid alone"
 
 
 def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
@@ -42,13 +40,13 @@ def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter, about itself and about sizes that it takes for constants
         torch.onnx.export(
-            Traceable(detector).eval(), (subject.given(subject.pictures[:1]),), str(path), dynamo=False,
+            Traceable(detector).eval(), (subject.given(subject.images[:1]),), str(path), dynamo=False,
             opset_version=OPSET, input_names=[pixels], output_names=list(detector.outputs), dynamic_axes=dynamic,
         )  # fmt: skip
 
 
 def backbone_of(subject: Exportable) -> Exportable:
-    """Encoder and pyramid of a detector, for any number of pictures at once."""
+    """Encoder and pyramid of a detector, for any number of images at once."""
     assert isinstance(subject.model, Detector)
     backbone: Any = copy.deepcopy(subject.model.rcnn.backbone)
     return replace(subject, model=backbone.eval(), precision=("fp32",))

@@ -32,7 +32,7 @@ class Exportable:
 
     model: Any  # an encoder, or what transfer makes: with `encoder`, `outputs` and `traced(pixels)`
     config: dict[str, Any]  # the run's config.json
-    pictures: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
+    images: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
     objective: Rebuilder | None = None  # the whole of a pretraining run, with its decoder
     normalize: str = "inside"  # of ONNX and torch.export files: take raw pixels, or normalised ones
     precision: tuple[str, ...] = ("fp32",)  # of ONNX files
@@ -62,10 +62,10 @@ class Exportable:
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
-        """The traced model; any number of pictures from 1 on, of one size: position tables are constants."""
+        """The traced model; any number of images from 1 on, of one size: position tables are constants."""
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
-            return torch.export.export(self.traceable, (self.pictures[:2],), dynamic_shapes={"pixels": {0: batch}})
+            return torch.export.export(self.traceable, (self.images[:2],), dynamic_shapes={"pixels": {0: batch}})
 
     def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """What the traced model takes for raw pixels."""
@@ -94,7 +94,7 @@ class Exportable:
     @property
     def size(self) -> tuple[int, ...]:
         """Height and width of its input in pixels."""
-        return tuple(self.pictures.shape[2:])
+        return tuple(self.images.shape[2:])
 
     @cached_property
     def detector(self) -> Detector | None:
@@ -106,7 +106,7 @@ class Exportable:
 
     def trials(self) -> list[Float[Tensor, "b c h w"]]:
         """Batches to compare on: all and one; a detector's answers differ in number, so it is asked one by one."""
-        return list(self.pictures.split(1)) if self.detector else [self.pictures, self.pictures[:1]]
+        return list(self.images.split(1)) if self.detector else [self.images, self.images[:1]]
 
 
 class Traceable(nn.Module):
@@ -126,7 +126,7 @@ class Opened:
     """A file or folder that was just written, opened as its users will open it."""
 
     path: Path
-    call: Callable[[Tensor], Outputs]  # raw pictures b c h w, float32 -> some of the reference's outputs
+    call: Callable[[Tensor], Outputs]  # raw images b c h w, float32 -> some of the reference's outputs
     tolerance: float = EXACT  # share of the reference's largest value
     timed: bool = False  # worth a measurement of its speed
     remedy: str = ""  # what a user may try if it is not equal

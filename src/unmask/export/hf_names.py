@@ -67,7 +67,7 @@ def why_not_mae(subject: Exportable) -> str:
     if type(decoder) not in MAES or type(objective.target) is not Pixels:
         return f"its decoder is {type(decoder).__name__} and its target {type(objective.target).__name__}, not MAE's"
     if grid.shape[0] != grid.shape[1] or grid.unit[0] != grid.unit[1]:
-        return f"it takes square pictures only, this run's are {' x '.join(map(str, grid.size))}"
+        return f"it takes square images only, this run's are {' x '.join(map(str, grid.size))}"
     if decoder.norm.eps != subject.encoder.net.norm.eps:
         return "the norms of encoder and decoder differ in eps"
     if subject.encoder.dim % 4 or decoder.norm.normalized_shape[0] % 4:

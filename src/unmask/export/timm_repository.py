@@ -73,7 +73,7 @@ def weights(model: Encoder | Classifier) -> dict[str, Tensor]:
 
 
 def settings(model: Encoder | Classifier) -> dict[str, Any]:
-    """config.json: what timm needs to build the model, and how its pictures are prepared."""
+    """config.json: what timm needs to build the model, and how its images are prepared."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     arguments = {k: v for k, v in encoder.arguments.items() if k not in ("model_name", "num_classes")}
     classes: list[str] = []

@@ -1,8 +1,8 @@
-"""Complementary masks: together they hide every unit of a picture, and each as often, so that every unit has an error.
+"""Complementary masks: together they hide every unit of an image, and each as often, so that every unit has an error.
 
 With 75 % hidden a set has four masks: the units are dealt out into four parts, and each mask shows one of them. Every
 unit is then seen once and hidden three times. A single random mask would say nothing of the quarter that it shows. The
-same parts as in training on several masks of a picture (EMAE, Li et al. 2023), here for judging.
+same parts as in training on several masks of an image (EMAE, Li et al. 2023), here for judging.
 """
 
 import torch
@@ -16,7 +16,7 @@ from unmask.seeds import mix
 
 
 def complement(num_units: int, ratio: float, seed: int = 0) -> list[Mask]:
-    """One set: masks for one picture each (b = 1) that hide every unit equally often.
+    """One set: masks for one image each (b = 1) that hide every unit equally often.
 
     The share hidden is the nearest to `ratio` that parts allow: 1 - 1/k from one half on, where each of k parts is
     shown once; 1/k below, where each is hidden once. Parts differ by one unit at the most where k does not divide the

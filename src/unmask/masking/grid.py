@@ -1,6 +1,6 @@
 """The grid: how an input of any dimension is cut into the units that get masked.
 
-A ViT picture is a (14, 14) grid of (16, 16)-pixel units; a clip is (8, 14, 14) of (2, 16, 16); a spectrogram, a CT
+A ViT image is a (14, 14) grid of (16, 16)-pixel units; a clip is (8, 14, 14) of (2, 16, 16); a spectrogram, a CT
 volume or a 13-band satellite tile are grids too. Everything else in the package talks about units and never about
 pixels, frames or voxels.
 """

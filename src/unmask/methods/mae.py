@@ -38,8 +38,8 @@ class MAE(Rebuilder):
         encoder that is not.
         symmetric: mask tokens inside the encoder, which so sees a token for every unit and costs as much; the decoder
         then gets what the encoder made of them. The paper's table 1c: worse, and dearer.
-        masks_per_image: masks of each picture in a training step, so that it is decoded and cropped once for all of
-        them (EMAE, Li et al. 2023, without its consistency loss). A batch still counts pictures.
+        masks_per_image: masks of each image in a training step, so that it is decoded and cropped once for all of
+        them (EMAE, Li et al. 2023, without its consistency loss). A batch still counts images.
         """
         super().__init__()
         encoder.require_masks()
@@ -116,7 +116,7 @@ class MAE(Rebuilder):
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
         """The input with its hidden units replaced by the model's, in raw units; visible units are copied.
 
-        `leak=True` uses the true mean and deviation of hidden units (see `Pixels.to_pixels`): label such pictures.
+        `leak=True` uses the true mean and deviation of hidden units (see `Pixels.to_pixels`): label such images.
         """
         normalized, grid = self.encoder.normalize(x), self.encoder.grid
         prediction = self.predict(x, mask).float()

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder, Tokens
 
@@ -24,16 +24,16 @@ EPS = 1e-6
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of n pictures, in the order given."""
+    """Of n images, in the order given."""
 
     names: list[str]
     classes: list[str]
-    probabilities: np.ndarray  # n k, float32; rows add up to 1 unless there are several labels per picture
+    probabilities: np.ndarray  # n k, float32; rows add up to 1 unless there are several labels per image
     multi_label: bool = False
 
     @property
     def labels(self) -> list[Any]:
-        """The most probable class of each picture; with several labels per picture, all above one half."""
+        """The most probable class of each image; with several labels per image, all above one half."""
         if self.multi_label:
             return [[self.classes[i] for i in np.flatnonzero(row > 0.5)] for row in self.probabilities]
         return [self.classes[i] for i in self.probabilities.argmax(axis=1)]
@@ -59,7 +59,7 @@ class Classifier(nn.Module):
         pooling: str = "mean",
         norm: str = "layer",
         multi_label: bool = False,
-        eval_crop: float = 1.0,  # see WholePicture
+        eval_crop: float = 1.0,  # see WholeImage
     ):
         """Raises UserError for a pooling that is none or that the encoder does not have."""
         super().__init__()
@@ -71,7 +71,7 @@ class Classifier(nn.Module):
             raise UserError(f"{encoder.arguments['model_name']} has no class token; use --pooling mean or attentive")
         self.encoder, self.classes, self.multi_label = encoder, list(classes), multi_label
         self.pooling, self.norm_kind = pooling, norm
-        self.view = WholePicture(_pair(encoder.grid.size), eval_crop)  # what it sees of a picture that is judged
+        self.view = WholeImage(_pair(encoder.grid.size), eval_crop)  # what it sees of an image that is judged
         if pooling == "mean" and norm == "layer":
             encoder.take_norm()
         self.attention = AttentivePool(encoder.dim) if pooling == "attentive" else None
@@ -112,16 +112,16 @@ class Classifier(nn.Module):
         return self.head(self.norm(pooled)).float()
 
     def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
-        """Softmax of the logits; with several labels per picture, the sigmoid of each."""
+        """Softmax of the logits; with several labels per image, the sigmoid of each."""
         logits = self(x)
         return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
 
     @torch.inference_mode()
     def predict(self, images: Any, batch: int = 64) -> Predictions:
-        """Probabilities of pictures: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
+        """Probabilities of images: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
 
-        Pictures from files are resized to cover the input size and cut at the centre, as in training. Raises DataError
-        with the reason for a picture that cannot be read, UserError for pixels of another size.
+        Images from files are resized to cover the input size and cut at the centre, as in training. Raises DataError
+        with the reason for an image that cannot be read, UserError for pixels of another size.
         """
         if isinstance(images, np.ndarray | Tensor):
             pixels = torch.as_tensor(images)
@@ -130,7 +130,7 @@ class Classifier(nn.Module):
                 raise UserError(f"pixels must be n x {' x '.join(map(str, size))}, got {tuple(pixels.shape)}")
             parts, names = pixels.split(batch), [str(i) for i in range(len(pixels))]
         else:
-            samples = read_pictures(images, self.encoder)
+            samples = read_images(images, self.encoder)
             names = samples.names
             loader = each_once(samples, self.view, batch)
             parts = (piece["views"][0] for piece in loader)
@@ -159,8 +159,8 @@ class AttentivePool(nn.Module):
         return self.attend(query, tokens, tokens, need_weights=False)[0][:, 0]
 
 
-def read_pictures(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
-    """Pictures for an encoder, all of them; a bad one is an error when it is read."""
+def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
+    """Images for an encoder, all of them; a bad one is an error when it is read."""
     source = open_source(images)
     return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=4 * max(encoder.grid.size))
 

@@ -34,7 +34,7 @@ class Decoder(nn.Module, ABC):
     """Parts in `decoders/` fill in `forward`, and change the others where they differ.
 
     It predicts the hidden units of whatever mask it is given. In a training step that may be some of them only, drawn
-    at random by the objective; a picture is always shown with all of them.
+    at random by the objective; an image is always shown with all of them.
     """
 
     share: float = 1.0  # of the hidden units that a training step predicts
@@ -64,7 +64,7 @@ class SelfAttention(Decoder):
         """dim, depth, heads: width, blocks and attention heads.
 
         position: "fixed" for MAE's table; "stored" for one that is kept with the weights, as of foreign decoders whose
-        table is another, or was made for another picture size.
+        table is another, or was made for another image size.
         filled: the encoder's tokens are of all units, hidden ones too, so no mask token is added.
         """
         super().__init__()

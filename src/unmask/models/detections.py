@@ -1,4 +1,4 @@
-"""What a detector finds in a picture, in the picture's own pixels."""
+"""What a detector finds in an image, in the image's own pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 class Detections:
     """The most certain first."""
 
-    name: str  # of the picture
+    name: str  # of the image
     size: tuple[int, int]  # its height and width
     boxes: Float[np.ndarray, "n 4"]  # left, top, right, bottom in pixels
     labels: Int64[np.ndarray, "n"]  # places in `classes`
@@ -55,7 +55,7 @@ class Detections:
 
 
 def counted(found: Sequence[Detections]) -> dict[str, int]:
-    """Objects of each class over several pictures."""
+    """Objects of each class over several images."""
     classes = found[0].classes if found else []
     counts = np.bincount(np.concatenate([f.labels for f in found] or [[]]).astype(int), minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, counts)}

@@ -24,7 +24,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from unmask import registry
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source, why
 from unmask.data.transforms.detection import Fitted, View
 from unmask.errors import DataError, UserError
@@ -34,11 +34,11 @@ from unmask.models.pyramid import ChannelNorm
 
 LEVELS = ("0", "1", "2", "3")  # of the pyramid, from fine to coarse; a fifth, twice as coarse, serves proposals alone
 LOWEST = 0.01  # score below which nothing is called a detection
-MOST = 100  # detections per picture, as in COCO
+MOST = 100  # detections per image, as in COCO
 
 
 class Detector(nn.Module):
-    """`detector(x, targets)` gives losses to train by, `predict` finds objects in pictures of any size."""
+    """`detector(x, targets)` gives losses to train by, `predict` finds objects in images of any size."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Detector(nn.Module):
         anchors: Sequence[float],  # side of the anchors of each of the five levels, pixels of the input
         ratios: Sequence[float] = (0.5, 1.0, 2.0),  # height / width of anchors
         width: int = 256,  # channels of pyramid and heads
-        rois: int = 512,  # boxes per picture that the box head learns from
+        rois: int = 512,  # boxes per image that the box head learns from
         masks: bool = False,  # predict masks too
         pyramid: str = "simple",  # a part of unmask.pyramids
         standardize: bool = False,  # bring every feature of the encoder to mean 0 and deviation 1 before the pyramid
@@ -110,7 +110,7 @@ class Detector(nn.Module):
         return ("boxes", "labels", "scores") + (("masks",) if self.has_masks else ())
 
     def traced(self, pixels: Shaped[Tensor, "1 c h w"]) -> tuple[Tensor, ...]:
-        """For exports: boxes n 4, labels n (from 0), scores n, masks n 1 28 28, of one picture."""
+        """For exports: boxes n 4, labels n (from 0), scores n, masks n 1 28 28, of one image."""
         found = self.detect(pixels)[0]
         return tuple(found[name] for name in self.outputs)
 
@@ -121,11 +121,11 @@ class Detector(nn.Module):
 
     @property
     def view(self) -> Fitted:
-        """What it sees of a whole picture."""
+        """What it sees of a whole image."""
         return Fitted(self.size, tuple(self.encoder.mean.tolist()))
 
     def forward(self, x: Shaped[Tensor, "b c h w"], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Losses by name. targets: of each picture boxes: n 4, labels: n (from 0), and with masks: n h w."""
+        """Losses by name. targets: of each image boxes: n 4, labels: n (from 0), and with masks: n h w."""
         features, images = self._features(x)
         shifted = [target | {"labels": target["labels"] + 1} for target in targets]  # 0 is the background
         proposals, found = self.rcnn.rpn(images, features, shifted)
@@ -140,46 +140,46 @@ class Detector(nn.Module):
 
     @torch.inference_mode()
     def predict(self, images: Any, batch: int = 8, threshold: float = 0.5) -> list[Detections]:
-        """Objects in pictures: paths, whatever else `pretrain` takes as data, one array or tensor b c h w, or a list of
-        c h w of any sizes; raw pixels. Boxes are in each picture's own pixels.
+        """Objects in images: paths, whatever else `pretrain` takes as data, one array or tensor b c h w, or a list of
+        c h w of any sizes; raw pixels. Boxes are in each image's own pixels.
 
-        Raises DataError with the reason for a picture that cannot be read, UserError for arrays of another shape.
+        Raises DataError with the reason for an image that cannot be read, UserError for arrays of another shape.
         """
         if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
             raise UserError(f"threshold is a score between 0 and 1, got {threshold!r}")
-        names, pictures = self._opened(images)
-        return [found.above(threshold) for found in self.stream(names, pictures, batch)]
+        names, opened = self._opened(images)
+        return [found.above(threshold) for found in self.stream(names, opened, batch)]
 
     @torch.inference_mode()
     def stream(
-        self, names: Sequence[str], pictures: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None
+        self, names: Sequence[str], images: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None
     ) -> list[Detections]:
-        """Everything found in each picture, in order, worked off in batches of one shape."""
+        """Everything found in each image, in order, worked off in batches of one shape."""
         found: dict[int, Detections] = {}
         waiting: dict[tuple[int, ...], list[tuple[int, View]]] = {}
         was, kind, view = self.training, self.encoder.mean.device.type, self.view
         self.eval()
 
         def work(group: list[tuple[int, View]]) -> None:
-            x = torch.stack([seen.picture.float() for _, seen in group]).to(self.encoder.mean.device)
+            x = torch.stack([seen.image.float() for _, seen in group]).to(self.encoder.mean.device)
             with torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 answers = self.detect(x)
             for (place, seen), answer in zip(group, answers):
                 found[place] = self._own(names[place], seen, answer)
 
-        for place, picture in enumerate(pictures):
-            seen = view(picture)
-            group = waiting.setdefault(tuple(seen.picture.shape), [])
+        for place, image in enumerate(images):
+            seen = view(image)
+            group = waiting.setdefault(tuple(seen.image.shape), [])
             group.append((place, seen))
             if len(group) == batch:
-                work(waiting.pop(tuple(seen.picture.shape)))
+                work(waiting.pop(tuple(seen.image.shape)))
         for group in waiting.values():
             work(group)
         self.train(was)
         return [found[place] for place in sorted(found)]
 
     def _own(self, name: str, seen: View, answer: dict[str, Tensor]) -> Detections:
-        """From the view's pixels to the picture's."""
+        """From the view's pixels to the image's."""
         y, x = seen.rates
         rates = torch.tensor([x, y, x, y], device=answer["boxes"].device)
         boxes = clip_boxes_to_image(answer["boxes"].float() / rates, seen.size)
@@ -189,7 +189,7 @@ class Detector(nn.Module):
         return Detections(name, seen.size, boxes[keep].cpu().numpy(), labels, scores, self.classes, shapes)
 
     def _features(self, x: Shaped[Tensor, "b c h w"]) -> tuple[dict[str, Tensor], ImageList]:
-        """The whole window counts as the picture: torchvision tells the scale of a level by its size."""
+        """The whole window counts as the image: torchvision tells the scale of a level by its size."""
         size = (x.shape[2], x.shape[3])
         return self.rcnn.backbone(x), ImageList(x, [size] * x.shape[0])
 
@@ -207,13 +207,13 @@ class Detector(nn.Module):
     def _read(self, source: Source) -> Iterator[Tensor]:
         for index, item in enumerate(source.items):
             try:
-                yield read_picture(source, index, self.encoder.channels)
-            except (BadPicture, OSError) as error:
+                yield read_image(source, index, self.encoder.channels)
+            except (BadImage, OSError) as error:
                 raise DataError(f"{item.name}: {why(error)}") from error
 
 
 class Backbone(nn.Module):
-    """Pictures to the five maps of a detector, in fp32: boxes in bf16 would be off by whole pixels."""
+    """Images to the five maps of a detector, in fp32: boxes in bf16 would be off by whole pixels."""
 
     def __init__(self, encoder: Encoder, pyramid: str, width: int, standardize: bool):
         super().__init__()
@@ -238,8 +238,8 @@ class Backbone(nn.Module):
         return named | {"pool": max_pool2d(named[LEVELS[-1]], kernel_size=1, stride=2)}
 
 
-def read_picture(source: Source, index: int, channels: int) -> Shaped[Tensor, "c h w"]:
-    """A picture at its full size, for an encoder of so many channels. Raises BadPicture or OSError."""
+def read_image(source: Source, index: int, channels: int) -> Shaped[Tensor, "c h w"]:
+    """An image at its full size, for an encoder of so many channels. Raises BadImage or OSError."""
     pixels = source.pixels(index)
     return to_channels(decode(source.read(index)).pixels if pixels is None else pixels, channels)
 

@@ -40,7 +40,7 @@ class Encoder(nn.Module, ABC):
     classifier: Callable[[], Any] | None = None  # opens the classifier that was made of it, where there is one
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
-        """mean, std: one per channel, in raw units (0..255 for 8-bit pictures)."""
+        """mean, std: one per channel, in raw units (0..255 for 8-bit images)."""
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
@@ -81,7 +81,7 @@ class Encoder(nn.Module, ABC):
         At the size the encoder was built for, the numbers are those of `layers` before its norm.
         """
         if x.ndim != 4:
-            raise UserError(f"feature maps are made of pictures, b c h w; the input has {x.ndim} axes")
+            raise UserError(f"feature maps are made of images, b c h w; the input has {x.ndim} axes")
         numbers, x = self.layer_numbers(layers), self.normalize(x)
         if tuple(x.shape[2:]) != self.input_size:
             missing = [-side % unit for side, unit in zip(x.shape[2:], self.grid.unit)]
@@ -119,7 +119,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """Height and width of the pictures that `forward` takes. A few timm models look at less, their `grid.size`."""
+        """Height and width of the images that `forward` takes. A few timm models look at less, their `grid.size`."""
         return self.grid.size
 
     @property
@@ -128,7 +128,7 @@ class Encoder(nn.Module, ABC):
         return self.num_blocks
 
     def predict(self, images: Any, batch: int = 64) -> Any:
-        """What the classifier that `transfer` made of this encoder's run says of pictures (`Classifier.predict`).
+        """What the classifier that `transfer` made of this encoder's run says of images (`Classifier.predict`).
 
         Raises UserError where there is none: an encoder alone names no classes.
         """
@@ -235,7 +235,7 @@ def create_encoder(
     if name in known or name.split(".")[0] in known:
         families = "; ".join(part.families for part in parts)
         raise UserError(
-            f"{name} cannot be pretrained with hidden patches: its layers need the whole picture (no place where timm"
+            f"{name} cannot be pretrained with hidden patches: its layers need the whole image (no place where timm"
             f" lets patches be dropped). Models that can: {families}"
         )
     if "." in name and not name.startswith("vit"):

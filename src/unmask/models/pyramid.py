@@ -6,7 +6,7 @@ stride only, so its pyramids make the others. Parts are in `pyramids/`:
     pyramid = spec.build("simple(dim=256)", "unmask.pyramids", encoder=encoder)
     maps = pyramid(encoder.features(x, pyramid.layers))
 
-With a stride s, a level has ceil(height / s) rows of the padded picture's height, which is whole units of the encoder.
+With a stride s, a level has ceil(height / s) rows of the padded image's height, which is whole units of the encoder.
 """
 
 from abc import ABC, abstractmethod

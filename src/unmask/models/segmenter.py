@@ -20,15 +20,15 @@ from unmask.models.sliding_window import Size, slide
 
 @dataclass(frozen=True)
 class Maps:
-    """Of n pictures, in the order given."""
+    """Of n images, in the order given."""
 
     names: list[str]
     classes: list[str]
     numbers: list[int]  # of each class in the masks that were learnt from
-    maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the picture's own size
+    maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the image's own size
 
     def shares(self) -> Float[np.ndarray, "n k"]:
-        """Of each picture's pixels, by class."""
+        """Of each image's pixels, by class."""
         counts = [np.bincount(one.ravel(), minlength=len(self.classes)) / one.size for one in self.maps]
         return np.array(counts).reshape(len(self.maps), len(self.classes))
 
@@ -39,7 +39,7 @@ class Maps:
 class Segmenter(nn.Module):
     """head(pyramid(encoder.features(x))): logits for every class and pixel.
 
-    window: height, width of the pieces that it sees of a picture, which is resized until its shorter side is `side`.
+    window: height, width of the pieces that it sees of an image, which is resized until its shorter side is `side`.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class Segmenter(nn.Module):
     @torch.inference_mode()
     def maps(
         self,
-        pictures: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
+        images: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
         batch: int = 16,
         autocast: torch.dtype | None = None,
     ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-        """A map of classes for each picture, at the size that comes with it; the model should be in eval mode.
+        """A map of classes for each image, at the size that comes with it; the model should be in eval mode.
 
         batch: windows at a time.
         """
@@ -123,15 +123,15 @@ class Segmenter(nn.Module):
             with on:
                 return self(x.to(where))
 
-        # what lies beyond a picture is the data's mean, which is 0 for the network
+        # what lies beyond an image is the data's mean, which is 0 for the network
         shape = {"window": self.window, "side": self.side, "fill": self.encoder.mean.cpu(), "batch": batch}
-        yield from slide(run, pictures, **shape)
+        yield from slide(run, images, **shape)
 
     def predict(self, images: Any, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
-        """Maps of pictures of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
+        """Maps of images of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
 
         batch: windows at a time; seen: told each name when its map is there. Raises DataError with the reason for a
-        picture that cannot be read, UserError for pixels of another shape.
+        image that cannot be read, UserError for pixels of another shape.
         """
         channels, most = self.encoder.channels, 4 * self.side
         if isinstance(images, np.ndarray | Tensor):

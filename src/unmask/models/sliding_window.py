@@ -1,7 +1,7 @@
-"""A class for every pixel of pictures of any size, by a model that sees windows of one size.
+"""A class for every pixel of images of any size, by a model that sees windows of one size.
 
 Windows overlap by a third and their logits are averaged, as in the usual tests on ADE20K (windows of 512, 341 apart).
-Windows of different pictures share batches, so that small pictures are as quick as large ones.
+Windows of different images share batches, so that small images are as quick as large ones.
 """
 
 from collections import deque
@@ -16,15 +16,15 @@ from torch.nn.functional import interpolate
 
 OVERLAP = 1 / 3  # of neighbouring windows
 WINDOW_PIXELS = 2**21  # of the windows at a time, where they are large
-STRIP = 2**24  # numbers of enlarged logits at a time: a large picture's would not fit into memory
+STRIP = 2**24  # numbers of enlarged logits at a time: a large image's would not fit into memory
 Size = tuple[int, int]
 
 
 @dataclass
 class _Canvas:
-    """A picture at work: its windows that wait, and the sum of those that are done."""
+    """An image at work: its windows that wait, and the sum of those that are done."""
 
-    picture: Tensor  # c h w, at working size
+    image: Tensor  # c h w, at working size
     size: Size  # height, width of the map that is wanted
     places: list[Size]  # top, left of windows
     sums: Tensor | None = None
@@ -37,21 +37,21 @@ class _Canvas:
 
 def slide(
     run: Callable[[Tensor], Tensor],
-    pictures: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
+    images: Iterable[tuple[Shaped[Tensor, "_ _ _"], Size]],
     *,
     window: Size,  # height, width in pixels
-    side: int,  # pixels that the shorter side of a picture is resized to
-    fill: Float[Tensor, "_"],  # raw values of what lies beyond a picture smaller than a window
+    side: int,  # pixels that the shorter side of an image is resized to
+    fill: Float[Tensor, "_"],  # raw values of what lies beyond an image smaller than a window
     batch: int,  # windows at a time
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-    """The most probable class of every pixel, for each picture in turn, at the size that is asked for with it.
+    """The most probable class of every pixel, for each image in turn, at the size that is asked for with it.
 
     `run` gives logits at the size of its input. The result does not depend on `batch`, up to rounding.
     """
     queue: deque[_Canvas] = deque()
     waiting: list[tuple[_Canvas, Size]] = []
-    for picture, size in pictures:
-        canvas = _canvas(picture, size, window, side)
+    for image, size in images:
+        canvas = _canvas(image, size, window, side)
         queue.append(canvas)
         waiting += [(canvas, place) for place in canvas.places]
         while len(waiting) >= batch:
@@ -71,16 +71,16 @@ def windows_at_once(window: Size) -> int:
 
 
 def working_size(height: int, width: int, side: int) -> Size:
-    """A picture's size when its shorter side is `side`."""
+    """An image's size when its shorter side is `side`."""
     share = side / min(height, width)
     return max(side, round(height * share)), max(side, round(width * share))
 
 
-def resized(picture: Shaped[Tensor, "c h w"], size: Size) -> Shaped[Tensor, "c h2 w2"]:
+def resized(image: Shaped[Tensor, "c h w"], size: Size) -> Shaped[Tensor, "c h2 w2"]:
     """Bilinear, antialiased; the dtype stays."""
-    if tuple(picture.shape[1:]) == size:
-        return picture
-    return interpolate(picture[None].contiguous(), size, mode="bilinear", antialias=True, align_corners=False)[0]
+    if tuple(image.shape[1:]) == size:
+        return image
+    return interpolate(image[None].contiguous(), size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def most_probable(logits: Float[Tensor, "k h w"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
@@ -108,18 +108,18 @@ def places(length: int, window: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-def _canvas(picture: Tensor, size: Size, window: Size, side: int) -> _Canvas:
-    small = resized(picture, working_size(picture.shape[1], picture.shape[2], side))
+def _canvas(image: Tensor, size: Size, window: Size, side: int) -> _Canvas:
+    small = resized(image, working_size(image.shape[1], image.shape[2], side))
     tops, lefts = (places(length, w) for length, w in zip(small.shape[1:], window))
     return _Canvas(small, size, [(top, left) for top in tops for left in lefts])
 
 
 def _work(run: Callable[[Tensor], Tensor], jobs: list[tuple[_Canvas, Size]], window: Size, fill: Tensor) -> None:
-    kinds = {canvas.picture.dtype for canvas, _ in jobs}
+    kinds = {canvas.image.dtype for canvas, _ in jobs}
     kind = kinds.pop() if len(kinds) == 1 else torch.float32
-    cut = torch.stack([_cut(canvas.picture, place, window, fill, kind) for canvas, place in jobs])
+    cut = torch.stack([_cut(canvas.image, place, window, fill, kind) for canvas, place in jobs])
     for (canvas, (top, left)), logits in zip(jobs, run(cut).float()):
-        height, width = canvas.picture.shape[1:]
+        height, width = canvas.image.shape[1:]
         if canvas.sums is None:
             canvas.sums = logits.new_zeros(len(logits), height, width)
             canvas.counts = logits.new_zeros(height, width)
@@ -130,8 +130,8 @@ def _work(run: Callable[[Tensor], Tensor], jobs: list[tuple[_Canvas, Size]], win
         canvas.open -= 1
 
 
-def _cut(picture: Tensor, place: Size, window: Size, fill: Tensor, kind: torch.dtype) -> Tensor:
-    part = picture[:, place[0] : place[0] + window[0], place[1] : place[1] + window[1]].to(kind)
+def _cut(image: Tensor, place: Size, window: Size, fill: Tensor, kind: torch.dtype) -> Tensor:
+    part = image[:, place[0] : place[0] + window[0], place[1] : place[1] + window[1]].to(kind)
     if tuple(part.shape[1:]) == window:
         return part
     whole = fill.to(kind).view(-1, 1, 1).repeat(1, *window)

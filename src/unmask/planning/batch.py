@@ -9,11 +9,11 @@ from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine
 from unmask.training.schedule import peak_rate
 
-LARGEST = 256  # pictures at a time where running out of memory ends the process instead of raising an error
+LARGEST = 256  # images at a time where running out of memory ends the process instead of raising an error
 
 
 def plan_rate(plan: Plan) -> None:
-    """A rate per 256 pictures becomes one for the batch, whatever that is: the linear rule (Goyal et al. 2017)."""
+    """A rate per 256 images becomes one for the batch, whatever that is: the linear rule (Goyal et al. 2017)."""
     blr, batch = plan.settings.pop("blr", None), plan.settings["batch"]
     if blr is not None:
         why = plan.reasons.pop("blr", "asked for")
@@ -32,20 +32,20 @@ def plan_parts(plan: Plan, machine: Machine) -> None:
 
 
 def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
-    most, usual = {"cpu": (32, 256), "mps": (256, 256)}.get(machine.device, (1024, 784))  # pictures, and their units
+    most, usual = {"cpu": (32, 256), "mps": (256, 256)}.get(machine.device, (1024, 784))  # images, and their units
     units = math.prod(plan.settings["image_size"]) // plan.settings["patch_size"] ** 2
     large = units > usual
     most = max(4, most // 2 ** math.ceil(math.log2(units / usual))) if large else most
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
     world = launch().world
-    why = f"pictures of {units:,} patches are large" if large else "more updates in the same time"
-    batch, why = min(most, fits), why if most <= fits else f"for {sheet.count} pictures"
+    why = f"images of {units:,} patches are large" if large else "more updates in the same time"
+    batch, why = min(most, fits), why if most <= fits else f"for {sheet.count} images"
     if world > 1:
         batch = max(1, min(most * world, 4096, max(fits, world)) // world) * world
         why = f"over all devices, {batch // world} on each"
     crops, parts = plan.settings.get("views_per_image", 1), plan.settings["accumulate"] or 1
     if batch % (equal := world * crops * parts):
-        batch, why = max(1, batch // equal) * equal, f"{why}; parts and crops of a picture go evenly into it"
+        batch, why = max(1, batch // equal) * equal, f"{why}; parts and crops of an image go evenly into it"
     plan.choose("batch", batch, why)
     plan_parts(plan, machine)
     plan_rate(plan)

@@ -19,7 +19,7 @@ FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "optimizer",
 
 
 def make_fit(settings: dict[str, Any], count: int, **more: Any) -> Fit:
-    """The loop's configuration for `count` training pictures."""
+    """The loop's configuration for `count` training images."""
     steps = max(1, round(settings["epochs"] * count / settings["batch"]))
     warmup = min(round(settings["warmup"] * count / settings["batch"]), steps // 2)
     more = {"fused": settings.get("fused") != "off"} | more

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
 from unmask.data.shards.stream import is_stream, open_stream
 from unmask.data.sheet import Sheet, check_bad, inspect
@@ -15,7 +15,7 @@ from unmask.errors import UserError, many
 from unmask.plain import numbers
 from unmask.runtime.machine import machine
 
-CACHE_SHARE = 0.2  # of the free memory, for decoded pictures
+CACHE_SHARE = 0.2  # of the free memory, for decoded images
 
 
 def look_at(
@@ -30,17 +30,17 @@ def look_at(
 ) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data; the training split where there are splits, else everything."""
     if not data:
-        raise UserError("say on which pictures: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
+        raise UserError("say on which images: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
     if is_stream(data):
         return _look_at_stream(data, saved, console, image_size, channels, max_bad)
     if shuffle_buffer is not None:
-        raise UserError("--shuffle-buffer is for streams (docs/streams.md); these pictures are mixed over all of them")
+        raise UserError("--shuffle-buffer is for streams (docs/streams.md); these images are mixed over all of them")
     source = open_source(data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
     max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the pictures", total=len(indices))
+        task = bar.add_task("looking at the images", total=len(indices))
         sheet, cache = inspect(
             source,
             indices=indices,
@@ -52,8 +52,8 @@ def look_at(
     good = [i for i in indices if i not in bad]
     console.print(sheet.text(), soft_wrap=True)
     check_bad(sheet, max_bad)
-    channels = channels or (saved["settings"]["channels"] if saved else sheet.channels)
-    return sheet, Samples(source, good, channels=channels, max_side=max_side, cache=cache)
+    wanted = channels or (saved["settings"]["channels"] if saved else sheet.channels)
+    return sheet, Samples(source, good, channels=wanted, max_side=max_side, cache=cache)
 
 
 def _look_at_stream(
@@ -74,5 +74,5 @@ def _look_at_stream(
     check_bad(sheet, max_bad)
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in range(len(seen.held.items)) if i not in bad]
-    channels = channels or (saved["settings"]["channels"] if saved else sheet.channels)
-    return sheet, StreamSamples(stream, Samples(seen.held, good, channels=channels, max_side=max_side), seen.count)
+    wanted = channels or (saved["settings"]["channels"] if saved else sheet.channels)
+    return sheet, StreamSamples(stream, Samples(seen.held, good, channels=wanted, max_side=max_side), seen.count)

@@ -17,7 +17,7 @@ def plan_length(
 ) -> tuple[int, float | None]:
     """Optimizer steps and, for `--hours`, the seconds that are left; fills in epochs, warm-up and the intervals.
 
-    count: pictures per epoch; spent: seconds since the command began.
+    count: images per epoch; spent: seconds since the command began.
     """
     settings, batch = plan.settings, plan.settings["batch"]
     per_epoch, seconds = count / batch, None
@@ -29,7 +29,7 @@ def plan_length(
         plan.reasons.setdefault("epochs", "asked for")
     elif settings["hours"]:
         seconds = settings["hours"] * 3600 - spent
-        reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for pictures, checkpoints and the report
+        reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for images, checkpoints and the report
         seconds -= reserve
         steps = max(1, int(0.97 * seconds / seconds_per_step))
         plan.reasons["hours"] = f"asked for; room for {many(steps, 'step')} at the measured speed"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.loaders.iterable import StreamLoader
 from unmask.data.loaders.map_style import Loader, require_even
@@ -60,7 +60,7 @@ def make_loader(
     config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None, workers: int | None = None
 ) -> Loader | StreamLoader | InMemory | InStages:
     """Training batches in the parts that the settings say, as large as the step wants them, those of this process; or
-    `size` pictures of the final size, the same in every process; or by other workers than the settings say."""
+    `size` images of the final size, the same in every process; or by other workers than the settings say."""
     settings, launched = config["settings"], launch()
     stages = parse(settings.get("resolutions", NONE)) if size is None and "fit" in config else []
     if stages:
@@ -96,13 +96,13 @@ def make_loader(
 
 
 def to_send(samples: Samples | StreamSamples) -> Samples | StreamSamples:
-    """The same, for another process: without the decoded pictures that this one holds."""
+    """The same, for another process: without the decoded images that this one holds."""
     return samples.light() if isinstance(samples, Samples) else samples
 
 
 def divide(batch: int, accumulate: int, crops: int = 1) -> int:
     """Samples that a device works off at a time. Raises UserError where a batch cannot be divided equally, or crops of
-    each picture do not go evenly into its parts."""
+    each image do not go evenly into its parts."""
     world = launch().world
     micro, rest = divmod(batch, accumulate * world)
     if not rest and micro:

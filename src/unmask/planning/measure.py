@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.errors import UserError, many
 from unmask.planning.build import build
@@ -33,9 +33,9 @@ from unmask.training.timing import Timed
 STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
-CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer pictures at a time where they are large
+CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer images at a time where they are large
 LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
-FEW = 8  # pictures at a time: computing activations again is dearer than parts of more than so many
+FEW = 8  # images at a time: computing activations again is dearer than parts of more than so many
 
 
 Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batch on
@@ -43,10 +43,10 @@ Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batc
 
 @dataclass(frozen=True)
 class Measured:
-    computing: float  # seconds of one optimizer step, without waiting for its pictures
+    computing: float  # seconds of one optimizer step, without waiting for its images
     memory_mb: int  # peak, with weights, gradients, moments and activations
     context: dict[str, float]  # losses of trivial predictors, on crops of this data
-    preparing: float = 0.0  # seconds that a step waits for its pictures; without processes, a core works on them
+    preparing: float = 0.0  # seconds that a step waits for its images; without processes, a core works on them
 
     @property
     def seconds(self) -> float:
@@ -125,7 +125,7 @@ def _failed(settings: dict[str, Any], error: Exception) -> str:
 def _does_not_fit(settings: dict[str, Any], error: str) -> str:
     """What a user can do, what costs least first."""
     micro = _micro(settings)
-    need = error if "at a time need" in error else f"{many(micro, 'picture')} at a time do not fit into this device"
+    need = error if "at a time need" in error else f"{many(micro, 'image')} at a time do not fit into this device"
     full = str(settings.get("decoder", "")).startswith("full")
     ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
     ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []
@@ -187,14 +187,14 @@ def _measure(
 
 
 def _context_batch(objective: Objective) -> int:
-    """As many pictures as always, fewer where they are so large that as many would not fit."""
+    """As many images as always, fewer where they are so large that as many would not fit."""
     return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
 
 
 def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:
-    """Always over the same number of pictures, whatever the batch: the average of a small batch would fit it well."""
+    """Always over the same number of images, whatever the batch: the average of a small batch would fit it well."""
     found: dict[str, list[float]] = {}
-    if type(objective).context is Objective.context:  # knows none, so that no pictures need be decoded for it
+    if type(objective).context is Objective.context:  # knows none, so that no images need be decoded for it
         return {}
     for _ in range(CONTEXT_BATCHES):
         for name, value in objective.context(fabric.to_device(next(stream))).items():

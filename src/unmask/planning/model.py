@@ -13,7 +13,7 @@ from unmask.runtime.machine import Machine
 from unmask.training.resolution import NONE, early_and_full, parse
 
 HIERA = "hiera"  # what names of such models begin with
-TINY = 40  # pixels: below this, pictures are used at their own size
+TINY = 40  # pixels: below this, images are used at their own size
 
 
 def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
@@ -22,11 +22,11 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
     side = _median_side(sheet)
     if side <= TINY:
-        size, why = max(8, round(side / 4) * 4), f"the pictures' own size (median short side {side} px)"
+        size, why = max(8, round(side / 4) * 4), f"the images' own size (median short side {side} px)"
     elif small:
-        size, why = 64, "without a CUDA GPU: small enough to see many pictures in the time"
+        size, why = 64, "without a CUDA GPU: small enough to see many images in the time"
     else:
-        size, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the pictures' own size"
+        size, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the images' own size"
     if patch and size % patch:
         size, why = max(2, round(size / patch)) * patch, f"{why}, and a multiple of the patch"
     plan.choose("image_size", [size, size], why)
@@ -35,13 +35,13 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         why = (
             "half the smallest standard ViT: without a CUDA GPU, more steps beat more layers"
             if small
-            else f"fits {sheet.count:,} pictures and a GPU"
+            else f"fits {sheet.count:,} images and a GPU"
         )
         plan.choose("model", name, why)
     patch = patch_of(plan.settings["model"], plan.settings["image_size"], machine)
     units = math.prod(s // patch for s in plan.settings["image_size"])
     hiera = plan.settings["model"].startswith(HIERA)
-    plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per picture")
+    plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per image")
     plan_resolutions(plan)
     encoder = create_encoder(
         plan.settings["model"],
@@ -59,7 +59,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     _plan_augmentation(plan, sheet)
     plan.choose("mask", "random(ratio=0.75)", "as in MAE")
     several = cheap and machine.device == "cuda"
-    why = f"recipe {BUDGET}: each decoded picture is used twice" if several else "as in MAE; --masks-per-image for more"
+    why = f"recipe {BUDGET}: each decoded image is used twice" if several else "as in MAE; --masks-per-image for more"
     plan.choose("masks_per_image", 2 if several else 1, why)
     plan.choose("target", "pixels", "each patch normalised, as in MAE")
     plan.choose("weight_decay", 0.05, "as in MAE")
@@ -91,10 +91,10 @@ def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
         plan.choose("crop", 0.5, f"{what}; small crops would cut strokes")
         plan.choose("flip", "off", f"{what}; mirrored they mean something else")
     elif plan.settings["channels"] == 1:
-        plan.choose("crop", 0.5, "grey pictures are mostly scans, where scale carries meaning")
+        plan.choose("crop", 0.5, "grey images are mostly scans, where scale carries meaning")
         plan.choose("flip", "off", "in grey scans left and right often differ; --flip on for others")
     elif side <= TINY:
-        plan.choose("crop", 0.4, f"pictures of {side} px: smaller crops would only be blurred up")
+        plan.choose("crop", 0.4, f"images of {side} px: smaller crops would only be blurred up")
         plan.choose("flip", "on", "as in MAE")
     else:
         plan.choose("crop", 0.2, "as in MAE")
@@ -113,7 +113,7 @@ def patch_of(model: str, image_size: Sequence[int], machine: Machine) -> int:
 
 
 def usual_model(count: int, device: str) -> str:
-    """The model for so many pictures, where none was asked for."""
+    """The model for so many images, where none was asked for."""
     if device != "cuda":
         return "vit_tiny_patch16_224(depth=6)"
     size = "tiny" if count < 2_000 else "small" if count < 100_000 else "base"

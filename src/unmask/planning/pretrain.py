@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet
 from unmask.errors import many
@@ -70,7 +70,7 @@ def make_plan(
     plan_devices(plan, strategy, parameters, here.memory)
     samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
     make_loader(config, samples)  # refuses a batch that cannot be divided
-    console.print(f"Measuring a few steps of {plan.settings['batch']:,} pictures ...")
+    console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
     ranks = ranks or Ranks()
     measured = measure(ranks, config, samples, plan, retry=given["accumulate"] is None, start=start)
     config["context"] = measured.context
@@ -107,7 +107,7 @@ def make_plan(
     packages = ("torch", "torchvision", "timm", "lightning")
     config["versions"] = {"unmask": __version__, "python": platform.python_version()}
     config["versions"] |= {name: version(name) for name in packages}
-    return config, plan_table(plan, many(len(samples), "picture"))
+    return config, plan_table(plan, many(len(samples), "image"))
 
 
 def expectation(config: dict[str, Any], here: Machine) -> str:

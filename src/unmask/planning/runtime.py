@@ -16,7 +16,7 @@ def plan_devices(plan: Plan, strategy: str, parameters: int, memory: int) -> Non
     """How a run spreads over the devices it was started on. parameters: trained ones; memory: free bytes on a device.
 
     DDP sends less and every device can go on alone with what it has; FSDP2 is for models whose weights, gradients and
-    moments leave no room for pictures.
+    moments leave no room for images.
     """
     launched = launch()
     plan.settings["strategy"] = strategy
@@ -40,7 +40,7 @@ def how_now(saved: dict[str, Any], accumulate: int | None, strategy: str) -> dic
     return {"accumulate": parts, "strategy": "ddp" if strategy == "auto" and world > 1 else strategy}
 
 
-GRAPHS = 128  # pictures up to which launching kernels takes a large part of a step on a GPU
+GRAPHS = 128  # images up to which launching kernels takes a large part of a step on a GPU
 
 
 def plan_runtime(plan: Plan, machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""How pictures get to the device in time: from memory or decoded, by how many processes; what to do when it waits."""
+"""How images get to the device in time: from memory or decoded, by how many processes; what to do when it waits."""
 
 import math
 from typing import Any
@@ -11,19 +11,19 @@ from unmask.planning.plan import Plan
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine
 
-MEMORY_SHARE = 0.2  # of the device's free memory that pictures may take there
-SPARE = 1.5  # times as many processes as the measured speed asks for, since pictures and disks differ
+MEMORY_SHARE = 0.2  # of the device's free memory that images may take there
+SPARE = 1.5  # times as many processes as the measured speed asks for, since images and disks differ
 
 
 def plan_supply(plan: Plan, sheet: Sheet, machine: Machine, packed: str | None, stream: bool = False) -> None:
-    """Chooses the resize of crops, and whether pictures are kept on the device. packed: as of a source; stream: the
-    pictures come one after the other, from far away."""
+    """Chooses the resize of crops, and whether images are kept on the device. packed: as of a source; stream: the
+    images come one after the other, from far away."""
     settings = plan.settings
     quick = packed in ("jpeg", "raw") and settings["crop_kind"] != "whole"
     why = "a pack is for speed: OpenCV's bicubic where crops hardly shrink" if quick else "antialiased bicubic"
     plan.choose("resize", "fast" if quick else "exact", f"{why}; JPEG by {decoder_name()}")
     if settings["views_per_image"] > 1:
-        plan.reasons["views_per_image"] = "asked for: crops of each decoded picture; epochs count crops"
+        plan.reasons["views_per_image"] = "asked for: crops of each decoded image; epochs count crops"
     never, rather_not = _obstacles(settings, sheet, machine)
     never = "a stream is read as it comes" if stream else never
     if settings["in_memory"] == "on" and never:
@@ -38,17 +38,15 @@ def plan_supply(plan: Plan, sheet: Sheet, machine: Machine, packed: str | None, 
 
 
 def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) -> float:
-    """Chooses the processes that prepare batches, from the seconds of one core that a step's pictures take and those
+    """Chooses the processes that prepare batches, from the seconds of one core that a step's images take and those
     that the rest of the step takes; returns the seconds that a step will take in all."""
     if plan.settings["in_memory"] == "on":
-        plan.choose("workers", 0, "the pictures are there already")
+        plan.choose("workers", 0, "the images are there already")
         return step + preparing
     measured = f"a batch takes {_ms(preparing)} of a core, a step {_ms(step)}"
     if machine.device == "cpu":
         share = preparing / max(preparing + step, 1e-9)
-        plan.choose(
-            "workers", 0, f"the cores are busy with the model; preparing pictures takes {share:.0%} of the time"
-        )
+        plan.choose("workers", 0, f"the cores are busy with the model; preparing images takes {share:.0%} of the time")
     else:
         wanted = max(1, math.ceil(SPARE * preparing / max(step, 1e-9)))
         most = max(1, machine.cores // launch().here - 1)
@@ -59,20 +57,20 @@ def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) ->
 
 
 def _obstacles(settings: dict[str, Any], sheet: Sheet, machine: Machine) -> tuple[str | None, str | None]:
-    """Why pictures cannot be kept on the device, and why they rather should not."""
+    """Why images cannot be kept on the device, and why they rather should not."""
     height, width = sheet.max_size
     num_bytes = sheet.count * settings["channels"] * height * width
     never = rather_not = None
     if tuple(sheet.min_size) != tuple(sheet.max_size):
-        never = "the pictures differ in size"
+        never = "the images differ in size"
     elif sheet.checked < sheet.count:
-        never = "not all pictures were looked at, so their sizes may differ"
+        never = "not all images were looked at, so their sizes may differ"
     elif set(sheet.bits) - {"1", "8"}:
-        never = "the pictures have more than 8 bits per value"
+        never = "the images have more than 8 bits per value"
     elif settings["jitter"] or settings["crop_kind"] == "whole":
-        never = "jitter and whole pictures are made one by one"
+        never = "jitter and whole images are made one by one"
     elif max(height, width) > SMALL:
-        rather_not = f"pictures above {SMALL} px are decoded as they are needed"
+        rather_not = f"images above {SMALL} px are decoded as they are needed"
     elif num_bytes > MEMORY_SHARE * machine.memory:
         rather_not = f"{num_bytes / 2**20:,.0f} MB are more than a fifth of the free memory"
     return never, rather_not

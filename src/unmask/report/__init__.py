@@ -1,1 +1,1 @@
-"""Pages and pictures: HTML, tables, reconstructions."""
+"""Pages and images: HTML, tables, reconstructions."""

@@ -1,4 +1,4 @@
-"""What reports have in common: self-contained pages made by jinja2, pictures inside them, tables of facts."""
+"""What reports have in common: self-contained pages made by jinja2, images inside them, tables of facts."""
 
 import base64
 import html
@@ -49,8 +49,8 @@ def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(k, text(v), reasons.get(k) or places.get(k, "default")) for k, v in settings.items() if v is not None]
 
 
-def picture_address(source: Figure | Path) -> str | None:
-    """A picture as a data address, so that the page needs no other file."""
+def image_address(source: Figure | Path) -> str | None:
+    """An image as a data address, so that the page needs no other file."""
     if isinstance(source, Path):
         if not source.exists():
             return None

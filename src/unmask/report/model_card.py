@@ -21,7 +21,7 @@ RECIPE = (
     "precision",
 )  # fmt: skip
 SHEET = {
-    "count": "pictures", "formats": "formats", "channel_counts": "channels", "bits": "bits per value",
+    "count": "images", "formats": "formats", "channel_counts": "channels", "bits": "bits per value",
     "min_size": "smallest size", "median_size": "median size", "max_size": "largest size", "splits": "splits",
     "classes": "classes", "num_duplicates": "exact copies", "mean": "mean", "std": "standard deviation",
     "fingerprint": "fingerprint",

@@ -1,4 +1,4 @@
-"""Pictures of what a model rebuilds: the panel of `unmask show` and the filmstrip of a training run."""
+"""Images of what a model rebuilds: the panel of `unmask show` and the filmstrip of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from unmask.masking.mask import Mask, as_bool
 from unmask.training.objective import Rebuilder
 
 GREY = 0.62  # of what is hidden; neither black nor white, so that it is not taken for content
-PIXELS = 32 * 224**2  # of pictures that are rebuilt at a time
-FILM_SIDE = 256  # pixels of a picture in the film, at the most
+PIXELS = 32 * 224**2  # of images that are rebuilt at a time
+FILM_SIDE = 256  # pixels of an image in the film, at the most
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Row:
 def rows(
     model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, titles: list[str], true_statistics: bool
 ) -> list[Row]:
-    """One row per picture of a batch of raw pixels; the model must be in eval mode."""
+    """One row per image of a batch of raw pixels; the model must be in eval mode."""
     rebuilt = rebuild(model, x, mask)
     hidden = hidden_pixels(model, x, mask)
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
@@ -43,9 +43,9 @@ def rows(
         low, high = value_range(x[i])
         columns = {}
         for name, view in views.items():
-            picture = displayed(x[i] if view is None else view[i], low, high)
+            image = displayed(x[i] if view is None else view[i], low, high)
             cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
-            columns[name] = picture if cover is None else np.where(cover.cpu().numpy()[..., None], GREY, picture)
+            columns[name] = image if cover is None else np.where(cover.cpu().numpy()[..., None], GREY, image)
         columns["error"] = error[i].cpu().numpy()
         result.append(Row(title, columns, float(error[i].sum() / hidden[i].sum())))
     return result
@@ -54,7 +54,7 @@ def rows(
 def rebuild(
     model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, leak: bool = False
 ) -> Shaped[Tensor, "b c h w"]:
-    """As `model.rebuild`, with as many pictures at a time as memory surely bears: large ones one by one."""
+    """As `model.rebuild`, with as many images at a time as memory surely bears: large ones one by one."""
     most = max(1, PIXELS // (x.shape[2] * x.shape[3]))
     sides = zip(x.split(most), mask.visible.split(most), mask.hidden.split(most))
     return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
@@ -68,7 +68,7 @@ def hidden_pixels(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask) ->
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Writes the panel as PNG: one row per picture, labelled columns, one error scale for all rows."""
+    """Writes the panel as PNG: one row per image, labelled columns, one error scale for all rows."""
     names = list(rows[0].columns)
     height, width = rows[0].columns["input"].shape[:2]
     cell = 2.0
@@ -103,31 +103,31 @@ def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray
 
 
 def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path: Path) -> None:
-    """One frame: the same pictures, below each other, rebuilt with the visible units pasted in."""
+    """One frame: the same images, below each other, rebuilt with the visible units pasted in."""
     strip(rebuild(model, x, mask), x, path)
 
 
 def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: Path) -> None:
-    """Pictures below each other as one small PNG, on the brightness scale of `x`."""
+    """Images below each other as one small PNG, on the brightness scale of `x`."""
     ranges = [value_range(raw) for raw in x]
     if min(x.shape[2:]) > FILM_SIDE:
         share = FILM_SIDE / min(x.shape[2:])
         view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)
     gap = np.ones((max(1, view.shape[2] // 16), view.shape[3], 3))
-    pictures = [part for one, span in zip(view, ranges) for part in (displayed(one, *span), gap)]
-    pixels = (np.concatenate(pictures[:-1]) * 255).round().astype(np.uint8)
+    images = [part for one, span in zip(view, ranges) for part in (displayed(one, *span), gap)]
+    pixels = (np.concatenate(images[:-1]) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
 
 
 def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
-    """Frames side by side, each with its heading: how the same pictures were rebuilt over training."""
-    pictures = [(title, np.asarray(Image.open(frame).convert("RGB"))) for title, frame in frames]
-    height, width = pictures[0][1].shape[:2]
-    figure = Figure(figsize=(1.25 * len(pictures), 1.25 * height / width + 0.3), dpi=130)
-    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
-    for axis, (title, picture) in zip(axes, pictures):
-        axis.imshow(picture, interpolation="nearest" if width < 100 else "antialiased")
+    """Frames side by side, each with its heading: how the same images were rebuilt over training."""
+    images = [(title, np.asarray(Image.open(frame).convert("RGB"))) for title, frame in frames]
+    height, width = images[0][1].shape[:2]
+    figure = Figure(figsize=(1.25 * len(images), 1.25 * height / width + 0.3), dpi=130)
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    for axis, (title, image) in zip(axes, images):
+        axis.imshow(image, interpolation="nearest" if width < 100 else "antialiased")
         axis.set_title(title, fontsize=8)
         axis.set_axis_off()
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.28 / figure.get_figheight(), wspace=0.04)
@@ -135,7 +135,7 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
 
 
 def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
-    """Black and white of the display: 0 and 255 for ordinary pictures, else the data's 1 % and 99 % quantiles."""
+    """Black and white of the display: 0 and 255 for ordinary images, else the data's 1 % and 99 % quantiles."""
     if x.dtype == torch.uint8 or (float(x.min()) >= 0 and 8 < float(x.max()) <= 255):
         return 0.0, 255.0
     values = x.float().flatten()

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from unmask.files import write_atomically
-from unmask.report.html import picture_address, plan_rows, read_json, sheet_rows, template
+from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
 from unmask.report.reconstruction import filmstrip
 from unmask.runs.run import CONFIG, SUMMARY
 from unmask.tasks.classification.report import write_classifier_report
@@ -44,8 +44,8 @@ def write_report(out: Path) -> Path:
         plan=plan_rows(config),
         last=steps[-1] if steps else None,
         context=_context_rows(config, steps),
-        curves=picture_address(_curves(steps, records, config)) if steps else None,
-        images={name: picture_address(out / f"{name}.png") for name in IMAGES},
+        curves=image_address(_curves(steps, records, config)) if steps else None,
+        images={name: image_address(out / f"{name}.png") for name in IMAGES},
         evaluation=evaluation,
         labels=read_json(out / "labels.json"),
         continued=read_json(out / "continued.json"),

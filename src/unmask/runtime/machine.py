@@ -123,7 +123,7 @@ def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
         else ("off", "no measurable gain on CPUs, for a minute of compiling" if on_cpu else "not tried on this device")
     )  # fmt: skip
     found["channels_last"] = (
-        ("on", "patch embedding by a convolution over channels-last pictures") if device == "cuda"
+        ("on", "patch embedding by a convolution over channels-last images") if device == "cuda"
         else ("off", "the patch embedding is a matrix product here")
     )  # fmt: skip
     found["threads"] = (torch.get_num_threads(), f"{_cores()} cores; {waiting()}")

@@ -44,7 +44,7 @@ class Lesson(ABC):
     name: ClassVar[str]  # of the task, as in --to
     looks: ClassVar[int] = 2**31  # at the val split during a training, at the most; about once an epoch else
     sheet: Any  # a dataclass of plain values about the data, with `fingerprint`; kept as data_sheet.json
-    count: int  # training pictures
+    count: int  # training images
     has_val: bool  # there is a val split to keep the best weights by
     encoder: Encoder  # what it starts from
 
@@ -78,7 +78,7 @@ class Lesson(ABC):
 
     @abstractmethod
     def judge(self, model: nn.Module, config: dict[str, Any], out: Path, where: device) -> str:
-        """Scores the trained model, writes metrics.json and pictures into `out`; returns one line for people."""
+        """Scores the trained model, writes metrics.json and images into `out`; returns one line for people."""
 
     @classmethod
     @abstractmethod

@@ -182,7 +182,7 @@ def open_stream(loader: Callable[[int], Iterator[Batch]], state: dict[str, Any],
 
 
 def look(watch: Callable[[int, int], dict[str, Any]], step: int, steps: int, log: Log) -> dict[str, Any]:
-    """What `watch` saw. A picture that finds no room on the disk does not end a run."""
+    """What `watch` saw. An image that finds no room on the disk does not end a run."""
     try:
         return dict(watch(step, steps))
     except OSError as error:

@@ -90,5 +90,5 @@ class Rebuilder(Objective):
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
         """The input with its hidden units replaced by the model's, in raw units; visible units are copied.
 
-        `leak=True` may use what only the hidden units know, such as their true mean: label such pictures.
+        `leak=True` may use what only the hidden units know, such as their true mean: label such images.
         """

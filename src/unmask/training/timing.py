@@ -63,11 +63,11 @@ def waiting_advice(share: float | None, settings: dict[str, Any], packed: str | 
     if stream:
         ways.append("copy the shards onto a disk of this machine, or pack what fits there (unmask pack)")
     elif packed is None:
-        ways.append("pack the pictures once (unmask pack DATA data.pack, then train on data.pack)")
+        ways.append("pack the images once (unmask pack DATA data.pack, then train on data.pack)")
     elif packed != "raw":
         ways.append("pack them as pixels (unmask pack DATA data.pack --format raw)")
     if settings.get("views_per_image", 1) == 1:
-        ways.append("take several crops of each decoded picture (--views-per-image 4)")
+        ways.append("take several crops of each decoded image (--views-per-image 4)")
     if not stream and settings.get("in_memory") == "off" and max(settings["image_size"]) <= SMALL:
         ways.append("keep them on the device if they are small and of one size (--in-memory on)")
     return f"{share:.0%} of the time went into waiting for data. What helps: {'; '.join(ways)}." if ways else None

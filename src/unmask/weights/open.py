@@ -216,7 +216,7 @@ def _grid(model: str, weights: Canonical, settings: dict[str, Any]) -> Grid:
         rows = weights.encoder["pos_embed"].shape[1] - position_prefix(weights.encoder, None)
         side = round(rows**0.5)
         if side * side != rows:
-            raise UserError(f"a position table of {rows} patches is no square, and nothing says the picture's size")
+            raise UserError(f"a position table of {rows} patches is no square, and nothing says the image's size")
         size = side * patch[0], side * patch[1]
     size = size or tuple(settings.get("input_size", (3, 224, 224))[1:])
     return Grid((size[0] // patch[0], size[1] // patch[1]), patch)

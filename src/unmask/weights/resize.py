@@ -26,8 +26,8 @@ def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor
     """How much of each old channel's filter goes into each new channel's.
 
     As many channels without names stay as they are. With other numbers, every new channel gets the sum of the old
-    filters divided by the number of new ones: pictures with equal channels give the very same activations (and one
-    channel those of a grey picture seen as RGB). `bands` names the new channels: R, G and B keep their own filter,
+    filters divided by the number of new ones: images with equal channels give the very same activations (and one
+    channel those of a grey image seen as RGB). `bands` names the new channels: R, G and B keep their own filter,
     others get the average of the three; all are scaled by old / new. Raises UserError for names that cannot be used.
     """
     if not bands:

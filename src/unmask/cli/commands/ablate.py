@@ -21,7 +21,7 @@ from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.verb import verb
 from unmask.data.datasets.classification import Labelled
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.errors import DataError, Diverged, UserError
 from unmask.files import read_json, write_json
 from unmask.plain import numbers, plain, texts
@@ -47,7 +47,7 @@ NOT_SETTINGS = ("out", "dry_run")
 PASSED_ON = ("model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device")
 NOISE = (
     "Intervals are 95 %, Student's over seeds; differences are paired by seed. Of twenty comparisons one is apart by"
-    " chance. Test pictures are the same for all, so their choice is not in the intervals."
+    " chance. Test images are the same for all, so their choice is not in the intervals."
 )
 
 
@@ -69,7 +69,7 @@ def ablating(options: Ablate) -> Ablation | None:
     basis = Pretrain(options.data, **_passed_on(options), steps=1)
     sheet, samples = inspect_options(basis, saved and saved["config"], console)
     if not isinstance(samples, Samples):
-        raise UserError("a study looks at its pictures again and again: bring the stream onto this disk, unmask pack")
+        raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
     labelled = read_labelled(options, console)
     if saved is None:
         basis_asked = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
@@ -100,14 +100,14 @@ def ablating(options: Ablate) -> Ablation | None:
     finally:  # what is there is worth seeing, however it ends
         cells = read_cells(out)
         results = write_results(out, axes, cells, facts) if cells else {}
-    console.print(f"{len(cells)} runs. Tables, pictures and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
+    console.print(f"{len(cells)} runs. Tables, images and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
     return Ablation(out, results)
 
 
 def read_labelled(options: Ablate, console: Console) -> Labelled:
-    """What the runs are judged on: a val split to choose by, and no more pictures than asked for."""
+    """What the runs are judged on: a val split to choose by, and no more images than asked for."""
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled pictures", total=None)
+        task = bar.add_task("looking at the labelled images", total=None)
         labelled = Labelled(
             texts(options.on) or texts(options.data),
             max_side=4 * max(numbers(options.image_size or 224)),
@@ -118,8 +118,8 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if labelled.multi_label:
-        raise DataError("these pictures have several labels each; ablate judges on data with one label per picture")
-    console.print(f"Judged on {labelled.said} pictures of {len(labelled.classes)} classes", soft_wrap=True)
+        raise DataError("these images have several labels each; ablate judges on data with one label per image")
+    console.print(f"Judged on {labelled.said} images of {len(labelled.classes)} classes", soft_wrap=True)
     for line in labelled.check():
         console.print(line, soft_wrap=True, markup=False)
     return labelled
@@ -200,12 +200,12 @@ def _say_plan(
         table.add_row(axis.name, "; ".join(v.label + ("*" if not v.changes else "") for v in axis.values))
     console.print(table)
     settings, count = bench.config["settings"], len(bench.samples)
-    pictures = forecast.steps * settings["batch"]
+    images = forecast.steps * settings["batch"]
     words = [
         "* the baseline, run once for all axes.",
         f"Baseline: {settings['model']}, {settings['decoder']}, {forecast.steps:,} steps of {settings['batch']}"
-        f" pictures ({pictures / count:.2g} passes over {count:,}); fine-tuned for"
-        f" {bench.tuning['epochs']:.3g} passes over {len(bench.labelled.splits['train']):,} labelled pictures.",
+        f" images ({images / count:.2g} passes over {count:,}); fine-tuned for"
+        f" {bench.tuning['epochs']:.3g} passes over {len(bench.labelled.splits['train']):,} labelled images.",
         *remarks,
         forecast.sentence(len(_values(axes)), options.seeds),
     ]
@@ -231,9 +231,9 @@ def _facts(
         ("decoder", settings["decoder"]),
         ("mask and target", "random, 75 %; pixels normalised per patch (the paper's ablations: raw pixels)"),
         ("augmentation", f"random crops of {settings['crop']:g} to 1 of the area, mirrored: {settings['flip']}"),
-        ("pretraining", f"{forecast.steps:,} steps of {settings['batch']} pictures, {len(bench.samples):,} pictures"),
-        ("fine-tuning", f"{tuning['epochs']:.3g} passes over {len(splits['train']):,} labelled pictures"),
-        ("tested on", f"{len(splits['test']):,} pictures of {len(labelled.classes)} classes"),
+        ("pretraining", f"{forecast.steps:,} steps of {settings['batch']} images, {len(bench.samples):,} images"),
+        ("fine-tuning", f"{tuning['epochs']:.3g} passes over {len(splits['train']):,} labelled images"),
+        ("tested on", f"{len(splits['test']):,} images of {len(labelled.classes)} classes"),
         ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
         ("machine", f"{study['config']['machine']['name']}, precision {settings['precision']}"),
     ]
@@ -262,8 +262,8 @@ def _saved(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _refuse_other_data(study: dict[str, Any], pictures: str, labelled: str, out: Path) -> None:
-    if (study["config"]["data"]["fingerprint"], study["labelled"]) != (pictures, labelled):
+def _refuse_other_data(study: dict[str, Any], images: str, labelled: str, out: Path) -> None:
+    if (study["config"]["data"]["fingerprint"], study["labelled"]) != (images, labelled):
         raise UserError(f"the data changed since the study in {out} was begun; start anew in another folder with --out")
 
 

@@ -16,7 +16,7 @@ def anomaly(options: Anomaly) -> "Finder | Spotted":
     """`anomaly("fit", run, normals, out=...)` returns the finder, `anomaly("apply", folder, images, out=...)` what it
     found. `unmask.load(folder)` opens the finder again; its `.predict(images)` gives scores and maps.
 
-    Raises UserError for options that cannot work, DataError for pictures that cannot be read and for too few normal
+    Raises UserError for options that cannot work, DataError for images that cannot be read and for too few normal
     ones to promise what is asked.
     """
     if options.action == "fit":

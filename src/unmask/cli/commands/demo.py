@@ -33,8 +33,8 @@ RECIPE = {
 def demonstrating(options: Demo) -> Run:
     """See `unmask.cli.commands.demo.demo`."""
     console, out = make_console(), Path(options.out)
-    data = out.with_name(out.name + "-pictures")
-    write_pictures(data)
+    data = out.with_name(out.name + "-images")
+    write_images(data)
     console.print(f"12 photographs as crops: left halves in {data}/train, right halves in {data}/test", soft_wrap=True)
     run = pretrain(data, out=out, device=options.device, **RECIPE)
     assert run is not None  # only a dry run gives none
@@ -44,7 +44,7 @@ def demonstrating(options: Demo) -> Run:
     return run
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     """The crops as PNG files in train/<photograph>/ and test/<photograph>/; those that are there stay."""
     source = Photographs()
     for place, item in enumerate(source.items):

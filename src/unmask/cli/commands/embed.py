@@ -1,4 +1,4 @@
-"""The verb `embed`, step by step: open the encoder, read the pictures, write one feature vector for each."""
+"""The verb `embed`, step by step: open the encoder, read the images, write one feature vector for each."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from unmask.cli.options.embed import Embed
 from unmask.cli.verb import verb
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import collate
 from unmask.data.sheet import check_bad, inspect
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.feature_file import check_suffix, write_features
 from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
@@ -33,7 +33,7 @@ def embedding(options: Embed) -> Path:
     source, size = open_source(texts(options.data)), encoder.grid.size
     indices = list(range(len(source.items)))
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the pictures", total=len(indices))
+        task = bar.add_task("looking at the images", total=len(indices))
         sheet, cache = inspect(
             source,
             max_side=4 * max(size),
@@ -49,10 +49,10 @@ def embedding(options: Embed) -> Path:
         console.print(f"left out: {len(bad) - 10} more")
     good = [i for i in indices if i not in bad]
     samples = Samples(source, good, channels=encoder.channels, max_side=4 * max(size), cache=cache)
-    view = WholePicture((size[0], size[1]))
+    view = WholeImage((size[0], size[1]))
 
-    def load_pictures(places: list[int]) -> Tensor:
-        return collate([{"views": [view(samples.picture(i))]} for i in places])["views"][0]
+    def load_images(places: list[int]) -> Tensor:
+        return collate([{"views": [view(samples.image(i))]} for i in places])["views"][0]
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with Progress(console=console, transient=True) as bar:
@@ -64,7 +64,7 @@ def embedding(options: Embed) -> Path:
             encoder,
             samples,
             out,
-            load=load_pictures,
+            load=load_images,
             pooling=options.pooling,
             batch=options.batch,
             device=torch.device(device),

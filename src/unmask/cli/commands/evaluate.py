@@ -1,4 +1,4 @@
-"""The verb `evaluate`, step by step: open the encoder and its rivals, read the labelled pictures, judge, draw, say."""
+"""The verb `evaluate`, step by step: open the encoder and its rivals, read the labelled images, judge, draw, say."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from unmask.evaluation.verdict import Verdict
 
 
-RESULT, PICTURE = "evaluation.json", "evaluation.png"
+RESULT, IMAGE = "evaluation.json", "evaluation.png"
 
 
 def evaluating(options: Evaluate) -> Verdict:
@@ -43,11 +43,11 @@ def evaluating(options: Evaluate) -> Verdict:
     labelled = read_labelled(options, encoder, console)
     if labelled.multi_label:
         raise UserError(
-            f"{', '.join(texts(options.on))} has several labels per picture; kNN and logistic regression judge one."
+            f"{', '.join(texts(options.on))} has several labels per image; kNN and logistic regression judge one."
             " Use: unmask transfer RUN --to classify --protocol linear"
         )
     autocast = autocast_dtype(here.precision)
-    console.print(f"{len(labelled.classes)} classes; {labelled.said} pictures")
+    console.print(f"{len(labelled.classes)} classes; {labelled.said} images")
 
     def of(who: Encoder) -> Callable[[str], Features]:
         return lambda split: labelled.features(who.to(here.device).eval(), split, here.device, autocast)
@@ -62,7 +62,7 @@ def evaluating(options: Evaluate) -> Verdict:
     _write(verdict, out, options)
     console.print(table(verdict))
     console.print(verdict.sentence(), soft_wrap=True)
-    console.print(f"Written: {out / RESULT}, {out / PICTURE}", soft_wrap=True)
+    console.print(f"Written: {out / RESULT}, {out / IMAGE}", soft_wrap=True)
     return verdict
 
 
@@ -70,7 +70,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
     """The labelled data, with a progress bar while it is looked at."""
     say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True)  # noqa: E731
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled pictures", total=None)
+        task = bar.add_task("looking at the labelled images", total=None)
         return Labelled(
             texts(options.on),
             max_side=4 * max(encoder.grid.size),
@@ -87,7 +87,7 @@ def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
     heading, lines = rows(verdict)
     content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
     write_json(out / RESULT, content)
-    draw_verdict(verdict, out / PICTURE)
+    draw_verdict(verdict, out / IMAGE)
     if (out / CONFIG).exists():
         write_report(out)
 
@@ -96,6 +96,6 @@ def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
 def evaluate(options: Evaluate) -> "Verdict":
     """Judges with kNN and a linear classifier on frozen features; writes evaluation.json and .png and the report.
 
-    Raises UserError for what is no run and no timm name, DataError for pictures without labels.
+    Raises UserError for what is no run and no timm name, DataError for images without labels.
     """
     return evaluating(options)

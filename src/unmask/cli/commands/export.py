@@ -15,10 +15,10 @@ from unmask import registry
 from unmask.cli.options.export import Export
 from unmask.cli.verb import verb
 from unmask.data.datasets.classification import Labelled
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError, Unequal, UserError
 from unmask.export.check import compare
 from unmask.export.exportable import Exportable, Format, Opened, Traceable
@@ -39,7 +39,7 @@ from unmask.training.objective import Rebuilder
 __all__ = ["export"]
 
 
-FORMATS, FIGURES, PICTURES = "export", "export.json", 16
+FORMATS, FIGURES, IMAGES = "export", "export.json", 16
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def exporting(options: Export) -> Exported:
     for remark in filter(None, remarks.values()):
         console.print(remark, soft_wrap=True)
     accuracy = measure_accuracy(options, subject, console) if options.on else None
-    figures |= {"run": run.resolve().name, "pictures": len(subject.pictures), "pictures_from": where}
+    figures |= {"run": run.resolve().name, "images": len(subject.images), "images_from": where}
     figures |= {"threads": torch.get_num_threads(), "normalize": options.normalize, "torch": {}, "on": None}
     model = Traceable(subject.model)
-    figures["torch"]["latency"] = latency(lambda x: dict(zip(subject.outputs, model(x))), subject.pictures[:1])
+    figures["torch"]["latency"] = latency(lambda x: dict(zip(subject.outputs, model(x))), subject.images[:1])
     if accuracy:
         figures["on"] = accuracy.facts
         figures["torch"]["accuracy"] = accuracy.of_model
@@ -91,7 +91,7 @@ def require_libraries(name: str, part: Format) -> None:
 
 
 def open_subject(options: Export) -> tuple[Exportable, str]:
-    """The model with pictures for its check, and where those are from."""
+    """The model with images for its check, and where those are from."""
     run = Run(Path(options.run))
     model = load(run.path)
     whole = None
@@ -103,43 +103,43 @@ def open_subject(options: Export) -> tuple[Exportable, str]:
         raise UserError(
             "--on measures classifiers and encoders; a segmenter or detector has its figures in metrics.json"
         )
-    pictures, where = read_pictures(options, run, encoder, model.input_size)
+    images, where = read_images(options, run, encoder, model.input_size)
     shared = {"normalize": options.normalize, "quantize": options.quantize, "seed": options.seed}
     precision = texts(options.precision)
-    return Exportable(model, run.config, pictures, objective=whole, precision=precision, **shared), where
+    return Exportable(model, run.config, images, objective=whole, precision=precision, **shared), where
 
 
-def read_pictures(options: Export, run: Run, encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
-    """Real pictures, raw, sized for the encoder: those asked for, else some of the run's data, else of `demo`."""
+def read_images(options: Export, run: Run, encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
+    """Real images, raw, sized for the encoder: those asked for, else some of the run's data, else of `demo`."""
     if options.images:
         return _read(texts(options.images), encoder, size)
     asked = run.config["asked"]
     try:
-        return _read(texts(asked.get("data") or asked.get("pictures") or asked.get("on") or ()), encoder, size)
+        return _read(texts(asked.get("data") or asked.get("images") or asked.get("on") or ()), encoder, size)
     except UserError:  # the data is gone, or was never here
         pass
     try:
         return _read(("demo",), encoder, size)
     except UserError as error:
         raise UserError(
-            f"the data of {run.path} is gone and the demo pictures do not have {encoder.channels} channels; name some"
-            " pictures for the check with --images"
+            f"the data of {run.path} is gone and the demo images do not have {encoder.channels} channels; name some"
+            " images for the check with --images"
         ) from error
 
 
 def _read(places: tuple[str, ...], encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
     source = open_source(places)
-    count = min(PICTURES, len(source.items))
+    count = min(IMAGES, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**30)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     good = [i for i in indices if i not in bad]
     if not good:
-        raise DataError("no picture for the check can be read: " + "; ".join(list(bad.values())[:3]))
+        raise DataError("no image for the check can be read: " + "; ".join(list(bad.values())[:3]))
     samples = Samples(source, good, channels=encoder.channels, max_side=4 * max(size), cache=cache)
-    view = WholePicture((size[0], size[1]))
-    pictures = torch.stack([view(samples.picture(i)).float() for i in range(len(good))])
-    return pictures, ", ".join(Path(place).name for place in places)
+    view = WholeImage((size[0], size[1]))
+    images = torch.stack([view(samples.image(i)).float() for i in range(len(good))])
+    return images, ", ".join(Path(place).name for place in places)
 
 
 def measure_accuracy(options: Export, subject: Exportable, console: Console) -> Accuracy:
@@ -152,8 +152,8 @@ def measure_accuracy(options: Export, subject: Exportable, console: Console) -> 
         seed=options.seed,
         say=lambda text: console.print(text, soft_wrap=True),
     )
-    labelled.sheet.statistics(subject.encoder.channels)  # refuses pictures that cannot be brought to these channels
-    with console.status("measuring the model on the labelled pictures"):
+    labelled.sheet.statistics(subject.encoder.channels)  # refuses images that cannot be brought to these channels
+    with console.status("measuring the model on the labelled images"):
         return Accuracy(subject, labelled, ", ".join(Path(place).name for place in texts(options.on)))
 
 
@@ -213,7 +213,7 @@ def examine(label: str, opened: Opened, subject: Exportable, accuracy: Accuracy 
     """Size, differences, speed and accuracy of one exported file or folder."""
     found: dict[str, Any] = {"bytes": _bytes(opened.path), "check": compare(subject, opened, label)}
     if opened.timed:
-        found["latency"] = latency(opened.call, subject.pictures[:1])
+        found["latency"] = latency(opened.call, subject.images[:1])
     if accuracy and accuracy.applies(found["check"]):
         found["accuracy"] = accuracy(opened.call)
         found["points_lost"] = 100 * (accuracy.of_model - found["accuracy"])
@@ -244,9 +244,9 @@ def _card(
     seen = subject.classifier.view.crop if subject.classifier else 1.0
     cover = "that" if seen == 1 else f"1/{seen:g} of that"
     others = {
-        "": f"pictures of other sizes are resized to cover {cover} and cut at the centre",
-        "segmenter": "pictures of other sizes are worked off in such windows, as unmask predict does",
-        "detector": "pictures of other sizes are resized to fit into that; what is left lies right and below",
+        "": f"images of other sizes are resized to cover {cover} and cut at the centre",
+        "segmenter": "images of other sizes are worked off in such windows, as unmask predict does",
+        "detector": "images of other sizes are resized to fit into that; what is left lies right and below",
     }
     raw = f"{channels} channels of {size} pixels; {others[subject.dense()]}"
     if name in ("timm", "hf"):

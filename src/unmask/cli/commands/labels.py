@@ -1,4 +1,4 @@
-"""The verb `labels`, step by step: draw labelled pictures, train every competitor on each draw, put the curve together.
+"""The verb `labels`, step by step: draw labelled images, train every competitor on each draw, put the curve together.
 
 Frozen protocols run here; trainings run side by side in processes that each open the data for themselves.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from unmask.studies.label_curve.curve import Curve
 
 
-RESULT, PICTURE, RECORDS = "labels.json", "labels.png", "labels.jsonl"
+RESULT, IMAGE, RECORDS = "labels.json", "labels.png", "labels.jsonl"
 PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to take
 
 
@@ -57,7 +57,7 @@ def labelling(options: Labels) -> Curve:
     competitors |= {name: study.encoder(name) for name in texts(options.against)}  # fails before the slow part
     for line in study.labelled.check():
         say(line)
-    say(f"{len(study.labelled.classes)} classes; {study.labelled.said} pictures")
+    say(f"{len(study.labelled.classes)} classes; {study.labelled.said} images")
     sizes, skipped = study.sizes(options)
     if not sizes:
         raise UserError(f"nothing to draw: {'; '.join(skipped)}. Give smaller numbers, {ALL}, or --fractions")
@@ -78,7 +78,7 @@ def labelling(options: Labels) -> Curve:
     curve = _curve(study, skipped, records)
     _write(curve, out, options)
     console.print(curve.sentence(), soft_wrap=True)
-    console.print(f"Written: {out / RESULT}, {out / PICTURE}", soft_wrap=True)
+    console.print(f"Written: {out / RESULT}, {out / IMAGE}", soft_wrap=True)
     return curve
 
 
@@ -146,12 +146,12 @@ def _jobs(options: Labels, study: Study) -> int:
     if here.device != "cpu":
         return 1
     cores = min(here.cores, int(os.environ.get("OMP_NUM_THREADS", here.cores)))
-    held = sum(picture.nbytes for picture in study.labelled.cache.values())
+    held = sum(image.nbytes for image in study.labelled.cache.values())
     return max(1, min(cores, here.memory // (PER_JOB + held)))
 
 
 def _seen(study: Study, cell: Cell) -> float:
-    """Pictures that a training looks at, about."""
+    """Images that a training looks at, about."""
     rows = len(study.labels) if cell.size == ALL else len(study.rows(cell.size, cell.draw))
     return rows * min(150.0, 20 * (2000 / rows) ** 0.5) * (2 if cell.competitor == SCRATCH else 1)
 
@@ -173,7 +173,7 @@ def _curve(study: Study, skipped: list[str], records: Records) -> Curve:
 def _write(curve: Curve, out: Path, options: Labels) -> None:
     content = curve.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "draws": options.draws}
     write_json(out / RESULT, content | {"seed": options.seed})
-    draw_curve(curve, out / PICTURE)
+    draw_curve(curve, out / IMAGE)
     if (out / CONFIG).exists():
         write_report(out)
 

@@ -1,4 +1,4 @@
-"""The verb `map`, step by step: open the encoder, index the pictures, give each a place, write page, picture, table."""
+"""The verb `map`, step by step: open the encoder, index the images, give each a place, write page, image, table."""
 
 from pathlib import Path, PurePosixPath
 
@@ -39,9 +39,9 @@ def mapping(options: Map) -> Path:
     count = min(options.most, len(index.places))
     rows = np.linspace(0, len(index.places) - 1, count).round().astype(int).tolist()
     if count < len(index.places):
-        say(f"{count:,} of {len(index.places):,} pictures are on the map, spread over the data (--most)")
+        say(f"{count:,} of {len(index.places):,} images are on the map, spread over the data (--most)")
     method, why = choose(options.method, count)
-    with console.status(f"placing {count:,} pictures by {method}"):
+    with console.status(f"placing {count:,} images by {method}"):
         xy = project(index.features[rows], method, options.seed)
     items = [source.items[index.places[row]] for row in rows]
     facts = {
@@ -51,24 +51,24 @@ def mapping(options: Map) -> Path:
     }
     named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     where = ", ".join(Path(place).name or place for place in texts(options.data))
-    note = f"{count:,} pictures of {where} by {named} ({why}) of {options.pooling} features of {Path(options.run).name}"
+    note = f"{count:,} images of {where} by {named} ({why}) of {options.pooling} features of {Path(options.run).name}"
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     out.parent.mkdir(parents=True, exist_ok=True)
-    table, picture = out.with_suffix(".csv"), out.with_suffix(".png")
+    table, image = out.with_suffix(".csv"), out.with_suffix(".png")
     write_table(atlas, table)
-    draw_atlas(atlas, picture)
+    draw_atlas(atlas, image)
     write_page(atlas, out)
     say(note)
-    say(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB), {picture}, {table}")
+    say(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB), {image}, {table}")
     return out
 
 
 @verb(Map)
 def map(options: Map) -> Path:
-    """Writes the page, the picture and the table of places; returns the page's path.
+    """Writes the page, the image and the table of places; returns the page's path.
 
-    Bad pictures are named and left out. Raises UserError for UMAP where it is not installed, DataError where no picture
+    Bad images are named and left out. Raises UserError for UMAP where it is not installed, DataError where no image
     can be used.
     """
     return mapping(options)

@@ -1,4 +1,4 @@
-"""The verb `pack`, step by step: read every picture, write it where it is quick to read, list what cannot be used."""
+"""The verb `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ from unmask.cli.options.pack import Packing
 from unmask.cli.verb import verb
 from unmask.data.codecs import jpeg
 from unmask.data.codecs.decode import MAX_BANDS, decode
-from unmask.data.codecs.picture import BadPicture, Picture
+from unmask.data.codecs.image import BadImage, DecodedImage
 from unmask.data.labels import PACK
 from unmask.data.pack_writer import Packed, Shards
 from unmask.data.sheet import inspect, write_bad_files
@@ -36,7 +36,7 @@ __all__ = ["pack"]
 
 
 SIZE, QUALITY = 256, 90
-PROBED = 64  # pictures that are looked at before the work begins
+PROBED = 64  # images that are looked at before the work begins
 SHEET, BAD = "data_sheet.json", "bad_files.txt"
 
 
@@ -84,7 +84,7 @@ def _begun(out: Path) -> dict[str, Any]:
 
 
 def _refuse_another(begun: dict[str, Any], facts: dict[str, Any], out: Path) -> None:
-    """A folder holds one pack: what is asked now must be what was asked then, of the same pictures."""
+    """A folder holds one pack: what is asked now must be what was asked then, of the same images."""
     then, now = begun["asked"], facts["asked"]
     differing = [
         f"{name}: {then.get(name)} in the folder, {now[name]} now" for name in now if now[name] != then.get(name)
@@ -93,7 +93,7 @@ def _refuse_another(begun: dict[str, Any], facts: dict[str, Any], out: Path) -> 
         raise UserError(f"{out} holds another pack ({'; '.join(differing)}); give another name for the new one")
     if (begun["names"], begun["count"]) != (facts["names"], facts["count"]):
         raise UserError(
-            f"the data changed since {out} was begun ({begun['count']:,} pictures then, {facts['count']:,} now, or"
+            f"the data changed since {out} was begun ({begun['count']:,} images then, {facts['count']:,} now, or"
             " other names or labels); delete the pack, or give another name for the new one"
         )
 
@@ -103,20 +103,20 @@ def _names(source: Source) -> str:
 
 
 def _probe(source: Source, asked: dict[str, Any]) -> None:
-    """Refuses what the format cannot keep before the work begins, by some pictures from all over the data."""
+    """Refuses what the format cannot keep before the work begins, by some images from all over the data."""
     for index in sorted(set(np.linspace(0, len(source.items) - 1, PROBED).astype(int).tolist())):
         try:
-            picture = decode(source.read(index), max_side=SIZE)
-        except (BadPicture, OSError):
+            image = decode(source.read(index), max_side=SIZE)
+        except (BadImage, OSError):
             continue
-        if reason := _unfit(picture, asked):
+        if reason := _unfit(image, asked):
             raise UserError(f"{source.items[index].name} {reason}")
 
 
-def _unfit(picture: Picture, asked: dict[str, Any]) -> str | None:
-    channels = picture.pixels.shape[0]
-    if asked["format"] == "jpeg" and picture.pixels.is_floating_point():
-        return f"has {picture.bits} bits per value and JPEG keeps 8: give --format raw, or original"
+def _unfit(image: DecodedImage, asked: dict[str, Any]) -> str | None:
+    channels = image.pixels.shape[0]
+    if asked["format"] == "jpeg" and image.pixels.is_floating_point():
+        return f"has {image.bits} bits per value and JPEG keeps 8: give --format raw, or original"
     if asked["format"] == "jpeg" and channels not in (1, 3):
         return f"has {channels} channels and JPEG keeps 1 or 3: give --format raw, or original"
     if asked["format"] == "raw" and channels > MAX_BANDS:
@@ -125,14 +125,14 @@ def _unfit(picture: Picture, asked: dict[str, Any]) -> str | None:
 
 
 def _make(source: Source, asked: dict[str, Any], index: int) -> Packed | str:
-    """A picture ready to be written, or why it cannot be used."""
+    """An image ready to be written, or why it cannot be used."""
     try:
         data = source.read(index)
         whole = asked["format"] == "original" and isinstance(data, np.ndarray)  # an array has no file to keep
-        picture = decode(data, max_side=None if whole else asked["size"] or SIZE)
-    except (BadPicture, OSError) as error:
+        image = decode(data, max_side=None if whole else asked["size"] or SIZE)
+    except (BadImage, OSError) as error:
         return why(error)
-    if reason := _unfit(picture, asked):
+    if reason := _unfit(image, asked):
         return reason
     if isinstance(data, bytes):
         if asked["format"] == "original":
@@ -141,10 +141,10 @@ def _make(source: Source, asked: dict[str, Any], index: int) -> Packed | str:
         if header is not None and min(header[:2]) <= asked["size"]:
             return Packed(data)  # small enough: another round of compression would only cost quality
     if asked["format"] == "jpeg":
-        return Packed(jpeg.encode(_last(picture.pixels), asked["quality"]))
-    pixels = _last(picture.pixels).astype("<f4" if picture.pixels.is_floating_point() else np.uint8)
+        return Packed(jpeg.encode(_last(image.pixels), asked["quality"]))
+    pixels = _last(image.pixels).astype("<f4" if image.pixels.is_floating_point() else np.uint8)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    return Packed(pixels.tobytes(), pixels.shape, 2 if picture.pixels.is_floating_point() else 1)
+    return Packed(pixels.tobytes(), pixels.shape, 2 if image.pixels.is_floating_point() else 1)
 
 
 def _last(pixels: Tensor) -> np.ndarray:
@@ -157,7 +157,7 @@ def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads:
     shards = Shards(out, facts["asked"]["shard_mb"] * 2**20)
     left = range(shards.done, len(source.items))
     if shards.done:
-        console.print(f"Continuing after {shards.done:,} of {len(source.items):,} pictures.", soft_wrap=True)
+        console.print(f"Continuing after {shards.done:,} of {len(source.items):,} images.", soft_wrap=True)
     try:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("packing", total=len(source.items), completed=shards.done)
@@ -166,14 +166,14 @@ def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads:
                 shards.add(item.name, [item.label, item.split, item.columns], made)
                 bar.update(task, completed=index + 1)
     except BaseException:
-        shards.pictures.flush()
+        shards.images.flush()
         shards.names.flush()
         raise
     shards.close()
     if not shards.rows:
         shutil.rmtree(out)
         name, reason = shards.bad[0][1:]
-        raise DataError(f"none of {len(source.items):,} pictures in {source.where} can be used; {name}: {reason}")
+        raise DataError(f"none of {len(source.items):,} images in {source.where} can be used; {name}: {reason}")
     _finish(source, shards, facts, out)
 
 
@@ -204,7 +204,7 @@ def _save(path: Path, index: np.ndarray) -> None:
 
 
 def _describe(source: Source, out: Path, console: Console) -> None:
-    """The data sheet of what was packed, which reads every picture back; the originals' bad ones are in it."""
+    """The data sheet of what was packed, which reads every image back; the originals' bad ones are in it."""
     packed = open_source(str(out))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("reading it back", total=len(packed.items))
@@ -217,7 +217,7 @@ def _describe(source: Source, out: Path, console: Console) -> None:
     left_out = len(source.items) - len(packed.items)
     console.print(sheet.text(), soft_wrap=True)
     console.print(
-        f"Packed {many(len(packed.items), 'picture')} into {out}: {num_bytes / 1e6:,.1f} MB in"
+        f"Packed {many(len(packed.items), 'image')} into {out}: {num_bytes / 1e6:,.1f} MB in"
         f" {many(len(list(out.glob('shard-*.bin'))), 'file')}, {num_bytes / len(packed.items) / 1e3:,.1f} kB each;"
         + (f" {left_out:,} bad ones are listed in {out / BAD}." if left_out else " none was bad."),
         soft_wrap=True,
@@ -246,7 +246,7 @@ def _num_cores() -> int:
 def pack(options: Packing) -> Path:
     """Writes the pack, or goes on where the same call was interrupted; returns its folder.
 
-    Raises UserError for a place that holds something else or pictures that the format cannot keep, DataError where no
-    picture can be used.
+    Raises UserError for a place that holds something else or images that the format cannot keep, DataError where no
+    image can be used.
     """
     return packing(options)

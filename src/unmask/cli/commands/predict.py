@@ -26,8 +26,8 @@ def predicting(options: Predict) -> Any:
 
 @verb(Predict)
 def predict(options: Predict) -> "Predictions":
-    """Writes a table or a folder and returns what it holds. Bad pictures are named and left out, unless none is good.
+    """Writes a table or a folder and returns what it holds. Bad images are named and left out, unless none is good.
 
-    Raises UserError for what transfer did not make, DataError where no picture can be read.
+    Raises UserError for what transfer did not make, DataError where no image can be read.
     """
     return predicting(options)

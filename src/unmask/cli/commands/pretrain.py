@@ -13,7 +13,7 @@ from rich.console import Console
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet, write_bad_files
 from unmask.errors import Diverged, Interrupted, UserError
@@ -102,7 +102,7 @@ def lead(options: Pretrain, ranks: Ranks) -> Run | None:
         config = saved | {"settings": saved["settings"] | how_now(saved, options.accumulate, options.strategy)}
         if config["data"]["fingerprint"] != sheet.fingerprint:
             raise UserError(
-                f"the data changed since {out} was begun ({config['data']['count']} pictures then, {sheet.count} now,"
+                f"the data changed since {out} was begun ({config['data']['count']} images then, {sheet.count} now,"
                 " or other content), so it cannot be continued exactly. Start in a new folder with --out"
                 f" (and --init {out} to go on from its weights)"
             )
@@ -199,7 +199,7 @@ def train(
         if advice := waiting_advice(waited, settings, config["data"].get("packed"), config["machine"]["cores"]):
             console.print(advice, soft_wrap=True, style="yellow", highlight=False)
         write_report(out)
-        where = f"Encoder, pictures and report: {out / 'report.html'}"
+        where = f"Encoder, images and report: {out / 'report.html'}"
         console.print(f"Done in {clock(log.last[1])}. {where}", soft_wrap=True)
     ranks.wait()
 

@@ -1,4 +1,4 @@
-"""The verb `search`, step by step: open the encoder, index the pictures, ask for the nearest, look for copies, draw."""
+"""The verb `search`, step by step: open the encoder, index the images, ask for the nearest, look for copies, draw."""
 
 import csv
 from collections import Counter
@@ -15,10 +15,10 @@ from rich.progress import Progress
 from unmask.cli.options.search import Search
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, open_source, why
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError, UserError
 from unmask.evaluation.features import check_poolings, finite, judged, pooled
 from unmask.files import write_atomically
@@ -38,13 +38,13 @@ __all__ = ["search"]
 
 
 RESULTS, PNG, PAGE = "results.csv", "gallery.png", "gallery.html"
-SHOWN = 224  # pixels of the longer side of a picture in the page
-TITLE = "Nearest pictures"
+SHOWN = 224  # pixels of the longer side of an image in the page
+TITLE = "Nearest images"
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One picture found for a query."""
+    """One image found for a query."""
 
     query: str
     rank: int  # from 1
@@ -64,7 +64,7 @@ class Found:
     hits: list[Hit]
     copies: Copies | None
     precision: dict[str, dict[int, float]]  # who -> k -> share of the k nearest others with the same label
-    computed: int  # pictures whose features were not in the index yet
+    computed: int  # images whose features were not in the index yet
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def searching(options: Search) -> Found:
     index = look_at(folder, encoder, source, options.pooling, options.batch, device, console)
     say_bad(index.bad, say)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
-    say(f"{len(index.places):,} pictures in the index ({new}): {folder}")
+    say(f"{len(index.places):,} images in the index ({new}): {folder}")
     out.mkdir(parents=True, exist_ok=True)
     scale = Scale(index.features) if options.standardize else unit
     vectors = scale(index.features)
@@ -129,8 +129,8 @@ def _read_queries(options: Search, encoder: Encoder, say: Callable[[str], Any]) 
         try:
             data = source.read(place)
             pixels = decode(data, max_side=4 * max(size)).pixels
-            view = WholePicture(size)(to_channels(pixels, encoder.channels))
-        except (BadPicture, OSError) as error:
+            view = WholeImage(size)(to_channels(pixels, encoder.channels))
+        except (BadImage, OSError) as error:
             bad.append((item.name, why(error)))
             continue
         name = "/".join(dict.fromkeys(item.name.split("/")))  # of single files the name comes twice
@@ -186,7 +186,7 @@ def _precision(
     device: str,
     console: Console,
 ) -> dict[str, dict[int, float]]:
-    """Leave-one-out precision by label, where two pictures or more share one; beside raw pixels and chance."""
+    """Leave-one-out precision by label, where two images or more share one; beside raw pixels and chance."""
     labels = [None if source.multi_label else source.items[place].label for place in index.places]
     rows = np.array([row for row, label in enumerate(labels) if label is not None], int)
     counts = Counter(labels[row] for row in rows)
@@ -217,7 +217,7 @@ def _sentences(judged_by: dict[str, dict[int, float]]) -> list[str]:
     of = {name: ", ".join(f"{share:.1%} at {k}" for k, share in shares.items()) for name, shares in judged_by.items()}
     of["chance"] = f"{next(iter(judged_by['chance'].values())):.1%}"
     return [
-        "Precision (every labelled picture asks for the nearest others; share of them with its label): "
+        "Precision (every labelled image asks for the nearest others; share of them with its label): "
         + "; ".join(f"{name} {text}" for name, text in of.items())
     ]
 
@@ -254,17 +254,17 @@ def _write(out: Path, queries: list[_Query], hits: list[Hit], index: Index, sour
 def _cell(hit: Hit, index: Index, source: Source) -> Cell:
     words = [hit.path, f"{hit.rank}: {hit.similarity:.3f}", " · ".join(text for text in (hit.label, hit.split) if text)]
     try:  # larger than the index has it
-        picture = thumbnail(decode(source.read(index.places[hit.place]), max_side=SHOWN).pixels, SHOWN)
-    except (BadPicture, OSError):  # gone since
-        picture = index.thumb(hit.place)
-    return Cell(opened(picture), tuple(text for text in words if text), hit.same)
+        image = thumbnail(decode(source.read(index.places[hit.place]), max_side=SHOWN).pixels, SHOWN)
+    except (BadImage, OSError):  # gone since
+        image = index.thumb(hit.place)
+    return Cell(opened(image), tuple(text for text in words if text), hit.same)
 
 
 @verb(Search)
 def search(options: Search) -> "Found":
-    """Writes the results into OUT and returns them. Bad pictures are named and left out, unless none is good.
+    """Writes the results into OUT and returns them. Bad images are named and left out, unless none is good.
 
-    Features are kept in an index folder and computed only for pictures that are new to it. Raises UserError for a
-    pooling that the encoder does not have, DataError where no picture can be used.
+    Features are kept in an index folder and computed only for images that are new to it. Raises UserError for a
+    pooling that the encoder does not have, DataError where no image can be used.
     """
     return searching(options)

@@ -1,4 +1,4 @@
-"""The verb `show`, step by step: open the run, read the pictures, hide, rebuild, draw."""
+"""The verb `show`, step by step: open the run, read the images, hide, rebuild, draw."""
 
 from itertools import product
 from pathlib import Path
@@ -13,8 +13,8 @@ from torch.nn.functional import interpolate
 
 from unmask.cli.options.show import Show
 from unmask.cli.verb import verb
-from unmask.data.datasets.few_pictures import SUFFIXES, read_pictures
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.datasets.few_images import SUFFIXES, read_images
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.attention_maps import attention
 from unmask.evaluation.features import judged
@@ -44,12 +44,12 @@ def showing(options: Show) -> Path:
     objective.to(device)
     settings = run.config["settings"]
     size = tuple(settings["image_size"])
-    names, found = read_pictures(options, size, settings["channels"], WholePicture(size))
-    pictures = torch.stack(found)
+    names, found = read_images(options, size, settings["channels"], WholeImage(size))
+    images = torch.stack(found)
     samplers = _samplers(options, settings["mask"])
     result = []
     for place, name in enumerate(names):
-        x = pictures[place : place + 1].to(device)
+        x = images[place : place + 1].to(device)
         for text, sampler in samplers:
             chance = torch.Generator().manual_seed(options.seed + place)
             mask = Mask(*(side.to(device) for side in sampler(1, objective.encoder.grid, "cpu", chance)))
@@ -90,7 +90,7 @@ def _samplers(options: Show, own: str) -> list[tuple[str, Any]]:
 
 
 HEADS = 16  # maps of single heads that are drawn at the most
-DIM = 0.35  # brightness of the picture where background was taken off
+DIM = 0.35  # brightness of the image where background was taken off
 Columns = dict[str, np.ndarray]  # heading -> h w 3 in 0..1, or h w of shares
 
 
@@ -98,14 +98,14 @@ def inside(options: Show) -> Path:
     """See `unmask.cli.commands.show.show`."""
     out = Path(options.out or f"{options.what}.png")
     if out.suffix.lower() not in SUFFIXES:
-        raise UserError(f"--out {out}: the picture is written as {', '.join(SUFFIXES)}")
+        raise UserError(f"--out {out}: the image is written as {', '.join(SUFFIXES)}")
     device = machine(options.device, "32").device
     tune(device)
     encoder = load_encoder(options.run).to(device)
     number = encoder.layer_numbers([options.block])[0]
-    names, pictures = read_pictures(options, _size(encoder, options), encoder.channels, _view(encoder, options))
-    pictures = [picture.to(device) for picture in pictures]
-    rows, note = (_colours if options.what == "features" else _attention)(encoder, pictures, options, number)
+    names, images = read_images(options, _size(encoder, options), encoder.channels, _view(encoder, options))
+    images = [image.to(device) for image in images]
+    rows, note = (_colours if options.what == "features" else _attention)(encoder, images, options, number)
     out.parent.mkdir(parents=True, exist_ok=True)
     _draw(names, rows, note, out)
     return out
@@ -116,26 +116,26 @@ def _size(encoder: Encoder, options: Show) -> tuple[int, ...]:
 
 
 def _view(encoder: Encoder, options: Show):
-    """The picture as the encoder was trained to see it; or whole, its shorter side as asked, in whole units."""
+    """The image as the encoder was trained to see it; or whole, its shorter side as asked, in whole units."""
     if options.size is None:
-        return WholePicture((encoder.input_size[0], encoder.input_size[1]))
+        return WholeImage((encoder.input_size[0], encoder.input_size[1]))
 
-    def sized(picture: Tensor) -> Tensor:
-        share = (options.size or 0) / min(picture.shape[1:])
-        sides = [max(1, round(s * share / u)) * u for s, u in zip(picture.shape[1:], encoder.grid.unit)]
-        return WholePicture((sides[0], sides[1]))(picture)
+    def sized(image: Tensor) -> Tensor:
+        share = (options.size or 0) / min(image.shape[1:])
+        sides = [max(1, round(s * share / u)) * u for s, u in zip(image.shape[1:], encoder.grid.unit)]
+        return WholeImage((sides[0], sides[1]))(image)
 
     return sized
 
 
-def _colours(encoder: Encoder, pictures: list[Tensor], options: Show, number: int) -> tuple[list[Columns], str]:
+def _colours(encoder: Encoder, images: list[Tensor], options: Show, number: int) -> tuple[list[Columns], str]:
     norm = number == encoder.num_maps - 1
     with judged(encoder), Progress(console=make_console(), transient=True) as bar:
-        tracked = bar.track(pictures, description="taking features")
+        tracked = bar.track(images, description="taking features")
         maps = [encoder.features(x[None], layers=[number], norm=norm)[0][0].cpu() for x in tracked]
     found = patch_colours(maps, options.background)
     rows = []
-    for x, colours, kept in zip(pictures, found.pictures, found.kept):
+    for x, colours, kept in zip(images, found.images, found.kept):
         shown = displayed(x.cpu(), *value_range(x.cpu()))
         size = shown.shape[:2]
         cover = _enlarged(kept.float()[..., None], size)
@@ -143,14 +143,14 @@ def _colours(encoder: Encoder, pictures: list[Tensor], options: Show, number: in
         rows.append({"input": shown, "patch features": painted})
     parts = ", ".join(f"{share:.0%}" for share in found.explained)
     taken = "" if options.background else "; background taken off by the first component"
-    note = f"red, green, blue: first three principal components over all pictures ({parts} of the variance){taken}"
+    note = f"red, green, blue: first three principal components over all images ({parts} of the variance){taken}"
     return rows, f"block {number} of 0 to {encoder.num_maps - 1}; {note}"
 
 
-def _attention(encoder: Encoder, pictures: list[Tensor], options: Show, number: int) -> tuple[list[Columns], str]:
+def _attention(encoder: Encoder, images: list[Tensor], options: Show, number: int) -> tuple[list[Columns], str]:
     rows, kind = [], ""
     with Progress(console=make_console(), transient=True) as bar:
-        for x in bar.track(pictures, description="looking where it looks"):
+        for x in bar.track(images, description="looking where it looks"):
             found = attention(encoder, x[None], number)
             kind, maps = found.kind, found.maps[0].cpu()
             row = {"input": displayed(x.cpu(), *value_range(x.cpu())), "mean": maps.mean(dim=0).numpy()}
@@ -176,12 +176,12 @@ def _draw(names: list[str], rows: list[Columns], note: str, path: Path) -> None:
     for line, name, row in zip(axes, names, rows):
         size = row["input"].shape[:2]
         for axis, heading in zip(line, headings):
-            picture = row[heading]
-            if picture.ndim == 2:
+            image = row[heading]
+            if image.ndim == 2:
                 extent = (0, size[1], size[0], 0)
-                axis.imshow(picture, cmap="magma", extent=extent, interpolation="nearest")
+                axis.imshow(image, cmap="magma", extent=extent, interpolation="nearest")
             else:
-                axis.imshow(picture, interpolation="nearest" if heading != "input" or size[0] < 100 else "antialiased")
+                axis.imshow(image, interpolation="nearest" if heading != "input" or size[0] < 100 else "antialiased")
             axis.set(xticks=[], yticks=[])
             for spine in axis.spines.values():
                 spine.set_visible(False)
@@ -200,7 +200,7 @@ def show(options: Show) -> Path:
     """Draws the panel and returns its path.
 
     Raises UserError for weights without a decoder where something is to be rebuilt, for encoders without attention maps
-    where these are asked for, and for pictures that cannot be read, each with its reason.
+    where these are asked for, and for images that cannot be read, each with its reason.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""The verb `stress`, step by step: open the classifier, read the test pictures once, damage and judge, draw, say."""
+"""The verb `stress`, step by step: open the classifier, read the test images once, damage and judge, draw, say."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ from unmask.studies.robustness.corrupt import corrupt, corruptions
 from unmask.studies.robustness.figures import draw_examples, draw_stress
 from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
-from unmask.studies.robustness.test_pictures import Tested, read_tested
+from unmask.studies.robustness.test_images import Tested, read_tested
 from unmask.tasks.classification.metrics import scores
 from unmask.training.log import clock, make_console
 from unmask.version import __version__
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from unmask.studies.robustness.results import Stress
 
 
-RESULT, PICTURE, EXAMPLES, CELLS = "stress.json", "stress.png", "stress_examples.png", "stress_cells.json"
+RESULT, IMAGE, EXAMPLES, CELLS = "stress.json", "stress.png", "stress_examples.png", "stress_cells.json"
 SHOWN = 3  # severity of the examples, where it is among those tested
 
 
@@ -59,9 +59,9 @@ def stressing(options: StressTest) -> Stress:
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device(here.device)
     bench = Bench(classifier.to(device), tested, device, options.batch, options.seed, here.cores)
-    clean = bench.probabilities([tested.pictures[i : i + options.batch] for i in range(0, len(tested), options.batch)])
+    clean = bench.probabilities([tested.images[i : i + options.batch] for i in range(0, len(tested), options.batch)])
     right = tested.right(clean)
-    console.print(f"Clean accuracy {100 * right.mean():.1f} % on {len(tested):,} test pictures.", soft_wrap=True)
+    console.print(f"Clean accuracy {100 * right.mean():.1f} % on {len(tested):,} test images.", soft_wrap=True)
     done = _Cells(out / CELLS, bench.fingerprint(), console)
     wanted = [(name, severity) for name in names for severity in numbers(options.severities)]
     _compute(bench, wanted, done, console)
@@ -87,7 +87,7 @@ def stressing(options: StressTest) -> Stress:
 
 @dataclass
 class Bench:
-    """A classifier and the pictures that it is tested on, damaged in many ways."""
+    """A classifier and the images that it is tested on, damaged in many ways."""
 
     classifier: Classifier  # on `device`
     tested: Tested
@@ -97,22 +97,22 @@ class Bench:
     threads: int
 
     def probabilities(self, batches: Any) -> Float[np.ndarray, "n k"]:
-        """For batches of pictures in the data's own channels, in order."""
+        """For batches of images in the data's own channels, in order."""
         channels, found = self.classifier.encoder.channels, []
         with judged(self.classifier):
             for batch in batches:
-                x = torch.stack([to_channels(picture.float(), channels) for picture in batch])
+                x = torch.stack([to_channels(image.float(), channels) for image in batch])
                 found.append(self.classifier.probabilities(x.to(self.device)).float().cpu())
         return torch.cat(found).numpy()
 
     def right(self, name: str, severity: int) -> Bool[np.ndarray, "n"]:
-        """Which pictures are answered rightly under a corruption."""
+        """Which images are answered rightly under a corruption."""
         return self.tested.right(self.probabilities(self._damaged(name, severity)))
 
     def one(self, place: int, name: str, severity: int) -> Tensor:
-        """One picture, damaged; the same in every run."""
+        """One image, damaged; the same in every run."""
         number = self.tested.numbers[place]
-        return corrupt(self.tested.pictures[place], name, severity, seed=self.seed, number=number)
+        return corrupt(self.tested.images[place], name, severity, seed=self.seed, number=number)
 
     def _damaged(self, name: str, severity: int) -> Iterator[list[Tensor]]:
         """Batches; while the model looks at one, threads make the next."""
@@ -128,17 +128,17 @@ class Bench:
                     yield [future.result() for future in ready]
 
     def fingerprint(self) -> str:
-        """Changes with whatever decides which pictures are answered rightly."""
+        """Changes with whatever decides which images are answered rightly."""
         facts = f"{__version__} {self.seed} {weights_hash(self.classifier)} {self.tested.numbers} "
         found = hashlib.blake2b(facts.encode() + self.tested.truth.tobytes(), digest_size=16)
-        for picture in self.tested.pictures:
-            found.update(f"{picture.dtype} {tuple(picture.shape)} ".encode() + picture.numpy().tobytes())
+        for image in self.tested.images:
+            found.update(f"{image.dtype} {tuple(image.shape)} ".encode() + image.numpy().tobytes())
         return found.hexdigest()
 
 
 @dataclass
 class _Cells:
-    """Finished corruptions and severities in a file: for each, one bit per picture."""
+    """Finished corruptions and severities in a file: for each, one bit per image."""
 
     path: Path
     fingerprint: str
@@ -151,7 +151,7 @@ class _Cells:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             self.found = dict(content["cells"]) if content["fingerprint"] == self.fingerprint else {}
-            reason = "is of other weights, pictures or another seed"
+            reason = "is of other weights, images or another seed"
         except (ValueError, KeyError, TypeError):
             reason = "is damaged"
         if not self.found:
@@ -224,21 +224,21 @@ def _out(options: StressTest, folder: Path) -> Path:
 
 def _write(stress: Stress, bench: Bench, clean: np.ndarray, names: list[str], out: Path) -> None:
     write_json(out / RESULT, stress.to_json())
-    draw_stress(stress, out / PICTURE)
+    draw_stress(stress, out / IMAGE)
     severity = min(stress.severities, key=lambda s: (abs(s - SHOWN), s))
     place = _example(stress, bench, clean)
-    pictures = [bench.tested.pictures[place], *(bench.one(place, name, severity) for name in names)]
-    probabilities = bench.probabilities([[picture] for picture in pictures])
-    alike = bench.tested.at([place] * len(pictures))
+    images = [bench.tested.images[place], *(bench.one(place, name, severity) for name in names)]
+    probabilities = bench.probabilities([[image] for image in images])
+    alike = bench.tested.at([place] * len(images))
     answers = list(zip(_answers(stress, probabilities), alike.right(probabilities).tolist()))
     titles = ["clean", *(f"{name.replace('_', ' ')}, {severity}" for name in names)]
-    draw_examples(pictures, titles, answers, out / EXAMPLES)
+    draw_examples(images, titles, answers, out / EXAMPLES)
     if (out / CONFIG).exists():
         write_report(out)
 
 
 def _example(stress: Stress, bench: Bench, clean: np.ndarray) -> int:
-    """A picture that is answered rightly when clean, neither very surely nor hardly."""
+    """An image that is answered rightly when clean, neither very surely nor hardly."""
     right = np.flatnonzero(bench.tested.right(clean))
     if not len(right):
         return 0
@@ -258,7 +258,7 @@ def _say(stress: Stress, out: Path, console: Console) -> None:
     for grouping in stress.groupings:
         console.print(table(f"Accuracy by {grouping.column}, in percent", group_rows(grouping)))
     console.print(stress.sentence(), soft_wrap=True)
-    console.print(f"Written: {out / RESULT}, {out / PICTURE}, {out / EXAMPLES}", soft_wrap=True)
+    console.print(f"Written: {out / RESULT}, {out / IMAGE}, {out / EXAMPLES}", soft_wrap=True)
 
 
 @verb(StressTest)
@@ -266,6 +266,6 @@ def stress(options: StressTest) -> "Stress":
     """Tests under every corruption and severity; writes stress.json, stress.png, stress_examples.png and the report.
 
     An interrupted test goes on where it stopped. Raises UserError for a folder that is no classifier, an unknown
-    corruption or column, or classes that the classifier does not know; DataError for pictures without labels.
+    corruption or column, or classes that the classifier does not know; DataError for images without labels.
     """
     return stressing(options)

@@ -170,7 +170,7 @@ def make_config(
     fitting = make_fit(settings, lesson.count)
     plan.choose("log_every", max(1, min(100, fitting.steps // 50)), "steps")
     seconds = fitting.steps * measured.seconds
-    console.print(plan_table(plan, f"{lesson.count:,} labelled pictures"))
+    console.print(plan_table(plan, f"{lesson.count:,} labelled images"))
     console.print(f"Expected: {clock(seconds)} for {fitting.steps:,} steps, and the time to test.", soft_wrap=True)
     packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics")
     return {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Ablate:
     """Rerun the MAE paper's ablations on your data: what each choice does to accuracy, and what it costs."""
 
-    data: Positional[Places] = ()  # pictures to pretrain on: whatever pretrain takes
+    data: Positional[Places] = ()  # images to pretrain on: whatever pretrain takes
     _: KW_ONLY
     on: Places = ()  # labelled data to judge on; by default the data itself
     out: Place = Path("ablation")  # folder of the study; the same command again continues there
@@ -26,27 +26,27 @@ class Ablate:
     seeds: int = 3  # runs of every value, each with a seed of its own
     hours: float | None = None  # time for the whole study; by default 1, unless steps say how long a run is
     steps: int | None = None  # optimizer steps of the baseline's pretraining, instead of hours
-    labels: int | None = 2000  # labelled training pictures at the most, for probe and fine-tuning; 0: all
-    test: int | None = 2000  # test pictures at the most; 0: all
+    labels: int | None = 2000  # labelled training images at the most, for probe and fine-tuning; 0: all
+    test: int | None = 2000  # test images at the most; 0: all
     finetune_epochs: float | None = None  # passes over them; by default what fits into a third of the hours
     model: str | None = None  # a timm name, also with options; these are the baseline's, and chosen as by pretrain
     image_size: Size = None  # pixels: one number, or height and width
     patch_size: int | None = None  # pixels along a side of a patch
     channels: int | None = None  # of the input
     decoder: str | None = None  # of the kind full(...), since its depth and width are varied
-    batch: int | None = None  # pictures per optimizer step
+    batch: int | None = None  # images per optimizer step
     lr: float | None = None  # peak learning rate of pretraining
     seed: int = 0  # the first one
     precision: str = "auto"  # bf16, 32, or auto
     device: str = "auto"  # cuda, mps, cpu, or auto
-    workers: int | None = None  # processes that load pictures; 0: the main one
+    workers: int | None = None  # processes that load images; 0: the main one
     max_bad: float = 0.05  # share of bad files above which the study does not start
     dry_run: bool = False  # print the plan and the forecast, and stop
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         if not self.data:
-            raise UserError("say on which pictures: unmask ablate DATA (and --on LABELLED, if they have no labels)")
+            raise UserError("say on which images: unmask ablate DATA (and --on LABELLED, if they have no labels)")
         settle(self, "on", texts(self.on))
         settle(self, "axes", texts(self.axes))
         settle(self, "out", Path(self.out))

@@ -1,4 +1,4 @@
-"""`unmask anomaly fit RUN NORMALS` and `unmask anomaly apply FOLDER IMAGES`: where pictures are unlike normal ones."""
+"""`unmask anomaly fit RUN NORMALS` and `unmask anomaly apply FOLDER IMAGES`: where images are unlike normal ones."""
 
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
@@ -30,18 +30,18 @@ APPLY = ("on", "masks", "save_maps", "heatmaps")
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Find what is unlike normal pictures: fit on normal ones, apply to others; heat maps, scores, a threshold.
+    """Find what is unlike normal images: fit on normal ones, apply to others; heat maps, scores, a threshold.
 
-    unmask anomaly fit RUN NORMALS... --out FOLDER: learn what is usual in normal pictures, and a threshold that
-    normal pictures which were held out exceed as rarely as --false-alarms says.
+    unmask anomaly fit RUN NORMALS... --out FOLDER: learn what is usual in normal images, and a threshold that
+    normal images which were held out exceed as rarely as --false-alarms says.
 
     unmask anomaly apply FOLDER IMAGES... --out RESULTS: heat maps, scores.csv and a report; with class folders, a
-    labels.csv (--on) or masks of defects (--masks) also how well anomalies are told from normal pictures.
+    labels.csv (--on) or masks of defects (--masks) also how well anomalies are told from normal images.
     """
 
     action: Positional[str] = ""  # fit or apply
     model: Positional[Place] = ""  # fit: folder of a run; apply: folder that fit wrote
-    images: Positional[Places] = ()  # fit: normal pictures; apply: pictures to judge; anything that pretrain takes
+    images: Positional[Places] = ()  # fit: normal images; apply: images to judge; anything that pretrain takes
     _: KW_ONLY
     out: Place | None = (
         None  # folder to write: what was fitted, by default RUN/anomaly; or results, RESULTS below FOLDER
@@ -49,26 +49,26 @@ class Anomaly:
     method: str | None = (
         None  # rebuild (errors of rebuilding), features (their distance), or both, which is the default
     )
-    normal: Names = ()  # names of the classes that are normal, where pictures have labels; by default good, normal, ...
-    false_alarms: float = 0.05  # fit: share of normal pictures, and of their pixels, that may be flagged
-    held_out: float = 0.3  # fit: share of the normal pictures that only the threshold is calibrated on
-    calibrate_on: Places = ()  # fit: other normal pictures for that, best such as pretraining never saw
+    normal: Names = ()  # names of the classes that are normal, where images have labels; by default good, normal, ...
+    false_alarms: float = 0.05  # fit: share of normal images, and of their pixels, that may be flagged
+    held_out: float = 0.3  # fit: share of the normal images that only the threshold is calibrated on
+    calibrate_on: Places = ()  # fit: other normal images for that, best such as pretraining never saw
     ratio: float | None = None  # fit: share of units hidden by each mask; by default the run's
     sets: int = 4  # fit: sets of complementary masks; each hides every unit
     usual: str = "place-texture"  # fit: by what errors are compared: place-texture, place, texture, or none
     layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
     memory: int = 4000  # fit: units in the memory of normal features
     blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/64 of the shorter side
-    tiles: int = 0  # fit: overlapping tiles along a picture's short side, so that all of it is seen; 0: its centre
-    most: int = 2000  # fit: normal pictures that errors and features are taken of, at the most
-    on: Places = ()  # apply: labelled pictures, as folders of normal and anomalous ones or with a labels.csv
+    tiles: int = 0  # fit: overlapping tiles along an image's short side, so that all of it is seen; 0: its centre
+    most: int = 2000  # fit: normal images that errors and features are taken of, at the most
+    on: Places = ()  # apply: labelled images, as folders of normal and anomalous ones or with a labels.csv
     masks: Place | None = (
-        None  # apply: folder with a mask for each defect, by the pictures' names; a picture with none is normal
+        None  # apply: folder with a mask for each defect, by the images' names; an image with none is normal
     )
-    save_maps: str | None = None  # apply: raw maps too, float32, one file per picture: npy or tif
-    heatmaps: int = 200  # apply: heat maps drawn, of the most anomalous pictures and of mistakes
+    save_maps: str | None = None  # apply: raw maps too, float32, one file per image: npy or tif
+    heatmaps: int = 200  # apply: heat maps drawn, of the most anomalous images and of mistakes
     seed: int = 0  # fit: of masks, of what is held out, of the memory
-    batch: int = 32  # pictures at a time
+    batch: int = 32  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -86,9 +86,9 @@ class Anomaly:
         if not str(self.model):
             raise UserError(f"name a folder: {ACTIONS[self.action]}")
         if not self.images and not self.on:
-            raise UserError(f"name at least one picture: {ACTIONS[self.action]}")
+            raise UserError(f"name at least one image: {ACTIONS[self.action]}")
         if self.images and self.on:
-            raise UserError("give pictures either as IMAGES or, with labels, by --on, not both")
+            raise UserError("give images either as IMAGES or, with labels, by --on, not both")
         for name, allowed in CHOICES.items():
             given = getattr(self, name)
             if given is not None and given not in allowed:

@@ -16,7 +16,7 @@ class Demo:
     """The main job on photographs that come with the dependencies: pretrain, look, evaluate, report. Offline."""
 
     _: KW_ONLY
-    out: Place = Path("demo-run")  # folder of the run; the pictures are written beside it
+    out: Place = Path("demo-run")  # folder of the run; the images are written beside it
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):

@@ -18,7 +18,7 @@ class Doctor:
 
     place: Positional[Place]  # folder of a run, weights (a file, a folder, a timm name), or data
     _: KW_ONLY
-    on: Places = ()  # pictures to try weights on and to compare with; by default a run's own, if they are still there
+    on: Places = ()  # images to try weights on and to compare with; by default a run's own, if they are still there
     json: bool = False  # print JSON instead of a table
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""`unmask embed RUN DATA --out features.npz`: one feature vector per picture."""
+"""`unmask embed RUN DATA --out features.npz`: one feature vector per image."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -13,18 +13,18 @@ __all__ = ["Embed"]
 
 @dataclass(frozen=True)
 class Embed:
-    """Write one feature vector per picture, with its path and label."""
+    """Write one feature vector per image, with its path and label."""
 
     run: Positional[Place]  # folder of a run, or a timm name
     data: Positional[Places]  # anything that pretrain takes
     _: KW_ONLY
     out: Place = Path("features.npz")  # .npz or .parquet
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
-    batch: int = 256  # pictures at a time
+    batch: int = 256  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         if not self.data:
-            raise UserError("name the pictures: unmask embed RUN DATA --out features.npz")
+            raise UserError("name the images: unmask embed RUN DATA --out features.npz")
         require(self.batch, "batch", lambda v: v > 0, "above 0")

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge an encoder on labelled pictures, beside the same encoder at random initialisation and raw pixels."""
+    """Judge an encoder on labelled images, beside the same encoder at random initialisation and raw pixels."""
 
     run: Positional[Place]  # folder of a run, or a timm name
     _: KW_ONLY
     on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
     against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
     labels_per_class: Counts = (1, 5, 10, 50)  # few-label settings, where there are enough
-    draws: int = 5  # random choices of the labelled pictures per setting
-    most: int | None = None  # training pictures to use at the most, drawn at random
+    draws: int = 5  # random choices of the labelled images per setting
+    most: int | None = None  # training images to use at the most, drawn at random
     out: Place | None = None  # folder for evaluation.json and .png; by default the run's
-    batch: int = 256  # pictures at a time
+    batch: int = 256  # images at a time
     seed: int = 0  # of draws and of splits where the data has none
     device: str = "auto"  # cuda, mps, cpu, or auto
 

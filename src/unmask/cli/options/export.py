@@ -24,13 +24,13 @@ class Export:
     _: KW_ONLY
     to: Names = ()  # formats: timm, hf, onnx, torch_export; several with commas or spaces
     out: Place | None = None  # folder for one folder per format; by default export in the run's
-    images: Places = ()  # pictures for the check; by default some of the run's data, or of demo if those are gone
+    images: Places = ()  # images for the check; by default some of the run's data, or of demo if those are gone
     on: Places = ()  # labelled data on which the accuracy of the model and of each file is measured
     normalize: Literal["inside", "outside"] = "inside"  # onnx, torch_export: take raw pixels, or normalised ones
     precision: Names = PRECISIONS  # onnx: fp32, fp16, int8
-    quantize: Literal["dynamic", "static"] = "dynamic"  # int8: scales per batch, or fixed ones from the pictures
-    most: int | None = None  # training pictures of --on to use at the most, drawn at random
-    batch: int = 64  # pictures at a time, for --on
+    quantize: Literal["dynamic", "static"] = "dynamic"  # int8: scales per batch, or fixed ones from the images
+    most: int | None = None  # training images of --on to use at the most, drawn at random
+    batch: int = 64  # images at a time, for --on
     seed: int = 0  # of masks in the check, and of splits where the data of --on has none
 
     def __post_init__(self):

@@ -28,23 +28,23 @@ class Labels:
     run: Positional[Place]  # folder of a run, or a timm name
     _: KW_ONLY
     on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
-    to: str = "classify"  # the task: classify, or segment, whose sizes are fractions of the pictures
+    to: str = "classify"  # the task: classify, or segment, whose sizes are fractions of the images
     labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)  # where every class has as many
-    fractions: Numbers = ()  # of the training pictures, besides, e.g. 0.01 0.1
+    fractions: Numbers = ()  # of the training images, besides, e.g. 0.01 0.1
     protocols: Names = (
         USUAL  # segment: full and linear; else knn, linear, attentive (frozen encoder) and full (fine-tuning)
     )
     against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
-    draws: int = 3  # random choices of the labelled pictures per size, the same for every competitor
+    draws: int = 3  # random choices of the labelled images per size, the same for every competitor
     epochs: float | None = None  # of every fine-tuning; by default more, the fewer the labels
-    most: int | None = None  # training pictures to choose from at the most
-    most_test: int | None = None  # test pictures at the most, drawn at random
+    most: int | None = None  # training images to choose from at the most
+    most_test: int | None = None  # test images at the most, drawn at random
     jobs: int | None = None  # trainings side by side; by default as many as cores and memory allow
     head: str | None = None  # segment: linear, light or upernet
-    images: Place | None = None  # segment: folder of the pictures, where they do not lie by the masks
+    images: Place | None = None  # segment: folder of the images, where they do not lie by the masks
     classes: Place | None = None  # segment: file that names the classes, where none lies by the masks
     crop_size: Size = None  # segment: pixels of crops and windows
-    side: int | None = None  # segment: pixels that a picture's shorter side is resized to first
+    side: int | None = None  # segment: pixels that an image's shorter side is resized to first
     out: Place | None = None  # folder for labels.json and .png; by default the run's
     seed: int = 0  # of draws, trainings, and of splits where the data has none
     precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it

@@ -1,4 +1,4 @@
-"""`unmask map RUN DATA --out map.html`: all pictures on one page, those alike near each other."""
+"""`unmask map RUN DATA --out map.html`: all images on one page, those alike near each other."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -15,25 +15,25 @@ METHODS = ("auto", "pca", "tsne", "umap")
 
 @dataclass(frozen=True)
 class Map:
-    """Draw a map of a folder: pictures that the encoder finds alike lie near each other."""
+    """Draw a map of a folder: images that the encoder finds alike lie near each other."""
 
     run: Positional[Place]  # folder of a run, or a timm name
-    data: Positional[Places]  # pictures: anything that pretrain takes, but streams
+    data: Positional[Places]  # images: anything that pretrain takes, but streams
     _: KW_ONLY
-    out: Place = Path("map.html")  # the page; a picture .png and places .csv of the same name are written beside it
+    out: Place = Path("map.html")  # the page; an image .png and places .csv of the same name are written beside it
     method: str = "auto"  # pca, tsne or umap; auto is umap where it is installed, else tsne, else pca for very many
-    most: int = 20_000  # pictures on the map at the most, spread over the data
+    most: int = 20_000  # images on the map at the most, spread over the data
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     index: Place | None = None  # folder that keeps the features; by default in the run's folder, else beside OUT
     seed: int = 0  # of t-SNE and UMAP
-    batch: int = 64  # pictures at a time
+    batch: int = 64  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         settle(self, "out", Path(self.out))
         if not self.data:
-            raise UserError("name the pictures: unmask map RUN DATA --out map.html")
+            raise UserError("name the images: unmask map RUN DATA --out map.html")
         if self.method not in METHODS:
             raise UserError(f"--method {self.method!r} is none of {', '.join(METHODS)}{closest(self.method, METHODS)}")
         if Path(self.out).suffix.lower() not in (".html", ".htm"):

@@ -1,4 +1,4 @@
-"""`unmask pack DATA OUT.pack`: pictures made quick to read, once."""
+"""`unmask pack DATA OUT.pack`: images made quick to read, once."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ __all__ = ["Packing"]
 
 @dataclass(frozen=True)
 class Packing:
-    """Write pictures into few large files that are quick to read: a pack, which is data for every other command."""
+    """Write images into few large files that are quick to read: a pack, which is data for every other command."""
 
     data: Positional[Places]  # anything that pretrain takes, also another pack; the last is the folder of the new one
     out: Place | None = None  # or so; usually named .pack; the same command again continues there
     _: KW_ONLY
     format: Literal["jpeg", "original", "raw"] = "jpeg"  # shrunk JPEG, the files as they are, or pixels
-    size: int | None = None  # pixels of the short side of larger pictures, 256 unless given; not for original
+    size: int | None = None  # pixels of the short side of larger images, 256 unless given; not for original
     quality: int | None = None  # of JPEG, 1 to 95; 90 unless given
     shard_mb: int = 256  # MB after which a new file is begun
     threads: int | None = None  # that read and shrink; one per core unless given

@@ -1,4 +1,4 @@
-"""`unmask predict RUN IMAGE... --out OUT`: what a classifier, segmenter or detector says of pictures."""
+"""`unmask predict RUN IMAGE... --out OUT`: what a classifier, segmenter or detector says of images."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predict:
-    """Use what transfer made: the class of each picture, of each of its pixels, or the objects in it."""
+    """Use what transfer made: the class of each image, of each of its pixels, or the objects in it."""
 
     run: Positional[Place]  # folder that transfer wrote, or the run that it started from
-    images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
+    images: Positional[Places] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
     out: Place | None = None  # of a classifier a .csv, predictions.csv by default; else a folder, predictions
-    batch: int = 64  # pictures at a time
+    batch: int = 64  # images at a time
     threshold: float = 0.5  # score from which on a detector's boxes are drawn and listed
     device: str = "auto"  # cuda, mps, cpu, or auto
 
@@ -30,6 +30,6 @@ class Predict:
         settle(self, "images", texts(self.images))
         settle(self, "out", Path(self.out) if self.out is not None else None)
         if not self.images:
-            raise UserError("name at least one picture: unmask predict RUN IMAGE... --out predictions.csv")
+            raise UserError("name at least one image: unmask predict RUN IMAGE... --out predictions.csv")
         require(self.threshold, "threshold", lambda v: 0 <= v <= 1, "between 0 and 1")
         require(self.batch, "batch", lambda v: v > 0, "above 0")

@@ -1,4 +1,4 @@
-"""`unmask pretrain DATA --out RUN`: learn from unlabeled pictures."""
+"""`unmask pretrain DATA --out RUN`: learn from unlabeled images."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pretrain(RuntimeOptions):
-    """Learn from unlabeled pictures by hiding most of each and rebuilding it. What is not given is chosen and said."""
+    """Learn from unlabeled images by hiding most of each and rebuilding it. What is not given is chosen and said."""
 
     data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
     _: KW_ONLY
@@ -32,7 +32,7 @@ class Pretrain(RuntimeOptions):
     channels: int | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
     method: str = "mae"  # how to learn: a file in methods/
     mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
-    masks_per_image: int | None = None  # masks of each picture of a step; a batch still counts pictures
+    masks_per_image: int | None = None  # masks of each image of a step; a batch still counts images
     target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
     decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8)", narrow, slim, partial, cross or windowed
     init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
@@ -41,25 +41,25 @@ class Pretrain(RuntimeOptions):
     epochs: float | None = None  # passes over the data
     steps: int | None = None  # optimizer steps, instead of epochs
     hours: float | None = None  # time for the whole run, instead of epochs
-    batch: int | None = None  # pictures per optimizer step, over all devices
+    batch: int | None = None  # images per optimizer step, over all devices
     accumulate: int | None = None  # parts that a batch is worked off in on each device, to save memory
     checkpoint_activations: Literal["auto", "on", "off"] = "auto"  # compute them again on the way back, to save memory
     lr: float | None = None  # peak learning rate
-    blr: float | None = None  # peak learning rate per 256 pictures of the batch, instead of lr
+    blr: float | None = None  # peak learning rate per 256 images of the batch, instead of lr
     warmup: float | None = None  # epochs in which the rate rises
     weight_decay: float | None = None  # of matrices; biases and norms have none
     clip: float | None = None  # largest gradient norm; MAE clips nothing
-    crop: float | None = None  # least share of a picture's area that a random crop takes; 1 takes whole pictures
+    crop: float | None = None  # least share of an image's area that a random crop takes; 1 takes whole images
     crop_kind: Literal["random", "fixed", "whole"] = "random"  # of random size and shape, 7/8 at a random place, centre
     jitter: float = 0.0  # strength of colour jitter, 0 to 1; MAE has none, since it does better without
-    flip: Literal["auto", "on", "off"] = "auto"  # mirror pictures left to right at random
+    flip: Literal["auto", "on", "off"] = "auto"  # mirror images left to right at random
     seed: int = 0  # of weights, order, crops and masks
     shuffle_buffer: int | None = None  # of streams: samples over which each reader mixes the order; 1: as they come
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # over several devices: copies of the model, or shards of it
     devices: int | None = None  # per machine; a check, since torchrun or srun starts one process for each
     nodes: int | None = None  # machines; likewise
-    views_per_image: int = 1  # crops of each decoded picture, side by side in a batch
-    in_memory: Literal["auto", "on", "off"] = "auto"  # pictures live on the device: small ones of one size
+    views_per_image: int = 1  # crops of each decoded image, side by side in a batch
+    in_memory: Literal["auto", "on", "off"] = "auto"  # images live on the device: small ones of one size
     resize: Literal["auto", "exact", "fast"] = "auto"  # of crops: antialiased, or OpenCV's where they hardly shrink
     log_every: int | None = None  # steps between records
     save_every: int | None = None  # steps between checkpoints

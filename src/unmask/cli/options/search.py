@@ -1,4 +1,4 @@
-"""`unmask search RUN DATA --query IMAGE...`: the nearest pictures; `--duplicates`: copies and near copies."""
+"""`unmask search RUN DATA --query IMAGE...`: the nearest images; `--duplicates`: copies and near copies."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -18,22 +18,22 @@ KINDS = ("look", "features")
 
 @dataclass(frozen=True)
 class Search:
-    """Find the pictures nearest to others by an encoder's features, or pictures that are copies of each other."""
+    """Find the images nearest to others by an encoder's features, or images that are copies of each other."""
 
     run: Positional[Place]  # folder of a run, or a timm name
-    data: Positional[Places]  # pictures to search in: anything that pretrain takes, but streams
+    data: Positional[Places]  # images to search in: anything that pretrain takes, but streams
     _: KW_ONLY
-    query: Places = ()  # pictures to search for, inside or outside the data; files, folders, ...
+    query: Places = ()  # images to search for, inside or outside the data; files, folders, ...
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place = Path("search")  # folder for results.csv, gallery.png and .html, duplicates.csv, .png and .html
-    top: int = 12  # pictures shown and listed for each query
+    top: int = 12  # images shown and listed for each query
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     standardize: bool = True  # bring every feature to mean 0 and deviation 1 over the data before the cosine
     by: str = "look"  # what tells near copies: look (16 x 16 colours) or features (of the encoder, less their mean)
     threshold: float | None = None  # likeness from which two are near copies, up to 1; by default 0.98
-    compare: bool = False  # where pictures have labels, also ask the same encoder with random weights
+    compare: bool = False  # where images have labels, also ask the same encoder with random weights
     index: Place | None = None  # folder that keeps the features; by default in the run's folder, else in OUT
-    batch: int = 64  # pictures at a time
+    batch: int = 64  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -41,7 +41,7 @@ class Search:
         settle(self, "query", texts(self.query))
         settle(self, "out", Path(self.out))
         if not self.data:
-            raise UserError("name the pictures to search in: unmask search RUN DATA --query IMAGE...")
+            raise UserError("name the images to search in: unmask search RUN DATA --query IMAGE...")
         if not self.query and not self.duplicates:
             raise UserError("say what to search for: --query IMAGE..., or --duplicates for copies within the data")
         if self.by not in KINDS:

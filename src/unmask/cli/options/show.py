@@ -17,13 +17,13 @@ class Show:
     """Draw what a run rebuilds from what it sees; or its patch features as colours; or its attention as maps."""
 
     run: Positional[Place]  # folder of a run; for features and attention also a timm name or weights
-    images: Positional[Places] = ()  # pictures, or anything that pretrain takes as data
+    images: Positional[Places] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
     what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
-    out: Place | None = None  # picture to write; by default panel.png, features.png or attention.png
-    ratio: Numbers = ()  # of rebuild: shares to hide, one row each per picture; by default the run's
-    mask: Names = ()  # of rebuild: masks, one row each per picture; by default the run's
-    most: int = 8  # pictures at the most
+    out: Place | None = None  # image to write; by default panel.png, features.png or attention.png
+    ratio: Numbers = ()  # of rebuild: shares to hide, one row each per image; by default the run's
+    mask: Names = ()  # of rebuild: masks, one row each per image; by default the run's
+    most: int = 8  # images at the most
     seed: int = 0  # of the masks
     true_statistics: bool = True  # add a column that uses each hidden unit's true mean and deviation, marked as such
     block: int = -1  # of features and attention: which block (stage of a Hiera), from 0, or from -1 backwards
@@ -36,7 +36,7 @@ class Show:
         settle(self, "mask", texts(self.mask))
         settle(self, "ratio", numbers(self.ratio))
         if not self.images:
-            raise UserError("name at least one picture: unmask show RUN IMAGE...")
+            raise UserError("name at least one image: unmask show RUN IMAGE...")
         if self.what not in KINDS:
             raise UserError(f"--what {self.what!r} is none of {', '.join(KINDS)}{closest(self.what, KINDS)}")
         if self.what != "rebuild" and (self.ratio or self.mask):

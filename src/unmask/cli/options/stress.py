@@ -1,4 +1,4 @@
-"""`unmask stress CLASSIFIER --on DATA`: how much does a classifier lose on damaged pictures, and on which groups?"""
+"""`unmask stress CLASSIFIER --on DATA`: how much does a classifier lose on damaged images, and on which groups?"""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StressTest:
-    """Test a classifier on damaged pictures (the corruptions of ImageNet-C) and on groups of pictures."""
+    """Test a classifier on damaged images (the corruptions of ImageNet-C) and on groups of images."""
 
     run: Positional[Place]  # folder of a classifier, as `unmask transfer` writes it
     _: KW_ONLY
@@ -23,10 +23,10 @@ class StressTest:
     corruptions: Names = ()  # by default all fifteen, e.g. fog snow
     severities: Counts = (1, 2, 3, 4, 5)  # 1 (least) to 5
     groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values
-    most: int | None = 1000  # test pictures to use at the most, drawn at random
-    out: Place | None = None  # folder for stress.json and pictures; by default the classifier's
-    batch: int = 64  # pictures at a time
-    seed: int = 0  # of all chance in the corruptions, and of the draw of pictures
+    most: int | None = 1000  # test images to use at the most, drawn at random
+    out: Place | None = None  # folder for stress.json and images; by default the classifier's
+    batch: int = 64  # images at a time
+    seed: int = 0  # of all chance in the corruptions, and of the draw of images
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):

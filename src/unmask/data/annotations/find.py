@@ -22,7 +22,7 @@ def known_forms() -> list[str]:
 def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None = None) -> Annotated:
     """What is annotated in a folder, or in the files that are named.
 
-    images: folder of the pictures, where they do not lie as usual. Raises UserError where it is not clear what is
+    images: folder of the images, where they do not lie as usual. Raises UserError where it is not clear what is
     meant, saying what was found and which option decides; DataError where nothing can be read.
     """
     if form not in (AUTO, *known_forms()):
@@ -81,12 +81,12 @@ def _drop_copies(annotated: Annotated) -> None:
     kept: dict[tuple[str, str | None], Scene] = {}
     for scene in annotated.scenes:
         if kept.setdefault((scene.path, scene.split), scene) is not scene:
-            annotated.fault("duplicate picture", scene.name, f"comes again in {scene.told_in}", of="picture")
+            annotated.fault("duplicate image", scene.name, f"comes again in {scene.told_in}", of="image")
     annotated.scenes = list(kept.values())
 
 
 def _name_apart(annotated: Annotated) -> None:
-    """Pictures of one name in several folders get their folder's name too."""
+    """Images of one name in several folders get their folder's name too."""
     again = set(unique(scene.name for scene in annotated.scenes))
     if not again:
         return

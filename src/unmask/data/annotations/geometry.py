@@ -1,4 +1,4 @@
-"""Boxes and outlines moved along with their picture: scaled, turned as EXIF says, and drawn as masks."""
+"""Boxes and outlines moved along with their image: scaled, turned as EXIF says, and drawn as masks."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,9 @@ Point = Callable[[float, float], tuple[float, float]]
 
 def look_at(path: str) -> tuple[tuple[int, int], int]:
     """Height and width as stored, and EXIF's orientation, 1 to 8, from a file's first bytes where they tell. Raises
-    BadPicture or OSError for what is no picture."""
+    BadImage or OSError for what is no image."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large pictures: limits are those of `decode`
+        warnings.simplefilter("ignore")  # of large images: limits are those of `decode`
         try:
             image = Image.open(path, formats=FORMATS)
         except Exception:  # Pillow knows few kinds of TIFF; of a damaged file, it raises anything
@@ -33,7 +33,7 @@ def look_at(path: str) -> tuple[tuple[int, int], int]:
     with image:
         try:
             orientation = int(image.getexif().get(ORIENTATION, 1))
-        except Exception:  # damaged EXIF is no reason to lose a picture
+        except Exception:  # damaged EXIF is no reason to lose an image
             orientation = 1
         if image.format == "TIFF" and 5 <= orientation <= 8:  # whether Pillow turned the size yet depends on its age
             shown = decode(read_regular(path)).size
@@ -42,7 +42,7 @@ def look_at(path: str) -> tuple[tuple[int, int], int]:
 
 
 def shown_size(path: str) -> tuple[int, int]:
-    """Height and width of a picture file as it is seen. Raises as `look_at`."""
+    """Height and width of an image file as it is seen. Raises as `look_at`."""
     (height, width), orientation = look_at(path)
     return (height, width) if orientation < 5 else (width, height)
 
@@ -53,7 +53,7 @@ def scaled(instance: Instance, x: float, y: float) -> Instance:
 
 
 def turned(instance: Instance, size: tuple[int, int], orientation: int) -> Instance:
-    """From the picture as stored, of `size` (height, width), to the picture as shown."""
+    """From the image as stored, of `size` (height, width), to the image as shown."""
     height, width = size
     ways: dict[int, Point] = {
         1: lambda x, y: (x, y),
@@ -83,7 +83,7 @@ def turned(instance: Instance, size: tuple[int, int], orientation: int) -> Insta
 
 
 def drawn(instances: Sequence[Instance], size: tuple[int, int], shown: tuple[int, int]) -> UInt8[Tensor, "n h w"]:
-    """One mask per instance, 0 and 1, at `size` (height, width); its coordinates are those of a picture of `shown`."""
+    """One mask per instance, 0 and 1, at `size` (height, width); its coordinates are those of an image of `shown`."""
     if not instances:
         return torch.zeros(0, *size, dtype=torch.uint8)
     return torch.stack([_drawn(instance, size, shown) for instance in instances])
@@ -135,7 +135,7 @@ def _drawn(instance: Instance, size: tuple[int, int], shown: tuple[int, int]) ->
 
 
 def _decoded(rle: Mapping[str, Any]) -> np.ndarray:
-    """h w of 0 and 1. Raises ValueError for run lengths that do not add up to the picture."""
+    """h w of 0 and 1. Raises ValueError for run lengths that do not add up to the image."""
     counts, (height, width) = rle["counts"], rle["size"]
     if isinstance(counts, list):
         if not all(isinstance(count, int) and count >= 0 for count in counts):

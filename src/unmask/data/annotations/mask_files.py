@@ -1,4 +1,4 @@
-"""What mask pictures say of pixels, as numbers; colours are looked up in a legend."""
+"""What mask images say of pixels, as numbers; colours are looked up in a legend."""
 
 import io
 import warnings
@@ -10,23 +10,23 @@ from PIL import Image
 
 from unmask.data.annotations.legend import Legend
 from unmask.data.codecs.decode import FORMATS
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 
 VOID = -1  # in a map of numbers: surely no class
 LARGEST = 2**20  # number of a class
 
 
 def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
-    """The number of every pixel. Raises BadPicture for what cannot be read, and for colours that the legend lacks.
+    """The number of every pixel. Raises BadImage for what cannot be read, and for colours that the legend lacks.
 
-    Of a palette picture the numbers count, not the colours, unless they are none of the legend's and its colours are.
+    Of a palette image the numbers count, not the colours, unless they are none of the legend's and its colours are.
     Where both are the legend's and say different things (optimisers of PNG files number colours anew), nothing does.
-    Colour pictures whose three channels are equal hold numbers too: many programs save grey that way.
+    Colour images whose three channels are equal hold numbers too: many programs save grey that way.
     """
     numbers = _numbers(_opened(data), legend)
     low, high = int(numbers.min()), int(numbers.max())
     if low < VOID or high > LARGEST:
-        raise BadPicture(f"its mask holds the number {low if low < VOID else high}; classes are 0 to {LARGEST:,}")
+        raise BadImage(f"its mask holds the number {low if low < VOID else high}; classes are 0 to {LARGEST:,}")
     return numbers
 
 
@@ -50,7 +50,7 @@ def _numbers(image: Any, legend: Legend) -> np.ndarray:
         if not legend.colours and (colours == colours[..., :1]).all():
             return colours[..., 0].astype(np.int32)
         return _by_colour(colours, legend)
-    raise BadPicture(f"its mask is a {image.mode} picture; grey, palette or RGB can hold classes")
+    raise BadImage(f"its mask is a {image.mode} image; grey, palette or RGB can hold classes")
 
 
 def _two_valued(values: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def _two_valued(values: np.ndarray) -> np.ndarray:
     dark = values[values < 128]  # black is 0 but for ringing at edges; class numbers are dark too
     numbers = dark.size > 0 and (np.percentile(dark, 75) > 2 or (dark.size == values.size and dark.max() > 2))
     if numbers or ((values > 64) & (values < 191)).mean() > 0.02:
-        raise BadPicture("its mask is a JPEG file, which does not keep class numbers: save masks as PNG")
+        raise BadImage("its mask is a JPEG file, which does not keep class numbers: save masks as PNG")
     return np.where(values < 128, 0, 255).astype(np.int32)
 
 
@@ -71,7 +71,7 @@ def _refuse_other_colours(numbers: np.ndarray, colours: np.ndarray, legend: Lege
     other = [(n, by_colour[colour]) for n, colour in zip(used.tolist(), shown) if n != by_colour[colour]]
     if other:
         number, colour = other[0]
-        raise BadPicture(
+        raise BadImage(
             f"its palette shows number {number} in the colour of {legend.names[colour]}: save it as RGB if colours"
             " count, or take the colours out of the classes file if numbers do"
         )
@@ -85,7 +85,7 @@ def _opened(data: bytes) -> Any:
             image.load()
         except Exception as error:  # of a damaged file, anything
             what = "empty file" if not data else f"truncated or damaged ({' '.join(str(error).split())[:80]})"
-            raise BadPicture(f"its mask cannot be read: {what}") from error
+            raise BadImage(f"its mask cannot be read: {what}") from error
     return image
 
 
@@ -93,7 +93,7 @@ def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
     flat = colours.astype(np.int32)
     codes = (flat[..., 0] << 16) + (flat[..., 1] << 8) + flat[..., 2]
     if not legend.colours:
-        raise BadPicture(
+        raise BadImage(
             f"its mask is in colour ({_some(np.unique(codes))}) and nothing tells which class a colour is: add"
             " classes.json with colours, or label_colors.txt"
         )
@@ -105,7 +105,7 @@ def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
     if strange.any():
         new = np.unique(codes[strange])
         why = " (blended edges? Save masks as PNG, without smoothing)" if len(new) > 20 else ""
-        raise BadPicture(f"unknown colour {_some(new)} in {int(strange.sum()):,} pixels{why}")
+        raise BadImage(f"unknown colour {_some(new)} in {int(strange.sum()):,} pixels{why}")
     return numbers[order][place]
 
 

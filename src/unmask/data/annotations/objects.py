@@ -1,6 +1,6 @@
-"""Objects in pictures as people annotate them: what the readers in `annotations/` make of files, and what was wrong.
+"""Objects in images as people annotate them: what the readers in `annotations/` make of files, and what was wrong.
 
-Nothing here has looked at a picture yet: `detection/boxed.py` does, and decides what of it can be used.
+Nothing here has looked at an image yet: `detection/boxed.py` does, and decides what of it can be used.
 """
 
 import os
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from unmask.data.labels import SPLITS, is_hidden, is_picture_name, natural, printable
+from unmask.data.labels import SPLITS, is_hidden, is_image_name, natural, printable
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
-DEPTH = 6  # folders below the root in which pictures are looked for
+DEPTH = 6  # folders below the root in which images are looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One object. Coordinates count from the picture's top left corner, right and bottom edges are not included."""
+    """One object. Coordinates count from the image's top left corner, right and bottom edges are not included."""
 
     name: str  # of its class
     box: Box
@@ -37,10 +37,10 @@ class Instance:
 
 @dataclass(slots=True)
 class Scene:
-    """A picture and what was annotated in it."""
+    """An image and what was annotated in it."""
 
-    path: str  # of the picture's file
-    name: str  # of the picture, unique
+    path: str  # of the image's file
+    name: str  # of the image, unique
     split: str | None  # "train", "val" or "test"
     instances: list[Instance]
     told_in: str  # the file that told it, for messages
@@ -55,7 +55,7 @@ class Fault:
     kind: str  # e.g. "zero area"
     file: str
     detail: str
-    of: str = "box"  # what is lost by it: "box", "picture", "file", or "nothing" where it was mended
+    of: str = "box"  # what is lost by it: "box", "image", "file", or "nothing" where it was mended
 
 
 @dataclass
@@ -73,8 +73,8 @@ class Annotated:
         self.faults.append(Fault(kind, printable(file), printable(detail), of))
 
 
-class Pictures:
-    """All picture files below some folders, found by relative path or, where that fails, by name."""
+class Images:
+    """All image files below some folders, found by relative path or, where that fails, by name."""
 
     def __init__(self, roots: Iterable[str | Path]):
         self.roots = list(dict.fromkeys(os.path.abspath(root) for root in roots))
@@ -83,7 +83,7 @@ class Pictures:
     def by_name(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for root in self.roots:
-            for path in walk(root, is_picture_name):
+            for path in walk(root, is_image_name):
                 paths = found.setdefault(os.path.basename(path), [])
                 if path not in paths:
                     paths.append(path)
@@ -143,7 +143,7 @@ def number(text: Any) -> float:
 
 
 class Target(NamedTuple):
-    """What is in a picture, in its pixels."""
+    """What is in an image, in its pixels."""
 
     boxes: Float[Tensor, "n 4"]  # left, top, right, bottom
     labels: Int64[Tensor, "n"]  # places in `classes`, from 0
@@ -152,7 +152,7 @@ class Target(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A picture with what is in it."""
+    """An image with what is in it."""
 
-    picture: Shaped[Tensor, "c h w"]
+    image: Shaped[Tensor, "c h w"]
     target: Target

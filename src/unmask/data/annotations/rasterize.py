@@ -1,6 +1,6 @@
 """Objects as the readers in `annotations/` find them, drawn as classes of pixels.
 
-Pixels inside no outline are the class `background`. Where outlines overlap, the smaller lies on top. A picture with an
+Pixels inside no outline are the class `background`. Where outlines overlap, the smaller lies on top. An image with an
 object that cannot be drawn is left out: it would be learnt as background.
 """
 
@@ -13,14 +13,14 @@ from unmask.data.annotations.legend import Legend
 from unmask.data.annotations.objects import Annotated, Fault
 from unmask.data.annotations.objects import Scene as Annotation
 from unmask.data.annotations.semantic import Found, Scene, Scenes
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.labels import printable
 
 BARE = "has an object with a box and no outline: to segment, it needs a polygon or RLE; with boxes: --to detect"
 
 
 class Outlined(Scenes):
-    """Parts call `take` with what a reader found; the truth of a scene is what was annotated in its picture."""
+    """Parts call `take` with what a reader found; the truth of a scene is what was annotated in its image."""
 
     numbers: dict[str, int]  # of each class by its name in the annotations
 
@@ -37,14 +37,14 @@ class Outlined(Scenes):
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
         told: Annotation = scene.truth
         if told.stated not in (None, size):
-            raise BadPicture(f"is {size[0]} x {size[1]}, its annotations are for {told.stated[0]} x {told.stated[1]}")
+            raise BadImage(f"is {size[0]} x {size[1]}, its annotations are for {told.stated[0]} x {told.stated[1]}")
         for instance in told.instances:
             if instance.rle is not None and tuple(instance.rle["size"]) != size:
-                raise BadPicture(f"is {size[0]} x {size[1]}, its run lengths are for {instance.rle['size']}")
+                raise BadImage(f"is {size[0]} x {size[1]}, its run lengths are for {instance.rle['size']}")
         try:
             shapes = drawn(told.instances, size, (1, 1) if told.relative else size).bool().numpy()
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            raise BadPicture(f"has an outline that cannot be drawn ({' '.join(str(error).split())[:80]})") from error
+            raise BadImage(f"has an outline that cannot be drawn ({' '.join(str(error).split())[:80]})") from error
         found = np.zeros(size, dtype=np.int32)
         for instance, shape in sorted(zip(told.instances, shapes), key=lambda pair: -int(pair[1].sum())):
             found[shape] = self.numbers[instance.name]
@@ -53,7 +53,7 @@ class Outlined(Scenes):
     def _add(self, part: Annotated) -> None:
         faults: dict[str, Fault] = {}
         for fault in part.faults:
-            if fault.of in ("picture", "file"):
+            if fault.of in ("image", "file"):
                 self.found.lost.append((fault.file, f"{fault.kind}: {fault.detail}"))
             else:
                 faults.setdefault(fault.file, fault)

@@ -1,4 +1,4 @@
-"""What of annotations can be used: boxes are cut at the picture's edge, and what makes no sense is left out, counted
+"""What of annotations can be used: boxes are cut at the image's edge, and what makes no sense is left out, counted
 and named, so that one wrong line never ends a training, and never trains one in silence either."""
 
 from collections import Counter
@@ -11,14 +11,14 @@ from unmask.errors import DataError
 
 LEAST = 0.5  # pixels that a box must be wide and high
 SAME = 1.5  # pixels by which a stated size may be off
-QUARTER, FEW = 0.25, 5  # share and number of boxes or pictures that may be left out where nothing else was asked
+QUARTER, FEW = 0.25, 5  # share and number of boxes or images that may be left out where nothing else was asked
 NAMED = 5  # faults of each kind that a message names
 
 
 def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientation: int) -> tuple[int, int] | None:
-    """Brings the boxes of a picture to its own pixels as shown, and leaves out what cannot be right; counts both.
+    """Brings the boxes of an image to its own pixels as shown, and leaves out what cannot be right; counts both.
 
-    Returns height and width as shown; None for a picture that the annotation cannot mean, since its size differs.
+    Returns height and width as shown; None for an image that the annotation cannot mean, since its size differs.
     """
     shown = stored if orientation < 5 else (stored[1], stored[0])
     scene.instances = [i for i in scene.instances if _readable(annotated, scene, i, (shown, stored))]
@@ -27,13 +27,13 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
     elif scene.stated is None or _same(scene.stated, shown):
         moved = scene.instances
         if orientation > 1 and shown == stored:  # mirrored or on its head: the size cannot tell
-            _fault(annotated, scene, "turned by EXIF", "boxes are taken to be of the picture as shown", "nothing")
+            _fault(annotated, scene, "turned by EXIF", "boxes are taken to be of the image as shown", "nothing")
     elif _same(scene.stated, stored):
         moved = [turned(instance, stored, orientation) for instance in scene.instances]
-        _fault(annotated, scene, "turned by EXIF", "boxes were of the picture as stored, and are turned", "nothing")
+        _fault(annotated, scene, "turned by EXIF", "boxes were of the image as stored, and are turned", "nothing")
     else:
-        told = f"{scene.stated[1]} x {scene.stated[0]} stated, the picture is {shown[1]} x {shown[0]} (width x height)"
-        _fault(annotated, scene, "wrong size", told, "picture")
+        told = f"{scene.stated[1]} x {scene.stated[0]} stated, the image is {shown[1]} x {shown[0]} (width x height)"
+        _fault(annotated, scene, "wrong size", told, "image")
         return None
     scene.relative, scene.stated = False, shown
     kept: list[Instance] = []
@@ -61,14 +61,14 @@ def leave_unmasked_out(annotated: Annotated) -> None:
         scene.instances = [instance for instance in scene.instances if instance.has_mask]
 
 
-def check_faults(annotated: Annotated, pictures: int, boxes: int, max_bad: float | None) -> list[str]:
+def check_faults(annotated: Annotated, images: int, boxes: int, max_bad: float | None) -> list[str]:
     """What a person should know of what was left out or mended, in lines.
 
-    pictures, boxes: how many were annotated, the left out included. Raises DataError where more than the share
+    images, boxes: how many were annotated, the left out included. Raises DataError where more than the share
     `max_bad` of either is left out; None: more than a quarter, and more than a few.
     """
     lines = [f"  {line}" for line in told(annotated.faults)]
-    for what, whats, total in (("picture", "pictures", pictures), ("box", "boxes", boxes)):
+    for what, whats, total in (("image", "images", images), ("box", "boxes", boxes)):
         lost = sum(fault.of == what for fault in annotated.faults)
         if lost > (max(FEW, QUARTER * total) if max_bad is None else max_bad * total):
             share = f"{QUARTER if max_bad is None else max_bad:.0%}"
@@ -83,7 +83,7 @@ def told(faults: list[Fault]) -> list[str]:
     """Kinds of faults with their number, what became of them, and the first few by file."""
     counts, lines = Counter((fault.kind, fault.of) for fault in faults), []
     for (kind, of), count in counts.most_common():
-        what = {"box": "left out", "picture": "pictures left out", "file": "files left out"}.get(of, "mended or noted")
+        what = {"box": "left out", "image": "images left out", "file": "files left out"}.get(of, "mended or noted")
         some = [f"{f.file} ({f.detail})" if f.detail else f.file for f in faults if (f.kind, f.of) == (kind, of)]
         more = f" and {count - NAMED:,} more" if count > NAMED else ""
         lines.append(f"{kind}: {count:,} {what}: {'; '.join(some[:NAMED])}{more}")
@@ -91,14 +91,14 @@ def told(faults: list[Fault]) -> list[str]:
 
 
 def _good(annotated: Annotated, scene: Scene, instance: Instance, size: tuple[int, int], told: str) -> Instance | None:
-    """An object inside the picture, cut where it reaches over the edge; None for one that cannot be used."""
+    """An object inside the image, cut where it reaches over the edge; None for one that cannot be used."""
     left, top, right, bottom = instance.box
     if right - left <= 0 or bottom - top <= 0:
         _fault(annotated, scene, "zero area", told)
         return None
     cut = (max(0.0, left), max(0.0, top), min(float(size[1]), right), min(float(size[0]), bottom))
     if cut[2] - cut[0] <= 0 or cut[3] - cut[1] <= 0:
-        _fault(annotated, scene, "outside the picture", f"{told}; the picture is {size[1]} x {size[0]}")
+        _fault(annotated, scene, "outside the image", f"{told}; the image is {size[1]} x {size[0]}")
         return None
     if cut[2] - cut[0] < LEAST or cut[3] - cut[1] < LEAST:
         _fault(annotated, scene, "zero area", f"{told}: below {LEAST:g} pixels")
@@ -109,12 +109,12 @@ def _good(annotated: Annotated, scene: Scene, instance: Instance, size: tuple[in
 
 
 def _readable(annotated: Annotated, scene: Scene, instance: Instance, sizes: Sequence[tuple[int, int]]) -> bool:
-    """Whether run lengths, if it has some, are of the picture's size and not empty; counts those that are not."""
+    """Whether run lengths, if it has some, are of the image's size and not empty; counts those that are not."""
     if instance.rle is None:
         return True
     told, (height, width) = f"{instance.name}: {_text(instance)}", instance.rle["size"]
     if not any(_same((height, width), size) for size in sizes):  # before it is drawn: it may be too large for that
-        told += f": its mask is {width} x {height}, the picture {sizes[0][1]} x {sizes[0][0]}"
+        told += f": its mask is {width} x {height}, the image {sizes[0][1]} x {sizes[0][0]}"
         _fault(annotated, scene, "unreadable mask", told)
         return False
     try:

@@ -1,4 +1,4 @@
-"""Pictures whose every pixel has a class: what the parts in `scenes/` find, each for one way to keep that on disk."""
+"""Images whose every pixel has a class: what the parts in `scenes/` find, each for one way to keep that on disk."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from jaxtyping import Int32
 
 from unmask import registry
 from unmask.data.annotations.legend import FILES, Legend, read_legend, read_yaml
-from unmask.data.labels import is_hidden, is_picture_name, natural, printable
+from unmask.data.labels import is_hidden, is_image_name, natural, printable
 from unmask.data.source import Files, Item
 from unmask.errors import DataError, UserError, closest_place
 
@@ -26,10 +26,10 @@ _CALLED = {"training": "train", "valid": "val", "validation": "val", "testing": 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and where its truth is; what that is, only the part knows."""
+    """An image and where its truth is; what that is, only the part knows."""
 
     name: str
-    picture: str  # path
+    image: str  # path
     truth: Any
     split: str | None = None  # train, val or test
 
@@ -39,7 +39,7 @@ class Found:
     """What lies at a place."""
 
     scenes: list[Scene]
-    lost: list[tuple[str, str]] = field(default_factory=list)  # name, reason: pictures without truth, and the reverse
+    lost: list[tuple[str, str]] = field(default_factory=list)  # name, reason: images without truth, and the reverse
     remarks: list[str] = field(default_factory=list)
 
 
@@ -57,19 +57,19 @@ class Scenes(ABC):
 
     @abstractmethod
     def truth(self, scene: Scene, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
-        """The number of every pixel, -1 for surely none. size: height, width of the picture, for truth that is drawn.
-        Raises BadPicture or OSError."""
+        """The number of every pixel, -1 for surely none. size: height, width of the image, for truth that is drawn.
+        Raises BadImage or OSError."""
 
 
 def photographs(where: str, scenes: Sequence[Scene]) -> Files:
-    """The pictures of scenes, for whatever looks at pictures alone."""
-    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.picture for scene in scenes])
+    """The images of scenes, for whatever looks at images alone."""
+    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.image for scene in scenes])
 
 
-def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Path | None = None) -> list[Scenes]:
+def open_scenes(places: Sequence[str], images: Path | None = None, classes: Path | None = None) -> list[Scenes]:
     """One part for each place, all with the same classes.
 
-    pictures: the folder of the pictures, where they do not lie by the truth; classes: a file that names the classes,
+    images: the folder of the images, where they do not lie by the truth; classes: a file that names the classes,
     where none lies there. Raises UserError for a place that does not exist or that no part knows.
     """
     legend = None if classes is None else read_legend(classes)
@@ -81,10 +81,10 @@ def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Pa
         accepting = [part for part in parts if part.accepts(place)]
         if {"Coco", "Pairs"} <= {part.__name__ for part in accepting}:
             raise UserError(
-                f"{place} has outlines in a .json and masks as pictures; give the one that is meant with --on"
+                f"{place} has outlines in a .json and masks as images; give the one that is meant with --on"
             )
         part = next(iter(accepting), None)
-        if part is None and pictures is not None and place.is_dir() and pictures_below(place):
+        if part is None and images is not None and place.is_dir() and images_below(place):
             part = registry.find(PARTS, "pairs")  # a folder of masks, whatever it is called
         if part is None:
             boxes = coco_files(place, False)
@@ -94,12 +94,12 @@ def open_scenes(places: Sequence[str], pictures: Path | None = None, classes: Pa
                     f" `segmentation` in {boxes[0].name}. With boxes: --to detect"
                 )
             raise DataError(
-                f"{place} holds no segmented pictures that are known here: give a folder with images/ and masks/, or"
+                f"{place} holds no segmented images that are known here: give a folder with images/ and masks/, or"
                 " train/ and trainannot/, or a.jpg and a_mask.png side by side; a folder of masks, with --images for"
-                " that of their pictures; a COCO .json with polygons or RLE; a panoptic .json with its PNG files beside"
+                " that of their images; a COCO .json with polygons or RLE; a panoptic .json with its PNG files beside"
                 " it; or a .yaml that names such folders"
             )
-        opened.append(part(place, pictures, legend))
+        opened.append(part(place, images, legend))
     _json.cache_clear()  # a large table takes gigabytes, and the parts have what they need of it
     told = [scenes for scenes in opened if scenes.legend.names]
     for scenes in told[1:]:
@@ -123,8 +123,8 @@ def split_in(name: str) -> str | None:
     return split_of(re.split(r"[^A-Za-z0-9]+", name))
 
 
-def pictures_below(root: Path) -> list[str]:
-    """Relative paths of all files with a picture's ending, parts separated by /, in natural order."""
+def images_below(root: Path) -> list[str]:
+    """Relative paths of all files with an image's ending, parts separated by /, in natural order."""
     return sorted(_walk(root), key=natural)
 
 
@@ -138,7 +138,7 @@ def _walk(root: Path) -> Iterator[str]:
         seen.add(real)
         inner[:] = sorted(name for name in inner if not is_hidden(name))
         for name in files:
-            if is_picture_name(name) and not is_hidden(name):
+            if is_image_name(name) and not is_hidden(name):
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
@@ -160,7 +160,7 @@ def described(place: Path) -> tuple[list[Described], Path | None]:
         if not isinstance(content, dict):
             continue
         root = file.parent / str(content.get("path") or ".")
-        plain = "names" in content  # as YOLO writes it: a folder of pictures, and labels in the folder that mirrors it
+        plain = "names" in content  # as YOLO writes it: a folder of images, and labels in the folder that mirrors it
         found = [_described(root, split, content.get(split), plain) for split in ("train", "val", "test")]
         if any(found):
             return [split for split in found if split is not None], file
@@ -179,15 +179,15 @@ def _described(root: Path, split: str, value: Any, plain: bool) -> Described | N
 
 
 class Beside:
-    """Finds pictures that a file names, in the places where people keep them."""
+    """Finds images that a file names, in the places where people keep them."""
 
     def __init__(self, near: Path, given: Path | None):
-        """near: the folder of the file; given: where the user says that pictures are."""
+        """near: the folder of the file; given: where the user says that images are."""
         self.roots = [given] if given is not None else [near, near / "images", near.parent, near.parent / "images"]
         self.given = given
 
     def find(self, name: str) -> str | None:
-        """The path of a picture by its name, or by the last part of it, where only one picture is called that."""
+        """The path of an image by its name, or by the last part of it, where only one image is called that."""
         name = name.replace("\\", "/")
         for root in self.roots:
             if (root / name).is_file():
@@ -202,7 +202,7 @@ class Beside:
 def _named(root: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     if Path(root).name.lower() in ("images", "jpegimages", "img", "imgs") or len(os.path.abspath(root)) > 1:
-        for path in pictures_below(Path(root)):
+        for path in images_below(Path(root)):
             found.setdefault(Path(path).name, []).append(str(Path(root) / path))
     return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
 

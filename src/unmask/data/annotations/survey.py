@@ -11,7 +11,7 @@ import numpy as np
 from unmask.data.annotations.geometry import shown_size
 from unmask.data.annotations.mask_files import VOID
 from unmask.data.annotations.semantic import Scene, Scenes
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.source import why
 
 
@@ -32,7 +32,7 @@ class Survey:
             size = shape if shape and min(shape) < max_side else None  # at max_side, it may have been shrunk
             try:
                 raw, size = read_scene(*scenes[index], size)
-            except (BadPicture, OSError) as error:
+            except (BadImage, OSError) as error:
                 return index, None, why(error)
             if raw.shape != size:
                 return index, None, f"is {size[0]} x {size[1]}, its mask {raw.shape[0]} x {raw.shape[1]}"
@@ -77,6 +77,6 @@ class Survey:
 
 
 def read_scene(part: Scenes, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-    """The numbers of a mask, and the size of its picture."""
-    height, width = size or shown_size(scene.picture)
+    """The numbers of a mask, and the size of its image."""
+    height, width = size or shown_size(scene.image)
     return part.truth(scene, (height, width)), (height, width)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from unmask.data.codecs import jpeg, png
-from unmask.data.codecs.picture import MAX_PIXELS, BadPicture, Picture, Raw
+from unmask.data.codecs.image import MAX_PIXELS, BadImage, DecodedImage, Raw
 from unmask.data.codecs.signature import sniff, what_else
 
 MAX_BANDS = 16  # an array whose first axis is at most this, and whose last is more, is channels first
@@ -27,10 +27,10 @@ logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL + 1)  # logs 
 _QUIET = threading.Lock()  # warning filters belong to the process, so one thread at a time may change them
 
 
-def decode(data: bytes | np.ndarray, *, max_side: int | None = None) -> Picture:
-    """The picture in a file's bytes or in an array. Raises BadPicture with the reason, and nothing else.
+def decode(data: bytes | np.ndarray, *, max_side: int | None = None) -> DecodedImage:
+    """The image in a file's bytes or in an array. Raises BadImage with the reason, and nothing else.
 
-    max_side: pixels, at least 2; where the shorter side is longer, the picture shrinks until it is this long. A pure
+    max_side: pixels, at least 2; where the shorter side is longer, the image shrinks until it is this long. A pure
     function of `data` and `max_side`, safe to call from several threads.
 
     Grey stays one channel. Palettes become RGB, transparency is composited on white, CMYK, YCbCr, LAB and HSV become
@@ -42,18 +42,18 @@ def decode(data: bytes | np.ndarray, *, max_side: int | None = None) -> Picture:
     try:
         raw = _from_array(data) if isinstance(data, np.ndarray) else _from_bytes(data, max_side)
         return _finish(raw, max_side)
-    except BadPicture:
+    except BadImage:
         raise
     except MemoryError as error:
-        raise BadPicture("too large for the memory there is") from error
+        raise BadImage("too large for the memory there is") from error
     except Exception as error:  # decoders fed damaged files raise anything: struct.error, IndexError, ZeroDivisionError
-        raise BadPicture(_reason(error)) from error
+        raise BadImage(_reason(error)) from error
 
 
 def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor, "channels h w"]:
-    """The same picture with as many channels as a run uses: grey repeated, or RGB to grey (Rec. 601 luma); dtype kept.
+    """The same image with as many channels as a run uses: grey repeated, or RGB to grey (Rec. 601 luma); dtype kept.
 
-    Raises BadPicture for any other change, since bands that are not there cannot be made up.
+    Raises BadImage for any other change, since bands that are not there cannot be made up.
     """
     have = pixels.shape[0]
     if have == channels:
@@ -64,19 +64,19 @@ def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor
         red, green, blue = pixels.float()
         luma = (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
         return (luma if pixels.is_floating_point() else luma.round_().to(pixels.dtype)).unsqueeze(0)
-    raise BadPicture(f"has {have} channel{'s' * (have != 1)}, the run uses {channels}")
+    raise BadImage(f"has {have} channel{'s' * (have != 1)}, the run uses {channels}")
 
 
 def _from_bytes(data: bytes, max_side: int | None) -> Raw:
     if not data:
-        raise BadPicture("empty file")
+        raise BadImage("empty file")
     if (plain := jpeg.plain(data, max_side, MAX_PIXELS)) is not None:
         return Raw(plain[0], "JPEG", "L" if plain[0].ndim == 2 else "RGB", 8, plain[1])
     kind = sniff(data[:32])
     if kind == "HEIC":
-        raise BadPicture("HEIC picture, which is not read here: convert it to JPEG or PNG")
+        raise BadImage("HEIC image, which is not read here: convert it to JPEG or PNG")
     with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures and of damaged EXIF; notes and limits are ours
+        warnings.simplefilter("ignore")  # Pillow warns of large images and of damaged EXIF; notes and limits are ours
         try:
             image: Any = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
@@ -85,7 +85,7 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
         except Exception as error:  # most often UnidentifiedImageError; on a damaged header, anything
             if kind == "TIFF":
                 return _from_tiff(data)  # Pillow knows few kinds of TIFF
-            raise BadPicture(f"truncated or damaged {kind}" if kind else what_else(data)) from error
+            raise BadImage(f"truncated or damaged {kind}" if kind else what_else(data)) from error
         _check_size(*image.size)
         if image.format == "TIFF" and _is_deep_tiff(image):
             return _from_tiff(data)
@@ -106,7 +106,7 @@ def _from_pillow(image: Any, orientation: int, max_side: int | None, data: bytes
     if kind == "JPEG" and max_side is not None and min(size) > max_side:
         image.draft(None, (max_side, max_side))  # decode at 1/2, 1/4 or 1/8, never below max_side
     if kind == "PNG" and (damage := png.damage(data)):
-        raise BadPicture(damage)
+        raise BadImage(damage)
     image.load()
     if kind == "TIFF":
         orientation, size = 1, image.size  # Pillow turns TIFFs while it loads them
@@ -154,9 +154,9 @@ def _from_tiff(data: bytes) -> Raw:
 
 def _from_array(array: np.ndarray) -> Raw:
     if array.ndim not in (2, 3):
-        raise BadPicture(f"array of shape {array.shape}, a picture is h w, h w c or c h w")
+        raise BadImage(f"array of shape {array.shape}, an image is h w, h w c or c h w")
     if array.dtype.kind not in "buif":
-        raise BadPicture(f"array of {array.dtype}, pixels are numbers")
+        raise BadImage(f"array of {array.dtype}, pixels are numbers")
     values = array
     if array.ndim == 3 and array.shape[0] <= MAX_BANDS < array.shape[2]:
         values = array.transpose(1, 2, 0)  # c h w -> h w c
@@ -165,11 +165,11 @@ def _from_array(array: np.ndarray) -> Raw:
     return Raw(values, "array", str(array.dtype), bits, (values.shape[0], values.shape[1]))
 
 
-def _finish(raw: Raw, max_side: int | None) -> Picture:
+def _finish(raw: Raw, max_side: int | None) -> DecodedImage:
     notes = raw.notes
     values = raw.values.astype(raw.values.dtype.newbyteorder("="), copy=False)  # >u2 is not equal to uint16
     if values.size == 0:
-        raise BadPicture("has no pixels")
+        raise BadImage("has no pixels")
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     if raw.alpha is not None and (raw.alpha != np.iinfo(raw.alpha.dtype).max).any():
@@ -185,7 +185,7 @@ def _finish(raw: Raw, max_side: int | None) -> Picture:
         size = size[::-1] if raw.orientation >= 5 else size
         notes.append("rotated by EXIF")
     pixels = _shrink(_as_tensor(values), max_side)
-    return Picture(pixels, raw.format, (size[0], size[1]), raw.mode, raw.bits, tuple(notes))
+    return DecodedImage(pixels, raw.format, (size[0], size[1]), raw.mode, raw.bits, tuple(notes))
 
 
 def _as_tensor(values: np.ndarray) -> Tensor:
@@ -212,7 +212,7 @@ def _finite(values: np.ndarray, notes: list[str]) -> np.ndarray:
     if good.all():
         return values
     if not good.any():
-        raise BadPicture("no finite value")
+        raise BadImage("no finite value")
     notes.append("non-finite values set to 0")
     return np.where(good, values, np.float32(0))
 
@@ -233,16 +233,16 @@ def _shrink(pixels: Tensor, max_side: int | None) -> Tensor:
         return pixels
     size = [max(max_side, round(side * max_side / short)) for side in (height, width)]
     small = torch.nn.functional.interpolate(pixels[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
-    # Bicubic rings at edges: floats stay within what the picture had, as uint8 does by itself.
+    # Bicubic rings at edges: floats stay within what the image had, as uint8 does by itself.
     return small.clamp_(pixels.min(), pixels.max()) if pixels.is_floating_point() else small
 
 
 def _orientation(image: Any) -> int:
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
-        return 1  # asking costs as much as decoding a small picture
+        return 1  # asking costs as much as decoding a small image
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # damaged EXIF is no reason to lose a picture
+    except Exception:  # damaged EXIF is no reason to lose an image
         return 1
 
 
@@ -256,8 +256,8 @@ def _check_size(width: int, height: int) -> None:
         raise _bomb(f"{height} x {width}")
 
 
-def _bomb(what: str) -> BadPicture:
-    return BadPicture(f"decompression bomb: {what} pixels, the limit is {MAX_PIXELS:,}")
+def _bomb(what: str) -> BadImage:
+    return BadImage(f"decompression bomb: {what} pixels, the limit is {MAX_PIXELS:,}")
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ def decoder_name() -> str:
 
 def plain_header(data: bytes) -> tuple[int, int, int] | None:
     """Height, width, and channels (1 or 3) of a JPEG that needs nothing but decoding; None for everything else: CMYK,
-    other depths than 8 bits, EXIF or XMP (which may turn the picture), several pictures in a file, damaged headers."""
+    other depths than 8 bits, EXIF or XMP (which may turn the image), several images in a file, damaged headers."""
     place, end = 2, len(data)
     if data[:3] != b"\xff\xd8\xff":
         return None

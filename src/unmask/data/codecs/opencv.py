@@ -1,7 +1,7 @@
 """OpenCV, with one thread: whoever needs it imports it from here.
 
 Work goes side by side in processes and in threads of our own already. And OpenCV's threads do not survive a fork: a
-process that loads pictures would wait for ever for those of the process it was forked from.
+process that loads images would wait for ever for those of the process it was forked from.
 """
 
 import cv2

@@ -17,7 +17,7 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", **dict.fromkeys((b"heic", b"heix", 
 
 
 def sniff(head: bytes) -> str | None:
-    """The picture format that a file's first 32 bytes announce, or None. Only signatures that no other file has."""
+    """The image format that a file's first 32 bytes announce, or None. Only signatures that no other file has."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -29,12 +29,12 @@ def sniff(head: bytes) -> str | None:
 
 
 def what_else(data: bytes) -> str:
-    """Why a file that no decoder knows is no picture, in words that say what to do where that can be told."""
+    """Why a file that no decoder knows is no image, in words that say what to do where that can be told."""
     head = data[:256].lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
-        return "not a picture but a Git LFS pointer: fetch the files with `git lfs pull`"
+        return "not an image but a Git LFS pointer: fetch the files with `git lfs pull`"
     if head.startswith((b"<!doctype html", b"<html")):
-        return "not a picture but a web page: the download failed"
+        return "not an image but a web page: the download failed"
     if head.startswith((b"<svg", b"<?xml")) and b"<svg" in data[:4096].lower():
-        return "not a picture of pixels but an SVG drawing"
-    return "not a picture"
+        return "not an image of pixels but an SVG drawing"
+    return "not an image"

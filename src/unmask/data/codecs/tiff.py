@@ -1,7 +1,7 @@
 """TIFF beyond what Pillow reads: any number of bands, any depth, bands together or apart. Called by `decode` only.
 
 tifffile unpacks LZW only with a further large package. The libtiff inside Pillow knows LZW too, so here each packed
-strip or tile is handed to Pillow as a one-row grey picture, and the unpacked file, corrected in memory, to tifffile.
+strip or tile is handed to Pillow as a one-row grey image, and the unpacked file, corrected in memory, to tifffile.
 """
 
 import io
@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unmask.data.codecs.picture import MAX_PIXELS, BadPicture, Raw
+from unmask.data.codecs.image import MAX_PIXELS, BadImage, Raw
 
 PACKED = {5: "LZW", 50000: "Zstandard"}  # compressions that tifffile may not know and Pillow may
 
 
 def read_tiff(data: bytes) -> Raw:
-    """The first picture of a TIFF: values h w c as stored, 16-bit palettes resolved, min-is-white turned round.
+    """The first image of a TIFF: values h w c as stored, 16-bit palettes resolved, min-is-white turned round.
 
-    Raises BadPicture, or whatever tifffile raises on damaged files.
+    Raises BadImage, or whatever tifffile raises on damaged files.
     """
     import tifffile
 
@@ -45,9 +45,9 @@ def _raw(file: Any) -> Raw:
     if values.ndim == 3 and axes.startswith("S"):
         values = values.transpose(1, 2, 0)  # c h w -> h w c
     if values.ndim not in (2, 3):
-        raise BadPicture(f"TIFF with axes {axes}: a picture has height, width and bands")
+        raise BadImage(f"TIFF with axes {axes}: an image has height, width and bands")
     if values.dtype.kind not in "buif":
-        raise BadPicture(f"TIFF of {values.dtype} values, pixels are real numbers")
+        raise BadImage(f"TIFF of {values.dtype} values, pixels are real numbers")
     photometric = int(page.photometric)
     if photometric == 3 and page.colormap is not None:
         values = np.moveaxis(page.colormap[:, values], 0, -1)  # -> h w 3
@@ -69,12 +69,12 @@ def _raw(file: Any) -> Raw:
 def _check(page: Any, num_bytes: int) -> None:
     height, width, bands = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
     if height * width * max(1, bands // 8) > MAX_PIXELS:
-        raise BadPicture(f"decompression bomb: {height} x {width} pixels of {bands} bands, the limit is {MAX_PIXELS:,}")
+        raise BadImage(f"decompression bomb: {height} x {width} pixels of {bands} bands, the limit is {MAX_PIXELS:,}")
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts)]
     if not ends or max(ends) > num_bytes:
-        raise BadPicture("truncated")
+        raise BadImage("truncated")
     if page.dtype is None:
-        raise BadPicture(f"TIFF with {page.bitspersample} bits per value, which is not read here")
+        raise BadImage(f"TIFF with {page.bitspersample} bits per value, which is not read here")
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Labelled pictures, ready to be judged on: good ones only, in train, val and test, seen whole."""
+"""Labelled images, ready to be judged on: good ones only, in train, val and test, seen whole."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from unmask.data.datasets.draws import hold_out
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.labels import natural
 from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import check_bad, inspect
 from unmask.data.source import Source, open_source
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError
 from unmask.evaluation.features import Features, extract, pixels
 from unmask.models.encoder import Encoder
 
-UNEQUAL = 3  # times as many pictures in the largest class as in the smallest: worth saying
-KEEP = 2**31  # bytes of decoded pictures that are kept in memory
+UNEQUAL = 3  # times as many images in the largest class as in the smallest: worth saying
+KEEP = 2**31  # bytes of decoded images that are kept in memory
 
 
 class Labelled:
@@ -31,11 +31,11 @@ class Labelled:
         *,
         max_side: int,  # pixels, as for `decode`
         batch: int = 256,
-        most: int | None = None,  # training pictures
-        most_test: int | None = None,  # test pictures
+        most: int | None = None,  # training images
+        most_test: int | None = None,  # test images
         seed: int = 0,
         hold_out_val: bool = True,  # where the data has no val split; without, val may stay empty
-        max_bad: float = 0.5,  # share of bad pictures above which the data is refused
+        max_bad: float = 0.5,  # share of bad images above which the data is refused
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):
@@ -45,7 +45,7 @@ class Labelled:
         labelled = [i for i, item in enumerate(items) if item.label is not None]
         if not labelled:
             raise DataError(
-                f"no picture in {self.source.where} has a label: put the pictures of each class, two or more, in a"
+                f"no image in {self.source.where} has a label: put the images of each class, two or more, in a"
                 " folder of its own, or add a labels.csv with the columns path and label, or labels to the .npz"
                 + "".join(f". {remark}" for remark in self.source.remarks)
             )
@@ -58,7 +58,7 @@ class Labelled:
         check_bad(sheet, max_bad)
         bad = {index for index, _, _ in sheet.bad}
         if bad:
-            say(f"{len(bad)} bad pictures are left out, e.g. {sheet.bad[0][1]}: {sheet.bad[0][2]}")
+            say(f"{len(bad)} bad images are left out, e.g. {sheet.bad[0][1]}: {sheet.bad[0][2]}")
         good = [i for i in labelled if i not in bad]
         self.classes = sorted({name for i in good for name in self.source.classes(i) or ()}, key=natural)
         self.sheet, self.channels = sheet, sheet.channels
@@ -67,24 +67,24 @@ class Labelled:
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
     def samples(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Samples:
-        """The pictures of a split, or those at some places in it, with their labels as places in `classes`."""
+        """The images of a split, or those at some places in it, with their labels as places in `classes`."""
         indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
         options = {"max_side": self.max_side, "cache": self.cache, "classes": self.classes}
         return Samples(self.source, indices, channels=channels, **options)
 
     def texts(self, split: str) -> list[str]:
-        """What is known of each picture, as text; several labels are joined by |."""
+        """What is known of each image, as text; several labels are joined by |."""
         return [str(self.source.items[i].label) for i in self.splits[split]]
 
     def class_counts(self, split: str = "train") -> dict[str, int]:
-        """Pictures of each class in a split."""
+        """Images of each class in a split."""
         found = Counter(name for i in self.splits[split] for name in self.source.classes(i) or ())
         return {name: found[name] for name in self.classes}
 
     def check(self) -> list[str]:
         """What a person should know before something is learnt from train and tested on test.
 
-        Raises DataError for fewer than two classes, or test pictures of a class that train lacks.
+        Raises DataError for fewer than two classes, or test images of a class that train lacks.
         """
         train, test = self.class_counts("train"), self.class_counts("test")
         learnt = [name for name, count in train.items() if count]
@@ -95,25 +95,25 @@ class Labelled:
         foreign = [f"{name} ({test[name]})" for name in self.classes if not train[name] and test[name]]
         if foreign:
             raise DataError(
-                f"the test split has classes that the train split lacks: {_some(foreign)}. Add training pictures of"
+                f"the test split has classes that the train split lacks: {_some(foreign)}. Add training images of"
                 " them, or take them out"
             )
         missing = [name for name in self.classes if train[name] and not test[name]]
         found = []
         if missing:
-            found.append(f"the test split has no picture of {_some(missing)}: learnt, but not tested")
+            found.append(f"the test split has no image of {_some(missing)}: learnt, but not tested")
         small, large = min(learnt, key=lambda n: train[n]), max(learnt, key=lambda n: train[n])
         if train[large] >= UNEQUAL * train[small]:
             found.append(
-                f"classes are unequal: {train[large]:,} pictures of {large}, {train[small]:,} of {small};"
+                f"classes are unequal: {train[large]:,} images of {large}, {train[small]:,} of {small};"
                 " --balanced on draws all equally often"
             )
         return found
 
     def labels(self, split: str) -> np.ndarray:
-        """n, int64: places in `classes`. With several labels per picture, n k of 0 and 1."""
+        """n, int64: places in `classes`. With several labels per image, n k of 0 and 1."""
         found = self.samples(split, self.channels).labels
-        assert found is not None  # only labelled pictures are here
+        assert found is not None  # only labelled images are here
         return found.numpy()
 
     def loader(self, split: str, channels: int, view: Callable[[Any], Any], batch: int | None = None) -> Any:
@@ -125,12 +125,12 @@ class Labelled:
     ) -> Features:
         """All poolings of an encoder that is on `device` already."""
         size = (encoder.grid.size[0], encoder.grid.size[1])
-        loader = self.loader(split, encoder.channels, WholePicture(size))
+        loader = self.loader(split, encoder.channels, WholeImage(size))
         return extract(encoder, loader, device, autocast=autocast)
 
     def pixels(self, split: str, channels: int, size: tuple[int, ...]) -> Features:
-        """The pictures themselves, at the size that the encoder sees, at most 32 pixels."""
-        return pixels(self.loader(split, channels, WholePicture((size[0], size[1]))))
+        """The images themselves, at the size that the encoder sees, at most 32 pixels."""
+        return pixels(self.loader(split, channels, WholeImage((size[0], size[1]))))
 
 
 def _splits(

@@ -1,4 +1,4 @@
-"""Pictures with boxes, and masks where there are some, ready to be learnt from: checked, in train, val and test."""
+"""Images with boxes, and masks where there are some, ready to be learnt from: checked, in train, val and test."""
 
 import hashlib
 import os
@@ -14,70 +14,70 @@ from unmask.data.annotations.find import open_annotations
 from unmask.data.annotations.geometry import drawn, look_at
 from unmask.data.annotations.objects import Instance, Scene, Shown, Target
 from unmask.data.annotations.repair import check_faults, leave_unmasked_out, mend
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.labels import SPLITS, learnt_and_tested
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Files, Item
 from unmask.errors import DataError, UserError
 
-KEEP = 2**31  # bytes of decoded pictures that are kept in memory
+KEEP = 2**31  # bytes of decoded images that are kept in memory
 MOSTLY = 0.95  # share of objects with a mask from which on masks are learnt
-HELD = 0.25  # share of the pictures that is tested on where the data has no splits
+HELD = 0.25  # share of the images that is tested on where the data has no splits
 
 
 @dataclass(frozen=True)
 class BoxSheet(Sheet):
-    """The data sheet of the pictures, and all that is known of what was annotated in them."""
+    """The data sheet of the images, and all that is known of what was annotated in them."""
 
     annotations: str = ""  # "coco", "voc" or "yolo"
     masks: bool = False  # masks are learnt too
     boxes: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> class -> objects that can be used
-    pictures: dict[str, int] = field(default_factory=dict)  # split -> pictures that can be used
-    empty_pictures: int = 0  # with nothing in them
+    images: dict[str, int] = field(default_factory=dict)  # split -> images that can be used
+    empty_images: int = 0  # with nothing in them
     fault_counts: dict[str, int] = field(default_factory=dict)  # kind -> number
     faults: list[dict[str, str]] = field(default_factory=list)  # each: kind, file, detail, and what it is of
 
 
 def photographs(where: str, scenes: Sequence[Scene]) -> Files:
-    """The pictures of scenes, for whatever looks at pictures alone."""
+    """The images of scenes, for whatever looks at images alone."""
     return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.path for scene in scenes])
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Pictures of a split with their targets; an index is a place in it."""
+    """Images of a split with their targets; an index is a place in it."""
 
-    pictures: Samples
+    images: Samples
     scenes: list[Scene]
     classes: list[str]
     masks: bool
 
-    labels = None  # of whole pictures there are none; what `Loader` asks
+    labels = None  # of whole images there are none; what `Loader` asks
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def names(self) -> list[str]:
-        return self.pictures.names
+        return self.images.names
 
     @property
     def channels(self) -> int:
-        return self.pictures.channels
+        return self.images.channels
 
-    def picture(self, i: int) -> Shown:
-        """Picture `i`, or if it turned out bad since it was checked, the next good one, with what is in it."""
-        picture, place = self.pictures.substitute(i)
-        return Shown(picture, self.target(place, (picture.shape[1], picture.shape[2])))
+    def image(self, i: int) -> Shown:
+        """Image `i`, or if it turned out bad since it was checked, the next good one, with what is in it."""
+        image, place = self.images.substitute(i)
+        return Shown(image, self.target(place, (image.shape[1], image.shape[2])))
 
     def size(self, i: int) -> tuple[int, int]:
-        """Height and width of picture `i` as shown at its full size."""
+        """Height and width of image `i` as shown at its full size."""
         stated = self.scenes[i].stated
         assert stated is not None  # `mend` settled it
         return stated
 
     def target(self, i: int, size: tuple[int, int] | None = None) -> Target:
-        """What is in picture `i`, in the pixels of a copy of this height and width; None: of its full size."""
+        """What is in image `i`, in the pixels of a copy of this height and width; None: of its full size."""
         scene, shown = self.scenes[i], self.size(i)
         size = size or shown
         y, x = size[0] / shown[0], size[1] / shown[1]
@@ -99,11 +99,11 @@ class Boxed:
         *,
         max_side: int,  # pixels, as for `decode`
         form: str = "auto",  # of the annotations
-        images: str | None = None,  # folder of the pictures
+        images: str | None = None,  # folder of the images
         masks: str = "auto",  # on, off, or auto: where nearly all objects have one
-        most: int | None = None,  # training pictures
+        most: int | None = None,  # training images
         seed: int = 0,
-        max_bad: float | None = None,  # share of pictures or of boxes that may be left out; None: a quarter, or a few
+        max_bad: float | None = None,  # share of images or of boxes that may be left out; None: a quarter, or a few
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):
@@ -111,18 +111,18 @@ class Boxed:
         annotated = open_annotations(places, form, images)
         self.annotated, self.classes, self.ids = annotated, annotated.classes, annotated.ids
         self.max_side = max_side
-        total = len(annotated.scenes) + sum(fault.of == "picture" for fault in annotated.faults)
+        total = len(annotated.scenes) + sum(fault.of == "image" for fault in annotated.faults)
         boxes = sum(len(s.instances) for s in annotated.scenes) + sum(f.of == "box" for f in annotated.faults)
         scenes = annotated.scenes
         if not scenes:
-            raise DataError(f"no picture of {', '.join(places)} was found{_first(annotated.faults)}")
+            raise DataError(f"no image of {', '.join(places)} was found{_first(annotated.faults)}")
         sheet, cache = inspect(
             photographs(", ".join(places), scenes),
             max_side=max_side, limit=len(scenes), keep_bytes=KEEP, progress=progress,
         )  # fmt: skip
         bad = {index: reason for index, _, reason in sheet.bad}
         for index, reason in bad.items():
-            annotated.fault("unreadable picture", scenes[index].path, reason, of="picture")
+            annotated.fault("unreadable image", scenes[index].path, reason, of="image")
         good = []
         for index, scene in enumerate(scenes):
             if index not in bad and mend(annotated, scene, *look_at(scene.path)) is not None:
@@ -149,14 +149,14 @@ class Boxed:
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
     def samples(self, split: str, channels: int) -> Boxes:
-        """The pictures of a split with what is in them."""
+        """The images of a split with what is in them."""
         indices = self.splits[split]
-        pictures = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
+        images = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
         scenes = [self.annotated.scenes[i] for i in indices]
-        return Boxes(pictures, scenes, self.classes, self.masks)
+        return Boxes(images, scenes, self.classes, self.masks)
 
     def objects(self, split: str = "train") -> list[tuple[Scene, Instance]]:
-        """All objects of a split that are learnt, with their pictures."""
+        """All objects of a split that are learnt, with their images."""
         scenes = (self.annotated.scenes[i] for i in self.splits[split])
         return [(scene, instance) for scene in scenes for instance in scene.instances if not instance.crowd]
 
@@ -169,9 +169,9 @@ class Boxed:
         """What a person should know before something is learnt. Raises DataError where there is nothing to learn."""
         train = self.class_counts("train")
         if not sum(train.values()):
-            raise DataError(f"no training picture of {self.source.where} has a box that can be used")
+            raise DataError(f"no training image of {self.source.where} has a box that can be used")
         if not self.splits["test"]:
-            raise DataError(f"{self.source.where} has too few pictures to test on; annotate more, or give a test split")
+            raise DataError(f"{self.source.where} has too few images to test on; annotate more, or give a test split")
         found, test = [], self.class_counts("test")
         unseen = [name for name in self.classes if not train[name]]
         if unseen:
@@ -180,9 +180,7 @@ class Boxed:
         if missing:
             found.append(f"the test split has no box of {_some(missing)}: learnt, but not tested")
         if self.sheet.test_in_train:
-            found.append(
-                f"{self.sheet.test_in_train:,} val or test pictures are also in train: scores will be too high"
-            )
+            found.append(f"{self.sheet.test_in_train:,} val or test images are also in train: scores will be too high")
         return found
 
     def _sheet(self, sheet: Sheet) -> BoxSheet:
@@ -195,8 +193,8 @@ class Boxed:
             "annotations": self.annotated.form,
             "masks": self.masks,
             "boxes": {split: self.class_counts(split) for split in self.splits},
-            "pictures": {split: len(indices) for split, indices in self.splits.items()},
-            "empty_pictures": sum(not scene.instances for scene in scenes),
+            "images": {split: len(indices) for split, indices in self.splits.items()},
+            "empty_images": sum(not scene.instances for scene in scenes),
             "fault_counts": dict(Counter(fault.kind for fault in faults)),
             "faults": [asdict(fault) for fault in faults],
             "remarks": [*sheet.remarks, *self.remarks],
@@ -218,12 +216,12 @@ def _splits(items: Sequence[Item], seed: int, say: Callable[[str], Any]) -> dict
     of = {name: [i for i, item in enumerate(items) if item.split == name] for name in dict.fromkeys(SPLITS.values())}
     if of["train"] and (of["val"] or of["test"]):
         if outside := sum(item.split is None for item in items):
-            say(f"{outside:,} pictures are in no split and are not used")
+            say(f"{outside:,} images are in no split and are not used")
         if not of["test"]:
             say("the data has no test split: its val split is tested on, so that it cannot choose the best weights")
             of |= {"val": [], "test": of["val"]}
         return of
-    say("the data has no train and test splits: a quarter of the pictures is held out to test on")
+    say("the data has no train and test splits: a quarter of the images is held out to test on")
     order = np.random.default_rng([seed, 0xB0C5]).permutation(len(items))
     count = round(HELD * len(items))
     return {"train": sorted(order[count:].tolist()), "val": [], "test": sorted(order[:count].tolist())}

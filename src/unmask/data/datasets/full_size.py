@@ -1,4 +1,4 @@
-"""Pictures one after the other, each with the size of the original: for models that answer for every pixel."""
+"""Images one after the other, each with the size of the original: for models that answer for every pixel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source, why
 
 
@@ -24,20 +24,20 @@ def read_shown(
     images: str | Path | Sequence[str | Path] | Source,
     channels: int,
     max_side: int | None,  # pixels, as for `decode`
-    bad: Callable[[str, str], Any],  # told name and reason of a picture that cannot be used; it is passed over
+    bad: Callable[[str, str], Any],  # told name and reason of an image that cannot be used; it is passed over
 ) -> Iterator[Shown]:
-    """One picture at a time, so that a folder of any size fits into memory."""
+    """One image at a time, so that a folder of any size fits into memory."""
     source = images if isinstance(images, Source) else open_source(images)
     for index, item in enumerate(source.items):
         try:
-            picture = decode(source.read(index), max_side=max_side)
-            pixels = to_channels(picture.pixels, channels)
-        except (BadPicture, OSError) as error:
+            image = decode(source.read(index), max_side=max_side)
+            pixels = to_channels(image.pixels, channels)
+        except (BadImage, OSError) as error:
             bad(item.name, why(error))
             continue
-        yield Shown(item.name, pixels, picture.size)
+        yield Shown(item.name, pixels, image.size)
 
 
 def as_shown(pixels: Shaped[Tensor, "n c h w"]) -> list[Shown]:
-    """Pictures that are there as raw pixels; their names are their numbers."""
+    """Images that are there as raw pixels; their names are their numbers."""
     return [Shown(str(i), one, (one.shape[1], one.shape[2])) for i, one in enumerate(pixels)]

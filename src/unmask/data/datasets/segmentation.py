@@ -1,4 +1,4 @@
-"""Segmented pictures, ready to be learnt: every picture and mask read and checked, in train, val and test."""
+"""Segmented images, ready to be learnt: every image and mask read and checked, in train, val and test."""
 
 import hashlib
 from collections import Counter
@@ -14,36 +14,36 @@ from torch import Tensor
 
 from unmask.data.annotations.semantic import Scene, open_scenes, photographs
 from unmask.data.annotations.survey import Survey, read_scene
-from unmask.data.codecs.picture import BadPicture
-from unmask.data.datasets.pictures import Samples
+from unmask.data.codecs.image import BadImage
+from unmask.data.datasets.images import Samples
 from unmask.data.labels import learnt_and_tested
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import why
 from unmask.errors import DataError
 
 VOID = 255  # in maps of classes: pixels that are not learnt and not judged
-KEEP = 2**31  # bytes of decoded pictures, and of maps, that are kept in memory
-TOLERATED, FEW = 0.25, 5  # share and number of bad pictures and masks that are borne where nothing was asked for
+KEEP = 2**31  # bytes of decoded images, and of maps, that are kept in memory
+TOLERATED, FEW = 0.25, 5  # share and number of bad images and masks that are borne where nothing was asked for
 NAMED = 20  # of them, on the screen
-HELD = 0.2  # share of the pictures that is tested on where there are no splits, and of the rest that is val
+HELD = 0.2  # share of the images that is tested on where there are no splits, and of the rest that is val
 RARE = 1e-3  # share of the pixels of a class below which that is worth saying
 
 
 @dataclass(frozen=True)
 class SegmentSheet(Sheet):
-    """Of the pictures as always, and of what their pixels are."""
+    """Of the images as always, and of what their pixels are."""
 
     class_numbers: dict[str, int] = field(default_factory=dict)  # class -> its number in masks
     void_numbers: list[int] = field(default_factory=list)
     pixel_shares: dict[str, dict[str, float]] = field(default_factory=dict)  # split -> class -> share; void apart
     void_shares: dict[str, float] = field(default_factory=dict)  # split -> of all pixels
-    pictures_with: dict[str, int] = field(default_factory=dict)  # class -> training pictures that show it
-    left_out: list[tuple[str, str]] = field(default_factory=list)  # name, reason: pictures and masks
+    images_with: dict[str, int] = field(default_factory=dict)  # class -> training images that show it
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # name, reason: images and masks
     format: str = ""  # the part of scenes/ that read it
 
 
 class Segments:
-    """The pictures of a split with their maps. For the loader, a map is the last channel of its picture, so that both
+    """The images of a split with their maps. For the loader, a map is the last channel of its image, so that both
     are cropped, resized and mirrored together."""
 
     labels = None
@@ -55,8 +55,8 @@ class Segments:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def picture(self, i: int) -> Shaped[Tensor, "c h w"]:
-        """Picture and map, both as large as the picture is kept; one that went bad is replaced by the next good one."""
+    def image(self, i: int) -> Shaped[Tensor, "c h w"]:
+        """Image and map, both as large as the image is kept; one that went bad is replaced by the next good one."""
         pixels, place = self.samples.substitute(i)
         found = torch.from_numpy(self.maps(self.indices[place]))[None, None]
         if found.shape[2:] != pixels.shape[1:]:
@@ -64,7 +64,7 @@ class Segments:
         return torch.cat([pixels, found[0].to(pixels.dtype)])
 
     def pair(self, i: int) -> tuple[Shaped[Tensor, "c h w"], UInt8[np.ndarray, "h w"]]:
-        """Picture `i` as it is kept, and its map at the picture's own size; replaced likewise."""
+        """Image `i` as it is kept, and its map at the image's own size; replaced likewise."""
         pixels, place = self.samples.substitute(i)
         return pixels, self.maps(self.indices[place])
 
@@ -76,28 +76,28 @@ class Segmented:
         self,
         places: Sequence[str],
         *,
-        max_side: int,  # pixels, as for `decode`: of pictures while training
-        pictures: Path | None = None,  # their folder, where they do not lie by the truth
+        max_side: int,  # pixels, as for `decode`: of images while training
+        images: Path | None = None,  # their folder, where they do not lie by the truth
         classes: Path | None = None,  # a file that names the classes, where none lies there
         void: Sequence[str] = (),  # names or numbers of what is no class; see Legend.void
-        most: int | None = None,  # training pictures
+        most: int | None = None,  # training images
         seed: int = 0,
-        max_bad: float | None = None,  # share of bad pictures and masks above which the data is refused
+        max_bad: float | None = None,  # share of bad images and masks above which the data is refused
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):
         """Raises UserError and DataError where nothing can be learnt; says what is left out, with its name."""
-        self.parts = open_scenes(places, pictures, classes)
+        self.parts = open_scenes(places, images, classes)
         for remark in [remark for part in self.parts for remark in part.found.remarks]:
             say(remark)
         self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
-        pictured = photographs(self.where, [scene for _, scene in self.scenes])
+        imaged = photographs(self.where, [scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
         sheet, self.cache = inspect(
-            pictured, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
+            imaged, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
         )
-        self.source = pictured
+        self.source = imaged
         lost = [pair for part in self.parts for pair in part.found.lost]
         bad = {index: reason for index, _, reason in sheet.bad}
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
@@ -122,7 +122,7 @@ class Segmented:
         self.table = _table(self.numbers, max(looked.largest, *self.numbers))
         self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
         self.splits = _splits([scene.split for _, scene in self.scenes], good, most, seed, say)
-        files = {split: [self.scenes[i][1].picture for i in places] for split, places in self.splits.items()}
+        files = {split: [self.scenes[i][1].image for i in places] for split, places in self.splits.items()}
         for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
             say(remark)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
@@ -133,7 +133,7 @@ class Segmented:
             say(line)
 
     def segments(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Segments:
-        """The pictures of a split, or those at some places in it, with their maps."""
+        """The images of a split, or those at some places in it, with their maps."""
         indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
         samples = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
         return Segments(samples, self.map, indices)
@@ -144,7 +144,7 @@ class Segmented:
             part, scene = self.scenes[index]
             try:
                 return self.table[read_scene(part, scene)[0] + 1]
-            except (BadPicture, OSError) as error:
+            except (BadImage, OSError) as error:
                 raise DataError(f"the mask of {scene.name} was good and cannot be read now: {why(error)}") from error
         return self.kept[index]
 
@@ -177,7 +177,7 @@ class Segmented:
             "void_numbers": sorted(self.void),
             "pixel_shares": {split: share(found) for split, found in counts.items() if len(self.splits[split])},
             "void_shares": {s: float(n[-1] / max(1, n.sum())) for s, n in counts.items() if len(self.splits[s])},
-            "pictures_with": {name: shows[number] for name, number in zip(self.classes, self.numbers)},
+            "images_with": {name: shows[number] for name, number in zip(self.classes, self.numbers)},
             "left_out": left_out,
             "format": type(self.parts[0]).__name__.lower(),
         }
@@ -225,7 +225,7 @@ def _refuse_or_say(
         return
     lines = [f"  {name}: {reason}" for name, reason in left_out[:NAMED]]
     lines += [f"  ... and {len(left_out) - NAMED:,} more"] if len(left_out) > NAMED else []
-    count = f"{len(left_out):,} of {total:,} pictures and masks of {where}"
+    count = f"{len(left_out):,} of {total:,} images and masks of {where}"
     most = max(FEW, TOLERATED * total) if max_bad is None else max_bad * total
     if len(left_out) > most or len(left_out) == total:
         told = f"{TOLERATED:.0%}, and more than {FEW}" if max_bad is None else f"{max_bad:.0%}"
@@ -239,7 +239,7 @@ def _splits(
 ) -> dict[str, list[int]]:
     of = {name: [i for i in good if told[i] == name] for name in ("train", "val", "test")}
     if of["train"] and (of["val"] or of["test"]) and (outside := sum(told[i] is None for i in good)):
-        say(f"{outside:,} pictures are in no split and are not used")
+        say(f"{outside:,} images are in no split and are not used")
     if not of["train"] or not (of["val"] or of["test"]):
         order = np.random.default_rng([seed, 3]).permutation(len(good))
         held = max(1, round(HELD * len(good)))
@@ -251,7 +251,7 @@ def _splits(
         say("the data has no test split: its val split is tested on")
         of = {"train": of["train"], "val": [], "test": of["val"]}
     if not of["train"] or not of["test"]:
-        raise DataError(f"{len(good)} good pictures are too few to learn from and to test on")
+        raise DataError(f"{len(good)} good images are too few to learn from and to test on")
     if most is not None and len(of["train"]) > most:
         chosen = np.random.default_rng([seed, 1]).permutation(len(of["train"]))[:most]
         of["train"] = [of["train"][i] for i in np.sort(chosen)]

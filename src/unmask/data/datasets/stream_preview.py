@@ -1,4 +1,4 @@
-"""A stream seen through a few samples of it held in memory: for its data sheet, its length, and pictures by number."""
+"""A stream seen through a few samples of it held in memory: for its data sheet, its length, and images by number."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.shards.buffer import Held, Named
 from unmask.data.shards.stream import COUNTS, Stream
 from unmask.data.sheet import Sheet
@@ -72,7 +72,7 @@ def glimpse(stream: Stream, most: int = LOOKED) -> Glimpse:
 
 
 class StreamSamples:
-    """What a run wants of `Samples`, for a stream: its length, and pictures by number, which are those held, spread
+    """What a run wants of `Samples`, for a stream: its length, and images by number, which are those held, spread
     over the whole length."""
 
     def __init__(self, stream: Stream, held: Samples, count: int):
@@ -93,8 +93,8 @@ class StreamSamples:
     def channels(self, channels: int) -> None:
         self.held.channels = channels
 
-    def picture(self, i: int) -> Shaped[Tensor, "c h w"]:
-        return self.held.picture(self.place(i))
+    def image(self, i: int) -> Shaped[Tensor, "c h w"]:
+        return self.held.image(self.place(i))
 
     def megabytes(self, window: int) -> float:
         """What a window of this many samples takes in memory: half of it is held on average."""

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
-from unmask.data.datasets.pictures import append_bad_file as append_once
+from unmask.data.codecs.image import BadImage
+from unmask.data.datasets.images import append_bad_file as append_once
 from unmask.data.loaders.map_style import AHEAD, View, collate, collate_turned, require_even
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError, UserError
@@ -90,7 +90,7 @@ class StreamLoader:
     max_side: int | None = None  # pixels, as for `decode`
     window: int = 1000  # samples over which the order is mixed; 1 keeps that of the shards
     num_views: int = 1
-    crops: int = 1  # samples made of each decoded picture, as in `Loader`; divides `batch`
+    crops: int = 1  # samples made of each decoded image, as in `Loader`; divides `batch`
     seed: int = 0
     workers: int = 0  # processes; 0 reads in the main one
     pin: bool = False  # page-locked memory, for CUDA
@@ -119,28 +119,28 @@ class StreamLoader:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""
         workers = max(1, self.workers)
         turn = first + worker
-        reader, pictures = turn % workers * self.world + self.rank, self.batch // self.crops
+        reader, images = turn % workers * self.world + self.rank, self.batch // self.crops
         readers, counts = workers * self.world, Counts(self.stream, self.counts)
 
         def part(begin: int) -> Iterator[Drawn]:
             return drawn(self.stream, reader, readers, self.seed, begin, counts)
 
-        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * pictures)
-        samples = steady(places, self._picture, lambda one, why: self._report(one, why))
+        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * images)
+        samples = steady(places, self._image, lambda one, why: self._report(one, why))
         stack = collate_turned if getattr(self.view, "resize", "") == "fast" else collate
         while True:
-            drawn_now = itertools.islice(samples, pictures)
-            yield stack([self._item(one, picture, crop) for one, picture in drawn_now for crop in range(self.crops)])
+            drawn_now = itertools.islice(samples, images)
+            yield stack([self._item(one, image, crop) for one, image in drawn_now for crop in range(self.crops)])
 
-    def _picture(self, one: Drawn) -> Tensor:
+    def _image(self, one: Drawn) -> Tensor:
         if one.sample.problem or one.sample.data is None:
-            raise BadPicture(one.sample.problem or "no picture")
+            raise BadImage(one.sample.problem or "no image")
         return to_channels(decode(one.sample.data, max_side=self.max_side).pixels, self.channels)
 
-    def _item(self, one: Drawn, picture: Tensor, crop: int) -> dict[str, Any]:
+    def _item(self, one: Drawn, image: Tensor, crop: int) -> dict[str, Any]:
         which = (crop,) if crop else ()
         chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index, *which))
-        views = [self.view(picture, chance) for _ in range(self.num_views)]
+        views = [self.view(image, chance) for _ in range(self.num_views)]
         return {"views": views, "index": one.index, "label": number(one.sample.label, self.stream.classes)}
 
     def _ahead(self) -> int:
@@ -204,25 +204,25 @@ def mixed(part: Callable[[int], Iterator[Thing]], window: int, seed: int, first:
 def steady(
     things: Iterator[Thing], open_: Callable[[Thing], Tensor], report: Callable[[Thing, str], None]
 ) -> Iterator[tuple[Thing, Tensor]]:
-    """One picture for each thing: where it is bad, that of the next good one, so that places do not shift."""
+    """One image for each thing: where it is bad, that of the next good one, so that places do not shift."""
     ahead: deque[tuple[Thing, Tensor | None]] = deque()
 
     def more() -> tuple[Thing, Tensor | None]:
         thing = next(things)
         try:
             return thing, open_(thing)
-        except BadPicture as error:
+        except BadImage as error:
             report(thing, str(error))
             return thing, None
 
     while True:
         if not ahead:
             ahead.append(more())
-        while all(picture is None for _, picture in ahead):
+        while all(image is None for _, image in ahead):
             if len(ahead) > TRIES:
                 raise DataError(f"{TRIES} samples in a row cannot be used; they are listed in bad_files.txt")
             ahead.append(more())
-        yield next((thing, picture) for thing, picture in ahead if picture is not None)
+        yield next((thing, image) for thing, image in ahead if image is not None)
         ahead.popleft()
 
 

@@ -1,6 +1,6 @@
 """Feeds the loop. Which sample comes when, and how it is cropped, is a pure function of (seed, position).
 
-Whole batches of 8-bit values are built where pictures are decoded, in memory that processes share: a float batch is
+Whole batches of 8-bit values are built where images are decoded, in memory that processes share: a float batch is
 four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.errors import UserError
 from unmask.seeds import mix
 
@@ -26,16 +26,16 @@ class Loader:
     """`loader(n)` yields micro-batches from the n-th on, without end: a resumed run continues at the exact sample.
 
     Every epoch is a fresh permutation; a batch may reach over the end of one into the next, so none is dropped. With
-    `crops` above 1, a batch holds batch / crops pictures, each decoded once and seen in so many crops, one after the
-    other; an epoch of decoded pictures then is `crops` epochs of samples (repeated augmentation, Hoffer et al. 2020).
+    `crops` above 1, a batch holds batch / crops images, each decoded once and seen in so many crops, one after the
+    other; an epoch of decoded images then is `crops` epochs of samples (repeated augmentation, Hoffer et al. 2020).
     Micro-batch m of rank r holds samples (m world + r) batch to (m world + r + 1) batch of one order that all share.
     """
 
-    samples: Any  # Samples, or what is asked as they are: its length, picture(i), labels, channels
+    samples: Any  # Samples, or what is asked as they are: its length, image(i), labels, channels
     view: View
     batch: int  # samples per micro-batch on this device
     num_views: int = 1
-    crops: int = 1  # samples made of each decoded picture; divides `batch`
+    crops: int = 1  # samples made of each decoded image; divides `batch`
     weights: Tensor | None = None  # n: how often each sample is drawn, with replacement; None: each once per epoch
     seed: int = 0
     workers: int = 0  # processes; 0 loads in the main one
@@ -68,14 +68,14 @@ class Loader:
 
 
 def require_even(crops: int, batch: int) -> None:
-    """Raises UserError unless a batch can be made of so many crops of each picture."""
+    """Raises UserError unless a batch can be made of so many crops of each image."""
     if crops >= 1 and batch % crops == 0:
         return
     divisors = [n for n in range(1, batch + 1) if batch % n == 0]
     below, above = [n for n in divisors if n < crops], [n for n in divisors if n > crops]
     near = [*below[-1:], *above[:1]]
     raise UserError(
-        f"{crops} crops of each picture do not go evenly into {batch} samples at a time; give a --views-per-image that"
+        f"{crops} crops of each image do not go evenly into {batch} samples at a time; give a --views-per-image that"
         f" divides the batch and its parts, near it {' or '.join(str(n) for n in near)}"
     )
 
@@ -86,7 +86,7 @@ def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, wo
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stacks samples; where 8-bit and deeper pictures meet in a batch, all become float32."""
+    """Stacks samples; where 8-bit and deeper images meet in a batch, all become float32."""
     for place in range(len(items[0]["views"])):
         if len({item["views"][place].dtype for item in items}) > 1:
             for item in items:
@@ -113,11 +113,11 @@ class _Views(Dataset):
         return [item for epoch, index in keys for item in self._items(epoch, index)]
 
     def _items(self, epoch: int, index: int) -> Iterator[dict[str, Any]]:
-        picture = self.samples.picture(index)
+        image = self.samples.image(index)
         for crop in range(self.crops):
             which = (crop,) if crop else ()  # the first crop is the one that there is without others
             chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))
-            item = {"views": [self.view(picture, chance) for _ in range(self.num_views)], "index": index}
+            item = {"views": [self.view(image, chance) for _ in range(self.num_views)], "index": index}
             yield item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
 
 
@@ -129,7 +129,7 @@ class _Once(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {"views": [self.view(self.samples.picture(index))], "index": index}
+        item = {"views": [self.view(self.samples.image(index))], "index": index}
         return item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
 
 
@@ -139,17 +139,17 @@ class _Stream(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         loader, num, epoch, order = self.loader, len(self.loader.samples), -1, torch.empty(0)
-        pictures = loader.batch // loader.crops
-        position = (self.first * loader.world + loader.rank) * pictures
+        images = loader.batch // loader.crops
+        position = (self.first * loader.world + loader.rank) * images
         while True:
             keys = []
-            for place in range(position, position + pictures):
+            for place in range(position, position + images):
                 if place // num != epoch:
                     epoch = place // num
                     order = shuffled(num, loader.seed, epoch, loader.weights)
                 keys.append((epoch, int(order[place % num])))
             yield keys
-            position += pictures * loader.world
+            position += images * loader.world
 
 
 def shuffled(num: int, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:

@@ -1,6 +1,6 @@
-"""Small pictures of one size that live on the training device as one tensor: crops are cut for whole batches there.
+"""Small images of one size that live on the training device as one tensor: crops are cut for whole batches there.
 
-Cutting 32 x 32 pictures one by one costs Python more than the pixels are worth. Here a batch is two matrix products:
+Cutting 32 x 32 images one by one costs Python more than the pixels are worth. Here a batch is two matrix products:
 the weights of an antialiased bicubic resize are written down as matrices, one for the rows and one for the columns of
 each crop. Weights are multiples of 2^-14 and pixels are rounded in between, so that every sum is exact in float32 and a
 sample's pixels depend on nothing but (seed, epoch, index), whatever the batch, the device or the number of threads.
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import require_even, shuffled
 from unmask.data.transforms.crops import FixedCrop, RandomCrop
 from unmask.seeds import mix
@@ -37,7 +37,7 @@ class InMemory:
     view: RandomCrop | FixedCrop
     batch: int  # samples per micro-batch on this device
     device: torch.device | str = "cpu"
-    crops: int = 1  # samples made of each picture in a row
+    crops: int = 1  # samples made of each image in a row
     seed: int = 0
     rank: int = 0
     world: int = 1
@@ -46,9 +46,9 @@ class InMemory:
         require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
-        pictures = self.samples.stacked(self.device)
+        images = self.samples.stacked(self.device)
         labels = None if self.samples.labels is None else self.samples.labels.to(self.device)
-        num, count, orders = len(pictures), self.batch // self.crops, {}
+        num, count, orders = len(images), self.batch // self.crops, {}
         position = (first * self.world + self.rank) * count
         while True:
             chosen: list[tuple[Tensor, Tensor]] = []
@@ -57,7 +57,7 @@ class InMemory:
                     orders = {k: v for k, v in orders.items() if k == epoch - 1}
                     orders[epoch] = shuffled(num, self.seed, epoch).to(self.device)
                 start, end = max(position - epoch * num, 0), min(position + count - epoch * num, num)
-                chosen.append(self._batch(pictures, orders[epoch][start:end], epoch))
+                chosen.append(self._batch(images, orders[epoch][start:end], epoch))
             whole = len(chosen) == 1  # mostly; else the batch reaches over the end of an epoch
             index, views = (
                 chosen[0] if whole else (torch.cat([c[0] for c in chosen]), torch.cat([c[1] for c in chosen]))
@@ -65,13 +65,13 @@ class InMemory:
             yield {"views": [views], "index": index} | ({} if labels is None else {"label": labels[index]})
             position += count * self.world
 
-    def _batch(self, pictures: Tensor, order: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, images: Tensor, order: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         index = order.repeat_interleave(self.crops, output_size=len(order) * self.crops)
         crop = torch.arange(self.crops, device=order.device).repeat(len(order))
         chance = uniform(mix(self.seed, epoch), index, crop, 2 * TRIES + 3)
-        boxes = draw_boxes(self.view, pictures.shape[-2], pictures.shape[-1], chance)
+        boxes = draw_boxes(self.view, images.shape[-2], images.shape[-1], chance)
         flips = chance[:, 2 * TRIES + 2] < 0.5 if self.view.flip else torch.zeros_like(index, dtype=torch.bool)
-        return index, cut(pictures[index], boxes, flips, self.view.size)
+        return index, cut(images[index], boxes, flips, self.view.size)
 
 
 def can_cut(view: Any) -> bool:
@@ -106,14 +106,14 @@ def draw_boxes(
 
 
 def cut(
-    pictures: UInt8[Tensor, "b c h w"], boxes: Int[Tensor, "b 4"], flips: Tensor, size: tuple[int, int]
+    images: UInt8[Tensor, "b c h w"], boxes: Int[Tensor, "b 4"], flips: Tensor, size: tuple[int, int]
 ) -> UInt8[Tensor, "b c p q"]:
-    """Each picture's box, resized to `size` by antialiased bicubic weights, mirrored where `flips` says so."""
-    rows = _weights(boxes[:, 0], boxes[:, 2], pictures.shape[-2], size[0])
-    columns = _weights(boxes[:, 1], boxes[:, 3], pictures.shape[-1], size[1])
+    """Each image's box, resized to `size` by antialiased bicubic weights, mirrored where `flips` says so."""
+    rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[-2], size[0])
+    columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[-1], size[1])
     columns = torch.where(flips[:, None, None], columns.flip(1), columns)
     with _exact_products():
-        wide = _rounded(pictures.float() @ columns[:, None].mT)  # -> b c h q
+        wide = _rounded(images.float() @ columns[:, None].mT)  # -> b c h q
         return _rounded(rows[:, None] @ wide).to(torch.uint8)
 
 
@@ -174,6 +174,4 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-SMALL = (
-    64  # pixels: pictures up to this side may live on the device; larger ones are cut in less time than they take up
-)
+SMALL = 64  # pixels: images up to this side may live on the device; larger ones are cut in less time than they take up

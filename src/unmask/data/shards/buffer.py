@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.shards.stream import Sample, Stream
 from unmask.data.source import Item, Source
 from unmask.errors import DataError
@@ -27,7 +27,7 @@ class Held(Source):
     def read(self, index: int) -> bytes | np.ndarray:
         sample = self.samples[index]
         if sample.problem or sample.data is None:
-            raise BadPicture(sample.problem or "no picture")
+            raise BadImage(sample.problem or "no image")
         return sample.data
 
 

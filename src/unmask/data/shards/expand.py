@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from unmask.data.labels import SPLITS, is_hidden, is_picture_name, natural
+from unmask.data.labels import SPLITS, is_hidden, is_image_name, natural
 from unmask.data.shards.remote import Patience, is_remote, reach
 from unmask.errors import DataError, UserError, closest
 
@@ -17,7 +17,7 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ENDINGS = (*TARS, ".parquet")
 MOST = 1_000_000  # shards
 ASKED = 32  # shards at either end whose size is asked for one by one, where the store cannot list
-GLANCE = 1000  # entries of a folder that are looked at to tell pictures from shards
+GLANCE = 1000  # entries of a folder that are looked at to tell images from shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _counts(name: str, below: str) -> bool:
 
 
 def _folder_of_shards(path: str) -> bool:
-    """Shards, and no pictures, among the first entries, level by level."""
+    """Shards, and no images, among the first entries, level by level."""
     level, shards, seen = [path], False, 0
     while level:
         below = []
@@ -180,7 +180,7 @@ def _folder_of_shards(path: str) -> bool:
                 continue
             for entry in entries:
                 seen += 1
-                if is_picture_name(entry.name):
+                if is_image_name(entry.name):
                     return False
                 shards = shards or (entry.name.lower().endswith(ENDINGS) and not is_hidden(entry.name))
                 if entry.is_dir() and not is_hidden(entry.name):

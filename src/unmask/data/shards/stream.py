@@ -1,6 +1,6 @@
 """Data too large to be read in any order: shards, each read from its beginning. Parts in `streams/` know one format.
 
-A `Source` can read picture 17 at once; a `Stream` cannot, and need not know how many there are. What it can do is go
+A `Source` can read image 17 at once; a `Stream` cannot, and need not know how many there are. What it can do is go
 through a shard from a given sample on.
 """
 
@@ -25,7 +25,7 @@ BRIEF = 3  # tries before a run begins, when somebody sits before it
 @dataclass(slots=True)
 class Sample:
     key: str  # unique within its shard
-    data: bytes | np.ndarray | None  # a picture's bytes or values, as `decode` takes them
+    data: bytes | np.ndarray | None  # an image's bytes or values, as `decode` takes them
     label: str | None = None
     columns: dict[str, str] = field(default_factory=dict)  # what else is told of it, such as a caption
     problem: str | None = None  # why it cannot be used, where that shows before decoding

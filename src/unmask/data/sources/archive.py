@@ -1,4 +1,4 @@
-"""Pictures in a zip or tar archive, read where they lie: nothing is unpacked to where a person would see it."""
+"""Images in a zip or tar archive, read where they lie: nothing is unpacked to where a person would see it."""
 
 import bz2
 import gzip
@@ -14,9 +14,9 @@ import zipfile
 import zlib
 from typing import Any
 
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import sniff
-from unmask.data.labels import arrange, is_hidden, is_picture_name, natural, table_places
+from unmask.data.labels import arrange, is_hidden, is_image_name, natural, table_places
 from unmask.data.source import Source
 from unmask.errors import DataError
 
@@ -45,7 +45,7 @@ class Archive(Source):
             raise DataError(f"{path} is damaged or no archive ({error or type(error).__name__})") from error
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-        self.ignored -= content is not None  # labels.csv is no picture, but of use
+        self.ignored -= content is not None  # labels.csv is no image, but of use
         layout = arrange([name.removeprefix("./") for name in self.names], content)
         self.items, self.remarks = layout.items, layout.remarks
         self.plural, self.multi_label = layout.plural, layout.multi_label
@@ -65,16 +65,16 @@ class Archive(Source):
         for name in self.members.files:
             if any(is_hidden(part) for part in name.split("/") if part not in (".", "..")):
                 continue
-            if is_picture_name(name) or self._begins_as_picture(name):
+            if is_image_name(name) or self._begins_as_image(name):
                 names.append(name)
             else:
                 ignored += 1
         return ignored, names
 
-    def _begins_as_picture(self, name: str) -> bool:
+    def _begins_as_image(self, name: str) -> bool:
         try:
             return sniff(self.members.read(name, 32)) is not None
-        except BadPicture:  # encrypted or damaged, and nothing says that it is a picture
+        except BadImage:  # encrypted or damaged, and nothing says that it is an image
             return False
 
 
@@ -96,9 +96,9 @@ class _Zip:
             with self._zip().open(name) as file:
                 return file.read(size)
         except RuntimeError as error:  # zipfile's word for a password
-            raise BadPicture("encrypted") from error
+            raise BadImage("encrypted") from error
         except _DAMAGE as error:
-            raise BadPicture(f"damaged in the archive ({error})") from error
+            raise BadImage(f"damaged in the archive ({error})") from error
 
     def _zip(self) -> zipfile.ZipFile:
         """One per process: a handle that came through a fork shares its place in the file with the parent."""
@@ -148,7 +148,7 @@ class _Tar:
         place = self.files[name]
         if isinstance(place, str):
             if size < 0:
-                raise BadPicture(place)
+                raise BadImage(place)
             return b""
         offset, whole = place
         return _read_at(self._handle(), whole if size < 0 else min(size, whole), offset, self.lock)

@@ -1,4 +1,4 @@
-"""Pictures in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is never loaded whole."""
+"""Images in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is never loaded whole."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ from unmask.errors import DataError, UserError
 
 __all__ = ["Arrays"]
 
-_PICTURES = ("images", "image", "imgs", "x", "data")
+_IMAGES = ("images", "image", "imgs", "x", "data")
 _LABELS = ("labels", "label", "y", "targets", "target")
 _NAMES = ("classes", "label_names")  # of the columns of a matrix of labels
 _UNDERSTOOD = (
@@ -26,7 +26,7 @@ _UNDERSTOOD = (
 class Arrays(Source):
     """Items are the first axis: n h w, n h w c, or n c h w (see `decode`).
 
-    Labels are shaped n or n 1; or n k, of 0 and 1, where a picture may have any number of k labels.
+    Labels are shaped n or n 1; or n k, of 0 and 1, where an image may have any number of k labels.
     """
 
     def __init__(self, path: str):
@@ -35,9 +35,9 @@ class Arrays(Source):
         self.loaded: dict[str, np.ndarray] | None = None
         self.lock = threading.Lock()
         arrays = self._load()
-        pictures, labels = _roles(arrays, path) if self.file.lower().endswith(".npz") else ({None: ""}, {})
+        images, labels = _roles(arrays, path) if self.file.lower().endswith(".npz") else ({None: ""}, {})
         self.places: list[tuple[str, int]] = []
-        for split, key in sorted(pictures.items(), key=lambda pair: ["train", "val", "test", None].index(pair[0])):
+        for split, key in sorted(images.items(), key=lambda pair: ["train", "val", "test", None].index(pair[0])):
             self._add(key, arrays[key], split, labels.get(split), arrays)
         self.multi_label = self.plural and has_several(item.label for item in self.items)
 
@@ -70,7 +70,7 @@ class Arrays(Source):
                 labels = [joined(names[k] for k in np.flatnonzero(row)) for row in given]
             else:
                 self.remarks.append(
-                    f"{label_key} has shape {given.shape}, neither one label per picture nor 0 and 1 for each of"
+                    f"{label_key} has shape {given.shape}, neither one label per image nor 0 and 1 for each of"
                     " several, and is not used"
                 )
         width = len(str(max(len(array) - 1, 0)))
@@ -121,31 +121,31 @@ class Arrays(Source):
 
 
 def _roles(arrays: dict[str, np.ndarray], path: str) -> tuple[dict[str | None, str], dict[str | None, str]]:
-    """Split -> key of the pictures, and of the labels."""
-    pictures: dict[str | None, str] = {}
+    """Split -> key of the images, and of the labels."""
+    images: dict[str | None, str] = {}
     labels: dict[str | None, str] = {}
     for key in arrays:
         words = key.lower().split("_")
         split = next((SPLITS[word] for word in words if word in SPLITS), None)
         rest = [word for word in words if word not in SPLITS]
-        kind = pictures if rest in [[w] for w in _PICTURES] else labels if rest in [[w] for w in _LABELS] else None
+        kind = images if rest in [[w] for w in _IMAGES] else labels if rest in [[w] for w in _LABELS] else None
         if kind is not None and split in kind:
             raise UserError(f"{path}: both {kind[split]} and {key} could be meant; keep one of them")
         if kind is not None:
             kind[split] = key
-    if not pictures and "arr_0" in arrays:
-        pictures[None] = "arr_0"
-    if not pictures:
+    if not images and "arr_0" in arrays:
+        images[None] = "arr_0"
+    if not images:
         found = ", ".join(f"{printable(key)} {array.shape}" for key, array in arrays.items()) or "none"
-        raise UserError(f"{path}: no key says where the pictures are. Keys found: {found}. Understood: {_UNDERSTOOD}")
-    return pictures, labels
+        raise UserError(f"{path}: no key says where the images are. Keys found: {found}. Understood: {_UNDERSTOOD}")
+    return images, labels
 
 
 def _check_shape(array: np.ndarray, what: str) -> None:
     if array.ndim not in (3, 4):
-        raise DataError(f"{what} has shape {array.shape}; pictures are n h w, n h w c or n c h w")
+        raise DataError(f"{what} has shape {array.shape}; images are n h w, n h w c or n c h w")
     if array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2]):
-        raise DataError(f"{what} has shape {array.shape}, which looks like one picture; pictures are n h w or n h w c")
+        raise DataError(f"{what} has shape {array.shape}, which looks like one image; images are n h w or n h w c")
 
 
 def _is_membership(labels: np.ndarray) -> bool:

@@ -35,28 +35,28 @@ class Demo(Source):
     def read(self, index: int) -> np.ndarray:
         """A crop, uint8 h w 3: where and how large is a pure function of the index."""
         photo, split, number = self.places[index]
-        picture = self._photograph(photo)
+        image = self._photograph(photo)
         rng = np.random.default_rng(mix(PHOTOGRAPHS.index(photo), split == "test", number))
-        crop = self._crop(picture, split, rng)
+        crop = self._crop(image, split, rng)
         for _ in range(TRIES):  # plain black or white corners are alike in several photographs, and no task
             if crop.std() >= FLAT:
                 break
-            crop = self._crop(picture, split, rng)
+            crop = self._crop(image, split, rng)
         return crop
 
-    def _crop(self, picture: Image.Image, split: str, rng: np.random.Generator) -> np.ndarray:
-        half = picture.width // 2
-        side = int(min(rng.integers(*REGION), half, picture.height))
+    def _crop(self, image: Image.Image, split: str, rng: np.random.Generator) -> np.ndarray:
+        half = image.width // 2
+        side = int(min(rng.integers(*REGION), half, image.height))
         left = int(rng.integers(0, half - side + 1)) + (half if split == "test" else 0)
-        top = int(rng.integers(0, picture.height - side + 1))
+        top = int(rng.integers(0, image.height - side + 1))
         box = (left, top, left + side, top + side)
-        return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box, reducing_gap=None))
+        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box, reducing_gap=None))
 
     def _photograph(self, name: str) -> Image.Image:
         if name not in self._photographs:
             from skimage import data
 
-            picture = Image.fromarray(getattr(data, name)()).convert("RGB")
-            width = round(picture.width * 512 / picture.height)
-            self._photographs[name] = picture.resize((width, 512), Image.Resampling.LANCZOS)
+            image = Image.fromarray(getattr(data, name)()).convert("RGB")
+            width = round(image.width * 512 / image.height)
+            self._photographs[name] = image.resize((width, 512), Image.Resampling.LANCZOS)
         return self._photographs[name]

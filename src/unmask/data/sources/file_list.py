@@ -1,4 +1,4 @@
-"""Pictures named in a text file: a path per line, absolute or relative to that file. Lines with # are left out."""
+"""Images named in a text file: a path per line, absolute or relative to that file. Lines with # are left out."""
 
 import os
 from dataclasses import replace
@@ -24,7 +24,7 @@ class Listing(Source):
         lines = [line for line in lines if line and not line.startswith("#")]
         self.paths = list(dict.fromkeys(lines))
         if len(self.paths) < len(lines):
-            self.remarks.append(f"{len(lines) - len(self.paths):,} lines name a picture again and are left out")
+            self.remarks.append(f"{len(lines) - len(self.paths):,} lines name an image again and are left out")
         layout = arrange([path.removeprefix("./").lstrip("/") for path in self.paths])
         self.items = [replace(item, name=printable(path)) for item, path in zip(layout.items, self.paths)]
         self.remarks += layout.remarks

@@ -1,11 +1,11 @@
-"""Pictures in a folder, at any depth. Class and split folders and a labels.csv are understood (see `layout`)."""
+"""Images in a folder, at any depth. Class and split folders and a labels.csv are understood (see `layout`)."""
 
 import os
 from collections import deque
 from collections.abc import Iterator
 
 from unmask.data.codecs.signature import sniff
-from unmask.data.labels import PACK, arrange, is_hidden, is_picture_name, natural, printable, table_places
+from unmask.data.labels import PACK, arrange, is_hidden, is_image_name, natural, printable, table_places
 from unmask.data.shards.expand import names_shards
 from unmask.data.source import Source, read_regular, stamp_of
 
@@ -13,7 +13,7 @@ __all__ = ["Folder"]
 
 
 class Folder(Source):
-    """Files with a picture's extension, and others that begin as pictures do. Hidden names are passed over.
+    """Files with an image's extension, and others that begin as images do. Hidden names are passed over.
 
     Linked folders are followed, each real folder once, so that a link in a circle ends.
     """
@@ -24,7 +24,7 @@ class Folder(Source):
         self.paths = sorted(self._walk(), key=natural)
         table = next((t for t in table_places(self.paths) if os.path.isfile(os.path.join(self.root, t))), None)
         if table:
-            self.ignored -= 1  # it was passed over as no picture, but is of use
+            self.ignored -= 1  # it was passed over as no image, but is of use
         content = (table, read_regular(os.path.join(self.root, table))) if table else None
         layout = arrange(self.paths, content)
         self.items = layout.items
@@ -44,7 +44,7 @@ class Folder(Source):
         return stamp_of(os.path.join(self.root, self.paths[index]))
 
     def _walk(self) -> Iterator[str]:
-        """Relative paths of the candidates; real folders first, so that their pictures are not named by a link."""
+        """Relative paths of the candidates; real folders first, so that their images are not named by a link."""
         folders, links = deque([""]), deque()
         seen: set[tuple[int, int]] = set()
         while folders or links:
@@ -61,11 +61,11 @@ class Folder(Source):
             seen.add((status.st_dev, status.st_ino))
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
-                if is_picture_name(entry.name):
+                if is_image_name(entry.name):
                     yield path
                 elif _is_folder(entry):
                     (links if entry.is_symlink() else folders).append(path)
-                elif _begins_as_picture(entry):
+                elif _begins_as_image(entry):
                     yield path
                 else:
                     self.ignored += 1
@@ -78,7 +78,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _begins_as_picture(entry: os.DirEntry[str]) -> bool:
+def _begins_as_image(entry: os.DirEntry[str]) -> bool:
     try:
         if not entry.is_file():
             return False

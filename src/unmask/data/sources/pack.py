@@ -1,9 +1,9 @@
 """A folder made by `unmask pack`: few large files instead of many small ones, read by index without searching.
 
     unmask-pack.json   what it is, from what, by which settings; sizes and checksums of the files
-    shard-00000.bin    pictures one after the other: JPEG files, original files, or pixels
-    shard-00000.jsonl  a line per picture: name, label, split, other columns
-    index.npy          a row per picture: shard, offset, length, checksum, height, width, channels, kind (int64)
+    shard-00000.bin    images one after the other: JPEG files, original files, or pixels
+    shard-00000.jsonl  a line per image: name, label, split, other columns
+    index.npy          a row per image: shard, offset, length, checksum, height, width, channels, kind (int64)
 
 The idea of an indexed file read by memory mapping is old; FFCV (Leclerc et al. 2023) showed what it saves in training.
 """
@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.labels import PACK
 from unmask.data.source import Item, Source
 from unmask.errors import DataError
@@ -116,7 +116,7 @@ class Pack(Source):
         if not self.sound[index]:
             part = memoryview(self._map(row[SHARD]))[row[OFFSET] : row[OFFSET] + row[LENGTH]]
             if zlib.crc32(part) != row[CHECKSUM]:
-                raise BadPicture("damaged in the pack (a checksum is wrong)")
+                raise BadImage("damaged in the pack (a checksum is wrong)")
             self.sound[index] = 1
         return row
 

@@ -1,9 +1,9 @@
-"""One picture file given by itself, as in `unmask show RUN photo.jpg`."""
+"""One image file given by itself, as in `unmask show RUN photo.jpg`."""
 
 import os
 
 from unmask.data.codecs.signature import sniff
-from unmask.data.labels import is_picture_name, printable
+from unmask.data.labels import is_image_name, printable
 from unmask.data.source import Item, Source, read_regular
 
 __all__ = ["One"]
@@ -17,11 +17,11 @@ class One(Source):
 
     @classmethod
     def accepts(cls, path: str) -> bool:
-        """A known picture extension, even on a file that cannot be read, or a picture under another name."""
+        """A known image extension, even on a file that cannot be read, or an image under another name."""
         path = os.path.expanduser(path)
         if os.path.isdir(path) or not os.path.lexists(path):
             return False
-        if is_picture_name(path):
+        if is_image_name(path):
             return True
         if not os.path.isfile(path):
             return False

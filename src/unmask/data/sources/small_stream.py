@@ -1,4 +1,4 @@
-"""Shards where pictures are needed in any order (to judge, to embed, to fine-tune): read once and held in memory."""
+"""Shards where images are needed in any order (to judge, to embed, to fine-tune): read once and held in memory."""
 
 from unmask.data.shards.buffer import Held, hold
 from unmask.data.shards.expand import names_shards
@@ -7,7 +7,7 @@ from unmask.data.source import Source
 
 __all__ = ["Streamed"]
 
-MOST = 2 << 30  # bytes of encoded pictures
+MOST = 2 << 30  # bytes of encoded images
 
 
 class Streamed(Held):

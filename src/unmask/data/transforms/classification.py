@@ -1,6 +1,6 @@
-"""What a picture goes through when labels are learnt: crop, flip, RandAugment, random erasing. He et al. 2021, table 9.
+"""What an image goes through when labels are learnt: crop, flip, RandAugment, random erasing. He et al. 2021, table 9.
 
-RandAugment is timm's, which MAE's fine-tuning used; it works on 8-bit pictures with one or three channels.
+RandAugment is timm's, which MAE's fine-tuning used; it works on 8-bit images with one or three channels.
 """
 
 import random
@@ -22,7 +22,7 @@ from unmask.errors import UserError
 
 @dataclass(frozen=True)
 class TrainView:
-    """A random crop, then the rest. The same picture and generator state give the same view.
+    """A random crop, then the rest. The same image and generator state give the same view.
 
     Raises UserError for a RandAugment text that timm cannot read.
     """
@@ -42,8 +42,8 @@ class TrainView:
                 why = f": {error}" if str(error) else ""
                 raise UserError(f"{given}, e.g. rand-m9-mstd0.5-inc1 (or off){why}") from error
 
-    def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
-        view = self.crop(picture, generator)
+    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
+        view = self.crop(image, generator)
         if self.randaug != "off":
             view = self._augmented(view, generator)
         if self.erase and torch.rand(1, generator=generator) < self.erase:
@@ -59,7 +59,7 @@ class TrainView:
         return rand_augment_transform(self.randaug, settings)
 
     def _augmented(self, view: Tensor, generator: Generator) -> Tensor:
-        """timm draws from Python's and numpy's global generators: seeded for this picture, then put back."""
+        """timm draws from Python's and numpy's global generators: seeded for this image, then put back."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         before = random.getstate(), np.random.get_state()  # noqa: NPY002
         random.seed(seed)

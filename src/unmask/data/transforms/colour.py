@@ -8,18 +8,16 @@ from torchvision.transforms.v2 import functional as F
 from unmask.errors import UserError
 
 
-def jittered(picture: Shaped[Tensor, "c h w"], strength: float, generator: Generator) -> Shaped[Tensor, "c h w"]:
+def jittered(image: Shaped[Tensor, "c h w"], strength: float, generator: Generator) -> Shaped[Tensor, "c h w"]:
     """Brightness, contrast and saturation each times a number from 1 - strength to 1 + strength, and hue turned by at
-    most a quarter of the strength (of the circle), in random order; grey pictures have neither saturation nor hue.
+    most a quarter of the strength (of the circle), in random order; grey images have neither saturation nor hue.
 
-    These are torchvision's ColorJitter with the proportions of MoCo v2 (Chen et al. 2020). Pictures that are not 8-bit
+    These are torchvision's ColorJitter with the proportions of MoCo v2 (Chen et al. 2020). Images that are not 8-bit
     are jittered on the scale between their own smallest and largest value. Raises UserError for other than 1 or 3
     channels.
     """
-    if picture.shape[0] not in (1, 3):
-        raise UserError(
-            f"colour jitter is for 1 or 3 channels, this picture has {picture.shape[0]}; leave out --jitter"
-        )
+    if image.shape[0] not in (1, 3):
+        raise UserError(f"colour jitter is for 1 or 3 channels, this image has {image.shape[0]}; leave out --jitter")
     order = torch.randperm(4, generator=generator).tolist()
     factors = [_uniform(max(0.0, 1 - strength), 1 + strength, generator) for _ in range(3)]
     hue = _uniform(-min(0.5, strength / 4), min(0.5, strength / 4), generator)
@@ -30,20 +28,20 @@ def jittered(picture: Shaped[Tensor, "c h w"], strength: float, generator: Gener
         lambda x: F.adjust_hue(x, hue),
     ]
     low, span = 0.0, 1.0
-    if picture.is_floating_point():
-        low, high = float(picture.min()), float(picture.max())
+    if image.is_floating_point():
+        low, high = float(image.min()), float(image.max())
         span = (high - low) or 1.0
-        picture = (picture - low) / span
+        image = (image - low) / span
     for place in order:
-        if place < 2 or picture.shape[0] == 3:
-            picture = changes[place](picture)
-    return picture * span + low if picture.is_floating_point() else picture
+        if place < 2 or image.shape[0] == 3:
+            image = changes[place](image)
+    return image * span + low if image.is_floating_point() else image
 
 
 def check_colours(channels: int) -> None:
     """Raises UserError where there are no colours to change."""
     if channels not in (1, 3):
-        raise UserError(f"colour jitter is for pictures of 1 or 3 channels, these have {channels}; leave out --jitter")
+        raise UserError(f"colour jitter is for images of 1 or 3 channels, these have {channels}; leave out --jitter")
 
 
 def _uniform(low: float, high: float, generator: Generator) -> float:

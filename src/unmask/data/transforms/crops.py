@@ -1,4 +1,4 @@
-"""What the model sees of a picture: a crop for learning, the whole for judging. Any number of channels."""
+"""What the model sees of an image: a crop for learning, the whole for judging. Any number of channels."""
 
 import math
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ FIXED = 224 / 256  # sides of a fixed-size crop, as a share of the largest windo
 class RandomCrop:
     """Random resized crop as torchvision's (Szegedy et al. 2014), with all chance from one generator.
 
-    Values keep their dtype: uint8 stays within 0..255, floats may ring a little beyond the picture's own range.
+    Values keep their dtype: uint8 stays within 0..255, floats may ring a little beyond the image's own range.
     """
 
     size: tuple[int, int]  # height, width of the result in pixels
-    scale: tuple[float, float] = (0.2, 1.0)  # smallest and largest share of the picture's area
+    scale: tuple[float, float] = (0.2, 1.0)  # smallest and largest share of the image's area
     flip: bool = True  # mirror left and right half of the time
     jitter: float = 0.0  # strength of colour jitter, see `jittered`
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of the crop, as a share of the result's own
@@ -38,10 +38,10 @@ class RandomCrop:
             raise UserError(f"crop ratios must be 0 < smallest <= largest; got {self.ratio}")
         _check_jitter(self.jitter)
 
-    def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
-        """The same picture and generator state give the same view."""
-        box = self.box(picture.shape[-2], picture.shape[-1], generator)
-        return _finished(_cut(picture, box, self.size, self.resize), self.flip, self.jitter, generator)
+    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
+        """The same image and generator state give the same view."""
+        box = self.box(image.shape[-2], image.shape[-1], generator)
+        return _finished(_cut(image, box, self.size, self.resize), self.flip, self.jitter, generator)
 
     def box(self, height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width of the crop in pixels: ten tries, then the largest centred crop allowed."""
@@ -65,7 +65,7 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class FixedCrop:
-    """A window of fixed size and shape at a random place: 7/8 of the largest that fits into the picture, which is 224
+    """A window of fixed size and shape at a random place: 7/8 of the largest that fits into the image, which is 224
     pixels of a short side of 256, the usual crop of that kind. He et al. 2021, table 1e, "crop, fixed size"."""
 
     size: tuple[int, int]  # height, width of the result in pixels
@@ -77,13 +77,13 @@ class FixedCrop:
         _check_size(self.size)
         _check_jitter(self.jitter)
 
-    def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
-        """The same picture and generator state give the same view."""
-        height, width = picture.shape[-2:]
+    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
+        """The same image and generator state give the same view."""
+        height, width = image.shape[-2:]
         h, w = self.window(height, width)
         top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
         left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
-        return _finished(_cut(picture, (top, left, h, w), self.size, self.resize), self.flip, self.jitter, generator)
+        return _finished(_cut(image, (top, left, h, w), self.size, self.resize), self.flip, self.jitter, generator)
 
     def window(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the crop in pixels."""
@@ -92,8 +92,8 @@ class FixedCrop:
 
 
 @dataclass(frozen=True)
-class WholePicture:
-    """The picture resized so that it covers `size`, then its centre: no chance unless asked for, and as little cut off
+class WholeImage:
+    """The image resized so that it covers `size`, then its centre: no chance unless asked for, and as little cut off
     as can be.
 
     A smaller `crop` resizes it to cover more and cuts more off: 224 / 256 is the usual test of ImageNet's classifiers.
@@ -108,14 +108,14 @@ class WholePicture:
         _check_size(self.size)
         _check_jitter(self.jitter)
         if not 0 < self.crop <= 1:
-            raise UserError(f"the share of a picture that is seen must be above 0 and at most 1; got {self.crop}")
+            raise UserError(f"the share of an image that is seen must be above 0 and at most 1; got {self.crop}")
 
-    def __call__(self, picture: Shaped[Tensor, "c h w"], generator: Generator | None = None) -> Shaped[Tensor, "c p q"]:
+    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator | None = None) -> Shaped[Tensor, "c p q"]:
         """generator: needed to mirror or jitter; else it is there so that views can stand in for each other."""
-        height, width = picture.shape[-2:]
+        height, width = image.shape[-2:]
         share = max(self.size[0] / height, self.size[1] / width) / self.crop
         covering = (max(self.size[0], round(height * share)), max(self.size[1], round(width * share)))
-        whole = _resize(picture, covering)
+        whole = _resize(image, covering)
         top, left = (covering[0] - self.size[0]) // 2, (covering[1] - self.size[1]) // 2
         view = whole[..., top : top + self.size[0], left : left + self.size[1]].contiguous()
         if generator is None:
@@ -133,19 +133,19 @@ def training_view(
     flip: bool = True,
     jitter: float = 0.0,
     resize: str = "exact",
-) -> RandomCrop | FixedCrop | WholePicture:
+) -> RandomCrop | FixedCrop | WholeImage:
     """The view that `kind`, one of CROPS, names; least: smallest share of the area that a random crop takes; resize:
     one of RESIZES, for crops."""
     if kind == "random":
         return RandomCrop(size, scale=(least, 1.0), flip=flip, jitter=jitter, resize=resize)
     if kind == "fixed":
         return FixedCrop(size, flip=flip, jitter=jitter, resize=resize)
-    return WholePicture(size, flip=flip, jitter=jitter)
+    return WholeImage(size, flip=flip, jitter=jitter)
 
 
-def _cut(picture: Tensor, box: tuple[int, int, int, int], size: tuple[int, int], resize: str) -> Tensor:
+def _cut(image: Tensor, box: tuple[int, int, int, int], size: tuple[int, int], resize: str) -> Tensor:
     top, left, height, width = box
-    crop = picture[..., top : top + height, left : left + width]
+    crop = image[..., top : top + height, left : left + width]
     if resize == "fast" and max(height / size[0], width / size[1]) <= MILD and _is_plain(crop):
         return _resize_mildly(crop, size)
     return _resize(crop, size)
@@ -171,11 +171,11 @@ def _finished(view: Tensor, flip: bool, jitter: float, generator: Generator) -> 
     return jittered(view, jitter, generator) if jitter else view
 
 
-def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    if picture.shape[-2:] == size:
-        return picture.clone()  # never a window on a cached picture
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    if image.shape[-2:] == size:
+        return image.clone()  # never a window on a cached image
     return torch.nn.functional.interpolate(  # what torchvision's resize comes to, without what it asks on the way
-        picture[None], size, mode="bicubic", antialias=True, align_corners=False
+        image[None], size, mode="bicubic", antialias=True, align_corners=False
     )[0]
 
 

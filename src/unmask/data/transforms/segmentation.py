@@ -1,4 +1,4 @@
-"""What a picture and its map of classes go through together when segmentation is learnt.
+"""What an image and its map of classes go through together when segmentation is learnt.
 
 As public recipes on ADE20K have it: resized by a random factor, a crop that is not nearly all of one class, mirrored,
 colours distorted (reference implementation implus/mae_segmentation, whose last step follows Liu et al. 2016, SSD).
@@ -25,12 +25,12 @@ class SceneView:
     generator state give the same view."""
 
     size: tuple[int, int]  # height, width of the result in pixels
-    side: int  # pixels of the picture's shorter side before the random factor
-    fill: tuple[float, ...]  # per channel, raw units: what lies beyond the picture
+    side: int  # pixels of the image's shorter side before the random factor
+    fill: tuple[float, ...]  # per channel, raw units: what lies beyond the image
     scale: tuple[float, float] = (0.5, 2.0)  # smallest and largest random factor
     limit: float = 0.75  # most that one class may take of a crop's labelled pixels; 1: any
     flip: bool = True  # mirror left and right half of the time
-    distort: bool = True  # colours, of 8-bit pictures with one or three channels
+    distort: bool = True  # colours, of 8-bit images with one or three channels
 
     def __post_init__(self):
         if min(self.size) < 2 or self.side < 2:
@@ -47,22 +47,20 @@ class SceneView:
         crop = min(self.size[0], scaled[0]), min(self.size[1], scaled[1])
         box = self._box(both[-1], scaled, crop, generator)
         part = both[:, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
-        picture = interpolate(part[None, :-1].contiguous(), crop, mode="bilinear", antialias=True, align_corners=False)[
-            0
-        ]
+        image = interpolate(part[None, :-1].contiguous(), crop, mode="bilinear", antialias=True, align_corners=False)[0]
         truth = interpolate(part[None, -1:].contiguous(), crop, mode="nearest-exact")[0]
         if self.distort:
-            picture = distorted(picture, generator)
+            image = distorted(image, generator)
         view = both.new_empty(both.shape[0], *self.size)
         view[:-1] = torch.tensor(self.fill, dtype=view.dtype).view(-1, 1, 1)
         view[-1] = VOID
-        view[:-1, : crop[0], : crop[1]], view[-1:, : crop[0], : crop[1]] = picture, truth
+        view[:-1, : crop[0], : crop[1]], view[-1:, : crop[0], : crop[1]] = image, truth
         return view.flip(-1) if self.flip and torch.rand(1, generator=generator) < 0.5 else view
 
     def _box(
         self, truth: Tensor, scaled: tuple[int, int], crop: tuple[int, int], generator: Generator
     ) -> tuple[int, int, int, int]:
-        """Top, left, height, width in the picture as it is: cut out first and resized then, it is the same crop, and
+        """Top, left, height, width in the image as it is: cut out first and resized then, it is the same crop, and
         costs less than resizing the whole."""
         height, width = truth.shape
         box = (0, 0, height, width)
@@ -77,25 +75,25 @@ class SceneView:
         return box
 
 
-def distorted(picture: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c h w"]:
+def distorted(image: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c h w"]:
     """Brightness, contrast, saturation and hue, each half of the time; contrast before or after the other two."""
     chances = (torch.rand(5, generator=generator) < 0.5).tolist()
     shift = _uniform(-BRIGHTNESS, BRIGHTNESS, generator)
     contrast, saturation = _uniform(*CONTRAST, generator), _uniform(*SATURATION, generator)
     hue = _uniform(-HUE, HUE, generator)
-    values = picture.float()
+    values = image.float()
     if chances[0]:
         values = values + shift
     if chances[1] and chances[4]:
         values = values * contrast
     values = values.clamp(0, 255).round().to(torch.uint8)
-    if picture.shape[0] == 3 and chances[2]:
+    if image.shape[0] == 3 and chances[2]:
         values = F.adjust_saturation(values, saturation)
-    if picture.shape[0] == 3 and chances[3]:
+    if image.shape[0] == 3 and chances[3]:
         values = F.adjust_hue(values, hue)
     if chances[1] and not chances[4]:
         values = (values.float() * contrast).clamp(0, 255).round()
-    return values.to(picture.dtype)
+    return values.to(image.dtype)
 
 
 def _varied(truth: Tensor, limit: float) -> bool:

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
 from unmask.files import read_json
 from unmask.models.encoder import Encoder, known_name
@@ -25,9 +25,9 @@ from unmask.training import checkpoint
 from unmask.training.log import METRICS, read
 from unmask.weights.open import CONFIG, SUFFIXES, Opened, open_weights
 
-WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold pictures
-PICTURES = 64  # that features are computed of
-MAX_SIDE = 1024  # pixels to which larger pictures are shrunk while they are inspected
+WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold images
+IMAGES = 64  # that features are computed of
+MAX_SIDE = 1024  # pixels to which larger images are shrunk while they are inspected
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Subject:
     """Everything is opened when it is first asked for."""
 
     def __init__(self, place: str, data: Sequence[str] = ()):
-        """place: a run, weights or data; data: pictures to try weights on, and to compare a run's statistics with."""
+        """place: a run, weights or data; data: images to try weights on, and to compare a run's statistics with."""
         self.place, self.path = place, Path(place)
         self.config: dict[str, Any] = read_json(self.path / CONFIG) if self.path.is_dir() else {}
         if "settings" in self.config:
@@ -131,19 +131,19 @@ class Subject:
         return inspect(self.source, max_side=MAX_SIDE)[0]
 
     @cached_property
-    def pictures(self) -> Shaped[Tensor, "n c h w"]:
-        """A few pictures spread over the data, raw, of the encoder's size."""
+    def images(self) -> Shaped[Tensor, "n c h w"]:
+        """A few images spread over the data, raw, of the encoder's size."""
         encoder, source = self.encoder, self.source
-        count = min(PICTURES, len(source.items))
+        count = min(IMAGES, len(source.items))
         indices = [i * len(source.items) // count for i in range(count)]
         sheet, cache = inspect(source, indices=indices, max_side=MAX_SIDE, keep_bytes=2**30)
         bad = {index for index, _, _ in sheet.bad}
         good = [i for i in indices if i not in bad]
         if len(good) < 4:
-            raise Unknown("there are fewer than four good pictures to try it on")
+            raise Unknown("there are fewer than four good images to try it on")
         samples = Samples(source, good, channels=encoder.channels, max_side=MAX_SIDE, cache=cache)
-        view = WholePicture((encoder.grid.size[0], encoder.grid.size[1]))
-        return torch.stack([view(samples.picture(i)).float() for i in range(len(good))])
+        view = WholeImage((encoder.grid.size[0], encoder.grid.size[1]))
+        return torch.stack([view(samples.image(i)).float() for i in range(len(good))])
 
 
 def _sheet(content: dict[str, Any]) -> Sheet:

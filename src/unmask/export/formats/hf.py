@@ -96,7 +96,7 @@ class HuggingFace(Format):
         if subject.classifier:
             kind = "AutoModelForImageClassification"
             use = f'model = {kind}.from_pretrained("{folder}")\n'
-            return f'{start}{kind}\n\n{processor}{use}logits = model(**processor(picture, return_tensors="pt")).logits'
+            return f'{start}{kind}\n\n{processor}{use}logits = model(**processor(image, return_tensors="pt")).logits'
         mae = (
             ""
             if why_not_mae(subject)
@@ -105,7 +105,7 @@ class HuggingFace(Format):
         use = f'vit = ViTModel.from_pretrained("{folder}/vit", add_pooling_layer=False)\n'
         processor = processor.replace(folder, f"{folder}/vit")
         names = "ViTModel" if not mae else "ViTMAEForPreTraining, ViTModel"
-        call = 'tokens = vit(**processor(picture, return_tensors="pt")).last_hidden_state  # the class token first'
+        call = 'tokens = vit(**processor(image, return_tensors="pt")).last_hidden_state  # the class token first'
         return f"{start}{names}\n\n{mae}{use}{processor}{call}"
 
 
@@ -158,7 +158,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def _normalizer(folder: Path, subject: Exportable) -> Callable[[Tensor], Tensor]:
-    """The written image processor's normalisation; its resizing has nothing to do, the pictures have the size."""
+    """The written image processor's normalisation; its resizing has nothing to do, the images have the size."""
     path = folder / "preprocessor_config.json"
     if not path.exists():  # written for timm's wrapper
         own = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]

@@ -1,6 +1,6 @@
 """ONNX, by torch's dynamo exporter; fp16 and int8 are made from the fp32 file with onnxruntime's tools.
 
-The batch is dynamic; position tables are constants, so the size of the pictures is fixed.
+The batch is dynamic; position tables are constants, so the size of the images is fixed.
 """
 
 import json
@@ -149,7 +149,7 @@ def _halve(source: Path, target: Path, large: bool) -> None:
 
 
 def _quantize(source: Path, target: Path, subject: Exportable, large: bool) -> None:
-    """Weights in int8, one scale per output; activations with scales of each batch, or of the pictures (static)."""
+    """Weights in int8, one scale per output; activations with scales of each batch, or of the images (static)."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
@@ -160,7 +160,7 @@ def _quantize(source: Path, target: Path, subject: Exportable, large: bool) -> N
         if subject.quantize == "dynamic":
             quantize_dynamic(source, target, **options)
         else:
-            reader: Any = _Pictures(subject.given(subject.pictures))
+            reader: Any = _Images(subject.given(subject.images))
             quantize_static(source, target, reader, quant_format=QuantFormat.QDQ, **options)
     finally:
         logging.getLogger().removeFilter(_quiet)
@@ -175,11 +175,11 @@ def _quiet(record: logging.LogRecord) -> bool:
     return "pre-processing" not in record.getMessage()
 
 
-class _Pictures:
-    """The pictures one by one, as onnxruntime's calibration asks for them."""
+class _Images:
+    """The images one by one, as onnxruntime's calibration asks for them."""
 
-    def __init__(self, pictures: Tensor):
-        self.rest = iter(pictures.split(1))
+    def __init__(self, images: Tensor):
+        self.rest = iter(images.split(1))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         one = next(self.rest, None)

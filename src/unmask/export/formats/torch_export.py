@@ -14,7 +14,7 @@ FILE = "model.pt2"
 
 class TorchExport(Format):
     def refuse(self, subject: Exportable) -> str:
-        """Anything can be traced but proposals, whose number differs from picture to picture."""
+        """Anything can be traced but proposals, whose number differs from image to image."""
         if not subject.detector:
             return ""
         return (

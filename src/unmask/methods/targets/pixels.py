@@ -34,7 +34,7 @@ class Pixels(UnitTarget):
         """Predictions of hidden units back to the scale of `x`.
 
         A normalised prediction lacks each unit's mean and deviation. They are interpolated from the visible units;
-        `leak=True` takes the true ones instead, which a model cannot know: label such pictures.
+        `leak=True` takes the true ones instead, which a model cannot know: label such images.
         """
         if not self.normalize:
             return prediction

@@ -36,7 +36,7 @@ class Cross(Decoder):
         layers: int | None = None,
     ):
         """predict: share of the hidden units that each training step predicts, drawn anew for every sample; with MAE's
-        ratio of 0.75 the default is the paper's quarter of all units. Pictures are shown with all of them.
+        ratio of 0.75 the default is the paper's quarter of all units. Images are shown with all of them.
         dim, depth, heads: width, blocks and attention heads; the paper has 12 blocks, these are as many as MAE's.
         layers: the deepest of the encoder's layers that are mixed; by default all. num_layers: how many there are.
         """

@@ -23,7 +23,7 @@ class Partial(SelfAttention):
         filled: bool = False,
     ):
         """keep: share of the hidden units that each training step decodes, drawn anew for every sample; the paper's
-        lossless half is the default. Pictures are shown with all of them."""
+        lossless half is the default. Images are shown with all of them."""
         require_share("keep", keep)
         super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
         self.share = keep

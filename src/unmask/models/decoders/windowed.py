@@ -1,4 +1,4 @@
-"""MAE's decoder with attention inside windows of the grid, for large pictures: every hidden unit is predicted, and the
+"""MAE's decoder with attention inside windows of the grid, for large images: every hidden unit is predicted, and the
 cost grows with the number of units, not with its square.
 
 Units stand on the grid again. Every second block's windows are shifted by half of their size, so that what one window

@@ -111,7 +111,7 @@ class Hiera(Encoder):
 
     @contextmanager
     def _sized(self, size: tuple[int, ...]) -> Iterator[dict[str, Tensor]]:
-        """Lends timm's net to pictures of another size; gives the table to use in the place of its own."""
+        """Lends timm's net to images of another size; gives the table to use in the place of its own."""
         net = self.net
         if size == self.grid.size:
             yield {}

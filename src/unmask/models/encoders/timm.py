@@ -24,7 +24,7 @@ from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import Windows
 
 __all__ = ["Timm"]
-MOST_SIZES = 32  # rotary tables that are kept for other sizes of pictures
+MOST_SIZES = 32  # rotary tables that are kept for other sizes of images
 OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
 
 
@@ -135,7 +135,7 @@ class Timm(Encoder):
 
     @contextmanager
     def _sized(self, x: Float[Tensor, "b c h w"], shape: tuple[int, int]) -> Iterator[dict[str, Tensor]]:
-        """Lends timm's net to pictures of another size; gives the tables to use in the place of its own."""
+        """Lends timm's net to images of another size; gives the tables to use in the place of its own."""
         net, own, size = self.net, self.input_size, tuple(int(side) for side in x.shape[2:])
         if size == own:
             yield {}

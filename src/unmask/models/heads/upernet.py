@@ -3,7 +3,7 @@
 As the MAE paper has it on ADE20K (He et al. 2021, appendix A.4; reference implementation implus/mae_segmentation): four
 taps of the ViT brought to strides 4, 8, 16 and 32, pooling to 1, 2, 3 and 6 cells, and an auxiliary head of one
 convolution on the third map, whose loss counts 0.4. GroupNorm stands where that has SyncBN: it gives the same for any
-batch, also a batch of one picture, and in one process as in several.
+batch, also a batch of one image, and in one process as in several.
 """
 
 from collections.abc import Sequence

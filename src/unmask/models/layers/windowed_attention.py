@@ -1,4 +1,4 @@
-"""Windowed attention for pictures of many units: most blocks look at a window, a few at everything. Li et al. 2022.
+"""Windowed attention for images of many units: most blocks look at a window, a few at everything. Li et al. 2022.
 
 "Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet, https://arxiv.org/abs/2203.16527), as in
 SAM: windows of 14 x 14 units that do not overlap, and 4 global blocks, each the last of a quarter. Neither adds a

@@ -2,7 +2,7 @@
 
 They differ. The code averages the patch tokens behind the last block and gives the head a norm of its own, has another
 rate and layer decay for ViT-B, more drop path, random erasing, and ends at a rate of 1e-6. The paper takes the class
-token. Test pictures are resized to 256 pixels along the short side, and the central 224 are seen.
+token. Test images are resized to 256 pixels along the short side, and the central 224 are seen.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """MAE-Lite's fine-tuning of ViT-Tiny on ImageNet-1K: less regularised than larger models. Wang et al. 2022.
 
-Rate, layer decay, warm-up and pooling as in the authors' code. Test pictures are seen as in MAE's fine-tuning.
+Rate, layer decay, warm-up and pooling as in the authors' code. Test images are seen as in MAE's fine-tuning.
 """
 
 from typing import Any

@@ -4,11 +4,11 @@
   al. 2024 (arXiv 2401.14391). A high ratio alone saves little, since a full decoder works on hidden units anyway;
 - a shallow decoder, a high ratio and fewer epochs: MAE are Secretly Efficient Learners, CVPR workshops 2024;
 - small crops at first: DailyMAE, Wu et al. 2024 (arXiv 2404.00509). MAE's fixed position tables make that exact;
-- several masks of each decoded picture: EMAE, Li et al. 2023 (arXiv 2302.14431). On a GPU only, by default: on a CPU
+- several masks of each decoded image: EMAE, Li et al. 2023 (arXiv 2302.14431). On a GPU only, by default: on a CPU
   decoding is a percent of the time.
 
 Unlike published recipes this one has no model, batch or length of its own: the plan chooses them for the data and the
-machine, and with it the decoder's size, masks per picture and at most 300 epochs (`plan.py`).
+machine, and with it the decoder's size, masks per image and at most 300 epochs (`plan.py`).
 """
 
 from typing import Any

@@ -1,5 +1,5 @@
 "use strict";
-// The map: places of pictures, drawn on one canvas from sprite sheets. No library, nothing from the network.
+// The map: places of images, drawn on one canvas from sprite sheets. No library, nothing from the network.
 const data = JSON.parse(document.getElementById("data").textContent);
 const sheets = [...document.querySelectorAll("img.sheet")];
 const $ = (id) => document.getElementById(id);
@@ -8,7 +8,7 @@ const count = data.names.length, names = data.names.map((name) => name.toLowerCa
 const order = data.names.map((_, i) => i).sort((a, b) => mixed(a) - mixed(b)); // no class lies on all others
 const view = { scale: 1, left: 0, top: 0 }; // screen = place * scale + (left, top), in CSS pixels; places are 0 to 1
 let width = 0, height = 0, facet = data.facets[0], hidden = new Set(), found = null, dots = false, under = -1, queued = false;
-let slow = false, still = null; // where a frame takes long, pictures are dots while they move
+let slow = false, still = null; // where a frame takes long, images are dots while they move
 
 // Pixels of a thumbnail on the screen: as large as n of them have room on the whole map, and more when zoomed.
 function side() {
@@ -28,7 +28,7 @@ function sprite(i) { // sheet, left, top, width, height
     data.sizes[2 * i], data.sizes[2 * i + 1]];
 }
 const screenX = (i) => data.x[i] * view.scale + view.left;
-const screenY = (i) => (1 - data.y[i]) * view.scale + view.top; // upwards, as in the still picture
+const screenY = (i) => (1 - data.y[i]) * view.scale + view.top; // upwards, as in the still image
 const shown = (i) => !hidden.has(facet.of[i]);
 const matches = (i) => found === null || found.has(i);
 
@@ -90,7 +90,7 @@ function zoom(factor, x, y) {
   view.scale = scale;
   move();
 }
-function at(x, y) { // the picture under the pointer; the last drawn is on top
+function at(x, y) { // the image under the pointer; the last drawn is on top
   const size = side(), reach = dots || size < 9 ? 8 : size / 2;
   let best = -1, least = Infinity;
   for (const i of order) {
@@ -146,7 +146,7 @@ data.facets.forEach((one, number) => $("by").append(new Option(one.name, number)
 $("by").onchange = (event) => { facet = data.facets[event.target.value]; hidden = new Set(); legend(); redraw(); };
 $("find").oninput = (event) => find(event.target.value);
 $("home").onclick = () => { reset(); redraw(); };
-$("kind").onclick = () => { dots = !dots; $("kind").textContent = dots ? "Pictures" : "Dots"; redraw(); };
+$("kind").onclick = () => { dots = !dots; $("kind").textContent = dots ? "Images" : "Dots"; redraw(); };
 const fingers = new Map();
 canvas.onpointerdown = (event) => { fingers.set(event.pointerId, [event.offsetX, event.offsetY]); canvas.setPointerCapture(event.pointerId); canvas.className = "moving"; look(-1); };
 canvas.onpointermove = (event) => {

@@ -88,8 +88,8 @@ def precision_plugin(settings: dict[str, Any]) -> Precision:
 
 
 class Autocast(MixedPrecision):
-    """Lightning's mixed precision, but it leaves pictures alone: Lightning rounds all input to bf16, and targets with
-    it, which for pictures deeper than 8 bits are numbers that bf16 does not have."""
+    """Lightning's mixed precision, but it leaves images alone: Lightning rounds all input to bf16, and targets with
+    it, which for images deeper than 8 bits are numbers that bf16 does not have."""
 
     def convert_input(self, data: Any) -> Any:
         return data

@@ -45,7 +45,7 @@ class Axis:
     name: str
     title: str
     values: list[Value]
-    unit: str = ""  # of x, for the picture; empty: the values are names, not numbers
+    unit: str = ""  # of x, for the image; empty: the values are names, not numbers
     logarithmic: bool = False
 
 
@@ -72,7 +72,7 @@ def make_axes(names: tuple[str, ...], settings: dict[str, Any], steps: int) -> t
     if "augmentation" in names and settings["channels"] not in (1, 3):
         remarks.append(f"colour jitter is left out: {settings['channels']} bands have no colours")
     if "augmentation" in names and settings["flip"] == "off":
-        remarks.append("pictures are not mirrored on any axis: the plan for this data says so")
+        remarks.append("images are not mirrored on any axis: the plan for this data says so")
     return axes, remarks
 
 

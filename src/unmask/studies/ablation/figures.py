@@ -1,4 +1,4 @@
-"""One picture per axis: what was measured, with intervals over seeds, and the paper's curve beside it in grey."""
+"""One image per axis: what was measured, with intervals over seeds, and the paper's curve beside it in grey."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -44,7 +44,7 @@ class Row:
     seeds: list[int]
     accuracy: dict[str, Interval]  # by metric, 0 to 1
     difference: dict[str, Interval]  # to the baseline of the same seed; empty for the baseline itself
-    flops: float  # per picture, forward and backward of pretraining
+    flops: float  # per image, forward and backward of pretraining
     gflops: float  # of the whole pretraining, in 10^9
     seconds: float  # of pretraining, mean over seeds
     loss: float | None  # at the end of pretraining
@@ -86,7 +86,7 @@ def make_row(value: Value, cells: Cells, point: dict[str, float]) -> Row | None:
         accuracy={name: interval([cell[name] for cell in mine.values()]) for name in METRICS},
         difference={name: interval([mine[s][name] - base[s][name] for s in both]) for name in METRICS if both},
         flops=first["flops"],
-        gflops=first["flops"] * first["pictures"] / 1e9,
+        gflops=first["flops"] * first["images"] / 1e9,
         seconds=float(np.mean([cell["seconds"]["pretrain"] for cell in mine.values()])),
         loss=None if first["loss"] is None else float(np.mean([cell["loss"] for cell in mine.values()])),
         paper=point,
@@ -117,7 +117,7 @@ def finding(axis: Axis, found: list[Row]) -> str:
 
 def table(found: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Heading and lines, as text."""
-    heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/picture", "x baseline"]
+    heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/image", "x baseline"]
     heading += ["TFLOP", "seconds", "loss", "seeds", "paper ft / lin, %"]
     reference = next((row.flops for row in found if row.value.key == BASELINE), None)
     return heading, [_line(row, reference) for row in found]
@@ -146,7 +146,7 @@ def to_json(axis: Axis, found: list[Row]) -> dict[str, Any]:
             line[name] = vars(row.accuracy[name])
             if row.difference:
                 line[f"{name}_difference"] = vars(row.difference[name])
-        cost = {"flops_per_picture": row.flops, "gflops": row.gflops, "seconds": row.seconds}
+        cost = {"flops_per_image": row.flops, "gflops": row.gflops, "seconds": row.seconds}
         lines.append(line | cost | {"loss": row.loss, "paper": row.paper})
     return {"name": axis.name, "title": axis.title, "finding": finding(axis, found), "values": lines}
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOURS = 1.0  # of a study, when neither hours nor steps are given
 TUNING_SHARE = 1 / 3  # of the time, at the most, for fine-tuning
-RESERVE = 0.05  # of the time, for tables and pictures and for being wrong
+RESERVE = 0.05  # of the time, for tables and images and for being wrong
 FEW = 100  # optimizer steps of pretraining below which little can be seen
 
 
@@ -70,7 +70,7 @@ def make_forecast(bench: Bench, values: dict[str, dict[str, Any]], options: "Abl
         prepare(objective, partial(make_loader, config, bench.samples))
         flops[key] = cost(objective, bench)
     splits = {name: len(places) for name, places in bench.labelled.splits.items()}
-    twice = 1 + splits["test"] / sum(splits.values())  # the test pictures are seen by the fine-tuned encoder too
+    twice = 1 + splits["test"] / sum(splits.values())  # the test images are seen by the fine-tuned encoder too
     judging = twice * probe + (time.monotonic() - start) / len(values)
     settings = bench.config["settings"]
     step = settings["batch"] / bench.config["expected"]["images_per_second"]

@@ -13,8 +13,8 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from unmask.data.datasets.classification import Labelled
-from unmask.data.datasets.pictures import Samples
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.datasets.images import Samples
+from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.compare import judge
 from unmask.models.encoder import Encoder
 from unmask.planning.build import build
@@ -34,7 +34,7 @@ from unmask.training.speed.step_cost import step_flops
 
 CHECKPOINT_EVERY = 60.0  # seconds; what a kill can lose
 WARMUP = 0.05  # of the steps, as `plan_length` has it
-COUNTED = 2  # pictures that FLOPs are counted on
+COUNTED = 2  # images that FLOPs are counted on
 FIT = ("batch", "lr", "weight_decay", "clip", "accumulate")
 
 
@@ -82,7 +82,7 @@ def run_cell(
     trained = {"loss": None, "seconds": 0.0}
     if steps:
         trained = _pretrain(bench, config, objective, steps, folder, lambda step: tell("pretraining", step / steps))
-    counted = {"flops": cost(objective, bench) if steps else 0.0, "pictures": steps * config["settings"]["batch"]}
+    counted = {"flops": cost(objective, bench) if steps else 0.0, "images": steps * config["settings"]["batch"]}
     tell("linear probe", 1.0)
     start = time.monotonic()
     probe = linear_probe(objective.encoder, bench)
@@ -114,7 +114,7 @@ def _pretrain(
 
 
 def cost(objective: Objective, bench: Bench) -> float:
-    """FLOPs per picture of forward and backward, without changing any chance that follows."""
+    """FLOPs per image of forward and backward, without changing any chance that follows."""
     settings = bench.config["settings"]
     shape = (COUNTED, settings["channels"], *settings["image_size"])
     batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.fabric.device)]}
@@ -138,7 +138,7 @@ def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
     samples = labelled.samples("train", encoder.channels)
     task = finetune(encoder.cpu(), samples, settings, bench.fabric)
     size = encoder.grid.size
-    loader = labelled.loader("test", encoder.channels, WholePicture((size[0], size[1])))
+    loader = labelled.loader("test", encoder.channels, WholeImage((size[0], size[1])))
     classifier = task.result.to(bench.fabric.device)
     found = answers(classifier, loader, bench.fabric.device, _autocast(bench))
     return scores(found, labelled.labels("test"), labelled.classes)["accuracy"]

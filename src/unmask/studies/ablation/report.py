@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import write_atomically, write_json
-from unmask.report.html import picture_address, template
+from unmask.report.html import image_address, template
 from unmask.studies.ablation.axes import Axis, paper
 from unmask.studies.ablation.figures import draw_axis
 from unmask.studies.ablation.findings import Cells, finding, rows, scratch_row, table, to_json
@@ -23,11 +23,11 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: dict[str, An
         found = rows(axis, cells)
         if not found:
             continue
-        figure, picture = draw_axis(axis, found, yardstick, facts["where"]), out / f"{axis.name}.png"
-        write_atomically(picture, lambda part, figure=figure: figure.savefig(part, format="png"))
+        figure, image = draw_axis(axis, found, yardstick, facts["where"]), out / f"{axis.name}.png"
+        write_atomically(image, lambda part, figure=figure: figure.savefig(part, format="png"))
         heading, lines = table([*found, yardstick] if yardstick else found)
         section = {"name": axis.name, "title": axis.title, "finding": finding(axis, found)}
-        sections.append(section | {"heading": heading, "lines": lines, "picture": picture_address(picture)})
+        sections.append(section | {"heading": heading, "lines": lines, "image": image_address(image)})
         results.append(to_json(axis, found))
     seconds = sum(sum(cell["seconds"].values()) for cell in cells.values())
     diverged = [f"{key}, seed {seed}" for (key, seed), cell in cells.items() if "diverged" in cell]

@@ -16,7 +16,7 @@ from sklearn.isotonic import isotonic_regression
 from unmask.evaluation.intervals import of_mean, wilson
 from unmask.files import write_atomically
 
-ALL = "all"  # the size that means every labelled picture
+ALL = "all"  # the size that means every labelled image
 PRETRAINED, SCRATCH, RANDOM = "pretrained", "from scratch", "random frozen"
 FROZEN = ("knn", "linear", "attentive")
 WORDS = {"knn": "kNN, frozen", "linear": "Linear, frozen", "attentive": "Attentive probe, frozen", "full": "Fine-tuned"}
@@ -30,10 +30,10 @@ class Point:
 
     protocol: str
     competitor: str
-    size: str  # "10" per class, "all", or "5 %" of the pictures
+    size: str  # "10" per class, "all", or "5 %" of the images
     per_class: float  # labels per class, on average
     accuracy: float  # mean over draws
-    low: float  # 95 %: Student's t over draws; of a single draw, Wilson's over test pictures
+    low: float  # 95 %: Student's t over draws; of a single draw, Wilson's over test images
     high: float
     draws: list[float]
 
@@ -45,7 +45,7 @@ class Worth:
     protocol: str
     rival: str
     ratio: float  # mean over the accuracies that both reach; infinite where the rival never gets there
-    low: float  # 95 %, bootstrap over draws and test pictures
+    low: float  # 95 %, bootstrap over draws and test images
     high: float
     levels: tuple[float, float] | None  # accuracies that were compared
 
@@ -55,13 +55,13 @@ class Curve:
     points: list[Point]
     worths: list[Worth]
     classes: list[str]
-    counts: dict[str, int]  # split -> pictures
+    counts: dict[str, int]  # split -> images
     skipped: list[str]  # sizes that the data does not have
     unit: str = "labels per class"  # what is counted along the axis
     score: str = "accuracy"  # what is measured
 
     def to_json(self) -> dict[str, Any]:
-        single = "Wilson over test pictures for a single draw" if self.score == "accuracy" else "none for a single draw"
+        single = "Wilson over test images for a single draw" if self.score == "accuracy" else "none for a single draw"
         intervals = f"95 %: Student's t over draws; {single}; bootstrap for worths"
         worths = [{k: None if v == math.inf else v for k, v in asdict(w).items()} for w in self.worths]
         return asdict(self) | {"worths": worths, "sentence": self.sentence(), "intervals": intervals}
@@ -110,8 +110,8 @@ class Curve:
 def make_point(
     protocol: str, competitor: str, size: str, per_class: float, draws: Sequence[float], num_test: int | None
 ) -> Point:
-    """Mean and interval of some draws. num_test: pictures behind each accuracy; None: scores that are no share of
-    pictures, of which a single draw has no interval."""
+    """Mean and interval of some draws. num_test: images behind each accuracy; None: scores that are no share of
+    images, of which a single draw has no interval."""
     mean = float(np.mean(draws))
     low, high = of_mean(draws) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
     return Point(protocol, competitor, size, per_class, mean, low, high, list(draws))
@@ -164,7 +164,7 @@ def draw_curve(curve: Curve, path: Path) -> None:
 
 
 def _heading(sentence: str, inches: float) -> str:
-    """The first of the sentences, in lines that a picture of this width has room for."""
+    """The first of the sentences, in lines that an image of this width has room for."""
     first, end, _ = sentence.partition(").")
     return "\n".join(textwrap.wrap(first + end, int(11.5 * inches)))
 
@@ -205,7 +205,7 @@ def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], nu
 
 
 def _resampled(line: list[Point], num_test: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Draws with replacement, and other test pictures in their place."""
+    """Draws with replacement, and other test images in their place."""
     means = np.array([np.mean(rng.choice(p.draws, len(p.draws))) for p in line])
     if num_test is None:
         return means

@@ -1,7 +1,7 @@
-"""How many segmented pictures does pretraining save? Trainings on parts of the pictures, the same for every rival.
+"""How many segmented images does pretraining save? Trainings on parts of the images, the same for every rival.
 
-As the label curve of classification (`labelling.py`), with mIoU instead of accuracy and pictures instead of labels per
-class. Every size is trained several times: another part of the pictures each time, and where that is all of them,
+As the label curve of classification (`labelling.py`), with mIoU instead of accuracy and images instead of labels per
+class. Every size is trained several times: another part of the images each time, and where that is all of them,
 another seed, since a single mIoU has no interval.
 """
 
@@ -33,7 +33,7 @@ from unmask.training.log import Silent, make_console
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
 
-RESULT, PICTURE, RECORDS = "labels.json", "labels.png", "labels.jsonl"
+RESULT, IMAGE, RECORDS = "labels.json", "labels.png", "labels.jsonl"
 ASKED = ("head", "crop_size", "side", "epochs")  # of every training
 
 
@@ -56,8 +56,8 @@ def segment_labelling(options: Labels) -> Curve:
     try:
         for cell in todo:
             records.add(cell, _score(cell, options, encoder, data, here))
-            pictures = f"{len(rows_of(cell, count, options.seed)):,} pictures"
-            say(f"{cell.protocol} {cell.competitor}, {pictures}, draw {cell.draw}: mIoU {records.found[cell]:.1%}")
+            images = f"{len(rows_of(cell, count, options.seed)):,} images"
+            say(f"{cell.protocol} {cell.competitor}, {images}, draw {cell.draw}: mIoU {records.found[cell]:.1%}")
     except (KeyboardInterrupt, Interrupted) as error:
         signum = 2 if isinstance(error, KeyboardInterrupt) else error.exit_code - 128
         kept = f"stopped; {len(records.found)} of {len(cells)} trainings are kept in {out}, the same command goes on"
@@ -65,11 +65,11 @@ def segment_labelling(options: Labels) -> Curve:
     curve = _curve(records, data, options)
     content = curve.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "draws": options.draws}
     write_json(out / RESULT, content | {"seed": options.seed, "to": "segment"})
-    draw_curve(curve, out / PICTURE)
+    draw_curve(curve, out / IMAGE)
     if (out / CONFIG).exists():
         write_report(out)
     say(curve.sentence())
-    say(f"Written: {out / RESULT}, {out / PICTURE}")
+    say(f"Written: {out / RESULT}, {out / IMAGE}")
     return curve
 
 
@@ -135,5 +135,5 @@ def _curve(records: Records, data: Segmented, options: Labels) -> Curve:
         for (protocol, rival, size), draws in groups.items()
     ]
     counts = {split: len(data.splits[split]) for split in ("train", "test")}
-    shape = {"unit": "training pictures", "score": "mIoU"}
+    shape = {"unit": "training images", "score": "mIoU"}
     return Curve(points, worths(points, None, options.seed), data.classes, counts, [], **shape)

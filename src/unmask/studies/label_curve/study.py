@@ -15,7 +15,7 @@ import torch
 from unmask.cli.options.labels import Labels
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear
@@ -77,7 +77,7 @@ class Study:
             say=say,
         )
         if self.labelled.multi_label:
-            raise UserError("label curves are for one label per picture; this data has several")
+            raise UserError("label curves are for one label per image; this data has several")
         self.labels = self.labelled.labels("train")
         self.truth = self.labelled.labels("test")
         self.features: dict[str, dict[str, np.ndarray]] = {}
@@ -142,7 +142,7 @@ class Study:
         samples = self.labelled.samples("train", encoder.channels, [int(row) for row in rows])
         task = finetune(encoder, samples, plan.settings, make_fabric(plan.settings), scratch=scratch)
         size = encoder.grid.size
-        loader = self.labelled.loader("test", encoder.channels, WholePicture((size[0], size[1])))
+        loader = self.labelled.loader("test", encoder.channels, WholeImage((size[0], size[1])))
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)
 
     def _autocast(self) -> torch.dtype | None:

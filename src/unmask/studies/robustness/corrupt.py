@@ -1,4 +1,4 @@
-"""One picture, damaged in a named way: the seam between `unmask stress` and the parts in `corruptions/`.
+"""One image, damaged in a named way: the seam between `unmask stress` and the parts in `corruptions/`.
 
 The fifteen corruptions of ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261), at five severities.
 """
@@ -33,25 +33,25 @@ def kind(name: str) -> str:
 
 
 def corrupt(
-    picture: Shaped[Tensor, "c h w"], name: str, severity: int, *, seed: int = 0, number: int = 0
+    image: Shaped[Tensor, "c h w"], name: str, severity: int, *, seed: int = 0, number: int = 0
 ) -> Shaped[Tensor, "c h w"]:
-    """The picture with its shape and dtype, damaged; values in 0..255, whole ones where the dtype is uint8.
+    """The image with its shape and dtype, damaged; values in 0..255, whole ones where the dtype is uint8.
 
-    Chance comes from seed, number (which picture), name and severity alone. Raises UserError for an unknown name or
+    Chance comes from seed, number (which image), name and severity alone. Raises UserError for an unknown name or
     severity, for anything but 1 or 3 channels, and for values outside 0..255.
     """
     if severity not in SEVERITIES:
         raise UserError(f"severities are 1 (least) to 5; got {severity}")
     part = _part(name)
-    if picture.shape[0] not in (1, 3):
-        raise UserError(f"corruptions are defined for grey and colour pictures; these have {picture.shape[0]} channels")
-    if picture.dtype != torch.uint8 and not 0 <= float(picture.min()) <= float(picture.max()) <= 255:
-        low, high = float(picture.min()), float(picture.max())
-        raise UserError(f"corruptions are defined for values in 0..255; a picture has {low:.4g} to {high:.4g}")
+    if image.shape[0] not in (1, 3):
+        raise UserError(f"corruptions are defined for grey and colour images; these have {image.shape[0]} channels")
+    if image.dtype != torch.uint8 and not 0 <= float(image.min()) <= float(image.max()) <= 255:
+        low, high = float(image.min()), float(image.max())
+        raise UserError(f"corruptions are defined for values in 0..255; an image has {low:.4g} to {high:.4g}")
     chance = np.random.default_rng([seed, number, zlib.crc32(name.encode()), severity])
-    x = np.ascontiguousarray(picture.permute(1, 2, 0).numpy().astype(np.float32) / 255)
+    x = np.ascontiguousarray(image.permute(1, 2, 0).numpy().astype(np.float32) / 255)
     result = torch.from_numpy(np.ascontiguousarray(part(x, severity, chance).transpose(2, 0, 1))).clamp(0, 1) * 255
-    return (result.round() if picture.dtype == torch.uint8 else result).to(picture.dtype)
+    return (result.round() if image.dtype == torch.uint8 else result).to(image.dtype)
 
 
 def _part(name: str) -> Callable[[np.ndarray, int, np.random.Generator], np.ndarray]:

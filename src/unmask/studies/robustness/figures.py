@@ -1,4 +1,4 @@
-"""Pictures of `unmask stress`: accuracies as a map, the drops, the groups, and what was done to a picture."""
+"""Images of `unmask stress`: accuracies as a map, the drops, the groups, and what was done to an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,19 +43,19 @@ def draw_stress(stress: Stress, path: Path) -> None:
 
 
 def draw_examples(
-    pictures: Sequence[Shaped[Tensor, "c h w"]], titles: Sequence[str], answers: Sequence[tuple[str, bool]], path: Path
+    images: Sequence[Shaped[Tensor, "c h w"]], titles: Sequence[str], answers: Sequence[tuple[str, bool]], path: Path
 ) -> None:
-    """One picture clean and under each corruption, with the answer that it got, and whether that was right."""
-    across = min(len(pictures), 4 if len(pictures) != 6 else 3)
-    down = -(-len(pictures) // across)
-    shape = pictures[0].shape[-2] / pictures[0].shape[-1]
+    """One image clean and under each corruption, with the answer that it got, and whether that was right."""
+    across = min(len(images), 4 if len(images) != 6 else 3)
+    down = -(-len(images) // across)
+    shape = images[0].shape[-2] / images[0].shape[-1]
     figure = Figure(figsize=(2.5 * across, (2.5 * shape + 0.5) * down), dpi=110, layout="constrained")
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, picture, title, (answer, right) in zip(axes, pictures, titles, answers):
-        small = picture.shape[-1] < 120
-        axis.imshow(displayed(picture, 0, 255), interpolation="nearest" if small else "antialiased")
+    for axis, image, title, (answer, right) in zip(axes, images, titles, answers):
+        small = image.shape[-1] < 120
+        axis.imshow(displayed(image, 0, 255), interpolation="nearest" if small else "antialiased")
         axis.set_title(f"{title}\n", fontsize=10)
         mark = {"color": BLUE if right else ORANGE, "fontsize": 8, "ha": "center", "va": "bottom"}
         axis.annotate(answer, (0.5, 1.015), xycoords="axes fraction", **mark)
@@ -75,7 +75,7 @@ def _draw_map(axis: Axes, stress: Stress) -> None:
     axis.tick_params(length=0)
     axis.set_title(
         f"Accuracy, %; clean {100 * stress.accuracy:.1f} ({100 * stress.low:.1f}-{100 * stress.high:.1f}),"
-        f" {stress.count:,} pictures",
+        f" {stress.count:,} images",
         fontsize=11,
     )
     for spine in axis.spines.values():
@@ -108,7 +108,7 @@ def _draw_groups(axis: Axes, grouping: Grouping, stress: Stress) -> None:
     damaged = [(100 * g.corrupted, row) for g, row in zip(groups, rows) if g.corrupted is not None]
     if damaged:
         axis.plot(*zip(*damaged), "D", color=ORANGE, ms=5, mfc="none", label="mean under corruption")
-    axis.axvline(100 * stress.accuracy, color=GREY, lw=1, ls="--", label="clean, all pictures")
+    axis.axvline(100 * stress.accuracy, color=GREY, lw=1, ls="--", label="clean, all images")
     axis.set_yticks(rows, [f"{g.value} ({g.count:,}{', few' if g.small else ''})" for g in groups])
     axis.set_ylim(len(groups) - 0.4, -0.6)
     rest = len(grouping.groups) - len(groups)

@@ -12,21 +12,21 @@ from unmask.errors import UserError, closest
 from unmask.evaluation.intervals import wilson
 from unmask.tasks.classification.metrics import scores
 
-SMALL = 30  # pictures; of fewer, an accuracy says little
+SMALL = 30  # images; of fewer, an accuracy says little
 FEW, MOST = 2, 20  # different values that a column has to be compared without being asked for
 SHUFFLES = 2000  # of the groups, to see how large a gap chance alone makes
 
 
 @dataclass(frozen=True)
 class Group:
-    """The pictures with one value; shares from 0 to 1."""
+    """The images with one value; shares from 0 to 1."""
 
     value: str
     count: int
-    accuracy: float  # with several labels per picture: all of them right
+    accuracy: float  # with several labels per image: all of them right
     low: float
     high: float
-    balanced_accuracy: float | None  # mean over the classes that the group has; None with several labels per picture
+    balanced_accuracy: float | None  # mean over the classes that the group has; None with several labels per image
     corrupted: float | None  # mean accuracy over all corruptions and severities
 
     @property
@@ -50,7 +50,7 @@ class Gap:
 class Grouping:
     column: str
     groups: list[Group]  # in the order of their values
-    unknown: int  # pictures without a value
+    unknown: int  # images without a value
     gap: Gap
 
     def sentence(self) -> str:
@@ -64,12 +64,12 @@ class Grouping:
         )
         small = [f"{group.value} ({group.count})" for group in self.groups if group.small]
         if small:
-            text += f" Fewer than {SMALL} pictures, so hardly known: {', '.join(small)}."
-        return text + (f" {self.unknown:,} pictures have no {self.column}." if self.unknown else "")
+            text += f" Fewer than {SMALL} images, so hardly known: {', '.join(small)}."
+        return text + (f" {self.unknown:,} images have no {self.column}." if self.unknown else "")
 
 
 def choose_columns(columns: Sequence[dict[str, str]], asked: Sequence[str]) -> list[str]:
-    """The columns asked for, or all with 2 to 20 different values; of the pictures that are tested, one dict each.
+    """The columns asked for, or all with 2 to 20 different values; of the images that are tested, one dict each.
 
     Raises UserError for a column that is not there or that makes no groups.
     """
@@ -81,10 +81,10 @@ def choose_columns(columns: Sequence[dict[str, str]], asked: Sequence[str]) -> l
             raise UserError(f"no column {name!r}{closest(name, there)}{known}")
         if len(values[name]) < FEW:
             only = ", ".join(values[name]) or "none"
-            raise UserError(f"the column {name} tells no groups apart: its values on the test pictures are {only}")
+            raise UserError(f"the column {name} tells no groups apart: its values on the test images are {only}")
         if len(values[name]) > len(columns) / 2:
             raise UserError(
-                f"the column {name} has {len(values[name]):,} different values on {len(columns):,} test pictures: make"
+                f"the column {name} has {len(values[name]):,} different values on {len(columns):,} test images: make"
                 " bands of them first, such as 40-60"
             )
     return list(asked) or [name for name in there if FEW <= len(values[name]) <= MOST]
@@ -92,12 +92,12 @@ def choose_columns(columns: Sequence[dict[str, str]], asked: Sequence[str]) -> l
 
 def compare(
     column: str,
-    values: Sequence[str],  # of n pictures; "" for none
+    values: Sequence[str],  # of n images; "" for none
     probabilities: Float[np.ndarray, "n k"],
     labels: Shaped[np.ndarray, "n *k"],
     classes: Sequence[str],
     right: Bool[np.ndarray, "n"],
-    corrupted: Float[np.ndarray, "n"] | None = None,  # how often each picture was answered rightly when damaged
+    corrupted: Float[np.ndarray, "n"] | None = None,  # how often each image was answered rightly when damaged
 ) -> Grouping:
     """Accuracy of each group, and the largest gap; there must be two values or more."""
     of, groups = np.array(values), []

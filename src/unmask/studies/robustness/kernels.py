@@ -1,6 +1,6 @@
-"""What corruptions share: the scale of a picture, small blur kernels, and layers of weather made at a reference size.
+"""What corruptions share: the scale of an image, small blur kernels, and layers of weather made at a reference size.
 
-The published constants are for pictures of 224 pixels. Here a length in pixels is multiplied by `scale`, the short side
+The published constants are for images of 224 pixels. Here a length in pixels is multiplied by `scale`, the short side
 divided by 224, and the strength of noise by `strength`, its square root, at most 1: at 32 pixels that is close to what
 the authors themselves chose for CIFAR-10-C (Hendrycks and Dietterich 2019, arXiv 1903.12261, and their repository).
 """
@@ -16,12 +16,12 @@ REFERENCE = 224  # pixels of the short side that the published constants are for
 
 
 def scale(x: Float[np.ndarray, "h w c"]) -> float:
-    """How long a published pixel is in this picture, in its own pixels."""
+    """How long a published pixel is in this image, in its own pixels."""
     return min(x.shape[:2]) / REFERENCE
 
 
 def strength(x: Float[np.ndarray, "h w c"]) -> float:
-    """Factor for noise: a small picture has fewer pixels to average it over; a large one gets no more."""
+    """Factor for noise: a small image has fewer pixels to average it over; a large one gets no more."""
     return min(1.0, math.sqrt(scale(x)))
 
 
@@ -41,7 +41,7 @@ def streak(radius: float, sigma: float, angle: float) -> Float[np.ndarray, "k k"
 
 
 def filtered(x: Float[np.ndarray, "h w c"], kernel: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "h w c"]:
-    """Every channel convolved with the kernel; the picture goes on as in a mirror."""
+    """Every channel convolved with the kernel; the image goes on as in a mirror."""
     return cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(x.shape)
 
 
@@ -61,12 +61,12 @@ def moved(
 
 
 def layer_size(x: Float[np.ndarray, "h w c"]) -> tuple[int, int]:
-    """Height and width of a layer of weather for this picture: its shape at a short side of 224."""
+    """Height and width of a layer of weather for this image: its shape at a short side of 224."""
     return round(x.shape[0] / scale(x)), round(x.shape[1] / scale(x))
 
 
 def fitted(layer: Float[np.ndarray, "p q *k"], x: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w k"]:
-    """A layer of weather at the size of the picture: flakes and needles shrink with everything else."""
+    """A layer of weather at the size of the image: flakes and needles shrink with everything else."""
     how = cv2.INTER_AREA if scale(x) < 1 else cv2.INTER_LINEAR
     return cv2.resize(layer, (x.shape[1], x.shape[0]), interpolation=how).reshape(*x.shape[:2], -1)
 

@@ -23,16 +23,16 @@ class Cell:
     accuracy: float
     low: float
     high: float
-    drop: float  # clean accuracy minus this one, on the same pictures
+    drop: float  # clean accuracy minus this one, on the same images
     drop_low: float
     drop_high: float
 
 
 @dataclass(frozen=True)
 class Stress:
-    """The result of `unmask.stress`. Accuracy with several labels per picture: all labels of a picture right."""
+    """The result of `unmask.stress`. Accuracy with several labels per image: all labels of an image right."""
 
-    count: int  # test pictures
+    count: int  # test images
     classes: list[str]
     multi_label: bool
     accuracy: float  # clean
@@ -69,8 +69,8 @@ class Stress:
         worst, least = max(by, key=lambda cell: cell.drop), min(by, key=lambda cell: cell.drop)
         kinds = f"{len(by)} corruption{'s' * (len(by) != 1)} at {_several(self.severities)}"
         text = (
-            f"Accuracy falls from {_range(self)} on clean pictures to {_range(mean)} on average over {kinds}"
-            f" ({_points(mean)}; {100 * self.kept:.0f} % of the clean accuracy is kept); {self.count:,} test pictures."
+            f"Accuracy falls from {_range(self)} on clean images to {_range(mean)} on average over {kinds}"
+            f" ({_points(mean)}; {100 * self.kept:.0f} % of the clean accuracy is kept); {self.count:,} test images."
         )
         if len(by) > 1:
             text += f" Worst: {_name(worst.corruption)} ({_points(worst)}); least: {_name(least.corruption)}"
@@ -89,14 +89,14 @@ class Stress:
 
 
 def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
-    """From which of the same n pictures were answered rightly, clean and damaged."""
+    """From which of the same n images were answered rightly, clean and damaged."""
     good = int(right.sum())
     return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *difference(clean, right))
 
 
 def mean_of(cells: Sequence[Cell], name: str) -> Cell:
     """Means of all numbers. The mean of intervals is an interval of the mean, on the safe side: it fits where the
-    same pictures fail everywhere, and is wider than needed where they do not."""
+    same images fail everywhere, and is wider than needed where they do not."""
     names = ("accuracy", "low", "high", "drop", "drop_low", "drop_high")
     return Cell(name, None, *(float(np.mean([getattr(cell, field) for cell in cells])) for field in names))
 
@@ -116,12 +116,12 @@ def rows(stress: Stress) -> list[list[str]]:
 
 def group_rows(grouping: Grouping) -> list[list[str]]:
     """Heading and lines, in percent."""
-    heading = [grouping.column, "pictures", "accuracy (95 %)", "balanced", "under corruption", ""]
+    heading = [grouping.column, "images", "accuracy (95 %)", "balanced", "under corruption", ""]
     lines = []
     for group in grouping.groups:
         shares = ["" if share is None else f"{100 * share:.1f}" for share in (group.balanced_accuracy, group.corrupted)]
         mark = {grouping.gap.worst: "worst", grouping.gap.best: "best"}.get(group.value, "")
-        notes = ", ".join(note for note in (mark, "few pictures" if group.small else "") if note)
+        notes = ", ".join(note for note in (mark, "few images" if group.small else "") if note)
         lines.append([group.value, f"{group.count:,}", _short(group), *shares, notes])
     return [heading, *lines]
 

@@ -1,1 +1,1 @@
-"""What does not look as it should: learnt from normal pictures, judged with a promise about false alarms, drawn."""
+"""What does not look as it should: learnt from normal images, judged with a promise about false alarms, drawn."""

@@ -1,4 +1,4 @@
-"""`unmask anomaly apply`, step by step: open the folder, read pictures and what is known of them, judge, draw, say."""
+"""`unmask anomaly apply`, step by step: open the folder, read images and what is known of them, judge, draw, say."""
 
 import csv
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unmask.cli.options.anomaly import Anomaly
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.errors import DataError, UserError
 from unmask.evaluation.intervals import wilson
 from unmask.files import read_json, write_atomically, write_json
@@ -22,14 +22,14 @@ from unmask.runtime.machine import machine, tune
 from unmask.tasks.anomaly.figures import Scale, Seen, draw_heatmap
 from unmask.tasks.anomaly.inputs import good, opened, read
 from unmask.tasks.anomaly.labels import check_both, labels_of, normal_classes, read_masks
-from unmask.tasks.anomaly.metrics import of_pictures, of_pixels
+from unmask.tasks.anomaly.metrics import of_images, of_pixels
 from unmask.tasks.anomaly.model import Finder, Look
 from unmask.tasks.anomaly.report import RESULT, SCORES, write_page
 from unmask.tasks.anomaly.results import Spotted
 from unmask.training.log import make_console
 
 SHOWN = 10  # rows on the screen
-GALLERY = 24  # pictures in each gallery of the report
+GALLERY = 24  # images in each gallery of the report
 
 
 def spotting(options: Anomaly) -> Spotted:
@@ -45,14 +45,14 @@ def spotting(options: Anomaly) -> Spotted:
     rows = list(range(len(source.items)))
     if options.on and any(item.split == "test" for item in source.items):
         rows = [i for i in rows if source.items[i].split == "test"]
-        console.print(f"judged is the test split, {len(rows):,} of {len(source.items):,} pictures", soft_wrap=True)
+        console.print(f"judged is the test split, {len(rows):,} of {len(source.items):,} images", soft_wrap=True)
     normal = normal_classes(source, options.normal)
     if options.on and not normal and options.masks is None:
         there = sorted({name for i in rows for name in source.classes(i) or ()})
-        known = f"its classes are {', '.join(there[:20])}" if there else "no picture has a label"
-        raise DataError(f"{source.where} does not say which pictures are normal: {known}. Name them: --normal NAME")
+        known = f"its classes are {', '.join(there[:20])}" if there else "no image has a label"
+        raise DataError(f"{source.where} does not say which images are normal: {known}. Name them: --normal NAME")
     labels = labels_of(source, rows, normal) if normal else np.full(len(rows), -1)
-    samples = read(source, rows, finder.encoder, finder.max_side, console, "pictures")
+    samples = read(source, rows, finder.encoder, finder.max_side, console, "images")
     kept = dict(zip(rows, labels))
     labels = np.array([kept[i] for i in samples.indices], dtype=np.int64)
     masks: list[Any] = [None] * len(samples)
@@ -92,7 +92,7 @@ def _out(options: Anomaly) -> Path:
 def _figures(
     finder: Finder, method: str, scores: np.ndarray, looks: Sequence[Look], labels: np.ndarray, masks: Sequence[Any]
 ) -> dict[str, Any]:
-    """What can be said where something is known of the pictures; shares from 0 to 1."""
+    """What can be said where something is known of the images; shares from 0 to 1."""
     image, found = finder.promises[method]["image"], {}
     flagged = scores > image["threshold"]
     for name, which in (("false_alarms", labels == 0), ("found", labels == 1)):
@@ -100,7 +100,7 @@ def _figures(
             low, high = wilson(int(flagged[which].sum()), int(which.sum()))
             found[name] = {"share": float(flagged[which].mean()), "low": low, "high": high, "count": int(which.sum())}
     if (labels == 0).any() and (labels == 1).any():
-        found["pictures"] = of_pictures(scores, labels)
+        found["images"] = of_images(scores, labels)
     known = [i for i, mask in enumerate(masks) if mask is not None]
     if any(masks[i].any() for i in known):
         maps = [looks[i].full(method).numpy() for i in known]
@@ -168,12 +168,12 @@ def _scale(finder: Finder, method: str) -> Scale:
 def _seen(
     spotted: Spotted, finder: Finder, samples: Samples, looks: Sequence[Look], masks: Sequence[Any], place: int
 ) -> Seen:
-    whole = finder.tiling.whole(samples.picture(place))
-    picture = displayed(whole, *value_range(whole))
+    whole = finder.tiling.whole(samples.image(place))
+    image = displayed(whole, *value_range(whole))
     verdict = "anomalous" if spotted.anomalous[place] else "normal"
     score = spotted.scores[spotted.method][place]
     title = f"{samples.names[place]}: {score:.3g}, {verdict}"
-    return Seen(title, picture, looks[place].full(spotted.method).numpy(), masks[place])
+    return Seen(title, image, looks[place].full(spotted.method).numpy(), masks[place])
 
 
 def _write_scores(spotted: Spotted, finder: Finder, looks: Sequence[Look], path: Path) -> None:
@@ -216,11 +216,11 @@ def _save(values: np.ndarray, path: Path) -> None:
 
 
 def _files(names: Sequence[str]) -> list[str]:
-    """Relative paths for what is written of each picture: its own without the ending, made safe and unlike others."""
+    """Relative paths for what is written of each image: its own without the ending, made safe and unlike others."""
     found, taken = [], set()
     for name in names:
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
-        whole = PurePosixPath(*parts or ["picture"])
+        whole = PurePosixPath(*parts or ["image"])
         text = str(whole.with_suffix("")) if str(whole.with_suffix("")) not in taken else str(whole)
         while text in taken:
             text += "_"

@@ -1,9 +1,9 @@
-"""Thresholds that keep a promise about false alarms, from scores of normal pictures that nothing was fitted on.
+"""Thresholds that keep a promise about false alarms, from scores of normal images that nothing was fitted on.
 
-Whatever the distribution of scores, a fresh normal picture exceeds the ceil((n + 1)(1 - rate))-th smallest of n
+Whatever the distribution of scores, a fresh normal image exceeds the ceil((n + 1)(1 - rate))-th smallest of n
 others with a probability of `rate` at the most (split conformal prediction, Vovk et al. 2005). For pixels it is the
-expected share of a normal picture above the threshold that is bounded (conformal risk control, Angelopoulos et al.
-2022). Both hold on average over the draws of the held-out pictures, where those and the fresh ones are alike.
+expected share of a normal image above the threshold that is bounded (conformal risk control, Angelopoulos et al.
+2022). Both hold on average over the draws of the held-out images, where those and the fresh ones are alike.
 """
 
 import math
@@ -21,7 +21,7 @@ SURE = 0.9  # probability with which the true rate lies in `between`
 
 @dataclass(frozen=True)
 class Promise:
-    """What the calibration on n pictures says."""
+    """What the calibration on n images says."""
 
     rate: float  # promised at the most
     count: int  # n
@@ -31,7 +31,7 @@ class Promise:
 
 
 def needed(rate: float) -> int:
-    """Held-out normal pictures without which no threshold can promise the rate: 19 for 5 %."""
+    """Held-out normal images without which no threshold can promise the rate: 19 for 5 %."""
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
@@ -39,8 +39,8 @@ def check_enough(count: int, rate: float, words: str = "") -> None:
     """DataError where the promise cannot be made, with what would be needed."""
     if count < needed(rate):
         raise DataError(
-            f"{count} held-out normal pictures cannot promise {rate:.4g} false alarms: {needed(rate)} are needed."
-            f" Give more normal pictures{words}, or a rate of {math.ceil(1000 / (count + 1)) / 1000:g} or more"
+            f"{count} held-out normal images cannot promise {rate:.4g} false alarms: {needed(rate)} are needed."
+            f" Give more normal images{words}, or a rate of {math.ceil(1000 / (count + 1)) / 1000:g} or more"
         )
 
 
@@ -55,15 +55,15 @@ def promise(scores: Float[np.ndarray, "n"], rate: float) -> Promise:
 
 
 def pixel_threshold(maps: Sequence[Float[np.ndarray, "..."]], rate: float) -> float:
-    """The least value such that of a fresh normal picture at most a share `rate` of pixels lies above, in expectation.
+    """The least value such that of a fresh normal image at most a share `rate` of pixels lies above, in expectation.
 
-    As if one more picture were there, all of it above: (sum of shares + 1) / (n + 1) <= rate. Pictures of any size
+    As if one more image were there, all of it above: (sum of shares + 1) / (n + 1) <= rate. Images of any size
     count alike.
     """
     check_enough(len(maps), rate)
     values = np.concatenate([np.ravel(one) for one in maps])
     weights = np.concatenate([np.full(one.size, 1 / one.size) for one in maps])
     order = np.argsort(values, kind="stable")
-    above = weights.sum() - np.cumsum(weights[order])  # shares above each value, all pictures together
+    above = weights.sum() - np.cumsum(weights[order])  # shares above each value, all images together
     allowed = rate * (len(maps) + 1) - 1
     return float(values[order][np.argmax(above <= allowed + 1e-9)])

@@ -43,7 +43,7 @@ def nearest(
     groups: tuple[Int[Tensor, "n"], Int[Tensor, "m"]] | None = None,
 ) -> Float[Tensor, "n"]:
     """Distance of each row to the nearest of the bank. groups: of rows and of the bank; those of a row's own group do
-    not count, so that pictures which the bank was made of can be measured as if they were new."""
+    not count, so that images which the bank was made of can be measured as if they were new."""
     found = []
     for start in range(0, len(x), step := max(1, CHUNK // max(1, len(bank)))):
         distance = torch.cdist(x[start : start + step], bank)

@@ -28,7 +28,7 @@ def errors(
 ) -> tuple[Float[Tensor, "b p q"], Float[Tensor, "b p q"]]:
     """Mean squared error of each cell over the masks that hide it, in units of the data's variance; and how busy what
     is visible around it is then, as a logarithm, on average too; not the cell itself: else a defect would excuse it.
-    masks: of one picture each, such as `complements` gives; all pictures get the same, so that none depends on its
+    masks: of one image each, such as `complements` gives; all images get the same, so that none depends on its
     neighbours in a batch."""
     encoder, grid = model.encoder, model.encoder.grid
     units = grid.cut(encoder.normalize(x)).unflatten(2, (-1, encoder.channels))  # b n p c

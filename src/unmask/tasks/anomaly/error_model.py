@@ -1,7 +1,7 @@
-"""What error is usual: at a place, for the texture around it. Learned from normal pictures, to tell surprises.
+"""What error is usual: at a place, for the texture around it. Learned from normal images, to tell surprises.
 
 A model rebuilds plain background well and fine print badly, whether or not anything is wrong. So an error is compared
-with the errors that normal pictures had where the visible surroundings were as busy, and at the same place. The measure
+with the errors that normal images had where the visible surroundings were as busy, and at the same place. The measure
 is the upper tail, not the deviation: errors are far from normally distributed, and in calm surroundings an edge now and
 then is usual too. On planted defects, deviations of logarithms did worse than no comparison at all.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 BINS = 24  # of texture, with as many cells in each; between their centres values are interpolated
 TAIL = 0.95  # quantile of usual errors that counts as one unit of surprise, by texture
 RARE = 0.98  # quantile of surprises by which places are compared
-SHRINK = 8  # pictures' worth of belief that a place is like all others: few pictures say little of one place
+SHRINK = 8  # images' worth of belief that a place is like all others: few images say little of one place
 FLOOR = 0.1  # added to the unit of surprise, in units of the data's variance: noise in plain places surprises nobody
 KINDS = ("place-texture", "place", "texture", "none")
 
@@ -59,7 +59,7 @@ class Usual(nn.Module):
             self.place.copy_((shrunk / all_over.clamp(min=1e-6)).clamp(min=1.0))
 
     def forward(self, error: Float[Tensor, "n h w"], texture: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-        """How surprising errors are: 0 is the median, 1 the tail. Each picture for itself. Kind `none`: the error."""
+        """How surprising errors are: 0 is the median, 1 the tail. Each image for itself. Kind `none`: the error."""
         if self.kind == "none":
             return error
         return self._by_texture(error, texture) / self.place

@@ -1,4 +1,4 @@
-"""Pictures of anomalies: maps drawn over photographs on one scale for all, with the threshold as a line; histograms."""
+"""Images of anomalies: maps drawn over photographs on one scale for all, with the threshold as a line; histograms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from unmask.files import write_atomically
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 COLOURS = "inferno"
-SIDE = 2.6  # inches of a picture's longer side
+SIDE = 2.6  # inches of an image's longer side
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What colours mean, the same in all pictures: from what is usual to twice as far as the threshold."""
+    """What colours mean, the same in all images: from what is usual to twice as far as the threshold."""
 
-    usual: float  # median of the maps of held-out normal pictures
-    threshold: float  # of pictures: the contour
+    usual: float  # median of the maps of held-out normal images
+    threshold: float  # of images: the contour
     pixel: float  # of pixels
 
     @property
@@ -32,16 +32,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture as it was judged."""
+    """An image as it was judged."""
 
     title: str
-    picture: Float[np.ndarray, "h w 3"]  # 0..1
+    image: Float[np.ndarray, "h w 3"]  # 0..1
     map: Float[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"] | None = None
 
 
 def draw_heatmap(seen: Seen, scale: Scale, path: Path) -> None:
-    """The picture, and the map over it, with a colour bar that marks the threshold."""
+    """The image, and the map over it, with a colour bar that marks the threshold."""
     height, width = seen.map.shape
     unit = SIDE / max(height, width)
     size = (2 * width * unit + 0.95, height * unit + 0.42)
@@ -56,17 +56,17 @@ def draw_heatmap(seen: Seen, scale: Scale, path: Path) -> None:
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
 
 
-def gallery(pictures: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
-    """Many of them: map over picture; where it is known, the defect's outline in blue."""
-    rows = -(-len(pictures) // columns)
-    height, width = pictures[0].map.shape
+def gallery(images: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
+    """Many of them: map over image; where it is known, the defect's outline in blue."""
+    rows = -(-len(images) // columns)
+    height, width = images[0].map.shape
     cell = 1.75
     size = (columns * cell + 0.7, rows * (cell * height / width + 0.22) + 0.1)
     figure = Figure(figsize=size, dpi=110)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, seen in zip(axes, pictures):
+    for axis, seen in zip(axes, images):
         _overlay(axis, seen, scale)
         axis.set_title(_short(seen.title, 27), fontsize=6.5, pad=2)
     figure.subplots_adjust(left=0.004, right=1 - 0.68 / size[0], bottom=0.01, top=1 - 0.2 / size[1], wspace=0.03)
@@ -78,7 +78,7 @@ def gallery(pictures: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
 def histogram(
     scores: Float[np.ndarray, "n"], labels: np.ndarray, calibration: Float[np.ndarray, "m"], threshold: float
 ) -> Figure:
-    """Scores of what was judged, by what is known of it, beside those of the held-out normal pictures."""
+    """Scores of what was judged, by what is known of it, beside those of the held-out normal images."""
     figure = Figure(figsize=(8, 2.9), dpi=110, layout="constrained")
     axis = figure.subplots()
     groups = [("judged, nothing known", scores[labels < 0], GREY), ("normal", scores[labels == 0], BLUE)]
@@ -101,13 +101,13 @@ def histogram(
 
 
 def _plain(axis, seen: Seen, scale: Scale) -> None:
-    axis.imshow(seen.picture, interpolation="nearest" if max(seen.map.shape) < 100 else "antialiased")
+    axis.imshow(seen.image, interpolation="nearest" if max(seen.map.shape) < 100 else "antialiased")
     axis.set_axis_off()
 
 
 def _overlay(axis, seen: Seen, scale: Scale) -> None:
-    """Grey picture below, so that colours are the map's alone."""
-    grey = seen.picture.mean(axis=2)
+    """Grey image below, so that colours are the map's alone."""
+    grey = seen.image.mean(axis=2)
     share = scale.norm(seen.map)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1)
     axis.imshow(seen.map, cmap=COLOURS, norm=scale.norm, alpha=np.clip(0.15 + 0.75 * np.asarray(share), 0, 0.85))

@@ -1,4 +1,4 @@
-"""`unmask anomaly fit`, step by step: open the run, choose normal pictures, hold some out, learn, calibrate, save."""
+"""`unmask anomaly fit`, step by step: open the run, choose normal images, hold some out, learn, calibrate, save."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unmask.cli.continue_run import absolute
 from unmask.cli.options.anomaly import Anomaly
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.errors import DataError, UserError
 from unmask.files import read_json, write_json
 from unmask.models.encoder import Encoder
@@ -84,7 +84,7 @@ def fitting(options: Anomaly) -> Finder:
 
 
 def _open(options: Anomaly) -> tuple[Rebuilder | Encoder, dict[str, Any]]:
-    """What looks at pictures, and the configuration that it can be made from again."""
+    """What looks at images, and the configuration that it can be made from again."""
     method, run = options.method or "both", Path(options.model)
     if method != "features":
         if not (run / CONFIG).exists():
@@ -178,7 +178,7 @@ Part = tuple[Samples, list[int]]
 
 
 def _normals(options: Anomaly, finder: Finder, config: dict[str, Any], console: Console) -> dict[str, Part]:
-    """Normal pictures to fit on, and others to calibrate on; no picture, nor a copy of one, is in both."""
+    """Normal images to fit on, and others to calibrate on; no image, nor a copy of one, is in both."""
     rate, known = options.false_alarms, set()
     samples = _normal(texts(options.images), options, finder, console)
     places, copies = without_copies(samples, known)
@@ -197,9 +197,9 @@ def _normals(options: Anomaly, finder: Finder, config: dict[str, Any], console: 
             "held out": (samples, sorted(map(int, order[:count]))),
         }
     if copies:
-        console.print(f"{copies:,} exact copies of other normal pictures are left out", soft_wrap=True)
+        console.print(f"{copies:,} exact copies of other normal images are left out", soft_wrap=True)
     if not parts["fit"][1]:
-        raise DataError("no normal picture is left to fit on")
+        raise DataError("no normal image is left to fit on")
     if len(parts["fit"][1]) > options.most:
         drawn = np.random.default_rng([options.seed, 0xA1]).permutation(parts["fit"][1])[: options.most]
         console.print(f"{options.most:,} of {len(parts['fit'][1]):,} are drawn to fit on; --most changes that")
@@ -208,29 +208,29 @@ def _normals(options: Anomaly, finder: Finder, config: dict[str, Any], console: 
     seen = [place for place in held_places if _is_within(place, config["pretraining"])]
     if seen:
         console.print(
-            f"the threshold is calibrated on pictures that pretraining saw ({seen[0]}): new ones may be rebuilt worse,"
-            " and more of them flagged than promised. --calibrate-on takes normal pictures that it never saw",
+            f"the threshold is calibrated on images that pretraining saw ({seen[0]}): new ones may be rebuilt worse,"
+            " and more of them flagged than promised. --calibrate-on takes normal images that it never saw",
             soft_wrap=True,
         )
     return parts
 
 
 def _normal(places: Sequence[str], options: Anomaly, finder: Finder, console: Console) -> Samples:
-    """The normal pictures of a place: all, unless labels say which; those of a test split are not looked at."""
+    """The normal images of a place: all, unless labels say which; those of a test split are not looked at."""
     source = opened(places, console)
     rows = [i for i, item in enumerate(source.items) if item.split != "test"] or list(range(len(source.items)))
     if len(rows) < len(source.items):
-        console.print(f"{len(source.items) - len(rows):,} pictures of the test split are left alone", soft_wrap=True)
+        console.print(f"{len(source.items) - len(rows):,} images of the test split are left alone", soft_wrap=True)
     normal = normal_classes(source, options.normal)
     if normal:
         labels = labels_of(source, rows, normal)
         left = int((labels != 0).sum())
         rows = [row for row, label in zip(rows, labels) if label == 0]
         if left:
-            console.print(f"{left:,} pictures that are not {' or '.join(normal)} are left out", soft_wrap=True)
+            console.print(f"{left:,} images that are not {' or '.join(normal)} are left out", soft_wrap=True)
         if not rows:
-            raise DataError(f"no picture in {source.where} outside of its test split is {' or '.join(normal)}")
-    return read(source, rows, finder.encoder, finder.max_side, console, "normal pictures")
+            raise DataError(f"no image in {source.where} outside of its test split is {' or '.join(normal)}")
+    return read(source, rows, finder.encoder, finder.max_side, console, "normal images")
 
 
 def _learn(finder: Finder, samples: Samples, places: list[int], batch: int, console: Console) -> None:
@@ -238,8 +238,8 @@ def _learn(finder: Finder, samples: Samples, places: list[int], batch: int, cons
 
         def batches(words: str) -> Iterator[tuple[Tensor, Tensor]]:
             tiles, owners = [], []
-            for number, picture in enumerate(bar.track(good(samples, places), len(places), description=words)):
-                own = finder.tiling.cut(finder.tiling.whole(picture))
+            for number, image in enumerate(bar.track(good(samples, places), len(places), description=words)):
+                own = finder.tiling.cut(finder.tiling.whole(image))
                 tiles, owners = [*tiles, *own], [*owners, *[number] * len(own)]
                 while len(tiles) >= batch or (tiles and number == len(places) - 1):
                     yield torch.stack(tiles[:batch]).float().to(finder.scale.device), torch.tensor(owners[:batch])
@@ -257,13 +257,13 @@ def _is_within(place: str, places: Sequence[str]) -> bool:
 
 
 def _say(finder: Finder, counts: dict[str, int], out: Path, console: Console) -> None:
-    console.print(f"{counts['fit']:,} normal pictures fitted, {counts['held out']:,} held out for the threshold.")
+    console.print(f"{counts['fit']:,} normal images fitted, {counts['held out']:,} held out for the threshold.")
     for method, found in finder.promises.items():
         image = found["image"]
         low, high = (f"{100 * value:.1f}" for value in image["between"])
         console.print(
-            f"{method}: above {image['threshold']:.4g} a picture is anomalous. At most {image['rate']:.1%} of normal"
-            f" ones are, on average over draws of held-out pictures; with these, likely {low} to {high} %.",
+            f"{method}: above {image['threshold']:.4g} an image is anomalous. At most {image['rate']:.1%} of normal"
+            f" ones are, on average over draws of held-out images; with these, likely {low} to {high} %.",
             soft_wrap=True,
         )
     console.print(f"Fitted: {out}. Use it: unmask anomaly apply {out} IMAGES... --out RESULTS", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Pictures for a finder of anomalies: all that can be read, each by itself; what cannot is named and left out."""
+"""Images for a finder of anomalies: all that can be read, each by itself; what cannot is named and left out."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import Source, open_source
 from unmask.errors import DataError
 from unmask.models.encoder import Encoder
 
-KEEP = 2**31  # bytes of decoded pictures that are kept in memory
+KEEP = 2**31  # bytes of decoded images that are kept in memory
 NAMED = 20  # bad files on the screen
 
 
 def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, console: Console, words: str) -> Samples:
-    """Raises DataError if none of the pictures can be used, or cannot be brought to the channels of the encoder."""
+    """Raises DataError if none of the images can be used, or cannot be brought to the channels of the encoder."""
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task(f"reading {words}", total=len(rows))
         sheet, cache = inspect(
@@ -31,12 +31,12 @@ def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, c
         )
     if len(sheet.bad) == len(rows):
         reasons = "; ".join(f"{name}: {reason}" for _, name, reason in sheet.bad[:3])
-        raise DataError(f"no picture could be read: {reasons}{'; ...' if len(rows) > 3 else ''}")
+        raise DataError(f"no image could be read: {reasons}{'; ...' if len(rows) > 3 else ''}")
     for _, name, reason in sheet.bad[:NAMED]:
         console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
     if len(sheet.bad) > NAMED:
         console.print(f"left out: {len(sheet.bad) - NAMED:,} more", soft_wrap=True)
-    sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
+    sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
     bad = {index for index, _, _ in sheet.bad}
     return Samples(source, [i for i in rows if i not in bad], channels=encoder.channels, max_side=max_side, cache=cache)
 
@@ -50,12 +50,12 @@ def opened(places: Sequence[str], console: Console) -> Source:
 
 
 def without_copies(samples: Samples, known: set[bytes]) -> tuple[list[int], int]:
-    """Places of pictures whose pixels are not in `known`, which grows; and how many were copies. A copy on both sides
+    """Places of images whose pixels are not in `known`, which grows; and how many were copies. A copy on both sides
     of a split would make the threshold too low: its score is that of something already seen."""
     kept = []
     for place in range(len(samples)):
-        picture = samples.picture(place)
-        digest = hashlib.blake2b(f"{tuple(picture.shape)}".encode() + picture.contiguous().numpy().tobytes()).digest()
+        image = samples.image(place)
+        digest = hashlib.blake2b(f"{tuple(image.shape)}".encode() + image.contiguous().numpy().tobytes()).digest()
         if digest not in known:
             known.add(digest)
             kept.append(place)
@@ -63,9 +63,9 @@ def without_copies(samples: Samples, known: set[bytes]) -> tuple[list[int], int]
 
 
 def good(samples: Samples, places: Sequence[int]) -> Iterator[Tensor]:
-    """Never another picture in the place of one that has become bad since it was read."""
+    """Never another image in the place of one that has become bad since it was read."""
     for place in places:
-        picture, used = samples.substitute(place)
+        image, used = samples.substitute(place)
         if used != place:
             raise DataError(f"{samples.names[place]} cannot be used any more: {samples.bad[place]}")
-        yield picture
+        yield image

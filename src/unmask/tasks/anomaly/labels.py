@@ -1,4 +1,4 @@
-"""What is known of pictures that are to be judged: which are normal, and where the defects of the others are."""
+"""What is known of images that are to be judged: which are normal, and where the defects of the others are."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,15 +11,15 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from unmask.data.codecs.decode import decode
-from unmask.data.codecs.picture import BadPicture
-from unmask.data.datasets.pictures import Samples
+from unmask.data.codecs.image import BadImage
+from unmask.data.datasets.images import Samples
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
 from unmask.tasks.anomaly.tiling import Tiling
 
-NORMAL = ("normal", "good", "ok", "healthy", "negative")  # what a class of normal pictures is called; also 0 beside 1
+NORMAL = ("normal", "good", "ok", "healthy", "negative")  # what a class of normal images is called; also 0 beside 1
 LEVELS = 16  # values in a mask of plain numbers: zeros and ones, zeros and 255, or classes of defects
-SHAPE = 0.02  # by how much the shapes of a picture and its mask may differ
+SHAPE = 0.02  # by how much the shapes of an image and its mask may differ
 NAMED = 5  # examples in a message
 
 
@@ -31,7 +31,7 @@ def normal_classes(source: Source, asked: Sequence[str]) -> list[str]:
     there = sorted({name for i in range(len(source.items)) for name in source.classes(i) or ()})
     for name in asked:
         if name not in there:
-            known = f" There are: {', '.join(there[:20])}" if there else f" No picture in {source.where} has a label."
+            known = f" There are: {', '.join(there[:20])}" if there else f" No image in {source.where} has a label."
             raise UserError(f"--normal {name}: no such class{closest(name, there)}{known}")
     if there == ["0", "1"]:
         return list(asked) or ["0"]
@@ -39,7 +39,7 @@ def normal_classes(source: Source, asked: Sequence[str]) -> list[str]:
 
 
 def labels_of(source: Source, rows: Sequence[int], normal: Sequence[str]) -> np.ndarray:
-    """n: 0 normal, 1 anomalous, -1 unknown. With several labels a picture is normal if all of them are."""
+    """n: 0 normal, 1 anomalous, -1 unknown. With several labels an image is normal if all of them are."""
     found = [source.classes(i) for i in rows]
     return np.array([-1 if names is None else int(not set(names) <= set(normal)) for names in found], dtype=np.int64)
 
@@ -47,28 +47,28 @@ def labels_of(source: Source, rows: Sequence[int], normal: Sequence[str]) -> np.
 def read_masks(
     place: Path, samples: Samples, tiling: Tiling, labels: np.ndarray, say: Callable[[str], Any]
 ) -> tuple[list[Bool[np.ndarray, "h w"] | None], np.ndarray]:
-    """For each picture where its defects are on its canvas, None where that is unknown; and the labels with what masks
-    add. A picture without a mask is normal, unless its label says that it is not: then nothing is known of its pixels.
+    """For each image where its defects are on its canvas, None where that is unknown; and the labels with what masks
+    add. An image without a mask is normal, unless its label says that it is not: then nothing is known of its pixels.
 
-    Masks are found by the picture's path without its ending, also with `_mask`, `_gt` or `_label` behind it, or by the
+    Masks are found by the image's path without its ending, also with `_mask`, `_gt` or `_label` behind it, or by the
     name alone where it is the only one. All values above 0 are defect; in a mask of more than `LEVELS` values, which
     is one with soft edges or JPEG's noise, those above half of the highest. What does not fit is counted and named.
-    Raises UserError where no mask fits any picture.
+    Raises UserError where no mask fits any image.
     """
     source = open_source(place)
     by_path = {_key(item.name): i for i, item in enumerate(source.items)}
     by_name: dict[str, list[int]] = {}
     for key, i in by_path.items():
         by_name.setdefault(key.rsplit("/", 1)[-1], []).append(i)
-    pictures = [_key(name) for name in samples.names]
-    ends = {key.rsplit("/", 1)[-1] for key in pictures}
-    unique = len(ends) == len(pictures)
+    images = [_key(name) for name in samples.names]
+    ends = {key.rsplit("/", 1)[-1] for key in images}
+    unique = len(ends) == len(images)
     found: list[np.ndarray | None] = []
     labels, wrong, missing, used = labels.copy(), [], [], set()
-    for i, key in enumerate(pictures):
+    for i, key in enumerate(images):
         alike = by_name.get(key.rsplit("/", 1)[-1], [])
         at = next((by_path[k] for k in _below(key) if k in by_path), alike[0] if len(alike) == 1 and unique else None)
-        canvas = tiling.canvas(*samples.picture(i).shape[-2:])
+        canvas = tiling.canvas(*samples.image(i).shape[-2:])
         if at is None:
             if labels[i] == 1:
                 missing.append(samples.names[i])
@@ -77,45 +77,45 @@ def read_masks(
             continue
         used.add(at)
         try:
-            mask = _read(source, at, samples.picture(i))
-        except (BadPicture, OSError) as error:
+            mask = _read(source, at, samples.image(i))
+        except (BadImage, OSError) as error:
             wrong.append(f"{source.items[at].name}: {why(error)}")
             found.append(None)
             continue
         if labels[i] == 1 and not mask.any():
-            wrong.append(f"{source.items[at].name}: empty, but its picture is not normal")
+            wrong.append(f"{source.items[at].name}: empty, but its image is not normal")
             found.append(None)
             continue
         found.append((tiling.whole(mask)[0] > 127).numpy())
         labels[i] = int(mask.any())
     if not used:
         raise UserError(
-            f"no mask in {place} fits a picture by its name, e.g. {source.items[0].name} against {samples.names[0]}"
+            f"no mask in {place} fits an image by its name, e.g. {source.items[0].name} against {samples.names[0]}"
         )
     unused = [item.name for i, item in enumerate(source.items) if i not in used]
-    _say(say, unused, "masks fit no picture that is judged")
-    _say(say, wrong, "masks cannot be used; their pictures do not count for pixels")
-    _say(say, missing, "anomalous pictures have no mask; they do not count for pixels")
+    _say(say, unused, "masks fit no image that is judged")
+    _say(say, wrong, "masks cannot be used; their images do not count for pixels")
+    _say(say, missing, "anomalous images have no mask; they do not count for pixels")
     lost = [samples.names[i] for i, m in enumerate(found) if m is not None and labels[i] == 1 and not m.any()]
-    _say(say, lost, "pictures have defects only where the view cuts them off, or too small for it; --tiles sees more")
+    _say(say, lost, "images have defects only where the view cuts them off, or too small for it; --tiles sees more")
     return found, labels
 
 
 def check_both(labels: np.ndarray, where: str) -> None:
-    """DataError unless there are normal and anomalous pictures to tell apart."""
+    """DataError unless there are normal and anomalous images to tell apart."""
     normal, anomalous = int((labels == 0).sum()), int((labels == 1).sum())
     if not normal or not anomalous:
         raise DataError(
-            f"{where} has {normal} normal and {anomalous} anomalous pictures that can be read; telling them apart needs"
+            f"{where} has {normal} normal and {anomalous} anomalous images that can be read; telling them apart needs"
             " both. Name the classes that are normal: --normal NAME"
         )
 
 
-def _read(source: Source, at: int, picture: Tensor) -> Tensor:
+def _read(source: Source, at: int, image: Tensor) -> Tensor:
     pixels = decode(source.read(at)).pixels.float().amax(dim=0, keepdim=True)
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     if abs(pixels.shape[1] * width / (pixels.shape[2] * height) - 1) > SHAPE:
-        raise BadPicture(f"{pixels.shape[1]} x {pixels.shape[2]}, where the picture is {height} x {width}")
+        raise BadImage(f"{pixels.shape[1]} x {pixels.shape[2]}, where the image is {height} x {width}")
     least = float(pixels.max()) / 2 if len(pixels.unique()) > LEVELS else 0.0
     mask = (pixels > least).to(torch.uint8) * 255
     return torch.nn.functional.interpolate(mask[None], (height, width), mode="nearest")[0]

@@ -1,7 +1,7 @@
-"""How well scores tell anomalous from normal: areas under the ROC curve, of pictures and of pixels, with intervals.
+"""How well scores tell anomalous from normal: areas under the ROC curve, of images and of pixels, with intervals.
 
-The interval is of the choice of test pictures: they are drawn again with replacement, normal and anomalous ones apart.
-Pixels of a picture stay together, since they are anything but independent.
+The interval is of the choice of test images: they are drawn again with replacement, normal and anomalous ones apart.
+Pixels of an image stay together, since they are anything but independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 DRAWS, LEVEL = 1000, 0.95
-BINS = 2000  # of pixel values, in which redrawn pictures are counted
+BINS = 2000  # of pixel values, in which redrawn images are counted
 MOST = 20_000_000  # pixels whose ranks are compared exactly; of more, a regular part
 
 
-def of_pictures(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], seed: int = 0) -> dict[str, Any]:
+def of_images(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], seed: int = 0) -> dict[str, Any]:
     """auroc, low, high, average_precision of all that are labelled 0 or 1; both must be there."""
     known = labels >= 0
     scores, labels = scores[known], labels[known]
@@ -32,7 +32,7 @@ def of_pictures(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], se
 def of_pixels(
     maps: Sequence[Float[np.ndarray, "h w"]], masks: Sequence[Bool[np.ndarray, "h w"]], seed: int = 0
 ) -> dict[str, Any]:
-    """The same of all pixels of all pictures with a mask; some must be defect and some not."""
+    """The same of all pixels of all images with a mask; some must be defect and some not."""
     step = max(1, round((sum(mask.size for mask in masks) / MOST) ** 0.5))
     values = [one[::step, ::step].ravel() for one in maps]
     labels = [mask[::step, ::step].ravel().astype(np.int64) for mask in masks]
@@ -60,7 +60,7 @@ def _figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def _interval(
     tally: Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "k 2"]], groups: Int[np.ndarray, "n"], seed: int
 ) -> dict[str, float]:
-    """tally: from how often each picture is drawn to how many normal and anomalous ones there are of each rank."""
+    """tally: from how often each image is drawn to how many normal and anomalous ones there are of each rank."""
     chance, found = np.random.default_rng(seed), []
     members = [np.flatnonzero(groups == group) for group in (0, 1)]
     for _ in range(DRAWS):

@@ -1,9 +1,9 @@
-"""Where a picture is unlike normal ones: by what a masked autoencoder fails to rebuild, and by its features.
+"""Where an image is unlike normal ones: by what a masked autoencoder fails to rebuild, and by its features.
 
 The rebuilding side hides every unit several times (`complement.py`) and asks whether the error is more than usual at
 that place and for that texture (`usual.py`). The feature side is PatchCore's (Roth et al. 2022): the distance from each
-unit's features to the nearest of normal units (`coreset.py`). What is fitted is fitted on normal pictures only, and
-every picture is judged for itself.
+unit's features to the nearest of normal units (`coreset.py`). What is fitted is fitted on normal images only, and
+every image is judged for itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.source import open_source
 from unmask.errors import DataError, UserError, closest
 from unmask.masking.complementary import complements
@@ -49,11 +49,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Anomalies:
-    """Of n pictures, in the order given."""
+    """Of n images, in the order given."""
 
     names: list[str]
     scores: dict[str, np.ndarray]  # method -> n
-    maps: list[np.ndarray]  # h w each, by `method`; the score of a picture is the highest value in it
+    maps: list[np.ndarray]  # h w each, by `method`; the score of an image is the highest value in it
     thresholds: dict[str, float]  # method -> scores above it are anomalous
     method: str
 
@@ -68,7 +68,7 @@ class Anomalies:
 
 @dataclass(frozen=True)
 class Look:
-    """What a finder makes of one picture."""
+    """What a finder makes of one image."""
 
     finder: "Finder"
     coarse: dict[str, Tensor]  # method -> t h w, small
@@ -79,7 +79,7 @@ class Look:
         return self.finder.full(self.coarse[method], self.canvas)
 
     def score(self, method: str) -> float:
-        """The highest value of the smooth map: so a picture is anomalous where the threshold's contour shows."""
+        """The highest value of the smooth map: so an image is anomalous where the threshold's contour shows."""
         return float(self.full(method).max())
 
 
@@ -96,7 +96,7 @@ class Finder(nn.Module):
         self.model, self.settings = model, settings
         encoder = self.encoder
         if len(encoder.grid.shape) != 2:
-            raise UserError("anomalies are looked for in pictures; this run takes something else")
+            raise UserError("anomalies are looked for in images; this run takes something else")
         self.tiling = Tiling((encoder.grid.size[0], encoder.grid.size[1]), settings.tiles)
         self.promises: dict[str, dict[str, Any]] = {}  # method -> what calibration found
         if "rebuild" in settings.methods:
@@ -126,18 +126,18 @@ class Finder(nn.Module):
         maps = {name: one.float().cpu() for name, one in maps.items()}
         for name, one in maps.items():
             if not one.isfinite().all():
-                raise UserError(f"{name} is not finite: did pretraining diverge, or has a picture NaN pixels?")
+                raise UserError(f"{name} is not finite: did pretraining diverge, or has an image NaN pixels?")
         return maps
 
     def full(self, coarse: Float[Tensor, "t p q"], canvas: Sequence[int]) -> Float[Tensor, "H W"]:
-        """A coarse map, or those of the tiles of a picture, as one smooth map with a value per pixel."""
+        """A coarse map, or those of the tiles of an image, as one smooth map with a value per pixel."""
         return blurred(self.tiling.join(resized(coarse, self.tiling.size), canvas), self.settings.blur)
 
-    def look(self, pictures: Iterable[Shaped[Tensor, "c h w"]], batch: int = 32) -> Iterator["Look"]:
-        """What is found in pictures of any size, in order; `batch`: tiles that go through the model at a time."""
+    def look(self, images: Iterable[Shaped[Tensor, "c h w"]], batch: int = 32) -> Iterator["Look"]:
+        """What is found in images of any size, in order; `batch`: tiles that go through the model at a time."""
         waiting: list[tuple[Tensor, tuple[int, int]]] = []
-        for picture in pictures:
-            whole = self.tiling.whole(picture)
+        for image in images:
+            whole = self.tiling.whole(image)
             waiting.append((self.tiling.cut(whole).float(), (whole.shape[-2], whole.shape[-1])))
             if sum(len(tiles) for tiles, _ in waiting) >= batch:
                 yield from self._looked(waiting, batch)
@@ -157,22 +157,22 @@ class Finder(nn.Module):
             yield Look(self, {name: found[place] for name, found in split.items()}, canvas)
 
     def predict(self, images: Any, batch: int = 32, method: str | None = None) -> "Anomalies":
-        """Scores, maps and verdicts of pictures: paths, whatever else `pretrain` takes as data, or pixels `n c h w`.
+        """Scores, maps and verdicts of images: paths, whatever else `pretrain` takes as data, or pixels `n c h w`.
 
         The same as `unmask anomaly apply` says. method: whose maps and verdicts, by default the folder's. Raises
-        DataError with the reason for a picture that cannot be read, UserError for pixels of other channels.
+        DataError with the reason for an image that cannot be read, UserError for pixels of other channels.
         """
         method = self.chosen(method)
         if isinstance(images, np.ndarray | Tensor):
             pixels = torch.as_tensor(images)
             if pixels.ndim != 4 or pixels.shape[1] != self.encoder.channels:
                 raise UserError(f"pixels must be n x {self.encoder.channels} x h x w, got {tuple(pixels.shape)}")
-            names, pictures = [str(i) for i in range(len(pixels))], iter(pixels)
+            names, pixels = [str(i) for i in range(len(pixels))], iter(pixels)
         else:
             source = open_source(images)
             samples = Samples(source, range(len(source.items)), channels=self.encoder.channels, max_side=self.max_side)
-            names, pictures = samples.names, (_good(samples, i) for i in range(len(samples)))
-        looks = list(self.look(pictures, batch))
+            names, pixels = samples.names, (_good(samples, i) for i in range(len(samples)))
+        looks = list(self.look(pixels, batch))
         scores = {name: np.array([look.score(name) for look in looks]) for name in self.settings.methods}
         maps = [look.full(method).numpy() for look in looks]
         return Anomalies(
@@ -195,11 +195,11 @@ class Finder(nn.Module):
 
     @property
     def max_side(self) -> int:
-        """As for `decode`: pictures are decoded at no more than what the view can use."""
+        """As for `decode`: images are decoded at no more than what the view can use."""
         return 4 * max(1, self.settings.tiles) * max(self.tiling.size)
 
     def fit_rebuild(self, batches: Iterable[Tensor]) -> None:
-        """Learns what errors are usual. batches: tiles of normal pictures, b c h w."""
+        """Learns what errors are usual. batches: tiles of normal images, b c h w."""
         found = [[one.cpu() for one in errors(self.model, self.masks, x)] for x in batches]
         error, texture = (torch.cat(parts) for parts in zip(*found))
         self.usual.cpu().fit(error, texture)
@@ -210,9 +210,9 @@ class Finder(nn.Module):
     def fit_features(
         self, batches: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], object] | None = None
     ) -> None:
-        """Fills the memory bank with units of normal pictures, and measures how far a new normal picture is from it.
+        """Fills the memory bank with units of normal images, and measures how far a new normal image is from it.
 
-        batches: tiles b c h w, and the numbers of the pictures that they are of.
+        batches: tiles b c h w, and the numbers of the images that they are of.
         """
         chance = torch.Generator().manual_seed(self.settings.seed)
         units, owner, key = torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0)
@@ -250,8 +250,8 @@ def _lowest(units: Tensor, owner: Tensor, key: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def _good(samples: Samples, place: int) -> Tensor:
-    """Never another picture in the place of a bad one."""
-    picture, used = samples.substitute(place)
+    """Never another image in the place of a bad one."""
+    image, used = samples.substitute(place)
     if used != place:
         raise DataError(f"{samples.names[place]} cannot be used: {samples.bad[place]}")
-    return picture
+    return image

@@ -1,4 +1,4 @@
-"""What `unmask anomaly apply` found: scores and verdicts of pictures, and how right they are where that is known."""
+"""What `unmask anomaly apply` found: scores and verdicts of images, and how right they are where that is known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spotted:
-    """Of n pictures, in the order given."""
+    """Of n images, in the order given."""
 
     names: list[str]
     method: str  # whose verdict counts
@@ -46,10 +46,10 @@ class Spotted:
     def lines(self) -> list[str]:
         """What can be said, for people."""
         flagged = int(self.anomalous.sum())
-        lines = [f"{flagged:,} of {len(self):,} pictures are anomalous by {self.method}."]
+        lines = [f"{flagged:,} of {len(self):,} images are anomalous by {self.method}."]
         for method, found in self.figures.items():
             parts = []
-            for name, words in (("pictures", "AUROC of pictures"), ("pixels", "of pixels")):
+            for name, words in (("images", "AUROC of images"), ("pixels", "of pixels")):
                 if name in found:
                     f = found[name]
                     parts.append(f"{words} {f['auroc']:.3f} ({f['low']:.3f} to {f['high']:.3f})")

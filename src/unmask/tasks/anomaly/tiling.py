@@ -1,4 +1,4 @@
-"""What a finder of anomalies sees of a picture: its centre at the size of the model, or tiles that cover all of it."""
+"""What a finder of anomalies sees of an image: its centre at the size of the model, or tiles that cover all of it."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
 
 
@@ -26,7 +26,7 @@ class Tiling:
             raise UserError(f"--tiles must be 0 or more, got {self.tiles}")
 
     def canvas(self, height: int, width: int) -> tuple[int, int]:
-        """The size to which a picture is brought before it is cut; its map has that size too."""
+        """The size to which an image is brought before it is cut; its map has that size too."""
         if not self.tiles:
             return self.size
         share = self.tiles * max(self.size[0] / height, self.size[1] / width)
@@ -34,14 +34,14 @@ class Tiling:
             self.tiles * self.size[1], round(width * share)
         )
 
-    def whole(self, picture: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c H W"]:
-        """The picture on its canvas."""
+    def whole(self, image: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c H W"]:
+        """The image on its canvas."""
         if not self.tiles:
-            return WholePicture(self.size)(picture)
-        canvas = self.canvas(*picture.shape[-2:])
-        if tuple(picture.shape[-2:]) == canvas:
-            return picture
-        return interpolate(picture[None], canvas, mode="bicubic", antialias=True, align_corners=False)[0]
+            return WholeImage(self.size)(image)
+        canvas = self.canvas(*image.shape[-2:])
+        if tuple(image.shape[-2:]) == canvas:
+            return image
+        return interpolate(image[None], canvas, mode="bicubic", antialias=True, align_corners=False)[0]
 
     def cut(self, whole: Shaped[Tensor, "c H W"]) -> Shaped[Tensor, "t c h w"]:
         """Tiles of what `whole` gave, in reading order; they overlap evenly where sides are no multiple."""

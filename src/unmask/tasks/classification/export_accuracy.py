@@ -1,4 +1,4 @@
-"""What an exported file costs: time for one picture, and accuracy on labelled ones, beside the model it came from."""
+"""What an exported file costs: time for one image, and accuracy on labelled ones, beside the model it came from."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask.data.datasets.classification import Labelled
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError
 from unmask.evaluation.frozen.linear import Linear
 from unmask.export.exportable import Exportable, Outputs, Traceable
@@ -55,11 +55,11 @@ class Accuracy:
     def _check_kind(self, data: str) -> None:
         classifier, several = self.subject.classifier, self.labelled.multi_label
         if classifier is None and several:
-            raise DataError(f"--on {data} has several labels per picture; features are judged by one label per picture")
+            raise DataError(f"--on {data} has several labels per image; features are judged by one label per image")
         if classifier is None:
             self.labelled.check()
         elif several and not classifier.multi_label:
-            raise DataError(f"--on {data} has several labels per picture; the classifier was trained to give one")
+            raise DataError(f"--on {data} has several labels per image; the classifier was trained to give one")
 
     def _own(self, raw: Tensor) -> Outputs:
         return dict(zip(self.subject.outputs, self.model(raw)))
@@ -76,7 +76,7 @@ class Accuracy:
                 f" {', '.join(classifier.classes[:12])}"
             )
         places = np.array([classifier.classes.index(name) for name in names])
-        if labels.ndim == 1 and classifier.multi_label:  # every picture happens to have one
+        if labels.ndim == 1 and classifier.multi_label:  # every image happens to have one
             return np.eye(len(classifier.classes), dtype=labels.dtype)[places[labels]]
         if labels.ndim == 1:
             return places[labels]
@@ -86,11 +86,11 @@ class Accuracy:
 
     def _all(self, split: str, call: Call, output: str) -> np.ndarray:
         with torch.inference_mode():
-            found = [call(raw)[output].float() for raw in self._pictures(split)]
+            found = [call(raw)[output].float() for raw in self._images(split)]
         return torch.cat(found).numpy()
 
-    def _pictures(self, split: str) -> Iterator[Tensor]:
+    def _images(self, split: str) -> Iterator[Tensor]:
         size, classifier = self.subject.encoder.grid.size, self.subject.classifier
-        view = classifier.view if classifier else WholePicture((size[0], size[1]))  # as when it was judged
+        view = classifier.view if classifier else WholeImage((size[0], size[1]))  # as when it was judged
         for batch in self.labelled.loader(split, self.subject.encoder.channels, view):
             yield batch["views"][0].float()

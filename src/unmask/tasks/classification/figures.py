@@ -1,4 +1,4 @@
-"""A classifier's results as pictures and words: confusion matrix, sure mistakes, one line."""
+"""A classifier's results as images and words: confusion matrix, sure mistakes, one line."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.files import write_atomically
 from unmask.models.classifier import Predictions
 from unmask.report.reconstruction import displayed, value_range
@@ -21,7 +21,7 @@ BLUE = "#0072B2"
 
 
 def draw_results(result: dict[str, Any], predictions: Predictions, truth: Any, samples: Samples, out: Path) -> None:
-    """Writes the pictures. truth: as `Samples.labels`, n or n k."""
+    """Writes the images. truth: as `Samples.labels`, n or n k."""
     draw_classes(result["per_class"], out / CLASSES)
     if "confusion" not in result:
         return
@@ -62,8 +62,8 @@ def draw_mistakes(
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (place, answer, sure) in zip(axes.flat, wrong):
-        picture = samples.picture(place)
-        axis.imshow(displayed(picture, *value_range(picture)))
+        image = samples.image(place)
+        axis.imshow(displayed(image, *value_range(image)))
         said, true = predictions.classes[answer], predictions.classes[int(truth[place])]
         name = _short(Path(samples.names[place]).name, 22)
         axis.set_title(f"{_short(said, 20)} {sure:.0%}\ntrue: {_short(true, 18)}\n{name}", fontsize=7)
@@ -84,7 +84,7 @@ def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
     for place, entry in enumerate(known):
         axis.annotate(f"{100 * entry[key]:.0f}", (100 * entry[key], place), xytext=(3, 0), va="center", fontsize=7.5,
                       textcoords="offset points")  # fmt: skip
-    axis.set(xlim=(0, 108), title=f"Per class, {title} in % (test pictures)")
+    axis.set(xlim=(0, 108), title=f"Per class, {title} in % (test images)")
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
@@ -94,7 +94,7 @@ def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
 
 def headline(result: dict[str, Any], classes: list[str]) -> str:
     """The result in one line."""
-    count = f"{result['count']:,} test pictures, {len(classes)} classes"
+    count = f"{result['count']:,} test images, {len(classes)} classes"
     if result["main"] == "auroc":
         area = "unknown" if result["auroc"] is None else f"{result['auroc']:.3f}"
         return f"AUROC {area} (mean over classes), exact match {_percent(result, 'exact_match')}; {count}."

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop
@@ -76,7 +76,7 @@ def make_loader(samples: Samples, settings: dict[str, Any], encoder: Encoder) ->
 
 
 def class_weights(samples: Samples) -> Tensor:
-    """How often each sample is to be drawn so that every class comes equally often; with several labels per picture,
+    """How often each sample is to be drawn so that every class comes equally often; with several labels per image,
     by its rarest."""
     assert samples.labels is not None
     if samples.labels.ndim == 1:

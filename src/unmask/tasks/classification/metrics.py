@@ -16,7 +16,7 @@ BINS = 15  # of the calibration error (Guo et al. 2017)
 def scores(
     probabilities: Float[np.ndarray, "n k"], labels: Shaped[np.ndarray, "n *k"], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Plain numbers, shares from 0 to 1. labels: n class numbers, or n k zeros and ones for several per picture.
+    """Plain numbers, shares from 0 to 1. labels: n class numbers, or n k zeros and ones for several per image.
 
     Means over classes are over those that occur among `labels`. `main` names the number to compare runs by.
     """

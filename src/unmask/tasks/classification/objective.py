@@ -1,4 +1,4 @@
-"""Learning to classify pictures with labels, on an encoder. He et al. 2021, section 4 and tables 9 to 11.
+"""Learning to classify images with labels, on an encoder. He et al. 2021, section 4 and tables 9 to 11.
 
 Four protocols: `full` trains everything, with a rate that falls towards the input (layer decay); `partial` the last
 blocks, 0.5 meaning the last block's MLP (figure 9); `linear` and `attentive` the head alone, on a frozen encoder.
@@ -34,7 +34,7 @@ class Classify(Task):
         blocks: float | None = None,  # of `partial`: how many of the last blocks, by default 1; 0.5: the last MLP
         layer_decay: float = 1.0,  # factor on the learning rate from each layer to the one before
         smoothing: float = 0.0,  # of labels
-        mixup: float = 0.0,  # Beta(mixup, mixup) mixes pictures; 0: off
+        mixup: float = 0.0,  # Beta(mixup, mixup) mixes images; 0: off
         cutmix: float = 0.0,  # likewise for rectangles; with both, each batch draws one
         ema: float | None = None,  # decay of the moving average of weights that is kept as the result; None: off
     ):
@@ -63,7 +63,7 @@ class Classify(Task):
         return self.classifier if self.average is None else self.average.module  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of batch["label"]: b class numbers, or b k zeros and ones for several labels per picture."""
+        """Cross-entropy of batch["label"]: b class numbers, or b k zeros and ones for several labels per image."""
         (x,), label = batch["views"], batch["label"]
         target = self._target(label)
         if self.mixers:

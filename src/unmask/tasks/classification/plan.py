@@ -1,7 +1,7 @@
 """Chooses how a classifier is trained: by protocol, by where its weights come from, and by how many labels there are.
 
-The published recipes are for 1.28 million pictures (He et al. 2021, tables 9 to 11). With few labels, passes are
-cheap and mixing pictures makes rare ones rarer, so: more epochs, no mixup. docs/transfer.md has the rule as a table.
+The published recipes are for 1.28 million images (He et al. 2021, tables 9 to 11). With few labels, passes are
+cheap and mixing images makes rare ones rarer, so: more epochs, no mixup. docs/transfer.md has the rule as a table.
 """
 
 import math
@@ -14,14 +14,14 @@ from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
 
-MIXING = 5_000  # pictures from which mixup and cutmix pay
+MIXING = 5_000  # images from which mixup and cutmix pay
 PAPER_BATCH = 1024
 RANDAUG = "rand-m9-mstd0.5-inc1"
 FIXED = {"clip": None, "floor": 1e-6, "ema": None, "eval_crop": 1.0}
 
 
 def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
-    """Fills in what `plan.settings` leaves open, for `count` labelled training pictures."""
+    """Fills in what `plan.settings` leaves open, for `count` labelled training images."""
     plan.choose("protocol", "full", "everything is trained")
     protocol = plan.settings["protocol"]
     head_only = protocol in ("linear", "attentive")
@@ -34,7 +34,7 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, head_only)
     _plan_augmentation(plan, count, encoder, sheet, head_only, scratch)
-    plan.choose("balanced", "off", "pictures are drawn as they come")
+    plan.choose("balanced", "off", "images are drawn as they come")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     plan_runtime(plan, machine)
     if protocol == "partial" and plan.settings.get("blocks") is None:
@@ -55,10 +55,10 @@ def _norm(protocol: str, pooling: str) -> str:
 def _plan_length(plan: Plan, count: int, scratch: bool, head_only: bool, machine: Machine) -> None:
     largest = 256 if machine.device == "cuda" else 64
     batch = max(8, min(largest, 2 ** int(math.log2(max(8, count / 8)))))
-    plan.choose("batch", batch, "at least eight steps per epoch, where there are enough pictures")
+    plan.choose("batch", batch, "at least eight steps per epoch, where there are enough images")
     least = 50 if machine.device == "cuda" and count > 100_000 else 10
     epochs = max(least, min(150, round(20 * math.sqrt(2000 / count)))) * (2 if scratch else 1)
-    why = f"{count:,} labelled pictures: the fewer, the more epochs"
+    why = f"{count:,} labelled images: the fewer, the more epochs"
     plan.choose("epochs", float(epochs), why + (", twice as many from scratch" if scratch else ""))
     plan.choose("warmup", round(0.05 * plan.settings["epochs"], 2), "epochs; 5 % of the run, as in MAE's fine-tuning")
 
@@ -89,7 +89,7 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool
 
 def _plan_augmentation(plan: Plan, count: int, encoder: Encoder, sheet: Sheet, head_only: bool, scratch: bool) -> None:
     mixing = count >= MIXING and not head_only
-    why = f"from {MIXING:,} pictures on, and not for a frozen encoder"
+    why = f"from {MIXING:,} images on, and not for a frozen encoder"
     plan.choose("mixup", 0.8 if mixing else 0.0, why)
     plan.choose("cutmix", 1.0 if mixing else 0.0, why)
     plan.choose("smoothing", 0.0 if head_only else 0.1, "of labels, as in MAE's fine-tuning")
@@ -104,5 +104,5 @@ def _plan_augmentation(plan: Plan, count: int, encoder: Encoder, sheet: Sheet, h
     plan.choose("randaug", rand, why)
     plan.choose("erase", 0.0, "its effect is below the noise")
     small = 0.5 if writing or encoder.channels == 1 else 0.2
-    plan.choose("crop", small, "least share of the picture's area in a crop")
-    plan.choose("flip", "off" if writing or encoder.channels == 1 else "on", "mirrored pictures mean the same")
+    plan.choose("crop", small, "least share of the image's area in a crop")
+    plan.choose("flip", "off" if writing or encoder.channels == 1 else "on", "mirrored images mean the same")

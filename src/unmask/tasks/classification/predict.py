@@ -1,4 +1,4 @@
-"""What a classifier says of pictures, as a table: read them, write a row for each."""
+"""What a classifier says of images, as a table: read them, write a row for each."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
@@ -67,17 +67,17 @@ def _texts(predictions: Predictions) -> list[str]:
 
 
 def _read(options: Any, classifier: Classifier) -> Samples:
-    """Pictures that can be read; bad ones are said and left out, unless none is good."""
+    """Images that can be read; bad ones are said and left out, unless none is good."""
     source, side = open_source(texts(options.images)), 4 * max(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))
     sheet, cache = inspect(source, max_side=side, limit=len(indices), keep_bytes=2**31)
     if len(sheet.bad) == len(indices):
         reasons = "; ".join(f"{name}: {reason}" for _, name, reason in sheet.bad[:3])
-        raise DataError(f"no picture could be read: {reasons}{'; ...' if len(indices) > 3 else ''}")
+        raise DataError(f"no image could be read: {reasons}{'; ...' if len(indices) > 3 else ''}")
     for _, name, reason in sheet.bad:
         print(f"left out: {name}: {reason}")
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
     channels = classifier.encoder.channels
-    sheet.statistics(channels)  # refuses pictures that cannot be brought to these channels
+    sheet.statistics(channels)  # refuses images that cannot be brought to these channels
     return Samples(source, good, channels=channels, max_side=side, cache=cache)

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from unmask.files import write_atomically
-from unmask.report.html import picture_address, plan_rows, read_json, sheet_rows, template
+from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
 from unmask.runs.run import CONFIG, SUMMARY
 from unmask.tasks.classification.figures import CLASSES, CONFUSION, MISTAKES, RESULT, headline
 from unmask.training.log import METRICS, clock, read
@@ -38,8 +38,8 @@ def write_classifier_report(out: Path) -> Path:
         sentence=headline(test, config["classes"]) if test else None,
         facts=[(words, _shown(test[name])) for name, words in FACTS.items() if test.get(name) is not None],
         classes=_class_rows(test),
-        images={n: picture_address(out / file) for n, file in _pictures().items()},
-        curves=picture_address(_curves(steps, records)) if steps else None,
+        images={n: image_address(out / file) for n, file in _images().items()},
+        curves=image_address(_curves(steps, records)) if steps else None,
         summary=read_json(out / SUMMARY),
         plan=plan_rows(config),
         sheet_rows=sheet_rows(read_json(out / "data_sheet.json")),
@@ -50,7 +50,7 @@ def write_classifier_report(out: Path) -> Path:
     return out / "report.html"
 
 
-def _pictures() -> dict[str, str]:
+def _images() -> dict[str, str]:
     return {"confusion": CONFUSION, "mistakes": MISTAKES, "classes": CLASSES, "stress": "stress.png"} | {
         "stress_examples": "stress_examples.png"
     }

@@ -1,4 +1,4 @@
-"""The lesson of `transfer --to classify`: a class, or several, for each picture. He et al. 2021, section 4."""
+"""The lesson of `transfer --to classify`: a class, or several, for each image. He et al. 2021, section 4."""
 
 import dataclasses
 from pathlib import Path
@@ -88,7 +88,7 @@ class ClassifyLesson(Lesson):
 
 def read_labelled(options: Any, encoder: Encoder, console: Console) -> Labelled:
     """The labelled data, checked for this purpose. What a person should know is said."""
-    with looking(console, "looking at the labelled pictures") as told:
+    with looking(console, "looking at the labelled images") as told:
         labelled = Labelled(
             texts(options.on),
             max_side=4 * max(encoder.grid.size),
@@ -98,8 +98,8 @@ def read_labelled(options: Any, encoder: Encoder, console: Console) -> Labelled:
             max_bad=options.max_bad,
             **told,
         )
-    labelled.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
+    labelled.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
     for line in labelled.check():
         told["say"](line)
-    told["say"](f"{len(labelled.classes)} classes; {labelled.said} pictures")
+    told["say"](f"{len(labelled.classes)} classes; {labelled.said} images")
     return labelled

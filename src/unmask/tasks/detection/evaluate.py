@@ -1,4 +1,4 @@
-"""A detector judged: figures, pictures of what was found, and one line for people."""
+"""A detector judged: figures, images of what was found, and one line for people."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,24 +16,24 @@ from unmask.tasks.detection.figures import draw_curves, draw_examples
 from unmask.tasks.detection.metrics import RECALLS, box_scores
 
 EXAMPLES, CURVES = "examples.png", "precision_recall.png"
-BATCH = 8  # pictures at a time when judging
-SHOWN = 6  # pictures that are drawn, spread over the test split
+BATCH = 8  # images at a time when judging
+SHOWN = 6  # images that are drawn, spread over the test split
 THRESHOLD = 0.5  # score from which on they show what was found
 
 
 def find_all(
     model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None
 ) -> tuple[list[Detections], list[Callable[[], Target]]]:
-    """What is found in every picture of a split, and what gives what is true, since masks of a whole split are large;
-    both in the pixels of the picture as it was read."""
+    """What is found in every image of a split, and what gives what is true, since masks of a whole split are large;
+    both in the pixels of the image as it was read."""
     truth: list[Callable[[], Target]] = []
 
-    def pictures() -> Any:
-        for picture, place in DataLoader(_Each(boxes), batch_size=None, num_workers=workers):
-            truth.append(partial(boxes.target, int(place), (picture.shape[1], picture.shape[2])))
-            yield picture
+    def images() -> Any:
+        for image, place in DataLoader(_Each(boxes), batch_size=None, num_workers=workers):
+            truth.append(partial(boxes.target, int(place), (image.shape[1], image.shape[2])))
+            yield image
 
-    return model.stream(boxes.names, pictures(), BATCH, autocast), truth
+    return model.stream(boxes.names, images(), BATCH, autocast), truth
 
 
 class _Each(Dataset):
@@ -44,18 +44,18 @@ class _Each(Dataset):
         return len(self.boxes)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.boxes.pictures.substitute(index)
+        return self.boxes.images.substitute(index)
 
 
 def judge_split(
     model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
 ) -> dict[str, Any]:
-    """Figures of a split; with `out`, pictures too."""
+    """Figures of a split; with `out`, images too."""
     found, truth = find_all(model, boxes, workers, autocast)
     result, curves = box_scores(found, (true() for true in truth), boxes.classes, boxes.masks)
     if out is not None:
         places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
-        rows = [(boxes.picture(i).picture, truth[i](), found[i]) for i in places]
+        rows = [(boxes.image(i).image, truth[i](), found[i]) for i in places]
         draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)
         draw_curves(curves, RECALLS, out / CURVES)
     return result
@@ -68,7 +68,7 @@ def box_headline(result: dict[str, Any]) -> str:
     )
     if result["masks"]:
         text += f"; masks: mAP {_share(result['mask_map'])}, at overlap 0.5 {_share(result['mask_map50'])}"
-    return f"{text}; {result['count']:,} test pictures, {result['objects']:,} objects."
+    return f"{text}; {result['count']:,} test images, {result['objects']:,} objects."
 
 
 def _share(value: float | None) -> str:

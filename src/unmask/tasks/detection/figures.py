@@ -1,4 +1,4 @@
-"""Boxes and masks drawn on pictures, true beside found; precision by recall; classes side by side."""
+"""Boxes and masks drawn on images, true beside found; precision by recall; classes side by side."""
 
 import inspect
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from unmask.report.reconstruction import displayed, value_range
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 BLUE, GREY = "#0072B2", "#777777"
 LINES = 8  # classes whose curves are drawn
-SHORTEST = 480  # pixels: shorter pictures are enlarged before they are drawn on
+SHORTEST = 480  # pixels: shorter images are enlarged before they are drawn on
 
 
 def draw(
-    picture: Shaped[Tensor, "c h w"],
+    pixels: Shaped[Tensor, "c h w"],
     found: Detections,
     scores: bool = True,
     masks: Bool[np.ndarray, "n h w"] | None = None,
 ) -> UInt8[Tensor, "3 p q"]:
-    """A picture of raw values with boxes, masks, class names and scores on it; small pictures are enlarged.
+    """An image of raw values with boxes, masks, class names and scores on it; small images are enlarged.
 
     masks: those to draw instead of the detections' own."""
-    seen = displayed(picture, *value_range(picture))
+    seen = displayed(pixels, *value_range(pixels))
     image = torch.from_numpy((np.asarray(seen) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
     times = max(1, round(SHORTEST / min(found.size)))
     image = image.repeat_interleave(times, 1).repeat_interleave(times, 2)
@@ -51,7 +51,7 @@ def draw(
     boxes = torch.from_numpy(found.boxes) * times
     boxes = boxes.clamp(min=torch.zeros(4), max=torch.tensor([image.shape[2], image.shape[1]] * 2) - 1)
     style: dict[str, Any] = {"width": max(1, side // 200), "font": findfont("DejaVu Sans")}
-    if "fill_labels" in inspect.signature(draw_bounding_boxes).parameters:  # older ones write on the bare picture
+    if "fill_labels" in inspect.signature(draw_bounding_boxes).parameters:  # older ones write on the bare image
         style["fill_labels"] = True
     return draw_bounding_boxes(image, boxes, texts, colors=colours, font_size=max(11, side // 36), **style)
 
@@ -72,15 +72,15 @@ def save_png(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
 def draw_examples(
     rows: Sequence[tuple[Tensor, Target, Detections]], threshold: float, path: Path, classes: list[str]
 ) -> None:
-    """A row per picture: what is true on the left, what was found with at least this score on the right."""
+    """A row per image: what is true on the left, what was found with at least this score on the right."""
     figure = Figure(figsize=(11, 4.1 * len(rows)), dpi=100, layout="constrained")
     axes = figure.subplots(len(rows), 2, squeeze=False)
-    for (left, right), (picture, target, found) in zip(axes, rows):
+    for (left, right), (image, target, found) in zip(axes, rows):
         true = as_detections(target, found.name, found.size, classes)
         shown = found.above(threshold)
         masks = None if target.masks is None else target.masks[~target.crowd].bool().numpy()
-        left.imshow(draw(picture, true, scores=False, masks=masks).permute(1, 2, 0).numpy())
-        right.imshow(draw(picture, shown).permute(1, 2, 0).numpy())
+        left.imshow(draw(image, true, scores=False, masks=masks).permute(1, 2, 0).numpy())
+        right.imshow(draw(image, shown).permute(1, 2, 0).numpy())
         left.set_title(f"{Path(found.name).name}: annotated, {len(true)}", fontsize=9)
         right.set_title(f"found with a score of {threshold:g} or more, {len(shown)}", fontsize=9)
     for axis in axes.flat:

@@ -1,6 +1,6 @@
 """How good a detector is: COCO's mean average precision of boxes and masks, by torchmetrics. Lin et al. 2014.
 
-Average precision is the mean over ten overlaps, 0.50 to 0.95. Objects below 32 x 32 pixels of the picture are small,
+Average precision is the mean over ten overlaps, 0.50 to 0.95. Objects below 32 x 32 pixels of the image are small,
 those above 96 x 96 large.
 """
 

@@ -51,7 +51,7 @@ class Detect(Task):
         return self.detector
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The sum of all losses, and each; batch["targets"] holds boxes, labels and masks of each picture."""
+        """The sum of all losses, and each; batch["targets"] holds boxes, labels and masks of each image."""
         found = {NAMES[name]: value for name, value in self.detector(batch["views"][0], batch["targets"]).items()}
         return {"loss": torch.stack(list(found.values())).sum()} | found
 

@@ -1,6 +1,6 @@
-"""Chooses how a detector is built and trained: by the boxes there are, by how many pictures, and by the machine.
+"""Chooses how a detector is built and trained: by the boxes there are, by how many images, and by the machine.
 
-ViTDet's recipe (Li et al. 2022) is for 118,000 pictures of COCO on 64 GPUs: inputs of 1024, 256 channels, large-scale
+ViTDet's recipe (Li et al. 2022) is for 118,000 images of COCO on 64 GPUs: inputs of 1024, 256 channels, large-scale
 jitter, 100 epochs of batch 64 at 1e-4. docs/detect.md has the rule by which it is made smaller as a table.
 """
 
@@ -18,11 +18,11 @@ from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
 
-LARGE = 5_000  # pictures from which on the jitter of the published recipe pays
+LARGE = 5_000  # images from which on the jitter of the published recipe pays
 LONGEST = {"cuda": 1024, "mps": 512, "cpu": 320}  # pixels of the longer side of an input
 FIXED = {"floor": 1e-6}
 LSJ, MILD = (0.1, 2.0), (0.5, 1.5)
-PASSES = {"cuda": 100.0, "mps": 30.0, "cpu": 20.0}  # epochs for FEW pictures
+PASSES = {"cuda": 100.0, "mps": 30.0, "cpu": 20.0}  # epochs for FEW images
 FEW = 200
 
 
@@ -30,9 +30,9 @@ FEW = 200
 class Shapes:
     """What anchors and inputs must fit, over the training split."""
 
-    pictures: np.ndarray  # n 2: heights and widths
-    boxes: np.ndarray  # n 2: heights and widths, pixels of their pictures
-    of: np.ndarray  # n: the picture of each box
+    images: np.ndarray  # n 2: heights and widths
+    boxes: np.ndarray  # n 2: heights and widths, pixels of their images
+    of: np.ndarray  # n: the image of each box
 
     @classmethod
     def of_boxed(cls, boxed: Boxed) -> "Shapes":
@@ -43,12 +43,12 @@ class Shapes:
         return cls(sizes, boxes, np.array([i for i, _ in found], int))
 
     def scaled(self, size: Sequence[int]) -> np.ndarray:
-        """Heights and widths of the boxes at an input size, which turns with the picture."""
-        upright = self.pictures[:, 0] > self.pictures[:, 1]
+        """Heights and widths of the boxes at an input size, which turns with the image."""
+        upright = self.images[:, 0] > self.images[:, 1]
         low, high = min(size), max(size)
         square = size[0] == size[1]
         room = np.where((upright | square)[:, None], [high, low], [low, high]).astype(float)
-        rates = (room / self.pictures).min(axis=1)
+        rates = (room / self.images).min(axis=1)
         return self.boxes * rates[self.of][:, None]
 
 
@@ -70,7 +70,7 @@ def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machi
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, frozen)
     _plan_augmentation(plan, boxed, count)
-    plan.choose("balanced", "off", "pictures are drawn as they come")
+    plan.choose("balanced", "off", "images are drawn as they come")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     if machine.device == "cuda":
         plan.choose("compile", "on", "blocks compiled once; shapes in the heads change, which CUDA graphs do not bear")
@@ -110,14 +110,14 @@ def _plan_pyramid(plan: Plan, encoder: Encoder) -> list[float]:
 
 
 def _plan_input(plan: Plan, shapes: Shapes, machine: Machine, multiple: int) -> None:
-    upright = float((shapes.pictures[:, 0] > shapes.pictures[:, 1]).mean())
-    height, width = (float(v) for v in np.median(shapes.pictures, axis=0))
+    upright = float((shapes.images[:, 0] > shapes.images[:, 1]).mean())
+    height, width = (float(v) for v in np.median(shapes.images, axis=0))
     if 0.2 < upright < 0.8:
         height = width = max(height, width)
     rate = min(1.0, LONGEST[machine.device] / max(height, width))
     size = [max(multiple, round(side * rate / multiple) * multiple) for side in (height, width)]
-    what = f"about {rate:.0%} of the usual picture, {height:.0f} x {width:.0f}; multiples of {multiple}"
-    plan.choose("input_size", size, f"{what}; upright pictures turn it")
+    what = f"about {rate:.0%} of the usual image, {height:.0f} x {width:.0f}; multiples of {multiple}"
+    plan.choose("input_size", size, f"{what}; upright images turn it")
     given = plan.settings["input_size"] = [int(side) for side in plan.settings["input_size"]]
     if len(given) == 1:
         given = plan.settings["input_size"] = given * 2
@@ -140,11 +140,11 @@ def _plan_heads(plan: Plan, count: int, machine: Machine) -> None:
     if machine.device == "cpu":
         width, rois, why = 64, 64, "channels of pyramid and heads: a CPU's time goes into them"
     elif count < LARGE:
-        width, rois, why = 128, 256, f"channels of pyramid and heads: {count:,} pictures feed no more"
+        width, rois, why = 128, 256, f"channels of pyramid and heads: {count:,} images feed no more"
     else:
         width, rois, why = 256, 512, "channels of pyramid and heads, as in ViTDet"
     plan.choose("width", width, why)
-    plan.choose("rois", rois, "boxes per picture that the heads learn from")
+    plan.choose("rois", rois, "boxes per image that the heads learn from")
 
 
 def _plan_length(plan: Plan, count: int, scratch: bool, machine: Machine) -> None:
@@ -152,7 +152,7 @@ def _plan_length(plan: Plan, count: int, scratch: bool, machine: Machine) -> Non
     plan.choose("batch", max(1, min(batch, count)), "small: more updates in the same time")
     epochs = max(12.0, PASSES[machine.device] * math.sqrt(FEW / count))
     epochs = float(round(min(epochs, 5 * PASSES[machine.device])) * (2 if scratch else 1))
-    why = f"{count:,} pictures with boxes: the fewer, the more epochs"
+    why = f"{count:,} images with boxes: the fewer, the more epochs"
     plan.choose("epochs", epochs, why + (", twice as many from scratch" if scratch else ""))
     plan.choose("warmup", round(0.05 * plan.settings["epochs"], 2), "epochs; 5 % of the run")
 
@@ -172,8 +172,8 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -
 
 def _plan_augmentation(plan: Plan, boxed: Boxed, count: int) -> None:
     low, high = LSJ if count >= LARGE else MILD
-    why = "large-scale jitter, as in ViTDet" if count >= LARGE else f"below {LARGE:,} pictures milder than ViTDet's"
+    why = "large-scale jitter, as in ViTDet" if count >= LARGE else f"below {LARGE:,} images milder than ViTDet's"
     plan.choose("jitter", [low, high], f"scales, by chance; {why}")
     plan.settings["jitter"] = [float(v) for v in plan.settings["jitter"]]
     writing = boxed.sheet.share_extreme > 0.75
-    plan.choose("flip", "off" if writing else "on", "mirrored pictures mean the same" if not writing else "writing")
+    plan.choose("flip", "off" if writing else "on", "mirrored images mean the same" if not writing else "writing")

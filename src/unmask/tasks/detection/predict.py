@@ -1,4 +1,4 @@
-"""The work of `unmask predict` with a detector: COCO's JSON, and pictures with what was found drawn on them."""
+"""The work of `unmask predict` with a detector: COCO's JSON, and images with what was found drawn on them."""
 
 import re
 from collections.abc import Iterator
@@ -10,21 +10,21 @@ from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.annotations.geometry import pixels_in, run_lengths
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError
 from unmask.files import write_json
 from unmask.models.detections import Detections, counted
-from unmask.models.detector import Detector, read_picture
+from unmask.models.detector import Detector, read_image
 from unmask.plain import texts
 from unmask.runs.run import Run, open_trained
 from unmask.runtime.machine import machine, tune
 from unmask.tasks.detection.figures import draw, save_png
 
 DATASET, RESULTS, DRAWN = "predictions.json", "results.json", "drawn"
-SHOWN = 10  # pictures told on the screen
+SHOWN = 10  # images told on the screen
 AT_A_TIME = 8 * 1024**2  # pixels of inputs in a batch, at the most
-HELD = 2**29  # bytes of pictures that wait for a batch, at the most
+HELD = 2**29  # bytes of images that wait for a batch, at the most
 
 
 def find_objects(options: Any, folder: Path, console: Console) -> list[Detections]:
@@ -42,14 +42,14 @@ def find_objects(options: Any, folder: Path, console: Console) -> list[Detection
     batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("finding", total=len(source.items))
-        for names, pictures in _portions(source, model.encoder.channels, batch, bad):
-            found = model.stream(names, pictures, batch)
-            for detections, picture in zip(found, pictures):
-                writer.add(detections, picture)
+        for names, images in _portions(source, model.encoder.channels, batch, bad):
+            found = model.stream(names, images, batch)
+            for detections, image in zip(found, images):
+                writer.add(detections, image)
             bar.update(task, completed=len(writer.kept) + len(bad))
     if not writer.kept:
         more = "; ..." if len(bad) > 3 else ""
-        raise DataError(f"no picture could be read: {'; '.join(bad[:3])}{more}")
+        raise DataError(f"no image could be read: {'; '.join(bad[:3])}{more}")
     for line in bad:
         console.print(f"left out: {line}", soft_wrap=True, markup=False)
     writer.finish()
@@ -60,30 +60,30 @@ def find_objects(options: Any, folder: Path, console: Console) -> list[Detection
         console.print(f"... and {len(writer.kept) - SHOWN:,} more")
     number = sum(len(one) for one in writer.kept)
     where = f"{out / DATASET}, {out / RESULTS}, {out / DRAWN}"
-    console.print(f"{number:,} objects in {len(writer.kept):,} pictures: {where}", soft_wrap=True, markup=False)
+    console.print(f"{number:,} objects in {len(writer.kept):,} images: {where}", soft_wrap=True, markup=False)
     return writer.kept
 
 
 def _portions(source: Source, channels: int, most: int, bad: list[str]) -> Iterator[tuple[list[str], list[Tensor]]]:
-    """Names and pixels of a few pictures at a time: `most`, or as many as memory should hold. Those that cannot be read
+    """Names and pixels of a few images at a time: `most`, or as many as memory should hold. Those that cannot be read
     are added to `bad`."""
     names: list[str] = []
-    pictures: list[Tensor] = []
+    images: list[Tensor] = []
     for index, item in enumerate(source.items):
         try:
-            pictures.append(read_picture(source, index, channels))
+            images.append(read_image(source, index, channels))
             names.append(item.name)
-        except (BadPicture, OSError) as error:
+        except (BadImage, OSError) as error:
             bad.append(f"{item.name}: {why(error)}")
-        if len(names) == most or sum(p.nbytes for p in pictures) > HELD:
-            yield names, pictures
-            names, pictures = [], []
+        if len(names) == most or sum(p.nbytes for p in images) > HELD:
+            yield names, images
+            names, images = [], []
     if names:
-        yield names, pictures
+        yield names, images
 
 
 class Writer:
-    """Gathers detections picture by picture, and writes them in COCO's two forms: a data set of what has the score
+    """Gathers detections image by image, and writes them in COCO's two forms: a data set of what has the score
     asked for, and results of everything, which COCO's evaluation wants."""
 
     def __init__(self, out: Path, classes: list[str], ids: list[int], threshold: float):
@@ -94,8 +94,8 @@ class Writer:
         self.results: list[dict[str, Any]] = []
         self.taken: set[str] = set()
 
-    def add(self, found: Detections, picture: Any) -> None:
-        """picture: raw values, to be drawn on."""
+    def add(self, found: Detections, image: Any) -> None:
+        """image: raw values, to be drawn on."""
         number = len(self.images) + 1
         height, width = found.size
         self.images.append({"id": number, "file_name": found.name, "height": height, "width": width})
@@ -111,7 +111,7 @@ class Writer:
                 entry["segmentation"] = run_lengths(found.mask(place))
             self.results.append(entry)
         self.kept.append(found.above(self.threshold))
-        save_png(self.out / DRAWN / self._file(found.name), draw(picture, self.kept[-1]))
+        save_png(self.out / DRAWN / self._file(found.name), draw(image, self.kept[-1]))
 
     def finish(self) -> None:
         """Writes both files."""
@@ -124,8 +124,8 @@ class Writer:
         write_json(self.out / RESULTS, self.results)
 
     def _file(self, name: str) -> str:
-        """A picture's name as that of one file, not taken by another."""
-        stem = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", name)).strip("_.") or "picture"
+        """An image's name as that of one file, not taken by another."""
+        stem = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", name)).strip("_.") or "image"
         file, number = f"{stem}.png", 1
         while file in self.taken:
             number += 1

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from unmask.files import write_atomically
-from unmask.report.html import picture_address, plan_rows, read_json, sheet_rows, template
+from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
 from unmask.runs.run import CONFIG, SUMMARY
 from unmask.tasks.classification.figures import RESULT
 from unmask.tasks.detection.evaluate import CURVES, EXAMPLES, box_headline
@@ -41,8 +41,8 @@ def write_detector_report(out: Path) -> Path:
         sentence=box_headline(test) if test else None,
         facts=[(words, f"{test[name]:.3f}") for name, words in FACTS.items() if test.get(name) is not None],
         classes=_class_rows(test),
-        images={"examples": picture_address(out / EXAMPLES), "curves": picture_address(out / CURVES)},
-        training=picture_address(_curves(steps, records)) if steps else None,
+        images={"examples": image_address(out / EXAMPLES), "curves": image_address(out / CURVES)},
+        training=image_address(_curves(steps, records)) if steps else None,
         summary=read_json(out / SUMMARY),
         plan=plan_rows(config),
         boxes=_box_rows(sheet),
@@ -92,13 +92,13 @@ def _class_rows(test: dict[str, Any]) -> list[list[str]]:
 
 def _box_rows(sheet: dict[str, Any]) -> list[list[str]]:
     """Headings, then for each class its objects in each split."""
-    boxes, pictures = sheet.get("boxes", {}), sheet.get("pictures", {})
-    splits = [split for split in boxes if pictures.get(split)]
+    boxes, images = sheet.get("boxes", {}), sheet.get("images", {})
+    splits = [split for split in boxes if images.get(split)]
     if not splits:
         return []
     names = [name for name in boxes[splits[0]] if any(boxes[split][name] for split in splits)]
     rows = [[name, *(f"{boxes[split][name]:,}" for split in splits)] for name in names]
-    return [["", *splits], ["pictures", *(f"{pictures[split]:,}" for split in splits)], *rows]
+    return [["", *splits], ["images", *(f"{images[split]:,}" for split in splits)], *rows]
 
 
 def _shown(value: float | None) -> str:

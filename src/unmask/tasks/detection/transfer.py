@@ -28,7 +28,7 @@ from unmask.tasks.detection.predict import find_objects
 from unmask.tasks.task import Lesson, looking
 
 __all__ = ["DetectLesson"]
-MAX_SIDE = 2048  # pixels of a picture's shorter side that are kept
+MAX_SIDE = 2048  # pixels of an image's shorter side that are kept
 WATCHED = ("map", "map50")
 
 
@@ -40,7 +40,7 @@ class DetectLesson(Lesson):
         if options.protocol not in (None, *PROTOCOLS):
             raise UserError(f"--protocol {options.protocol}: to detect there are {' and '.join(PROTOCOLS)}")
         if options.balanced == "on":
-            raise UserError("--balanced on is for --to classify; a picture with boxes has no one class: take it out")
+            raise UserError("--balanced on is for --to classify; an image with boxes has no one class: take it out")
         self.encoder, self.boxed = encoder, read_boxed(options, encoder, console)
         self.sheet, self.count = self.boxed.sheet, len(self.boxed.splits["train"])
         self.has_val = bool(self.boxed.splits["val"])
@@ -92,8 +92,8 @@ class DetectLesson(Lesson):
 
 
 def read_boxed(options: Any, encoder: Encoder, console: Console) -> Boxed:
-    """The annotated pictures, checked. What a person should know is said."""
-    with looking(console, "looking at the annotated pictures") as told:
+    """The annotated images, checked. What a person should know is said."""
+    with looking(console, "looking at the annotated images") as told:
         boxed = Boxed(
             texts(options.on),
             max_side=MAX_SIDE,
@@ -105,10 +105,10 @@ def read_boxed(options: Any, encoder: Encoder, console: Console) -> Boxed:
             max_bad=options.max_bad,
             **told,
         )
-    boxed.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
+    boxed.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
     for line in boxed.check():
         told["say"](line)
     number = sum(sum(counts.values()) for counts in boxed.sheet.boxes.values())
     what = "boxes and masks" if boxed.masks else "boxes"
-    told["say"](f"{len(boxed.classes)} classes; {boxed.said} pictures; {number:,} {what}")
+    told["say"](f"{len(boxed.classes)} classes; {boxed.said} images; {number:,} {what}")
     return boxed

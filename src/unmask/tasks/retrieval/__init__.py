@@ -1,1 +1,1 @@
-"""The nearest pictures, copies among them, and a map of them all."""
+"""The nearest images, copies among them, and a map of them all."""

@@ -1,4 +1,4 @@
-"""The map as files: one interactive page that needs nothing else, one picture, one table of places."""
+"""The map as files: one interactive page that needs nothing else, one image, one table of places."""
 
 import base64
 import csv
@@ -24,16 +24,16 @@ COLOURS = (
     *("#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#dbdb8d", "#9edae5", "#7f7f7f"),
 )
 OTHER = "#c8c8c8"
-COLUMNS, TALL = 26, 26  # places for thumbnails in the picture
+COLUMNS, TALL = 26, 26  # places for thumbnails in the image
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """What is known of n pictures on a map."""
+    """What is known of n images on a map."""
 
     names: list[str]
     xy: Float[np.ndarray, "n 2"]  # 0 to 1
-    facts: dict[str, list[str]]  # "label", "split", "folder" -> one text for each picture, "" for none
+    facts: dict[str, list[str]]  # "label", "split", "folder" -> one text for each image, "" for none
     thumbs: list[bytes]  # JPEG
     title: str
     note: str  # how it was made
@@ -72,14 +72,14 @@ def write_table(atlas: Atlas, path: Path) -> None:
 
 
 def draw_atlas(atlas: Atlas, path: Path) -> None:
-    """Left the pictures, one for each occupied place of a lattice; right all of them as dots, coloured."""
+    """Left the images, one for each occupied place of a lattice; right all of them as dots, coloured."""
     figure = Figure(figsize=(15, 7.4), dpi=140)
     left, right = figure.subplots(1, 2)
     for row, (x, y) in _on_lattice(atlas.xy):
-        picture = opened(atlas.thumbs[row])
-        tall, wide = (0.5 * side / max(picture.shape[:2]) for side in picture.shape[:2])
+        image = opened(atlas.thumbs[row])
+        tall, wide = (0.5 * side / max(image.shape[:2]) for side in image.shape[:2])
         extent = (x + 0.5 - wide, x + 0.5 + wide, y + 0.5 - tall, y + 0.5 + tall)
-        left.imshow(picture, extent=extent, interpolation="antialiased")
+        left.imshow(image, extent=extent, interpolation="antialiased")
     left.set(xlim=(0, COLUMNS), ylim=(0, TALL), aspect="equal")
     name, texts = next(iter(colourings(atlas.facts).items()))
     facet = _facet(name, texts)
@@ -105,7 +105,7 @@ def draw_atlas(atlas: Atlas, path: Path) -> None:
 
 
 def colourings(facts: dict[str, list[str]]) -> dict[str, list[str]]:
-    """What the pictures can be coloured by: what is not the same for all of them; at least one."""
+    """What the images can be coloured by: what is not the same for all of them; at least one."""
     found = {name: texts for name, texts in facts.items() if len(set(texts)) > 1}
     return found or {"nothing": [""] * len(next(iter(facts.values())))}
 
@@ -144,12 +144,12 @@ def _on_lattice(xy: np.ndarray) -> list[tuple[int, tuple[int, int]]]:
 
 
 SHEET = 2016  # pixels of a side: phones refuse canvases much larger
-CELLS = ((1_500, 112), (5_000, 72), (float("inf"), 48))  # up to so many pictures, thumbnails of so many pixels
+CELLS = ((1_500, 112), (5_000, 72), (float("inf"), 48))  # up to so many images, thumbnails of so many pixels
 
 
 @dataclass(frozen=True)
 class Sprites:
-    """Picture i lies on sheet i // per_sheet, in cell i % per_sheet, row by row, at the top left of its cell."""
+    """Image i lies on sheet i // per_sheet, in cell i % per_sheet, row by row, at the top left of its cell."""
 
     cell: int  # pixels
     columns: int  # of cells in a sheet
@@ -166,7 +166,7 @@ class Sprites:
 
 
 def make_sprites(thumbs: Sequence[bytes], quality: int = 80) -> Sprites:
-    """Sheets of JPEG thumbnails, smaller ones where there are more pictures."""
+    """Sheets of JPEG thumbnails, smaller ones where there are more images."""
     cell = next(side for most, side in CELLS if len(thumbs) <= most)
     columns, sizes, sheets = SHEET // cell, [], []
     for start in range(0, len(thumbs), columns**2):

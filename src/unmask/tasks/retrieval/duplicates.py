@@ -1,4 +1,4 @@
-"""Copies within some data: the same file, the same pixels, or nearly the same picture; and leaks between its splits."""
+"""Copies within some data: the same file, the same pixels, or nearly the same image; and leaks between its splits."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from unmask.tasks.retrieval.neighbours import Pairs, pairs, unit
 
 TABLE, PNG, PAGE = "duplicates.csv", "duplicates.png", "duplicates.html"
 THRESHOLD = 0.98
-SHOWN, MEMBERS = 200, 12  # groups in the page, pictures of a group in it
+SHOWN, MEMBERS = 200, 12  # groups in the page, images of a group in it
 MEANS = {
-    "look": "correlation of two pictures shrunk to 16 x 16 colours; brightness and contrast do not matter",
+    "look": "correlation of two images shrunk to 16 x 16 colours; brightness and contrast do not matter",
     "features": "cosine of the encoder's features, less their mean over the data",
 }
 
@@ -27,7 +27,7 @@ MEANS = {
 class Member:
     path: str
     kind: str  # "first", "same file", "same pixels" as an earlier one of the group, or "near"
-    nearest: str  # most similar other picture of the group
+    nearest: str  # most similar other image of the group
     similarity: float  # to it; 1 for the same pixels
     split: str
     label: str
@@ -37,7 +37,7 @@ class Member:
 @dataclass(frozen=True)
 class Group:
     members: list[Member]
-    leak: bool  # holds pictures of train and of val or test
+    leak: bool  # holds images of train and of val or test
     mixed: bool  # its members have different labels
 
 
@@ -46,13 +46,13 @@ class Copies:
     groups: list[Group]  # those across splits first, then the largest
     by: str
     threshold: float
-    exact: bool  # False if very many pictures were compared by lists that can miss some
-    count: int  # pictures compared
+    exact: bool  # False if very many images were compared by lists that can miss some
+    count: int  # images compared
     closest: float | None  # likeness of the most similar pair below the threshold
 
     @property
     def leaked(self) -> list[str]:
-        """Pictures of val and test with a copy or near copy in train."""
+        """Images of val and test with a copy or near copy in train."""
         return [m.path for group in self.groups if group.leak for m in group.members if m.split in ("val", "test")]
 
 
@@ -64,7 +64,7 @@ def find_copies(
     device: str = "cpu",
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Copies:
-    """Groups of copies: pictures of the same pixels are one from the start, and near ones hang together in chains."""
+    """Groups of copies: images of the same pixels are one from the start, and near ones hang together in chains."""
     threshold = THRESHOLD if threshold is None else threshold
     first: dict[bytes, int] = {}  # pixels -> the first row that has them
     for row, pixels in enumerate(index.pixels):
@@ -119,7 +119,7 @@ def _group(
 
 
 def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> list[str]:
-    """Writes the table, and pictures where there are groups; returns what a person should know."""
+    """Writes the table, and images where there are groups; returns what a person should know."""
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
@@ -149,7 +149,7 @@ def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> lis
 def _line(number: int, group: Group, index: Index) -> Line:
     flags = [word for word, flag in (("train and test share it", group.leak), ("labels differ", group.mixed)) if flag]
     beyond = len(group.members) - MEMBERS
-    title = f"Group {number}: {len(group.members)} pictures" + "".join(f" · {flag}" for flag in flags)
+    title = f"Group {number}: {len(group.members)} images" + "".join(f" · {flag}" for flag in flags)
     title += f" · {beyond} not shown" if beyond > 0 else ""
     cells = []
     for m in group.members[:MEMBERS]:
@@ -164,14 +164,14 @@ def _sentences(copies: Copies, splits: bool) -> list[str]:
 
     total = sum(len(group.members) for group in copies.groups)
     said = [
-        f"{copies.count:,} pictures: {len(copies.groups):,} groups of copies with {total:,} pictures; beyond the first"
+        f"{copies.count:,} images: {len(copies.groups):,} groups of copies with {total:,} images; beyond the first"
         f" of each group {number(['same file']):,} are the same file, {number(['same pixels']):,} have the same pixels,"
         f" {number(['near']):,} are near"
     ]
     if splits:
         leaked = copies.leaked
         example = f", e.g. {leaked[0]}" if leaked else ""
-        said.append(f"{len(leaked):,} val or test pictures have a copy or near copy in train{example}")
+        said.append(f"{len(leaked):,} val or test images have a copy or near copy in train{example}")
     mixed = sum(group.mixed for group in copies.groups)
     if mixed:
         said.append(f"{mixed:,} groups have members with different labels")

@@ -1,4 +1,4 @@
-"""Rows of small pictures with words below them, as a PNG and as one page that needs no other file."""
+"""Rows of small images with words below them, as a PNG and as one page that needs no other file."""
 
 import base64
 import io
@@ -13,14 +13,14 @@ from PIL import Image
 from unmask.files import write_atomically
 from unmask.report.html import template
 
-CELL, GAP, WORDS, HEAD = 132, 10, 40, 22  # pixels: of a picture, around it, of the words below, of a row's heading
+CELL, GAP, WORDS, HEAD = 132, 10, 40, 22  # pixels: of an image, around it, of the words below, of a row's heading
 DRAWN = 24  # rows in the PNG at the most; the page has them all
 MARK = "#D55E00"
 
 
 @dataclass(frozen=True)
 class Cell:
-    picture: UInt8[np.ndarray, "h w 3"]
+    image: UInt8[np.ndarray, "h w 3"]
     words: tuple[str, ...]  # lines below it; the first is the name of the file
     mark: str = ""  # said before the words in colour, e.g. "same file"
 
@@ -52,7 +52,7 @@ def draw_gallery(lines: list[Line], path: Path, note: str = "") -> None:
         axis.text(GAP, top - 6, _short(line.title, max(30, width // 6)), fontsize=6.5, weight="bold", parse_math=False)
         for column, cell in enumerate(line.cells):
             left = GAP + column * (CELL + GAP)
-            small = _fitted(cell.picture)
+            small = _fitted(cell.image)
             y, x = top + (CELL - small.shape[0]) // 2, left + (CELL - small.shape[1]) // 2
             canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
             words = [_short(text, letters) for text in cell.words]
@@ -70,11 +70,11 @@ def draw_gallery(lines: list[Line], path: Path, note: str = "") -> None:
 
 
 def write_page(lines: list[Line], path: Path, title: str, facts: list[str]) -> None:
-    """Writes the page: every row, pictures inside it."""
+    """Writes the page: every row, images inside it."""
     rows = [
         {
             "title": line.title,
-            "cells": [{"address": _address(c.picture), "words": c.words, "mark": c.mark} for c in line.cells],
+            "cells": [{"address": _address(c.image), "words": c.words, "mark": c.mark} for c in line.cells],
         }
         for line in lines
     ]
@@ -82,14 +82,14 @@ def write_page(lines: list[Line], path: Path, title: str, facts: list[str]) -> N
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
-def _address(picture: np.ndarray) -> str:
+def _address(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _fitted(picture: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(picture)
+def _fitted(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels)
     share = CELL / max(image.size)
     way = Image.Resampling.NEAREST if share > 2 else Image.Resampling.LANCZOS
     width, height = (max(1, round(side * share)) for side in image.size)

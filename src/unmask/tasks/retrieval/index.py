@@ -1,4 +1,4 @@
-"""An index of pictures for searching: a folder with features, looks and thumbnails, by the content of each picture.
+"""An index of images for searching: a folder with features, looks and thumbnails, by the content of each image.
 
 Rows belong to contents, not to names: what was renamed or added costs only what is new, a changed file is computed
 anew, and nothing is decoded twice. Whether a file changed is told by its size and time without reading it, where it
@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, why
-from unmask.data.transforms.crops import WholePicture
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError
 from unmask.evaluation.features import check_poolings, finite, judged, pooled
 from unmask.models.encoder import Encoder
@@ -35,8 +35,8 @@ from unmask.runs.run import CONFIG
 from unmask.tasks.retrieval.likeness import look, pixel_digest, thumbnail
 from unmask.tasks.retrieval.store import Row, Store, thumbs
 
-CHUNK = 512  # pictures per file: at most so many are lost to an interruption
-PIECE = 16  # pictures that a thread works off at a time
+CHUNK = 512  # images per file: at most so many are lost to an interruption
+PIECE = 16  # images that a thread works off at a time
 THUMB = 112  # pixels of the longer side
 VERSION = 1  # of what rows hold
 Say = Callable[[str], Any]
@@ -44,14 +44,14 @@ Say = Callable[[str], Any]
 
 @dataclass
 class Index:
-    """The good pictures of some data, in the data's order; arrays have a row for each."""
+    """The good images of some data, in the data's order; arrays have a row for each."""
 
     places: list[int]  # in the source
     features: Float[np.ndarray, "n d"]
     looks: Float[np.ndarray, "n 768"]
     files: list[bytes]  # digests of files
     pixels: list[bytes]  # digests of decoded pixels
-    bad: list[tuple[str, str]]  # name and reason of pictures that are left out
+    bad: list[tuple[str, str]]  # name and reason of images that are left out
     computed: int  # contents that were decoded and computed in this call
     at: list[tuple[Path, int]] = field(repr=False)  # where each row lies
     held: dict[Path, list[bytes]] = field(default_factory=dict, repr=False)  # thumbnails of files that were opened
@@ -70,14 +70,14 @@ def open_index(
     source: Source,
     *,
     pooling: str = "mean",
-    batch: int = 64,  # pictures at a time
+    batch: int = 64,  # images at a time
     device: torch.device | str = "cpu",  # where the encoder is
     say: Say = lambda text: None,
-    progress: Callable[[int], Any] = lambda done: None,  # told the number of pictures looked at
+    progress: Callable[[int], Any] = lambda done: None,  # told the number of images looked at
 ) -> Index:
-    """The index of all pictures of `source`, after computing what the folder does not hold yet.
+    """The index of all images of `source`, after computing what the folder does not hold yet.
 
-    Raises UserError for a folder with other things in it, DataError where no picture is good.
+    Raises UserError for a folder with other things in it, DataError where no image is good.
     """
     check_poolings(encoder, [pooling])
     size = (encoder.grid.size[0], encoder.grid.size[1])
@@ -125,7 +125,7 @@ def _assembled(
     places = [place for place, found in enumerate(digests) if found in store.rows]
     if not places:
         examples = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
-        raise DataError(f"no picture in {source.where} can be used: {examples}")
+        raise DataError(f"no image in {source.where} can be used: {examples}")
     files = [digests[place] or b"" for place in places]
     at = [store.rows[found] for found in files]
     features, looks, pixels = store.gather(at)
@@ -133,11 +133,11 @@ def _assembled(
 
 
 class _Worker:
-    """Looks at some pictures: which content each is, and, where that is new, what is kept of it."""
+    """Looks at some images: which content each is, and, where that is new, what is kept of it."""
 
     def __init__(self, source: Source, known: dict[bytes, bytes], there: set[bytes], channels: int, size: Any):
         self.source, self.known, self.there = source, known, frozenset(there)
-        self.channels, self.max_side, self.view = channels, 4 * max(size), WholePicture(size)
+        self.channels, self.max_side, self.view = channels, 4 * max(size), WholeImage(size)
 
     def __call__(self, places: Sequence[int]) -> Any:
         found: list[bytes | None] = []
@@ -152,7 +152,7 @@ class _Worker:
                     content = digest(data)
                     if content not in self.there and content not in rows:
                         rows[content] = self._row(content, data)
-                except BadPicture as error:
+                except BadImage as error:
                     content = content if isinstance(content, bytes) else None
                     if content is None:
                         unread[place] = why(error)
@@ -206,9 +206,9 @@ def index_folder(asked: Place | None, run: Place, out: Path, data: Sequence[str]
 def look_at(
     folder: Path, encoder: Encoder, source: Source, pooling: str, batch: int, device: str, console: Console
 ) -> Index:
-    """The index of a source in its folder, with a bar while new pictures are looked at."""
+    """The index of a source in its folder, with a bar while new images are looked at."""
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the pictures", total=len(source.items))
+        task = bar.add_task("looking at the images", total=len(source.items))
         return open_index(
             folder,
             encoder,
@@ -222,7 +222,7 @@ def look_at(
 
 
 def say_bad(bad: Sequence[tuple[str, str]], say: Callable[[str], Any], most: int = 10) -> None:
-    """Names pictures that are left out."""
+    """Names images that are left out."""
     for name, reason in bad[:most]:
         say(f"left out: {name}: {reason}")
     if len(bad) > most:

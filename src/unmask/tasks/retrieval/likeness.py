@@ -1,6 +1,6 @@
-"""What makes two pictures copies: the same file, the same pixels, or the same look when both are shrunk to a few.
+"""What makes two images copies: the same file, the same pixels, or the same look when both are shrunk to a few.
 
-The look is in the spirit of perceptual hashes, which compare tiny versions of pictures (e.g. Zauner 2010,
+The look is in the spirit of perceptual hashes, which compare tiny versions of images (e.g. Zauner 2010,
 "Implementation and Benchmarking of Perceptual Image Hash Functions"), but kept as numbers, so that the likeness is a
 correlation with a threshold that can be moved, instead of a count of bits.
 """
@@ -16,14 +16,14 @@ from torch.nn.functional import interpolate
 
 from unmask.report.reconstruction import displayed, value_range
 
-SIDE = 16  # of a look, pixels: re-encoding and resizing hardly change it, another picture does
-FLAT = 1e-3  # deviation of values from 0 to 1 below which a picture has no look: one plain colour
+SIDE = 16  # of a look, pixels: re-encoding and resizing hardly change it, another image does
+FLAT = 1e-3  # deviation of values from 0 to 1 below which an image has no look: one plain colour
 
 
 def look(pixels: Shaped[Tensor, "c h w"]) -> Float[Tensor, "768"]:
     """16 x 16 colours, without their mean and of length 1: the product of two is their correlation, from -1 to 1.
 
-    Zero, like nothing but its very pixels, for a picture of one plain colour.
+    Zero, like nothing but its very pixels, for an image of one plain colour.
     """
     shown = torch.from_numpy(displayed(pixels, *value_range(pixels))).permute(2, 0, 1)
     tiny = interpolate(shown[None], (SIDE, SIDE), mode="area")[0].flatten()
@@ -32,7 +32,7 @@ def look(pixels: Shaped[Tensor, "c h w"]) -> Float[Tensor, "768"]:
 
 
 def pixel_digest(pixels: Shaped[Tensor, "c h w"]) -> bytes:
-    """16 bytes that differ wherever decoded pixels do: the same for a picture saved without loss in another format."""
+    """16 bytes that differ wherever decoded pixels do: the same for an image saved without loss in another format."""
     head = f"{pixels.dtype} {tuple(pixels.shape)} ".encode()
     return hashlib.blake2b(head + pixels.contiguous().numpy().tobytes(), digest_size=16).digest()
 

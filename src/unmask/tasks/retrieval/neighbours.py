@@ -1,4 +1,4 @@
-"""Which vectors are near each other, exactly and in blocks: memory grows with the pictures, never with their square.
+"""Which vectors are near each other, exactly and in blocks: memory grows with the images, never with their square.
 
 Above a million vectors, pairs are sought with faiss's inverted lists where it is installed (Johnson et al. 2017,
 https://arxiv.org/abs/1702.08734), which can miss some; everything else is exact.

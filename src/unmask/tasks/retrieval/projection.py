@@ -1,4 +1,4 @@
-"""Features of pictures to places on a map: PCA, t-SNE (van der Maaten, Hinton 2008) or UMAP (McInnes et al. 2018).
+"""Features of images to places on a map: PCA, t-SNE (van der Maaten, Hinton 2008) or UMAP (McInnes et al. 2018).
 
 All start from the same: features of length 1, less their mean, in their first 50 principal components, as is usual
 before t-SNE; it removes noise and time, not neighbours.
@@ -15,8 +15,8 @@ from unmask.tasks.retrieval.neighbours import unit
 
 METHODS = ("auto", "pca", "tsne", "umap")
 COMPONENTS = 50
-SLOW = 10_000  # pictures above which t-SNE takes too long to be chosen
-FEW = 5  # pictures below which there are no neighbourhoods to keep
+SLOW = 10_000  # images above which t-SNE takes too long to be chosen
+FEW = 5  # images below which there are no neighbourhoods to keep
 
 
 def choose(method: str, count: int) -> tuple[str, str]:
@@ -25,14 +25,14 @@ def choose(method: str, count: int) -> tuple[str, str]:
     if method == "umap" and not there:
         raise UserError("UMAP is not installed: pip install 'unmask[maps]', or use --method tsne or pca")
     if count < FEW:
-        return "pca", f"{count} pictures have no neighbourhoods to keep"
+        return "pca", f"{count} images have no neighbourhoods to keep"
     if method != "auto":
         return method, "asked for"
     if there:
         return "umap", "installed; keeps neighbourhoods, and is quick"
     if count <= SLOW:
         return "tsne", "keeps neighbourhoods; UMAP is not installed"
-    return "pca", f"UMAP is not installed, and t-SNE takes long above {SLOW:,} pictures"
+    return "pca", f"UMAP is not installed, and t-SNE takes long above {SLOW:,} images"
 
 
 def project(features: Float[np.ndarray, "n d"], method: str, seed: int = 0) -> Float[np.ndarray, "n 2"]:

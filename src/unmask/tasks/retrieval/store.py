@@ -1,4 +1,4 @@
-"""The files of an index of pictures: rows in chunks, which file has which content, and what they were made with."""
+"""The files of an index of images: rows in chunks, which file has which content, and what they were made with."""
 
 import hashlib
 import json

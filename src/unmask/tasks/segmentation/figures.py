@@ -1,4 +1,4 @@
-"""A segmenter's results as pictures and words: overlays beside the truth, bars per class, one line."""
+"""A segmenter's results as images and words: overlays beside the truth, bars per class, one line."""
 
 import colorsys
 import csv
@@ -15,11 +15,11 @@ from unmask.data.annotations.legend import Legend
 from unmask.files import write_atomically
 from unmask.report.reconstruction import displayed, value_range
 
-RESULT, ROWS = "metrics.json", "pictures_test.csv"
+RESULT, ROWS = "metrics.json", "images_test.csv"
 OVERLAYS, CLASSES, CONFUSION = "overlays.png", "classes.png", "confusion.png"
-SHOWN = 6  # test pictures that are drawn: the best, the middle and the worst
-NAMED = 40  # classes up to which the pictures carry names
-OPACITY = 0.55  # of colours over pictures
+SHOWN = 6  # test images that are drawn: the best, the middle and the worst
+NAMED = 40  # classes up to which the images carry names
+OPACITY = 0.55  # of colours over images
 BLUE = "#0072B2"
 VOID = 255
 # Okabe and Ito's colours first, readable without red and green; then hues a golden angle apart
@@ -46,15 +46,15 @@ def painted(map_: UInt8[np.ndarray, "h w"], colours: Colours) -> UInt8[np.ndarra
 
 
 def laid_over(
-    picture: UInt8[np.ndarray, "h w 3"], map_: UInt8[np.ndarray, "h w"], colours: Colours
+    image: UInt8[np.ndarray, "h w 3"], map_: UInt8[np.ndarray, "h w"], colours: Colours
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The colours of a map over its picture; pixels of no class stay as they are."""
-    mixed = picture * (1 - OPACITY) + painted(map_, colours) * OPACITY
-    return np.where((map_ == VOID)[..., None], picture, mixed.round()).astype(np.uint8)
+    """The colours of a map over its image; pixels of no class stay as they are."""
+    mixed = image * (1 - OPACITY) + painted(map_, colours) * OPACITY
+    return np.where((map_ == VOID)[..., None], image, mixed.round()).astype(np.uint8)
 
 
-def as_picture(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Any picture for the eye, resized where a size is given."""
+def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Any image for the eye, resized where a size is given."""
     from unmask.models.sliding_window import resized
 
     shown = pixels if size is None or tuple(pixels.shape[1:]) == size else resized(pixels, size)
@@ -69,14 +69,14 @@ def draw_results(
     config: dict[str, Any],
     out: Path,
 ) -> None:
-    """Writes the pictures. rows: as `write_rows` takes them; answer: the map of a test picture by its place."""
+    """Writes the images. rows: as `write_rows` takes them; answer: the map of a test image by its place."""
     draw_classes(result["per_class"], out / CLASSES)
     draw_confusion(np.array(result["confusion"]), config["classes"], out / CONFUSION)
     draw_overlays(chosen(rows), rows, segments, answer, config, out / OVERLAYS)
 
 
 def chosen(rows: list[dict[str, Any]]) -> list[int]:
-    """Places of the best, middle and worst pictures, the best first."""
+    """Places of the best, middle and worst images, the best first."""
     order = sorted(
         (i for i, row in enumerate(rows) if row["pixel_accuracy"] is not None), key=lambda i: -rows[i]["pixel_accuracy"]
     )
@@ -92,27 +92,27 @@ def draw_overlays(
     config: dict[str, Any],
     path: Path,
 ) -> None:
-    """A line for each picture: itself, the truth, the answer, and where they differ."""
+    """A line for each image: itself, the truth, the answer, and where they differ."""
     if not places:
         return
-    titles = ("", "truth", "answer", "wrong pixels")  # over the picture itself stands its name
+    titles = ("", "truth", "answer", "wrong pixels")  # over the image itself stands its name
     lines, seen = [], set()
     for place in places:
         pixels, truth = segments.pair(place)
         found = answer(place)
-        picture = as_picture(pixels, truth.shape)
+        image = as_image(pixels, truth.shape)
         wrong = (found != truth) & (truth != VOID)
-        marked = picture // 3
+        marked = image // 3
         marked[wrong] = (255, 90, 60)
-        over = [laid_over(picture, map_, config["colours"]) for map_ in (truth, found)]
-        lines.append((picture, *over, marked))
+        over = [laid_over(image, map_, config["colours"]) for map_ in (truth, found)]
+        lines.append((image, *over, marked))
         seen |= set(np.unique(truth).tolist()) | set(np.unique(found).tolist())
     shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
     figure = Figure(figsize=(12, 0.7 + len(lines) * (3 * shape + 0.22)), dpi=100, layout="constrained")
     axes = figure.subplots(len(lines), 4, squeeze=False)
     for number, (row, place, line) in enumerate(zip(axes, places, lines)):
-        for axis, picture, title in zip(row, line, titles):
-            axis.imshow(picture, interpolation="nearest" if picture.shape[1] < 200 else None)
+        for axis, image, title in zip(row, line, titles):
+            axis.imshow(image, interpolation="nearest" if image.shape[1] < 200 else None)
             axis.set_axis_off()
             axis.set_title("" if number else title, fontsize=9)
         share = rows[place]["pixel_accuracy"]
@@ -161,7 +161,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
 
 
 def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
-    """A line for each test picture, the worst first: path, share of right pixels, share of void."""
+    """A line for each test image, the worst first: path, share of right pixels, share of void."""
     order = sorted(rows, key=lambda row: 2.0 if row["pixel_accuracy"] is None else row["pixel_accuracy"])
 
     def write(part: Path) -> None:
@@ -181,5 +181,5 @@ def headline(result: dict[str, Any], classes: list[str]) -> str:
     of = f"{tested} classes" if tested == len(classes) else f"{tested} of {len(classes)} classes that were tested"
     return (
         f"mIoU {100 * result['miou']:.1f} % over {of}, pixel accuracy {100 * result['pixel_accuracy']:.1f} %,"
-        f" mean class accuracy {100 * result['mean_accuracy']:.1f} %; {result['count']:,} test pictures."
+        f" mean class accuracy {100 * result['mean_accuracy']:.1f} %; {result['count']:,} test images."
     )

@@ -36,7 +36,7 @@ def make_segment_task(encoder: Encoder, data: Segmented, settings: dict[str, Any
 
 
 def make_segment_loader(segments: Any, encoder: Encoder, settings: dict[str, Any], micro: int | None = None) -> Loader:
-    """Augmented training batches of pictures with their maps."""
+    """Augmented training batches of images with their maps."""
     view = SceneView(
         (settings["crop_size"][0], settings["crop_size"][1]),
         settings["side"],
@@ -54,14 +54,14 @@ def make_segment_loader(segments: Any, encoder: Encoder, settings: dict[str, Any
 def answers(
     model: Any, segments: Segments, settings: dict[str, Any], rows: list[int] | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Answered and true map of pictures, one after the other, as the model is used later: whole, by windows."""
+    """Answered and true map of images, one after the other, as the model is used later: whole, by windows."""
     rows, truths = list(range(len(segments))) if rows is None else rows, []
 
     def shown() -> Iterator[tuple[Tensor, tuple[int, int]]]:
         for row in rows:
-            picture, truth = segments.pair(row)
+            image, truth = segments.pair(row)
             truths.append(truth)
-            yield picture, (truth.shape[0], truth.shape[1])
+            yield image, (truth.shape[0], truth.shape[1])
 
     maps = model.maps(shown(), windows_at_once(model.window), autocast_dtype(settings["precision"]))
     for place, found in enumerate(maps):
@@ -72,7 +72,7 @@ def answers(
 def score_split(
     model: Any, data: Segmented, split: str, settings: dict[str, Any], rows: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """See `overlap`. rows: filled with a line for each picture."""
+    """See `overlap`. rows: filled with a line for each image."""
     was, segments = model.training, data.segments(split, model.encoder.channels)
     model.eval()
 
@@ -91,11 +91,11 @@ def score_split(
 
 def read_segmented(options: Any, encoder: Encoder, console: Console) -> Segmented:
     """The segmented data, checked for this purpose. What a person should know is said."""
-    with looking(console, "looking at pictures and masks") as told:
+    with looking(console, "looking at images and masks") as told:
         data = Segmented(
             texts(options.on),
             max_side=4 * (options.side or min(options.crop_size or encoder.input_size)),
-            pictures=None if options.images is None else Path(options.images),
+            images=None if options.images is None else Path(options.images),
             classes=None if options.classes is None else Path(options.classes),
             void=options.void or (),
             most=options.most,
@@ -103,6 +103,6 @@ def read_segmented(options: Any, encoder: Encoder, console: Console) -> Segmente
             max_bad=options.max_bad,
             **told,
         )
-    data.sheet.statistics(encoder.channels)  # refuses pictures that cannot be brought to these channels
-    told["say"](f"{len(data.classes)} classes; {data.said} pictures")
+    data.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
+    told["say"](f"{len(data.classes)} classes; {data.said} images")
     return data

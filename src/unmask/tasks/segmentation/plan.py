@@ -1,6 +1,6 @@
-"""Chooses how a segmenter is trained: by where its weights come from, the machine, and how many pictures there are.
+"""Chooses how a segmenter is trained: by where its weights come from, the machine, and how many images there are.
 
-The published recipe (He et al. 2021, section 5, as in implus/mae_segmentation) is for 20,210 pictures of ADE20K: crops
+The published recipe (He et al. 2021, section 5, as in implus/mae_segmentation) is for 20,210 images of ADE20K: crops
 of 512, batch 16, 160,000 steps, AdamW 1e-4, layer decay 0.65, weight decay 0.05, drop path 0.1. docs/segment.md has the
 rules below as a table.
 """
@@ -25,7 +25,7 @@ HEAVIEST = 10.0  # weight of a class, at the most
 
 
 def plan_segment(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
-    """Fills in what `plan.settings` leaves open, for `count` segmented training pictures."""
+    """Fills in what `plan.settings` leaves open, for `count` segmented training images."""
     settings, gpu = plan.settings, machine.device == "cuda"
     plan.choose("protocol", "full", "everything is trained")
     frozen = settings["protocol"] == "linear"
@@ -34,7 +34,7 @@ def plan_segment(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet:
     plan.choose("head", "linear" if frozen else head, "what the features say by themselves" if frozen else why)
     plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
     settings["crop_size"] = list(settings["crop_size"])
-    plan.choose("side", min(settings["crop_size"]), "pictures' shorter side fits a crop, as in the public recipe")
+    plan.choose("side", min(settings["crop_size"]), "images' shorter side fits a crop, as in the public recipe")
     if settings["side"] < min(settings["crop_size"]) / 4:
         raise UserError(f"--side {settings['side']} is less than a quarter of the crops of {settings['crop_size']}")
     most = 2 ** int(math.log2(max(2, count / 4)))
@@ -69,7 +69,7 @@ def _epochs(count: int, gpu: bool) -> float:
 
 
 def _why_epochs(count: int, scratch: bool) -> str:
-    return f"{count:,} pictures: the fewer, the more epochs" + (", twice as many from scratch" if scratch else "")
+    return f"{count:,} images: the fewer, the more epochs" + (", twice as many from scratch" if scratch else "")
 
 
 def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -> None:
@@ -89,13 +89,11 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -
 
 
 def _plan_augmentation(plan: Plan, encoder: Encoder, sheet: Sheet) -> None:
-    plan.choose("scale", (0.5, 2.0), f"random factor on the picture's size, {PAPER}")
+    plan.choose("scale", (0.5, 2.0), f"random factor on the image's size, {PAPER}")
     plan.choose("class_limit", 0.75, f"of a crop, drawn again up to ten times, {PAPER}")
     writing = sheet.share_extreme > 0.75
-    plan.choose(
-        "flip", "off" if writing else "on", "mirrored pictures mean the same" if not writing else "text or scans"
-    )
+    plan.choose("flip", "off" if writing else "on", "mirrored images mean the same" if not writing else "text or scans")
     eight_bit = set(sheet.bits) <= {"1", "8"} and encoder.channels in (1, 3)
-    plan.choose("distort", "on" if eight_bit else "off", PAPER if eight_bit else "not for deep or many-band pictures")
+    plan.choose("distort", "on" if eight_bit else "off", PAPER if eight_bit else "not for deep or many-band images")
     if plan.settings["distort"] == "on" and not eight_bit:
-        raise UserError("--distort on is for 8-bit pictures with 1 or 3 channels; these are others")
+        raise UserError("--distort on is for 8-bit images with 1 or 3 channels; these are others")

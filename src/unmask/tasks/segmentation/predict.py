@@ -1,4 +1,4 @@
-"""The work of `unmask predict` with a segmenter: a PNG of class numbers, an overlay and a row of shares per picture."""
+"""The work of `unmask predict` with a segmenter: a PNG of class numbers, an overlay and a row of shares per image."""
 
 import csv
 from collections import deque
@@ -21,10 +21,10 @@ from unmask.models.sliding_window import windows_at_once
 from unmask.plain import texts
 from unmask.runs.run import Run, open_trained
 from unmask.runtime.machine import machine, tune
-from unmask.tasks.segmentation.figures import as_picture, laid_over
+from unmask.tasks.segmentation.figures import as_image, laid_over
 
 SHARES, OVERLAYS, CLASSES = "shares.csv", "overlays", "classes.json"
-SAID = 10  # pictures on the screen
+SAID = 10  # images on the screen
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,21 @@ class Written:
     """What `unmask.predict` returns of a segmenter: maps that lie on disk, so that a folder of any size can be done."""
 
     folder: Path
-    names: list[str]  # of the pictures
+    names: list[str]  # of the images
     files: list[Path]  # of their maps: PNG of class numbers
     classes: list[str]
     numbers: list[int]  # of each class
-    shares: np.ndarray  # n k: of each picture's pixels, by class
+    shares: np.ndarray  # n k: of each image's pixels, by class
 
     def __len__(self) -> int:
         return len(self.names)
 
 
 def predict_maps(options: Any, folder: Path, console: Console) -> Written:
-    """Writes into options.out, `predictions` by default. Bad pictures are named and left out, unless none is good."""
+    """Writes into options.out, `predictions` by default. Bad images are named and left out, unless none is good."""
     out, here = Path(options.out or "predictions"), machine(options.device, "32")
     if out.suffix.lower() == ".csv" or (out.exists() and not out.is_dir()):
-        raise UserError(f"a segmenter writes a picture for each picture: --out names a folder; got {out}")
+        raise UserError(f"a segmenter writes an image for each image: --out names a folder; got {out}")
     tune(here.device)
     model: Any = open_trained(folder).to(here.device)
     colours = Run(folder).config["colours"]
@@ -74,7 +74,7 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
         console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
     if not names:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
-        raise DataError(f"no picture could be read: {reasons}{'; ...' if len(bad) > 3 else ''}")
+        raise DataError(f"no image could be read: {reasons}{'; ...' if len(bad) > 3 else ''}")
     _write_shares(names, shares, model.classes, out / SHARES)
     write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
     for name, row in list(zip(names, shares))[:SAID]:
@@ -82,13 +82,13 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
         console.print(f"{name}: {most}", soft_wrap=True, markup=False)
     if len(names) > SAID:
         console.print(f"... and {len(names) - SAID:,} more")
-    told = f"{many(len(names), 'picture')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
+    told = f"{many(len(names), 'image')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
 
 
 def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: Path, file: Path) -> None:
-    """The numbers as palette picture, so that viewers show colours and programs read numbers; 16-bit grey above 255."""
+    """The numbers as palette image, so that viewers show colours and programs read numbers; 16-bit grey above 255."""
     table = np.array(numbers)
     values = table[map_]
     path, aside = out / file, (out / OVERLAYS / file).with_suffix(".jpg")
@@ -102,14 +102,14 @@ def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: 
     else:
         image = Image.fromarray(values.astype(np.uint16))
     write_atomically(path, lambda part: image.save(part, format="PNG"))
-    over = Image.fromarray(laid_over(as_picture(one.pixels, one.size), map_, colours))
+    over = Image.fromarray(laid_over(as_image(one.pixels, one.size), map_, colours))
     write_atomically(aside, lambda part: over.save(part, format="JPEG", quality=90))
 
 
 def _file(name: str, taken: Container[Path]) -> Path:
-    """Below the folder, as the picture lies below its own; two pictures of one stem keep their endings."""
+    """Below the folder, as the image lies below its own; two images of one stem keep their endings."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
-    whole = Path(*parts) if parts else Path("picture")
+    whole = Path(*parts) if parts else Path("image")
     short = whole.with_suffix(".png")
     return short if short not in taken else whole.with_name(f"{whole.name}.png")
 

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from unmask.files import write_atomically
-from unmask.report.html import picture_address, plan_rows, read_json, sheet_rows, template
+from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
 from unmask.runs.run import CONFIG, SUMMARY
 from unmask.tasks.segmentation.figures import CLASSES, CONFUSION, OVERLAYS, RESULT, headline
 from unmask.training.log import METRICS, clock, read
@@ -29,8 +29,8 @@ def write_segmenter_report(out: Path) -> Path:
         sentence=headline(test, config["classes"]) if test else None,
         facts=[(words, f"{100 * test[name]:.1f} %") for name, words in FACTS.items() if test],
         classes=_rows(test, sheet),
-        images={name: picture_address(out / file) for name, file in IMAGES.items()},
-        curves=picture_address(_curves(steps, records)) if steps else None,
+        images={name: image_address(out / file) for name, file in IMAGES.items()},
+        curves=image_address(_curves(steps, records)) if steps else None,
         summary=read_json(out / SUMMARY),
         plan=plan_rows(config),
         left_out=sheet.get("left_out", [])[:40],

@@ -33,7 +33,7 @@ __all__ = ["SegmentLesson"]
 
 class SegmentLesson(Lesson):
     name = "segment"
-    looks: ClassVar[int] = 20  # windows slide over every val picture: dearer than an epoch of crops
+    looks: ClassVar[int] = 20  # windows slide over every val image: dearer than an epoch of crops
 
     def __init__(self, options: Any, encoder: Encoder, console: Console):
         self.encoder = encoder

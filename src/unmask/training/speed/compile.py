@@ -84,5 +84,5 @@ def _compile(objective: nn.Module, graphs: bool, backend: str) -> None:
 
 
 def _in_training(block: nn.Module, compiled: Any, *args: Any, **kwargs: Any) -> Any:
-    """Pictures, probes and tests come in other sizes, and seldom: compiling for each would take longer than they do."""
+    """Images, probes and tests come in other sizes, and seldom: compiling for each would take longer than they do."""
     return (compiled if block.training else block._call_impl)(*args, **kwargs)

@@ -39,7 +39,7 @@ def check_fits(objective: Objective, batch: Batch, size: int, autocast: Autocast
     need = step_bytes(objective, batch, size, autocast)
     if need > SAFE * free:
         raise TooLarge(
-            f"{many(size, 'picture')} at a time need about {need / 2**20:,.0f} MB, {free / 2**20:,.0f} MB are free"
+            f"{many(size, 'image')} at a time need about {need / 2**20:,.0f} MB, {free / 2**20:,.0f} MB are free"
         )
 
 

@@ -1,6 +1,6 @@
 """COCO's JSON: instances_train2017.json and the like; boxes, polygons, run lengths, crowds. Lin et al. 2014.
 
-Category numbers need not be contiguous. The folder of the pictures is found by their names.
+Category numbers need not be contiguous. The folder of the images is found by their names.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unmask.data.annotations.geometry import box_of
-from unmask.data.annotations.objects import Annotated, Box, Instance, Pictures, Scene, number, split_of, walk
+from unmask.data.annotations.objects import Annotated, Box, Images, Instance, Scene, number, split_of, walk
 from unmask.errors import DataError, UserError
 
 __all__ = ["Coco"]
@@ -51,12 +51,12 @@ class Coco:
                 raise UserError(f"{' and '.join(both)} annotate the {split} split: name the files to use with --on")
         _classes(found, list(tables.values()))
         for file, table in tables.items():
-            _scenes(found, file, table, splits[file], Pictures([images] if images else _near(root, file)))
+            _scenes(found, file, table, splits[file], Images([images] if images else _near(root, file)))
         return found
 
 
 def _near(root: str, file: str) -> list[str]:
-    """Folders in and below which the pictures of a file are looked for."""
+    """Folders in and below which the images of a file are looked for."""
     folder = os.path.dirname(os.path.abspath(file))
     places = [folder]
     if os.path.isfile(root) or os.path.basename(folder).lower().startswith("annot"):
@@ -120,7 +120,7 @@ def _numbered(categories: list[Any], remarks: list[str]) -> dict[int, str]:
     return names
 
 
-def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | None, pictures: Pictures) -> None:
+def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | None, images: Images) -> None:
     names = _numbered(table["categories"], [])
     stem = os.path.splitext(os.path.basename(file))[0]
     prefer = [stem.rsplit("_", 1)[-1], *([split] if split else [])]
@@ -133,15 +133,15 @@ def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | Non
             size = (int(image.get("height") or 0), int(image.get("width") or 0))
             hash(id_)
         except (KeyError, TypeError, ValueError) as error:
-            found.fault("unreadable entry", file, f"an image without id or file_name ({error!r})", of="picture")
+            found.fault("unreadable entry", file, f"an image without id or file_name ({error!r})", of="image")
             continue
         if id_ in scenes:
-            found.fault("duplicate picture", file, f"image id {id_} comes again, as {name}", of="nothing")
+            found.fault("duplicate image", file, f"image id {id_} comes again, as {name}", of="nothing")
             continue
-        path = pictures.find(name, prefer)
+        path = images.find(name, prefer)
         scenes[id_] = None
         if path is None:
-            found.fault("missing picture", name, f"named in {file}", of="picture")
+            found.fault("missing image", name, f"named in {file}", of="image")
         else:
             stated = size if min(size) > 0 else None
             scenes[id_] = Scene(path, name, split, [], file, stated)
@@ -156,10 +156,10 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
     try:
         scene = scenes.get(entry["image_id"], "none")
         number_ = int(entry["category_id"])
-        if scene is None:  # its picture is missing, which is known
+        if scene is None:  # its image is missing, which is known
             return
         if scene == "none":
-            found.fault("unknown picture", file, f"{which}: there is no image with id {entry['image_id']}")
+            found.fault("unknown image", file, f"{which}: there is no image with id {entry['image_id']}")
             return
         assert isinstance(scene, Scene)
         if number_ not in names:

@@ -8,7 +8,7 @@ import os
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from unmask.data.annotations.objects import Annotated, Instance, Pictures, Scene, number, split_of, walk
+from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, split_of, walk
 from unmask.data.labels import natural
 from unmask.errors import DataError
 
@@ -21,7 +21,7 @@ class Voc:
 
     @staticmethod
     def find(root: str) -> list[str]:
-        """Folders with XML files: Annotations, or those that hold the pictures too."""
+        """Folders with XML files: Annotations, or those that hold the images too."""
         if os.path.isfile(root):
             return []
         folders = {os.path.dirname(path) for path in walk(root, lambda name: name.lower().endswith(".xml"), depth=2)}
@@ -35,7 +35,7 @@ class Voc:
         for folder in files:
             base = os.path.dirname(folder) if os.path.basename(folder).lower() == "annotations" else folder
             near = [os.path.join(base, "JPEGImages"), os.path.join(base, "images"), base]
-            _folder(found, folder, base, Pictures([images] if images else near), len(files) > 1)
+            _folder(found, folder, base, Images([images] if images else near), len(files) > 1)
         if not found.scenes:
             why = f": {found.faults[0].kind}, {found.faults[0].file} {found.faults[0].detail}" if found.faults else ""
             raise DataError(f"no annotation of {root} can be used{why}")
@@ -51,15 +51,15 @@ class Voc:
         return found
 
 
-def _folder(found: Annotated, folder: str, base: str, pictures: Pictures, several: bool) -> None:
+def _folder(found: Annotated, folder: str, base: str, images: Images, several: bool) -> None:
     files = {os.path.splitext(os.path.basename(p))[0]: p for p in walk(folder, lambda n: n.lower().endswith(".xml"), 0)}
     splits = _splits(found, base)
     for id_, split in splits.items():
         if id_ not in files:
-            found.fault("missing annotation", f"{id_}.xml", f"named in the {split} split", of="picture")
+            found.fault("missing annotation", f"{id_}.xml", f"named in the {split} split", of="image")
     left_out = [id_ for id_ in files if splits and id_ not in splits]
     if left_out:
-        found.remarks.append(f"{len(left_out):,} annotated pictures are in no split and are left out")
+        found.remarks.append(f"{len(left_out):,} annotated images are in no split and are left out")
     here = split_of(os.path.basename(folder)) if several else None
     for id_ in sorted(files, key=natural):
         if splits and id_ not in splits:
@@ -69,12 +69,12 @@ def _folder(found: Annotated, folder: str, base: str, pictures: Pictures, severa
             if tree.tag != "annotation" and tree.find("object") is None:
                 raise ValueError(f"<{tree.tag}>, not <annotation>")
         except (ET.ParseError, OSError, ValueError, LookupError) as error:
-            found.fault("unreadable file", files[id_], str(error), of="picture")
+            found.fault("unreadable file", files[id_], str(error), of="image")
             continue
         named = (tree.findtext("filename") or "").strip()
-        path = _picture(id_, named, pictures)
+        path = _image(id_, named, images)
         if path is None:
-            found.fault("missing picture", named or id_, f"named in {files[id_]}", of="picture")
+            found.fault("missing image", named or id_, f"named in {files[id_]}", of="image")
             continue
         scene = Scene(path, os.path.basename(path), splits.get(id_, here), [], files[id_], _size(tree))
         for place, entry in enumerate(tree.iter("object"), 1):
@@ -95,15 +95,15 @@ def _splits(found: Annotated, base: str) -> dict[str, str]:
             ids = [line.split()[0] for line in file if line.strip()]
         for id_ in ids:
             if splits.setdefault(id_, name) != name:
-                found.fault("duplicate picture", id_, f"of {name} is in {splits[id_]} already", of="nothing")
+                found.fault("duplicate image", id_, f"of {name} is in {splits[id_]} already", of="nothing")
     return splits
 
 
-def _picture(id_: str, named: str, pictures: Pictures) -> str | None:
+def _image(id_: str, named: str, images: Images) -> str | None:
     """By the annotation's own name, which people keep right when they rename, or else by the name inside."""
     endings = [os.path.splitext(named)[1] or ".jpg", ".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp", ".tif"]
     names = [*(id_ + ending for ending in dict.fromkeys(endings)), *([named] if named else [])]
-    return next((path for name in names if (path := pictures.find(name))), None)
+    return next((path for name in names if (path := images.find(name))), None)
 
 
 def _size(tree: ET.Element) -> tuple[int, int] | None:

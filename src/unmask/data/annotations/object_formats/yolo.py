@@ -1,5 +1,5 @@
 """YOLO's text files: a YAML names classes and splits, labels/ mirrors images/, a line is one object in shares of the
-picture: `class centre-x centre-y width height`, or `class x y x y x y ...` for a polygon.
+image: `class centre-x centre-y width height`, or `class x y x y x y ...` for a polygon.
 """
 
 import os
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from unmask.data.annotations.objects import Annotated, Instance, Scene, listed, number, walk
-from unmask.data.labels import SPLITS, is_picture_name, natural
+from unmask.data.labels import SPLITS, is_image_name, natural
 from unmask.errors import DataError, UserError
 
 __all__ = ["Yolo"]
@@ -47,8 +47,8 @@ class Yolo:
             for entry in _entries(content.get(key)):
                 _split(found, file, content, entry, split, names, images)
         if not found.scenes or (content.get("train") and not any(scene.split == "train" for scene in found.scenes)):
-            pictures = "training pictures" if found.scenes else "pictures"
-            raise DataError(f"{file} leads to no {pictures}{_why(found)}; name their folder with --images")
+            image_files = "training images" if found.scenes else "images"
+            raise DataError(f"{file} leads to no {image_files}{_why(found)}; name their folder with --images")
         return found
 
 
@@ -112,25 +112,25 @@ def _split(
         return
     own = [os.path.normpath(os.path.join(root, entry)) for root in (path, folder)]
     if place not in own:
-        found.remarks.append(f"{own[0]} is not there: the {split} pictures are taken from {place}")
+        found.remarks.append(f"{own[0]} is not there: the {split} images are taken from {place}")
     if os.path.isfile(place):
         with open(place, encoding="utf-8-sig", errors="replace") as lines:
             listed_ = [line.strip().replace("\\", "/") for line in lines if line.strip() and not line.startswith("#")]
         below = [os.path.dirname(place), path, folder]
-        pictures = [(_first(below, line), line, [own[0]]) for line in dict.fromkeys(listed_)]
+        image_files = [(_first(below, line), line, [own[0]]) for line in dict.fromkeys(listed_)]
     else:
-        paths = sorted(walk(place, is_picture_name), key=natural)
-        pictures = [(p, os.path.relpath(p, place), [*own, place]) for p in paths]
-    for picture, name, folders in pictures:
-        if picture is None or not os.path.isfile(picture):
-            found.fault("missing picture", name, f"named in {place}", of="picture")
+        paths = sorted(walk(place, is_image_name), key=natural)
+        image_files = [(p, os.path.relpath(p, place), [*own, place]) for p in paths]
+    for image, name, folders in image_files:
+        if image is None or not os.path.isfile(image):
+            found.fault("missing image", name, f"named in {place}", of="image")
             continue
         inside = name if os.path.isdir(place) else None
-        label = _label_file(picture, inside, folders)
-        scene = Scene(picture, os.path.basename(picture), split, [], label or picture, relative=True)
+        label = _label_file(image, inside, folders)
+        scene = Scene(image, os.path.basename(image), split, [], label or image, relative=True)
         found.scenes.append(scene)
         if label is None:
-            found.fault("no label file", picture, "counts as empty", of="nothing")
+            found.fault("no label file", image, "counts as empty", of="nothing")
         else:
             _read(found, scene, label, names)
 
@@ -139,10 +139,10 @@ def _first(folders: list[str], name: str) -> str | None:
     return next((p for f in folders if os.path.isfile(p := os.path.normpath(os.path.join(f, name)))), None)
 
 
-def _label_file(picture: str, inside: str | None, folders: list[str]) -> str | None:
-    """labels/ mirrors images/: the last folder named images in the picture's path, or in the one the YAML names."""
-    stems = [picture] if inside is None else [os.path.join(folder, inside) for folder in folders]
-    for stem in map(os.path.abspath, [*stems, picture]):
+def _label_file(image: str, inside: str | None, folders: list[str]) -> str | None:
+    """labels/ mirrors images/: the last folder named images in the image's path, or in the one the YAML names."""
+    stems = [image] if inside is None else [os.path.join(folder, inside) for folder in folders]
+    for stem in map(os.path.abspath, [*stems, image]):
         stem = os.path.splitext(stem)[0] + ".txt"
         before, found, after = stem.rpartition(f"{os.sep}images{os.sep}")
         for path in ([f"{before}{os.sep}labels{os.sep}{after}"] if found else []) + [stem]:
@@ -156,7 +156,7 @@ def _read(found: Annotated, scene: Scene, label: str, names: dict[int, str]) -> 
         with open(label, encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        found.fault("unreadable file", label, str(error), of="picture")
+        found.fault("unreadable file", label, str(error), of="image")
         found.scenes.pop()  # it came last
         return
     for place, line in enumerate(lines, 1):

@@ -1,1 +1,1 @@
-"""Ways to keep segmented pictures on disk."""
+"""Ways to keep segmented images on disk."""

@@ -1,4 +1,4 @@
-"""COCO's instances: outlines as polygons or run lengths, in a .json beside the pictures. Lin et al. 2014."""
+"""COCO's instances: outlines as polygons or run lengths, in a .json beside the images. Lin et al. 2014."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ __all__ = ["Coco"]
 
 
 class Coco(Outlined):
-    def __init__(self, place: Path, pictures: Path | None = None, legend: Legend | None = None):
+    def __init__(self, place: Path, image_folder: Path | None = None, legend: Legend | None = None):
         told = [s for s in described(place)[0] if s.annotations is not None and s.masks is None]
         files: list[Any] = [(s.annotations, s.images, s.split) for s in told]
         parts = []
         for file, images, split in files or [(file, None, None) for file in coco_files(place, False)]:
-            folder = pictures or images
+            folder = image_folder or images
             part = Reader.read(str(place), [str(file)], None if folder is None else str(folder))
             for scene in part.scenes:
                 scene.split = split or split_in(file.stem) or split_of([file.parent.name])

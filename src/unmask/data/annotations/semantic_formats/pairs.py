@@ -1,4 +1,4 @@
-"""A picture and a mask of the same name, in the folders that people have.
+"""An image and a mask of the same name, in the folders that people have.
 
 train/ + trainannot/ (CamVid, SegNet), images/ + masks/ with or without splits inside, train/images + train/masks,
 JPEGImages/ + SegmentationClass/ (Pascal VOC, with its ImageSets), a.jpg + a_mask.png or a.png side by side.
@@ -12,15 +12,15 @@ import numpy as np
 
 from unmask.data.annotations.legend import Legend, find_legend
 from unmask.data.annotations.mask_files import read_truth
-from unmask.data.annotations.semantic import Found, Scene, Scenes, described, pictures_below, split_of
+from unmask.data.annotations.semantic import Found, Scene, Scenes, described, images_below, split_of
 from unmask.data.labels import printable
 from unmask.data.source import read_regular
 from unmask.errors import DataError
 
 __all__ = ["Pairs"]
 
-PICTURES = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos", "rgb", "input"}
-PICTURES |= {"inputs"}
+IMAGES = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos", "rgb", "input"}
+IMAGES |= {"inputs"}
 _WORD = (
     r"masks?|labels?|annot|annotations?|gt|groundtruth|ground_truth|seg|segs|segmentations?|segmentationclass|targets?"
 )
@@ -32,23 +32,23 @@ Key = tuple[str, ...]
 
 
 class Pairs(Scenes):
-    def __init__(self, place: Path, pictures: Path | None = None, legend: Legend | None = None):
+    def __init__(self, place: Path, images: Path | None = None, legend: Legend | None = None):
         root = place if place.is_dir() else place.parent
         self.where, self.legend = str(place), legend or find_legend(root) or Legend()
         told = [split for split in described(place)[0] if split.masks is not None]
         if told:
-            found = [self._folders(pictures or split.images, split.masks, split.split) for split in told]
-        elif pictures is not None:
-            found = [self._folders(pictures, root, None)]
+            found = [self._folders(images or split.images, split.masks, split.split) for split in told]
+        elif images is not None:
+            found = [self._folders(images, root, None)]
         else:
-            paths = pictures_below(root)
+            paths = images_below(root)
             shown, truths = _sides(paths)
             _by_key([path for path in paths if _in_truth_folder(path)])
             found = [_paired(root, root, shown, truths)]
         scenes = [scene for each in found for scene in each.scenes]
         if not scenes:
-            counts = f"{sum(len(each.lost) for each in found):,} pictures and masks"
-            raise DataError(f"no picture in {place} has a mask of its name: {counts} without partner")
+            counts = f"{sum(len(each.lost) for each in found):,} images and masks"
+            raise DataError(f"no image in {place} has a mask of its name: {counts} without partner")
         self.found = _without_empty_splits(
             Found(scenes, [x for each in found for x in each.lost], [x for each in found for x in each.remarks])
         )
@@ -59,27 +59,27 @@ class Pairs(Scenes):
         told = described(place)[0]
         if any(split.masks is not None and split.annotations is None for split in told):
             return True
-        return place.is_dir() and not told and bool(_sides(pictures_below(place))[1])
+        return place.is_dir() and not told and bool(_sides(images_below(place))[1])
 
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
         return read_truth(read_regular(scene.truth), self.legend)
 
     @staticmethod
     def _folders(images: Path | None, masks: Path | None, split: str | None) -> Found:
-        """Two folders that are told: one of pictures, one of masks."""
+        """Two folders that are told: one of images, one of masks."""
         assert masks is not None
         if images is None or not images.is_dir() or not masks.is_dir():
-            raise DataError(f"pictures in {images}, masks in {masks}: there is no such folder")
-        shown = {_key(path): path for path in pictures_below(images)}
-        truths = _by_key(pictures_below(masks))
+            raise DataError(f"images in {images}, masks in {masks}: there is no such folder")
+        shown = {_key(path): path for path in images_below(images)}
+        truths = _by_key(images_below(masks))
         found = _paired(images, masks, shown, truths)
         if split is not None:
-            found.scenes = [Scene(f"{split}/{s.name}", s.picture, s.truth, split) for s in found.scenes]
+            found.scenes = [Scene(f"{split}/{s.name}", s.image, s.truth, split) for s in found.scenes]
         return found
 
 
 def _sides(paths: list[str]) -> tuple[dict[Key, str], dict[Key, str]]:
-    """Pictures and masks by what they have in common: folders without those that only say which it is, and the stem."""
+    """Images and masks by what they have in common: folders without those that only say which it is, and the stem."""
     truths = {_key(path): path for path in paths if _in_truth_folder(path)}
     rest = [path for path in paths if not _in_truth_folder(path)]
     groups: dict[Key, list[str]] = {}
@@ -102,7 +102,7 @@ def _key(path: str) -> Key:
     kept = []
     for folder in folders:
         match = _FOLDER.fullmatch(folder.lower())
-        left = (match[1] or match[2] or "") if match else "" if folder.lower() in PICTURES else folder
+        left = (match[1] or match[2] or "") if match else "" if folder.lower() in IMAGES else folder
         stem = re.sub(r"[._-]?(images?|imgs?)$", "", left.lower()) if left else ""
         kept += [split_of([left]) or stem or left] if left else []
     stem = name.rsplit(".", 1)[0]
@@ -111,13 +111,13 @@ def _key(path: str) -> Key:
 
 
 def _by_key(masks: list[str]) -> dict[Key, str]:
-    """Raises DataError where two masks are for one picture: which is meant cannot be known."""
+    """Raises DataError where two masks are for one image: which is meant cannot be known."""
     found: dict[Key, str] = {}
     for path in masks:
         other = found.setdefault(_key(path), path)
         if other != path:
             raise DataError(
-                f"{printable(other)} and {printable(path)} are masks of one picture: keep the one that is meant"
+                f"{printable(other)} and {printable(path)} are masks of one image: keep the one that is meant"
             )
     return found
 
@@ -140,7 +140,7 @@ def _paired(of_shown: Path, of_truths: Path, shown: dict[Key, str], truths: dict
         used.add(other)
         split = split_of(key[:-1]) or split_of(other[:-1])
         found.scenes.append(Scene(printable(path), str(of_shown / path), str(of_truths / truths[other]), split))
-    found.lost += [(printable(path), "is a mask without a picture") for key, path in truths.items() if key not in used]
+    found.lost += [(printable(path), "is a mask without an image") for key, path in truths.items() if key not in used]
     return found
 
 
@@ -151,7 +151,7 @@ def _match(key: Key, shown: dict[Key, str]) -> Key:
 
 
 def _without_empty_splits(found: Found) -> Found:
-    """A split that has pictures and not one mask is kept back by whoever made the data, and is no mistake."""
+    """A split that has images and not one mask is kept back by whoever made the data, and is no mistake."""
     have = {scene.split for scene in found.scenes}
     lacking = Counter(
         split
@@ -159,7 +159,7 @@ def _without_empty_splits(found: Found) -> Found:
         if reason == "has no mask" and (split := split_of(name.split("/")[:-1])) not in have and split is not None
     )
     for split, count in lacking.items():
-        found.remarks.append(f"the {count:,} pictures of the {split} split have no masks at all: it is left out")
+        found.remarks.append(f"the {count:,} images of the {split} split have no masks at all: it is left out")
     found.lost = [
         (name, reason)
         for name, reason in found.lost
@@ -169,7 +169,7 @@ def _without_empty_splits(found: Found) -> Found:
 
 
 def _only_listed(found: Found, root: Path) -> None:
-    """Pascal VOC says in text files which of its pictures are segmented, and in which split."""
+    """Pascal VOC says in text files which of its images are segmented, and in which split."""
     lists = {split: root / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val", "test")}
     told = {
         stem: split
@@ -180,6 +180,6 @@ def _only_listed(found: Found, root: Path) -> None:
     if told:
         stems = {scene.name: Path(scene.name).stem for scene in found.scenes}
         found.scenes = [
-            Scene(s.name, s.picture, s.truth, told[stems[s.name]]) for s in found.scenes if stems[s.name] in told
+            Scene(s.name, s.image, s.truth, told[stems[s.name]]) for s in found.scenes if stems[s.name] in told
         ]
         found.lost = [(name, why) for name, why in found.lost if Path(name).stem in told]

@@ -1,4 +1,4 @@
-"""COCO's panoptic form: a PNG of segment numbers (r + 256 g + 65536 b) for each picture, and a .json that says which
+"""COCO's panoptic form: a PNG of segment numbers (r + 256 g + 65536 b) for each image, and a .json that says which
 class each segment has. Kirillov et al. 2019. Segment 0 is void."""
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from unmask.data.annotations.semantic import (
     split_in,
 )
 from unmask.data.codecs.decode import decode
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.labels import printable
 from unmask.data.source import read_regular
 from unmask.errors import DataError
@@ -29,7 +29,7 @@ __all__ = ["Panoptic"]
 
 
 class Panoptic(Scenes):
-    def __init__(self, place: Path, pictures: Path | None = None, legend: Legend | None = None):
+    def __init__(self, place: Path, image_folder: Path | None = None, legend: Legend | None = None):
         self.where, self.found, names = str(place), Found([]), {}
         told = [s for s in described(place)[0] if s.annotations is not None and s.masks is not None]
         files: list[Any] = [(s.annotations, s.masks, s.images, s.split) for s in told]
@@ -43,7 +43,7 @@ class Panoptic(Scenes):
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{file} has a category without id or name ({error!r})") from error
             masks = masks or next((f for f in (file.with_suffix(""), file.parent) if f.is_dir()), file.parent)
-            self._add(content, file, masks, pictures or images, split or split_in(file.stem))
+            self._add(content, file, masks, image_folder or images, split or split_in(file.stem))
         self.legend = legend or Legend(dict(sorted(names.items())), {}, str(place))
 
     @classmethod
@@ -57,12 +57,12 @@ class Panoptic(Scenes):
         path, classes = scene.truth
         pixels = decode(read_regular(path)).pixels.numpy().astype(np.int64)
         if pixels.shape[0] != 3:
-            raise BadPicture("its panoptic PNG is not in colour")
+            raise BadImage("its panoptic PNG is not in colour")
         segments = pixels[0] + 256 * pixels[1] + 65536 * pixels[2]
         numbers, inverse = np.unique(segments, return_inverse=True)
         strange = [int(number) for number in numbers if number and int(number) not in classes]
         if strange:
-            raise BadPicture(f"has a segment {strange[0]} that the .json does not list")
+            raise BadImage(f"has a segment {strange[0]} that the .json does not list")
         found = np.array([classes.get(int(number), VOID) for number in numbers], dtype=np.int32)
         return found[inverse].reshape(segments.shape)
 
@@ -70,7 +70,7 @@ class Panoptic(Scenes):
         try:
             named = {image["id"]: str(image["file_name"]) for image in content["images"]}
         except (KeyError, TypeError) as error:
-            raise DataError(f"{file} lists a picture without id or file_name ({error!r})") from error
+            raise DataError(f"{file} lists an image without id or file_name ({error!r})") from error
         beside = Beside(file.parent, images)
         for annotation in content["annotations"]:
             try:

@@ -1,4 +1,4 @@
-"""Outlines as YOLO keeps them: a .yaml that names folders and classes, and for each picture a .txt with a line per
+"""Outlines as YOLO keeps them: a .yaml that names folders and classes, and for each image a .txt with a line per
 object, `class x y x y ...` as shares of width and height."""
 
 from pathlib import Path
@@ -12,9 +12,9 @@ __all__ = ["Yolo"]
 
 
 class Yolo(Outlined):
-    def __init__(self, place: Path, pictures: Path | None = None, legend: Legend | None = None):
+    def __init__(self, place: Path, images: Path | None = None, legend: Legend | None = None):
         file = described(place)[1]
-        self.take(place, [Reader.read(str(place), [str(file)], None if pictures is None else str(pictures))], legend)
+        self.take(place, [Reader.read(str(place), [str(file)], None if images is None else str(images))], legend)
 
     @classmethod
     def accepts(cls, place: Path) -> bool:

@@ -31,14 +31,14 @@ class Hub(Stream):
         tag = _revision(self.asked)
         super().__init__(where, [Shard(f"{self.asked}/{i:05d}", tag=tag) for i in range(number)], patience)
         features = data.features or {}
-        picture = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
-        if picture is None:
+        image = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
+        if image is None:
             shown = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items()) or "not declared"
             raise DataError(
-                f"{self.asked} declares no column of pictures; its columns: {shown}. Its files may still be read by"
+                f"{self.asked} declares no column of images; its columns: {shown}. Its files may still be read by"
                 " hf://datasets/NAME/... if they are parquet or tar"
             )
-        self.picture: str = picture
+        self.image: str = image
         declared = [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
         self.label: str | None = next((name for name in [*declared, *LABELS] if name in features), None)
         self.classes = list(features[declared[0]].names) if declared else None
@@ -73,15 +73,15 @@ class Hub(Stream):
             number += 1
 
     def _sample(self, number: int, row: dict[str, Any]) -> Sample:
-        picture, label = row[self.picture] or {}, row.get(self.label) if self.label else None
-        data = picture.get("bytes")
-        if data is None and picture.get("path") and os.path.isfile(picture["path"]):
-            with open(picture["path"], "rb") as file:
+        image, label = row[self.image] or {}, row.get(self.label) if self.label else None
+        data = image.get("bytes")
+        if data is None and image.get("path") and os.path.isfile(image["path"]):
+            with open(image["path"], "rb") as file:
                 data = file.read()
         if label is not None and self.classes:
             label = self.classes[label] if 0 <= label < len(self.classes) else None
-        rest = {k: str(v) for k, v in row.items() if k not in (self.picture, self.label) and _simple(v)}
-        problem = None if data is not None else "no picture in this row"
+        rest = {k: str(v) for k, v in row.items() if k not in (self.image, self.label) and _simple(v)}
+        problem = None if data is not None else "no image in this row"
         return Sample(f"row {number}", data, None if label is None else str(label), rest, problem)
 
     def _data(self) -> Any:

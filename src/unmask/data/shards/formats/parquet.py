@@ -1,4 +1,4 @@
-"""Hugging Face data sets as parquet files: the picture is a column of encoded bytes, found by what the file declares.
+"""Hugging Face data sets as parquet files: the image is a column of encoded bytes, found by what the file declares.
 
 The Hub stores sets so; each file says in its schema which column is an `Image` and what the classes are called.
 """
@@ -18,7 +18,7 @@ from unmask.errors import DataError
 
 __all__ = ["Parquet"]
 
-PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes")
+IMAGES = ("image", "img", "image", "photo", "jpg", "png", "webp", "bytes")
 LABELS = ("label", "labels", "class", "cls", "category", "target", "fine_label")
 ROWS = 64  # decoded from parquet at a time: what is held in memory beyond a column's pages
 
@@ -33,11 +33,11 @@ class Parquet(Stream):
         with open_shard(shards[0].place, self.patience) as raw, _file(raw, shards[0].place) as file:
             schema = file.schema_arrow
         features = _features(schema)
-        self.picture = _picture_column(schema, features, shards[0].place)
+        self.image = _image_column(schema, features, shards[0].place)
         self.label, self.classes = _label_column(schema, features)
         simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
         rest = [f.name for f in schema if any(is_it(f.type) for is_it in simple)]
-        self.others = [name for name in rest if name not in (self.picture, self.label)]
+        self.others = [name for name in rest if name not in (self.image, self.label)]
 
     @classmethod
     def accepts(cls, place: str) -> bool:
@@ -50,7 +50,7 @@ class Parquet(Stream):
 
     def samples(self, shard: int, first: int = 0) -> Iterator[Sample]:
         place, number = self.shards[shard].place, 0
-        columns = [self.picture, *([self.label] if self.label else []), *self.others]
+        columns = [self.image, *([self.label] if self.label else []), *self.others]
         with open_shard(place, self.patience) as raw:
             try:
                 with _file(raw, place) as file:
@@ -70,12 +70,12 @@ class Parquet(Stream):
                 yield Sample("(damaged)", None, problem=f"the shard is damaged behind row {number:,} ({text})")
 
     def _sample(self, number: int, row: dict[str, Any]) -> Sample:
-        picture, label = row[self.picture], row.get(self.label) if self.label else None
-        data = picture.get("bytes") if isinstance(picture, dict) else picture
+        image, label = row[self.image], row.get(self.label) if self.label else None
+        data = image.get("bytes") if isinstance(image, dict) else image
         problem = None
         if data is None:
-            path = picture.get("path") if isinstance(picture, dict) else None
-            problem = f"the file holds only a path, {path}" if path else "no picture in this row"
+            path = image.get("path") if isinstance(image, dict) else None
+            problem = f"the file holds only a path, {path}" if path else "no image in this row"
         if label is not None and self.classes:
             label = self.classes[label] if 0 <= label < len(self.classes) else None  # the Hub's -1: not known
         columns = {name: str(row[name]) for name in self.others if row[name] is not None}
@@ -97,7 +97,7 @@ def _features(schema: pyarrow.Schema) -> dict[str, Any]:
         return {}
 
 
-def _picture_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) -> str:
+def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) -> str:
     declared = [name for name, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image"]
     types = {field.name: field.type for field in schema}
     structs = [
@@ -106,12 +106,12 @@ def _picture_column(schema: pyarrow.Schema, features: dict[str, Any], place: str
         if pyarrow.types.is_struct(t) and "bytes" in [t.field(i).name for i in range(t.num_fields)]
     ]
     plain = [n for n, t in types.items() if pyarrow.types.is_binary(t) or pyarrow.types.is_large_binary(t)]
-    usual = [name for name in plain if name.lower() in PICTURES]
+    usual = [name for name in plain if name.lower() in IMAGES]
     found = declared or structs or usual or (plain if len(plain) == 1 else [])
     if not found:
         shown = ", ".join(f"{name} ({kind})" for name, kind in types.items())
-        raise DataError(f"{place} has no column of pictures (a struct with bytes, or bytes); its columns: {shown}")
-    return min(found, key=lambda name: PICTURES.index(name.lower()) if name.lower() in PICTURES else len(PICTURES))
+        raise DataError(f"{place} has no column of images (a struct with bytes, or bytes); its columns: {shown}")
+    return min(found, key=lambda name: IMAGES.index(name.lower()) if name.lower() in IMAGES else len(IMAGES))
 
 
 def _label_column(schema: pyarrow.Schema, features: dict[str, Any]) -> tuple[str | None, list[str] | None]:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from unmask.data.labels import is_hidden, is_picture_name, printable
+from unmask.data.labels import is_hidden, is_image_name, printable
 from unmask.data.shards.expand import TARS, Shard
 from unmask.data.shards.remote import Patience, open_shard
 from unmask.data.shards.stream import Sample, Stream
@@ -21,13 +21,13 @@ __all__ = ["WebDataset"]
 
 LABELS = ("cls", "label", "class", "category", "target")  # members, and keys of the json
 TEXTS = ("txt", "text", "caption")
-MOST_TEXT = 1 << 20  # bytes of a member that is no picture; longer ones are passed over
+MOST_TEXT = 1 << 20  # bytes of a member that is no image; longer ones are passed over
 _DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
 Members = dict[str, bytes | None]  # what follows the first dot -> content; None: not of use
 
 
 class WebDataset(Stream):
-    """The picture is the member with a picture's extension; `cls` or a key of the `json` is the label."""
+    """The image is the member with an image's extension; `cls` or a key of the `json` is the label."""
 
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         super().__init__(where, shards, patience)
@@ -70,7 +70,7 @@ def _groups(file: Any, unread: int) -> Iterator[tuple[str, Members]]:
                 yield current, members
                 members, number = Members(), number + 1
             current = key
-            wanted = number >= unread and (is_picture_name(name) or member.size <= MOST_TEXT)
+            wanted = number >= unread and (is_image_name(name) or member.size <= MOST_TEXT)
             content = tar.extractfile(member) if wanted else None
             members[ending] = content.read() if content else None
     if current is not None:
@@ -78,8 +78,8 @@ def _groups(file: Any, unread: int) -> Iterator[tuple[str, Members]]:
 
 
 def _sample(key: str, members: Members) -> Sample:
-    pictures = [ending for ending in members if is_picture_name("x." + ending)]
-    best = min(pictures, key=lambda ending: ending.count("."), default=None)  # `jpg` before `mask.png`
+    images = [ending for ending in members if is_image_name("x." + ending)]
+    best = min(images, key=lambda ending: ending.count("."), default=None)  # `jpg` before `mask.png`
     content: Any = _parsed(members.get("json"))
     facts = {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
     label = next((_text(members[name]).strip() for name in LABELS if members.get(name) is not None), None)
@@ -88,7 +88,7 @@ def _sample(key: str, members: Members) -> Sample:
         label = None if told is None else str(told)
     columns = {name: str(value) for name, value in facts.items() if isinstance(value, (str, int, float))}
     columns |= {name: _text(members[name]) for name in TEXTS if members.get(name) is not None}
-    problem = None if best else f"no picture among its members: {', '.join(members)}"
+    problem = None if best else f"no image among its members: {', '.join(members)}"
     return Sample(printable(key), members[best] if best else None, label, columns, problem)
 
 
@@ -99,7 +99,7 @@ def _text(content: bytes | None) -> str:
 def _parsed(content: bytes | None) -> Any:
     try:
         return json.loads(content) if content else None
-    except ValueError:  # a broken json takes nothing from the picture
+    except ValueError:  # a broken json takes nothing from the image
         return None
 
 

@@ -1,4 +1,4 @@
-"""A decoder that never learned: pictures drawn with it show noise, whatever the encoder knows.
+"""A decoder that never learned: images drawn with it show noise, whatever the encoder knows.
 
 So it comes out when weights without a decoder are loaded into a model that has one. A fresh decoder gives itself away:
 its biases are exactly zero and the scales of its norms exactly one, and the first step of training changes all of them.
@@ -24,7 +24,7 @@ def decoder(subject: Subject) -> list[Finding]:
         raise Unknown("there is no decoder: features are all that these weights are good for")
     if not _fresh(state):
         return []
-    remedy = "do not judge by pictures; train the decoder: unmask pretrain DATA --init WEIGHTS --decoder-warmup 500"
+    remedy = "do not judge by images; train the decoder: unmask pretrain DATA --init WEIGHTS --decoder-warmup 500"
     return [Finding("the decoder is at its random start: what it draws is noise", remedy)]
 
 

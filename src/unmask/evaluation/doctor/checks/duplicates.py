@@ -1,9 +1,9 @@
-"""Copies: of test pictures in the training data, which make results too good, and of many pictures in general."""
+"""Copies: of test images in the training data, which make results too good, and of many images in general."""
 
 from unmask.evaluation.doctor.subject import Finding, Subject
 
 __all__ = ["duplicates"]
-MANY = 0.05  # share of the pictures
+MANY = 0.05  # share of the images
 
 
 def duplicates(subject: Subject) -> list[Finding]:
@@ -11,10 +11,10 @@ def duplicates(subject: Subject) -> list[Finding]:
     sheet = subject.sheet
     found = []
     if sheet.test_in_train:
-        what = f"{sheet.test_in_train:,} val or test pictures are also in train"
+        what = f"{sheet.test_in_train:,} val or test images are also in train"
         found.append(Finding(what, "take them out of train: results on them mean nothing"))
     if sheet.num_duplicates > MANY * max(sheet.num_good, 1):
         example = f", e.g. {' and '.join(sheet.duplicates[0][:2])}" if sheet.duplicates else ""
-        what = f"{sheet.num_duplicates:,} of {sheet.num_good:,} pictures are exact copies of others{example}"
+        what = f"{sheet.num_duplicates:,} of {sheet.num_good:,} images are exact copies of others{example}"
         found.append(Finding(what, "delete the copies, named in data_sheet.json: an epoch is smaller than it looks"))
     return found

@@ -5,8 +5,8 @@ from collections import Counter
 from unmask.evaluation.doctor.subject import Finding, Subject
 
 __all__ = ["files"]
-MANY = 0.01  # share of the pictures
-FLAT = 0.01  # standard deviation over the possible range, below which pictures hardly show anything
+MANY = 0.01  # share of the images
+FLAT = 0.01  # standard deviation over the possible range, below which images hardly show anything
 
 
 def files(subject: Subject) -> list[Finding]:
@@ -21,5 +21,5 @@ def files(subject: Subject) -> list[Finding]:
     possible = high - low if "32" in sheet.bits or "64" in sheet.bits else 255.0  # up to 16 bits, raw units end there
     if deviations and max(deviations) <= FLAT * max(possible, 1e-9):
         what = f"values hardly differ (std {max(deviations):.3g} in a range of {low:g} to {high:g})"
-        found.append(Finding(what, "look at some pictures: masks, blank pages, or values scaled to another range?"))
+        found.append(Finding(what, "look at some images: masks, blank pages, or values scaled to another range?"))
     return found

@@ -4,7 +4,7 @@ from unmask.evaluation.doctor.subject import Finding, Subject
 from unmask.training.schedule import peak_rate
 
 __all__ = ["rate"]
-LINEAR = 1.5e-4 / 256  # MAE's rate per picture of the batch, He et al. 2021, table 8
+LINEAR = 1.5e-4 / 256  # MAE's rate per image of the batch, He et al. 2021, table 8
 MOST = 4.0  # times what the rules say, up or down
 
 
@@ -18,7 +18,7 @@ def rate(subject: Subject) -> list[Finding]:
         return []
     usual = f"usual for it: {min(linear, root):.2g} to {max(linear, root):.2g}"
     what = f"the learning rate {lr:.2g} is far too {'low' if lr < low else 'high'} for a batch of {batch} ({usual})"
-    return [Finding(what, f"give the rate per 256 pictures instead, which is scaled: --blr {root * 256 / batch:.2g}")]
+    return [Finding(what, f"give the rate per 256 images instead, which is scaled: --blr {root * 256 / batch:.2g}")]
 
 
 def _width(subject: Subject) -> int:

@@ -1,4 +1,4 @@
-"""Mean and std that are not those of the data: the network sees pictures too bright, too dark or too flat."""
+"""Mean and std that are not those of the data: the network sees images too bright, too dark or too flat."""
 
 from unmask.errors import UserError
 from unmask.evaluation.doctor.subject import Finding, Subject, Unknown

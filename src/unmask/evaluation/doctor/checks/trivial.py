@@ -1,4 +1,4 @@
-"""A loss no better than knowing nothing: what the average picture, or the average of what is visible, would score."""
+"""A loss no better than knowing nothing: what the average image, or the average of what is visible, would score."""
 
 from statistics import fmean
 
@@ -23,7 +23,5 @@ def trivial(subject: Subject) -> list[Finding]:
         return []
     what = f"the loss {loss:.3f} is no better than {words} ({level:.3f}): nothing is learned yet"
     return [
-        Finding(
-            what, "train for longer, or try five times the --lr; look at data_sheet.json whether pictures are empty"
-        )
+        Finding(what, "train for longer, or try five times the --lr; look at data_sheet.json whether images are empty")
     ]

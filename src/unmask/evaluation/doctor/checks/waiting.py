@@ -1,4 +1,4 @@
-"""A run that waits for its data: the device idles while pictures are read and decoded."""
+"""A run that waits for its data: the device idles while images are read and decoded."""
 
 from statistics import median
 

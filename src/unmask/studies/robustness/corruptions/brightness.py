@@ -12,7 +12,7 @@ RAISED = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def brightness(x: Float[np.ndarray, "h w c"], severity: int, chance: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """x in 0..1; a grey picture is its own value."""
+    """x in 0..1; a grey image is its own value."""
     if x.shape[2] == 1:
         return x + RAISED[severity - 1]
     hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)

@@ -1,4 +1,4 @@
-"""Too little contrast: values move towards the picture's mean. ImageNet-C (arXiv 1903.12261)."""
+"""Too little contrast: values move towards the image's mean. ImageNet-C (arXiv 1903.12261)."""
 
 import numpy as np
 from jaxtyping import Float

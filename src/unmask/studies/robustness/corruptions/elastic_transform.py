@@ -1,4 +1,4 @@
-"""A picture drawn on rubber: pulled as a whole, or rippled. ImageNet-C (arXiv 1903.12261)."""
+"""An image drawn on rubber: pulled as a whole, or rippled. ImageNet-C (arXiv 1903.12261)."""
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,7 @@ def elastic_transform(
 ) -> Float[np.ndarray, "h w c"]:
     """x in 0..1. Shares are the height of ripples, their smoothness, and how far three points of the whole are pulled.
 
-    As published, severities 1 and 2 pull and bend the whole picture, 3 to 5 ripple it finely: how far a picture is from
+    As published, severities 1 and 2 pull and bend the whole image, 3 to 5 ripple it finely: how far an image is from
     the original in pixels does not grow from 2 to 3.
     """
     height, smoothness, pull = (share * SIDE * scale(x) for share in ELASTIC[severity - 1])

@@ -12,7 +12,7 @@ FOG = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))  # thickness, and how
 
 
 def fog(x: Float[np.ndarray, "h w c"], severity: int, chance: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """x in 0..1; the fog is drawn at a short side of 224 and shrunk with the picture."""
+    """x in 0..1; the fog is drawn at a short side of 224 and shrunk with the image."""
     thickness, decay = FOG[severity - 1]
     clouds = fitted(plasma(*layer_size(x), decay, chance), x)
     top = max(float(x.max()), 1e-6)

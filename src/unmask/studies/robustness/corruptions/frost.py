@@ -16,7 +16,7 @@ TINT = np.array([0.86, 0.94, 1.0], np.float32)  # red, green, blue of ice
 
 
 def frost(x: Float[np.ndarray, "h w c"], severity: int, chance: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """x in 0..1; the ice is a random piece of one of six textures, at a short side of 224, shrunk with the picture."""
+    """x in 0..1; the ice is a random piece of one of six textures, at a short side of 224, shrunk with the image."""
     scene, ice = FROST[severity - 1]
     height, width = layer_size(x)
     texture = _texture(int(chance.integers(TEXTURES)))

@@ -13,7 +13,7 @@ SHARE = (0.6, 0.5, 0.4, 0.3, 0.25)  # of the pixels of a side that are left
 
 
 def pixelate(x: Float[np.ndarray, "h w c"], severity: int, chance: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """x in 0..1; a block is 1 / share pixels wide at 224, and what it has above one pixel shrinks with the picture."""
+    """x in 0..1; a block is 1 / share pixels wide at 224, and what it has above one pixel shrinks with the image."""
     height, width = x.shape[:2]
     block = 1 + (1 / SHARE[severity - 1] - 1) * scale(x)
     few = max(1, round(width / block)), max(1, round(height / block))

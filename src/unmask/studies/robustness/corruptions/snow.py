@@ -19,7 +19,7 @@ SNOW = (  # mean, deviation, size of a flake, threshold, radius and deviation of
 
 
 def snow(x: Float[np.ndarray, "h w c"], severity: int, chance: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """x in 0..1; the flakes are drawn at a short side of 224 and shrunk with the picture."""
+    """x in 0..1; the flakes are drawn at a short side of 224 and shrunk with the image."""
     mean, deviation, flake, threshold, radius, fall, kept = SNOW[severity - 1]
     height, width = layer_size(x)
     drawn = chance.normal(mean, deviation, (round(height / flake), round(width / flake))).astype(np.float32)

@@ -12,7 +12,7 @@ ZOOM = ((1.1, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))  # la
 
 
 def zoom_blur(x: Float[np.ndarray, "h w c"], severity: int, chance: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """x in 0..1: the mean of the picture and of itself, enlarged about its middle by ever more."""
+    """x in 0..1: the mean of the image and of itself, enlarged about its middle by ever more."""
     last, step = ZOOM[severity - 1]
     factors = np.arange(1, last + step / 2, step)
     height, width = x.shape[:2]

@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 
-MAX_PIXELS = 178_956_970  # height x width of the largest picture read: Pillow's own limit against decompression bombs
+MAX_PIXELS = 178_956_970  # height x width of the largest image read: Pillow's own limit against decompression bombs
 
 
-class BadPicture(Exception):
-    """A file or array that cannot be used as a picture; the text is a short reason, such as `truncated`."""
+class BadImage(Exception):
+    """A file or array that cannot be used as an image; the text is a short reason, such as `truncated`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     pixels: Shaped[Tensor, "c h w"]  # uint8, or float32 for anything deeper than 8 bits
     format: str  # "JPEG", "PNG", ..., or "array"
     size: tuple[int, int]  # height, width of the original in pixels, after EXIF rotation, before shrinking

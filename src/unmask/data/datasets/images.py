@@ -1,4 +1,4 @@
-"""A data set of decoded pictures. One that turns out bad while training is replaced and recorded; the run goes on."""
+"""A data set of decoded images. One that turns out bad while training is replaced and recorded; the run goes on."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,32 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.picture import BadPicture
+from unmask.data.codecs.image import BadImage
 from unmask.data.labels import natural
 from unmask.data.source import Source, why
 from unmask.errors import DataError, UserError
 
-TRIES = 100  # pictures after a bad one that are tried in its place
+TRIES = 100  # images after a bad one that are tried in its place
 
 
 @runtime_checkable
-class Pictures(Protocol):
-    """What is asked of pictures that are only looked at: a number of them, by number, with names."""
+class Images(Protocol):
+    """What is asked of images that are only looked at: a number of them, by number, with names."""
 
     @property
     def names(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 
-    def picture(self, i: int) -> Tensor: ...
+    def image(self, i: int) -> Tensor: ...
 
 
 class Samples(Dataset):
-    """The pictures of `source` at `indices`, in that order; an index `i` below is a place in that order."""
+    """The images of `source` at `indices`, in that order; an index `i` below is a place in that order."""
 
     names: list[str]
     labels: Tensor | None  # n, int64: places in `classes`, -1 for none; or n k, 0 and 1, where there may be several per
-    # picture (float32, -1 where nothing is known); None where no picture has a label
+    # image (float32, -1 where nothing is known); None where no image has a label
     classes: list[str]  # sorted; numbers by value
     num_unlabelled: int
     bad: dict[int, str]  # in this process: i -> reason
@@ -49,12 +49,12 @@ class Samples(Dataset):
         *,
         channels: int,
         max_side: int | None = None,  # pixels, as for `decode`
-        cache: Mapping[int, Tensor] | None = None,  # decoded pictures by index in `source`, as `inspect` gives
+        cache: Mapping[int, Tensor] | None = None,  # decoded images by index in `source`, as `inspect` gives
         classes: Sequence[str] | None = None,  # those of another part of the data; others count as unlabelled
     ):
         self.source, self.indices = source, list(indices)
         if not self.indices:
-            raise DataError(f"no pictures of {source.where} are left to use")
+            raise DataError(f"no images of {source.where} are left to use")
         self.channels, self.max_side, self.cache = channels, max_side, cache or {}
         items = [source.items[i] for i in self.indices]
         self.names = [item.name for item in items]
@@ -71,53 +71,49 @@ class Samples(Dataset):
         return len(self.indices)
 
     def __getitem__(self, i: int) -> Shaped[Tensor, "c h w"]:
-        return self.picture(i)
+        return self.image(i)
 
-    def picture(self, i: int) -> Shaped[Tensor, "c h w"]:
-        """Picture `i` at its own size, at most `max_side`: uint8, or float32 where it is deeper than 8 bits."""
+    def image(self, i: int) -> Shaped[Tensor, "c h w"]:
+        """Image `i` at its own size, at most `max_side`: uint8, or float32 where it is deeper than 8 bits."""
         return self.substitute(i)[0]
 
     def substitute(self, i: int) -> tuple[Shaped[Tensor, "c h w"], int]:
-        """Picture `i` or, if it is bad, the next good one, and the index used: a function of `i` and the files."""
+        """Image `i` or, if it is bad, the next good one, and the index used: a function of `i` and the files."""
         if not 0 <= i < len(self):
-            raise IndexError(f"there are {len(self)} pictures, no {i}")
+            raise IndexError(f"there are {len(self)} images, no {i}")
         for step in range(min(TRIES, len(self))):
             place = (i + step) % len(self)
             if place in self.bad:
                 continue
             try:
                 return self._good(place), place
-            except (BadPicture, OSError) as error:
+            except (BadImage, OSError) as error:
                 self._record(place, why(error))
         gone = "" if "channels" in self.bad[i] else f"; is {self.source.where} still there?"
-        raise DataError(
-            f"{min(TRIES, len(self))} pictures cannot be used, from {self.names[i]} ({self.bad[i]}) on{gone}"
-        )
+        raise DataError(f"{min(TRIES, len(self))} images cannot be used, from {self.names[i]} ({self.bad[i]}) on{gone}")
 
     def stacked(self, device: torch.device | str) -> UInt8[Tensor, "n c h w"]:
-        """All pictures as one tensor on a device, made once: they must be 8-bit and of one size."""
+        """All images as one tensor on a device, made once: they must be 8-bit and of one size."""
         key = (str(device), self.channels)
         if key not in self._stacks:
-            pictures = [self.picture(i) for i in range(len(self))]
-            odd = next(
-                (i for i, p in enumerate(pictures) if p.shape != pictures[0].shape or p.dtype != torch.uint8), None
-            )
+            images = [self.image(i) for i in range(len(self))]
+            odd = next((i for i, p in enumerate(images) if p.shape != images[0].shape or p.dtype != torch.uint8), None)
             if odd is not None:
                 raise DataError(
-                    f"{self.names[odd]} is not an 8-bit picture of the same size as the others; --in-memory off takes"
-                    " pictures of any kind"
+                    f"{self.names[odd]} is not an 8-bit image of the same size as the others; --in-memory off takes"
+                    " images of any kind"
                 )
-            self._stacks[key] = torch.stack([p.contiguous() for p in pictures]).to(device)
+            self._stacks[key] = torch.stack([p.contiguous() for p in images]).to(device)
         return self._stacks[key]
 
     def light(self) -> "Samples":
-        """The same without decoded pictures in memory, to send to another process."""
+        """The same without decoded images in memory, to send to another process."""
         same = copy(self)
         same.cache, same._stacks = {}, {}
         return same
 
     def report_bad_to(self, path: str | Path) -> None:
-        """From now on, in every process, a picture that turns out bad is added to this file, once."""
+        """From now on, in every process, an image that turns out bad is added to this file, once."""
         self._log = Path(path)
         for place, reason in self.bad.items():
             append_bad_file(self._log, self.names[place], reason)

@@ -1,4 +1,4 @@
-"""Pictures by number, with the bad ones replaced and listed."""
+"""Images by number, with the bad ones replaced and listed."""
 
 import multiprocessing
 
@@ -6,15 +6,15 @@ import pytest
 import torch
 from support.given import Given, noise
 
-from unmask.data.codecs.picture import BadPicture
-from unmask.data.datasets.pictures import Samples, append_bad_file
+from unmask.data.codecs.image import BadImage
+from unmask.data.datasets.images import Samples, append_bad_file
 from unmask.data.sheet import inspect, write_bad_files
 from unmask.errors import DataError
 
 # Samples
 
 
-def test_samples_are_the_pictures_with_the_channels_of_the_run():
+def test_samples_are_the_images_with_the_channels_of_the_run():
     source = Given([noise(0), noise(1, (6, 7)), noise(2)], labels=["10", "9", None])
     samples = Samples(source, [2, 1, 0], channels=3, max_side=None)
     assert len(samples) == 3
@@ -23,9 +23,9 @@ def test_samples_are_the_pictures_with_the_channels_of_the_run():
     assert samples.labels is not None
     assert samples.labels.tolist() == [-1, 0, 1]
     assert samples.num_unlabelled == 1
-    assert samples.picture(1).shape == (3, 6, 7)
+    assert samples.image(1).shape == (3, 6, 7)
     assert torch.equal(samples[2], torch.from_numpy(noise(0)).permute(2, 0, 1))
-    assert Samples(source, [0], channels=1, max_side=6).picture(0).shape == (1, 7, 6)
+    assert Samples(source, [0], channels=1, max_side=6).image(0).shape == (1, 7, 6)
     other = Samples(source, [0, 1], channels=3, max_side=None, classes=["10", "x"])
     assert other.labels is not None
     assert other.labels.tolist() == [0, -1]
@@ -35,10 +35,10 @@ def test_samples_are_the_pictures_with_the_channels_of_the_run():
 def test_the_cache_is_used_instead_of_the_source():
     cached = torch.full((3, 4, 4), 5, dtype=torch.uint8)
     samples = Samples(Given([b"gone"]), [0], channels=3, max_side=None, cache={0: cached})
-    assert torch.equal(samples.picture(0), cached)
+    assert torch.equal(samples.image(0), cached)
 
 
-def test_a_picture_that_goes_bad_is_replaced_by_the_next_and_recorded_once(tmp_path):
+def test_a_image_that_goes_bad_is_replaced_by_the_next_and_recorded_once(tmp_path):
     contents = [noise(0), OSError(2, "No such file"), b"", noise(3), noise(1, (12, 10, 4))]
     samples = Samples(Given(contents), range(5), channels=3, max_side=None)
     write_bad_files(tmp_path / "bad.txt", [])
@@ -47,7 +47,7 @@ def test_a_picture_that_goes_bad_is_replaced_by_the_next_and_recorded_once(tmp_p
         assert samples.substitute(1)[1] == 3
         assert samples.substitute(2)[1] == 3
         assert samples.substitute(4)[1] == 0
-        assert torch.equal(samples.picture(1), samples.picture(3))
+        assert torch.equal(samples.image(1), samples.image(3))
     assert samples.bad == {1: "cannot be read (No such file)", 2: "empty file", 4: "has 4 channels, the run uses 3"}
     lines = (tmp_path / "bad.txt").read_text().splitlines()[1:]
     assert lines == ["1\tcannot be read (No such file)", "2\tempty file", "4\thas 4 channels, the run uses 3"]
@@ -63,8 +63,8 @@ def test_what_is_bad_is_the_same_whatever_was_asked_before():
 
 def test_when_nothing_can_be_read_any_more_the_reason_is_told():
     samples = Samples(Given([OSError(5, "I/O error")] * 3), range(3), channels=3, max_side=None)
-    with pytest.raises(DataError, match="3 pictures cannot be used"):
-        samples.picture(1)
+    with pytest.raises(DataError, match="3 images cannot be used"):
+        samples.image(1)
     with pytest.raises(DataError, match="left to use"):
         Samples(Given([]), [], channels=3, max_side=None)
 
@@ -95,13 +95,13 @@ def test_workers_of_a_data_loader_share_nothing_but_the_list_of_bad_files(tmp_pa
     assert (tmp_path / "bad.txt").read_text() == "20\tempty file\n"
 
 
-def test_reasons_are_bad_pictures_or_read_errors_and_nothing_else_is_swallowed():
+def test_reasons_are_bad_images_or_read_errors_and_nothing_else_is_swallowed():
     class Broken(Given):
         def read(self, index):
             raise AttributeError("a bug of ours")
 
     with pytest.raises(AttributeError):
-        Samples(Broken([1]), [0], channels=3, max_side=None).picture(0)
+        Samples(Broken([1]), [0], channels=3, max_side=None).image(0)
     with pytest.raises(AttributeError):
         inspect(Broken([1]), max_side=None)
-    assert not issubclass(BadPicture, ValueError)
+    assert not issubclass(BadImage, ValueError)

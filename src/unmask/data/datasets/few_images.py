@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from unmask.cli.options.show import Show
-from unmask.data.datasets.pictures import Samples
+from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.errors import DataError
@@ -14,12 +14,12 @@ from unmask.errors import DataError
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
-def read_pictures(
+def read_images(
     options: Show, size: tuple[int, ...], channels: int, view: Callable[[Tensor], Tensor]
 ) -> tuple[list[str], list[Tensor]]:
-    """Names and pictures as `view` makes them; bad ones are said and left out, unless none is good.
+    """Names and images as `view` makes them; bad ones are said and left out, unless none is good.
 
-    size: height and width in pixels of what is wanted; pictures are decoded four times as large.
+    size: height and width in pixels of what is wanted; images are decoded four times as large.
     """
     source = open_source(options.images)
     count = min(options.most, len(source.items))
@@ -27,10 +27,10 @@ def read_pictures(
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**31)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     if len(bad) == len(indices):
-        raise DataError("no picture could be read: " + "; ".join(bad.values()))
+        raise DataError("no image could be read: " + "; ".join(bad.values()))
     for text in bad.values():
         print(f"left out: {text}")
     good = [i for i in indices if i not in bad]
     samples = Samples(source, good, channels=channels, max_side=4 * max(size), cache=cache)
     names = ["/".join(Path(name).parts[-2:]) for name in samples.names]
-    return names, [view(samples.picture(i)).float() for i in range(len(good))]
+    return names, [view(samples.image(i)).float() for i in range(len(good))]
