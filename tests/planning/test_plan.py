@@ -81,13 +81,13 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     tried, measured = [], measure.Measured(1.0, 1, {})
     fabric = make_fabric({"device": "cpu", "precision": "32"})
 
-    def measure(objective, loader, settings, fabric):
+    def fails_when_compiled(objective, loader, settings, fabric):
         tried.append(settings["compile"])
         if settings["compile"] != "off":
             raise RuntimeError("no compiler here")
         return measured
 
-    monkeypatch.setattr(measure, "_measure", measure)
+    monkeypatch.setattr(measure, "_measure", fails_when_compiled)
     plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few images"})
     assert measure.trial(lambda: None, lambda first: iter(()), plan, fabric, retry=False) is measured
     assert tried == ["graphs", "on", "off"]
