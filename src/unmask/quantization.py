@@ -1,8 +1,8 @@
 """Int8 ONNX files that are right on every CPU, made from the float32 file with onnxruntime's tools.
 
-x86 CPUs without VNNI (AMD up to Zen 3, for one) multiply unsigned by signed bytes, add two
-neighbouring products and keep the sum in 16 bits: above 32767 it saturates, and the output is wrong without a word
-(oneDNN, "Nuances of int8 computations"). Weights therefore use 7 of their 8 bits: 2 * 255 * 64 = 32640 fits.
+x86 CPUs without VNNI (AMD up to Zen 3, for one) multiply unsigned by signed bytes, add two neighbouring products and
+keep the sum in 16 bits: above 32767 it saturates, and the output is wrong without a word (oneDNN, "Nuances of int8
+computations"). Weights therefore use 7 of their 8 bits: 2 * 255 * 64 = 32640 fits.
 """
 
 import logging
