@@ -4,11 +4,11 @@
     python benchmarks/int8.py --smoke                            # a tiny encoder without training, in seconds
 
 x86 CPUs without VNNI add two products of bytes in 16 bits, which saturate with weights of 8 bits (unmask.quantization).
-The column "without VNNI" is computed as such a CPU would, in numpy, whatever this CPU is, on the first 8 pictures, and
-in brackets stands what this CPU gives on them; for static files, which hold no integer products before onnxruntime
-joins them, it is left out. Errors are relative: the norm of the difference of the features over the norm of what varies in
-the float32 features from picture to picture. "Same neighbour" is the share of pictures whose nearest other picture, by
-cosine, stays the same. Times are medians for one picture, one thread; the files take turns.
+The column "without VNNI" is computed as such a CPU would, in numpy, whatever this CPU is, on the first 8 pictures,
+and in brackets stands what this CPU gives on them; for static files, which hold no integer products before
+onnxruntime joins them, it is left out. Errors are relative: the norm of the difference of the features over the norm
+of what varies in the float32 features from picture to picture. "Same neighbour" is the share of pictures whose
+nearest other picture, by cosine, stays the same. Times are medians for one picture, one thread; the files take turns.
 """
 
 import argparse

@@ -120,3 +120,11 @@ def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
     chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
     assert runtime.settings_now(chosen) == {"attention": "sdpa", "threads": None}
     assert runtime.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
+
+
+@pytest.mark.parametrize(("gains", "sizes"), [({192: 0.03}, [192]), ({192: 0.9, 768: 2.0}, [192, 768])])
+def test_cpus_without_bf16_are_told_by_small_products(gains, sizes, monkeypatch):
+    measured = []
+    monkeypatch.setattr(runtime, "_gain", lambda size: measured.append(size) or gains[size])
+    assert runtime._bf16_gain.__wrapped__() == gains[sizes[-1]]
+    assert measured == sizes
