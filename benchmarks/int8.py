@@ -3,7 +3,8 @@
     python benchmarks/int8.py RUN [RUN ...] --images IMAGES    # runs of unmask pretrain, images to read
     python benchmarks/int8.py --smoke                            # a tiny encoder without training, in seconds
 
-x86 CPUs without VNNI add two products of bytes in 16 bits, which saturate with weights of 8 bits (unmask.export.quantization).
+x86 CPUs without VNNI add two products of bytes in 16 bits, which saturate with weights of 8 bits
+(unmask.export.quantization).
 The column "without VNNI" is computed as such a CPU would, in numpy, whatever this CPU is, on the first 8 images,
 and in brackets stands what this CPU gives on them; for static files, which hold no integer products before
 onnxruntime joins them, it is left out. Errors are relative: the norm of the difference of the features over the norm
@@ -77,7 +78,7 @@ def bits(number: int) -> Any:
 
 def written(subject: Exportable, folder: Path) -> dict[str, Path]:
     """The files to compare, by name; 7 bits, dynamic is what `unmask export` writes."""
-    registry.find("onnx", "unmask.export.formats")().write(subject, folder)
+    registry.find("export", "onnx")().write(subject, folder)
     source = folder / "model-fp32.onnx"
     paths = {"float32": source}
     for scales in ("dynamic", "static"):
@@ -140,23 +141,27 @@ def measure(name: str, subject: Exportable, rounds: int) -> None:
             print(f"| {file} | {error(got, right, mean):.3f} | {slow} | {100 * same:.0f} % | {times[file]:.2f} ms |")
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", help="folders of unmask pretrain")
     parser.add_argument("--images", default="demo", help="images to read")
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--count", type=int, default=128, help="images that errors are measured on")
     parser.add_argument("--rounds", type=int, default=50, help="turns of each file")
     parser.add_argument("--smoke", action="store_true", help="a tiny encoder without training")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = parser().parse_args()
     torch.set_num_threads(1)
-    export.IMAGES = given.images  # of its check, otherwise
+    export.IMAGES = given.count  # of its check, otherwise
     if given.smoke:
         torch.manual_seed(0)
         model = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
         encoder = create_encoder(model, image_size=(32, 32), patch_size=8, mean=(120.0,) * 3, std=(60.0,) * 3).eval()
         measure("smoke", Exportable(encoder, {}, torch.rand(8, 3, 32, 32) * 255), rounds=3)
     elif not given.runs:
-        parser.error("name a run, or --smoke")
+        parser().error("name a run, or --smoke")
     for path in given.runs if not given.smoke else ():
         encoder, config = load(path), Run(Path(path)).config
         options = Export(path, to="onnx", images=given.images)

@@ -19,7 +19,7 @@ from unmask.models.classifier import Classifier
 from unmask.models.encoder import create_encoder
 from unmask.models.segmenter import Segmenter
 
-FILE = Path(__file__).parent.parent / "benchmarks" / "int8.py"
+FILE = Path(__file__).parents[2] / "benchmarks" / "int8.py"
 MAKERS = {
     "encoder": lambda encoder: encoder,
     "linear": lambda encoder: Classifier(encoder, ["a", "b"], pooling="cls", norm="batch"),
@@ -30,10 +30,10 @@ MAKERS = {
 
 @pytest.fixture(name="int8", scope="module")
 def _int8():
-    registry = importlib.util.spec_from_file_location("int8", FILE)
-    module = importlib.util.module_from_spec(registry)
+    spec = importlib.util.spec_from_file_location("int8", FILE)
+    module = importlib.util.module_from_spec(spec)
     sys.modules["int8"] = module
-    registry.loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -47,7 +47,7 @@ def written(raw, folder, kind="encoder", quantize="dynamic"):
     model = "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)"
     encoder = create_encoder(model, image_size=(32, 32), patch_size=8, mean=(120.0,) * 3, std=(60.0,) * 3)
     what = subject(MAKERS[kind](encoder), raw, precision=("fp32", "int8"), quantize=quantize)
-    part = registry.find("onnx", "unmask.export.formats")()
+    part = registry.find("export", "onnx")()
     part.write(what, folder)
     return what, part, folder / "model-int8.onnx"
 

@@ -7,7 +7,7 @@ import torch
 
 from unmask.errors import UserError
 from unmask.runtime.distributed.fabric import make_fabric
-from unmask.runtime.machine import machine
+from unmask.runtime import machine, openmp
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +100,6 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
 def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
     import os
 
-    from unmask.runtime.machine import openmp
-
     for load, own, expected in (
         (9.0, {}, {"OMP_WAIT_POLICY": "PASSIVE"}),
         (0.0, {}, {"GOMP_SPINCOUNT": openmp.BRIEFLY}),
@@ -119,13 +117,13 @@ def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypat
 
 def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
     chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
-    assert runtime.settings_now(chosen) == {"attention": "sdpa", "threads": None}
-    assert runtime.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
+    assert machine.settings_now(chosen) == {"attention": "sdpa", "threads": None}
+    assert machine.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
 
 
 @pytest.mark.parametrize(("gains", "sizes"), [({192: 0.03}, [192]), ({192: 0.9, 768: 2.0}, [192, 768])])
 def test_cpus_without_bf16_are_told_by_small_products(gains, sizes, monkeypatch):
     measured = []
-    monkeypatch.setattr(runtime, "_gain", lambda size: measured.append(size) or gains[size])
-    assert runtime._bf16_gain.__wrapped__() == gains[sizes[-1]]
+    monkeypatch.setattr(machine, "_gain", lambda size: measured.append(size) or gains[size])
+    assert machine._bf16_gain.__wrapped__() == gains[sizes[-1]]
     assert measured == sizes
