@@ -21,6 +21,7 @@ def keep_bytecode():
 
 keep_bytecode()
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -57,3 +58,9 @@ def encoder():
 
     torch.manual_seed(0)
     return create_encoder("vit_tiny_patch16_224(depth=2)", image_size=(32, 32), patch_size=8)
+
+
+@pytest.fixture
+def raw():
+    """Three images, raw: 3 3 32 32, float32."""
+    return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(3)])).permute(0, 3, 1, 2).float()

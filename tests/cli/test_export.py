@@ -45,11 +45,6 @@ def exported(run):
     return unmask.export(run.path, to=ALL)
 
 
-@pytest.fixture
-def raw():
-    return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(3)])).permute(0, 3, 1, 2).float()
-
-
 def features(run, raw):
     with torch.no_grad():
         return unmask.load(run.path)(raw)

@@ -1,16 +1,18 @@
 """What every dense head keeps."""
 
 import pytest
-from support.segmenting import batch, segmenter
+import torch
+from support.segmenting import NAMES, batch, segmenter
 
-from unmask.registry import names
+from unmask.registry import find, names, parse
 from unmask.tasks.segmentation.objective import Segment
 
-HEADS = names("head")
+SMALLER = {"light": "light(channels=16)", "upernet": "upernet(channels=16, auxiliary_channels=8)"}
+HEADS = [SMALLER.get(name, name) for name in names("head")]
 
 
 @pytest.mark.parametrize("protocol", ["full", "linear"])
-@pytest.mark.parametrize("head", ["linear", "light(channels=16)", "upernet(channels=16, auxiliary_channels=8)"])
+@pytest.mark.parametrize("head", HEADS)
 def test_every_trained_parameter_of_every_head_gets_a_gradient(head, protocol):
     task = Segment(segmenter(head), protocol=protocol, layer_decay=0.5)
     task.train()
@@ -28,4 +30,18 @@ def test_every_trained_parameter_of_every_head_gets_a_gradient(head, protocol):
 
 def _idle(name, head):
     """The encoder's last norm, where the head takes maps without it."""
-    return head != "linear" and name.startswith("segmenter.encoder.net.norm.")
+    return not find("head", parse(head)[0]).norm and name.startswith("segmenter.encoder.net.norm.")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_gives_finite_logits_for_images_of_any_size_also_in_bf16(head):
+    model = segmenter(head).eval()
+    for height, width in ((32, 32), (40, 56), (17, 33)):
+        pixels = torch.randint(0, 256, (2, 3, height, width)).byte()
+        with torch.no_grad():
+            logits = model(pixels)
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = model(pixels)
+        assert logits.shape == (2, len(NAMES), height, width)
+        assert logits.isfinite().all()
+        torch.testing.assert_close(rough.float(), logits, rtol=0.1, atol=0.1)

@@ -40,3 +40,11 @@ def test_every_target_has_its_shape_and_no_gradient_of_its_own(name, encoder):
     pixels = target.to_pixels(take(values, mask.hidden), x, mask, leak=True)
     assert pixels.shape == (2, 12, 192)
     assert pixels.isfinite().all()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_gradient_goes_from_a_loss_through_the_targets_into_the_images(name, encoder, x):
+    mae, index = MAE(encoder, target=name, decoder="full(dim=64, depth=1, heads=2)"), torch.arange(5).expand(4, -1)
+    mae.prepare(iter([{"views": [x]}]))
+    images = x.float().requires_grad_()
+    assert not mae.targets(images, index).requires_grad
