@@ -28,6 +28,16 @@ from PIL import Image
 from support.photos import photo
 
 
+@pytest.fixture(autouse=True, scope="session")
+def small_panels():
+    """Panels and films of runs show two images, not six: most of a small run's time is drawing them."""
+    from unmask.evaluation import watch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch, "IMAGES", 2)
+        yield
+
+
 @pytest.fixture
 def photos(tmp_path):
     """A flat folder of 24 photographs."""
