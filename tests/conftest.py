@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,6 +47,25 @@ def photos(tmp_path):
     for seed in range(24):
         Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory):
+    """A finished run of two steps on 24 photographs, made once: tests that write into it take `run`, a copy."""
+    from support.small import SMALL
+
+    import unmask
+
+    root = tmp_path_factory.mktemp("pretrained")
+    (root / "photos").mkdir()
+    for seed in range(24):
+        Image.fromarray(photo(seed)).save(root / "photos" / f"{seed:03d}.png")
+    return unmask.pretrain(root / "photos", out=root / "run", steps=2, **SMALL)
+
+
+@pytest.fixture
+def run(pretrained, tmp_path):
+    return type(pretrained)(shutil.copytree(pretrained.path, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def folder(trained, tmp_path):
 def undrawn(monkeypatch):
     """Images and pages take longer than all the rest, and one test looks at them."""
     for name in ("draw_stress", "draw_examples", "write_report"):
-        monkeypatch.setattr(f"unmask.classification.stressing.{name}", lambda *given: None)
+        monkeypatch.setattr(f"unmask.cli.commands.stress.{name}", lambda *given: None)
 
 
 def test_stress_measures_every_cell_and_writes_figures_images_and_the_report(folder, data, capsys):

@@ -72,7 +72,7 @@ def test_several_places_follow_each_other_with_unique_names(tmp_path):
 def test_what_cannot_be_opened_says_what_is_near(tmp_path):
     write(tmp_path / "images", shades(["1.png"]))
     with pytest.raises(UserError, match="does not exist, did you mean 'images'") as caught:
-        open_source(str(tmp_path / "picturs"))
+        open_source(str(tmp_path / "imags"))
     assert caught.value.exit_code == 2
     with pytest.raises(UserError, match="nor does the folder"):
         open_source(str(tmp_path / "no" / "where"))
