@@ -30,7 +30,7 @@ def counted(monkeypatch):
         found.append(len(data))
         return original(data, **options)
 
-    original = decode.decode
+    original = indexing.decode
     monkeypatch.setattr(indexing, "decode", decode)
     return found
 
