@@ -15,7 +15,7 @@
     unmask.anomaly("fit", "run", "normal/", out="anomaly")
     unmask.anomaly("apply", "anomaly", "new/", out="results")
 
-Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
+Every command is a function here under its name, with the same options. Nothing heavy is imported before use.
 """
 
 from importlib import import_module

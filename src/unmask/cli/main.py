@@ -1,4 +1,4 @@
-"""`unmask <verb>`: flags made from the verb's dataclass by tyro, errors turned into messages and exit codes.
+"""`unmask COMMAND`: flags made from the command's dataclass by tyro, errors turned into messages and exit codes.
 
 0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged
 5 an export that failed its check · 6 a state that could not be saved · 7 findings of `doctor`
@@ -23,7 +23,7 @@ from unmask.runtime.distributed.launcher import launch, refuse_many
 from unmask.runtime.openmp import settle_waiting
 from unmask.version import __version__
 
-TOGETHER = ("pretrain",)  # verbs that several processes do together
+TOGETHER = ("pretrain",)  # commands that several processes do together
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Calls the verb that the arguments name; 0 when it is done."""
+    """Calls the command that the arguments name; 0 when it is done."""
     options_by_name = commands()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview(options_by_name))
@@ -135,7 +135,7 @@ def _may_speak() -> bool:
 
 
 def _terminated(signum: int, frame: Any) -> None:
-    # any verb, before or after training: promises nothing
+    # any command, before or after training: promises nothing
     others = ": another process of this training ended, or the job was told to stop" if launch().world > 1 else ""
     raise Interrupted(f"stopped by SIGTERM{others}", signum)
 

@@ -1,4 +1,4 @@
-"""Options about the machine that all verbs that train share: what `runtime.py` chooses where they are left open."""
+"""Options about the machine that all commands that train share: chosen by `runtime/machine.py` where left open."""
 
 from dataclasses import dataclass
 

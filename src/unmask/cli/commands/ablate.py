@@ -1,4 +1,4 @@
-"""The verb `ablate`, step by step: look at the data, plan the baseline, forecast, run what is missing, write."""
+"""The command `ablate`, step by step: look at the data, plan the baseline, forecast, run what is missing, write."""
 
 import dataclasses
 import shlex

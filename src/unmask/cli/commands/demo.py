@@ -1,4 +1,4 @@
-"""The verb `demo`: photographs that come with scikit-image, written as files, then the path of every user's folder."""
+"""The command `demo`: photographs that come with scikit-image, written as files, then the path of every user's folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

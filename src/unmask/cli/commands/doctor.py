@@ -1,4 +1,4 @@
-"""The verb `doctor`, step by step: open what there is, run every check, say what was found."""
+"""The command `doctor`, step by step: open what there is, run every check, say what was found."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The verb `embed`, step by step: open the encoder, read the images, write one feature vector for each."""
+"""The command `embed`, step by step: open the encoder, read the images, write one feature vector for each."""
 
 from pathlib import Path
 

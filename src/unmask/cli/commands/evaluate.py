@@ -1,4 +1,4 @@
-"""The verb `evaluate`, step by step: open the encoder and its rivals, read the labelled images, judge, draw, say."""
+"""The command `evaluate`, step by step: open the encoder and its rivals, read the labelled images, judge, draw, say."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The verb `map`, step by step: open the encoder, index the images, give each a place, write page, image, table."""
+"""The command `map`, step by step: open the encoder, index the images, give each a place, write page, image, table."""
 
 from pathlib import Path, PurePosixPath
 

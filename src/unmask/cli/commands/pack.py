@@ -1,4 +1,4 @@
-"""The verb `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
+"""The command `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
 
 import dataclasses
 import os

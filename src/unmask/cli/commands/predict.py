@@ -1,4 +1,4 @@
-"""The verb `predict`: finds out what was trained, and hands over to its lesson."""
+"""The command `predict`: finds out what was trained, and hands over to its lesson."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The verb `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
+"""The command `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
 
 import contextlib
 import copy

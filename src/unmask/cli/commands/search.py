@@ -1,4 +1,4 @@
-"""The verb `search`, step by step: open the encoder, index the images, ask for the nearest, look for copies, draw."""
+"""The command `search`, step by step: open the encoder, index the images, ask for the nearest, look for copies, draw."""
 
 import csv
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The verb `show`, step by step: open the run, read the images, hide, rebuild, draw."""
+"""The command `show`, step by step: open the run, read the images, hide, rebuild, draw."""
 
 from itertools import product
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The verb `stress`, step by step: open the classifier, read the test images once, damage and judge, draw, say."""
+"""The command `stress`, step by step: open the classifier, read the test images once, damage and judge, draw, say."""
 
 import hashlib
 import json

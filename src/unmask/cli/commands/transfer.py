@@ -1,4 +1,4 @@
-"""The verb `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
+"""The command `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
 
 What differs between tasks is in `tasks/`.
 """
