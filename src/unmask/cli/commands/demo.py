@@ -1,4 +1,4 @@
-"""The command `demo`: photographs that come with scikit-image, written as files, then the path of every user's folder."""
+"""The command `demo`: writes photographs of scikit-image as files, then does what every user does with a folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The command `export`, step by step: open the run, refuse what a format cannot hold, write, open again, compare, say."""
+"""The command `export`: open the run, refuse what a format cannot hold, write, open again, compare, report."""
 
 import importlib.util
 import shutil

@@ -1,4 +1,4 @@
-"""The command `labels`, step by step: draw labelled images, train every competitor on each draw, put the curve together.
+"""The command `labels`: draw labelled images, train every competitor on each draw, put the curve together.
 
 Frozen protocols run here; trainings run side by side in processes that each open the data for themselves.
 """

@@ -1,4 +1,4 @@
-"""The command `search`, step by step: open the encoder, index the images, ask for the nearest, look for copies, draw."""
+"""The command `search`: open the encoder, index the images, find the nearest, look for copies, draw."""
 
 import csv
 from collections import Counter
