@@ -6,7 +6,7 @@ pixels, frames or voxels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,14 +41,12 @@ class Grid:
         if size == self.size:
             return self
         if len(size) != len(self.unit):
-            raise UserError(f"an input of {len(size)} axes does not fit units of {self.unit}")
+            raise UserError(f"units of {_text(self.unit)} are for inputs of {len(self.unit)} axes, not {len(size)}")
         if any(side < 1 or side % unit for side, unit in zip(size, self.unit)):
-            below = tuple(max(1, side // unit) * unit for side, unit in zip(size, self.unit))
-            above = tuple(-(-side // unit) * unit for side, unit in zip(size, self.unit))
-            near = " and ".join(" x ".join(map(str, near)) for near in dict.fromkeys((below, above)))
-            raise UserError(
-                f"an input of {' x '.join(map(str, size))} is no whole number of units of {' x '.join(map(str, self.unit))}; near it are {near}"
-            )
+            below = (max(1, side // unit) * unit for side, unit in zip(size, self.unit))
+            above = (-(-max(side, 1) // unit) * unit for side, unit in zip(size, self.unit))
+            near = " and ".join(dict.fromkeys((_text(below), _text(above))))
+            raise UserError(f"{_text(size)} is no whole number of units of {_text(self.unit)}; the nearest: {near}")
         return Grid(tuple(side // unit for side, unit in zip(size, self.unit)), self.unit)
 
     def cut(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
@@ -72,6 +70,10 @@ class Grid:
         """Where each unit stands, in units along each axis; used for distances and position tables."""
         axes = torch.meshgrid(*(torch.arange(float(n), device=device) for n in self.shape), indexing="ij")
         return torch.stack([axis.flatten() for axis in axes], dim=1)
+
+
+def _text(size: Iterable[int]) -> str:
+    return " x ".join(map(str, size))
 
 
 def take(x: Shaped[Tensor, "b n d"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m d"]:

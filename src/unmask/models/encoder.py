@@ -124,7 +124,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """Height and width of the images it was built for. A few timm models look at less of them, their `grid.size`."""
+        """Height and width that it was built for. A few timm models look at less of an image, their `grid.size`."""
         return self.grid.size
 
     @property

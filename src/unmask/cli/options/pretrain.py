@@ -34,7 +34,7 @@ class Pretrain(RuntimeOptions):
     mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
     masks_per_image: int | None = None  # masks of each image of a step; a batch still counts images
     target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
-    decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8)", narrow, slim, partial, cross or windowed
+    decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8)", partial, cross or windowed
     init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
     decoder_warmup: int | None = None  # with --init: steps in which a fresh decoder learns alone

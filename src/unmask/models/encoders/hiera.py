@@ -1,4 +1,4 @@
-"""timm's Hiera as an encoder. Its units are 32-pixel windows, of which the hidden ones are dropped. Ryali et al. 2023."""
+"""timm's Hiera as an encoder. Its units are windows of 32 pixels; hidden ones are dropped. Ryali et al. 2023."""
 
 from collections.abc import Sequence
 from typing import Any
