@@ -12,7 +12,7 @@ from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask, as_bool
 from unmask.models.encoder import Encoder, Tokens
-from unmask.models.layers.position import resampled
+from unmask.models.layers.position import TableCache
 from unmask.models.layers.weight_init import initialize
 
 __all__ = ["Hiera"]
@@ -58,6 +58,7 @@ class Hiera(Encoder):
         self.grid = Grid(
             tuple(net.mask_spatial_shape), tuple(m * s for m, s in zip(net.mask_unit_size, net.patch_stride))
         )
+        self.tables = TableCache(Grid(tuple(net.tokens_spatial_shape), tuple(net.patch_stride)))  # of tokens, not units
         if not pretrained:
             initialize(net)
 
@@ -140,12 +141,12 @@ class Hiera(Encoder):
 
     def _positions(self, grid: Grid) -> Float[Tensor, "1 t d"]:
         """The learned table for the tokens of a grid, in reading order."""
-        net, table = self.net, self.net.pos_embed
-        shapes = [tuple(side // stride for side, stride in zip(g.size, net.patch_stride)) for g in (self.grid, grid)]
+        net = self.net
+        shape = tuple(side // stride for side, stride in zip(grid.size, net.patch_stride))
         if net.pos_embed_win is None:
-            return resampled(table, shapes[0], shapes[1], 0)
+            return self.tables(net.pos_embed, Grid(shape, tuple(net.patch_stride)))
         windows = net.pos_embed_win.tile(grid.shape)  # 1 d h w; one table for the inside of units, one for the image
-        whole = interpolate(table, size=shapes[1], mode="bicubic", antialias=True)
+        whole = interpolate(net.pos_embed, size=shape, mode="bicubic", antialias=True)
         return (whole + windows).flatten(2).transpose(1, 2)
 
     def take_norm(self) -> None:

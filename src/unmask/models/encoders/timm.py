@@ -155,7 +155,7 @@ class Timm(Encoder):
         """Class and register tokens, then the units, each with its position where the model has a table."""
         net = self.net
         table = None if net.pos_embed is None else self.tables(net.pos_embed, grid)
-        prefix = [part.expand(len(units), -1, -1) for part in (net.cls_token, net.reg_token) if part is not None]
+        prefix = [part.expand(units.shape[0], -1, -1) for part in (net.cls_token, net.reg_token) if part is not None]
         if table is not None and net.no_embed_class:
             units, table = units + table, None
         tokens = torch.cat([*prefix, units], dim=1) if prefix else units

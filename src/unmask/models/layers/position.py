@@ -70,6 +70,9 @@ class TableCache:
         prefix = table.shape[1] - self.grid.num_units
         if table.requires_grad:
             return resampled(table, self.grid.shape, grid.shape, prefix)
+        if torch.compiler.is_compiling():  # what is recorded has no memory; `torch.export` also comes here
+            kept = self.tables.get(grid.shape)
+            return self._made(table, grid, prefix) if kept is None else kept
         with torch.inference_mode(False), torch.no_grad():  # made here, it may be used in training later
             self._renew(table, prefix)
             if grid.shape not in self.tables:
