@@ -55,8 +55,8 @@ class Timm(Encoder):
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
-        window, global_blocks: attention within window x window units, but in so many blocks; see `windows.py`.
-        relative: relative positions in every block, learned in fine-tuning; see `relative.py`.
+        window, global_blocks: attention within window x window units, but in so many blocks; see `windowed_attention.py`.
+        relative: relative positions in every block, learned in fine-tuning; see `relative_position.py`.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}

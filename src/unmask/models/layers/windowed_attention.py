@@ -3,7 +3,7 @@
 "Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet, https://arxiv.org/abs/2203.16527), as in
 SAM: windows of 14 x 14 units that do not overlap, and 4 global blocks, each the last of a quarter. Neither adds a
 parameter, so that weights of a plain ViT fit and stay a plain ViT's. ViTDet's relative positions, which do, are an
-option: see `relative.py`.
+option: see `relative_position.py`.
 
 Class and register tokens are a window of their own: in windowed blocks they see each other, in global ones all. Without
 a mask, units are cut into windows, padded where the grid is no multiple, and nothing attends to padding. With hidden
