@@ -55,8 +55,8 @@ class Timm(Encoder):
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
-        window, global_blocks: attention within window x window units, but in so many blocks; see `windowed_attention.py`.
-        relative: relative positions in every block, learned in fine-tuning; see `relative_position.py`.
+        window, global_blocks: attention within window x window units, but in so many blocks; see windowed_attention.py.
+        relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
@@ -191,7 +191,8 @@ def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: b
         options: dict[str, Any] = {**arguments, "dynamic_img_size": True}
         if windowed:
             with torch.device("meta"):
-                kind = type(timm.create_model(model, **options).blocks[0])
+                plain: Any = timm.create_model(model, **options)
+            kind = type(plain.blocks[0])
             if kind is not Block:
                 raise UserError(f"windows and relative positions need timm's usual ViT blocks, not {kind.__name__}")
             options["block_fn"] = WindowedBlock
