@@ -28,7 +28,7 @@ def decoders(size: str, only: list[str] | None = None) -> dict[str, str]:
         "partial 1/2": f"partial(keep=0.5, {size})",
         "cross 1/3": f"cross({size})",
         "windowed 4": f"windowed(window=4, {size})",
-        "slim": "slim",
+        "slim": "full(dim=128, depth=2, heads=4)",
     }
     return {n: text for n, text in found.items() if n == BASE or only is None or any(word in n for word in only)}
 

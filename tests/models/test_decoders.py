@@ -71,12 +71,12 @@ def test_every_decoder_predicts_hidden_units_and_wastes_no_parameter(name, grid)
         assert parameter.grad.abs().max() > 0, f"{key} gets no gradient"
 
 
-def test_with_equal_weights_partial_narrow_slim_and_one_window_are_full():
+def test_with_equal_weights_partial_and_one_window_are_full():
     grid = Grid((5, 3), (2, 2))
     mask, full = hide_top(torch.rand(2, 15), 0.6), make("full", grid)
     tokens = tokens_of(full, 6)
     want = full(tokens, mask)
-    for text in ("partial(keep=1.0)", "narrow", "slim", "windowed(window=5)"):
+    for text in ("partial(keep=1.0)", "windowed(window=5)"):
         other = make(text, grid)
         other.load_state_dict(full.state_dict())
         torch.testing.assert_close(other(tokens, mask), want, atol=1e-5, rtol=1e-5)

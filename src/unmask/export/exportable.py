@@ -65,6 +65,7 @@ class Exportable:
         """The traced model; any number of images from 1 on, of one size: position tables are constants."""
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
+            self.traceable(self.images[:2])  # makes the position table for this size: a constant of what is recorded
             return torch.export.export(self.traceable, (self.images[:2],), dynamic_shapes={"pixels": {0: batch}})
 
     def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

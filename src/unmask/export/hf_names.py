@@ -11,12 +11,10 @@ from unmask.export.exportable import Exportable
 from unmask.masking.mask import num_hidden
 from unmask.methods.targets.pixels import Pixels
 from unmask.models.decoders.full import Full
-from unmask.models.decoders.narrow import Narrow
 from unmask.models.decoders.partial import Partial
-from unmask.models.decoders.slim import Slim
 from unmask.models.encoder import Encoder
 
-MAES = (Full, Narrow, Partial, Slim)  # decoders that compute what MAE's does
+MAES = (Full, Partial)  # decoders that compute what MAE's does
 BLOCK = {
     "norm1": "layernorm_before",
     "attn.proj": "attention.output.dense",

@@ -29,7 +29,7 @@ def lower(objective: nn.Module) -> int:
         if isinstance(block, Lowered) or not all(p.requires_grad for p in block.parameters()):
             continue
         for parameter in block.parameters():
-            if master(parameter) is None:  # else it is shared with blocks for another image size
+            if master(parameter) is None:  # else it is shared with a block that was lowered
                 full = parameter.detach().float().clone()
                 parameter.data = full.to(LOW)
                 parameter.master = full  # type: ignore[attr-defined]

@@ -23,8 +23,6 @@ def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "ind
 
     backend: of torch.compile.
     """
-    for twin in objective.twins.values():
-        ready(twin, settings, backend)
     _attend(objective, settings.get("attention"))
     embed = getattr(getattr(objective.encoder, "net", None), "patch_embed", None)
     if settings.get("channels_last") == "on" and embed is not None:
