@@ -2,7 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -10,8 +10,6 @@ from unmask.errors import UserError, closest
 from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
 
 __all__ = ["Anomaly"]
-if TYPE_CHECKING:
-    pass
 
 
 ACTIONS = {

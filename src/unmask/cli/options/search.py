@@ -2,7 +2,6 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -10,8 +9,6 @@ from unmask.errors import UserError, closest
 from unmask.plain import Place, Places, require, settle, texts
 
 __all__ = ["Search"]
-if TYPE_CHECKING:
-    pass
 
 KINDS = ("look", "features")
 

@@ -1,4 +1,4 @@
-"""MAE's pretraining on ImageNet-1K. He et al. 2021, table 8; the official code's PRETRAIN.md says the same. And MAE-Lite.
+"""MAE's pretraining on ImageNet-1K, and MAE-Lite's. He et al. 2021, table 8; the official PRETRAIN.md says the same.
 
 AdamW with betas .9, .95 and weight decay .05 on matrices and tokens, no clipping, no colour jitter: what `pretrain`
 always does. The rate is 1.5e-4 per 256 images of the batch, reached after 40 epochs, then half a cosine to zero.
