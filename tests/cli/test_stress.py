@@ -53,7 +53,7 @@ def folder(trained, tmp_path):
 def undrawn(monkeypatch):
     """Images and pages take longer than all the rest, and one test looks at them."""
     for name in ("draw_stress", "draw_examples", "write_report"):
-        monkeypatch.setattr(f"unmask.classification.stressing.{name}", lambda *given: None)
+        monkeypatch.setattr(f"unmask.cli.commands.stress.{name}", lambda *given: None)
 
 
 def test_stress_measures_every_cell_and_writes_figures_images_and_the_report(folder, data, capsys):
@@ -86,7 +86,7 @@ def test_accuracy_is_that_of_the_classifier_on_the_images_as_they_are_damaged(un
 
     result = unmask.stress(folder, on=data, **QUICK)
     classifier = unmask.load(folder)
-    source = unmask.source.open_source(data)
+    source = unmask.data.source.open_source(data)
     right = []
     for index, item in enumerate(source.items):
         if item.split == "test":
@@ -126,11 +126,11 @@ def test_columns_that_make_no_groups_are_refused_before_anything_is_written(fold
 
 
 def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, monkeypatch, capsys):
-    from unmask.cli.commands import stress
+    from unmask.studies.robustness.bench import Bench
 
     whole = unmask.stress(folder, on=data, **QUICK).to_json()
     (folder / "stress_cells.json").unlink()
-    original, computed = stress.Bench.right, []
+    original, computed = Bench.right, []
 
     def right(bench, name, severity):
         if len(computed) == 2 and stop:
@@ -138,7 +138,7 @@ def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, mon
         computed.append((name, severity))
         return original(bench, name, severity)
 
-    monkeypatch.setattr(stress.Bench, "right", right)
+    monkeypatch.setattr(Bench, "right", right)
     stop = True
     with pytest.raises(Interrupted, match="2 of 4 results are kept") as caught:
         unmask.stress(folder, on=data, **QUICK)

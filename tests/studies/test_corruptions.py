@@ -8,12 +8,11 @@ import torch
 from skimage import data
 from torchvision.transforms.v2 import functional as F
 
-from unmask import registry
 from unmask.errors import UserError
-from unmask.studies.robustness.corrupt import PACKAGE, SEVERITIES, corrupt, corruptions
-from unmask.studies.robustness.kernels import disk, plasma, streak
+from unmask.studies.robustness.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+from unmask.studies.robustness.corruptions.weather import plasma
+from unmask.studies.robustness.kernels import disk, streak
 
-NAMES = registry.names(PACKAGE)
 CAT = torch.from_numpy(data.chelsea()[:, 75:375]).permute(2, 0, 1)  # a photograph
 # A veil as bright as the scene is not farther away in pixels at each severity; what is left of the scene shrinks.
 VEILS = {"fog", "frost"}
@@ -37,7 +36,7 @@ def distance(name, severity, image, draws=4):
     return float(np.mean(total))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 class TestEveryCorruption:
     @pytest.mark.parametrize("channels", [1, 3])
     def test_keeps_shape_type_and_range(self, name, channels):
@@ -92,7 +91,7 @@ class TestEveryCorruption:
 
 
 def test_there_are_the_fifteen_of_imagenet_c_by_kind():
-    assert corruptions() == [
+    assert list(CORRUPTIONS) == [
         *("gaussian_noise", "impulse_noise", "shot_noise"),
         *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
         *("brightness", "fog", "frost", "snow"),

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ TABLE, PNG, PAGE = "duplicates.csv", "duplicates.png", "duplicates.html"
 THRESHOLD = 0.98
 SHOWN, MEMBERS = 200, 12  # groups in the page, images of a group in it
 MEANS = {
-    "look": "correlation of two images shrunk to 16 x 16 colours; brightness and contrast do not matter",
+    "pixels": "correlation of two images shrunk to 16 x 16 colours; brightness and contrast do not matter",
     "features": "cosine of the encoder's features, less their mean over the data",
 }
 
@@ -59,10 +58,10 @@ class Copies:
 def find_copies(
     index: Index,
     source: Source,
-    by: str = "look",
+    by: str = "pixels",
     threshold: float | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Copies:
     """Groups of copies: images of the same pixels are one from the start, and near ones hang together in chains."""
     threshold = THRESHOLD if threshold is None else threshold
@@ -70,7 +69,7 @@ def find_copies(
     for row, pixels in enumerate(index.pixels):
         first.setdefault(pixels, row)
     unique = np.array(list(first.values()))
-    vectors = index.looks[unique] if by == "look" else unit(index.features[unique] - index.features.mean(axis=0))
+    vectors = index.tiny[unique] if by == "pixels" else unit(index.features[unique] - index.features.mean(axis=0))
     found = pairs(vectors, threshold, device, progress=lambda done: progress(done, len(unique)))
     number = {row: place for place, row in enumerate(unique.tolist())}
     members: dict[int, list[int]] = {}
@@ -99,7 +98,7 @@ def _group(
         twins.setdefault(index.pixels[row], []).append(row)
     members = []
     for row in rows:
-        item = source.items[index.places[row]]
+        item = source.items[index.numbers[row]]
         place = number[first[index.pixels[row]]]
         twin = next((other for other in twins[index.pixels[row]][:2] if other != row), None)
         partner = int(unique[found.partner[place]]) if twin is None else twin
@@ -111,7 +110,7 @@ def _group(
             kind = "same pixels"
         files.add(index.files[row])
         pixels.add(index.pixels[row])
-        nearest = source.items[index.places[partner]].name
+        nearest = source.items[index.numbers[partner]].name
         members.append(Member(item.name, kind, nearest, similarity, item.split or "", item.label or "", row))
     splits = {member.split for member in members}
     leak = "train" in splits and bool(splits & {"val", "test"})

@@ -5,23 +5,23 @@
 - a shallow decoder, a high ratio and fewer epochs: MAE are Secretly Efficient Learners, CVPR workshops 2024;
 - small crops at first: DailyMAE, Wu et al. 2024 (arXiv 2404.00509). MAE's fixed position tables make that exact;
 - several masks of each decoded image: EMAE, Li et al. 2023 (arXiv 2302.14431). On a GPU only, by default: on a CPU
-  decoding is a percent of the time.
+  decoding takes a percent of the time.
 
 Unlike published recipes this one has no model, batch or length of its own: the plan chooses them for the data and the
 machine, and with it the decoder's size, masks per image and at most 300 epochs (`plan.py`).
 """
 
-from typing import Any
+from unmask.planning.recipe_book import Recipe
 
-__all__ = ["budget"]
-VERB = "pretrain"
+__all__ = ["RECIPES"]
 
-
-def budget() -> dict[str, Any]:
-    """Any ViT, any data: 85 % hidden, a shallow cross-attention decoder, small crops at first, at most 300 epochs
-
-    Command: unmask pretrain PHOTOS --recipe budget --out RUN
-    Cost: ViT-B/16 in 9 to 12.6 h on one A100 (Secretly Efficient Learners' own recipe, whose parts these are)
-    Published: ImageNet-1K top-1 82.9 to 83.0 % fine-tuned (the same); this combination is ours, see results.md
-    """
-    return {"mask": "random(ratio=0.85)", "decoder": "cross", "resolutions": "auto"}
+RECIPES = [
+    Recipe(
+        "budget",
+        "pretrain",
+        "Any ViT, any data: 85 % hidden, a shallow cross-attention decoder, small crops at first, at most 300 epochs",
+        "ImageNet-1K top-1 82.9 to 83.0 % fine-tuned (the same); this combination is ours, see results.md",
+        {"mask": "random(ratio=0.85)", "decoder": "cross", "resolutions": "auto"},
+        cost="ViT-B/16 in 9 to 12.6 h on one A100 (Secretly Efficient Learners' own recipe, whose parts these are)",
+    )
+]
