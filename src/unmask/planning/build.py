@@ -13,7 +13,6 @@ from unmask.training.multi_size import answer_by_size
 from unmask.training.objective import Objective
 from unmask.training.resolution import NONE, at_size
 from unmask.training.resolution import parse as parse_resolutions
-from unmask.training.speed.activation_checkpoint import recompute
 
 FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "optimizer", "floor")
 
@@ -38,7 +37,4 @@ def build(config: dict[str, Any], start: Start) -> Objective:
         raise UserError("--resolutions and --strategy fsdp2 do not go together: shards belong to a model of one size")
     if twins:
         answer_by_size(objective, dict(twins), make_objective(config) if start.facts else None)
-    if config["settings"].get("checkpoint_activations") == "on":
-        for part in (objective, *twins.values()):
-            recompute(part)
     return objective
