@@ -7,7 +7,7 @@ torch stops recomputing once it has what the backward pass needs.
 
 from jaxtyping import Float
 from timm.layers import Mlp  # pyright: ignore[reportPrivateImportUsage]
-from torch import Tensor, nn, is_grad_enabled
+from torch import Tensor, is_grad_enabled, nn
 from torch.utils.checkpoint import checkpoint
 
 ELEMENTWISE = (nn.GELU, nn.SiLU, nn.ReLU)  # without chance, and without parameters

@@ -36,6 +36,8 @@ def recompute(module: nn.Module) -> int:
 
 
 def _checkpointed(forward: Forward, *args: Any, **kwargs: Any) -> Any:
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs) if torch.is_grad_enabled() else forward(
-        *args, **kwargs
+    return (
+        checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        if torch.is_grad_enabled()
+        else forward(*args, **kwargs)
     )
