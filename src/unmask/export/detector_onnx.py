@@ -1,9 +1,9 @@
 """A whole detector as ONNX, from pixels to boxes, and its backbone alone.
 
-Proposals and their suppression differ in number from image to image, which torch's dynamo exporter cannot follow
-("could not guard on data-dependent expression", torch 2.15). The older exporter, which records what runs, can, with
-torchvision's own rules for its operators: for one image of one size. Its position table must lie there at that size,
-so the encoder is made once more for it.
+The number of proposals differs from image to image, which torch's dynamo exporter cannot follow ("could not guard on
+data-dependent expression", torch 2.15). The older exporter can, for one image of one size: it records what runs, with
+torchvision's own rules for its operators. The position table must be stored at that size, so the encoder is built
+again for it.
 """
 
 import copy
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from unmask.export.exportable import Exportable, Traceable
+from unmask.export.exportable import Exportable, Traceable, make_traceable
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
 from unmask.models.layers.position import resampled
@@ -29,12 +29,7 @@ def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
     detector = copy.deepcopy(subject.detector)
     assert detector is not None
     encoder: Encoder = at_size(detector.encoder, detector.size)
-    if subject.normalize == "outside":
-        encoder.mean.zero_()
-        encoder.std.fill_(1.0)
-    for part in encoder.modules():
-        if hasattr(part, "fused_attn"):
-            part.fused_attn = False  # type: ignore[assignment]
+    make_traceable(encoder, subject.normalize)
     detector.rcnn.backbone.encoder = encoder
     dynamic = {name: {0: "objects"} for name in detector.outputs}
     with warnings.catch_warnings(), torch.no_grad():
@@ -53,7 +48,7 @@ def backbone_of(subject: Exportable) -> Exportable:
 
 
 def at_size(encoder: Encoder, size: tuple[int, int]) -> Encoder:
-    """The same encoder made for another size, so that nothing is resampled when it runs."""
+    """The same encoder built for another size, so that nothing is resampled when it runs."""
     if tuple(encoder.input_size) == size:
         return encoder
     other = same_again(encoder, size)
