@@ -1,4 +1,4 @@
-"""Checkpoints: rolling, with a checksum, written whole or not at all; what is damaged is passed over aloud and loses nothing."""
+"""Checkpoints: rolling, with a checksum, written whole or not at all; damaged ones are passed over, and that is said."""
 
 import errno
 import io
