@@ -83,7 +83,7 @@ def weights(change):
     def plant(run):
         for path in run.glob("*.ckpt"):
             state = checkpoint.read_state(path)
-            facts = {k: v for k, v in checkpoint.read_seal(path).items() if k in ("step", "saves", "good")}
+            facts = checkpoint.read_facts(path)
             for name, value in state["objective"].items():
                 change(name, value)
             checkpoint.write_state(path, state, facts)

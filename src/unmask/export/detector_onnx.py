@@ -1,8 +1,8 @@
 """A whole detector as ONNX, from pixels to boxes, and its backbone alone.
 
-Proposals and their suppression differ in number from image to image, which torch's dynamo exporter cannot follow
-("could not guard on data-dependent expression", torch 2.15). The older exporter, which records what runs, can, with
-torchvision's own rules for its operators: for one image of one size.
+The number of proposals differs from image to image, which torch's dynamo exporter cannot follow ("could not guard on
+data-dependent expression", torch 2.15). The older exporter can, for one image of one size: it records what runs, with
+torchvision's own rules for its operators.
 """
 
 import copy
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from unmask.export.exportable import Exportable, Traceable
+from unmask.export.exportable import Exportable, Traceable, make_traceable
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
 
@@ -27,12 +27,7 @@ def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
     assert detector is not None
     detector, image = detector.eval().requires_grad_(False), subject.given(subject.images[:1])
     encoder: Encoder = detector.encoder
-    if subject.normalize == "outside":
-        encoder.mean.zero_()
-        encoder.std.fill_(1.0)
-    for part in encoder.modules():
-        if hasattr(part, "fused_attn"):
-            part.fused_attn = False  # type: ignore[assignment]
+    make_traceable(encoder, subject.normalize)
     with torch.no_grad():
         encoder.features(image)  # makes the position table for this size, so that it is a constant of what is recorded
     dynamic = {name: {0: "objects"} for name in detector.outputs}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
+from timm.layers import set_fused_attn  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -15,6 +16,7 @@ from unmask import registry
 from unmask.errors import UserError, closest
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
+from unmask.runtime.machine import fused_attention
 
 
 class Tokens(NamedTuple):
@@ -213,6 +215,8 @@ def create_encoder(
 
     Raises UserError for a name nobody knows or a model that cannot hide units, saying why and which can.
     """
+    if (fused := fused_attention()) is not None:
+        set_fused_attn(fused)  # of attentions that are built from now on, those of decoders and heads too
     name, options = registry.parse(model)
     given = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]

@@ -12,7 +12,6 @@ from unmask.training.loop import Fit
 from unmask.training.objective import Objective
 from unmask.training.resolution import NONE
 from unmask.training.resolution import parse as parse_resolutions
-from unmask.training.speed.activation_checkpoint import recompute
 
 FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "optimizer", "floor")
 
@@ -35,6 +34,4 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     for stage in parse_resolutions(config["settings"].get("resolutions", NONE)):
         if isinstance(decoder, Decoder):
             decoder.require_grid(objective.encoder.grid.covering(stage.size))
-    if config["settings"].get("checkpoint_activations") == "on":
-        recompute(objective)
     return objective
