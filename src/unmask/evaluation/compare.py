@@ -14,7 +14,7 @@ from unmask import registry
 from unmask.data.datasets.draws import _members, draw_rows
 from unmask.errors import UserError
 from unmask.evaluation.features import Features
-from unmask.evaluation.intervals import difference, of_mean, wilson
+from unmask.evaluation.intervals import paired_difference, student, wilson
 from unmask.evaluation.verdict import Difference, Few, Score, Verdict
 
 SPLITS = ("train", "val", "test")
@@ -66,7 +66,9 @@ def judge(
         majority=float((shared["test"] == common).mean()),
         seed=seed,
         scores=scores,
-        differences=[Difference(text, other, *difference(mine, theirs)) for text, other, mine, theirs in compared],
+        differences=[
+            Difference(text, other, *paired_difference(mine, theirs)) for text, other, mine, theirs in compared
+        ],
     )
 
 
@@ -86,7 +88,7 @@ def _score(
             answered = part.fit_predict(train_x[rows], train.labels[rows], test_x)
             found.append(float(accuracy_score(test.labels, answered)))
         if found:
-            few.append(Few(number, float(np.mean(found)), *(of_mean(found) or (None, None)), found))
+            few.append(Few(number, float(np.mean(found)), *(student(found, 0, 1) or (None, None)), found))
     accuracy = float(accuracy_score(test.labels, answers))
     interval = wilson(int(right.sum()), len(right))
     return Score(

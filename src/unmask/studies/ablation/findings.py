@@ -1,7 +1,6 @@
 """What a study found: one line per finished run, and what the lines say of each axis over the seeds."""
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
 from unmask.errors import UserError
+from unmask.evaluation.intervals import student
 from unmask.studies.ablation.axes import Axis, Value, paper
 
 CELLS = "cells.jsonl"
 BASELINE, SCRATCH = "baseline", "no pretraining"
 METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
-LEVEL = 0.95
 Cells = dict[tuple[str, int], dict[str, Any]]  # (what was changed, seed) -> the line
 
 
@@ -53,11 +51,7 @@ class Row:
 
 def interval(values: Sequence[float]) -> Interval:
     """Student's, over seeds."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, None, None, list(values))
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half, list(values))
+    return Interval(float(np.mean(values)), *(student(values) or (None, None)), list(values))
 
 
 def rows(axis: Axis, cells: Cells) -> list[Row]:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.isotonic import isotonic_regression
 
-from unmask.evaluation.intervals import of_mean, wilson
+from unmask.evaluation.intervals import bootstrap, student, wilson
 from unmask.files import write_atomically
 
 ALL = "all"  # the size that means every labelled image
@@ -113,7 +113,7 @@ def make_point(
     """Mean and interval of some draws. num_test: images behind each accuracy; None: scores that are no share of
     images, of which a single draw has no interval."""
     mean = float(np.mean(draws))
-    low, high = of_mean(draws) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
+    low, high = student(draws, 0, 1) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
     return Point(protocol, competitor, size, per_class, mean, low, high, list(draws))
 
 
@@ -195,13 +195,12 @@ def _draw_panel(axis: Axes, curve: Curve, protocol: str, names: list[str], color
 def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], num_test: int | None, seed: int) -> Worth:
     labels = np.array([p.per_class for p in mine])
     ratio, levels = horizontal_gap(labels, *(np.array([p.accuracy for p in line]) for line in (mine, theirs)))
+
+    def resample(rng: np.random.Generator) -> float:
+        return horizontal_gap(labels, *(_resampled(line, num_test, rng) for line in (mine, theirs)))[0]
+
     rng = np.random.default_rng([seed, 0x30])
-    found = []
-    for _ in range(RESAMPLES):
-        lines = [_resampled(line, num_test, rng) for line in (mine, theirs)]
-        found.append(horizontal_gap(labels, *lines)[0])
-    low, high = np.quantile(found, [0.025, 0.975], method="nearest")
-    return Worth(protocol, rival, ratio, float(low), float(high), levels)
+    return Worth(protocol, rival, ratio, *bootstrap(resample, rng, RESAMPLES, interpolate=False), levels)
 
 
 def _resampled(line: list[Point], num_test: int | None, rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Does a classifier serve all groups alike? Accuracy per value of a column of labels.csv, and the largest gap."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from unmask.data.labels import natural
 from unmask.errors import UserError, closest
-from unmask.evaluation.intervals import wilson
+from unmask.evaluation.intervals import difference, wilson
 from unmask.tasks.classification.metrics import scores
 
 SMALL = 30  # images; of fewer, an accuracy says little
@@ -110,14 +109,6 @@ def compare(
     return Grouping(column, groups, int((of == "").sum()), _gap(groups, of, right))
 
 
-def independent(right: int, total: int, other_right: int, other_total: int) -> tuple[float, float, float]:
-    """The share of one sample minus that of another, and its interval: Newcombe 1998, hybrid score, his method 10."""
-    p, q = right / total, other_right / other_total
-    (p_low, p_high), (q_low, q_high) = wilson(right, total), wilson(other_right, other_total)
-    below, above = math.hypot(p - p_low, q_high - q), math.hypot(p_high - p, q - q_low)
-    return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)
-
-
 def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
     counted = [group for group in groups if not group.small]
     counted = counted if len(counted) >= 2 else groups
@@ -125,7 +116,7 @@ def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
     if best is worst:  # all alike
         best, worst = counted[0], counted[1]
     numbers = (round(best.accuracy * best.count), best.count, round(worst.accuracy * worst.count), worst.count)
-    found = independent(*numbers)
+    found = difference(*numbers)
     there = np.isin(of, [group.value for group in counted])
     codes = np.unique(of[there], return_inverse=True)[1]
     counts, chance, larger = np.bincount(codes), np.random.default_rng(0), 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool
 
-from unmask.evaluation.intervals import difference, wilson
+from unmask.evaluation.intervals import paired_difference, wilson
 from unmask.studies.robustness.groups import Grouping
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Stress:
 def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
     """From which of the same n images were answered rightly, clean and damaged."""
     good = int(right.sum())
-    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *difference(clean, right))
+    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *paired_difference(clean, right))
 
 
 def mean_of(cells: Sequence[Cell], name: str) -> Cell:

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-DRAWS, LEVEL = 1000, 0.95
+from unmask.evaluation.intervals import bootstrap
+
+RESAMPLES = 1000
 BINS = 2000  # of pixel values, in which redrawn images are counted
 MOST = 20_000_000  # pixels whose ranks are compared exactly; of more, a regular part
 
@@ -61,13 +63,14 @@ def _interval(
     tally: Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "k 2"]], groups: Int[np.ndarray, "n"], seed: int
 ) -> dict[str, float]:
     """tally: from how often each image is drawn to how many normal and anomalous ones there are of each rank."""
-    chance, found = np.random.default_rng(seed), []
     members = [np.flatnonzero(groups == group) for group in (0, 1)]
-    for _ in range(DRAWS):
-        drawn = np.concatenate([chance.choice(group, len(group)) for group in members if len(group)])
-        found.append(_area(tally(np.bincount(drawn, minlength=len(groups)))))
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high)}
+
+    def resample(generator: np.random.Generator) -> float:
+        drawn = np.concatenate([generator.choice(group, len(group)) for group in members if len(group)])
+        return _area(tally(np.bincount(drawn, minlength=len(groups))))
+
+    low, high = bootstrap(resample, np.random.default_rng(seed), RESAMPLES)
+    return {"low": low, "high": high}
 
 
 def _area(counts: Float[np.ndarray, "k 2"]) -> float:
