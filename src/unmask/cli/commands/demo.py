@@ -12,7 +12,7 @@ from unmask.cli.options.demo import Demo
 from unmask.cli.verb import verb
 from unmask.data.sources.demo import Demo as Photographs
 from unmask.runs.run import Run
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console
 
 __all__ = ["demo"]
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.cli.options.embed import Embed
@@ -18,7 +17,7 @@ from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console, progress
 
 __all__ = ["embed"]
 
@@ -32,14 +31,13 @@ def embedding(options: Embed) -> Path:
     check_poolings(encoder, [options.pooling])
     source, size = open_source(texts(options.data)), encoder.grid.size
     indices = list(range(len(source.items)))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the images", total=len(indices))
+    with progress(console, "looking at the images", len(indices)) as update:
         sheet, cache = inspect(
             source,
             max_side=4 * max(size),
             limit=len(indices),
             keep_bytes=2**31,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     check_bad(sheet, 0.5)
     bad = {index for index, _, _ in sheet.bad}
@@ -55,8 +53,7 @@ def embedding(options: Embed) -> Path:
         return collate([{"views": [view(samples.image(i))]} for i in places])["views"][0]
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("embedding", total=len(samples))
+    with progress(console, "embedding", len(samples)) as update:
         identity = (
             f"size {tuple(size)}, mean {encoder.mean.tolist()}, std {encoder.std.tolist()}, data {sheet.fingerprint}"
         )
@@ -70,7 +67,7 @@ def embedding(options: Embed) -> Path:
             device=torch.device(device),
             identity=identity,
             say=lambda text: console.print(text, soft_wrap=True),
-            progress=lambda done: bar.update(task, completed=done),
+            progress=update,
         )
     console.print(f"{len(samples):,} feature vectors ({options.pooling}): {out}", soft_wrap=True)
     return out

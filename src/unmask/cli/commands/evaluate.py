@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.cli.continue_run import results_folder
 from unmask.cli.options.evaluate import Evaluate
@@ -23,7 +22,7 @@ from unmask.plain import numbers, texts
 from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, load_encoder
 from unmask.runtime.machine import autocast_dtype, machine, tune
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console, progress
 
 __all__ = ["evaluate"]
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ def evaluating(options: Evaluate) -> Verdict:
 def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labelled:
     """The labelled data, with a progress bar while it is looked at."""
     say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True)  # noqa: E731
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled images", total=None)
+    with progress(console, "looking at the labelled images") as update:
         return Labelled(
             texts(options.on),
             max_side=4 * max(encoder.grid.size),
@@ -78,7 +76,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
             most=options.most,
             seed=options.seed,
             say=say,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
 
 

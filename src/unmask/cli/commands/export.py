@@ -31,9 +31,9 @@ from unmask.report.html import read_json
 from unmask.report.model_card import model_card
 from unmask.runs.run import Run, load
 from unmask.runtime.machine import tune
+from unmask.runtime.progress import make_console
 from unmask.tasks.classification.export_accuracy import Accuracy
 from unmask.training import checkpoint
-from unmask.training.log import make_console
 from unmask.training.objective import Rebuilder
 
 __all__ = ["export"]

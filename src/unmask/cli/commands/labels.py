@@ -24,10 +24,10 @@ from unmask.plain import texts
 from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
+from unmask.runtime.progress import make_console
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.segmentation import segment_labelling
 from unmask.studies.label_curve.study import Cell, Records, Setting, Study
-from unmask.training.log import make_console
 
 __all__ = ["labels"]
 if TYPE_CHECKING:

@@ -38,9 +38,10 @@ from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
 from unmask.runtime.distributed.ranks import Ranks, together
 from unmask.runtime.machine import check, machine, settings_now, tune
+from unmask.runtime.progress import make_console
 from unmask.training import checkpoint
 from unmask.training.determinism import determinism, early
-from unmask.training.log import METRICS, Log, Silent, clock, make_console, memory_mb, read
+from unmask.training.log import METRICS, Log, Silent, clock, memory_mb, read
 from unmask.training.loop import Fit, fit
 from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.cli.options.search import Search
 from unmask.cli.verb import verb
@@ -27,12 +26,12 @@ from unmask.models.state import at_random
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console, progress
 from unmask.tasks.retrieval.duplicates import Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, index_folder, look_at, say_bad
 from unmask.tasks.retrieval.likeness import pixel_digest, thumbnail
 from unmask.tasks.retrieval.neighbours import Scale, nearest, precision, unit
-from unmask.training.log import make_console
 
 __all__ = ["search"]
 
@@ -112,10 +111,8 @@ def searching(options: Search) -> Found:
         say(f"Written: {out / RESULTS}, {out / PNG}, {out / PAGE}")
     copies = None
     if options.duplicates:
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("comparing all with all", total=None)
-            step = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-            copies = find_copies(index, source, options.by, options.threshold, device, step)
+        with progress(console, "comparing all with all") as update:
+            copies = find_copies(index, source, options.by, options.threshold, device, update)
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
     return Found(out, hits, copies, judged_by, index.computed)

@@ -27,7 +27,7 @@ from unmask.registry import build, parse
 from unmask.report.reconstruction import displayed, draw, rows, value_range
 from unmask.runs.run import Run, load_encoder
 from unmask.runtime.machine import machine, tune
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console
 from unmask.training.objective import Rebuilder
 
 __all__ = ["show"]

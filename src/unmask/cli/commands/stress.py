@@ -29,13 +29,14 @@ from unmask.plain import numbers, plain, texts
 from unmask.report.training_page import write_report
 from unmask.runs.run import CLASSIFIER, CLASSIFY, CONFIG, open_classifier
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console
 from unmask.studies.robustness.corrupt import corrupt, corruptions
 from unmask.studies.robustness.figures import draw_examples, draw_stress
 from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import Tested, read_tested
 from unmask.tasks.classification.metrics import scores
-from unmask.training.log import clock, make_console
+from unmask.training.log import clock
 from unmask.version import __version__
 
 __all__ = ["stress"]

@@ -35,10 +35,11 @@ from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, SUMMARY, TRAINED, Run, load_encoder, open_trained, weights_of
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, check, machine, settings_now, tune
+from unmask.runtime.progress import make_console
 from unmask.tasks.classification.figures import RESULT
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.task import Lesson, find_task
-from unmask.training.log import Log, clock, make_console, memory_mb
+from unmask.training.log import Log, clock, memory_mb
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
 from unmask.version import __version__

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.cli.options.stress import StressTest
@@ -22,6 +21,7 @@ from unmask.errors import DataError, UserError, closest
 from unmask.models.classifier import Classifier
 from unmask.plain import texts
 from unmask.runs.run import CONFIG
+from unmask.runtime.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def _decode(source: Source, chosen: list[int], classifier: Classifier, console: 
             )
         return classifier.view(pixels).clamp(0, 255)  # deep images may ring a little beyond
 
-    with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(bar.track(pool.map(read, chosen), len(chosen), description="reading the test images"))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(tracked(console, "reading the test images", pool.map(read, chosen), len(chosen)))
 
 
 def _split(source: Source, options: StressTest, folder: Path, classifier: Classifier, console: Console) -> list[int]:

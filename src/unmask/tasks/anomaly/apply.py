@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tifffile
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.cli.options.anomaly import Anomaly
 from unmask.data.datasets.images import Samples
@@ -19,6 +18,7 @@ from unmask.plain import plain, texts
 from unmask.report.reconstruction import displayed, value_range
 from unmask.runs.run import open_finder
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console, tracked
 from unmask.tasks.anomaly.figures import Scale, Seen, draw_heatmap
 from unmask.tasks.anomaly.inputs import good, opened, read
 from unmask.tasks.anomaly.labels import check_both, labels_of, normal_classes, read_masks
@@ -26,7 +26,6 @@ from unmask.tasks.anomaly.metrics import of_images, of_pixels
 from unmask.tasks.anomaly.model import Finder, Look
 from unmask.tasks.anomaly.report import RESULT, SCORES, write_page
 from unmask.tasks.anomaly.results import Spotted
-from unmask.training.log import make_console
 
 SHOWN = 10  # rows on the screen
 GALLERY = 24  # images in each gallery of the report
@@ -62,9 +61,8 @@ def spotting(options: Anomaly) -> Spotted:
     if options.on or options.masks is not None:
         check_both(labels, source.where)
     finder.to(here.device)
-    with Progress(console=console, transient=True) as bar:
-        tracked = bar.track(good(samples, range(len(samples))), len(samples), description="judging")
-        looks = list(finder.look(tracked, options.batch))
+    images = tracked(console, "judging", good(samples, range(len(samples))), len(samples))
+    looks = list(finder.look(images, options.batch))
     scores = {name: np.array([look.score(name) for look in looks]) for name in finder.settings.methods}
     spotted = Spotted(
         names=samples.names,
@@ -133,13 +131,12 @@ def _write(
             _save(look.full(method).numpy(), path)
             stale.discard(path)
     drawn = spotted.worth_drawing()[: options.heatmaps]
-    with Progress(console=console, transient=True) as bar:
-        for place in bar.track(drawn, description="drawing"):
-            path = out / "heatmaps" / f"{files[place]}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            seen = _seen(spotted, finder, samples, looks, masks, place)
-            draw_heatmap(seen, scale, path)
-            stale.discard(path)
+    for place in tracked(console, "drawing", drawn):
+        path = out / "heatmaps" / f"{files[place]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seen = _seen(spotted, finder, samples, looks, masks, place)
+        draw_heatmap(seen, scale, path)
+        stale.discard(path)
     for path in stale:  # of an earlier call: they would pass for this one's
         path.unlink()
     galleries = {

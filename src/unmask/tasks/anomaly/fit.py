@@ -21,11 +21,11 @@ from unmask.models.state import model_text
 from unmask.plain import plain, texts
 from unmask.runs.run import ANOMALY, CONFIG, FINDER, Run, load_encoder, open_finder
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console, tracked
 from unmask.tasks.anomaly.conformal import check_enough, needed, pixel_threshold, promise
 from unmask.tasks.anomaly.inputs import good, opened, read, without_copies
 from unmask.tasks.anomaly.labels import labels_of, normal_classes
 from unmask.tasks.anomaly.model import METHODS, Finder, Settings
-from unmask.training.log import make_console
 from unmask.training.objective import Rebuilder
 from unmask.version import __version__
 from unmask.weights.files import save_state
@@ -48,9 +48,8 @@ def fitting(options: Anomaly) -> Finder:
     parts = _normals(options, finder, config, console)
     _learn(finder, *parts["fit"], finder.at_once(options.batch), console)
     held = parts["held out"]
-    with Progress(console=console, transient=True) as bar:
-        tracked = bar.track(good(*held), len(held[1]), description="calibrating")
-        looks = list(finder.look(tracked, options.batch))
+    images = tracked(console, "calibrating", good(*held), len(held[1]))
+    looks = list(finder.look(images, options.batch))
     scores = {}
     step = max(1, round((sum(look.canvas[0] * look.canvas[1] for look in looks) / PIXELS) ** 0.5))
     for method in settings.methods:
@@ -234,7 +233,7 @@ def _normal(places: Sequence[str], options: Anomaly, finder: Finder, console: Co
 
 
 def _learn(finder: Finder, samples: Samples, places: list[int], batch: int, console: Console) -> None:
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console, transient=True) as bar:  # of two tasks, since the second begins within the first
 
         def batches(words: str) -> Iterator[tuple[Tensor, Tensor]]:
             tiles, owners = [], []

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
@@ -12,6 +11,7 @@ from unmask.data.sheet import inspect
 from unmask.data.source import Source, open_source
 from unmask.errors import DataError
 from unmask.models.encoder import Encoder
+from unmask.runtime.progress import progress
 
 KEEP = 2**31  # bytes of decoded images that are kept in memory
 NAMED = 20  # bad files on the screen
@@ -19,15 +19,14 @@ NAMED = 20  # bad files on the screen
 
 def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, console: Console, words: str) -> Samples:
     """Raises DataError if none of the images can be used, or cannot be brought to the channels of the encoder."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"reading {words}", total=len(rows))
+    with progress(console, f"reading {words}", len(rows)) as update:
         sheet, cache = inspect(
             source,
             indices=rows,
             max_side=max_side,
             limit=len(rows),
             keep_bytes=KEEP,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     if len(sheet.bad) == len(rows):
         reasons = "; ".join(f"{name}: {reason}" for _, name, reason in sheet.bad[:3])

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
@@ -32,6 +31,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import weights_hash
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
+from unmask.runtime.progress import progress
 from unmask.tasks.retrieval.likeness import look, pixel_digest, thumbnail
 from unmask.tasks.retrieval.store import Row, Store, thumbs
 
@@ -207,8 +207,7 @@ def look_at(
     folder: Path, encoder: Encoder, source: Source, pooling: str, batch: int, device: str, console: Console
 ) -> Index:
     """The index of a source in its folder, with a bar while new images are looked at."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the images", total=len(source.items))
+    with progress(console, "looking at the images", len(source.items)) as update:
         return open_index(
             folder,
             encoder,
@@ -217,7 +216,7 @@ def look_at(
             batch=batch,
             device=device,
             say=lambda text: console.print(text, soft_wrap=True, markup=False),
-            progress=lambda done: bar.update(task, completed=done),
+            progress=update,
         )
 
 
