@@ -1,14 +1,14 @@
-"""What reports have in common: self-contained pages made by jinja2, images inside them, tables of facts."""
+"""Parts of self-contained pages: templates, images as data addresses, rows of the data sheet and of the plan."""
 
 import base64
-import html
-import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
+
+from unmask.report.palette import PAGE
 
 
 def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
@@ -43,10 +43,10 @@ def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     asked = config["asked"]
 
     def text(value: Any) -> str:
-        return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
-    places = {name: "asked for" for name in ("data", "run", "on", "init") if asked.get(name)}
-    return [(k, text(v), reasons.get(k) or places.get(k, "default")) for k, v in settings.items() if v is not None]
+    given = {name: "asked for" for name in ("data", "run", "on", "init") if asked.get(name)}
+    return [(k, text(v), reasons.get(k) or given.get(k, "default")) for k, v in settings.items() if v is not None]
 
 
 def image_address(source: Figure | Path) -> str | None:
@@ -62,14 +62,9 @@ def image_address(source: Figure | Path) -> str | None:
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of the folder; empty where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def template(name: str) -> jinja2.Template:
     """A page beside this file; text is escaped, unknown names are errors."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["e"] = html.escape
+    environment.globals["colours"] = PAGE
     return environment.get_template(name)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
+from unmask.report.palette import save, unframe
+from unmask.report.words import cut_start
 from unmask.training.objective import Rebuilder
 
 GREY = 0.62  # of what is hidden; neither black nor white, so that it is not taken for content
@@ -79,10 +81,8 @@ def draw(rows: list[Row], path: Path) -> None:
         for axis, name in zip(line, names):
             kind = {"cmap": "magma", "vmin": 0, "vmax": top} if name == "error" else {}
             axis.imshow(row.columns[name], interpolation="nearest" if height < 100 else "antialiased", **kind)
-            axis.set(xticks=[], yticks=[])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-        line[0].set_ylabel("\n".join(_short(part) for part in row.title.splitlines()), fontsize=6.5)
+            unframe(axis)
+        line[0].set_ylabel("\n".join(cut_start(part, 26) for part in row.title.splitlines()), fontsize=6.5)
         line[-1].set_xlabel(f"mean {row.error:.2f} std", fontsize=7, labelpad=2)
     for axis, name in zip(axes[0], names):
         axis.set_title(name, fontsize=9)
@@ -92,7 +92,7 @@ def draw(rows: list[Row], path: Path) -> None:
     figure.text(0.01, 0.004, note, fontsize=6.5, color="0.35")
     figure.subplots_adjust(left=0.04, right=0.995, top=1 - 0.3 / figure.get_figheight(), wspace=0.03, hspace=0.1)
     figure.subplots_adjust(bottom=0.3 / figure.get_figheight())
-    write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
+    save(figure, path)
 
 
 def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray:
@@ -131,7 +131,7 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
         axis.set_title(title, fontsize=8)
         axis.set_axis_off()
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.28 / figure.get_figheight(), wspace=0.04)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
@@ -141,8 +141,3 @@ def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
     values = x.float().flatten()
     values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
     return float(values.quantile(0.01)), float(values.quantile(0.99))
-
-
-def _short(text: str, most: int = 26) -> str:
-    """The end of a long name, which tells files apart better than the beginning."""
-    return text if len(text) <= most else "…" + text[1 - most :]

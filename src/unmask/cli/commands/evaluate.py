@@ -19,10 +19,10 @@ from unmask.files import write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import numbers, texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, load_encoder
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.runtime.progress import make_console, progress
+from unmask.tasks.pages import write_report
 
 __all__ = ["evaluate"]
 if TYPE_CHECKING:

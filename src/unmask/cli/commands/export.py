@@ -23,11 +23,10 @@ from unmask.errors import DataError, Unequal, UserError
 from unmask.export.check import compare
 from unmask.export.exportable import Exportable, Format, Opened, Traceable
 from unmask.export.latency import latency
-from unmask.files import write_json
+from unmask.files import read_json, write_json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
-from unmask.report.html import read_json
 from unmask.report.model_card import model_card
 from unmask.runs.run import Run, load
 from unmask.runtime.machine import tune

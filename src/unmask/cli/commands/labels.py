@@ -21,13 +21,13 @@ from unmask.cli.verb import verb
 from unmask.errors import Interrupted, UserError
 from unmask.files import write_json
 from unmask.plain import texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
 from unmask.runtime.progress import make_console
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.segmentation import segment_labelling
 from unmask.studies.label_curve.study import Cell, Records, Setting, Study
+from unmask.tasks.pages import write_report
 
 __all__ = ["labels"]
 if TYPE_CHECKING:

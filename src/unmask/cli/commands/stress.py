@@ -26,7 +26,6 @@ from unmask.files import write_json
 from unmask.models.classifier import Classifier
 from unmask.models.state import weights_hash
 from unmask.plain import numbers, plain, texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CLASSIFIER, CLASSIFY, CONFIG, open_classifier
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
@@ -36,6 +35,7 @@ from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import Tested, read_tested
 from unmask.tasks.classification.metrics import scores
+from unmask.tasks.pages import write_report
 from unmask.training.log import clock
 from unmask.version import __version__
 

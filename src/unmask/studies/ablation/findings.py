@@ -11,10 +11,12 @@ import numpy as np
 
 from unmask.errors import UserError
 from unmask.evaluation.intervals import student
+from unmask.report.words import percent
 from unmask.studies.ablation.axes import Axis, Value, paper
 
 CELLS = "cells.jsonl"
 BASELINE, SCRATCH = "baseline", "no pretraining"
+BASELINE_MARK = " (baseline)"  # behind the label in tables
 METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
 Cells = dict[tuple[str, int], dict[str, Any]]  # (what was changed, seed) -> the line
 
@@ -118,7 +120,7 @@ def table(found: list[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def _line(row: Row, reference: float | None) -> list[str]:
-    mark = " (baseline)" if row.value.key == BASELINE else ""
+    mark = BASELINE_MARK if row.value.key == BASELINE else ""
     cells = [row.value.label + mark]
     for metric in METRICS:
         cells += [_percent(row.accuracy[metric])]
@@ -176,8 +178,8 @@ def add_cell(out: Path, cell: dict[str, Any]) -> None:
 
 def _percent(of: Interval) -> str:
     if of.low is None or of.high is None:
-        return f"{100 * of.mean:.1f}"
-    return f"{100 * of.mean:.1f} ({100 * max(0.0, of.low):.1f}-{100 * min(1.0, of.high):.1f})"
+        return percent(of.mean, unit="")
+    return percent(of.mean, max(0.0, of.low), min(1.0, of.high), unit="")
 
 
 def _points(of: Interval) -> str:

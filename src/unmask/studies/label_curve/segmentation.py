@@ -21,13 +21,13 @@ from unmask.models.state import at_random, weights_hash
 from unmask.plain import plain, texts
 from unmask.planning.build import make_fit
 from unmask.planning.plan import Plan
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, load_encoder
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.study import Cell, Records
+from unmask.tasks.pages import write_report
 from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, read_segmented, score_split
 from unmask.tasks.segmentation.plan import plan_segment
 from unmask.training.log import Silent

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from unmask.data.labels import natural
 from unmask.errors import UserError, closest
 from unmask.evaluation.intervals import difference, wilson
+from unmask.report.words import percent
 from unmask.tasks.classification.metrics import scores
 
 SMALL = 30  # images; of fewer, an accuracy says little
@@ -127,4 +128,4 @@ def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
 
 
 def _said(group: Group) -> str:
-    return f"{group.value} {100 * group.accuracy:.1f} % ({100 * group.low:.1f}-{100 * group.high:.1f})"
+    return f"{group.value} {percent(group.accuracy, group.low, group.high)}"

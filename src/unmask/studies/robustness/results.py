@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from unmask.evaluation.intervals import paired_difference, wilson
+from unmask.report.words import percent, points
 from unmask.studies.robustness.groups import Grouping
 
 if TYPE_CHECKING:
@@ -150,15 +151,15 @@ def _several(numbers: list[int]) -> str:
 
 
 def _range(found: Any) -> str:
-    return f"{100 * found.accuracy:.1f} % ({100 * found.low:.1f}-{100 * found.high:.1f})"
+    return percent(found.accuracy, found.low, found.high)
 
 
 def _points(cell: Cell) -> str:
-    return f"{-100 * cell.drop:+.1f} points, {-100 * cell.drop_high:+.1f} to {-100 * cell.drop_low:+.1f}"
+    return points(-cell.drop, -cell.drop_high, -cell.drop_low)
 
 
 def _short(found: Any) -> str:
-    return f"{100 * found.accuracy:.1f} ({100 * found.low:.1f}-{100 * found.high:.1f})"
+    return percent(found.accuracy, found.low, found.high, unit="")
 
 
 def _short_drop(cell: Cell) -> str:

@@ -10,9 +10,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from unmask.files import write_atomically
+from unmask.report.palette import BLUE, GREY, SKY, VERMILION, make_figure, save, style
+from unmask.report.words import cut_start
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 COLOURS = "inferno"
 SIDE = 2.6  # inches of an image's longer side
 
@@ -52,8 +52,8 @@ def draw_heatmap(seen: Seen, scale: Scale, path: Path) -> None:
         draw(figure.add_axes(box), seen, scale)
     bar = figure.add_axes((1 - 0.66 / size[0], 0.06 / size[1], 0.12 / size[0], height * unit / size[1]))
     _bar(figure, bar, scale)
-    figure.text(0.08 / size[0], 1 - 0.26 / size[1], _short(seen.title, round(13 * size[0])), fontsize=8)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    figure.text(0.08 / size[0], 1 - 0.26 / size[1], cut_start(seen.title, round(13 * size[0])), fontsize=8)
+    save(figure, path)
 
 
 def gallery(images: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
@@ -68,7 +68,7 @@ def gallery(images: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
         axis.set_axis_off()
     for axis, seen in zip(axes, images):
         _overlay(axis, seen, scale)
-        axis.set_title(_short(seen.title, 27), fontsize=6.5, pad=2)
+        axis.set_title(cut_start(seen.title, 27), fontsize=6.5, pad=2)
     figure.subplots_adjust(left=0.004, right=1 - 0.68 / size[0], bottom=0.01, top=1 - 0.2 / size[1], wspace=0.03)
     share = min(1.0, 2.2 / size[1])
     _bar(figure, figure.add_axes((1 - 0.6 / size[0], 0.97 - 0.94 * share, 0.12 / size[0], 0.92 * share)), scale)
@@ -79,10 +79,10 @@ def histogram(
     scores: Float[np.ndarray, "n"], labels: np.ndarray, calibration: Float[np.ndarray, "m"], threshold: float
 ) -> Figure:
     """Scores of what was judged, by what is known of it, beside those of the held-out normal images."""
-    figure = Figure(figsize=(8, 2.9), dpi=110, layout="constrained")
+    figure = make_figure(8, 2.9)
     axis = figure.subplots()
     groups = [("judged, nothing known", scores[labels < 0], GREY), ("normal", scores[labels == 0], BLUE)]
-    groups += [("anomalous", scores[labels == 1], ORANGE)]
+    groups += [("anomalous", scores[labels == 1], VERMILION)]
     every = np.concatenate([scores, calibration])
     top = max(float(np.quantile(every, 0.98)), threshold * 1.1 if threshold > 0 else threshold)
     bins = np.linspace(float(every.min()), max(top, float(every.min()) + 1e-9), 41).tolist()
@@ -96,7 +96,7 @@ def histogram(
     axis.annotate(" threshold", (threshold, 0.94), xycoords=("data", "axes fraction"), fontsize=8)
     axis.set(xlabel="score (the highest ones are put into the last bar)", yticks=[])
     axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    style(axis, hidden=("top", "right", "left"))
     return figure
 
 
@@ -111,11 +111,11 @@ def _overlay(axis, seen: Seen, scale: Scale) -> None:
     share = scale.norm(seen.map)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1)
     axis.imshow(seen.map, cmap=COLOURS, norm=scale.norm, alpha=np.clip(0.15 + 0.75 * np.asarray(share), 0, 0.85))
-    for level, style in ((scale.pixel, ":"), (scale.threshold, "-")):
+    for level, line in ((scale.pixel, ":"), (scale.threshold, "-")):
         if seen.map.min() < level < seen.map.max():
-            axis.contour(seen.map, [level], colors="white", linewidths=0.9, linestyles=style)
+            axis.contour(seen.map, [level], colors="white", linewidths=0.9, linestyles=line)
     if seen.mask is not None and seen.mask.any() and not seen.mask.all():
-        axis.contour(seen.mask, [0.5], colors="#56B4E9", linewidths=0.9)
+        axis.contour(seen.mask, [0.5], colors=SKY, linewidths=0.9)
     axis.set_axis_off()
 
 
@@ -124,8 +124,3 @@ def _bar(figure: Figure, axis, scale: Scale) -> None:
     bar.set_ticks([float(scale.norm.vmin or 0), scale.threshold, float(scale.norm.vmax or 0)])
     bar.ax.axhline(scale.threshold, color="white", lw=1)
     bar.ax.tick_params(labelsize=6.5, length=2)
-
-
-def _short(text: str, most: int) -> str:
-    """The end of a long name, which tells files apart better than the beginning."""
-    return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,4 +1,4 @@
-"""report.html of judged images: how many are anomalous, how right that is, the scores, galleries. Self-contained."""
+"""The page of judged images: how many are anomalous, how right that is, the scores, galleries."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,12 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from unmask.files import write_atomically
-from unmask.report.html import image_address, template
+from unmask.report import page
+from unmask.report.html import image_address
+from unmask.report.page import image, note, section
 from unmask.tasks.anomaly.figures import Scale, Seen, gallery, histogram
 from unmask.tasks.anomaly.results import Spotted
 
 RESULT, SCORES = "results.json", "scores.csv"
+MEANING = (
+    '"Promised" holds on average over draws of such images, if new normal ones are like them. Intervals are 95 %: of'
+    " shares Wilson's, of areas by drawing test images again."
+)
+HIGHEST = "An image's score is the highest value of its map."
+LEGEND = "The same colours mean the same in all images. White line: threshold of images; dotted: of pixels."
 
 
 def write_page(
@@ -22,18 +29,32 @@ def write_page(
     scale: Scale,
 ) -> Path:
     """held: scores of the held-out normal images, by the method whose verdict counts."""
-    scores = spotted.scores[spotted.method]
-    page = template("anomaly.html.jinja").render(
-        name=spotted.path.resolve().name,
-        content=content,
-        rows=_rows(spotted, content["promises"]),
-        histogram=image_address(histogram(scores, spotted.labels, held, scale.threshold)),
-        galleries={title: image_address(gallery(seen, scale)) for title, seen in galleries.items()},
-        masks=any(one.mask is not None for seen in galleries.values() for one in seen),
+    scores, name = spotted.scores[spotted.method], spotted.path.resolve().name
+    first, *others = content["lines"]
+    outlined = any(seen.mask is not None for images in galleries.values() for seen in images)
+    legend = LEGEND + (" Blue: outline of the defect, where it is known." if outlined else "")
+    held_out = content["promises"][content["method"]]["image"]["count"]
+    drawn = image_address(histogram(scores, spotted.labels, held, scale.threshold))
+    return page.write_page(
+        spotted.path / "report.html",
+        name,
+        note(f"{content['count']:,} images judged by {content['settings']['model']} · verdict by {content['method']}"),
+        page.verdict(first),
+        *(note(line) for line in others),
+        page.table(_rows(spotted, content["promises"])),
+        note(f"Thresholds come from {held_out:,} held-out normal images. {MEANING}"),
+        section(
+            "Scores", image(drawn, "histogram of scores"), note("An image's score is the highest value of its map.")
+        ),
+        *(
+            section(title, image(image_address(gallery(images, scale)), title), "" if place else note(legend))
+            for place, (title, images) in enumerate(galleries.items())
+        ),
+        note(
+            f"{content['drawn']:,} heat maps are in heatmaps/, all scores in scores.csv, all figures in results.json."
+        ),
+        kind="anomaly",
     )
-    path = spotted.path / "report.html"
-    write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
-    return path
 
 
 def _rows(spotted: Spotted, promises: Mapping[str, Any]) -> list[list[str]]:
