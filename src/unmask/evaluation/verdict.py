@@ -1,4 +1,4 @@
-"""The judge's verdict: numbers with their intervals, one honest sentence, a table and an image."""
+"""The verdict of an evaluation: numbers with their intervals, one honest sentence, a table and a figure."""
 
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -121,8 +121,8 @@ class Verdict:
                 text += " " + self._second(evaluator)
         rest = [name for name in self.competitors[1:] if name not in (RANDOM, PIXELS)]
         if rest:
-            found = " and ".join(f"{name} reaches {_range(self.score(name, self.headline))}" for name in rest)
-            text += f" For comparison, {found}."
+            reached = " and ".join(f"{name} reaches {_range(self.score(name, self.headline))}" for name in rest)
+            text += f" For comparison, {reached}."
         return text
 
     def _against(self, other: str) -> str:
