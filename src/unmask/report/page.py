@@ -1,12 +1,16 @@
 """Pages of reports: one self-contained HTML file made of sections, and sections made of a few kinds of blocks."""
 
+import base64
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 
+import jinja2
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from unmask.files import write_atomically
-from unmask.report.html import template
+from unmask.report.palette import PAGE
 
 Lines = Sequence[Sequence[str]]  # of a table: rows of cells
 
@@ -50,8 +54,9 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
     return Markup('<div class="facts">{}</div>').format(boxes) if boxes else Markup("")
 
 
-def image(address: str | None, words: str, about: str = "") -> Markup:
-    """about: a note above it; nothing where there is no image."""
+def image(source: Path | Figure | str | None, words: str, about: str = "") -> Markup:
+    """source: a file, a figure or a data address; about: a note above it; nothing where there is no image."""
+    address = source if isinstance(source, str | None) else image_address(source)
     return note(about) + Markup('<img src="{}" alt="{}">').format(address, words) if address else Markup("")
 
 
@@ -89,3 +94,24 @@ def table(lines: Lines, kinds: Sequence[str] = ("",), heading: bool = True, mark
 def _cell(tag: str, text: str, kind: str) -> Markup:
     start = Markup('<{} class="{}">').format(tag, kind) if kind else Markup("<{}>").format(tag)
     return start + Markup("{}</{}>").format(text, tag)
+
+
+def image_address(source: Figure | Path) -> str | None:
+    """An image as a data address, so that the page needs no other file."""
+    if isinstance(source, Path):
+        if not source.exists():
+            return None
+        content = source.read_bytes()
+    else:
+        buffer = BytesIO()
+        source.savefig(buffer, format="png")
+        content = buffer.getvalue()
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def template(name: str) -> jinja2.Template:
+    """A page beside this file; text is escaped, unknown names are errors."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.globals["colours"] = PAGE
+    return environment.get_template(name)

@@ -1,6 +1,6 @@
 """What the pages of all runs share: how it was trained, its data, how to use it; and the page of a trained task."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from unmask.files import read_json
-from unmask.report.html import image_address, plan_rows, sheet_rows
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.runs.run import CONFIG, SUMMARY
 from unmask.training.log import clock
@@ -50,12 +49,21 @@ def write_task_page(
         note(" · ".join(line)),
         *(tested if sentence else [note("Not tested yet: training has not finished.")]),
         *results,
-        section("Curves", image(image_address(curves) if curves else None, "losses and validation score")),
+        section("Curves", image(curves, "losses and validation score")),
         section("Training", paragraph(f"{trained}."), plan_table(config), code(config["command"])),
         data,
         section("Use it", code(use), versions(config)),
         kind=noun,
     )
+
+
+def class_lines(per_class: Sequence[Json], show: Callable[[float | None], str]) -> list[list[str]]:
+    """Headings, then a row per class: its name, count and scores as `show` writes them; nothing for no class."""
+    if not per_class:
+        return []
+    keys = list(per_class[0])
+    lines = [[str(e[k]) if k in ("name", "count") else show(e.get(k)) for k in keys] for e in per_class]
+    return [[key.replace("_", " ") for key in keys], *lines]
 
 
 def plan_table(config: dict[str, Any]) -> Markup:
@@ -73,3 +81,41 @@ def folded_sheet(sheet: dict[str, Any]) -> Markup:
 
 def versions(config: Json) -> Markup:
     return note(" · ".join(f"{name} {version}" for name, version in config["versions"].items()))
+
+
+def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data sheet's plain entries; lists of names are shown by their number."""
+    rows = []
+    for name, value in sheet.items():
+        if isinstance(value, float):
+            text = f"{value:.4g}"
+        elif isinstance(value, list) and len(value) > 6:
+            text = f"{len(value)} entries, see data_sheet.json"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{k}: {_rounded(v)}" for k, v in list(value.items())[:8]) + (
+                ", ..." if len(value) > 8 else ""
+            )
+        elif isinstance(value, list):
+            text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+        else:
+            text = str(value)
+        if text not in ("", "None"):
+            rows.append((name.replace("_", " "), text))
+    return rows
+
+
+def _rounded(value: Any) -> str:
+    values = value if isinstance(value, list) else [value]
+    return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+
+
+def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Setting, value, reason."""
+    settings, reasons = config["settings"], config["reasons"]
+    asked = config["asked"]
+
+    def text(value: Any) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+    given = {name: "asked for" for name in ("data", "run", "on", "init") if asked.get(name)}
+    return [(k, text(v), reasons.get(k) or given.get(k, "default")) for k, v in settings.items() if v is not None]

@@ -8,7 +8,6 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from unmask.files import read_json
-from unmask.report.html import image_address
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
@@ -38,7 +37,7 @@ def write_training_page(out: Path) -> Path:
     state = "finished" if read_json(out / SUMMARY) else "not finished"
     waited = waiting_share(records)
     advice = waiting_advice(waited, settings, config["data"].get("packed"), config["machine"]["cores"])
-    curves = image_address(_curves(steps, records, config)) if steps else None
+    curves = _curves(steps, records, config) if steps else None
     return write_page(
         out / PAGE,
         name,
@@ -48,10 +47,8 @@ def write_training_page(out: Path) -> Path:
         _evaluation(out, name),
         _labels(out),
         _before_after(out, config),
-        section("What it rebuilds", image(image_address(out / "panel.png"), "input, masked, rebuilt")),
-        section(
-            "The same images over training", image(image_address(out / "filmstrip.png"), "filmstrip of reconstructions")
-        ),
+        section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt")),
+        section("The same images over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
         section("Curves", image(curves, "loss and speed over epochs")),
         _context(config, steps),
         section("Data sheet", sheet_table(read_json(out / SHEET)), _bad_files(out)),
@@ -83,13 +80,13 @@ def _evaluation(out: Path, name: str) -> Markup:
     if not evaluation:
         command = Markup("<code>unmask evaluate {} --on LABELLED</code>").format(name)
         return note(Markup("Not judged yet. With labelled images: {}").format(command))
-    drawn = image(image_address(out / "evaluation.png"), "accuracy of the encoder and its rivals")
+    drawn = image(out / "evaluation.png", "accuracy of the encoder and its rivals")
     return section("Did pretraining help?", verdict(evaluation["sentence"]), drawn, table(evaluation["table"]))
 
 
 def _labels(out: Path) -> Markup:
     labels = read_json(out / "labels.json")
-    drawn = image(image_address(out / "labels.png"), "accuracy against labels per class") if labels else ""
+    drawn = image(out / "labels.png", "accuracy against labels per class") if labels else ""
     return section("How many labels does pretraining save?", verdict(labels.get("sentence", "")), drawn)
 
 
@@ -104,8 +101,8 @@ def _before_after(out: Path, config: dict[str, Any]) -> Markup:
         "Before and after",
         paragraph(f"It went on from {origin}. Licence of these weights: {licence}."),
         verdict(continued.get("sentence", "")),
-        image(image_address(out / "panel_before.png"), "rebuilt before", before),
-        image(image_address(out / "panel_after.png"), "rebuilt after", "After, the same images and masks"),
+        image(out / "panel_before.png", "rebuilt before", before),
+        image(out / "panel_after.png", "rebuilt after", "After, the same images and masks"),
         *(note(remark) for remark in weights["remarks"]),
     )
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import write_atomically, write_json
-from unmask.report.html import image_address
 from unmask.report.page import code, image, note, paragraph, section, table, verdict, write_page
 from unmask.report.palette import save
 from unmask.studies.ablation.axes import Axis, paper
@@ -29,8 +28,8 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: dict[str, An
         figure, path = draw_axis(axis, found, yardstick, facts["where"]), out / f"{axis.name}.png"
         save(figure, path)
         heading, lines = lines_of([*found, yardstick] if yardstick else found)
-        section = {"name": axis.name, "title": axis.title, "finding": finding(axis, found)}
-        sections.append(section | {"heading": heading, "lines": lines, "image": image_address(path)})
+        part = {"name": axis.name, "title": axis.title, "finding": finding(axis, found)}
+        sections.append(part | {"heading": heading, "lines": lines, "image": path})
         results.append(to_json(axis, found))
     seconds = sum(sum(cell["seconds"].values()) for cell in cells.values())
     diverged = [f"{key}, seed {seed}" for (key, seed), cell in cells.items() if "diverged" in cell]

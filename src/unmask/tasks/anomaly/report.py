@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from unmask.report import page
-from unmask.report.html import image_address
 from unmask.report.page import image, note, section
 from unmask.tasks.anomaly.figures import Scale, Seen, gallery, histogram
 from unmask.tasks.anomaly.results import Spotted
@@ -34,7 +33,7 @@ def write_page(
     outlined = any(seen.mask is not None for images in galleries.values() for seen in images)
     legend = LEGEND + (" Blue: outline of the defect, where it is known." if outlined else "")
     held_out = content["promises"][content["method"]]["image"]["count"]
-    drawn = image_address(histogram(scores, spotted.labels, held, scale.threshold))
+    drawn = histogram(scores, spotted.labels, held, scale.threshold)
     return page.write_page(
         spotted.path / "report.html",
         name,
@@ -47,7 +46,7 @@ def write_page(
             "Scores", image(drawn, "histogram of scores"), note("An image's score is the highest value of its map.")
         ),
         *(
-            section(title, image(image_address(gallery(images, scale)), title), "" if place else note(legend))
+            section(title, image(gallery(images, scale), title), "" if place else note(legend))
             for place, (title, images) in enumerate(galleries.items())
         ),
         note(

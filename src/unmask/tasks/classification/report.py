@@ -1,15 +1,13 @@
 """The page of a classifier's folder: how good it is, where it errs, how it was trained."""
 
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from unmask.files import RESULT, read_json
-from unmask.report.html import image_address
 from unmask.report.page import folded, image, note, section, table, verdict
 from unmask.report.palette import training_curves
-from unmask.report.run_page import SHEET, folded_sheet, write_task_page
+from unmask.report.run_page import SHEET, class_lines, folded_sheet, write_task_page
 from unmask.report.words import percent
 from unmask.runs.run import CONFIG
 from unmask.tasks.classification.figures import CLASSES, CONFUSION, MISTAKES, headline
@@ -53,11 +51,15 @@ def write_page(out: Path) -> Path:
         numbers=[(words, _shown(test[key])) for key, words in NUMBERS.items() if test.get(key) is not None],
         measured=MEASURED,
         results=[
-            section("Confusion", image(image_address(out / CONFUSION), "confusion matrix")),
-            section("Per class", image(image_address(out / CLASSES), "per class"), _class_table(test)),
+            section("Confusion", image(out / CONFUSION, "confusion matrix")),
+            section(
+                "Per class",
+                image(out / CLASSES, "per class"),
+                folded("As a table", table(class_lines(test.get("per_class", []), _shown), ("", "n"))),
+            ),
             section(
                 "The surest wrong answers",
-                image(image_address(out / MISTAKES), "gallery of confident mistakes", mistakes),
+                image(out / MISTAKES, "gallery of confident mistakes", mistakes),
             ),
             _robustness(out),
         ],
@@ -90,26 +92,15 @@ def _robustness(out: Path) -> Markup:
     return section(
         "How robust is it?",
         verdict(stress["sentence"]),
-        image(image_address(out / "stress.png"), "accuracy under each corruption and severity, and per group"),
+        image(out / "stress.png", "accuracy under each corruption and severity, and per group"),
         image(
-            image_address(out / "stress_examples.png"),
+            out / "stress_examples.png",
             "one image under every corruption",
             "One test image as it was damaged, with the answer it got (orange: wrong).",
         ),
         folded("As a table, in percent", table(stress["table"], ("", "n"))),
         *groups,
     )
-
-
-def _class_table(test: dict[str, Any]) -> Markup:
-    if not test:
-        return Markup("")
-    keys = list(test["per_class"][0])
-    lines = [
-        [str(entry[key]) if key in ("name", "count") else _shown(entry[key]) for key in keys]
-        for entry in test["per_class"]
-    ]
-    return folded("As a table", table([[key.replace("_", " ") for key in keys], *lines], ("", "n")))
 
 
 def _shown(share: float | None) -> str:

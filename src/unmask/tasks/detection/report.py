@@ -6,10 +6,9 @@ from typing import Any
 from markupsafe import Markup
 
 from unmask.files import RESULT, read_json
-from unmask.report.html import image_address
 from unmask.report.page import folded, image, paragraph, section, table
 from unmask.report.palette import training_curves
-from unmask.report.run_page import SHEET, folded_sheet, write_task_page
+from unmask.report.run_page import SHEET, class_lines, folded_sheet, write_task_page
 from unmask.runs.run import CONFIG
 from unmask.tasks.detection.evaluate import CURVES, EXAMPLES, box_headline
 from unmask.training.log import METRICS, read
@@ -59,10 +58,10 @@ def write_page(out: Path) -> Path:
         results=[
             section(
                 "Annotated, and found",
-                image(image_address(out / EXAMPLES), "annotated boxes beside those found", CHOSEN),
+                image(out / EXAMPLES, "annotated boxes beside those found", CHOSEN),
             ),
-            section("Per class", table(_class_lines(test), ("", "n"))),
-            section("Precision and recall", image(image_address(out / CURVES), "precision by recall")),
+            section("Per class", table(class_lines(test.get("per_class", []), _shown), ("", "n"))),
+            section("Precision and recall", image(out / CURVES, "precision by recall")),
         ],
         curves=training_curves(list(read(out / METRICS)), LOSSES, SCORES, "Training losses", "On the val split"),
         counted="training images",
@@ -74,15 +73,6 @@ def write_page(out: Path) -> Path:
         ),
         use=USE.format(name=out.resolve().name),
     )
-
-
-def _class_lines(test: dict[str, Any]) -> list[list[str]]:
-    """Headings, then a row per class that is tested."""
-    if not test or not test["per_class"]:
-        return []
-    keys = list(test["per_class"][0])
-    lines = [[str(e[k]) if k in ("name", "count") else _shown(e.get(k)) for k in keys] for e in test["per_class"]]
-    return [[key.replace("_", " ") for key in keys], *lines]
 
 
 def _box_lines(sheet: dict[str, Any]) -> list[list[str]]:

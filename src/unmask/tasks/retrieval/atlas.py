@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from unmask.files import write_atomically
-from unmask.report.html import template
+from unmask.report.page import template
 from unmask.report.palette import save
 from unmask.tasks.retrieval.gallery import opened
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import RESULT, read_json
-from unmask.report.html import image_address
 from unmask.report.page import folded, image, paragraph, section, table
 from unmask.report.palette import training_curves
 from unmask.report.run_page import SHEET, folded_sheet, write_task_page
@@ -40,16 +39,16 @@ def write_page(out: Path) -> Path:
         numbers=[(words, percent(test[name])) for name, words in NUMBERS.items() if test],
         measured=MEASURED,
         results=[
-            section("Images", image(image_address(out / OVERLAYS), "images, truth, answers and wrong pixels", CHOSEN)),
+            section("Images", image(out / OVERLAYS, "images, truth, answers and wrong pixels", CHOSEN)),
             section(
                 "Per class",
-                image(image_address(out / CLASSES), "intersection over union per class"),
+                image(out / CLASSES, "intersection over union per class"),
                 folded("As a table", table(_class_lines(test, sheet), ("", "n"))),
             ),
-            section("Confusion", image(image_address(out / CONFUSION), "confusion matrix of pixels")),
+            section("Confusion", image(out / CONFUSION, "confusion matrix of pixels")),
             section(
                 "What are labels worth?",
-                image(image_address(out / "labels.png"), "mIoU against the number of training images"),
+                image(out / "labels.png", "mIoU against the number of training images"),
             ),
         ],
         curves=training_curves(
