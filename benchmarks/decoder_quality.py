@@ -67,8 +67,8 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     from unmask.runtime.distributed.fabric import make_fabric
     from unmask.runtime.machine import machine as look_at_machine
     from unmask.runtime.machine import tune
+    from unmask.runtime.progress import make_console
     from unmask.studies.ablation.one_run import Bench
-    from unmask.training.log import make_console
 
     asked = {"steps": options.steps, "labels": options.labels, "test": options.test, "size": options.size}
     asked |= {name: value for name in ("only", "model") if (value := getattr(options, name)) is not None}

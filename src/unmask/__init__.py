@@ -67,6 +67,17 @@ __all__ = [
 ]
 
 
+class _Package(ModuleType):
+    """Keeps `unmask.export` the command: importing the room of the same name would hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "export" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
     if name in ("Run", "load"):
         return getattr(import_module("unmask.runs.run"), name)

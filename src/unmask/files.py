@@ -10,6 +10,7 @@ from typing import Any
 
 from unmask.errors import UserError
 
+RESULT = "metrics.json"  # scores of what a run folder of `transfer` holds
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 

@@ -14,7 +14,6 @@ from unmask.errors import UserError, closest
 
 KINDS = {  # kind -> the package whose files are its parts
     "boxes": "unmask.data.annotations.object_formats",
-    "check": "unmask.evaluation.doctor.checks",
     "decoder": "unmask.models.decoders",
     "encoder": "unmask.models.encoders",
     "evaluator": "unmask.evaluation.frozen",

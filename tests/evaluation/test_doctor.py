@@ -10,14 +10,13 @@ from PIL import Image
 from support.small import SMALL
 
 import unmask
-from unmask import registry
-from unmask.cli.commands.doctor import diagnose
 from unmask.cli.main import main
 from unmask.errors import UserError
+from unmask.evaluation.doctor.diagnosis import all_checks, diagnose
 from unmask.evaluation.doctor.subject import Subject
 from unmask.training import checkpoint
 
-CHECKS = set(registry.names("check"))
+CHECKS = set(all_checks())
 
 
 @pytest.fixture(scope="module")

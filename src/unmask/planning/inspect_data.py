@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
@@ -14,6 +13,7 @@ from unmask.data.source import open_source
 from unmask.errors import UserError, many
 from unmask.plain import numbers
 from unmask.runtime.machine import machine
+from unmask.runtime.progress import progress
 
 CACHE_SHARE = 0.2  # of the free memory, for decoded images
 
@@ -39,14 +39,13 @@ def look_at(
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
     max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the images", total=len(indices))
+    with progress(console, "looking at the images", len(indices)) as update:
         sheet, cache = inspect(
             source,
             indices=indices,
             max_side=max_side,
             keep_bytes=int(CACHE_SHARE * machine("cpu", "32").memory),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]

@@ -14,6 +14,7 @@ from unmask.files import read_json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.runs.run import ANOMALY, CONFIG, FINDER, Run, open_finder
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console
 from unmask.tasks.anomaly.apply import Drawer, judge, read_images
 from unmask.tasks.anomaly.fit import (
     NormalImages,
@@ -34,7 +35,6 @@ from unmask.tasks.anomaly.results import (
     write_page,
     write_scores,
 )
-from unmask.training.log import make_console
 
 __all__ = ["anomaly"]
 

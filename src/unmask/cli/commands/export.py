@@ -22,8 +22,8 @@ from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runs.run import Run
 from unmask.runtime.machine import tune
+from unmask.runtime.progress import make_console
 from unmask.tasks.classification.export_accuracy import Accuracy
-from unmask.training.log import make_console
 
 __all__ = ["export"]
 

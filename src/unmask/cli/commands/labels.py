@@ -12,14 +12,13 @@ from unmask.cli.verb import verb
 from unmask.errors import Interrupted
 from unmask.files import write_json
 from unmask.plain import texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
+from unmask.runtime.progress import make_console
 from unmask.studies.label_curve.classification import ClassificationStudy, Setting
 from unmask.studies.label_curve.curve import Curve, draw_curve
 from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
 from unmask.studies.label_curve.study import Cell, Design, Records, Study
-from unmask.training.log import make_console
 
 __all__ = ["labels"]
 

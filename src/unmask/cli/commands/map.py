@@ -12,10 +12,10 @@ from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console
 from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_table
 from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
 from unmask.tasks.retrieval.projection import choose, project
-from unmask.training.log import make_console
 
 __all__ = ["map"]
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.cli.options.pack import Packing
@@ -30,7 +29,7 @@ from unmask.data.sources.pack import INDEX, VERSION, digest
 from unmask.errors import DataError, UserError, many
 from unmask.files import read_json, write_atomically, write_json
 from unmask.plain import texts
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console, progress
 
 __all__ = ["pack"]
 
@@ -159,12 +158,12 @@ def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads:
     if shards.done:
         console.print(f"Continuing after {shards.done:,} of {len(source.items):,} images.", soft_wrap=True)
     try:
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("packing", total=len(source.items), completed=shards.done)
+        with progress(console, "packing", len(source.items)) as update:
+            update(shards.done)
             for index, made in zip(left, _in_order(make, left, threads)):
                 item = source.items[index]
                 shards.add(item.name, [item.label, item.split, item.columns], made)
-                bar.update(task, completed=index + 1)
+                update(index + 1)
     except BaseException:
         shards.images.flush()
         shards.names.flush()
@@ -206,9 +205,8 @@ def _save(path: Path, index: np.ndarray) -> None:
 def _describe(source: Source, out: Path, console: Console) -> None:
     """The data sheet of what was packed, which reads every image back; the originals' bad ones are in it."""
     packed = open_source(str(out))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("reading it back", total=len(packed.items))
-        sheet, _ = inspect(packed, max_side=None, progress=lambda done, total: bar.update(task, completed=done))
+    with progress(console, "reading it back", len(packed.items)) as update:
+        sheet, _ = inspect(packed, max_side=None, progress=update)
     if sheet.bad:
         raise DataError(f"{out}: {sheet.bad[0][1]} cannot be read back ({sheet.bad[0][2]}); is the disk sound?")
     sheet = dataclasses.replace(sheet, where=source.where)  # the same wherever the pack is taken

@@ -4,8 +4,6 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import Progress
-
 from unmask.cli.options.search import Search
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode
@@ -18,6 +16,7 @@ from unmask.models.state import at_random
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console, progress
 from unmask.tasks.retrieval.duplicates import Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar, say_bad
@@ -32,7 +31,6 @@ from unmask.tasks.retrieval.queries import (
     precision_in_words,
     read_queries,
 )
-from unmask.training.log import make_console
 
 __all__ = ["search"]
 
@@ -97,10 +95,8 @@ def search(options: Search) -> SearchResults:
 
     copies = None
     if options.duplicates:
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("comparing all with all", total=None)
-            step = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-            copies = find_copies(index, source, options.by, options.threshold, device, step)
+        with progress(console, "comparing all with all") as update:
+            copies = find_copies(index, source, options.by, options.threshold, device, update)
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
     return SearchResults(out, hits, copies, precision, index.computed)

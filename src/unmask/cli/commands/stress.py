@@ -12,9 +12,9 @@ from unmask.errors import UserError
 from unmask.evaluation.intervals import wilson
 from unmask.files import write_json
 from unmask.plain import numbers, plain, texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CLASSIFIER, CLASSIFY, CONFIG, open_classifier
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import make_console
 from unmask.studies.robustness.bench import Bench, FinishedCells, compute_missing
 from unmask.studies.robustness.corrupt import CORRUPTIONS, require_corruption
 from unmask.studies.robustness.figures import draw_examples, draw_stress
@@ -22,7 +22,6 @@ from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import read_evaluation_set
 from unmask.tasks.classification.metrics import scores
-from unmask.training.log import make_console
 
 __all__ = ["stress"]
 

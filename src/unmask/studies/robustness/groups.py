@@ -127,4 +127,4 @@ def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
 
 
 def _said(group: Group) -> str:
-    return f"{group.value} {100 * group.accuracy:.1f} % ({100 * group.low:.1f}-{100 * group.high:.1f})"
+    return f"{group.value} {percent(group.accuracy, group.low, group.high)}"

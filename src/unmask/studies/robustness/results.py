@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool
 
-from unmask.evaluation.intervals import difference, wilson
+from unmask.evaluation.intervals import wilson
 from unmask.studies.robustness.groups import Group, Grouping
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Stress:
 def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
     """From which of the same n images were answered rightly, clean and damaged."""
     good = int(right.sum())
-    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *difference(clean, right))
+    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *paired_difference(clean, right))
 
 
 def mean_of(cells: Sequence[Cell], name: str) -> Cell:
@@ -154,7 +154,7 @@ def _range(measured: Stress | Cell) -> str:
 
 
 def _points(cell: Cell) -> str:
-    return f"{-100 * cell.drop:+.1f} points, {-100 * cell.drop_high:+.1f} to {-100 * cell.drop_low:+.1f}"
+    return points(-cell.drop, -cell.drop_high, -cell.drop_low)
 
 
 def _short(measured: Cell | Group) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.codecs.decode import decode, to_channels

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.data.datasets.images import Samples
 from unmask.errors import DataError

@@ -11,9 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from unmask.files import write_atomically
+from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 COLOURS = "inferno"
 SIDE = 2.6  # inches of an image's longer side
 
@@ -80,10 +79,10 @@ def histogram(
     scores: Float[np.ndarray, "n"], labels: np.ndarray, calibration: Float[np.ndarray, "m"], threshold: float
 ) -> Figure:
     """Scores of what was judged, by what is known of it, beside those of the held-out normal images."""
-    figure = Figure(figsize=(8, 2.9), dpi=110, layout="constrained")
+    figure = make_figure(8, 2.9)
     axis = figure.subplots()
     groups = [("judged, nothing known", scores[labels < 0], GREY), ("normal", scores[labels == 0], BLUE)]
-    groups += [("anomalous", scores[labels == 1], ORANGE)]
+    groups += [("anomalous", scores[labels == 1], VERMILION)]
     every = np.concatenate([scores, calibration])
     top = max(float(np.quantile(every, 0.98)), threshold * 1.1 if threshold > 0 else threshold)
     bins = np.linspace(float(every.min()), max(top, float(every.min()) + 1e-9), 41).tolist()
@@ -97,7 +96,7 @@ def histogram(
     axis.annotate(" threshold", (threshold, 0.94), xycoords=("data", "axes fraction"), fontsize=8)
     axis.set(xlabel="score (the highest ones are put into the last bar)", yticks=[])
     axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    style(axis, hidden=("top", "right", "left"))
     return figure
 
 
@@ -112,11 +111,11 @@ def _overlay(axis: Axes, shown: MapOnImage, scale: Scale) -> None:
     share = scale.norm(shown.map)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1)
     axis.imshow(shown.map, cmap=COLOURS, norm=scale.norm, alpha=np.clip(0.15 + 0.75 * np.asarray(share), 0, 0.85))
-    for level, style in ((scale.pixel, ":"), (scale.threshold, "-")):
+    for level, line in ((scale.pixel, ":"), (scale.threshold, "-")):
         if shown.map.min() < level < shown.map.max():
-            axis.contour(shown.map, [level], colors="white", linewidths=0.9, linestyles=style)
+            axis.contour(shown.map, [level], colors="white", linewidths=0.9, linestyles=line)
     if shown.mask is not None and shown.mask.any() and not shown.mask.all():
-        axis.contour(shown.mask, [0.5], colors="#56B4E9", linewidths=0.9)
+        axis.contour(shown.mask, [0.5], colors=SKY, linewidths=0.9)
     axis.set_axis_off()
 
 
@@ -125,8 +124,3 @@ def _bar(figure: Figure, axis: Axes, scale: Scale) -> None:
     bar.set_ticks([float(scale.norm.vmin or 0), scale.threshold, float(scale.norm.vmax or 0)])
     bar.ax.axhline(scale.threshold, color="white", lw=1)
     bar.ax.tick_params(labelsize=6.5, length=2)
-
-
-def _short(text: str, most: int) -> str:
-    """The end of a long name, which tells files apart better than the beginning."""
-    return text if len(text) <= most else "…" + text[1 - most :]

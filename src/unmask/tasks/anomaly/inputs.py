@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
@@ -19,15 +18,14 @@ NAMED = 20  # bad files on the screen
 
 def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, console: Console, what: str) -> Samples:
     """Raises DataError if none of the images can be used, or cannot be brought to the channels of the encoder."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"reading {what}", total=len(rows))
+    with progress(console, f"reading {what}", len(rows)) as update:
         sheet, cache = inspect(
             source,
             indices=rows,
             max_side=max_side,
             limit=len(rows),
             keep_bytes=KEEP,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     if len(sheet.bad) == len(rows):
         reasons = "; ".join(f"{name}: {reason}" for _, name, reason in sheet.bad[:3])

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-DRAWS, LEVEL = 1000, 0.95
+RESAMPLES = 1000
 BINS = 2000  # of pixel values, in which redrawn images are counted
 MOST = 20_000_000  # pixels whose ranks are compared exactly; of more, a regular part
 

@@ -11,13 +11,20 @@ from jaxtyping import Bool, Float, Int
 
 from unmask.evaluation.intervals import wilson
 from unmask.files import write_atomically
-from unmask.report.html import image_address, template
+from unmask.report import page
+from unmask.report.page import image, note, section
 from unmask.tasks.anomaly.conformal import Calibration
 from unmask.tasks.anomaly.figures import MapOnImage, Scale, gallery, histogram
 from unmask.tasks.anomaly.metrics import Auroc, of_images, of_pixels
 from unmask.tasks.anomaly.model import VERDICTS, Anomalies, ImageMaps
 
 RESULT, SCORES, PAGE = "results.json", "scores.csv", "report.html"
+MEANING = (
+    '"Promised" holds on average over draws of such images, if new normal ones are like them. Intervals are 95 %: of'
+    " shares Wilson's, of areas by drawing test images again."
+)
+HIGHEST = "An image's score is the highest value of its map."
+LEGEND = "The same colours mean the same in all images. White line: threshold of images; dotted: of pixels."
 
 
 @dataclass(frozen=True)
@@ -162,16 +169,28 @@ def write_page(
 ) -> None:
     """held_out: scores of the held-out normal images, by the method whose verdict counts."""
     scores = results.scores[results.method]
-    page = template("anomaly.html.jinja").render(
-        name=results.path.resolve().name,
-        content=content,
-        calibrated_on=calibrations[results.method].image.count,
-        rows=_rows(results, calibrations),
-        histogram=image_address(histogram(scores, results.labels, held_out, scale.threshold)),
-        galleries={title: image_address(gallery(images, scale)) for title, images in galleries.items()},
-        masks=any(image.mask is not None for images in galleries.values() for image in images),
+    outlined = any(shown.mask is not None for images in galleries.values() for shown in images)
+    legend = LEGEND + (" Blue: outline of the defect, where it is known." if outlined else "")
+    first, *others = content["lines"]
+    drawn = histogram(scores, results.labels, held_out, scale.threshold)
+    page.write_page(
+        results.path / PAGE,
+        results.path.resolve().name,
+        note(f"{content['count']:,} images judged by {content['settings']['model']} · verdict by {content['method']}"),
+        page.verdict(first),
+        *(note(line) for line in others),
+        page.table(_rows(results, calibrations)),
+        note(f"Thresholds come from {calibrations[results.method].image.count:,} held-out normal images. {MEANING}"),
+        section("Scores", image(drawn, "histogram of scores"), note(HIGHEST)),
+        *(
+            section(title, image(gallery(images, scale), title), "" if number else note(legend))
+            for number, (title, images) in enumerate(galleries.items())
+        ),
+        note(
+            f"{content['drawn']:,} heat maps are in heatmaps/, all scores in scores.csv, all figures in results.json."
+        ),
+        kind="anomaly",
     )
-    write_atomically(results.path / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
 
 
 def _rows(results: AnomalyResults, calibrations: Mapping[str, Calibration]) -> list[list[str]]:
@@ -179,8 +198,8 @@ def _rows(results: AnomalyResults, calibrations: Mapping[str, Calibration]) -> l
     rows = [["method", "threshold", "promised", "false alarms seen", "anomalous found", "AUROC of images"]]
     rows[0] += ["AUROC of pixels"]
     for method, accuracy in results.figures.items():
-        image = calibrations[method].image
-        row = [method, f"{image.threshold:.4g}", f"at most {100 * image.rate:.3g} %"]
+        calibrated = calibrations[method].image
+        row = [method, f"{calibrated.threshold:.4g}", f"at most {100 * calibrated.rate:.3g} %"]
         row += [str(share or "") for share in (accuracy.false_alarms, accuracy.found)]
         for area in (accuracy.images, accuracy.pixels):
             row.append(f"{area.auroc:.3f} ({area.low:.3f} to {area.high:.3f})" if area else "")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
@@ -17,6 +16,7 @@ from unmask.models.classifier import Classifier, Predictions
 from unmask.plain import texts
 from unmask.runs.run import open_classifier
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import tracked
 from unmask.tasks.classification.finetune import answers
 
 SHOWN = 10  # rows on the screen
@@ -33,10 +33,8 @@ def predict_classes(options: Any, folder: Path, console: Console) -> Predictions
     tune(here.device)
     classifier = open_classifier(folder).to(here.device)
     samples = _read(options, classifier)
-    with Progress(console=console, transient=True) as bar:
-        loader = each_once(samples, classifier.view, options.batch)
-        tracked = bar.track(loader, description="predicting")
-        found = answers(classifier, tracked, here.device, None)
+    loader = each_once(samples, classifier.view, options.batch)
+    found = answers(classifier, tracked(console, "predicting", loader, len(loader)), here.device, None)
     predictions = Predictions(samples.names, classifier.classes, found, classifier.multi_label)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(predictions, out)

@@ -10,13 +10,13 @@ from torch import nn
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.loaders.map_style import Loader
-from unmask.files import write_json
+from unmask.files import RESULT, write_json
 from unmask.models.classifier import Predictions
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine, autocast_dtype
-from unmask.tasks.classification.figures import PREDICTIONS, RESULT, draw_results, headline
+from unmask.tasks.classification.figures import PREDICTIONS, draw_results, headline
 from unmask.tasks.classification.finetune import answers, make_loader, make_task
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.objective import Classify

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from unmask.files import write_atomically
-from unmask.report.html import template
+from unmask.report.page import template
+from unmask.report.palette import save
 from unmask.tasks.retrieval.gallery import opened
 
 # Twenty colours that stay apart: ten strong, ten light, after matplotlib's tab20; what is left is grey
@@ -101,7 +102,7 @@ def draw_atlas(atlas: Atlas, path: Path) -> None:
             spine.set_color("0.85")
     figure.text(0.01, 0.012, atlas.note, fontsize=7, color="0.35", parse_math=False)
     figure.subplots_adjust(left=0.01, right=0.88, top=0.95, bottom=0.04, wspace=0.03)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def colourings(facts: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Shaped
 from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.codecs.decode import decode, to_channels
@@ -205,8 +204,7 @@ def open_index_with_bar(
     folder: Path, encoder: Encoder, source: Source, pooling: str, batch: int, device: str, console: Console
 ) -> Index:
     """As `open_index`, with a bar."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("indexing the images", total=len(source.items))
+    with progress(console, "indexing the images", len(source.items)) as update:
         return open_index(
             folder,
             encoder,
@@ -215,7 +213,7 @@ def open_index_with_bar(
             batch=batch,
             device=device,
             say=lambda text: console.print(text, soft_wrap=True, markup=False),
-            progress=lambda done: bar.update(task, completed=done),
+            progress=update,
         )
 
 
