@@ -1,1 +1,1 @@
-"""What does not look as it should: learnt from normal images, judged with a promise about false alarms, drawn."""
+"""Where images are unlike normal ones: learnt from normal images alone, with a bound on false alarms."""
