@@ -34,6 +34,7 @@ RENAMED_FILES: dict[str, str] = {}
 # Keys in logs, results and checkpoints: any part of a place, or with dots the beginning of one ("scores.0": "best"):
 RENAMED_KEYS: dict[str, str] = {
     **{f"usual.{name}": f"error_model.{name}" for name in ("knots", "middle", "reach", "place")},
+    "pictures": "images",
     "promises": "calibrations",
     "usual": "median",
 }

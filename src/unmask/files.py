@@ -1,10 +1,11 @@
 """Files written whole or not at all: atomically, with a clear error where there is no room or permission."""
 
 import contextlib
+import csv
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,15 @@ def _sync_folder(folder: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def write_table(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A CSV file; names that are no valid text are written with backslashes."""
+
+    def write(part: Path) -> None:
+        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            table = csv.writer(file)
+            table.writerow(heading)
+            table.writerows(rows)
+
+    write_atomically(path, write)

@@ -13,7 +13,7 @@ from unmask.plain import texts
 from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
-from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_table
+from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_places
 from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
 from unmask.tasks.retrieval.projection import choose, project
 
@@ -61,7 +61,7 @@ def map(options: Map) -> Path:
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     out.parent.mkdir(parents=True, exist_ok=True)
     table, image = out.with_suffix(".csv"), out.with_suffix(".png")
-    write_table(atlas, table)
+    write_places(atlas, table)
     draw_atlas(atlas, image)
     write_page(atlas, out)
     say(note)

@@ -1,6 +1,5 @@
 """The command `search`: open the encoder, index the images, find the nearest, find copies, write and draw."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source
 from unmask.errors import UserError
 from unmask.evaluation.features import check_poolings
-from unmask.files import write_atomically
+from unmask.files import write_table
 from unmask.models.state import at_random
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
@@ -115,21 +114,15 @@ def _best_in_words(hits: list[Hit]) -> list[str]:
 
 
 def _write(out: Path, queries: list[Query], hits: list[Hit], index: Index, source: Source, facts: list[str]) -> None:
-    def write(part: Path) -> None:
-        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file)
-            table.writerow(["query", "rank", "path", "similarity", "same", "label", "split"])
-            for hit in hits:
-                row = [hit.query, hit.rank, hit.path, f"{hit.similarity:.6f}", hit.same, hit.label, hit.split]
-                table.writerow(row)
-
+    heading = ["query", "rank", "path", "similarity", "same", "label", "split"]
+    rows = [(h.query, h.rank, h.path, f"{h.similarity:.6f}", h.same, h.label, h.split) for h in hits]
+    write_table(out / RESULTS, heading, rows)
     lines = []
     for query in queries:
         own = [hit for hit in hits if hit.query == query.name]
         inside = own[0].same if own else ""
         cells = [Cell(opened(query.thumb), ("query",), f"{inside} in the data" if inside else "")]
         lines.append(Line(query.name, cells + [_cell(hit, index, source) for hit in own]))
-    write_atomically(out / RESULTS, write)
     draw_gallery(lines, out / PNG, " ".join(facts))
     write_page(lines, out / PAGE, TITLE, facts)
 

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
+from unmask.report.palette import BLUE, GREY, SKY, VERMILION, make_figure, style
 
 COLOURS = "inferno"
 SIDE = 2.6  # inches of an image's longer side

@@ -1,6 +1,5 @@
 """What `unmask anomaly apply` says: verdicts on images, how right they are where that is known, files and a page."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from unmask.evaluation.intervals import wilson
-from unmask.files import write_atomically
+from unmask.files import write_table
 from unmask.report import page
 from unmask.report.page import image, note, section
 from unmask.tasks.anomaly.conformal import Calibration
@@ -145,18 +144,13 @@ def write_scores(results: AnomalyResults, maps: Sequence[ImageMaps], pixel: floa
     """Columns: path, a score for each method, threshold and verdict, share of pixels above `pixel`, label if known."""
     method, verdicts, labelled = results.method, results.verdicts, bool((results.labels >= 0).any())
     heading = ["path", *results.scores, "method", "threshold", "verdict", "pixels_above", *["label"] * labelled]
-
-    def write(part: Path) -> None:
-        with open(part, "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(heading)
-            for row, name in enumerate(results.names):
-                cells = [name, *(f"{scores[row]:.6g}" for scores in results.scores.values())]
-                cells += [method, f"{results.thresholds[method]:.6g}", verdicts[row]]
-                cells += [f"{float((maps[row].full(method) > pixel).float().mean()):.6f}"]
-                table.writerow(cells + [("", *VERDICTS)[results.labels[row] + 1]] * labelled)
-
-    write_atomically(path, write)
+    rows = []
+    for row, name in enumerate(results.names):
+        cells = [name, *(f"{scores[row]:.6g}" for scores in results.scores.values())]
+        cells += [method, f"{results.thresholds[method]:.6g}", verdicts[row]]
+        cells += [f"{float((maps[row].full(method) > pixel).float().mean()):.6f}"]
+        rows.append(cells + [("", *VERDICTS)[results.labels[row] + 1]] * labelled)
+    write_table(path, heading, rows)
 
 
 def write_page(

@@ -1,7 +1,6 @@
 """The map as files: one interactive page that needs nothing else, one image, one table of places."""
 
 import base64
-import csv
 import io
 import json
 from collections import Counter
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from unmask.files import write_atomically
+from unmask.files import write_atomically, write_table
 from unmask.report.page import template
 from unmask.report.palette import save
 from unmask.tasks.retrieval.gallery import opened
@@ -59,17 +58,11 @@ def write_page(atlas: Atlas, path: Path) -> None:
     write_atomically(path, lambda part: part.write_text(page, encoding="utf-8", errors="backslashreplace"))
 
 
-def write_table(atlas: Atlas, path: Path) -> None:
+def write_places(atlas: Atlas, path: Path) -> None:
     """Columns: path, x, y, label, split, folder."""
-
-    def write(part: Path) -> None:
-        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file)
-            table.writerow(["path", "x", "y", *atlas.facts])
-            for row, (name, (x, y)) in enumerate(zip(atlas.names, atlas.xy.tolist())):
-                table.writerow([name, f"{x:.6f}", f"{y:.6f}", *(texts[row] for texts in atlas.facts.values())])
-
-    write_atomically(path, write)
+    facts = zip(*atlas.facts.values())
+    rows = [(name, f"{x:.6f}", f"{y:.6f}", *own) for name, (x, y), own in zip(atlas.names, atlas.xy.tolist(), facts)]
+    write_table(path, ["path", "x", "y", *atlas.facts], rows)
 
 
 def draw_atlas(atlas: Atlas, path: Path) -> None:

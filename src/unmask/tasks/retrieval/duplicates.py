@@ -1,6 +1,5 @@
 """Copies within some data: the same file, the same pixels, or nearly the same image; and leaks between its splits."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.data.source import Source
-from unmask.files import write_atomically
+from unmask.files import write_table
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index
 from unmask.tasks.retrieval.neighbours import Pairs, pairs, unit
@@ -119,20 +118,14 @@ def _group(
 
 def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> list[str]:
     """Writes the table, and images where there are groups; returns what a person should know."""
-
-    def write(part: Path) -> None:
-        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file)
-            table.writerow(
-                ["group", "path", "kind", "nearest", "similarity", "split", "label", "leak", "labels_differ"]
-            )
-            for number, group in enumerate(copies.groups, 1):
-                flags = ["yes" if flag else "" for flag in (group.leak, group.mixed)]
-                for m in group.members:
-                    facts = [m.path, m.kind, m.nearest, f"{m.similarity:.4f}", m.split, m.label]
-                    table.writerow([number, *facts, *flags])
-
-    write_atomically(out / TABLE, write)
+    heading = ["group", "path", "kind", "nearest", "similarity", "split", "label", "leak", "labels_differ"]
+    rows = []
+    for number, group in enumerate(copies.groups, 1):
+        flags = ["yes" if flag else "" for flag in (group.leak, group.mixed)]
+        rows += [
+            [number, m.path, m.kind, m.nearest, f"{m.similarity:.4f}", m.split, m.label, *flags] for m in group.members
+        ]
+    write_table(out / TABLE, heading, rows)
     said = _sentences(copies, any(item.split for item in source.items))
     for name in (PNG, PAGE):
         (out / name).unlink(missing_ok=True)
