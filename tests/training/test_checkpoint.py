@@ -1,4 +1,4 @@
-"""Checkpoints: rolling, with a checksum, written whole or not at all; damaged ones are passed over, and that is said."""
+"""Checkpoints: rolling, with a checksum, written whole or not at all; damaged ones are passed over aloud."""
 
 import errno
 import io
