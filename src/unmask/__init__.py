@@ -89,19 +89,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Package(ModuleType):
-    """`unmask.export` is the command, though a room has that name too: Python sets a package's attribute of that name
-    whenever something imports from the room."""
-
-    @property
-    def export(self) -> Any:
-        return __getattr__("export")
-
-    @export.setter
-    def export(self, room: ModuleType) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package

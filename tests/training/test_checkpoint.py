@@ -1,4 +1,4 @@
-"""Checkpoints on disk: verified, rotated, found again after a kill; and files written whole or not at all."""
+"""Checkpoints: rolling, with a checksum, written whole or not at all; damaged ones are passed over aloud."""
 
 import errno
 import io
