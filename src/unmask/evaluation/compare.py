@@ -5,7 +5,7 @@ looked at once, to count the right answers. Few-label accuracy follows MSN (Assr
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,6 +21,7 @@ from unmask.evaluation.verdict import Difference, Few, Score, Verdict
 SPLITS = ("train", "val", "test")
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """A part of `frozen/`."""
 

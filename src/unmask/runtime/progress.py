@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import Progress
@@ -10,6 +10,7 @@ from rich.progress import Progress
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Update(Protocol):
     def __call__(self, done: int | None = None, total: int | None = None, words: str | None = None) -> None: ...
 
