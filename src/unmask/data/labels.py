@@ -62,6 +62,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in name)
 
 
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names in one line, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def joined(labels: Iterable[str]) -> str:
     """Several labels of one image as one text, each once and in order; "" for none of the classes."""
     return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))

@@ -6,6 +6,7 @@ import torch
 
 from unmask.data.datasets.classification import Labelled
 from unmask.evaluation.compare import judge
+from unmask.evaluation.features import split_features
 from unmask.models.encoder import Encoder
 
 
@@ -17,6 +18,6 @@ class Probe:
 
     def __call__(self, encoder: Encoder, device: torch.device, autocast: torch.dtype | None) -> dict[str, float]:
         """Accuracy on the test split by evaluator, as `probe_knn` and `probe_linear`."""
-        competitors = {"pretrained": lambda split: self.labelled.features(encoder, split, device, autocast)}
+        competitors = {"pretrained": lambda split: split_features(self.labelled, encoder, split, device, autocast)}
         verdict = judge(competitors, classes=self.labelled.classes, labels_per_class=())
         return {f"probe_{score.evaluator}": score.accuracy for score in verdict.scores}

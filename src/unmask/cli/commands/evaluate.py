@@ -14,7 +14,7 @@ from unmask.cli.verb import verb
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.evaluation.compare import judge
-from unmask.evaluation.features import Features
+from unmask.evaluation.features import Features, split_features, split_pixels
 from unmask.evaluation.verdict import Verdict, draw_verdict, rows, table
 from unmask.files import write_json
 from unmask.models.encoder import Encoder
@@ -50,11 +50,11 @@ def evaluating(options: Evaluate) -> Verdict:
     console.print(f"{len(labelled.classes)} classes; {labelled.said} images")
 
     def of(who: Encoder) -> Callable[[str], Features]:
-        return lambda split: labelled.features(who.to(here.device).eval(), split, here.device, autocast)
+        return lambda split: split_features(labelled, who.to(here.device).eval(), split, here.device, autocast)
 
     subject = "pretrained" if (Path(options.run) / CONFIG).exists() else str(options.run)
     competitors = {subject: of(encoder), "random init": of(at_random(encoder, options.seed))}
-    competitors["raw pixels"] = partial(labelled.pixels, channels=encoder.channels, size=encoder.grid.size)
+    competitors["raw pixels"] = partial(split_pixels, labelled, channels=encoder.channels, size=encoder.grid.size)
     competitors |= {name: of(rival) for name, rival in rivals.items()}
     settings = {"labels_per_class": numbers(options.labels_per_class), "draws": options.draws, "seed": options.seed}
     with console.status("judging") as status:

@@ -44,7 +44,7 @@ def showing(options: Show) -> Path:
     objective.to(device)
     settings = run.config["settings"]
     size = tuple(settings["image_size"])
-    names, found = read_images(options, size, settings["channels"], WholeImage(size))
+    names, found = read_images(options.images, options.most, size, settings["channels"], WholeImage(size))
     images = torch.stack(found)
     samplers = _samplers(options, settings["mask"])
     result = []
@@ -103,7 +103,9 @@ def inside(options: Show) -> Path:
     tune(device)
     encoder = load_encoder(options.run).to(device)
     number = encoder.layer_numbers([options.block])[0]
-    names, images = read_images(options, _size(encoder, options), encoder.channels, _view(encoder, options))
+    names, images = read_images(
+        options.images, options.most, _size(encoder, options), encoder.channels, _view(encoder, options)
+    )
     images = [image.to(device) for image in images]
     rows, note = (_colours if options.what == "features" else _attention)(encoder, images, options, number)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
 """A few images by name, for drawing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from unmask.cli.options.show import Show
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
@@ -15,14 +14,18 @@ SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def read_images(
-    options: Show, size: tuple[int, ...], channels: int, view: Callable[[Tensor], Tensor]
+    places: str | Path | Sequence[str | Path],
+    most: int,
+    size: tuple[int, ...],
+    channels: int,
+    view: Callable[[Tensor], Tensor],
 ) -> tuple[list[str], list[Tensor]]:
-    """Names and images as `view` makes them; bad ones are said and left out, unless none is good.
+    """Names and images as `view` makes them, `most` at the most; bad ones are said and left out, unless none is good.
 
     size: height and width in pixels of what is wanted; images are decoded four times as large.
     """
-    source = open_source(options.images)
-    count = min(options.most, len(source.items))
+    source = open_source(places)
+    count = min(most, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**31)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}

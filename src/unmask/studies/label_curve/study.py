@@ -17,6 +17,7 @@ from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
+from unmask.evaluation.features import split_features
 from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear
 from unmask.files import write_atomically
@@ -126,7 +127,9 @@ class Study:
     def _frozen(self, cell: Cell, rows: np.ndarray) -> np.ndarray:
         if cell.competitor not in self.features:
             encoder, autocast = self.encoder(cell.competitor).to(self.setting.device).eval(), self._autocast()
-            taken = {s: self.labelled.features(encoder, s, self.setting.device, autocast) for s in ("train", "test")}
+            taken = {
+                s: split_features(self.labelled, encoder, s, self.setting.device, autocast) for s in ("train", "test")
+            }
             self.features[cell.competitor] = {s: features.pools[POOLING] for s, features in taken.items()}
         x, y = self.features[cell.competitor]["train"][rows], self.labels[rows]
         part = Knn() if cell.protocol == "knn" else _chosen(x, y)
