@@ -13,7 +13,7 @@ from typing import Any
 from unmask.errors import UserError, closest
 
 KINDS = {  # kind -> the package whose files are its parts
-    "boxes": "unmask.data.annotations.object_formats",
+    "annotations": "unmask.data.annotations.formats",
     "check": "unmask.evaluation.doctor.checks",
     "corruption": "unmask.studies.robustness.corruptions",
     "decoder": "unmask.models.decoders",
@@ -21,7 +21,6 @@ KINDS = {  # kind -> the package whose files are its parts
     "evaluator": "unmask.evaluation.frozen",
     "export": "unmask.export.formats",
     "head": "unmask.models.heads",
-    "maps": "unmask.data.annotations.semantic_formats",
     "mask": "unmask.masking.samplers",
     "method": "unmask.methods",
     "pyramid": "unmask.models.pyramids",

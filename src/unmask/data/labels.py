@@ -72,6 +72,14 @@ def joined(labels: Iterable[str]) -> str:
     return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
 
 
+def split_of(name: str, whole: bool = False) -> str | None:
+    """The split that a file or folder name speaks of: instances_train2017.json is of train. whole: it must say nothing
+    else, but for a year: train2017."""
+    if whole and not re.fullmatch(r"[a-z]+(19|20)?[0-9]{0,2}", name.lower()):
+        return None
+    return next((SPLITS[word] for word in re.findall(r"[^\W\d_]+", name.lower()) if word in SPLITS), None)
+
+
 def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
     """A remark where a file of the train split is in another one too."""
     both = len(set(map(os.path.realpath, train)) & set(map(os.path.realpath, others)))

@@ -6,14 +6,11 @@ pixels, frames or voxels.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-
-from unmask.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,21 +30,6 @@ class Grid:
     def size(self) -> tuple[int, ...]:
         """What the grid covers, in input samples along each axis."""
         return tuple(n * u for n, u in zip(self.shape, self.unit))
-
-    def covering(self, size: Sequence[int]) -> "Grid":
-        """The grid of the same units for another size, in input samples along each axis. Raises UserError, with the
-        nearest sizes, for one that is no whole number of units."""
-        size = tuple(int(side) for side in size)
-        if size == self.size:
-            return self
-        if len(size) != len(self.unit):
-            raise UserError(f"an input of {len(size)} axes does not fit units of {self.unit}")
-        if any(side < 1 or side % unit for side, unit in zip(size, self.unit)):
-            below = tuple(max(1, side // unit) * unit for side, unit in zip(size, self.unit))
-            above = tuple(-(-side // unit) * unit for side, unit in zip(size, self.unit))
-            near = " and ".join(" x ".join(map(str, near)) for near in dict.fromkeys((below, above)))
-            raise UserError(f"an input of {' x '.join(map(str, size))} is no whole number of units of {' x '.join(map(str, self.unit))}; near it are {near}")
-        return Grid(tuple(side // unit for side, unit in zip(size, self.unit)), self.unit)
 
     def cut(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
         """Cuts an input into flattened units, row-major; p = prod(unit) * c, channel last (MAE's patchify order)."""

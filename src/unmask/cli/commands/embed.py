@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unmask.cli.options.embed import Embed
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import collate
 from unmask.data.sheet import check_bad, inspect
@@ -36,7 +37,7 @@ def embedding(options: Embed) -> Path:
         task = bar.add_task("looking at the images", total=len(indices))
         sheet, cache = inspect(
             source,
-            max_side=4 * max(size),
+            max_side=decode_side(size),
             limit=len(indices),
             keep_bytes=2**31,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -48,7 +49,7 @@ def embedding(options: Embed) -> Path:
     if len(bad) > 10:
         console.print(f"left out: {len(bad) - 10} more")
     good = [i for i in indices if i not in bad]
-    samples = Samples(source, good, channels=encoder.channels, max_side=4 * max(size), cache=cache)
+    samples = Samples(source, good, channels=encoder.channels, max_side=decode_side(size), cache=cache)
     view = WholeImage((size[0], size[1]))
 
     def load_images(places: list[int]) -> Tensor:

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from unmask.cli.continue_run import results_folder
 from unmask.cli.options.evaluate import Evaluate
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.evaluation.compare import judge
@@ -73,7 +74,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
         task = bar.add_task("looking at the labelled images", total=None)
         return Labelled(
             texts(options.on),
-            max_side=4 * max(encoder.grid.size),
+            max_side=decode_side(encoder.grid.size),
             batch=options.batch,
             most=options.most,
             seed=options.seed,

@@ -14,6 +14,7 @@ from torch import Tensor
 from unmask import registry
 from unmask.cli.options.export import Export
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
@@ -131,12 +132,12 @@ def _read(places: tuple[str, ...], encoder: Encoder, size: tuple[int, ...]) -> t
     source = open_source(places)
     count = min(IMAGES, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
-    sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**30)
+    sheet, cache = inspect(source, indices=indices, max_side=decode_side(size), keep_bytes=2**30)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     good = [i for i in indices if i not in bad]
     if not good:
         raise DataError("no image for the check can be read: " + "; ".join(list(bad.values())[:3]))
-    samples = Samples(source, good, channels=encoder.channels, max_side=4 * max(size), cache=cache)
+    samples = Samples(source, good, channels=encoder.channels, max_side=decode_side(size), cache=cache)
     view = WholeImage((size[0], size[1]))
     images = torch.stack([view(samples.image(i)).float() for i in range(len(good))])
     return images, ", ".join(Path(place).name for place in places)
@@ -146,7 +147,7 @@ def measure_accuracy(options: Export, subject: Exportable, console: Console) -> 
     """Reads the labelled data and measures the model itself."""
     labelled = Labelled(
         texts(options.on),
-        max_side=4 * max(subject.encoder.grid.size),
+        max_side=decode_side(subject.encoder.grid.size),
         batch=options.batch,
         most=options.most,
         seed=options.seed,

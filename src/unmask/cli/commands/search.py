@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from unmask.cli.options.search import Search
 from unmask.cli.verb import verb
-from unmask.data.codecs.decode import decode, to_channels
+from unmask.data.codecs.decode import decode, decode_side, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, open_source, why
@@ -128,7 +128,7 @@ def _read_queries(options: Search, encoder: Encoder, say: Callable[[str], Any]) 
     for place, item in enumerate(source.items):
         try:
             data = source.read(place)
-            pixels = decode(data, max_side=4 * max(size)).pixels
+            pixels = decode(data, max_side=decode_side(size)).pixels
             view = WholeImage(size)(to_channels(pixels, encoder.channels))
         except (BadImage, OSError) as error:
             bad.append((item.name, why(error)))

@@ -20,7 +20,8 @@ FILES += ("data.yaml", "dataset.yaml")
 GENERAL = FILES[-3:]  # names that other programs use too
 WRAPPERS = ("classes", "names", "labels", "categories", "palette")
 COLOURS = ("color", "colour", "rgb")
-IGNORED = 255  # means void unless it is the number of a class
+VOID = 255  # in maps of classes: not learnt and not judged; in masks, unless it is the number of a class
+NO_CLASS = -1  # in maps of the numbers that the data itself uses: surely none of its classes
 _VOID = re.compile(r"(?<![a-z])(void|unlabell?ed|ignored?|don'?t[ _-]?care)(?![a-z])")
 Colour = tuple[int, int, int]
 
@@ -41,7 +42,7 @@ class Legend:
         if asked:
             return {number for text in asked if text != "none" for number in [self._number(text)]}
         found = {number for number, name in self.names.items() if _VOID.search(name.lower())}
-        return found | ({IGNORED} - self.names.keys())
+        return found | ({VOID} - self.names.keys())
 
     def _number(self, text: str) -> int:
         if re.fullmatch(r"[0-9]+", text):

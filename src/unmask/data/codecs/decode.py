@@ -4,6 +4,7 @@ import io
 import logging
 import threading
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ def decode(data: bytes | np.ndarray, *, max_side: int | None = None) -> DecodedI
         raise BadImage("too large for the memory there is") from error
     except Exception as error:  # decoders fed damaged files raise anything: struct.error, IndexError, ZeroDivisionError
         raise BadImage(_reason(error)) from error
+
+
+def decode_side(size: int | Sequence[int]) -> int:
+    """`max_side` for images that are cropped to, or shown at, a size in pixels: four times its longest side, so that a
+    crop of a sixteenth of the area still is not enlarged."""
+    return 4 * (size if isinstance(size, int) else max(size))
 
 
 def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor, "channels h w"]:

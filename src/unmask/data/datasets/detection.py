@@ -11,13 +11,12 @@ import torch
 
 from unmask.data.annotations.find import open_annotations
 from unmask.data.annotations.geometry import drawn, look_at
-from unmask.data.annotations.objects import Instance, Scene, Shown, Target
+from unmask.data.annotations.objects import Fault, Instance, Scene, Shown, Target, photographs
 from unmask.data.annotations.repair import check_faults, leave_unmasked_out, mend
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.splits import split_images
 from unmask.data.labels import learnt_and_tested, some
 from unmask.data.sheet import Sheet, inspect
-from unmask.data.source import Files, Item
 from unmask.errors import DataError, UserError
 
 KEEP = 2**31  # bytes of decoded images that are kept in memory
@@ -35,11 +34,6 @@ class BoxSheet(Sheet):
     empty_images: int = 0  # with nothing in them
     fault_counts: dict[str, int] = field(default_factory=dict)  # kind -> number
     faults: list[dict[str, str]] = field(default_factory=list)  # each: kind, file, detail, and what it is of
-
-
-def photographs(where: str, scenes: Sequence[Scene]) -> Files:
-    """The images of scenes, for whatever looks at images alone."""
-    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.path for scene in scenes])
 
 
 @dataclass(frozen=True)
@@ -211,5 +205,5 @@ class Boxed:
         return asked == "on" or (asked == "auto" and share >= MOSTLY)
 
 
-def _first(faults: Sequence[Any]) -> str:
+def _first(faults: Sequence[Fault]) -> str:
     return f": {faults[0].kind}, {os.path.basename(faults[0].file)} {faults[0].detail}" if faults else ""

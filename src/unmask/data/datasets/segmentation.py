@@ -12,7 +12,10 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from unmask.data.annotations.semantic import Scene, open_scenes, photographs
+from unmask.data.annotations.find import open_maps
+from unmask.data.annotations.legend import VOID, Legend
+from unmask.data.annotations.maps import Maps
+from unmask.data.annotations.objects import Scene, photographs
 from unmask.data.annotations.survey import Survey, read_scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
@@ -22,7 +25,6 @@ from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import why
 from unmask.errors import DataError
 
-VOID = 255  # in maps of classes: pixels that are not learnt and not judged
 KEEP = 2**31  # bytes of decoded images, and of maps, that are kept in memory
 TOLERATED, FEW = 0.25, 5  # share and number of bad images and masks that are borne where nothing was asked for
 NAMED = 20  # of them, on the screen
@@ -39,7 +41,7 @@ class SegmentSheet(Sheet):
     void_shares: dict[str, float] = field(default_factory=dict)  # split -> of all pixels
     images_with: dict[str, int] = field(default_factory=dict)  # class -> training images that show it
     left_out: list[tuple[str, str]] = field(default_factory=list)  # name, reason: images and masks
-    format: str = ""  # the part of scenes/ that read it
+    format: str = ""  # of the annotations
 
 
 class Segments:
@@ -87,8 +89,8 @@ class Segmented:
         progress: Callable[[int, int], None] | None = None,
     ):
         """Raises UserError and DataError where nothing can be learnt; says what is left out, with its name."""
-        self.parts = open_scenes(places, images, classes)
-        for remark in [remark for part in self.parts for remark in part.found.remarks]:
+        self.parts = open_maps(places, images, classes)
+        for remark in [remark for part in self.parts for remark in part.remarks]:
             say(remark)
         self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
@@ -98,7 +100,7 @@ class Segmented:
             imaged, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
         )
         self.source = imaged
-        lost = [pair for part in self.parts for pair in part.found.lost]
+        lost = [pair for part in self.parts for pair in part.lost]
         bad = {index: reason for index, _, reason in sheet.bad}
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
         bad |= looked.bad
@@ -124,7 +126,7 @@ class Segmented:
         self.splits = split_images([scene.split for _, scene in self.scenes], good, most=most, seed=seed, say=say)
         if not self.splits["train"] or not self.splits["test"]:
             raise DataError(f"{len(good)} good images are too few to learn from and to test on")
-        files = {split: [self.scenes[i][1].image for i in places] for split, places in self.splits.items()}
+        files = {split: [self.scenes[i][1].path for i in places] for split, places in self.splits.items()}
         for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
             say(remark)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
@@ -181,13 +183,13 @@ class Segmented:
             "void_shares": {s: float(n[-1] / max(1, n.sum())) for s, n in counts.items() if len(self.splits[s])},
             "images_with": {name: shows[number] for name, number in zip(self.classes, self.numbers)},
             "left_out": left_out,
-            "format": type(self.parts[0]).__name__.lower(),
+            "format": self.parts[0].form,
         }
         return SegmentSheet(**(vars(sheet) | more))
 
 
 def _classes(
-    legend: Any, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
+    legend: Legend, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
 ) -> tuple[list[int], list[str], set[int]]:
     """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes."""
     void, seen = legend.void(asked), looked.seen(looked.numbers)
@@ -196,7 +198,7 @@ def _classes(
         return numbers, [legend.names[number] for number in numbers], void
     if not seen:  # every mask is bad, which is said next
         return [], [], void
-    if seen in ({0, 255}, {0, 1}) and not asked:
+    if seen in ({0, VOID}, {0, 1}) and not asked:
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen
     numbers = sorted(seen - void)
@@ -214,9 +216,9 @@ def _table(numbers: Sequence[int], largest: int) -> UInt8[np.ndarray, "n"]:
     return table
 
 
-def _named_apart(part: Any, several: bool) -> list[Scene]:
+def _named_apart(part: Maps, several: bool) -> list[Scene]:
     """Where there are several places, names begin with theirs."""
-    scenes = part.found.scenes
+    scenes = part.scenes
     return [replace(scene, name=f"{Path(part.where).name}/{scene.name}") for scene in scenes] if several else scenes
 
 

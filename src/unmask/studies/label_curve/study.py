@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from unmask.cli.options.labels import Labels
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
 from unmask.data.transforms.crops import WholeImage
@@ -69,7 +70,7 @@ class Study:
         self.runs = load_encoder(setting.run)
         self.labelled = Labelled(
             setting.on,
-            max_side=4 * max(self.runs.grid.size),
+            max_side=decode_side(self.runs.grid.size),
             most=setting.most,
             most_test=setting.most_test,
             seed=setting.seed,

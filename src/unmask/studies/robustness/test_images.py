@@ -1,9 +1,7 @@
 """The images that a finished classifier is tested on, decoded once, at the size that it sees."""
 
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from unmask.cli.options.stress import StressTest
-from unmask.data.codecs.decode import decode, to_channels
+from unmask.data.codecs.decode import decode, decode_side, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
 from unmask.data.source import Source, open_source, why
@@ -22,6 +20,7 @@ from unmask.errors import DataError, UserError, closest
 from unmask.models.classifier import Classifier
 from unmask.plain import texts
 from unmask.runs.run import CONFIG
+from unmask.runtime.cores import in_order
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _decode(source: Source, chosen: list[int], classifier: Classifier, console: 
 
     def read(index: int) -> Tensor | str:
         try:
-            pixels = decode(source.read(index), max_side=4 * max(encoder.grid.size)).pixels
+            pixels = decode(source.read(index), max_side=decode_side(encoder.grid.size)).pixels
             to_channels(pixels, encoder.channels)
         except (BadImage, OSError) as error:
             return why(error)
@@ -106,8 +105,8 @@ def _decode(source: Source, chosen: list[int], classifier: Classifier, console: 
             )
         return classifier.view(pixels).clamp(0, 255)  # deep images may ring a little beyond
 
-    with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(bar.track(pool.map(read, chosen), len(chosen), description="reading the test images"))
+    with Progress(console=console, transient=True) as bar:
+        return list(bar.track(in_order(read, chosen), len(chosen), description="reading the test images"))
 
 
 def _split(source: Source, options: StressTest, folder: Path, classifier: Classifier, console: Console) -> list[int]:
@@ -128,7 +127,7 @@ def _split(source: Source, options: StressTest, folder: Path, classifier: Classi
     if places != [str(Path(place).expanduser().resolve()) for place in asked.get("on", [])]:
         console.print("the data has no test split: every image is tested on", soft_wrap=True)
         return labelled
-    side = 4 * max(classifier.encoder.grid.size)
+    side = decode_side(classifier.encoder.grid.size)
     held = Labelled(texts(options.on), max_side=side, seed=asked.get("seed", 0), hold_out_val=False, max_bad=0.5)
     console.print("the data has no test split: what was held out in training is tested on", soft_wrap=True)
     return held.splits["test"]

@@ -8,9 +8,7 @@ lies in a folder. The folder belongs to one set of weights; for others it is mad
 import hashlib
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import Progress
 
-from unmask.data.codecs.decode import decode, to_channels
+from unmask.data.codecs.decode import decode, decode_side, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, why
@@ -32,6 +30,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import weights_hash
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
+from unmask.runtime.cores import in_order
 from unmask.tasks.retrieval.likeness import look, pixel_digest, thumbnail
 from unmask.tasks.retrieval.store import Row, Store, thumbs
 
@@ -137,7 +136,7 @@ class _Worker:
 
     def __init__(self, source: Source, known: dict[bytes, bytes], there: set[bytes], channels: int, size: Any):
         self.source, self.known, self.there = source, known, frozenset(there)
-        self.channels, self.max_side, self.view = channels, 4 * max(size), WholeImage(size)
+        self.channels, self.max_side, self.view = channels, decode_side(size), WholeImage(size)
 
     def __call__(self, places: Sequence[int]) -> Any:
         found: list[bytes | None] = []
@@ -179,18 +178,9 @@ class _Worker:
 
 
 def _threaded(work: _Worker, count: int) -> Iterator[Any]:
-    """Pieces in order, few of them waiting, so that memory stays bounded."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool, waiting = ThreadPoolExecutor(min(8, cores)), deque()
-    try:
-        for start in range(0, count, PIECE):
-            waiting.append(pool.submit(work, range(start, min(start + PIECE, count))))
-            if len(waiting) > 4 * min(8, cores):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """Pieces in order."""
+    pieces = (range(start, min(start + PIECE, count)) for start in range(0, count, PIECE))
+    return in_order(work, pieces, ahead=4)
 
 
 def index_folder(asked: Place | None, run: Place, out: Path, data: Sequence[str], pooling: str) -> Path:

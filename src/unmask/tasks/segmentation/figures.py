@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.legend import VOID, Legend
 from unmask.files import write_atomically
 from unmask.report.reconstruction import displayed, value_range
 
@@ -21,7 +21,6 @@ SHOWN = 6  # test images that are drawn: the best, the middle and the worst
 NAMED = 40  # classes up to which the images carry names
 OPACITY = 0.55  # of colours over images
 BLUE = "#0072B2"
-VOID = 255
 # Okabe and Ito's colours first, readable without red and green; then hues a golden angle apart
 FIRST = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
 Colours = Sequence[Sequence[int]]

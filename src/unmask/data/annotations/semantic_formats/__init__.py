@@ -1,1 +1,0 @@
-"""Ways to keep segmented images on disk."""
