@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -78,7 +77,7 @@ def described(place: Path) -> list[Described]:
     return []
 
 
-def _described(root: Path, split: str, value: Any) -> Described | None:
+def _described(root: Path, split: str, value: object) -> Described | None:
     """None for what is no description of data: other programs have a config.yaml too."""
     if not isinstance(value, dict) or not {"images", "masks", "annotations"} & value.keys():
         return None

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -29,7 +28,7 @@ def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
     return numbers
 
 
-def _numbers(image: Any, legend: Legend) -> np.ndarray:
+def _numbers(image: Image.Image, legend: Legend) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
         return _two_valued(np.asarray(image.convert("L")))
     if image.mode == "1":
@@ -76,7 +75,7 @@ def _refuse_other_colours(numbers: np.ndarray, colours: np.ndarray, legend: Lege
         )
 
 
-def _opened(data: bytes) -> Any:
+def _opened(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -189,7 +189,7 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
     scene.instances.append(Instance(names[number_], box, polygons, rle, crowd))
 
 
-def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
+def _box(given: object, polygons: tuple[tuple[float, ...], ...]) -> Box:
     """COCO writes left, top, width, height; without that the polygons tell."""
     if given:
         if not isinstance(given, list) or len(given) != 4:
@@ -202,7 +202,9 @@ def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _mask(segmentation: Any) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
+def _mask(
+    segmentation: dict[str, Any] | list[Any] | None,
+) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
     """Polygons, run lengths, and of a polygon that is none how many numbers it has; the box counts without it."""
     if isinstance(segmentation, dict):
         (height, width), counts = (int(v) for v in segmentation["size"]), segmentation["counts"]

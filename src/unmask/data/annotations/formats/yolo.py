@@ -102,7 +102,7 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
     return found
 
 
-def _entries(value: Any) -> list[str]:
+def _entries(value: object) -> list[str]:
     entries = value if isinstance(value, list) else [value] if value else []
     return [str(entry).replace("\\", "/") for entry in entries]
 
