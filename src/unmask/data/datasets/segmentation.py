@@ -94,12 +94,11 @@ class Segmented:
             say(remark)
         self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
-        imaged = photographs(self.where, [scene for _, scene in self.scenes])
+        self.source = photographs(self.where, [scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
         sheet, self.cache = inspect(
-            imaged, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
+            self.source, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
         )
-        self.source = imaged
         lost = [pair for part in self.parts for pair in part.lost]
         bad = {index: reason for index, _, reason in sheet.bad}
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
