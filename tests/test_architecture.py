@@ -48,6 +48,7 @@ FENCES = {  # third-party library -> the only rooms, folders or files that may i
     "fsspec": ["data/shards"],
     "aiohttp": ["data/shards"],
     "datasets": ["data/shards"],
+    "tenacity": ["data/shards"],
     "braceexpand": ["data/shards"],
     "yaml": ["data/annotations"],
     "faiss": ["tasks/retrieval"],

@@ -11,6 +11,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from unmask.data.datasets.classification import Labelled
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 
@@ -114,6 +116,19 @@ def pixels(
 
     with torch.inference_mode():
         return _collect(loader, flatten, progress)
+
+
+def split_features(
+    labelled: Labelled, encoder: Encoder, split: str, device: torch.device | str, autocast: torch.dtype | None
+) -> Features:
+    """All poolings of a split of labelled images, each seen whole; the encoder must be on `device` already."""
+    size = (encoder.grid.size[0], encoder.grid.size[1])
+    return extract(encoder, labelled.loader(split, encoder.channels, WholeImage(size)), device, autocast=autocast)
+
+
+def split_pixels(labelled: Labelled, split: str, channels: int, size: tuple[int, ...]) -> Features:
+    """A split's images themselves, at the size that the encoder sees, at most 32 pixels."""
+    return pixels(labelled.loader(split, channels, WholeImage((size[0], size[1]))))
 
 
 @contextmanager

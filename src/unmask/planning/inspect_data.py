@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
 from unmask.data.shards.stream import is_stream, open_stream
@@ -38,7 +39,7 @@ def look_at(
     source = open_source(data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
+    max_side = saved["max_side"] if saved else decode_side(numbers(image_size or 224))
     with progress(console, "looking at the images", len(indices)) as update:
         sheet, cache = inspect(
             source,
@@ -65,7 +66,7 @@ def _look_at_stream(
 ) -> tuple[Sheet, StreamSamples]:
     """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
     stream = open_stream(data).training()
-    max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
+    max_side = saved["max_side"] if saved else decode_side(numbers(image_size or 224))
     with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
         seen = glimpse(stream)
         sheet = seen.amend(inspect(seen.held, max_side=max_side)[0], stream)

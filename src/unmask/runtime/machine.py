@@ -4,7 +4,6 @@ Whatever can differ between machines of one kind is measured, not assumed. The m
 """
 
 import ctypes
-import os
 import platform
 import shutil
 import sys
@@ -19,6 +18,7 @@ import torch
 from torch.nn.functional import linear
 
 from unmask.errors import UserError, closest
+from unmask.runtime.cores import num_cores
 from unmask.runtime.openmp import waiting
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -63,9 +63,9 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
     if device == "cuda":
         name, memory = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
     else:
-        name = f"{_cores()} CPU cores" if device == "cpu" else "Apple GPU"
+        name = f"{num_cores()} CPU cores" if device == "cpu" else "Apple GPU"
         memory = psutil.virtual_memory().available
-    return Machine(device, name, _cores(), memory, precision, why)
+    return Machine(device, name, num_cores(), memory, precision, why)
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
@@ -81,8 +81,10 @@ def check(settings: Mapping[str, Any]) -> None:
             flag = name.replace("_", "-")
             raise UserError(f"no --{flag} {value!r}{closest(str(value), allowed)} There are: {', '.join(allowed)}")
     threads, device = settings.get("threads"), _device(settings.get("device") or "auto")
-    if threads is not None and not 1 <= threads <= _cores():
-        raise UserError(f"--threads must be from 1 to {_cores()}, the cores that this process may use; got {threads}")
+    if threads is not None and not 1 <= threads <= num_cores():
+        raise UserError(
+            f"--threads must be from 1 to {num_cores()}, the cores that this process may use; got {threads}"
+        )
     if settings.get("matmul") == "tf32" and device != "cuda":
         raise UserError(f"--matmul tf32 needs a CUDA GPU, not {device}; there are auto, default and onednn")
     if settings.get("matmul") == "onednn":
@@ -126,7 +128,7 @@ def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
         ("on", "patch embedding by a convolution over channels-last images") if device == "cuda"
         else ("off", "the patch embedding is a matrix product here")
     )  # fmt: skip
-    best["threads"] = (torch.get_num_threads(), f"{_cores()} cores; {waiting()}")
+    best["threads"] = (torch.get_num_threads(), f"{num_cores()} cores; {waiting()}")
     return best
 
 
@@ -172,10 +174,6 @@ def by_length(tokens: int, dtype: torch.dtype) -> bool:
     """True where fused attention is the faster on a CPU. Measured with forward and backward, on AMD Zen 5: as matrix
     products bf16 is 6.9 times as fast at 50 tokens, 3.9 at 197, 2.0 at 785; fp32 1.4 at 50, 1.05 at 197, 0.7 at 785."""
     return tokens > (1024 if dtype == torch.bfloat16 else 128)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _glibc() -> bool:

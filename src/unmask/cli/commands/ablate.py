@@ -19,6 +19,7 @@ from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.errors import DataError, Diverged, UserError
@@ -109,7 +110,7 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
     with progress(console, "looking at the labelled images") as update:
         labelled = Labelled(
             texts(options.on) or texts(options.data),
-            max_side=4 * max(numbers(options.image_size or 224)),
+            max_side=decode_side(numbers(options.image_size or 224)),
             most=options.labels or None,
             most_test=options.test or None,
             seed=options.seed,

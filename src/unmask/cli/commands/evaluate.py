@@ -9,6 +9,7 @@ from rich.console import Console
 from unmask.cli.continue_run import results_folder
 from unmask.cli.options.evaluate import Evaluate
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.evaluation.compare import judge
@@ -60,7 +61,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
     with progress(console, "looking at the labelled images") as update:
         labelled = Labelled(
             texts(options.on),
-            max_side=4 * max(encoder.grid.size),
+            max_side=decode_side(encoder.grid.size),
             batch=options.batch,
             most=options.most,
             seed=options.seed,

@@ -10,6 +10,7 @@ from rich.table import Table
 from unmask import registry
 from unmask.cli.options.export import Export
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.export.exportable import Exportable, Format, Traceable
@@ -80,7 +81,7 @@ def _measure_accuracy(options: Export, subject: Exportable, console: Console) ->
         )
     labelled = Labelled(
         texts(options.on),
-        max_side=4 * max(subject.encoder.grid.size),
+        max_side=decode_side(subject.encoder.grid.size),
         batch=options.batch,
         most=options.most,
         seed=options.seed,

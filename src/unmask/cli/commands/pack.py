@@ -1,13 +1,10 @@
 """The command `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
 
 import dataclasses
-import os
 import shlex
 import shutil
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,8 @@ from unmask.data.sources.pack import INDEX, VERSION, digest
 from unmask.errors import DataError, UserError, many
 from unmask.files import read_json, write_atomically, write_json
 from unmask.plain import texts
-from unmask.runtime.progress import make_console, progress
+from unmask.runtime.cores import in_order, num_cores
+from unmask.training.log import make_console
 
 __all__ = ["pack"]
 
@@ -66,7 +64,7 @@ def packing(options: Packing) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / PACK, facts)
     if not begun.get("complete"):
-        _write(source, make, facts, out, options.threads or min(16, _num_cores()), console)
+        _write(source, make, facts, out, options.threads or min(16, num_cores()), console)
     _describe(source, out, console)
     return out
 
@@ -152,15 +150,22 @@ def _last(pixels: Tensor) -> np.ndarray:
     return values[..., 0] if values.shape[2] == 1 else values
 
 
-def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads: int, console: Console) -> None:
+def _write(
+    source: Source,
+    make: Callable[[int], Packed | str],
+    facts: dict[str, Any],
+    out: Path,
+    threads: int,
+    console: Console,
+) -> None:
     shards = Shards(out, facts["asked"]["shard_mb"] * 2**20)
     left = range(shards.done, len(source.items))
     if shards.done:
         console.print(f"Continuing after {shards.done:,} of {len(source.items):,} images.", soft_wrap=True)
     try:
-        with progress(console, "packing", len(source.items)) as update:
-            update(shards.done)
-            for index, made in zip(left, _in_order(make, left, threads)):
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("packing", total=len(source.items), completed=shards.done)
+            for index, made in zip(left, in_order(make, left, threads, ahead=4)):
                 item = source.items[index]
                 shards.add(item.name, [item.label, item.split, item.columns], made)
                 update(index + 1)
@@ -220,24 +225,6 @@ def _describe(source: Source, out: Path, console: Console) -> None:
         + (f" {left_out:,} bad ones are listed in {out / BAD}." if left_out else " none was bad."),
         soft_wrap=True,
     )
-
-
-def _in_order(make: Any, indices: Iterable[int], threads: int) -> Iterator[Packed | str]:
-    """Results in the order of the indices, with few of them waiting, so that memory stays bounded."""
-    pool, waiting = ThreadPoolExecutor(threads), deque()
-    try:
-        for index in indices:
-            waiting.append(pool.submit(make, index))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @verb(Packing)

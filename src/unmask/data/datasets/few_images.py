@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
@@ -27,13 +28,13 @@ def read_images(
     source = open_source(places)
     count = min(most, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
-    sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**31)
+    sheet, cache = inspect(source, indices=indices, max_side=decode_side(size), keep_bytes=2**31)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     if len(bad) == len(indices):
         raise DataError("no image could be read: " + "; ".join(bad.values()))
     for text in bad.values():
         print(f"left out: {text}")
     good = [i for i in indices if i not in bad]
-    samples = Samples(source, good, channels=channels, max_side=4 * max(size), cache=cache)
+    samples = Samples(source, good, channels=channels, max_side=decode_side(size), cache=cache)
     names = ["/".join(Path(name).parts[-2:]) for name in samples.names]
     return names, [view(samples.image(i)).float() for i in range(len(good))]

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import inspect
@@ -66,7 +67,7 @@ def _texts(predictions: Predictions) -> list[str]:
 
 def _read(options: Any, classifier: Classifier) -> Samples:
     """Images that can be read; bad ones are said and left out, unless none is good."""
-    source, side = open_source(texts(options.images)), 4 * max(classifier.encoder.grid.size)
+    source, side = open_source(texts(options.images)), decode_side(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))
     sheet, cache = inspect(source, max_side=side, limit=len(indices), keep_bytes=2**31)
     if len(sheet.bad) == len(indices):

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.loaders.map_style import Loader
 from unmask.files import RESULT, write_json
@@ -91,7 +92,7 @@ def read_labelled(options: Any, encoder: Encoder, console: Console) -> Labelled:
     with looking(console, "looking at the labelled images") as told:
         labelled = Labelled(
             texts(options.on),
-            max_side=4 * max(encoder.grid.size),
+            max_side=decode_side(encoder.grid.size),
             most=options.most,
             seed=options.seed,
             hold_out_val=False,

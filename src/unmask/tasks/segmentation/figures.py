@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.patches import Patch
 
-from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.legend import VOID, Legend
 from unmask.files import write_atomically
 from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
@@ -20,7 +20,6 @@ OVERLAYS, CLASSES, CONFUSION = "overlays.png", "classes.png", "confusion.png"
 SHOWN = 6  # test images that are drawn: the best, the middle and the worst
 NAMED = 40  # classes up to which the images carry names
 OPACITY = 0.55  # of colours over images
-VOID = 255
 # Okabe and Ito's colours first, readable without red and green; then hues a golden angle apart
 FIRST = tuple(map(rgb, (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)))
 Colours = Sequence[Sequence[int]]

@@ -4,19 +4,24 @@ image: `class centre-x centre-y width height`, or `class x y x y x y ...` for a 
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unmask.data.annotations.objects import Annotated, Instance, Scene, listed, number, walk
-from unmask.data.labels import SPLITS, is_image_name, natural
+from unmask.data.annotations.form import Form
+from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.maps import Maps, described
+from unmask.data.annotations.objects import Annotated, Instance, Scene, number, walk
+from unmask.data.annotations.rasterize import Rasterised
+from unmask.data.labels import SPLITS, is_image_name, natural, some
 from unmask.errors import DataError, UserError
 
 __all__ = ["Yolo"]
 HOW = "it needs names (a list, or number: name) and train"
 
 
-class Yolo:
+class Yolo(Form):
     form, takes = "yolo", "YOLO (a .yaml with names and train, labels/*.txt)"
 
     @staticmethod
@@ -35,7 +40,7 @@ class Yolo:
     def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
         """Raises UserError for several files of which one must be chosen, DataError for one that says too little."""
         if len(files) > 1:
-            raise UserError(f"{listed(list(files))} may each be meant: name one of them with --on")
+            raise UserError(f"{some(list(files), 3)} may each be meant: name one of them with --on")
         found, file = Annotated("yolo", [], [], []), files[0]
         try:
             content = _open(file)
@@ -50,6 +55,15 @@ class Yolo:
             image_files = "training images" if found.scenes else "images"
             raise DataError(f"{file} leads to no {image_files}{_why(found)}; name their folder with --images")
         return found
+
+    @staticmethod
+    def holds_maps(place: Path) -> bool:
+        return not described(place) and bool(Yolo.find(str(place)))
+
+    @staticmethod
+    def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
+        annotated = Yolo.read(str(place), Yolo.find(str(place)), None if images is None else str(images))
+        return Rasterised("yolo", place, [annotated], legend)
 
 
 def _why(found: Annotated) -> str:
@@ -88,7 +102,7 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
     return found
 
 
-def _entries(value: Any) -> list[str]:
+def _entries(value: object) -> list[str]:
     entries = value if isinstance(value, list) else [value] if value else []
     return [str(entry).replace("\\", "/") for entry in entries]
 

@@ -3,32 +3,32 @@
 Category numbers need not be contiguous. The folder of the images is found by their names.
 """
 
-import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from unmask.data.annotations.coco_tables import near, read_table, tables_in
+from unmask.data.annotations.form import Form
 from unmask.data.annotations.geometry import box_of
-from unmask.data.annotations.objects import Annotated, Box, Images, Instance, Scene, number, split_of, walk
+from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.maps import Maps, described
+from unmask.data.annotations.objects import Annotated, Box, Images, Instance, Scene, number
+from unmask.data.annotations.rasterize import Rasterised
+from unmask.data.labels import split_of
 from unmask.errors import DataError, UserError
 
 __all__ = ["Coco"]
 OTHERS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")  # COCO's files of other tasks
-NEEDED = ("images", "annotations", "categories")
 
 
-class Coco:
+class Coco(Form):
     form, takes = "coco", "COCO JSON (images, annotations, categories)"
 
     @staticmethod
     def find(root: str) -> list[str]:
         """Files that may hold boxes: those named instances*, or else any JSON that says it does; also broken ones."""
-        if os.path.isfile(root):
-            return [root] if root.lower().endswith(".json") else []
-        paths = list(walk(root, lambda name: name.lower().endswith(".json"), depth=1))
-        paths = [p for p in paths if not os.path.basename(p).startswith(OTHERS)]
-        named = [p for p in paths if os.path.basename(p).startswith("instances")]
-        return named or [p for p in paths if _speaks_of_boxes(p)]
+        return [root] if os.path.isfile(root) and root.lower().endswith(".json") else _files(root, OTHERS)
 
     @staticmethod
     def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
@@ -36,7 +36,7 @@ class Coco:
         found, tables = Annotated("coco", [], [], []), {}
         for file in files:
             try:
-                tables[file] = _open(file)
+                tables[file] = read_table(file)
             except (OSError, ValueError) as error:
                 found.fault("unreadable file", file, str(error).splitlines()[0], of="file")
         if not tables:
@@ -51,37 +51,50 @@ class Coco:
                 raise UserError(f"{' and '.join(both)} annotate the {split} split: name the files to use with --on")
         _classes(found, list(tables.values()))
         for file, table in tables.items():
-            _scenes(found, file, table, splits[file], Images([images] if images else _near(root, file)))
+            _scenes(found, file, table, splits[file], Images([images] if images else near(root, file)))
         return found
 
+    @staticmethod
+    def holds_maps(place: Path) -> bool:
+        told = described(place)
+        if told:
+            return any(split.annotations is not None and split.masks is None for split in told)
+        return any(_has_outlines(file) for file in _map_files(place))
 
-def _near(root: str, file: str) -> list[str]:
-    """Folders in and below which the images of a file are looked for."""
-    folder = os.path.dirname(os.path.abspath(file))
-    places = [folder]
-    if os.path.isfile(root) or os.path.basename(folder).lower().startswith("annot"):
-        places.append(os.path.dirname(folder))
-    if os.path.isdir(root):
-        places.append(root)
-    return [*places, *(os.path.join(place, "images") for place in places)]
+    @staticmethod
+    def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
+        told = [s for s in described(place) if s.annotations is not None and s.masks is None]
+        files = [(str(s.annotations), s.images, s.split) for s in told]
+        parts = []
+        for file, own, split in files or [(file, None, None) for file in _map_files(place)]:
+            folder = images or own
+            part = Coco.read(str(place), [file], None if folder is None else str(folder))
+            for scene in part.scenes:
+                scene.split = split or scene.split or split_of(Path(file).parent.name, whole=True)
+            parts.append(part)
+        return Rasterised("coco", place, parts, legend)
 
 
-def _speaks_of_boxes(path: str) -> bool:
+def _files(root: str, others: tuple[str, ...]) -> list[str]:
+    tables = [(path, entries) for path, entries in tables_in(root) if not os.path.basename(path).startswith(others)]
+    named = [path for path, _ in tables if os.path.basename(path).startswith("instances")]
+    return named or [path for path, entries in tables if entries is None or _speaks_of_objects(entries)]
+
+
+def _speaks_of_objects(entries: list[Any]) -> bool:
+    return any(isinstance(entry, dict) and ("bbox" in entry or "segmentation" in entry) for entry in entries[:100])
+
+
+def _map_files(place: Path) -> list[str]:
+    return _files(str(place), tuple(name for name in OTHERS if name != "stuff"))
+
+
+def _has_outlines(file: str) -> bool:
+    """Raises DataError for a broken file."""
     try:
-        table = _open(path)
+        return any(isinstance(a, dict) and a.get("segmentation") for a in read_table(file)["annotations"])
     except (OSError, ValueError) as error:
-        likely = ("annot", "coco", "train", "val", "test")
-        return "it has no" not in str(error) and any(word in path.lower().rsplit(os.sep, 1)[-1] for word in likely)
-    return any(isinstance(a, dict) and ("bbox" in a or "segmentation" in a) for a in table["annotations"][:100])
-
-
-def _open(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8-sig") as file:
-        table = json.load(file)
-    missing = [k for k in NEEDED if not isinstance(table, dict) or not isinstance(table.get(k), list)]
-    if missing:
-        raise ValueError(f"it has no {', '.join(missing)}")
-    return table
+        raise DataError(f"{file} cannot be read: {error}") from error
 
 
 def _split(file: str, number_of_files: int) -> str | None:
@@ -176,7 +189,7 @@ def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None
     scene.instances.append(Instance(names[number_], box, polygons, rle, crowd))
 
 
-def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
+def _box(given: object, polygons: tuple[tuple[float, ...], ...]) -> Box:
     """COCO writes left, top, width, height; without that the polygons tell."""
     if given:
         if not isinstance(given, list) or len(given) != 4:
@@ -189,7 +202,9 @@ def _box(given: Any, polygons: tuple[tuple[float, ...], ...]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _mask(segmentation: Any) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
+def _mask(
+    segmentation: dict[str, Any] | list[Any] | None,
+) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
     """Polygons, run lengths, and of a polygon that is none how many numbers it has; the box counts without it."""
     if isinstance(segmentation, dict):
         (height, width), counts = (int(v) for v in segmentation["size"]), segmentation["counts"]

@@ -8,15 +8,16 @@ import os
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, split_of, walk
-from unmask.data.labels import natural
+from unmask.data.annotations.form import Form
+from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, walk
+from unmask.data.labels import natural, split_of
 from unmask.errors import DataError
 
 __all__ = ["Voc"]
 SETS = ("train", "val", "test")
 
 
-class Voc:
+class Voc(Form):
     form, takes = "voc", "Pascal VOC (Annotations/*.xml)"
 
     @staticmethod
