@@ -31,9 +31,9 @@ from unmask.tasks.anomaly import cues
 
 FITS = {  # name in the table -> folder, options of `anomaly fit`, and the method to read
     "rebuild": ("both", {}, "rebuild"),
-    "rebuild, by place only": ("place", {"method": "rebuild", "usual": "place"}, "rebuild"),
-    "rebuild, by texture only": ("texture", {"method": "rebuild", "usual": "texture"}, "rebuild"),
-    "rebuild, not normalised": ("none", {"method": "rebuild", "usual": "none"}, "rebuild"),
+    "rebuild, by place only": ("place", {"method": "rebuild", "normalize_errors": "place"}, "rebuild"),
+    "rebuild, by texture only": ("texture", {"method": "rebuild", "normalize_errors": "texture"}, "rebuild"),
+    "rebuild, not normalised": ("none", {"method": "rebuild", "normalize_errors": "none"}, "rebuild"),
     "features": ("both", {}, "features"),
     "both": ("both", {}, "both"),
 }
@@ -228,8 +228,8 @@ def image(options: argparse.Namespace, root: Path, path: Path) -> None:
         for axis, (name, key) in zip(line[1:], columns.items()):
             method = name.split(",")[0]
             found = finders[key].predict(file, method=method)
-            usual, threshold = finders[key].promises[method]["usual"], found.thresholds[method]
-            axis.imshow(found.maps[0], cmap="inferno", vmin=usual, vmax=usual + 2 * (threshold - usual))
+            median, threshold = finders[key].calibrations[method].median, found.thresholds[method]
+            axis.imshow(found.maps[0], cmap="inferno", vmin=median, vmax=median + 2 * (threshold - median))
             if found.maps[0].max() > threshold:
                 axis.contour(found.maps[0], [threshold], colors="white", linewidths=0.9)
             if kind == KINDS[0]:

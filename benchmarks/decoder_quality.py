@@ -28,7 +28,7 @@ def decoders(size: str, only: list[str] | None = None) -> dict[str, str]:
         "partial 1/2": f"partial(keep=0.5, {size})",
         "cross 1/3": f"cross({size})",
         "windowed 4": f"windowed(window=4, {size})",
-        "slim": "slim",
+        "slim": "full(dim=128, depth=2, heads=4)",
     }
     return {n: text for n, text in found.items() if n == BASE or only is None or any(word in n for word in only)}
 
@@ -67,8 +67,8 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     from unmask.runtime.distributed.fabric import make_fabric
     from unmask.runtime.machine import machine as look_at_machine
     from unmask.runtime.machine import tune
+    from unmask.runtime.progress import make_console
     from unmask.studies.ablation.one_run import Bench
-    from unmask.training.log import make_console
 
     asked = {"steps": options.steps, "labels": options.labels, "test": options.test, "size": options.size}
     asked |= {name: value for name in ("only", "model") if (value := getattr(options, name)) is not None}

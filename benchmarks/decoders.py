@@ -43,7 +43,8 @@ def texts(size: str) -> dict[str, str]:
         "cross 1/10": f"cross(predict=0.1, {same})",
         "windowed": f"windowed(window={window}, {same})",
     }
-    return found | ({"narrow": "narrow"} if dim == 512 else {"slim": "slim"})
+    smaller = ("narrow", "dim=256, depth=4, heads=8") if dim == 512 else ("slim", "dim=128, depth=2, heads=4")
+    return found | {smaller[0]: f"full({smaller[1]})"}
 
 
 def speed(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import unmask
-from unmask.evaluation.intervals import of_mean
+from unmask.evaluation.intervals import student
 
 MODEL = "vit_tiny_patch16_224(depth=6)"
 ARMS = {
@@ -106,7 +106,7 @@ def report(found, options, out, run):
         each = ", ".join(f"{100 * v:.1f}" for v in miou)
         lines.append(f"| {arm} | {each} | {100 * np.mean(miou):.1f} | {100 * np.mean(pixels):.1f} | {seconds:.0f} |")
     print("\n".join(lines), flush=True)
-    intervals = {arm: of_mean(miou) for arm, miou, _, _ in rows}
+    intervals = {arm: student(miou, 0, 1) for arm, miou, _, _ in rows}
     content = {"options": vars(options), "run": str(run), "found": found, "intervals": intervals}
     (out / "dense_segment.json").write_text(json.dumps(content, indent=1) + "\n")
     (out / "dense_segment.txt").write_text("\n".join(lines) + "\n")

@@ -18,7 +18,7 @@ from PIL import Image
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import open_source
-from unmask.tasks.retrieval.likeness import look
+from unmask.tasks.retrieval.likeness import tiny_image
 from unmask.tasks.retrieval.neighbours import pairs
 
 
@@ -63,24 +63,24 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     options = parser().parse_args()
     source = open_source(options.data)
-    looks, images = [], []
+    tiny, images = [], []
     chosen = {*np.random.default_rng(0).permutation(len(source.items))[: options.images].tolist()}
     for place in range(len(source.items)):
         try:
             pixels = decode(source.read(place), max_side=896).pixels
         except (BadImage, OSError):
             continue
-        looks.append(look(pixels).numpy())
+        tiny.append(tiny_image(pixels).numpy())
         if place in chosen and pixels.element_size() == 1:
             rgb = to_channels(pixels, 3) if len(pixels) in (1, 3) else pixels[:3]
-            images.append((Image.fromarray(rgb.permute(1, 2, 0).numpy()), looks[-1]))
+            images.append((Image.fromarray(rgb.permute(1, 2, 0).numpy()), tiny[-1]))
     print(f"{len(images):,} images of {options.data}, changed: likeness to themselves")
     print(f"{'':26}least    1 %      5 %      median")
     for name, change in CHANGES.items():
-        found = [float(look(decode(np.asarray(change(image))).pixels).numpy() @ own) for image, own in images]
+        found = [float(tiny_image(decode(np.asarray(change(image))).pixels).numpy() @ own) for image, own in images]
         print(f"{name:26}" + "".join(f"{np.quantile(found, q):<9.4f}" for q in (0, 0.01, 0.05, 0.5)))
-    best = np.sort(pairs(np.stack(looks), 0.98).similarity)[::-1]
-    print(f"{len(looks):,} images as they are, each with the one most like it: the most similar have")
+    best = np.sort(pairs(np.stack(tiny), 0.98).similarity)[::-1]
+    print(f"{len(tiny):,} images as they are, each with the one most like it: the most similar have")
     print("  " + ", ".join(f"{value:.4f}" for value in best[:12:2]))
     print("  " + ", ".join(f"{int((best >= t).sum())} of {t} or more" for t in (0.95, 0.97, 0.98, 0.99)))
 

@@ -32,7 +32,12 @@ RENAMED: dict[str, str | None] = {}
 # Files in the folder of a run, e.g. {"metrics.jsonl": "log.jsonl"}:
 RENAMED_FILES: dict[str, str] = {}
 # Keys in logs, results and checkpoints: any part of a place, or with dots the beginning of one ("scores.0": "best"):
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    **{f"usual.{name}": f"error_model.{name}" for name in ("knots", "middle", "reach", "place")},
+    "pictures": "images",
+    "promises": "calibrations",
+    "usual": "median",
+}
 # Cases whose numbers change on purpose, each with the reason. They run, but may differ:
 CHANGED: dict[str, str] = {}
 
@@ -121,7 +126,10 @@ CASES = (
             "anomaly fit @run @data/normal --false-alarms 0.2 --sets 2 --memory 100 --out @out/fit --device cpu",
             "anomaly apply @out/fit --on @data/odd --heatmaps 2 --out @out/apply --device cpu",
         ),
-        ("fit/config.json#promises,scores", "fit/finder.safetensors", "apply/results.json", "apply/scores.csv"),
+        (
+            "fit/config.json#promises,calibrations,scores",
+            *("fit/finder.safetensors", "apply/results.json", "apply/scores.csv"),
+        ),
     ),
 )
 

@@ -30,7 +30,7 @@ def read_numbers(path: Path, name: str, renamed: Mapping[str, str]) -> Values:
         pairs = (((f"row {number}", str(key)), value) for number, row in rows for key, value in row.items())
     else:
         content = json.loads(text)
-        pairs = _leaves({key: content[key] for key in keys.split(",")} if keys else content)
+        pairs = _leaves({key: content[key] for key in keys.split(",") if key in content} if keys else content)
     values: Values = {}
     for keys_to_it, value in pairs:
         exact = _exact(value)

@@ -65,7 +65,7 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
 
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.fabric import blocks
+    from unmask.runtime.blocks import stacked
     from unmask.training.speed.step_cost import step_flops
 
     with torch.device("meta"):
@@ -95,7 +95,7 @@ def facts(model: str, patch: int, image_size: int = 224) -> Facts:
             trained=sum(p.numel() for p in parameters if p.requires_grad),
             gflop=flops / 1e9,
             activations=sum(kept.values()) / 2 / MIB,
-            block=max(sum(p.numel() for p in block.parameters()) for block in blocks(objective)),
+            block=max(sum(p.numel() for p in block.parameters()) for _, block in stacked(objective)),
         )
 
 

@@ -15,10 +15,12 @@
     unmask.anomaly("fit", "run", "normal/", out="anomaly")
     unmask.anomaly("apply", "anomaly", "new/", out="results")
 
-Every verb of the command line is here under its name, with the same options. Nothing heavy is imported before use.
+Every command is a function here under its name, with the same options. Nothing heavy is imported before use.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from unmask.version import __version__
@@ -63,6 +65,17 @@ __all__ = [
     "stress",
     "transfer",
 ]
+
+
+class _Package(ModuleType):
+    """Keeps `unmask.export` the command: importing the room of the same name would hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "export" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -1,23 +1,33 @@
 """Files written whole or not at all: atomically, with a clear error where there is no room or permission."""
 
 import contextlib
+import csv
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from unmask.errors import UserError
 
+RESULT = "metrics.json"  # scores of what a run folder of `transfer` holds
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` on a neighbouring name, then puts the result in the place of `path` in one step."""
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` on a hidden name beside `path`, flushes the result to the disk, then renames it to `path`.
+
+    The file gets the permissions that the user's umask gives to new files, whatever `write` gave it: safetensors, for
+    instance, makes files that only their owner can read. Raises OSError; `path` is then as it was before.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
+        part.unlink(missing_ok=True)
+        part.touch()
+        mode = part.stat().st_mode
         write(part)
+        part.chmod(mode)
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -28,7 +38,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     _sync_folder(path.parent)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """JSON for people and programs: indented, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -53,7 +63,7 @@ def is_full(error: OSError) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A renamed file is safe from a power cut only when its folder is on the disk too."""
+    """A renamed file survives a power cut only once its folder is on the disk too."""
     if os.name == "posix":
         with contextlib.suppress(OSError):  # some network file systems cannot
             handle = os.open(folder, os.O_RDONLY)
@@ -61,3 +71,15 @@ def _sync_folder(folder: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def write_table(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A CSV file; names that are no valid text are written with backslashes."""
+
+    def write(part: Path) -> None:
+        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            table = csv.writer(file)
+            table.writerow(heading)
+            table.writerows(rows)
+
+    write_atomically(path, write)

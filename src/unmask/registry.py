@@ -13,15 +13,12 @@ from typing import Any
 from unmask.errors import UserError, closest
 
 KINDS = {  # kind -> the package whose files are its parts
-    "boxes": "unmask.data.annotations.object_formats",
-    "check": "unmask.evaluation.doctor.checks",
-    "corruption": "unmask.studies.robustness.corruptions",
+    "annotations": "unmask.data.annotations.formats",
     "decoder": "unmask.models.decoders",
     "encoder": "unmask.models.encoders",
     "evaluator": "unmask.evaluation.frozen",
     "export": "unmask.export.formats",
     "head": "unmask.models.heads",
-    "maps": "unmask.data.annotations.semantic_formats",
     "mask": "unmask.masking.samplers",
     "method": "unmask.methods",
     "pyramid": "unmask.models.pyramids",

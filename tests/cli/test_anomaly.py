@@ -13,6 +13,7 @@ from support.small import SMALL
 
 import unmask
 from unmask.errors import DataError, UserError
+from unmask.tasks.anomaly.results import Accuracy
 
 QUICK = {"false_alarms": 0.2, "sets": 1, "memory": 100, "device": "cpu"}
 
@@ -43,8 +44,8 @@ def root(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Images and pages take longer than all the rest, and one test looks at them."""
-    monkeypatch.setattr("unmask.tasks.anomaly.figures.draw_heatmap", lambda *given: None)
-    monkeypatch.setattr("unmask.tasks.anomaly.report.write_page", lambda *given: None)
+    monkeypatch.setattr("unmask.tasks.anomaly.apply.draw_heatmap", lambda *given: None)
+    monkeypatch.setattr("unmask.cli.commands.anomaly.write_page", lambda *given: None)
 
 
 def rows(folder):
@@ -105,7 +106,7 @@ def test_apply_without_labels_gives_verdicts_only(undrawn, root, tmp_path, capsy
         "pixels_above",
     }
     assert found.method == rows(out)[0]["method"] == "features"
-    assert found.figures["features"] == {}
+    assert found.figures["features"] == Accuracy()
     assert tifffile.imread(out / "maps" / "0.tif").max() == pytest.approx(found.scores["features"][0], abs=1e-4)
     (out / "heatmaps").mkdir(exist_ok=True)
     stale = out / "heatmaps" / "of-yesterday.png"
@@ -136,14 +137,15 @@ def test_labels_come_from_a_table_or_from_masks_alone(undrawn, root, tmp_path):
     found = unmask.anomaly("apply", root / "fitted", masks=masks, **options)
     assert found.labels[[0, 1, 3, 4, 5]].tolist() == [0, 1, 0, 1, 0]
     assert found.labels[2] == -1
-    assert "pixels" in found.figures["both"]
+    assert found.figures["both"].pixels is not None
 
 
 def test_the_same_fit_again_has_nothing_to_do_and_another_is_refused(root, capsys):
     before = (root / "fitted" / "finder.safetensors").stat().st_mtime_ns
     finder = unmask.anomaly("fit", root / "run", root / "normal", out=root / "fitted", **QUICK)
     assert "nothing to do" in capsys.readouterr().out
-    assert finder.promises == json.loads((root / "fitted" / "config.json").read_text())["promises"]
+    saved = json.loads((root / "fitted" / "config.json").read_text())["calibrations"]
+    assert json.loads(json.dumps(finder.to_config()["calibrations"])) == saved
     with pytest.raises(UserError, match="fitted otherwise"):
         unmask.anomaly("fit", root / "run", root / "normal", out=root / "fitted", **QUICK | {"sets": 2})
     assert (root / "fitted" / "finder.safetensors").stat().st_mtime_ns == before

@@ -50,6 +50,13 @@ def normalized(run, raw):
     return (raw - mean) / std
 
 
+def test_the_command_and_the_room_of_its_name_do_not_hide_each_other():
+    from unmask.export.check import compare
+
+    assert callable(compare)
+    assert unmask.export.__name__ == "export"
+
+
 def test_timm_opens_its_folder_with_equal_features(run, exported, raw):
     net = timm.create_model(f"local-dir:{exported['timm']}", pretrained=True).eval()
     expected = torch.cat([*features(run, raw)], dim=1)

@@ -12,7 +12,7 @@ from unmask.cli.main import run as command
 from unmask.errors import UserError
 from unmask.planning.initial_weights import initial
 from unmask.planning.plan import Plan
-from unmask.runs.run import Run
+from unmask.runs.run import Run, make_objective
 from unmask.studies.ablation.axes import make_axes
 
 TWO = {**SMALL, "model": "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)"}
@@ -100,7 +100,7 @@ def test_equal_shapes_do_not_make_full_and_windowed_the_same(crossed, images, tm
     unmask.pretrain(images, out=tmp_path / "o", init=run.path, dry_run=True, **options | {"decoder": f"full({SIZE})"})
     assert "the weights bring no decoder for this" in " ".join(capsys.readouterr().out.split())
     start = initial(str(run.path))
-    other = unmask.run.make_objective(run.config | {"settings": run.config["settings"] | {"decoder": f"full({SIZE})"}})
+    other = make_objective(run.config | {"settings": run.config["settings"] | {"decoder": f"full({SIZE})"}})
     fresh = other.decoder.predict.weight.clone()
     start.load(other, run.config["settings"] | {"decoder": f"full({SIZE})"})
     assert torch.equal(other.decoder.predict.weight, fresh)

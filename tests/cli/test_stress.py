@@ -126,11 +126,11 @@ def test_columns_that_make_no_groups_are_refused_before_anything_is_written(fold
 
 
 def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, monkeypatch, capsys):
-    from unmask.cli.commands import stress
+    from unmask.studies.robustness.bench import Bench
 
     whole = unmask.stress(folder, on=data, **QUICK).to_json()
     (folder / "stress_cells.json").unlink()
-    original, computed = stress.Bench.right, []
+    original, computed = Bench.right, []
 
     def right(bench, name, severity):
         if len(computed) == 2 and stop:
@@ -138,7 +138,7 @@ def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, mon
         computed.append((name, severity))
         return original(bench, name, severity)
 
-    monkeypatch.setattr(stress.Bench, "right", right)
+    monkeypatch.setattr(Bench, "right", right)
     stop = True
     with pytest.raises(Interrupted, match="2 of 4 results are kept") as caught:
         unmask.stress(folder, on=data, **QUICK)

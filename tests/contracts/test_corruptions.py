@@ -7,10 +7,8 @@ import pytest
 import torch
 from support.cat import cat
 
-from unmask.registry import names
-from unmask.studies.robustness.corrupt import SEVERITIES, corrupt
+from unmask.studies.robustness.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 
-NAMES = names("corruption")
 # A veil as bright as the scene is not farther away in pixels at each severity; what is left of the scene shrinks.
 VEILS = {"fog", "frost"}
 
@@ -28,7 +26,7 @@ def distance(name, severity, image, draws=4):
     return float(np.mean(total))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 class TestEveryCorruption:
     @pytest.mark.parametrize("channels", [1, 3])
     def test_keeps_shape_type_and_range(self, name, channels):

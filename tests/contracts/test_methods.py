@@ -67,7 +67,7 @@ def test_every_method_that_is_stopped_and_resumed_ends_with_the_same_losses_and_
             raise Crash
         return {}
 
-    options = {"steps": 8, "warmup": 2, "lr": 1e-3, "log_every": 1, "save_every": 3, "loader": batches}
+    options = {"steps": 8, "warmup": 2, "lr": 1e-3, "log_every": 1, "save_every": 3, "batches": batches}
     method = small(name)
     whole = train(tmp_path / "whole", method, **options)
     with pytest.raises(Crash):

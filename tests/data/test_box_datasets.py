@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from support.boxmaking import CLASSES, draw, polygon, write_coco, write_voc, write_xml, write_yaml, write_yolo
 
+from unmask.data.annotations.formats.coco import Coco
 from unmask.data.annotations.geometry import run_lengths
-from unmask.data.annotations.object_formats.coco import Coco
 from unmask.data.annotations.objects import Shown, Target
 from unmask.data.datasets.detection import Boxed
 from unmask.data.transforms.detection import Fitted, Jitter

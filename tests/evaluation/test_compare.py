@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import multinomial
 from sklearn.metrics import balanced_accuracy_score
 
 from unmask.data.datasets.draws import hold_out
 from unmask.errors import UserError
 from unmask.evaluation.compare import _draws, judge
 from unmask.evaluation.features import Features
-from unmask.evaluation.intervals import difference, of_mean, wilson
 from unmask.evaluation.verdict import Difference, Score, Verdict, draw_verdict, markdown, table
 
 CLASSES = ["ant", "bee", "cat"]
@@ -151,38 +149,6 @@ def test_held_out_samples_are_a_share_of_every_class():
         hold_out(np.array([0, 1, 2]))
     with pytest.raises(UserError, match="share"):
         hold_out(labels, 1.0)
-
-
-def test_wilson_intervals_hold_the_truth_in_about_95_of_100_cases():
-    held = [low <= 0.8 <= high for low, high in (wilson(int(k), 60) for k in RNG.binomial(60, 0.8, 2000))]
-    assert 0.93 < np.mean(held) < 0.975
-    assert wilson(0, 10)[1] > 0.2
-    assert wilson(10, 10)[0] < 0.8
-
-
-def test_intervals_of_a_mean_hold_the_truth_in_about_95_of_100_cases():
-    found = [of_mean(list(RNG.normal(0.5, 0.02, 5))) for _ in range(2000)]
-    assert 0.935 < np.mean([low <= 0.5 <= high for low, high in found]) < 0.965
-    assert of_mean([0.5]) is None
-    assert of_mean([0.5, 0.5]) == (0.5, 0.5)
-    assert of_mean([0.0, 1.0]) == (0.0, 1.0)  # no accuracy lies outside
-
-
-def test_intervals_of_a_difference_hold_the_truth_and_use_the_pairs():
-    shares = [0.55, 0.15, 0.08, 0.22]  # both right, only the first, only the other, neither
-    held, width = [], []
-    for counts in multinomial(80, shares).rvs(1500, random_state=1):
-        one = np.repeat([True, True, False, False], counts)
-        other = np.repeat([True, False, True, False], counts)
-        found, low, high = difference(one, other)
-        assert low <= found <= high
-        held.append(low <= 0.07 <= high)
-        width.append(high - low)
-    assert 0.935 < np.mean(held) < 0.98
-    apart = wilson(56, 80)[1] - wilson(56, 80)[0] + wilson(50, 80)[1] - wilson(50, 80)[0]
-    assert np.mean(width) < 0.8 * apart
-    same = np.ones(20, bool)
-    assert difference(same, same)[1] < 0 < difference(same, same)[2]
 
 
 def made(**accuracies):

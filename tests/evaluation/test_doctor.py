@@ -10,14 +10,13 @@ from PIL import Image
 from support.small import SMALL
 
 import unmask
-from unmask import registry
-from unmask.cli.commands.doctor import diagnose
 from unmask.cli.main import main
 from unmask.errors import UserError
+from unmask.evaluation.doctor.diagnosis import all_checks, diagnose
 from unmask.evaluation.doctor.subject import Subject
 from unmask.training import checkpoint
 
-CHECKS = set(registry.names("check"))
+CHECKS = set(all_checks())
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def weights(change):
     def plant(run):
         for path in run.glob("*.ckpt"):
             state = checkpoint.read_state(path)
-            facts = {k: v for k, v in checkpoint.read_seal(path).items() if k in ("step", "saves", "good")}
+            facts = checkpoint.read_facts(path)
             for name, value in state["objective"].items():
                 change(name, value)
             checkpoint.write_state(path, state, facts)

@@ -5,7 +5,7 @@ import torch
 
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Mask, as_bool, from_bool, hide_top, num_hidden
+from unmask.masking.mask import as_bool, hide_top, num_hidden
 from unmask.registry import build
 
 
@@ -52,12 +52,3 @@ def test_a_ratio_outside_is_refused(ratio):
 def test_the_highest_scores_are_hidden():
     mask = hide_top(torch.tensor([[0.1, 0.9, 0.5, 0.7]]), 0.5)
     assert sorted(mask.hidden[0].tolist()) == [1, 3]
-
-
-def test_the_callers_own_mask():
-    mask = from_bool(torch.tensor([[True, False, True, False], [False, False, True, True]]))
-    assert mask.hidden.tolist() == [[0, 2], [2, 3]]
-    assert mask.visible.tolist() == [[1, 3], [0, 1]]
-    assert isinstance(mask, Mask)
-    with pytest.raises(UserError, match="as many units"):
-        from_bool(torch.tensor([[True, False], [True, True]]))

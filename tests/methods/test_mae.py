@@ -5,7 +5,7 @@ import torch
 
 from unmask.masking.baselines import trivial
 from unmask.masking.grid import take
-from unmask.masking.mask import from_bool, hide_top
+from unmask.masking.mask import Mask, hide_top
 from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.registry import build
@@ -90,9 +90,8 @@ def test_the_order_of_a_mask_does_not_matter(mae, x):
 
 
 def test_the_callers_mask_overrules_the_sampler(mae, x):
-    hidden = torch.zeros(4, 16, dtype=torch.bool)
-    hidden[:, :5] = True
-    assert mae.draw({"views": [x], "mask": from_bool(hidden)}).hidden.tolist() == [[0, 1, 2, 3, 4]] * 4
+    own = Mask(visible=torch.arange(5, 16).expand(4, -1), hidden=torch.arange(5).expand(4, -1))
+    assert mae.draw({"views": [x], "mask": own}).hidden.tolist() == [[0, 1, 2, 3, 4]] * 4
     assert mae.draw({"views": [x]}).hidden.shape == (4, 12)
 
 

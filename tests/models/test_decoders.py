@@ -31,12 +31,12 @@ def test_the_last_block_is_timm_s_for_the_last_tokens(fused):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_with_equal_weights_partial_narrow_slim_and_one_window_are_full():
+def test_with_equal_weights_partial_and_one_window_are_full():
     grid = Grid((5, 3), (2, 2))
     mask, full = hide_top(torch.rand(2, 15), 0.6), make("full", grid)
     tokens = tokens_of(full, 6)
     want = full(tokens, mask)
-    for text in ("partial(keep=1.0)", "narrow", "slim", "windowed(window=5)"):
+    for text in ("partial(keep=1.0)", "windowed(window=5)"):
         other = make(text, grid)
         other.load_state_dict(full.state_dict())
         torch.testing.assert_close(other(tokens, mask), want, atol=1e-5, rtol=1e-5)

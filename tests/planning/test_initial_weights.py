@@ -12,6 +12,8 @@ import unmask
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import hide_top
+from unmask.planning.initial_weights import FromWeights
+from unmask.training.objective import Objective
 from unmask.weights.open import open_weights
 
 MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
@@ -189,3 +191,19 @@ def test_weights_statistics_are_not_forced_on_data_in_other_units(official):
     plan = Plan({"channels": 5})
     data = ((1.0,) * 5, (2.0,) * 5)
     assert start.statistics(data, plan) == data
+
+
+def test_a_method_without_a_decoder_refuses_weights_that_bring_one(hf_folder):
+    class WithoutDecoder(Objective):
+        def __init__(self, encoder):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, batch):
+            return {"loss": self.encoder(batch["views"][0]).units.mean()}
+
+    start = FromWeights(open_weights(hf_folder))
+    objective = WithoutDecoder(start.opened.encoder())
+    decoder = start.opened.decoder_text(objective.encoder.grid)
+    with pytest.raises(UserError, match=r"brings a decoder, and WithoutDecoder has none; .*encoder\.safetensors"):
+        start.load(objective, {"decoder": decoder})

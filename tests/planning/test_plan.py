@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unmask.errors import UserError
-from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime import machine, openmp
+from unmask.runtime.distributed.fabric import make_fabric
 
 
 @pytest.fixture(autouse=True)

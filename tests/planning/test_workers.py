@@ -9,8 +9,8 @@ import unmask
 from unmask.errors import UserError
 from unmask.planning.plan import Plan
 from unmask.planning.workers import plan_supply, plan_workers
-from unmask.report.training_page import write_report
 from unmask.runtime.machine import Machine
+from unmask.tasks.pages import write_report
 from unmask.training.timing import waiting_advice, waiting_share
 
 CPU = Machine("cpu", "2 CPU cores", 2, 2**33, "32", "")

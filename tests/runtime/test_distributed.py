@@ -14,6 +14,7 @@ from support.small import SMALL
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unmask.errors import Interrupted, UserError
+from unmask.runtime.blocks import stacked
 from unmask.runtime.distributed.gather import gather
 from unmask.runtime.distributed.launcher import Launch, check_asked, launch
 from unmask.runtime.distributed.ranks import Ranks
@@ -202,6 +203,6 @@ def test_other_verbs_refuse_to_run_many_times(monkeypatch, capsys):
 
 
 def test_blocks_are_found_to_be_gathered_one_by_one():
-    from unmask.runtime.distributed.fabric import blocks
-
-    assert len(blocks(objective())) == 4  # two of the encoder, two of the decoder, of which the last is of another kind
+    assert (
+        len([*stacked(objective())]) == 4
+    )  # two of the encoder, two of the decoder, of which the last is of another kind

@@ -6,12 +6,13 @@ import torch
 from support.cat import cat
 
 from unmask.errors import UserError
-from unmask.studies.robustness.corrupt import corrupt, corruptions
-from unmask.studies.robustness.kernels import disk, plasma, streak
+from unmask.studies.robustness.corrupt import CORRUPTIONS, corrupt
+from unmask.studies.robustness.corruptions.weather import plasma
+from unmask.studies.robustness.kernels import disk, streak
 
 
 def test_there_are_the_fifteen_of_imagenet_c_by_kind():
-    assert corruptions() == [
+    assert list(CORRUPTIONS) == [
         *("gaussian_noise", "impulse_noise", "shot_noise"),
         *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
         *("brightness", "fog", "frost", "snow"),

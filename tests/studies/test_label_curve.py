@@ -112,9 +112,9 @@ def test_records_survive_a_cut_off_line_and_refuse_other_weights(tmp_path):
     with open(path, "a", encoding="utf-8") as file:
         file.write('{"protocol": "full", "compet')
     again = Records(path, {"weights of pretrained": "a", "weights of other": "c"})
-    assert again.found == {Cell("full", PRETRAINED, "5", 0): 0.5}
+    assert again.scores == {Cell("full", PRETRAINED, "5", 0): 0.5}
     again.add(Cell("full", PRETRAINED, "5", 1), 0.6)
-    assert len(Records(path, {"weights of pretrained": "a"}).found) == 2
+    assert len(Records(path, {"weights of pretrained": "a"}).scores) == 2
     with pytest.raises(UserError, match="weights of pretrained"):
         Records(path, {"weights of pretrained": "b"})
 
@@ -130,9 +130,9 @@ OPTIONS = {"labels_per_class": (2, "all"), "draws": 2, "epochs": 1, "precision":
 def test_an_interrupted_study_goes_on_and_equals_an_uninterrupted_one(run, labelled, tmp_path, monkeypatch):
     options = OPTIONS | {"protocols": ("linear", "attentive", "full"), "labels_per_class": 2}
     whole = unmask.labels(run, on=labelled, out=tmp_path / "whole", **options)
-    from unmask.studies.label_curve.study import Study
+    from unmask.studies.label_curve.classification import ClassificationStudy
 
-    accuracy, calls = Study.accuracy, []
+    accuracy, calls = ClassificationStudy.accuracy, []
 
     def stop_in_the_middle(self, cell):
         calls.append(cell)
@@ -140,7 +140,7 @@ def test_an_interrupted_study_goes_on_and_equals_an_uninterrupted_one(run, label
             raise KeyboardInterrupt
         return accuracy(self, cell)
 
-    monkeypatch.setattr(Study, "accuracy", stop_in_the_middle)
+    monkeypatch.setattr(ClassificationStudy, "accuracy", stop_in_the_middle)
     with pytest.raises(Interrupted, match="8 of 12 trainings are kept"):
         unmask.labels(run, on=labelled, out=tmp_path / "parts", **options)
     assert not (tmp_path / "parts" / "labels.json").exists()

@@ -16,7 +16,8 @@ from unmask.data.transforms.crops import RandomCrop
 from unmask.registry import build
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.distributed.launcher import launch
-from unmask.training.log import Log, Silent, make_console, read
+from unmask.runtime.progress import make_console
+from unmask.training.log import Log, Silent, read
 from unmask.training.loop import Fit, fit
 from unmask.training.objective import Objective
 

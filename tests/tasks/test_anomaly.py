@@ -11,7 +11,7 @@ from unmask.errors import DataError, UserError
 from unmask.masking.complementary import complement, complements, nearness
 from unmask.masking.grid import take
 from unmask.models.encoder import create_encoder
-from unmask.tasks.anomaly.conformal import needed, pixel_threshold, promise
+from unmask.tasks.anomaly.conformal import Calibration, ImageThreshold, image_threshold, images_needed, pixel_threshold
 from unmask.tasks.anomaly.coreset import coreset, nearest
 from unmask.tasks.anomaly.cues import errors
 from unmask.tasks.anomaly.metrics import of_images, of_pixels
@@ -60,15 +60,16 @@ def scene(seed, defect=False, noise=60):
     return torch.from_numpy(image.clip(0, 255).astype(np.uint8))[None], mask
 
 
-def finder_of(usual="place-texture", methods=("rebuild",), noise=60, **options):
-    finder = Finder(ByHand(), Settings(methods=methods, usual=usual, sets=2, blur=1.0, layers=(1,), **options)).eval()
+def finder_of(normalize_errors="place-texture", methods=("rebuild",), noise=60, **options):
+    options |= {"methods": methods, "normalize_errors": normalize_errors, "sets": 2, "blur": 1.0, "layers": (1,)}
+    finder = Finder(ByHand(), Settings(**options)).eval()
     normal = torch.stack([scene(seed, noise=noise)[0] for seed in range(64)])
     if "rebuild" in methods:
         finder.fit_rebuild(normal.split(16))
     if "features" in methods:
         finder.fit_features([(normal, torch.arange(64))])
     for name in methods:
-        finder.promises[name] = {"image": {"threshold": 3.0}}
+        finder.calibrations[name] = Calibration(ImageThreshold(0.05, 19, 3.0, 0.05, (0.0, 1.0)), 3.0, 0.0)
     return finder
 
 
@@ -106,13 +107,13 @@ def test_errors_are_of_hidden_units_and_of_the_place_where_they_are():
     assert texture[1, 3, 6] > texture[1, 7, 0]  # beside it is busier than far away
 
 
-def test_a_faint_defect_is_found_and_only_because_errors_are_compared_with_usual_ones():
+def test_a_faint_defect_is_found_and_only_because_errors_are_compared_with_normal_ones():
     found, hits = {}, {}
     tested = [scene(1000 + seed, defect=True) for seed in range(24)]
-    for usual in ("place-texture", "place", "texture", "none"):
-        maps = finder_of(usual).predict(torch.stack([image for image, _ in tested])).maps
-        found[usual] = of_pixels(maps, [mask for _, mask in tested])["auroc"]
-        hits[usual] = np.mean([mask.flat[one.argmax()] for one, (_, mask) in zip(maps, tested)])
+    for kind in ("place-texture", "place", "texture", "none"):
+        maps = finder_of(kind).predict(torch.stack([image for image, _ in tested])).maps
+        found[kind] = of_pixels(maps, [mask for _, mask in tested]).auroc
+        hits[kind] = np.mean([mask.flat[one.argmax()] for one, (_, mask) in zip(maps, tested)])
     assert found["place-texture"] > 0.95
     assert found["none"] < 0.75
     assert found["place-texture"] > found["place"] + 0.2  # the noisy half is left or right
@@ -147,9 +148,9 @@ def test_false_alarms_on_fresh_normal_images_are_as_promised():
     rng, seen = np.random.default_rng(0), []
     for _ in range(200):  # many draws of 49 held-out images; the rest are fresh
         order = rng.permutation(scores)
-        seen.append((order[49:] > promise(order[:49], 0.1).threshold).mean())
+        seen.append((order[49:] > image_threshold(order[:49], 0.1).threshold).mean())
     assert 0.07 < np.mean(seen) <= 0.107  # 0.1, and the chance of 200 draws
-    image = promise(scores[:49], 0.1)
+    image = image_threshold(scores[:49], 0.1)
     assert image.expected == pytest.approx(5 / 50)
     inside = [image.between[0] <= one <= image.between[1] for one in seen]
     assert 0.75 < np.mean(inside) < 0.99
@@ -164,10 +165,10 @@ def test_the_share_of_pixels_above_is_as_promised():
 
 
 def test_too_few_normal_images_are_refused_with_the_number_needed():
-    assert needed(0.05) == 19
-    assert promise(np.arange(19.0), 0.05).threshold == 18
+    assert images_needed(0.05) == 19
+    assert image_threshold(np.arange(19.0), 0.05).threshold == 18
     with pytest.raises(DataError, match=r"18 held-out normal images cannot promise 0\.05 false alarms: 19 are needed"):
-        promise(np.arange(18.0), 0.05)
+        image_threshold(np.arange(18.0), 0.05)
     with pytest.raises(DataError, match="99 are needed"):
         pixel_threshold([np.zeros((2, 2))] * 20, 0.01)
 
@@ -215,11 +216,11 @@ def test_areas_are_those_of_scikit_learn_and_lie_in_their_intervals():
     labels = rng.integers(0, 2, 80)
     scores = (np.round(rng.normal(labels, 1), 1)) * 100  # ties, and far outside of 0..1
     found = of_images(np.append(scores, 5e5), np.append(labels, -1))
-    assert found["auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
-    assert found["low"] < found["auroc"] < found["high"]
+    assert found.auroc == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+    assert found.low < found.auroc < found.high
     masks = [rng.random((9, 7)) < 0.2 * (i % 2) for i in range(30)]
     maps = [rng.normal(0, 1, mask.shape) + mask for mask in masks]
     area = of_pixels(maps, masks)
     flat = np.concatenate([m.ravel() for m in masks]), np.concatenate([m.ravel() for m in maps])
-    assert area["auroc"] == pytest.approx(roc_auc_score(*flat), abs=1e-6)
-    assert area["low"] < area["auroc"] < area["high"]
+    assert area.auroc == pytest.approx(roc_auc_score(*flat), abs=1e-6)
+    assert area.low < area.auroc < area.high

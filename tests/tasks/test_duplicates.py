@@ -12,7 +12,7 @@ from unmask.data.codecs.decode import decode
 from unmask.data.source import open_source
 from unmask.tasks.retrieval.duplicates import find_copies, write_copies
 from unmask.tasks.retrieval.index import open_index
-from unmask.tasks.retrieval.likeness import look, thumbnail
+from unmask.tasks.retrieval.likeness import thumbnail, tiny_image
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def copied(labelled):
     return labelled
 
 
-@pytest.mark.parametrize("by", ["look", "features"])
+@pytest.mark.parametrize("by", ["pixels", "features"])
 def test_copies_of_every_kind_are_grouped_and_others_are_not(encoder, copied, tmp_path, by):
     source = open_source(copied)
     index = open_index(tmp_path / "index", encoder, source)
     if by == "features":  # of an encoder that knows its trade
-        index.features = 5 + index.looks.astype(np.float32)
-        index.looks = np.zeros_like(index.looks)
+        index.features = 5 + index.tiny.astype(np.float32)
+        index.tiny = np.zeros_like(index.tiny)
     found = find_copies(index, source, by)
     assert found.count == 45
     assert [len(group.members) for group in found.groups] == [5, 2]
@@ -63,7 +63,7 @@ def test_copies_of_every_kind_are_grouped_and_others_are_not(encoder, copied, tm
     assert [member.path for member in found.groups[1].members] == ["train/blue/004.png", "train/blue/brighter.png"]
     assert not found.groups[1].leak
     assert "train/blue/brighter.png" in page
-    if by == "look":
+    if by == "pixels":
         strict = find_copies(index, source, threshold=1.0)
         assert [len(group.members) for group in strict.groups] == [4, 2]  # brightness and contrast do not matter
         loose = find_copies(index, source, threshold=0.2)
@@ -86,7 +86,7 @@ def test_without_copies_old_images_of_them_go(encoder, photos, tmp_path):
 def test_looks_ignore_encoding_and_plain_images_look_like_nothing():
     image = decode(photo(3, 300, 400)).pixels
     small = decode(thumbnail(image, 100, quality=50)).pixels
-    assert float(look(image) @ look(small)) > 0.99
-    assert float(look(image) @ look(decode(photo(4, 300, 400)).pixels)) < 0.6
-    assert float(look(image.float() * 7 - 900) @ look(image)) > 0.95  # deep images, on a scale of their own
-    assert not look(decode(np.full((20, 30, 3), 200, np.uint8)).pixels).any()
+    assert float(tiny_image(image) @ tiny_image(small)) > 0.99
+    assert float(tiny_image(image) @ tiny_image(decode(photo(4, 300, 400)).pixels)) < 0.6
+    assert float(tiny_image(image.float() * 7 - 900) @ tiny_image(image)) > 0.95  # deep images, on a scale of their own
+    assert not tiny_image(decode(np.full((20, 30, 3), 200, np.uint8)).pixels).any()

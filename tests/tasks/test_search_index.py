@@ -26,12 +26,12 @@ def counted(monkeypatch):
     """Names of what is decoded for the index."""
     found = []
 
-    def decode(data, **options):
+    def counting(data, **options):
         found.append(len(data))
         return original(data, **options)
 
     original = indexing.decode
-    monkeypatch.setattr(indexing, "decode", decode)
+    monkeypatch.setattr(indexing, "decode", counting)
     return found
 
 
@@ -114,7 +114,6 @@ def test_nothing_is_decoded_twice_and_nothing_old_is_used(run, photos, tmp_path,
 
 def test_an_interrupted_index_goes_on_and_a_damaged_one_is_mended(encoder, photos, tmp_path, counted, monkeypatch):
     monkeypatch.setattr(indexing, "CHUNK", 4)
-    monkeypatch.setattr(indexing, "PIECE", 4)
     from unmask.data.source import open_source
 
     def stop(done):

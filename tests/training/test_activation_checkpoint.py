@@ -1,4 +1,4 @@
-"""What is not kept for the way back, and that nothing else changes."""
+"""What is computed again in the backward pass instead of being kept, and that nothing else changes."""
 
 import copy
 
@@ -8,7 +8,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
-from unmask.training.speed.activation_checkpoint import lean, recompute
+from unmask.models.layers.lean_mlp import LeanMlp, make_lean
+from unmask.training.speed.activation_checkpoint import recompute
 from unmask.training.speed.compile import ready
 
 MODEL, BATCH = "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)", 4
@@ -21,7 +22,7 @@ def made(decoder="full(dim=32, depth=2, heads=4)", model=MODEL):
 
 
 def step(mae, precision="32"):
-    """Loss, gradients, and bytes kept for the way back, each storage once; weights are there anyway."""
+    """Loss, gradients, and bytes kept for the backward pass, each storage once; weights are there anyway."""
     own, kept = {p.untyped_storage().data_ptr() for p in mae.parameters()}, {}
 
     def pack(tensor):
@@ -46,11 +47,7 @@ def test_a_lean_step_keeps_less_and_gives_the_very_same_gradients(precision, dec
     usual, other = made(f"{decoder}(dim=32, depth=2, heads=4)"), made(f"{decoder}(dim=32, depth=2, heads=4)")
     ready(other, settings)
     ready(usual, settings)
-    for _, part in usual.named_modules():  # as it was before
-        if hasattr(part, "again"):
-            for child in (part.act, part.fc2):
-                child._forward_hooks.clear()
-                child._forward_pre_hooks.clear()
+    restore(usual)
     loss, gradients, kept = step(usual, precision)
     lean_loss, lean_gradients, lean_kept = step(other, precision)
     assert loss == lean_loss
@@ -65,26 +62,35 @@ def test_a_lean_step_keeps_less_and_gives_the_very_same_gradients(precision, dec
     assert kept - lean_kept == values * (4 if precision == "32" else 2) + 2 * weights
 
 
-def test_blocks_that_are_computed_again_and_looking_without_gradients_are_left_alone():
+def restore(model):
+    """Gives every lean MLP its plain forward back."""
+    for part in model.modules():
+        if isinstance(part, LeanMlp):
+            part.forward = lambda x, part=part: part.drop2(part._project(part.fc1(x)))
+
+
+def test_mlps_are_made_lean_once_and_not_in_blocks_that_are_computed_again():
     mae = made()
-    assert recompute(mae) == 4
-    assert lean(mae) == 0
-    mae = made()
-    assert (lean(mae), lean(mae)) == (4, 0)  # once is enough
+    names = list(mae.state_dict())
+    assert (make_lean(mae), make_lean(mae)) == (4, 0)
+    assert list(mae.state_dict()) == names
     with torch.no_grad():
         assert not step_without(mae).requires_grad
     copy.deepcopy(mae)  # holds no tensor of a step
+    for settings in ({"checkpoint_activations": "on"}, {"compile": "on"}):
+        assert not any(isinstance(part, LeanMlp) for part in ready(made(), settings).modules())
+    assert recompute(made()) == 4
 
 
 def step_without(mae):
     return mae({"views": [IMAGES]})["loss"]
 
 
-def test_dropout_between_keeps_what_it_made():
+def test_dropout_in_a_lean_mlp_is_replayed():
     mae = made()
     ready(mae, {})
-    for _, part in mae.named_modules():
-        if hasattr(part, "again"):
+    for part in mae.modules():
+        if isinstance(part, LeanMlp):
             part.drop1.p = 0.5
     loss, gradients, _ = step(mae)
     usual = made()

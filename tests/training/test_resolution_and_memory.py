@@ -19,9 +19,10 @@ from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.models.layers.position import sincos
 from unmask.planning import measure
+from unmask.planning.build import build
+from unmask.planning.initial_weights import Start
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
-from unmask.training.multi_size import answer_by_size
 from unmask.training.resolution import early_and_full, firsts, parse, steps_within, work_until
 from unmask.training.speed import step_cost
 from unmask.training.speed.activation_checkpoint import recompute
@@ -79,22 +80,47 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
         measure.trial(*trial_of, plan, make_fabric(settings), retry=False)
 
 
-def test_another_size_meets_the_tables_of_the_encoder_built_for_it(monkeypatch):
-    monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)  # libraries may leave it so
+def test_smaller_images_give_the_loss_and_gradients_of_an_objective_built_for_them():
     model, small = mae(48), mae(32)
-    answer_by_size(model, {(32, 32): mae(32)})
     small.load_state_dict({k: v for k, v in model.state_dict().items() if "pos_embed" not in k}, strict=False)
     assert torch.equal(small.encoder.net.pos_embed[0, 1:], sincos(Grid((4, 4), (8, 8)), 48))
+    before = list(model.state_dict())
     for size, reference in ((32, small), (48, None)):
         batch = batch_of(size)
         loss, found = gradients(model, batch)
         assert found.keys() == {n for n, p in model.named_parameters() if p.requires_grad}
         if reference is not None:
             torch.testing.assert_close((loss, found), gradients(reference, batch))
-    learned = mae(48)
-    learned.encoder.net.pos_embed.requires_grad_(True)  # as Hiera's is
-    with pytest.raises(UserError, match=r"pos_embed.* learned for one size"):
-        answer_by_size(learned, {(32, 32): mae(32)})
+    assert list(model.state_dict()) == before
+
+
+TINY = "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)"
+
+
+@pytest.mark.parametrize("decoder", ["cross(dim=32, depth=2, heads=2)", "windowed(window=2, dim=32, depth=2, heads=2)"])
+def test_every_decoder_follows_the_size_of_the_batch(decoder):
+    torch.manual_seed(0)
+    models = [MAE(create_encoder(TINY, image_size=(s, s), patch_size=8), decoder=decoder).eval() for s in (48, 32)]
+    models[1].load_state_dict({k: v for k, v in models[0].state_dict().items() if "pos_embed" not in k}, strict=False)
+    x, mask = batch_of(32)["views"][0], Random(0.75)(4, Grid((4, 4), (8, 8)), "cpu")
+    losses = [model({"views": [x], "mask": mask})["loss"] for model in models]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(model.rebuild(x, mask) for model in models))
+
+
+def test_a_decoder_whose_positions_came_with_weights_refuses_other_sizes():
+    encoder = create_encoder(TINY, image_size=(48, 48), patch_size=8)
+    model = MAE(encoder, decoder="full(dim=32, depth=1, heads=2, position='stored')")
+    assert model(batch_of(48))["loss"] > 0
+    with pytest.raises(UserError, match=r"grid of 6 x 6 units.* one of 4 x 4"):
+        model(batch_of(32))
+    settings = {"seed": 0, "model": TINY, "image_size": [48, 48], "patch_size": 8, "channels": 3}
+    settings |= {"method": "mae", "mask": "random", "target": "pixels"}
+    settings |= {"decoder": "full(dim=32, depth=1, heads=2, position='stored')", "resolutions": "32:0.5,48"}
+    config = {"settings": settings, "mean": [0.0] * 3, "std": [1.0] * 3}
+    with pytest.raises(UserError, match="--resolutions none"):  # before a step is made
+        build(config, Start())
+    assert build(config | {"settings": settings | {"decoder": "full(dim=32, depth=1, heads=2)"}}, Start())
 
 
 def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path, monkeypatch):
@@ -109,12 +135,8 @@ def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path,
         return forward(self, batch)
 
     monkeypatch.setattr(MAE, "forward", spy)
-    for name in (
-        "watch.draw",
-        "watch.film_frame",
-        "watch.strip",
-        "learning.write_report",
-    ):  # slow, and not the point
+    slow = ("evaluation.watch.draw", "evaluation.watch.film_frame", "evaluation.watch.strip")
+    for name in (*slow, "cli.commands.pretrain.write_report"):  # and not the point
         monkeypatch.setattr(f"unmask.{name}", lambda *a, **k: None)
     monkeypatch.setattr("unmask.planning.measure.trial", lambda *a, **k: measure.Measured(0.01, 1, {}))
     stop_at = 0

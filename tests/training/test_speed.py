@@ -1,5 +1,6 @@
 """The runtime: every choice computes the same training as the plain one."""
 
+import copy
 from functools import lru_cache
 
 import pytest
@@ -89,7 +90,7 @@ class Spread(Objective):
         self.encoder = create_encoder(MODEL.replace("depth=2", "depth=1"), image_size=(32, 32), patch_size=8)
         self.calls = []
         for block in self.encoder.net.blocks:
-            block.register_forward_pre_hook(lambda *_: self.calls.append(torch.compiler.is_compiling()))
+            block.norm1.register_forward_pre_hook(lambda *_: self.calls.append(torch.compiler.is_compiling()))
 
     def forward(self, batch):
         return {"loss": (self.encoder(batch["views"][0]).units - 1).square().mean()}
@@ -105,10 +106,35 @@ def test_compiled_blocks_compute_the_same_training(precision):
     mine, other = (torch.cat([g[name].flatten() for name in theirs]) for g in (gradients, theirs))
     assert (mine - other).norm() <= TOLERANCE[precision][1] * other.norm()
     assert [*objective.state_dict()] == [*Spread().state_dict()]  # the names stay
+    assert objective.calls
+    assert all(objective.calls)
     objective.calls.clear()
     objective.eval()
     objective.encoder(torch.zeros(1, 3, 32, 32))
     assert objective.calls == [False]  # images and probes, of other sizes, are not compiled for
+
+
+def test_blocks_of_one_kind_share_what_is_compiled_for_the_first():
+    graphs, torch._dynamo.config.cache_size_limit = [], 64
+    torch.compiler.reset()
+    objective = Spread()
+    objective.encoder = create_encoder(MODEL.replace("depth=2", "depth=4"), image_size=(32, 32), patch_size=8)
+    ready(objective, {"compile": "on"}, backend=lambda graph, inputs: graphs.append(graph) or graph)
+    for _ in range(2):
+        objective({"views": [torch.zeros(2, 3, 32, 32)]})["loss"].backward()
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("checkpointing", ["off", "on"])
+def test_a_copy_of_wrapped_blocks_computes_with_its_own_weights(checkpointing):
+    objective = ready(Spread(), {"precision": "bf16-weights", "checkpoint_activations": checkpointing})
+    copied, batch = copy.deepcopy(objective), {"views": [torch.rand(2, 3, 32, 32)]}
+    before = float(copied(batch)["loss"].detach())
+    with torch.no_grad():
+        for parameter in objective.encoder.net.blocks.parameters():
+            parameter.zero_()
+    assert float(copied(batch)["loss"].detach()) == before
+    assert float(objective(batch)["loss"].detach()) != before
 
 
 def test_the_same_settings_give_the_very_same_numbers():
@@ -196,7 +222,7 @@ def test_a_model_with_bf16_weights_is_looked_at_in_fp32():
 
 def test_attention_is_chosen_by_length_also_where_a_block_does_it_itself(monkeypatch):
     settings = {"precision": "32", "attention": "by-length"}
-    monkeypatch.setattr("unmask.runtime.machine.by_length", lambda tokens, dtype: tokens > 10)
+    monkeypatch.setattr("unmask.training.speed.compile.by_length", lambda tokens, dtype: tokens > 10)
     _, _, objective, _ = train(settings, steps=1)  # 1 + 4 visible units in the encoder, 1 + 16 in the decoder
     assert [block.attn.fused_attn for block in objective.encoder.net.blocks] == [False, False]
     assert [block.attn.fused_attn for block in objective.decoder.blocks] == [True, True]

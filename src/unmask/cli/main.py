@@ -1,4 +1,4 @@
-"""`unmask <verb>`: flags made from the verb's dataclass by tyro, errors turned into messages and exit codes.
+"""`unmask COMMAND`: flags made from the command's dataclass by tyro, errors turned into messages and exit codes.
 
 0 done · 1 a bug (with traceback) · 2 wrong use · 3 data that cannot be used · 4 diverged
 5 an export that failed its check · 6 a state that could not be saved · 7 findings of `doctor`
@@ -16,13 +16,14 @@ from typing import Any, NoReturn
 import tyro
 from rich.console import Console
 
+from unmask.cli.help import overview, page
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
 from unmask.runtime.openmp import settle_waiting
 from unmask.version import __version__
 
-TOGETHER = ("pretrain",)  # verbs that several processes do together
+TOGETHER = ("pretrain",)  # commands that several processes do together
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,10 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Calls the verb that the arguments name; 0 when it is done."""
+    """Calls the command that the arguments name; 0 when it is done."""
     options_by_name = commands()
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(options_by_name))
+        print(overview(options_by_name))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
@@ -72,6 +73,9 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
     if name not in TOGETHER:
         refuse_many(f"unmask {name}")
     options = options_by_name[name]
+    if {"-h", "--help"} & {*rest}:
+        print(page(name, options))
+        sys.exit(0)
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
@@ -104,13 +108,6 @@ def _direct(options: Any) -> Any:
     return type(options.__name__, (options,), own)
 
 
-def _overview(options_by_name: dict[str, Any]) -> str:
-    lines = ["usage: unmask <command> [options]", "", "Masked autoencoders: pretrain on a folder, look, judge.", ""]
-    for name, options in options_by_name.items():
-        lines.append(f"  {name:<10} {options.__doc__.splitlines()[0]}")
-    return "\n".join([*lines, "", "unmask <command> --help lists the options of one."])
-
-
 def _positional(rest: list[str]) -> list[str]:
     """`--data X` is the same as X."""
     result = []
@@ -138,7 +135,7 @@ def _may_speak() -> bool:
 
 
 def _terminated(signum: int, frame: Any) -> None:
-    # any verb, before or after training: promises nothing
+    # any command, before or after training: promises nothing
     others = ": another process of this training ended, or the job was told to stop" if launch().world > 1 else ""
     raise Interrupted(f"stopped by SIGTERM{others}", signum)
 

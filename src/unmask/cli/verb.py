@@ -1,4 +1,4 @@
-"""What verbs share: from a dataclass of options to a typed function, and checks of what was given.
+"""What commands share: from a dataclass of options to a typed function, and checks of what was given.
 
 A command is a frozen dataclass of options in `cli/options/` (the comment behind a field is its help text on the
 command line) and a function of the same name in `cli/commands/`. Both the command line and `unmask.<command>` are made

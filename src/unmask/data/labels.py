@@ -62,9 +62,22 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in name)
 
 
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names in one line, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def joined(labels: Iterable[str]) -> str:
     """Several labels of one image as one text, each once and in order; "" for none of the classes."""
     return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
+
+
+def split_of(name: str, whole: bool = False) -> str | None:
+    """The split that a file or folder name speaks of: instances_train2017.json is of train. whole: it must say nothing
+    else, but for a year: train2017."""
+    if whole and not re.fullmatch(r"[a-z]+(19|20)?[0-9]{0,2}", name.lower()):
+        return None
+    return next((SPLITS[word] for word in re.findall(r"[^\W\d_]+", name.lower()) if word in SPLITS), None)
 
 
 def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:

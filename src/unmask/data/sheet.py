@@ -1,11 +1,9 @@
 """The data sheet: what is in the data, found by reading and decoding every image once before anything is learned."""
 
 import hashlib
-import os
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from unmask.data.labels import natural
 from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_few
 from unmask.data.source import Source
 from unmask.errors import DataError, many
+from unmask.runtime.cores import in_order
 
 CHUNK = 64  # images per piece of work; part of the order in which sums are added, so not to be tuned per machine
 NUM_GROUPS, GROUP_NAMES = 100, 20  # of duplicates, in the sheet
@@ -125,8 +124,8 @@ def inspect(
     tasks = [partial(look, source, part, max_side, room) for part in _chunks(chosen)]
     tasks += [partial(digest_only, source, part) for part in _chunks(held_out)]
     looked, done, total = Looked(), 0, len(chosen) + len(held_out)
-    for found in _in_order(tasks, threads or min(8, _num_cores())):
-        looked.merge(found, room)
+    for part in in_order(lambda task: task(), tasks, threads):
+        looked.merge(part, room)
         done = min(done + CHUNK, total)
         if progress is not None:
             progress(done, total)
@@ -226,26 +225,8 @@ def _held_out(source: Source, wanted: list[int]) -> list[int]:
     return [i for i, item in enumerate(source.items) if item.split in ("val", "test") and i not in seen]
 
 
-def _in_order(tasks: Sequence[Callable[[], Looked]], threads: int) -> Iterator[Looked]:
-    """Results in the order of the tasks, with few of them waiting, so that memory stays bounded."""
-    pool, waiting = ThreadPoolExecutor(threads), deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(task))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for what nobody will look at
-
-
 def _chunks(indices: list[int]) -> list[list[int]]:
     return [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _most_first(counts: Counter[str]) -> dict[str, int]:

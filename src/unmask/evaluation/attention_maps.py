@@ -43,9 +43,9 @@ def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -
             f"{name} has no attention maps: they need a ViT in which tokens see all patches. Hiera's units see each"
             " other in its late stages only, pooled; --what features works for it"
         )
-    with judged(encoder), _heard(layer) as heard:
+    with judged(encoder), _recorded(layer) as weights:
         rows, columns = encoder.features(x, layers=[number])[0].shape[2:]
-    shares = heard[-1]
+    shares = weights[-1]
     prefix = getattr(encoder.net, "num_prefix_tokens", 0)
     if shares.shape[-1] != prefix + rows * columns or len(shares) != len(x):
         raise UserError(
@@ -58,15 +58,15 @@ def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -
 
 
 @contextmanager
-def _heard(layer: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
-    """What passes from softmax to values while this is open: the layer computes step by step, then as before."""
-    found: list[Tensor] = []
+def _recorded(layer: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
+    """Collects the attention weights of every forward pass. The layer computes step by step while this is open."""
+    weights: list[Tensor] = []
     fused, drop = layer.fused_attn, layer.attn_drop
     assert isinstance(drop, nn.Module)
-    hook = drop.register_forward_hook(lambda module, args, out: found.append(out.float()))
+    hook = drop.register_forward_hook(lambda module, args, out: weights.append(out.float()))
     layer.fused_attn = False
     try:
-        yield found
+        yield weights
     finally:
         layer.fused_attn = fused
         hook.remove()

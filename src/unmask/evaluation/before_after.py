@@ -25,7 +25,9 @@ IMAGES, BATCH, SHOWN = 128, 32, 4
 class Comparison:
     """Measures an objective twice and keeps both in `continued.json`."""
 
-    def __init__(self, objective: Objective, samples: Images, settings: dict[str, Any], out: Path, device: Any):
+    def __init__(
+        self, objective: Objective, samples: Images, settings: dict[str, Any], out: Path, device: torch.device
+    ):
         self.objective, self.samples, self.out, self.device = objective, samples, out, device
         self.view, self.seed = WholeImage(tuple(settings["image_size"])), settings["seed"]
         self.warmup = settings.get("decoder_warmup") or 0

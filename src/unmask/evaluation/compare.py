@@ -5,27 +5,40 @@ looked at once, to count the right answers. Few-label accuracy follows MSN (Assr
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Int
 from sklearn.metrics import accuracy_score, recall_score
 
 from unmask import registry
 from unmask.data.datasets.draws import _members, draw_rows
 from unmask.errors import UserError
 from unmask.evaluation.features import Features
-from unmask.evaluation.intervals import difference, of_mean, wilson
+from unmask.evaluation.intervals import paired_difference, student, wilson
 from unmask.evaluation.verdict import Difference, Few, Score, Verdict
 
 SPLITS = ("train", "val", "test")
-PACKAGE = "evaluator"
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """A part of `frozen/`."""
+
+    def candidates(self) -> Sequence["Evaluator"]:
+        """What is chosen from on the validation split."""
+        ...
+
+    def fit_predict(
+        self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"], test_x: Float[np.ndarray, "m d"]
+    ) -> Int[np.ndarray, "m"]: ...
 
 
 def judge(
     competitors: dict[str, Callable[[str], Features]],
     *,
     classes: Sequence[str],  # names, in the order of the labels
-    evaluators: Sequence[str] = ("knn", "linear"),  # parts of `evals/`, e.g. "knn(k=10)"
+    evaluators: Sequence[str] = ("knn", "linear"),  # parts of `frozen/`, e.g. "knn(k=10)"
     labels_per_class: Sequence[int] = (1, 5, 10, 50),  # of the training split, where every class has as many
     draws: int = 5,  # of each number of labels
     seed: int = 0,  # of the draws
@@ -40,8 +53,8 @@ def judge(
     """
     if not competitors or draws < 1 or any(n < 1 for n in labels_per_class):
         raise UserError("judging takes a competitor, a draw, and a label per class or more")
-    parts = {text: registry.build(PACKAGE, text) for text in evaluators}
-    scores, right, shared, splits = [], {}, None, {}
+    parts: dict[str, Evaluator] = {text: registry.build("evaluator", text) for text in evaluators}
+    scores, correct, shared, splits = [], {}, None, {}
     for name, features_of in competitors.items():
         if progress:
             progress(f"{name}: features")
@@ -54,11 +67,11 @@ def judge(
             if progress:
                 progress(f"{name}: {text}")
             drawn = {n: _draws(labels["train"], n, draws, seed) for n in sorted(set(labels_per_class))}
-            score, right[name, text] = _score(name, text, part, splits, drawn)
+            score, correct[name, text] = _score(name, text, part, splits, drawn)
             scores.append(score)
     assert shared is not None
     first, *others = competitors
-    compared = [(text, other, right[first, text], right[other, text]) for text in parts for other in others]
+    compared = [(text, other, correct[first, text], correct[other, text]) for text in parts for other in others]
     common = np.bincount(shared["train"]).argmax()
     return Verdict(
         classes=list(classes),
@@ -66,35 +79,38 @@ def judge(
         majority=float((shared["test"] == common).mean()),
         seed=seed,
         scores=scores,
-        differences=[Difference(text, other, *difference(mine, theirs)) for text, other, mine, theirs in compared],
+        differences=[
+            Difference(text, other, *paired_difference(mine, theirs)) for text, other, mine, theirs in compared
+        ],
     )
 
 
 def _score(
-    name: str, text: str, part: Any, splits: dict[str, Features], drawn: dict[int, list[np.ndarray]]
+    name: str, text: str, part: Evaluator, splits: dict[str, Features], drawn: dict[int, list[np.ndarray]]
 ) -> tuple[Score, np.ndarray]:
-    """The score, and which test samples were answered rightly."""
+    """The score, and which test samples were classified correctly."""
     train, test = splits["train"], splits["test"]
     val_accuracy, pooling, chosen = _choose(part, train, splits["val"])
     train_x, test_x = train.pools[pooling], test.pools[pooling]
     answers = chosen.fit_predict(train_x, train.labels, test_x)
-    right = answers == test.labels
+    correct = answers == test.labels
     few = []
     for number, subsets in drawn.items():
-        found = []
+        accuracies = []
         for rows in subsets:  # `part`, not `chosen`: a strength chosen with all labels would be wrong for few
-            answered = part.fit_predict(train_x[rows], train.labels[rows], test_x)
-            found.append(float(accuracy_score(test.labels, answered)))
-        if found:
-            few.append(Few(number, float(np.mean(found)), *(of_mean(found) or (None, None)), found))
+            predicted = part.fit_predict(train_x[rows], train.labels[rows], test_x)
+            accuracies.append(float(accuracy_score(test.labels, predicted)))
+        if accuracies:
+            limits = student(accuracies, 0, 1) or (None, None)
+            few.append(Few(number, float(np.mean(accuracies)), *limits, accuracies))
     accuracy = float(accuracy_score(test.labels, answers))
-    interval = wilson(int(right.sum()), len(right))
+    interval = wilson(int(correct.sum()), len(correct))
     return Score(
         name, text, pooling, str(chosen), val_accuracy, accuracy, *interval, _balanced(test, answers), few
-    ), right
+    ), correct
 
 
-def _choose(part: Any, train: Features, val: Features) -> tuple[float, str, Any]:
+def _choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str, Evaluator]:
     """Accuracy on the validation split, pooling and evaluator of the best pair; the first of equals."""
     best = (-1.0, "", part)
     for pooling, train_x in train.pools.items():
@@ -107,14 +123,13 @@ def _choose(part: Any, train: Features, val: Features) -> tuple[float, str, Any]
 
 
 def _balanced(test: Features, answers: np.ndarray) -> float:
-    """Mean share of right answers over the classes of the test split, scikit-learn's balanced accuracy; that one warns
-    where an answer is a class that the test split lacks."""
-    there = np.unique(test.labels)
-    return float(recall_score(test.labels, answers, labels=there, average="macro"))
+    """Mean recall over the classes of the test split: scikit-learn's balanced accuracy, but without its warning where
+    an answer is a class that the test split lacks."""
+    return float(recall_score(test.labels, answers, labels=np.unique(test.labels), average="macro"))
 
 
 def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.ndarray]:
-    """Places of `number` samples per class, `draws` times; none where a class has fewer, or where that is all of them.
+    """Indices of `number` samples per class, `draws` times; none where a class has fewer, or where that is all of them.
 
     A draw of more begins with those of a draw of fewer, since the permutations do not depend on `number`.
     """
@@ -125,16 +140,16 @@ def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.nd
 
 
 def _labelled(features: Features, split: str) -> Features:
-    there = features.labels >= 0
-    if not there.any():
+    labelled = features.labels >= 0
+    if not labelled.any():
         raise UserError(f"the {split} split has no labelled images; put each in a folder named after its class")
-    return features if there.all() else features.take(there)
+    return features if labelled.all() else features.take(labelled)
 
 
 def _checked(labels: dict[str, np.ndarray], classes: Sequence[str]) -> dict[str, np.ndarray]:
-    found = np.unique(labels["train"])
-    if len(found) < 2:
+    used = np.unique(labels["train"])
+    if len(used) < 2:
         raise UserError("judging takes two classes or more; the training split has one")
-    if found[-1] >= len(classes):
-        raise UserError(f"there are {len(classes)} class names, but labels up to {found[-1]}")
+    if used[-1] >= len(classes):
+        raise UserError(f"there are {len(classes)} class names, but labels up to {used[-1]}")
     return labels

@@ -69,15 +69,15 @@ def write_features(
     settings = {"pooling": pooling, "batch": batch, "chunk": chunk, "autocast": str(autocast), "identity": identity}
     key = _fingerprint(model, samples, settings)
     if out.exists():
-        if (found := fingerprint_of_file(out)) == key:
+        if (written := fingerprint_of_file(out)) == key:
             say(f"{out} is finished already: the same weights, samples and pooling; nothing to do")
             return 0
-        if found is None:
+        if written is None:
             raise UserError(f"{out} exists and was not written by unmask embed; move it or choose another name")
         say(f"{out} holds features of another model, data or pooling; it will be replaced")
     parts = out.with_name(out.name + ".parts")
     starts = range(0, len(samples), chunk)
-    paths = [parts / f"chunk-{place:05d}.npz" for place in range(len(starts))]
+    paths = [parts / f"chunk-{number:05d}.npz" for number in range(len(starts))]
     _prepare(parts, key, say)
     extract = _extractor(model, pooling, device, autocast)
     done = 0
@@ -119,7 +119,7 @@ def fingerprint_of_file(path: Path) -> str | None:
         return None
 
 
-def write_npz(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -> None:
+def write_npz(path: Path, chunks: Chunks, samples: Named, facts: dict[str, str]) -> None:
     """Arrays: features n d, paths n, and, if there are labels, labels n (-1 for none) and classes; facts as text."""
     first, chunks = _peek(chunks)
     arrays: dict[str, Any] = {"paths": np.array(samples.names, dtype=str)}
@@ -136,7 +136,7 @@ def write_npz(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def write_parquet(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str]) -> None:
+def write_parquet(path: Path, chunks: Chunks, samples: Named, facts: dict[str, str]) -> None:
     """Columns: paths, features (lists of d float32) and, with labels, labels and label_names, empty for none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -162,13 +162,15 @@ def write_parquet(path: Path, chunks: Chunks, samples: Any, facts: dict[str, str
             start = stop
 
 
-WRITERS: dict[str, Callable[[Path, Chunks, Any, dict[str, str]], None]] = {
+WRITERS: dict[str, Callable[[Path, Chunks, Named, dict[str, str]], None]] = {
     ".npz": write_npz,
     ".parquet": write_parquet,
 }
 
 
-def _extractor(model: Encoder | Extract, pooling: str, device: Any, autocast: torch.dtype | None) -> Extract:
+def _extractor(
+    model: Encoder | Extract, pooling: str, device: torch.device | str, autocast: torch.dtype | None
+) -> Extract:
     def extract(x: Tensor) -> Tensor:
         x = x.to(device, non_blocking=True)
         with torch.autocast(torch.device(device).type, dtype=autocast) if autocast else nullcontext():
@@ -178,36 +180,36 @@ def _extractor(model: Encoder | Extract, pooling: str, device: Any, autocast: to
 
 
 def _compute(
-    extract: Extract, load: Callable[[list[int]], Tensor], places: Sequence[int], batch: int
+    extract: Extract, load: Callable[[list[int]], Tensor], rows: Sequence[int], batch: int
 ) -> Float[np.ndarray, "n d"]:
-    found = []
-    for start in range(0, len(places), batch):
-        x = extract(load(list(places[start : start + batch])))
-        found.append(finite(x.float().cpu().numpy(), "computed"))
-    return np.concatenate(found)
+    features = []
+    for start in range(0, len(rows), batch):
+        x = extract(load(list(rows[start : start + batch])))
+        features.append(finite(x.float().cpu().numpy(), "computed"))
+    return np.concatenate(features)
 
 
 def _fingerprint(model: Encoder | Extract, samples: Named, settings: dict[str, Any]) -> str:
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     facts = [settings, list(samples.names), list(samples.classes)]
     if isinstance(model, Encoder):
         facts += [weights_hash(model), model.arguments]
-    found.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    found.update(b"" if samples.labels is None else samples.labels.numpy().tobytes())
-    return found.hexdigest()
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    digest.update(b"" if samples.labels is None else samples.labels.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _prepare(parts: Path, key: str, say: Callable[[str], Any]) -> None:
     """The folder for chunks of this fingerprint; those of another are deleted."""
     parts.mkdir(parents=True, exist_ok=True)
-    known = parts / KEY
-    if known.exists() and known.read_text() == key:
+    key_file = parts / KEY
+    if key_file.exists() and key_file.read_text() == key:
         return
     if any(parts.glob("chunk-*.npz")):
         say(f"{parts} holds chunks of another model, data or pooling; starting over")
     _clear(parts)
     parts.mkdir()
-    write_atomically(known, lambda part: part.write_text(key))
+    write_atomically(key_file, lambda part: part.write_text(key))
 
 
 def _clear(parts: Path) -> None:

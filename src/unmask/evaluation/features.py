@@ -1,4 +1,4 @@
-"""What an encoder makes of images: one vector for each, by every pooling worth trying. The judge's raw material."""
+"""Features of images from a frozen encoder: one vector each, by every pooling worth trying."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,6 +11,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from unmask.data.datasets.classification import Labelled
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 
@@ -57,20 +59,20 @@ def pooled(
         return {name: torch.cat([part[name] for part in parts]) for name in poolings}
     layers = encoder.layers(x, DEEP if "mean4" in poolings else 1)
     means = [layer.units.float().mean(dim=1) for layer in layers]
-    found = {"mean": means[-1], "mean4": torch.cat(means, dim=1)}
+    vectors = {"mean": means[-1], "mean4": torch.cat(means, dim=1)}
     if "cls" in poolings:
-        found["cls"] = layers[-1].prefix[:, 0].float()
-    return {name: found[name] for name in poolings}
+        vectors["cls"] = layers[-1].prefix[:, 0].float()
+    return {name: vectors[name] for name in poolings}
 
 
 def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[str, ...]:
     """Those asked for, or all there are; UserError for one that this encoder does not have."""
-    there = available(encoder)
+    possible = available(encoder)
     for name in poolings or ():
-        if name not in there:
+        if name not in possible:
             missing = "; this model has no class token" if name == "cls" else ""
-            raise UserError(f"no pooling {name!r}{missing}{closest(name, there)} There are: {', '.join(there)}")
-    return tuple(poolings or there)
+            raise UserError(f"no pooling {name!r}{missing}{closest(name, possible)} There are: {', '.join(possible)}")
+    return tuple(poolings or possible)
 
 
 def extract(
@@ -114,6 +116,19 @@ def pixels(
 
     with torch.inference_mode():
         return _collect(loader, flatten, progress)
+
+
+def split_features(
+    labelled: Labelled, encoder: Encoder, split: str, device: torch.device | str, autocast: torch.dtype | None
+) -> Features:
+    """All poolings of a split of labelled images, each seen whole; the encoder must be on `device` already."""
+    size = (encoder.grid.size[0], encoder.grid.size[1])
+    return extract(encoder, labelled.loader(split, encoder.channels, WholeImage(size)), device, autocast=autocast)
+
+
+def split_pixels(labelled: Labelled, split: str, channels: int, size: tuple[int, ...]) -> Features:
+    """A split's images themselves, at the size that the encoder sees, at most 32 pixels."""
+    return pixels(labelled.loader(split, channels, WholeImage((size[0], size[1]))))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Confidence intervals: Wilson's for shares, Student's for means, Newcombe's for differences."""
+"""All confidence intervals: of proportions (Wilson), of means (Student), of differences (Newcombe), by bootstrap."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,37 +10,72 @@ from scipy.stats import binomtest, t
 LEVEL = 0.95  # of all intervals: a difference made by chance is not to pass for one made by pretraining
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """Of a share, e.g. an accuracy over `total` test images. Wilson 1927: also good near 0, near 1 and for few."""
-    low, high = binomtest(right, total).proportion_ci(LEVEL, method="wilson")
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """Of a proportion, e.g. the accuracy over `total` test images. Wilson 1927: also good near 0, near 1, for few."""
+    low, high = binomtest(correct, total).proportion_ci(LEVEL, method="wilson")
     return float(low), float(high)
 
 
-def of_mean(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's interval of the mean of a few accuracies, cut to 0..1; None for fewer than two."""
+def student(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> tuple[float, float] | None:
+    """Of the mean of a few values, cut to low..high (0 and 1 for accuracies); None for fewer than two values."""
     if len(values) < 2:
         return None
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     mean = float(np.mean(values))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return max(low, mean - half), min(high, mean + half)
 
 
-def difference(one: Bool[np.ndarray, "n"], other: Bool[np.ndarray, "n"]) -> tuple[float, float, float]:
-    """Accuracy of `one` minus that of `other` on the same n test images, and its interval; True = answered rightly.
+def paired_difference(first: Bool[np.ndarray, "n"], second: Bool[np.ndarray, "n"]) -> tuple[float, float, float]:
+    """Accuracy of `first` minus that of `second` on the same n test images, and its interval; True = correct.
 
     Newcombe 1998 (paired proportions, method 10): Wilson's two intervals, joined with regard to how often both are
-    right on the same image. Never empty, even where the two always agree.
+    correct on the same image. Never empty, even where the two always agree.
     """
-    total = len(one)
-    both, neither = int((one & other).sum()), int((~one & ~other).sum())
-    only_one, only_other = int((one & ~other).sum()), int((~one & other).sum())
-    p, q = (both + only_one) / total, (both + only_other) / total
-    (p_low, p_high), (q_low, q_high) = wilson(both + only_one, total), wilson(both + only_other, total)
-    sides = (both + only_one) * (only_other + neither) * (both + only_other) * (only_one + neither)
-    agreement = both * neither - only_one * only_other
+    total = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    agreement = both * neither - only_first * only_second
     if agreement > 0:  # his correction for continuity
         agreement = max(agreement - total / 2, 0)
-    phi = agreement / math.sqrt(sides) if sides else 0.0
+    phi = agreement / math.sqrt(margins) if margins else 0.0
+    return _newcombe(both + only_first, total, both + only_second, total, phi)
+
+
+def difference(correct: int, total: int, other_correct: int, other_total: int) -> tuple[float, float, float]:
+    """The proportion of one sample minus that of another, independent one, and its interval.
+
+    Newcombe 1998 (independent proportions, method 10, the hybrid score interval).
+    """
+    return _newcombe(correct, total, other_correct, other_total, phi=0.0)
+
+
+def bootstrap(
+    resample: Callable[[np.random.Generator], float],
+    generator: np.random.Generator,
+    resamples: int,
+    interpolate: bool = True,
+) -> tuple[float, float]:
+    """Percentile interval. resample: draws anew and returns the statistic; interpolate: False where it may be
+    infinite, so that a limit is one of the values drawn."""
+    values = [resample(generator) for _ in range(resamples)]
+    limits = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.quantile(values, limits, method="linear" if interpolate else "nearest")
+    return float(low), float(high)
+
+
+def _newcombe(correct: int, total: int, other_correct: int, other_total: int, phi: float) -> tuple[float, float, float]:
+    """phi: correlation of the two; 0 for independent samples."""
+    p, q = correct / total, other_correct / other_total
+    (p_low, p_high), (q_low, q_high) = wilson(correct, total), wilson(other_correct, other_total)
     below = math.sqrt(max(0, (p - p_low) ** 2 - 2 * phi * (p - p_low) * (q_high - q) + (q_high - q) ** 2))
     above = math.sqrt(max(0, (p_high - p) ** 2 - 2 * phi * (p_high - p) * (q - q_low) + (q - q_low) ** 2))
+    return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)
+
+
+def difference_of_independent(right: int, total: int, other_right: int, other_total: int) -> tuple[float, float, float]:
+    """The share of one sample minus that of another, and its interval: Newcombe 1998, hybrid score, his method 10."""
+    p, q = right / total, other_right / other_total
+    (p_low, p_high), (q_low, q_high) = wilson(right, total), wilson(other_right, other_total)
+    below, above = math.hypot(p - p_low, q_high - q), math.hypot(p_high - p, q - q_low)
     return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)

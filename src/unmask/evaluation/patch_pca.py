@@ -24,12 +24,12 @@ class Colours:
 
 def patch_colours(maps: Sequence[Float[Tensor, "d _ _"]], background: bool = True) -> Colours:
     """Colours of feature maps, which may differ in size. background=False: taken off first."""
-    patches = torch.cat([one.flatten(1).T.double() for one in maps])
+    patches = torch.cat([map_.flatten(1).T.double() for map_ in maps])
     kept = torch.ones(len(patches), dtype=torch.bool, device=patches.device)
     if not background and len(patches) > 1:
         first = _components(patches, 1)[0][:, 0]
         above = first > _threshold(first)
-        border = torch.cat([_border(one.shape[1], one.shape[2]).flatten() for one in maps]).to(above.device)
+        border = torch.cat([_border(*map_.shape[1:]).flatten() for map_ in maps]).to(above.device)
         share, inside = above[border].double().mean(), above[~border].double().mean()
         left = ~above if float(share) > float(inside) else above
         kept = left if left.any() else kept  # all patches alike
@@ -37,7 +37,7 @@ def patch_colours(maps: Sequence[Float[Tensor, "d _ _"]], background: bool = Tru
     low, high = torch.quantile(scores[:: max(1, len(scores) // 1_000_000)], scores.new_tensor([LOW, HIGH]), dim=0)
     colours = torch.zeros(len(patches), 3, dtype=torch.float32, device=patches.device)
     colours[kept] = ((scores - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).float()
-    sizes = [(one.shape[1], one.shape[2]) for one in maps]
+    sizes = [(map_.shape[1], map_.shape[2]) for map_ in maps]
     lengths = [rows * columns for rows, columns in sizes]
     return Colours(
         [part.view(*size, 3) for part, size in zip(colours.split(lengths), sizes)],
@@ -68,7 +68,7 @@ def _threshold(x: Float[Tensor, "n"]) -> float:
 
 
 def _border(rows: int, columns: int) -> Bool[Tensor, "rows columns"]:
-    found = torch.zeros(rows, columns, dtype=torch.bool)
-    found[[0, -1]] = True
-    found[:, [0, -1]] = True
-    return found
+    border = torch.zeros(rows, columns, dtype=torch.bool)
+    border[[0, -1]] = True
+    border[:, [0, -1]] = True
+    return border

@@ -1,13 +1,14 @@
-"""The judge's verdict: numbers with their intervals, one honest sentence, a table and an image."""
+"""The verdict of an evaluation: numbers with their intervals, one honest sentence, a table and a figure."""
 
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from unmask.files import write_atomically
+from unmask.report.palette import BLUE, GREY, LIGHT_GREY, OTHERS, VERMILION, make_figure, save, style
+from unmask.report.words import percent, points
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 PRETRAINED, RANDOM, PIXELS = "pretrained", "random init", "raw pixels"
 NAMES = {"knn": "kNN"}  # how evaluators are written for people, where not as their file
-
-# Okabe and Ito's palette, readable without red and green; yardsticks are grey and orange wherever they stand
-BLUE, GREY, ORANGE, REST = "#0072B2", "#6E6E6E", "#D55E00", ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 @dataclass(frozen=True)
@@ -117,22 +115,22 @@ class Verdict:
             f" {self.counts['test']:,} test images, {best.pooling} pooling, chosen on the validation split."
         )
         if best.low <= self.majority:
-            text += f" Always answering the commonest class would give {_percent(self.majority)}."
+            text += f" Always answering the commonest class would give {percent(self.majority)}."
         for evaluator in self.evaluators if parts else []:
             if evaluator != self.headline:
                 text += " " + self._second(evaluator)
         rest = [name for name in self.competitors[1:] if name not in (RANDOM, PIXELS)]
         if rest:
-            found = " and ".join(f"{name} reaches {_range(self.score(name, self.headline))}" for name in rest)
-            text += f" For comparison, {found}."
+            reached = " and ".join(f"{name} reaches {_range(self.score(name, self.headline))}" for name in rest)
+            text += f" For comparison, {reached}."
         return text
 
     def _against(self, other: str) -> str:
         mine, theirs = self.score(self.competitors[0], self.headline), self.score(other, self.headline)
         meet = mine.low <= theirs.high and theirs.low <= mine.high
         who = "the same encoder at random initialisation" if other == RANDOM else other
-        points = _points(self.difference(other, self.headline))
-        return f"{_range(theirs)} for {who} ({points}{'; the intervals overlap' if meet else ''})"
+        gained = _points(self.difference(other, self.headline))
+        return f"{_range(theirs)} for {who} ({gained}{'; the intervals overlap' if meet else ''})"
 
     def _second(self, evaluator: str) -> str:
         others = [name for name in (RANDOM, PIXELS) if name in self.competitors[1:]]
@@ -162,8 +160,8 @@ def rows(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
     ]
     body = []
     for score in verdict.scores:
-        few = {f.labels: f"{100 * f.accuracy:.1f}" + _half(f) for f in score.few}
-        accuracy = f"{100 * score.accuracy:.1f} ({100 * score.low:.1f}-{100 * score.high:.1f})"
+        few = {f.labels: percent(f.accuracy, f.low, f.high, unit="") for f in score.few}
+        accuracy = percent(score.accuracy, score.low, score.high, unit="")
         cells = [accuracy, f"{100 * score.balanced_accuracy:.1f}", *(few.get(n, "") for n in numbers)]
         body.append([score.competitor, label(score.evaluator), *cells, f"{score.pooling}, {score.setting}"])
     return heads, body
@@ -191,8 +189,8 @@ def markdown(verdict: Verdict) -> str:
 
 
 def draw_verdict(verdict: Verdict, path: Path) -> None:
-    """Writes a PNG, 1,200 pixels wide, at any `path`. Bands and bars are 95 % intervals."""
-    figure = Figure(figsize=(12, 4.8), dpi=100, layout="constrained")
+    """Writes a PNG, 1,200 pixels wide. Bands and bars are 95 % intervals."""
+    figure = make_figure(12, 4.8, dpi=100)
     colors = _colors(verdict.competitors)
     curves, bars = figure.subplots(1, 2, width_ratios=[1.35, 1])
     _draw_curves(curves, verdict, colors)
@@ -200,9 +198,8 @@ def draw_verdict(verdict: Verdict, path: Path) -> None:
     names = bars.get_legend_handles_labels()
     figure.legend(*names, loc="outside lower right", frameon=False, fontsize=9.5, ncols=min(5, len(names[0])))
     for axis in (curves, bars):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.title.set_fontsize(11)
-    write_atomically(Path(path), lambda part: figure.savefig(part, format="png"))
+        style(axis, title=11)
+    save(figure, Path(path))
 
 
 def _draw_curves(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
@@ -230,7 +227,7 @@ def _draw_curves(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
         ylabel="test accuracy, %",
         title=f"{names[0].upper()}{names[1:]}, by number of labels",
     )
-    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    axis.grid(axis="y", color=LIGHT_GREY, lw=0.6)
     _name_lines(axis, scores, colors, full)
 
 
@@ -272,26 +269,18 @@ def _whiskers(scores: list[Score]) -> list[list[float]]:
 
 
 def _colors(names: list[str]) -> dict[str, str]:
-    fixed = {names[0]: BLUE, RANDOM: GREY, PIXELS: ORANGE}
-    rest = [name for name in names if name not in fixed]
-    return {name: fixed[name] for name in names if name in fixed} | {n: REST[i % len(REST)] for i, n in enumerate(rest)}
+    fixed = {names[0]: BLUE, RANDOM: GREY, PIXELS: VERMILION}
+    others = cycle(OTHERS)
+    return {name: fixed.get(name) or next(others) for name in names}
 
 
 def _sign(difference: Difference) -> int:
     return (difference.low > 0) - (difference.high < 0)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _range(score: Score) -> str:
-    return f"{_percent(score.accuracy)} ({100 * score.low:.1f}-{100 * score.high:.1f})"
+    return percent(score.accuracy, score.low, score.high)
 
 
 def _points(difference: Difference) -> str:
-    return f"{100 * difference.accuracy:+.1f} points, {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
-
-
-def _half(few: Few) -> str:
-    return "" if few.low is None or few.high is None else f" ({100 * few.low:.1f}-{100 * few.high:.1f})"
+    return points(difference.accuracy, difference.low, difference.high)

@@ -11,12 +11,12 @@ NEAR = 0.5  # pixels between two boxes of one object
 
 
 def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[str, float]]:
-    """Largest differences by output, over the images at once and over the first alone.
+    """Largest differences by output, for the whole batch of images and for the first image alone.
 
-    Raises Unequal if one is larger than the tolerance allows, is not a number, or has another shape. What is allowed is
-    a share of the largest value over all images: one image's own may be near zero, as logits of the undecided are.
+    Raises Unequal if one is larger than the tolerance allows, is not a number, or has another shape. The tolerance is a
+    share of the largest value over all images: those of a single image may all be near zero, as logits often are.
     """
-    found: dict[str, dict[str, float]] = {}
+    differences: dict[str, dict[str, float]] = {}
     subject = opened.subject or subject
     pairs = [_comparable(subject, subject.reference(raw), opened.call(raw)) for raw in subject.trials()]
     largest = {
@@ -31,7 +31,7 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
                 raise Unequal(
                     f"{label}: {name} has shape {tuple(value.shape)}, the model's {tuple(right.shape)}; not kept"
                 )
-            if not right.numel():  # nothing was found in this image, by either
+            if not right.numel():  # no object in this image, says either
                 continue
             error, allowed = float((value.float() - right).abs().max()), opened.tolerance * largest[name]
             if not error <= allowed:
@@ -40,17 +40,17 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
                     f"{label} does not give what the model gives: {name} is off by {error:.3g}, allowed is"
                     f" {allowed:.3g}, on {len(raw)} images; it was deleted{remedy}"
                 )
-            worst = found.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
+            worst = differences.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
             worst["max_abs_error"] = max(worst["max_abs_error"], error)
             worst["allowed"] = max(worst["allowed"], allowed)
-    return found or {name: {"max_abs_error": 0.0, "allowed": 0.0} for name in pairs[0][0]}
+    return differences or {name: {"max_abs_error": 0.0, "allowed": 0.0} for name in pairs[0][0]}
 
 
 def _comparable(subject: Exportable, reference: Outputs, got: Outputs) -> tuple[Outputs, Outputs]:
-    """Outputs as they are; of a detector, those above the lowest clear gap between scores, each beside its like.
+    """Outputs as they are; of a detector, the objects above the lowest clear gap between scores, in matching order.
 
-    Near a threshold the last digit decides what counts as found, which of two boxes suppresses the other, and among
-    equals which comes first: so one object in fifty, and one in any image, may be found by one of the two alone.
+    Near a threshold the last digit decides whether an object is reported, which of two boxes suppresses the other, and
+    which of two equal scores comes first. So one object in fifty, and one in any image, may be missing on either side.
     """
     if subject.detector is None or not len(reference["scores"]):
         return reference, got
@@ -60,7 +60,7 @@ def _comparable(subject: Exportable, reference: Outputs, got: Outputs) -> tuple[
     reference, got = ({n: v[outputs["scores"] > least] for n, v in outputs.items()} for outputs in (reference, got))
     far = (reference["boxes"][:, None] - got["boxes"]).abs().amax(dim=2)
     cost = far + (reference["labels"][:, None] != got["labels"]) * 1e6
-    mine, others = (torch.from_numpy(places) for places in linear_sum_assignment(cost.numpy()))
+    mine, others = (torch.from_numpy(indices) for indices in linear_sum_assignment(cost.numpy()))
     near = cost[mine, others] < NEAR
     count = max(len(reference["scores"]), len(got["scores"]))
     if int(near.sum()) >= count - max(1, count // 50):

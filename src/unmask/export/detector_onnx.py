@@ -1,9 +1,8 @@
 """A whole detector as ONNX, from pixels to boxes, and its backbone alone.
 
-Proposals and their suppression differ in number from image to image, which torch's dynamo exporter cannot follow
-("could not guard on data-dependent expression", torch 2.15). The older exporter, which records what runs, can, with
-torchvision's own rules for its operators: for one image of one size. Its position table must lie there at that size,
-so the encoder is made once more for it.
+The number of proposals differs from image to image, which torch's dynamo exporter cannot follow ("could not guard on
+data-dependent expression", torch 2.15). The older exporter can, for one image of one size: it records what runs, with
+torchvision's own rules for its operators.
 """
 
 import copy
@@ -14,11 +13,9 @@ from typing import Any
 
 import torch
 
-from unmask.export.exportable import Exportable, Traceable
+from unmask.export.exportable import Exportable, Traceable, make_traceable
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
-from unmask.models.layers.position import resampled
-from unmask.models.state import load_strictly, same_again
 
 OPSET = 17
 REMARK = "{0}: the whole detector is written in fp32, for one image at a time, and beside it encoder and pyramid alone"
@@ -28,19 +25,16 @@ def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
     """Writes the detector of `subject`. pixels: the name of its input."""
     detector = copy.deepcopy(subject.detector)
     assert detector is not None
-    encoder: Encoder = at_size(detector.encoder, detector.size)
-    if subject.normalize == "outside":
-        encoder.mean.zero_()
-        encoder.std.fill_(1.0)
-    for part in encoder.modules():
-        if hasattr(part, "fused_attn"):
-            part.fused_attn = False  # type: ignore[assignment]
-    detector.rcnn.backbone.encoder = encoder
+    detector, image = detector.eval().requires_grad_(False), subject.given(subject.images[:1])
+    encoder: Encoder = detector.encoder
+    make_traceable(encoder, subject.normalize)
+    with torch.no_grad():
+        encoder.features(image)  # makes the position table for this size, so that it is a constant of what is recorded
     dynamic = {name: {0: "objects"} for name in detector.outputs}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter, about itself and about sizes that it takes for constants
         torch.onnx.export(
-            Traceable(detector).eval(), (subject.given(subject.images[:1]),), str(path), dynamo=False,
+            Traceable(detector).eval(), (image,), str(path), dynamo=False,
             opset_version=OPSET, input_names=[pixels], output_names=list(detector.outputs), dynamic_axes=dynamic,
         )  # fmt: skip
 
@@ -50,16 +44,3 @@ def backbone_of(subject: Exportable) -> Exportable:
     assert isinstance(subject.model, Detector)
     backbone: Any = copy.deepcopy(subject.model.rcnn.backbone)
     return replace(subject, model=backbone.eval(), precision=("fp32",))
-
-
-def at_size(encoder: Encoder, size: tuple[int, int]) -> Encoder:
-    """The same encoder made for another size, so that nothing is resampled when it runs."""
-    if tuple(encoder.input_size) == size:
-        return encoder
-    other = same_again(encoder, size)
-    state = dict(encoder.net.state_dict())
-    if "pos_embed" in state and state["pos_embed"].ndim == 3:
-        prefix = state["pos_embed"].shape[1] - encoder.grid.num_units
-        state["pos_embed"] = resampled(state["pos_embed"], encoder.grid.shape, other.grid.shape, prefix)
-    load_strictly(other.net, state, "the encoder at another size")
-    return other.eval()

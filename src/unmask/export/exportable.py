@@ -1,6 +1,6 @@
-"""What is exported, and what a format offers: files, and those files opened again as their users would open them.
+"""What is exported, and what a format does: it writes files, and opens them again as their users would.
 
-Formats are parts in `exports/`. Nothing counts as exported until its outputs were compared with the model's own.
+Formats are parts in `formats/`. Nothing counts as exported until its outputs were compared with the model's own.
 """
 
 import copy
@@ -19,10 +19,12 @@ from unmask.masking.mask import Mask, num_hidden
 from unmask.models.classifier import Classifier
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
+from unmask.models.segmenter import Segmenter
 from unmask.runs.run import TRAINED
 from unmask.training.objective import Rebuilder
 
 Outputs = dict[str, Tensor]  # by name; the batch comes first, except for a loss
+Model = Encoder | Classifier | Segmenter | Detector
 EXACT = 1e-4  # share of the largest value by which the same float32 sums, done in another order, may differ
 
 
@@ -30,7 +32,7 @@ EXACT = 1e-4  # share of the largest value by which the same float32 sums, done 
 class Exportable:
     """A model in eval mode on the CPU, with what its formats need to know."""
 
-    model: Any  # an encoder, or what transfer makes: with `encoder`, `outputs` and `traced(pixels)`
+    model: Model
     config: dict[str, Any]  # the run's config.json
     images: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
     objective: Rebuilder | None = None  # the whole of a pretraining run, with its decoder
@@ -41,7 +43,7 @@ class Exportable:
 
     @property
     def encoder(self) -> Encoder:
-        return self.model if isinstance(self.model, Encoder) else self.model.encoder
+        return encoder_of(self.model)
 
     @property
     def classifier(self) -> Classifier | None:
@@ -51,13 +53,7 @@ class Exportable:
     def traceable(self) -> "Traceable":
         """The model as a function of one tensor, with the normalisation that was asked for."""
         model = copy.deepcopy(self.model)
-        encoder = model if isinstance(model, Encoder) else model.encoder
-        if self.normalize == "outside":
-            encoder.mean.zero_()
-            encoder.std.fill_(1.0)
-        for part in model.modules():
-            if hasattr(part, "fused_attn"):  # timm: ONNX has no operator for attention within windows (Hiera)
-                part.fused_attn = False  # type: ignore[assignment]
+        make_traceable(encoder_of(model), self.normalize)
         return Traceable(model).eval()
 
     @cached_property
@@ -65,6 +61,7 @@ class Exportable:
         """The traced model; any number of images from 1 on, of one size: position tables are constants."""
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
+            self.traceable(self.images[:2])  # makes the position table for this size: a constant of what is recorded
             return torch.export.export(self.traceable, (self.images[:2],), dynamic_shapes={"pixels": {0: batch}})
 
     def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -78,13 +75,13 @@ class Exportable:
     @torch.no_grad()
     def reference(self, raw: Float[Tensor, "b c h w"]) -> Outputs:
         """What any exported file must give, as far as it gives it."""
-        found = dict(zip(self.outputs, Traceable(self.model)(raw)))
+        outputs = dict(zip(self.outputs, Traceable(self.model)(raw)))
         if self.objective is not None:
             order = self.noise(len(raw)).argsort(dim=1)
             num_visible = order.shape[1] - num_hidden(order.shape[1], self.objective.mask.ratio)
             mask = Mask(order[:, :num_visible], order[:, num_visible:])
-            found["loss"] = self.objective({"views": [raw], "mask": mask})["loss"]
-        return found
+            outputs["loss"] = self.objective({"views": [raw], "mask": mask})["loss"]
+        return outputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -96,7 +93,7 @@ class Exportable:
         """Height and width of its input in pixels."""
         return tuple(self.images.shape[2:])
 
-    @cached_property
+    @property
     def detector(self) -> Detector | None:
         return self.model if isinstance(self.model, Detector) else None
 
@@ -109,10 +106,25 @@ class Exportable:
         return list(self.images.split(1)) if self.detector else [self.images, self.images[:1]]
 
 
+def encoder_of(model: Model) -> Encoder:
+    """The encoder inside a model, or itself."""
+    return model if isinstance(model, Encoder) else model.encoder
+
+
+def make_traceable(encoder: Encoder, normalize: str) -> None:
+    """Changes an encoder in place: without fused attention, and without normalisation if that stays "outside"."""
+    if normalize == "outside":
+        encoder.mean.zero_()
+        encoder.std.fill_(1.0)
+    for part in encoder.modules():
+        if hasattr(part, "fused_attn"):  # timm: ONNX has no operator for attention within windows (Hiera)
+            part.fused_attn = False  # type: ignore[assignment]
+
+
 class Traceable(nn.Module):
     """A tuple of tensors for a tensor of pixels: what tracers understand."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Model):
         super().__init__()
         self.model = model
 

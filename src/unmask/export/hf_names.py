@@ -11,12 +11,10 @@ from unmask.export.exportable import Exportable
 from unmask.masking.mask import num_hidden
 from unmask.methods.targets.pixels import Pixels
 from unmask.models.decoders.full import Full
-from unmask.models.decoders.narrow import Narrow
 from unmask.models.decoders.partial import Partial
-from unmask.models.decoders.slim import Slim
 from unmask.models.encoder import Encoder
 
-MAES = (Full, Narrow, Partial, Slim)  # decoders that compute what MAE's does
+MAES = (Full, Partial)  # decoders that compute what MAE's does
 BLOCK = {
     "norm1": "layernorm_before",
     "attn.proj": "attention.output.dense",
@@ -39,14 +37,13 @@ def why_not_vit(encoder: Encoder) -> str:
     net = encoder.net
     if encoder.own:
         return "it has relative positions" if encoder.own.get("relative") else "it attends within windows"
-    have = set(net.state_dict())
-    if "patch_embed.proj.weight" not in have or not any(name.startswith("blocks.0.attn.qkv") for name in have):
-        return f"it is {'no plain ViT' if 'blocks.0.norm1.weight' in have else type(net).__name__}"
-    want = set(_timm_names(len(net.blocks)))
-    for name in sorted(have - want):
-        known = next((words for part, words in MORE.items() if part in name), name)
-        return f"it has {known}"
-    for name in sorted(want - have):
+    names = set(net.state_dict())
+    if "patch_embed.proj.weight" not in names or not any(name.startswith("blocks.0.attn.qkv") for name in names):
+        return f"it is {'no plain ViT' if 'blocks.0.norm1.weight' in names else type(net).__name__}"
+    wanted = set(_timm_names(len(net.blocks)))
+    for name in sorted(names - wanted):
+        return f"it has {next((words for part, words in MORE.items() if part in name), name)}"
+    for name in sorted(wanted - names):
         return f"it has no {({'cls_token': 'class token', 'pos_embed': 'position table'}).get(name, name)}"
     block = net.blocks[0]
     if type(net).__name__ != "VisionTransformer" or type(block).__name__ != "Block":
@@ -81,7 +78,7 @@ def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
     table = state["pos_embed"]
     if table.shape[1] == encoder.grid.num_units:  # timm's no_embed_class: the class token's position is zero
         table = nn.functional.pad(table, (0, 0, 1, 0))
-    found = {
+    renamed = {
         "embeddings.cls_token": state["cls_token"],
         "embeddings.position_embeddings": table,
         "embeddings.patch_embeddings.projection.weight": state["patch_embed.proj.weight"],
@@ -90,23 +87,23 @@ def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
         "layernorm.bias": state["norm.bias"],
     }
     for depth in range(len(encoder.net.blocks)):
-        found |= _block(state, f"blocks.{depth}.", f"encoder.layer.{depth}.")
-    return {prefix + name: value for name, value in found.items()}
+        renamed |= _block(state, f"blocks.{depth}.", f"encoder.layer.{depth}.")
+    return {prefix + name: value for name, value in renamed.items()}
 
 
 def mae_state(subject: Exportable) -> dict[str, Tensor]:
     """Encoder and decoder. Ours keeps the decoder's position table as a constant, transformers as a weight."""
     decoder: Any = subject.objective.decoder  # type: ignore[union-attr]
     state = decoder.state_dict()
-    found = {
+    renamed = {
         "mask_token": state["mask_token"],
         "decoder_pos_embed": nn.functional.pad(decoder.position, (0, 0, 1, 0))[None],  # a row of zeros: the class token
     }
     for ours, theirs in (("embed", "decoder_embed"), ("norm", "decoder_norm"), ("predict", "decoder_pred")):
-        found |= {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for kind in ("weight", "bias")}
+        renamed |= {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for kind in ("weight", "bias")}
     for depth in range(len(decoder.blocks)):
-        found |= _block(state, f"blocks.{depth}.", f"decoder_layers.{depth}.")
-    return encoder_state(subject.encoder, "vit.") | {f"decoder.{name}": value for name, value in found.items()}
+        renamed |= _block(state, f"blocks.{depth}.", f"decoder_layers.{depth}.")
+    return encoder_state(subject.encoder, "vit.") | {f"decoder.{name}": value for name, value in renamed.items()}
 
 
 def vit_config(encoder: Encoder) -> dict[str, Any]:
@@ -155,9 +152,9 @@ def _timm_names(depth: int) -> list[str]:
 
 def _block(state: dict[str, Tensor], ours: str, theirs: str) -> dict[str, Tensor]:
     """One block; timm stacks query, key and value in one matrix, transformers does not."""
-    found = {}
+    renamed = {}
     for kind in ("weight", "bias"):
-        found |= {f"{theirs}{new}.{kind}": state[f"{ours}{old}.{kind}"] for old, new in BLOCK.items()}
+        renamed |= {f"{theirs}{new}.{kind}": state[f"{ours}{old}.{kind}"] for old, new in BLOCK.items()}
         parts = state[f"{ours}attn.qkv.{kind}"].chunk(3)
-        found |= {f"{theirs}attention.attention.{n}.{kind}": p for n, p in zip(("query", "key", "value"), parts)}
-    return found
+        renamed |= {f"{theirs}attention.attention.{n}.{kind}": p for n, p in zip(("query", "key", "value"), parts)}
+    return renamed

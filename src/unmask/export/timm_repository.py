@@ -68,8 +68,8 @@ def weights(model: Encoder | Classifier) -> dict[str, Tensor]:
     head = dict(zip(("weight", "bias"), plain_head(model)))
     norm = model.norm.state_dict() if model.norm_kind == "layer" else {}
     names = ("head.fc.", "head.norm.") if hiera else ("head.", "fc_norm.")
-    found = {names[0] + name: value for name, value in head.items()}
-    return model.encoder.net.state_dict() | found | {names[1] + name: value for name, value in norm.items()}
+    renamed = {names[0] + name: value for name, value in head.items()}
+    return model.encoder.net.state_dict() | renamed | {names[1] + name: value for name, value in norm.items()}
 
 
 def settings(model: Encoder | Classifier) -> dict[str, Any]:

@@ -6,11 +6,14 @@ pixels, frames or voxels.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from unmask.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,21 @@ class Grid:
     def size(self) -> tuple[int, ...]:
         """What the grid covers, in input samples along each axis."""
         return tuple(n * u for n, u in zip(self.shape, self.unit))
+
+    def covering(self, size: Sequence[int]) -> "Grid":
+        """The grid of the same units for another size, in input samples along each axis. Raises UserError, with the
+        nearest sizes, for one that is no whole number of units."""
+        size = tuple(int(side) for side in size)
+        if size == self.size:
+            return self
+        if len(size) != len(self.unit):
+            raise UserError(f"units of {_text(self.unit)} are for inputs of {len(self.unit)} axes, not {len(size)}")
+        if any(side < 1 or side % unit for side, unit in zip(size, self.unit)):
+            below = (max(1, side // unit) * unit for side, unit in zip(size, self.unit))
+            above = (-(-max(side, 1) // unit) * unit for side, unit in zip(size, self.unit))
+            near = " and ".join(dict.fromkeys((_text(below), _text(above))))
+            raise UserError(f"{_text(size)} is no whole number of units of {_text(self.unit)}; the nearest: {near}")
+        return Grid(tuple(side // unit for side, unit in zip(size, self.unit)), self.unit)
 
     def cut(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
         """Cuts an input into flattened units, row-major; p = prod(unit) * c, channel last (MAE's patchify order)."""
@@ -52,6 +70,10 @@ class Grid:
         """Where each unit stands, in units along each axis; used for distances and position tables."""
         axes = torch.meshgrid(*(torch.arange(float(n), device=device) for n in self.shape), indexing="ij")
         return torch.stack([axis.flatten() for axis in axes], dim=1)
+
+
+def _text(size: Iterable[int]) -> str:
+    return " x ".join(map(str, size))
 
 
 def take(x: Shaped[Tensor, "b n d"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m d"]:

@@ -110,18 +110,6 @@ def hide_top(scores: Float[Tensor, "b n"], ratio: float) -> Mask:
     return Mask(visible=order[:, :num_visible], hidden=order[:, num_visible:])
 
 
-def from_bool(hidden: Bool[Tensor, "b n"]) -> Mask:
-    """The caller's own mask: True where a unit is hidden. Every sample must hide as many, so that shapes are static."""
-    counts = hidden.sum(dim=1)
-    count = int(counts[0])
-    if (counts != count).any() or not 0 < count < hidden.shape[1]:
-        raise UserError(
-            f"every sample must hide as many units, some but not all of {hidden.shape[1]}; got {counts.tolist()}"
-        )
-    order = hidden.byte().argsort(dim=1, stable=True)  # visible units first, each side in reading order
-    return Mask(visible=order[:, : hidden.shape[1] - count], hidden=order[:, hidden.shape[1] - count :])
-
-
 def as_bool(index: Int[Tensor, "b m"], num_units: int) -> Bool[Tensor, "b n"]:
     """For models that want a boolean mask, such as Hiera: True at `index`."""
     return torch.zeros(len(index), num_units, dtype=torch.bool, device=index.device).scatter(1, index, True)

@@ -59,7 +59,8 @@ class MAE(Rebuilder):
         """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         if self.training and self.masks_per_image > 1 and "mask" not in batch:
-            mask = self.mask.several(self.masks_per_image, len(x), self.encoder.grid, x.device, batch.get("rows"))
+            grid = self.encoder.grid_of(x)
+            mask = self.mask.several(self.masks_per_image, len(x), grid, x.device, batch.get("rows"))
             x = x.repeat_interleave(self.masks_per_image, dim=0)
         else:
             mask = self.draw(batch)
@@ -74,7 +75,7 @@ class MAE(Rebuilder):
         fill, layers = None if self.mask_token is None else self.mask_token.flatten(), self.layers
         with torch.no_grad() if self.frozen else nullcontext():
             tokens = self.encoder.layers(x, layers, mask) if layers > 1 else self.encoder(x, mask, fill)
-        return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked))
+        return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked), self.encoder.grid_of(x))
 
     def asked(self, mask: Mask, rows: Rows | None = None) -> Int[Tensor, "b m"]:
         """The hidden units whose loss is taken: as many as the decoder asks for, at random; all outside training, so
@@ -86,7 +87,7 @@ class MAE(Rebuilder):
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
         """What is to be predicted for the units in `index`. Others are not even normalised, where the target allows."""
         if isinstance(self.target, UnitTarget):
-            return self.target.of(self.encoder.normalize_units(take(self.encoder.grid.cut(x), index)))
+            return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
         return take(self.target(self.encoder.normalize(x)), index)
 
     def prepare(self, batches: Iterator[Batch]) -> None:
@@ -100,17 +101,17 @@ class MAE(Rebuilder):
     def draw(self, batch: Batch) -> Mask:
         """The caller's mask if the batch brings one, else a fresh one."""
         (x,) = batch["views"]
-        return (
-            batch["mask"] if "mask" in batch else self.mask(len(x), self.encoder.grid, x.device, rows=batch.get("rows"))
-        )
+        if "mask" in batch:
+            return batch["mask"]
+        return self.mask(len(x), self.encoder.grid_of(x), x.device, rows=batch.get("rows"))
 
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:
         (x,) = batch["views"]
-        found = trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid)
+        losses = trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid_of(x))
         if isinstance(self.target, Target) and not self.target.per_pixel:
-            del found["unit_mean"]  # the mean over other values than pixels says nothing
-        return found
+            del losses["unit_mean"]  # the mean over other values than pixels says nothing
+        return losses
 
     @torch.no_grad()
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
@@ -118,7 +119,7 @@ class MAE(Rebuilder):
 
         `leak=True` uses the true mean and deviation of hidden units (see `Pixels.to_pixels`): label such images.
         """
-        normalized, grid = self.encoder.normalize(x), self.encoder.grid
+        normalized, grid = self.encoder.normalize(x), self.encoder.grid_of(x)
         prediction = self.predict(x, mask).float()
         pixels = self.target.to_pixels(prediction, normalized, mask, leak)
         units = grid.cut(normalized)

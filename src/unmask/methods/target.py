@@ -14,12 +14,13 @@ class Target(nn.Module, ABC):
     """Parts in `targets/` fill in `dim` and the two methods. What a target has learned of the data it keeps in buffers:
     they are part of the objective's state, so that checkpoints carry them."""
 
+    grid: Grid  # whose units are the targets'; an input may have more or fewer of them
     dim: int  # values per unit
     per_pixel = True  # a unit's values are its pixels, so that their mean means something
 
     @abstractmethod
     def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
-        """Targets of all units of a normalised input."""
+        """Targets of all units of a normalised input of any size of whole units."""
 
     @abstractmethod
     def to_pixels(
@@ -40,11 +41,9 @@ class UnitTarget(Target):
     Parts fill in `of` instead of `forward`.
     """
 
-    grid: Grid
-
     @abstractmethod
     def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
         """Targets of units of a normalised input, as `Grid.cut` gives them."""
 
     def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
-        return self.of(self.grid.cut(x))
+        return self.of(self.grid.covering(x.shape[2:]).cut(x))

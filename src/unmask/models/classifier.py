@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.source import open_source
@@ -162,7 +163,7 @@ class AttentivePool(nn.Module):
 def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
     """Images for an encoder, all of them; a bad one is an error when it is read."""
     source = open_source(images)
-    return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=4 * max(encoder.grid.size))
+    return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=decode_side(encoder.grid.size))
 
 
 def _pair(size: tuple[int, ...]) -> tuple[int, int]:

@@ -31,7 +31,7 @@ BLOCK = {"norm_layer": LayerNorm, "qkv_bias": True}
 
 
 class Decoder(nn.Module, ABC):
-    """Parts in `decoders/` fill in `forward`, and change the others where they differ.
+    """Parts in `decoders/` fill in `forward`, call `keep_positions`, and change the others where they differ.
 
     It predicts the hidden units of whatever mask it is given. In a training step that may be some of them only, drawn
     at random by the objective; an image is always shown with all of them.
@@ -40,15 +40,45 @@ class Decoder(nn.Module, ABC):
     share: float = 1.0  # of the hidden units that a training step predicts
     layers: int = 1  # encoder layers whose tokens it wants; with more than one, `forward` gets a list, the deepest last
     filled: bool = False  # takes tokens of all units, hidden ones too
+    grid: Grid  # that it was built for; calls may bring others
+    stored: bool = False  # its table of positions came with weights: for its own grid only
+    position: Tensor  # n d, fixed; or 1 + n d where it is stored: a first row for all prefix tokens
 
     @abstractmethod
-    def forward(self, tokens: Tokens | list[Tokens], mask: Mask) -> Float[Tensor, "b h p"]:
-        """One prediction per hidden unit, in the order of `mask.hidden`."""
+    def forward(self, tokens: Tokens | list[Tokens], mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
+        """One prediction per hidden unit, in the order of `mask.hidden`. grid: of the call; None: its own."""
+
+    def keep_positions(self, grid: Grid, dim: int, stored: bool = False) -> None:
+        """Makes `position`, and remembers for which grid."""
+        self.grid, self.stored = grid, stored
+        table = sincos(grid, dim)
+        table = nn.functional.pad(table, (0, 0, 1, 0)) if stored else table
+        self.register_buffer("position", table, persistent=stored)
+        self._tables: dict[Any, Tensor] = {}
+
+    def position_of(self, grid: Grid | None) -> Float[Tensor, "n d"]:
+        """The table for the grid of a call, computed once. Raises UserError for another grid where it is stored."""
+        if grid is None or grid.shape == self.grid.shape:
+            return self.position
+        self.require_grid(grid)
+        key = grid.shape, self.position.device
+        if key not in self._tables:
+            with torch.inference_mode(False):  # made here, it may be used in training later
+                self._tables[key] = sincos(grid, self.position.shape[1]).to(self.position.device)
+        return self._tables[key]
+
+    def require_grid(self, grid: Grid) -> None:
+        """Raises UserError for a grid that it has no positions for."""
+        if self.stored and grid.shape != self.grid.shape:
+            own, other = (" x ".join(map(str, g.shape)) for g in (self.grid, grid))
+            raise UserError(
+                f"this decoder's positions came with its weights, for a grid of {own} units, and cannot serve one of"
+                f" {other}: use one size of images, --resolutions none, or a fresh decoder"
+            )
 
 
 class SelfAttention(Decoder):
     last_block: type[Block] | None = None  # what the last block is, if not one that is lean
-    position: Tensor  # n d, fixed; or 1 + n d where it comes with weights: a first row for all prefix tokens
 
     def __init__(
         self,
@@ -70,14 +100,11 @@ class SelfAttention(Decoder):
         super().__init__()
         if position not in ("fixed", "stored"):
             raise UserError(f"the decoder's position is 'fixed' or 'stored', got {position!r}")
-        self.stored = position == "stored"
         require_size(dim, depth, heads)
         self.embed = nn.Linear(in_dim, dim)
         self.filled = filled
         self.mask_token = None if filled else nn.Parameter(torch.zeros(1, 1, dim))
-        table = sincos(grid, dim)
-        table = nn.functional.pad(table, (0, 0, 1, 0)) if self.stored else table
-        self.register_buffer("position", table, persistent=self.stored)
+        self.keep_positions(grid, dim, stored=position == "stored")
         kinds = [Block] * (depth - 1) + [self.last_block or LastBlock]
         self.blocks = nn.Sequential(*(kind(dim, heads, **BLOCK) for kind in kinds))
         self.norm = LayerNorm(dim)
@@ -85,11 +112,11 @@ class SelfAttention(Decoder):
         initialize(self)
 
     def parts(
-        self, tokens: Tokens, mask: Mask
+        self, tokens: Tokens, mask: Mask, grid: Grid | None = None
     ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b v d"], Float[Tensor, "b h d"]]:
         """Prefix, visible and hidden tokens with their positions. Prefix tokens have position zero, unless a stored
         table says otherwise."""
-        prefix, units, position = self.embed(tokens.prefix), self.embed(tokens.units), self.position
+        prefix, units, position = self.embed(tokens.prefix), self.embed(tokens.units), self.position_of(grid)
         if self.stored:
             prefix, position = prefix + position[0], position[1:]
         if self.mask_token is None:
@@ -99,8 +126,8 @@ class SelfAttention(Decoder):
         visible, hidden = visible + position[mask.visible], hidden + position[mask.hidden]
         return prefix, visible, hidden.to(visible.dtype)
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "b h p"]:
-        x = torch.cat(self.parts(tokens, mask), dim=1)
+    def forward(self, tokens: Tokens, mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
+        x = torch.cat(self.parts(tokens, mask, grid), dim=1)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)

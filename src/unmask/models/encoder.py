@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
+from timm.layers import set_fused_attn  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import pad
 
 from unmask import registry
 from unmask.errors import UserError, closest
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
+from unmask.runtime.machine import fused_attention
 
 
 class Tokens(NamedTuple):
@@ -32,7 +33,7 @@ class Encoder(nn.Module, ABC):
     net: Any  # the timm model itself, an nn.Module; Any, since its attributes differ by family
     mean: Tensor  # c, raw units
     std: Tensor
-    grid: Grid  # of the inputs it was built for
+    grid: Grid  # of the inputs it was built for; others come in too, see `grid_of`
     dim: int  # width of a token
     channels: int  # of the input
     arguments: dict[str, Any]  # what timm.create_model needs to make `net` again, "model_name" included
@@ -57,17 +58,24 @@ class Encoder(nn.Module, ABC):
         pixels = units.unflatten(2, (-1, len(self.mean)))  # the channel is last in a unit
         return ((pixels.float() - self.mean) / self.std).flatten(2)
 
+    def grid_of(self, x: Shaped[Tensor, "b c *size"]) -> Grid:
+        """The grid of an input: the encoder's own at its own size, more or fewer of the same units at another. Raises
+        UserError, with the nearest sizes, for a size that is no whole number of units."""
+        size = tuple(int(side) for side in x.shape[2:])
+        return self.grid if size == self.input_size else self.grid.covering(size)
+
     @abstractmethod
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
-        """Tokens of raw samples. Hidden units are dropped, or replaced by `fill` and kept (SimMIM, BEiT).
-        Without a mask, every unit is seen and the result is deterministic in eval mode."""
+        """Tokens of raw samples of any size of whole units; UserError for another. Hidden units are dropped, or
+        replaced by `fill` and kept (SimMIM, BEiT). Without a mask, every unit is seen and the result is deterministic
+        in eval mode. Units of the mask are those of `grid_of(x)`."""
 
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; those of the visible
-        units only where a mask is given."""
+        units only where a mask is given. Inputs as for `forward`."""
 
     def features(
         self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
@@ -77,8 +85,7 @@ class Encoder(nn.Module, ABC):
         layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone.
         norm: apply the encoder's last norm. Detectors and segmenters want the maps without it (ViTDet, UperNet).
         Normalised pixels are padded with zeros on the right and at the bottom, to whole units: a map has
-        ceil(height / stride) rows. Position tables are resampled for the grid that results, and windows are cut anew.
-        At the size the encoder was built for, the numbers are those of `layers` before its norm.
+        ceil(height / stride) rows. The numbers are those of `layers` before its norm.
         """
         if x.ndim != 4:
             raise UserError(f"feature maps are made of images, b c h w; the input has {x.ndim} axes")
@@ -104,13 +111,13 @@ class Encoder(nn.Module, ABC):
 
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
         """Layers counted from 0. Raises UserError for one that is not there."""
-        there = self.num_maps
+        count = self.num_maps
         for number in layers or ():
-            if not -there <= number < there:
-                raise UserError(f"there is no layer {number} among the {there} of this encoder: 0 to {there - 1}")
+            if not -count <= number < count:
+                raise UserError(f"there is no layer {number} among the {count} of this encoder: 0 to {count - 1}")
         if layers is not None and not len(layers):
             raise UserError("say of which layers the features are wanted, e.g. layers=(-1,)")
-        return [there - 1] if layers is None else [number % there for number in layers]
+        return [count - 1] if layers is None else [number % count for number in layers]
 
     @property
     def num_maps(self) -> int:
@@ -119,7 +126,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """Height and width of the images that `forward` takes. A few timm models look at less, their `grid.size`."""
+        """Height and width that it was built for. A few timm models look at less of an image, their `grid.size`."""
         return self.grid.size
 
     @property
@@ -147,8 +154,8 @@ class Encoder(nn.Module, ABC):
     def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
         """For exports: normalised patch tokens b n d, their mean b d, and the class token b d where there is one."""
         tokens = self(pixels)
-        found = tokens.units, tokens.units.mean(dim=1)
-        return (*found, tokens.prefix[:, 0]) if "class_token" in self.outputs else found
+        outputs = tokens.units, tokens.units.mean(dim=1)
+        return (*outputs, tokens.prefix[:, 0]) if "class_token" in self.outputs else outputs
 
     @property
     def windowable(self) -> bool:
@@ -182,23 +189,6 @@ class Encoder(nn.Module, ABC):
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
 
 
-class _Intermediates(nn.Module):
-    def __init__(self, net: Any):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, options: dict[str, Any]) -> Any:
-        return self.net.forward_intermediates(x, **options)
-
-
-def intermediates(net: Any, x: Tensor, tables: Mapping[str, Tensor], **options: Any) -> Any:
-    """timm's `forward_intermediates` with other tensors in the place of some parameters of `net`, by name."""
-    if not tables:
-        return net.forward_intermediates(x, **options)
-    named = {f"net.{name}": table for name, table in tables.items()}
-    return functional_call(_Intermediates(net), named, (x, options), tie_weights=False)
-
-
 def known_name(model: str) -> bool:
     """True for a model name that some encoder part takes, with or without a tag and options."""
     name = registry.parse(model)[0]
@@ -225,6 +215,8 @@ def create_encoder(
 
     Raises UserError for a name nobody knows or a model that cannot hide units, saying why and which can.
     """
+    if (fused := fused_attention()) is not None:
+        set_fused_attn(fused)  # of attentions that are built from now on, those of decoders and heads too
     name, options = registry.parse(model)
     given = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]

@@ -4,16 +4,14 @@ from typing import Any
 
 import torch
 
-from unmask.errors import UserError
+from unmask.models.decoder import Decoder
 from unmask.planning.initial_weights import Start
 from unmask.runs.run import make_objective
 from unmask.seeds import mix
 from unmask.training.loop import Fit
-from unmask.training.multi_size import answer_by_size
 from unmask.training.objective import Objective
-from unmask.training.resolution import NONE, at_size
+from unmask.training.resolution import NONE
 from unmask.training.resolution import parse as parse_resolutions
-from unmask.training.speed.activation_checkpoint import recompute
 
 FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "optimizer", "floor")
 
@@ -32,13 +30,8 @@ def build(config: dict[str, Any], start: Start) -> Objective:
     torch.manual_seed(mix(config["settings"]["seed"], 0x1217))
     objective = make_objective(config)
     start.load(objective, config["settings"])
-    sizes = [stage.size for stage in parse_resolutions(config["settings"].get("resolutions", NONE))[:-1]]
-    twins = {size: make_objective(at_size(config, size)) for size in sizes}
-    if twins and config["settings"].get("strategy") == "fsdp2":
-        raise UserError("--resolutions and --strategy fsdp2 do not go together: shards belong to a model of one size")
-    if twins:
-        answer_by_size(objective, dict(twins), make_objective(config) if start.facts else None)
-    if config["settings"].get("checkpoint_activations") == "on":
-        for part in (objective, *twins.values()):
-            recompute(part)
+    decoder = getattr(objective, "decoder", None)
+    for stage in parse_resolutions(config["settings"].get("resolutions", NONE)):
+        if isinstance(decoder, Decoder):
+            decoder.require_grid(objective.encoder.grid.covering(stage.size))
     return objective

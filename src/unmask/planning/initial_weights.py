@@ -1,8 +1,9 @@
-"""What `--init` names: no weights, or weights of any kind that `opening.py` opens, and what they decide."""
+"""What `--init` names: no weights, or weights of any kind that `weights/open.py` opens, and what they decide."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from unmask.errors import UserError
 from unmask.models.decoder import essence
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
@@ -106,7 +107,12 @@ class FromWeights(Start):
         self.opened.put(objective.encoder, bands)
         if not self.new_decoder(settings, objective.encoder):
             encoder: Encoder = objective.encoder
-            decoder: Any = objective.decoder
+            decoder: Any = getattr(objective, "decoder", None)
+            if decoder is None:
+                raise UserError(
+                    f"{self.opened.source} brings a decoder, and {type(objective).__name__} has none; give the encoder"
+                    " alone, such as --init RUN/encoder.safetensors"
+                )
             if self.opened.decoder is None:
                 assert whole is not None
                 state = under(whole, "decoder.")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
 from unmask.data.shards.stream import is_stream, open_stream
@@ -14,6 +14,7 @@ from unmask.data.source import open_source
 from unmask.errors import UserError, many
 from unmask.plain import numbers
 from unmask.runtime.machine import machine
+from unmask.runtime.progress import progress
 
 CACHE_SHARE = 0.2  # of the free memory, for decoded images
 
@@ -38,15 +39,14 @@ def look_at(
     source = open_source(data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the images", total=len(indices))
+    max_side = saved["max_side"] if saved else decode_side(numbers(image_size or 224))
+    with progress(console, "looking at the images", len(indices)) as update:
         sheet, cache = inspect(
             source,
             indices=indices,
             max_side=max_side,
             keep_bytes=int(CACHE_SHARE * machine("cpu", "32").memory),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
@@ -66,7 +66,7 @@ def _look_at_stream(
 ) -> tuple[Sheet, StreamSamples]:
     """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
     stream = open_stream(data).training()
-    max_side = saved["max_side"] if saved else 4 * max(numbers(image_size or 224))
+    max_side = saved["max_side"] if saved else decode_side(numbers(image_size or 224))
     with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
         seen = glimpse(stream)
         sheet = seen.amend(inspect(seen.held, max_side=max_side)[0], stream)

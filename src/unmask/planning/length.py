@@ -7,7 +7,7 @@ from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
-BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/pretrain_budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
+BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
 DECODER_WARMUP = 500  # steps at most, a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 

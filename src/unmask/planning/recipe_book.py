@@ -1,12 +1,11 @@
-"""Published recipes by name: the files of `recipes/` are families, their functions recipes, their docstrings the facts.
+"""Published recipes by name: each file of `recipes/` is a family, a list of RECIPES.
 
-A recipe is a plain function that returns options of one verb by name, `pretrain` or `transfer`: the VERB of its file.
-`follow` puts them where the user left something open, so that every other flag still counts.
+A recipe gives options of one command by name, `pretrain` or `transfer`. `follow` puts them where the user left
+something open, so that every other flag still counts.
 """
 
 import importlib
-import inspect
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -14,57 +13,39 @@ from unmask.errors import UserError, closest
 from unmask.registry import KINDS, names
 
 EITHER = (("epochs", "steps", "hours"), ("lr", "blr"))  # of such options one counts: given one, a recipe fills none
-FACTS = ("Command", "Cost", "Published")
 
 Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """What a publication did, as options of a command."""
+
     name: str
     verb: str  # "pretrain" or "transfer"
-    function: Callable[[], dict[str, Any]]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """By the names of the verb's own options."""
-        return self.function()
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """The docstring: `title`, and what stands behind each of FACTS."""
-        text = inspect.getdoc(self.function) or ""
-        title, _, rest = text.partition("\n\n")
-        found, name = {"title": " ".join(title.split())}, ""
-        for line in rest.splitlines():
-            word, colon, content = line.partition(":")
-            if colon and word in FACTS:
-                name, line = word, content
-            if name:
-                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-        return found
+    title: str
+    published: str  # the result, and where it is said
+    options: Mapping[str, Any]  # by the names of the command's own options
+    cost: str = "not in our sources"
 
 
 def recipes() -> dict[str, Recipe]:
     """All of them by name."""
-    found = {}
-    for family_name in names("recipe"):
-        family = importlib.import_module(f"{KINDS['recipe']}.{family_name}")
-        found |= {name: Recipe(name, family.VERB, getattr(family, name)) for name in family.__all__}
-    return found
+    families = [importlib.import_module(f"{KINDS['recipe']}.{family}") for family in names("recipe")]
+    return {recipe.name: recipe for family in families for recipe in family.RECIPES}
 
 
 def find_recipe(name: str, verb: str) -> Recipe:
-    """Raises UserError for a name that there is none of, and for a recipe of another verb."""
-    there = recipes()
-    own = [recipe.name for recipe in there.values() if recipe.verb == verb]
-    if name not in there:
+    """Raises UserError for an unknown name, and for a recipe of another command."""
+    every = recipes()
+    own = [recipe.name for recipe in every.values() if recipe.verb == verb]
+    if name not in every:
         raise UserError(f"no recipe {name!r}{closest(name, own)} For unmask {verb} there are: {', '.join(own)}")
-    if there[name].verb != verb:
+    if every[name].verb != verb:
         raise UserError(
-            f"--recipe {name} is for unmask {there[name].verb}; for unmask {verb} there are: {', '.join(own)}"
+            f"--recipe {name} is for unmask {every[name].verb}; for unmask {verb} there are: {', '.join(own)}"
         )
-    return there[name]
+    return every[name]
 
 
 def follow(options: Options, verb: str) -> tuple[Options, dict[str, str]]:
@@ -93,16 +74,14 @@ def follow(options: Options, verb: str) -> tuple[Options, dict[str, str]]:
 
 
 def markdown() -> str:
-    """The tables of docs/recipes.md, one per verb; a test compares them."""
-    found = []
+    """The tables of docs/recipes.md, one per command; a test compares them."""
+    tables = []
     for verb in ("pretrain", "transfer"):
-        rows = [recipe for recipe in recipes().values() if recipe.verb == verb]
         lines = [f"| `unmask {verb} --recipe` | what | cost | published |", "|---|---|---|---|"]
-        for recipe in rows:
-            facts = recipe.facts
-            lines.append(f"| `{recipe.name}` | {facts['title']} | {facts['Cost']} | {facts['Published']} |")
-        found.append("\n".join(lines))
-    return "\n\n".join(found) + "\n"
+        rows = [recipe for recipe in recipes().values() if recipe.verb == verb]
+        lines += [f"| `{row.name}` | {row.title} | {row.cost} | {row.published} |" for row in rows]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n"
 
 
 def _open(options: Any, field: Any) -> bool:

@@ -1,6 +1,5 @@
 """Images of what a model rebuilds: the panel of `unmask show` and the filmstrip of a training run."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,13 @@ from torch import Tensor, nn
 
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
+from unmask.report.palette import save
+from unmask.report.panel import Row, draw_panel
 from unmask.training.objective import Rebuilder
 
 GREY = 0.62  # of what is hidden; neither black nor white, so that it is not taken for content
 PIXELS = 32 * 224**2  # of images that are rebuilt at a time
 FILM_SIDE = 256  # pixels of an image in the film, at the most
-
-
-@dataclass(frozen=True)
-class Row:
-    title: str  # left of the row: file, mask and ratio
-    columns: dict[str, np.ndarray]  # heading -> h w 3 in 0..1, or h w for the error
-    error: float  # mean absolute error over hidden pixels, in units of the data's standard deviation
 
 
 @torch.no_grad()
@@ -47,7 +41,8 @@ def rows(
             cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
             columns[name] = image if cover is None else np.where(cover.cpu().numpy()[..., None], GREY, image)
         columns["error"] = error[i].cpu().numpy()
-        result.append(Row(title, columns, float(error[i].sum() / hidden[i].sum())))
+        mean = float(error[i].sum() / hidden[i].sum())  # over hidden pixels, in the data's standard deviations
+        result.append(Row(title, columns, f"mean {mean:.2f} std"))
     return result
 
 
@@ -68,31 +63,12 @@ def hidden_pixels(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask) ->
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Writes the panel as PNG: one row per image, labelled columns, one error scale for all rows."""
-    names = list(rows[0].columns)
-    height, width = rows[0].columns["input"].shape[:2]
-    cell = 2.0
-    figure = Figure(figsize=(cell * len(names) + 0.5, cell * height / width * len(rows) * 1.08 + 0.55), dpi=130)
-    axes = figure.subplots(len(rows), len(names), squeeze=False)
-    top = max(float(np.quantile(row.columns["error"], 0.99)) for row in rows) or 1.0
-    for line, row in zip(axes, rows):
-        for axis, name in zip(line, names):
-            kind = {"cmap": "magma", "vmin": 0, "vmax": top} if name == "error" else {}
-            axis.imshow(row.columns[name], interpolation="nearest" if height < 100 else "antialiased", **kind)
-            axis.set(xticks=[], yticks=[])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-        line[0].set_ylabel("\n".join(_short(part) for part in row.title.splitlines()), fontsize=6.5)
-        line[-1].set_xlabel(f"mean {row.error:.2f} std", fontsize=7, labelpad=2)
-    for axis, name in zip(axes[0], names):
-        axis.set_title(name, fontsize=9)
+    """Writes the panel: one row per image, one error scale for all rows."""
     note = "rebuilt: hidden units only, their brightness and contrast estimated from the visible units around them."
-    if any("*" in name for name in names):
+    if any("*" in name for name in rows[0].columns):
         note += "  * takes each hidden unit's true mean and deviation, which the model cannot know."
-    figure.text(0.01, 0.004, note, fontsize=6.5, color="0.35")
-    figure.subplots_adjust(left=0.04, right=0.995, top=1 - 0.3 / figure.get_figheight(), wspace=0.03, hspace=0.1)
-    figure.subplots_adjust(bottom=0.3 / figure.get_figheight())
-    write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
+    brightest = max(float(np.quantile(row.columns["error"], 0.99)) for row in rows) or 1.0
+    draw_panel(rows, path, note, cell=2.0, scale=brightest)
 
 
 def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray:
@@ -131,7 +107,7 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
         axis.set_title(title, fontsize=8)
         axis.set_axis_off()
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.28 / figure.get_figheight(), wspace=0.04)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
@@ -141,8 +117,3 @@ def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
     values = x.float().flatten()
     values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
     return float(values.quantile(0.01)), float(values.quantile(0.99))
-
-
-def _short(text: str, most: int = 26) -> str:
-    """The end of a long name, which tells files apart better than the beginning."""
-    return text if len(text) <= most else "…" + text[1 - most :]

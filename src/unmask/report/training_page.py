@@ -1,22 +1,23 @@
-"""report.html: one self-contained page of a run, made from the files in its folder and nothing else."""
+"""report.html of a pretraining run, made from the files in its folder and nothing else."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from unmask.files import write_atomically
-from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
+from unmask.files import read_json
+from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
+from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
+from unmask.report.run_page import PAGE, SHEET, plan_table, sheet_table, versions
 from unmask.runs.run import CONFIG, SUMMARY
-from unmask.tasks.classification.report import write_classifier_report
-from unmask.tasks.detection.report import write_detector_report
-from unmask.tasks.segmentation.report import write_segmenter_report
 from unmask.training.log import METRICS, ROLLED_BACK, clock, read
 from unmask.training.timing import waiting_advice, waiting_share
 
-BLUE, GREY, ORANGE = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito's palette, readable without red and green
-IMAGES = ("panel", "filmstrip", "evaluation", "labels", "panel_before", "panel_after")
+Records = Sequence[dict[str, Any]]
+MODEL = "this model"
 YARDSTICKS = {
     "unit_mean": "true mean of each hidden unit",
     "visible_mean": "average visible unit",
@@ -24,47 +25,91 @@ YARDSTICKS = {
 }
 
 
-def write_report(out: Path) -> Path:
+def write_training_page(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
-    config = read_json(out / CONFIG)
-    if "task" in config:
-        of = {"classify": write_classifier_report, "segment": write_segmenter_report, "detect": write_detector_report}
-        return of[config["task"]](out)
+    config, name = read_json(out / CONFIG), out.resolve().name
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
-    waited, frames = waiting_share(records), _frames(out)
+    frames = _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
-    evaluation = read_json(out / "evaluation.json")
-    page = template("report.html.jinja").render(
-        name=out.resolve().name,
-        config=config,
-        sheet=read_json(out / "data_sheet.json"),
-        sheet_rows=sheet_rows(read_json(out / "data_sheet.json")),
-        plan=plan_rows(config),
-        last=steps[-1] if steps else None,
-        context=_context_rows(config, steps),
-        curves=image_address(_curves(steps, records, config)) if steps else None,
-        images={name: image_address(out / f"{name}.png") for name in IMAGES},
-        evaluation=evaluation,
-        labels=read_json(out / "labels.json"),
-        continued=read_json(out / "continued.json"),
-        bad=_bad(out),
-        summary=read_json(out / SUMMARY),
-        back=sum(record.get("event") == ROLLED_BACK for record in records),
-        waited=waited,
-        advice=waiting_advice(waited, config["settings"], config["data"].get("packed"), config["machine"]["cores"]),
-        skipped=steps[-1]["skipped"] if steps else 0,
-        snippet=_snippet(config),
-        clock=clock,
+    settings = config["settings"]
+    state = "finished" if read_json(out / SUMMARY) else "not finished"
+    waited = waiting_share(records)
+    advice = waiting_advice(waited, settings, config["data"].get("packed"), config["machine"]["cores"])
+    curves = _curves(steps, records, config) if steps else None
+    return write_page(
+        out / PAGE,
+        name,
+        note(f"{settings['method']} on {config['data']['count']:,} images · {settings['model']} · {state}"),
+        facts(_numbers(config, records, steps, waited)),
+        note(advice or ""),
+        _evaluation(out, name),
+        _labels(out),
+        _before_after(out, config),
+        section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt")),
+        section("The same images over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
+        section("Curves", image(curves, "loss and speed over epochs")),
+        _context(config, steps),
+        section("Data sheet", sheet_table(read_json(out / SHEET)), _bad_files(out)),
+        section("Plan", plan_table(config)),
+        section("Cost and command", paragraph(_cost(config, steps)), code(config["command"]), versions(config)),
+        section("Use the encoder", code(_snippet(config)), note(_normalisation(config, name))),
     )
-    write_atomically(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
-    return out / "report.html"
 
 
-def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: dict[str, Any]) -> Figure:
+def _numbers(config: dict[str, Any], records: Records, steps: Records, waited: float | None) -> list[tuple[str, str]]:
+    if not steps:
+        return []
+    last, numbers = steps[-1], []
+    numbers.append(("loss on hidden units", f"{last['loss']:.4f}"))
+    if "explained" in last:
+        numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
+    numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
+    numbers.append((f"on {config['machine']['name']}", clock(last["seconds"])))
+    numbers.append(("peak memory", f"{last['memory_mb']:,} MB"))
+    if waited is not None:
+        numbers.append(("of the time waiting for data", f"{100 * waited:.0f} %"))
+    counts = {"times gone back to an earlier state": sum(record.get("event") == ROLLED_BACK for record in records)}
+    counts["updates left out"] = last["skipped"]
+    return numbers + [(words, str(count)) for words, count in counts.items() if count]
+
+
+def _evaluation(out: Path, name: str) -> Markup:
+    evaluation = read_json(out / "evaluation.json")
+    if not evaluation:
+        command = Markup("<code>unmask evaluate {} --on LABELLED</code>").format(name)
+        return note(Markup("Not judged yet. With labelled images: {}").format(command))
+    drawn = image(out / "evaluation.png", "accuracy of the encoder and its rivals")
+    return section("Did pretraining help?", verdict(evaluation["sentence"]), drawn, table(evaluation["table"]))
+
+
+def _labels(out: Path) -> Markup:
+    labels = read_json(out / "labels.json")
+    drawn = image(out / "labels.png", "accuracy against labels per class") if labels else ""
+    return section("How many labels does pretraining save?", verdict(labels.get("sentence", "")), drawn)
+
+
+def _before_after(out: Path, config: dict[str, Any]) -> Markup:
+    if "weights" not in config:
+        return Markup("")
+    continued, weights = read_json(out / "continued.json"), config["weights"]
+    origin = f"{weights['source']} ({weights['layout']}, {weights['model']})"
+    licence = config["licence"] or "unknown"
+    before = f"Before, step {continued['before']['step']}" if "before" in continued else "Before"
+    return section(
+        "Before and after",
+        paragraph(f"It went on from {origin}. Licence of these weights: {licence}."),
+        verdict(continued.get("sentence", "")),
+        image(out / "panel_before.png", "rebuilt before", before),
+        image(out / "panel_after.png", "rebuilt after", "After, the same images and masks"),
+        *(note(remark) for remark in weights["remarks"]),
+    )
+
+
+def _curves(steps: Records, records: Records, config: dict[str, Any]) -> Figure:
     probes = [r for r in records if any(key.startswith("probe_") for key in r)]
-    figure = Figure(figsize=(11, 3.4), dpi=110, layout="constrained")
+    figure = make_figure(11, 3.4)
     loss, rate, *rest = figure.subplots(1, 3 if probes else 2, width_ratios=[2.2, 1, 1][: 3 if probes else 2])
     epochs = [r["epoch"] for r in steps]
     loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden units")
@@ -73,37 +118,63 @@ def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: 
         value = config["context"].get(name)
         if value is not None and value < 1.6 * max(top, 1.0):
             loss.axhline(value, color=GREY, lw=0.9, ls="--")
-            style = {"ha": "right", "fontsize": 7.5, "color": GREY}
-            loss.annotate(words, (epochs[-1], value), xytext=(0, 2), textcoords="offset points", **style)
+            text = {"ha": "right", "fontsize": 7.5, "color": GREY}
+            loss.annotate(words, (epochs[-1], value), xytext=(0, 2), textcoords="offset points", **text)
     loss.set(xlabel="epoch", ylabel="mean squared error", title="Loss, and what trivial predictors reach on this data")
     rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
     rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
     if probes:
         batch, count = config["settings"]["batch"], config["data"]["count"]
         keys = sorted({key for r in probes for key in r if key.startswith("probe_")})
-        for key, color in zip(keys, (ORANGE, BLUE, GREY)):
+        for key, color in zip(keys, (VERMILION, BLUE, GREY)):
             points = [(r["step"] * batch / count, 100 * r[key]) for r in probes if key in r]
             rest[0].plot(*zip(*points), "o-", color=color, label=key.removeprefix("probe_"), ms=4)
         rest[0].legend(frameon=False, fontsize=8)
         rest[0].set(xlabel="epoch", title="Probe accuracy, %")
     for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.title.set_fontsize(9.5)
+        style(axis)
     return figure
 
 
-def _context_rows(config: dict[str, Any], steps: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
-    """Who, loss, share of variance explained: this model between the trivial predictors."""
+def _context(config: dict[str, Any], steps: Records) -> Markup:
+    """This model between the trivial predictors: loss, share of variance explained."""
     context = config.get("context") or {}
     if not steps or not context.get("data_mean"):
-        return []
+        return Markup("")
     variance = context["data_mean"]
-    rows = [
-        (words, context[name], 1 - context[name] / variance) for name, words in YARDSTICKS.items() if name in context
-    ]
-    rows += [("average of the data (the zero point)", variance, 0.0)]
-    rows += [("this model", steps[-1]["loss"], 1 - steps[-1]["loss"] / variance)]
-    return sorted(rows, key=lambda row: row[1])
+    losses = {words: context[name] for name, words in YARDSTICKS.items() if name in context}
+    losses |= {"average of the data (the zero point)": variance, MODEL: steps[-1]["loss"]}
+    lines = [(who, f"{loss:.4f}", f"{100 * (1 - loss / variance):.1f} %") for who, loss in losses.items()]
+    lines.sort(key=lambda line: losses[line[0]])
+    return section(
+        "The loss in context",
+        table([("predictor", "mean squared error", "variance explained"), *lines], kinds=("", "n"), marked=MODEL),
+        note(
+            'Measured on hidden units of this data. "True mean" and "average of the data" know what a model cannot:'
+            " they are yardsticks."
+        ),
+    )
+
+
+def _cost(config: dict[str, Any], steps: Records) -> str:
+    expected, where = config["expected"], f"on {config['machine']['name']} in {config['settings']['precision']}"
+    text = f"Expected {clock(expected['seconds'])} and {expected['memory_mb']:,} MB"
+    if steps:
+        text += f"; took {clock(steps[-1]['seconds'])} and {steps[-1]['memory_mb']:,} MB"
+    return f"{text}, {where}."
+
+
+def _snippet(config: dict[str, Any]) -> str:
+    arguments = {k: v for k, v in config["timm"].items() if k != "model_name"}
+    given = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
+    name = config["timm"]["model_name"]
+    return f'import timm\nnet = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {given})'
+
+
+def _normalisation(config: dict[str, Any], name: str) -> Markup:
+    mean, std = (", ".join(str(round(value, 3)) for value in config[key]) for key in ("mean", "std"))
+    load = Markup('<code>unmask.load("{}")</code>').format(name)
+    return Markup("It expects pixels (0..255) minus {}, divided by {}; or let {} do that.").format(mean, std, load)
 
 
 def _frames(out: Path) -> list[tuple[str, Path]]:
@@ -113,13 +184,8 @@ def _frames(out: Path) -> list[tuple[str, Path]]:
     return [frame for frame in fixed + steps if frame[1].exists()]
 
 
-def _snippet(config: dict[str, Any]) -> str:
-    arguments = {k: v for k, v in config["timm"].items() if k != "model_name"}
-    given = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
-    name = config["timm"]["model_name"]
-    return f'net = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {given})'
-
-
-def _bad(out: Path) -> list[str]:
+def _bad_files(out: Path) -> Markup:
+    """The first of those that were left out."""
     path = out / "bad_files.txt"
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if path.exists() else []
+    return folded("Bad files", code("\n".join(lines))) if len(lines) > 1 else Markup("")

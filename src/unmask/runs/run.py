@@ -14,7 +14,7 @@ from unmask.files import read_json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
-from unmask.tasks.anomaly.model import Finder, Settings
+from unmask.tasks.anomaly.model import Finder
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state
@@ -170,14 +170,10 @@ def open_finder(path: Path) -> Finder:
         what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
         raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
     config = Run(path).config
-    saved = dict(config["finder"])
-    size = {name: saved.pop(name) for name in ("bank", "width")}
-    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    settings = Settings(**known)
-    model: Any = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
-    finder = Finder(model, settings, **size)
+    features_only = config["finder"]["methods"] == ["features"]
+    model: Any = make_encoder(config) if features_only else make_objective(config)
+    finder = Finder.of_config(model, config)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
-    finder.promises = config["promises"]
     return finder.eval()
 
 

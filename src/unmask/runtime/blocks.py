@@ -8,8 +8,8 @@ STACK = "blocks"  # by this name encoders and decoders keep their blocks
 
 
 def stacked(objective: nn.Module) -> Iterator[tuple[bool, nn.Module]]:
-    """All blocks of encoders and decoders, each with whether it is the last of its stack."""
+    """All blocks of encoders and decoders, each with True if it is the last of its stack."""
     for name, stack in objective.named_modules():
         if name.rpartition(".")[2] == STACK and isinstance(stack, nn.ModuleList | nn.Sequential):
-            for place, block in enumerate(stack):
-                yield place == len(stack) - 1, block
+            for index, block in enumerate(stack):
+                yield index == len(stack) - 1, block

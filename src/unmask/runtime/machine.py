@@ -1,11 +1,9 @@
-"""What this machine is, and the settings that make it fast; chosen once, at the start, and said in the plan.
+"""What this machine is, and the settings that make it fast; chosen once, at the start, and shown in the plan.
 
-Whatever can differ between machines of the same name is measured, not assumed. What was measured, and where the time
-goes, is in docs/performance.md.
+Whatever can differ between machines of one kind is measured, not assumed. The measurements are in docs/performance.md.
 """
 
 import ctypes
-import os
 import platform
 import shutil
 import sys
@@ -20,6 +18,7 @@ import torch
 from torch.nn.functional import linear
 
 from unmask.errors import UserError, closest
+from unmask.runtime.cores import num_cores
 from unmask.runtime.openmp import waiting
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -50,7 +49,7 @@ class Machine:
 
 
 def machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """Looks at the hardware. Raises UserError for a device or precision that is not there."""
+    """Looks at the hardware. Raises UserError for a device or precision that it does not have."""
     device = _device(device)
     if precision not in ("auto", *PRECISIONS):
         fewer = any(bits in precision for bits in "48")  # fp8, int8, fp4
@@ -64,26 +63,28 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
     if device == "cuda":
         name, memory = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
     else:
-        name = f"{_cores()} CPU cores" if device == "cpu" else "Apple GPU"
+        name = f"{num_cores()} CPU cores" if device == "cpu" else "Apple GPU"
         memory = psutil.virtual_memory().available
-    return Machine(device, name, _cores(), memory, precision, why)
+    return Machine(device, name, num_cores(), memory, precision, why)
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
-    """What torch.autocast gets for one of our precisions; None: it stays off."""
+    """The dtype for torch.autocast in one of our precisions; None if it stays off."""
     return None if precision == "32" else torch.bfloat16
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Raises UserError for a runtime setting that there is not, or that cannot work here. Cheap: call it first."""
+    """Raises UserError for a runtime setting that does not exist, or that cannot work here. Cheap: call it first."""
     for name, allowed in CHOICES.items():
         value = settings.get(name, "auto")
         if value not in allowed:
             flag = name.replace("_", "-")
             raise UserError(f"no --{flag} {value!r}{closest(str(value), allowed)} There are: {', '.join(allowed)}")
     threads, device = settings.get("threads"), _device(settings.get("device") or "auto")
-    if threads is not None and not 1 <= threads <= _cores():
-        raise UserError(f"--threads must be from 1 to {_cores()}, the cores that this process may use; got {threads}")
+    if threads is not None and not 1 <= threads <= num_cores():
+        raise UserError(
+            f"--threads must be from 1 to {num_cores()}, the cores that this process may use; got {threads}"
+        )
     if settings.get("matmul") == "tf32" and device != "cuda":
         raise UserError(f"--matmul tf32 needs a CUDA GPU, not {device}; there are auto, default and onednn")
     if settings.get("matmul") == "onednn":
@@ -109,37 +110,46 @@ def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
     """
     on_cpu = device == "cpu"
     asis = "default", "--deterministic: nothing that another measurement might choose otherwise"
-    found: dict[str, tuple[Any, str]] = {"matmul": _matmul(device) if measure else asis}
-    found["attention"] = (
+    best: dict[str, tuple[Any, str]] = {"matmul": _matmul(device) if measure else asis}
+    best["attention"] = (
         ("by-length", "short sequences as plain matrix products, whose backward is faster on CPUs; long ones fused")
         if on_cpu
         else ("sdpa", "torch's fused attention")
     )
     keep = on_cpu and _glibc()
     why = "memory freed by a step is kept for the next one" if keep else "the device's own, which keeps it anyway"
-    found["allocator"] = ("keep", why) if keep else ("system", why if not on_cpu else "no glibc here")
-    found["fused"] = ("on", "the optimizer passes over the weights once")
-    found["compile"] = (
+    best["allocator"] = ("keep", why) if keep else ("system", why if not on_cpu else "no glibc here")
+    best["fused"] = ("on", "the optimizer passes over the weights once")
+    best["compile"] = (
         ("on", "blocks compiled once; saves memory traffic and launches") if device == "cuda"
         else ("off", "no measurable gain on CPUs, for a minute of compiling" if on_cpu else "not tried on this device")
     )  # fmt: skip
-    found["channels_last"] = (
+    best["channels_last"] = (
         ("on", "patch embedding by a convolution over channels-last images") if device == "cuda"
         else ("off", "the patch embedding is a matrix product here")
     )  # fmt: skip
-    found["threads"] = (torch.get_num_threads(), f"{_cores()} cores; {waiting()}")
-    return found
+    best["threads"] = (torch.get_num_threads(), f"{num_cores()} cores; {waiting()}")
+    return best
+
+
+class _Process:
+    """What `tune` chose for the whole process and torch has no switch for."""
+
+    fused_attention: bool | None = None
+
+
+def fused_attention() -> bool | None:
+    """Whether attentions that are built from now on use torch's fused attention; None: nothing was chosen yet."""
+    return _Process.fused_attention
 
 
 def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
-    """Applies what holds for the whole process; what `settings` leaves open or lacks is chosen. Nothing here has an
-    effect on results beyond rounding. Returns a sentence where a setting cannot hold on this machine, else nothing."""
-    import timm.layers
-
+    """Applies the settings that hold for the whole process; those that `settings` leaves open are chosen. They change
+    results by rounding at most. Returns a sentence if a setting cannot be used on this machine, else ""."""
     given = {name: value for name, value in (settings or {}).items() if value not in (None, "auto")}
-    found = choices(device, measure=not given.get("deterministic"))
-    chosen = {name: value for name, (value, _) in found.items()} | given
-    timm.layers.set_fused_attn(chosen["attention"] == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
+    best = choices(device, measure=not given.get("deterministic"))
+    chosen = {name: value for name, (value, _) in best.items()} | given
+    _Process.fused_attention = chosen["attention"] == "sdpa"
     if _glibc():
         keep = chosen["allocator"] == "keep"
         libc = ctypes.CDLL("libc.so.6")
@@ -155,8 +165,8 @@ def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
 
 
 def settings_now(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with which a run goes on: those it began with, but as many threads as this machine has, unless a
-    number was asked for."""
+    """The settings with which a run continues: those it began with, but as many threads as this machine has, unless
+    the command named a number."""
     return {**config["settings"], "threads": config["asked"].get("threads")}
 
 
@@ -166,23 +176,19 @@ def by_length(tokens: int, dtype: torch.dtype) -> bool:
     return tokens > (1024 if dtype == torch.bfloat16 else 128)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _glibc() -> bool:
     return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
 def _device(device: str) -> str:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if device not in there:
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if device not in available:
         raise UserError(f"no device {device!r}; there are {', '.join(DEVICES)}")
-    if not there[device]:
-        have = ", ".join(name for name, found in there.items() if found)
-        raise UserError(f"this machine (or this torch) has no {device}; it has: {have}")
+    if not available[device]:
+        devices = ", ".join(name for name, usable in available.items() if usable)
+        raise UserError(f"this machine (or this torch) has no {device}; it has: {devices}")
     return device
 
 
@@ -220,9 +226,9 @@ def _onednn(rows: int = 384, width: int = 512) -> tuple[float, float]:
     before, times, error = torch.get_float32_matmul_precision(), {"highest": [], "medium": []}, 0.0
     try:
         for _ in range(ROUNDS + 1):
-            for backend, found in times.items():
+            for backend, seconds in times.items():
                 torch.set_float32_matmul_precision(backend)
-                found.append(_seconds(lambda: linear(x, weight)))
+                seconds.append(_seconds(lambda: linear(x, weight)))
         error = float((linear(x, weight).double() - exact).norm() / exact.norm())
     finally:
         torch.set_float32_matmul_precision(before)
@@ -245,7 +251,7 @@ def _gain(size: int) -> float:
 
 
 def _seconds(action: Callable[[], Any]) -> float:
-    """Of this process's own time on the cores, which others on the machine do not lengthen."""
+    """CPU time of this process, which other programs on the machine do not lengthen."""
     start = time.process_time()
     action()
     return time.process_time() - start

@@ -1,8 +1,8 @@
 """How idle threads wait for work: a setting of the OpenMP library, which reads it once, when torch is loaded.
 
-Threads that spin are back at work sooner, but beside another busy process they take the core from the thread that all
-wait for, and a step becomes many times slower. So they sleep at once on a busy machine and spin briefly on an idle one:
-then little is lost if it becomes busy later. benchmarks/waiting.py measures it.
+Threads that spin start again sooner, but on a busy machine they take the core from the one thread that the others wait
+for, and a step becomes many times slower. So they sleep at once on a busy machine, and spin only briefly on an idle
+one, in case it becomes busy later. benchmarks/waiting.py measures it.
 """
 
 import os
@@ -13,7 +13,7 @@ BRIEFLY = "1000"  # turns of GNU OpenMP's waiting loop: some microseconds; its o
 
 
 def settle_waiting() -> None:
-    """To be called before torch is imported. What the user has set stays."""
+    """Call it before torch is imported. Variables that the user has set stay as they are."""
     if any(name in os.environ for name in VARIABLES):
         return
     if busy():
@@ -32,5 +32,5 @@ def busy() -> bool:
 
 def waiting() -> str:
     """In words, for the plan."""
-    found = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
-    return f"idle threads wait by {' '.join(found)}" if found else "idle threads wait as OpenMP's default is"
+    variables = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
+    return f"idle threads wait by {' '.join(variables)}" if variables else "idle threads wait by OpenMP's default"

@@ -14,23 +14,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
-from rich.progress import Progress
 from torch import device, nn
 
 from unmask.models.encoder import Encoder
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
+from unmask.runtime.progress import progress
 from unmask.training.objective import Batch, Task
 
 
 @contextmanager
 def looking(console: Console, words: str) -> Iterator[dict[str, Any]]:
     """Arguments for what reads data: `say` for what a person should know, `progress` with a bar while this is open."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(words, total=None)
+    with progress(console, words) as update:
         yield {
             "say": lambda text: console.print(text, soft_wrap=True, markup=False),
-            "progress": lambda done, total: bar.update(task, completed=done, total=total),
+            "progress": update,
         }
 
 

@@ -1,46 +1,54 @@
-"""Files of a run that must never be half written or silently damaged: written beside, flushed to disk, read again and
-compared, then renamed. A checkpoint carries its own SHA-256, as the comment of the zip archive that `torch.save` makes,
-so that file and checksum cannot part ways and `torch.load` still opens it.
+"""Checkpoints: written beside their place, flushed to disk, read again and compared, then renamed.
+
+A checkpoint is the file that `torch.save` writes, followed by a footer of 64 bytes: a few facts about it and the
+SHA-256 of everything before the checksum. `torch.load` ignores what follows its zip archive.
 """
 
 import contextlib
 import errno
 import hashlib
-import json
 import math
 import os
+import struct
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import torch
 
 from unmask.errors import UserError
 from unmask.files import is_full, write_atomically
 
-END = b"PK\x05\x06"  # what the last record of a zip archive begins with: 22 bytes, then a comment
+MAGIC, DIGEST = b"unmask01", 32
+FOOTER = struct.Struct("<8sqq?7x")  # magic, step, saves, good; then the checksum
 
 
 class Damaged(Exception):
     """A checkpoint is not what was written; the text says how that shows."""
 
 
-def write_state(
-    path: Path, content: dict[str, Any], facts: dict[str, Any], ready: Callable[[], Any] = lambda: None
-) -> None:
-    """A checkpoint, sealed with its checksum and a few facts, which `read_seal` finds without reading the rest. What
-    the disk gives back is compared with what was written; only then `ready` is called, and the file takes its place.
+class Facts(NamedTuple):
+    """What a checkpoint says about itself without being loaded."""
 
-    Raises OSError where it cannot be written; what was there before then still is.
+    step: int | float  # optimizer steps made; infinite if nobody knows
+    saves: int | float  # how many saves of this run came before it, and this one
+    good: bool  # saved after a step that counted
+
+
+def write_state(path: Path, content: dict[str, Any], facts: Facts, ready: Callable[[], object] = lambda: None) -> None:
+    """Writes a checkpoint. The file is read back and compared with what was written; only then `ready` is called, and
+    the file takes its place.
+
+    Raises OSError if that fails; whatever was at `path` before is then still there.
     """
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
             hashing: Any = _Hashing(file)
             torch.save(content, hashing)
-            _seal(file, facts, hashing.digest)
+            hashing.write(FOOTER.pack(MAGIC, *facts))
+            file.write(hashing.digest.digest())
         try:
             verify(part)
         except Damaged as error:
@@ -62,65 +70,45 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> None:
-    """Raises Damaged unless every byte is as it was written. Files without a seal, from before, have zip checksums."""
+    """Raises Damaged unless every byte is as it was written."""
+    digest = hashlib.sha256()
     try:
-        seal = read_seal(path)
-        if not seal:
-            with zipfile.ZipFile(path) as archive:
-                if (name := archive.testzip()) is not None:
-                    raise Damaged(f"{name} in it does not fit its checksum")
-            return
-        digest, left = hashlib.sha256(), path.stat().st_size - seal["comment"] - 2
+        read_facts(path)
         with open(path, "rb") as file:
+            left = path.stat().st_size - DIGEST
             while left and (block := file.read(min(2**22, left))):
                 digest.update(block)
                 left -= len(block)
-            end = file.read()
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
-        raise Damaged(f"{str(error) or type(error).__name__}") from error
-    digest.update(b"\0\0")  # the length of the comment, as it was before the seal
-    facts = {name: value for name, value in seal.items() if name not in ("sha256", "comment")}
-    comment = _comment(facts, digest)
-    if end != len(comment).to_bytes(2, "little") + comment:
-        raise Damaged("it does not fit its checksum")
+            written = file.read()
+    except OSError as error:
+        raise Damaged(error.strerror or type(error).__name__) from error
+    if written != digest.digest():
+        raise Damaged("it does not match its checksum")
 
 
-def read_seal(path: Path) -> dict[str, Any]:
-    """The facts and checksum that a checkpoint says of itself, and the bytes these take; empty where it has no seal."""
+def read_facts(path: Path) -> Facts:
+    """The facts in the footer of a checkpoint. Raises Damaged if there is no footer, OSError if there is no file."""
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 1024))
-        tail = file.read()
-    place = tail.rfind(END)
-    comment = tail[place + 22 :]
-    if place < 0 or not comment:
-        return {}
-    return json.loads(comment.decode("utf-8")) | {"comment": len(comment)}
+        file.seek(max(0, path.stat().st_size - DIGEST - FOOTER.size))
+        footer = file.read(FOOTER.size)
+    magic, *facts = FOOTER.unpack(footer) if len(footer) == FOOTER.size else (b"",)
+    if magic != MAGIC:
+        raise Damaged("its end is missing, or unmask did not write it")
+    return Facts(*facts)
 
 
 class _Hashing:
-    """A file to write to that keeps the checksum of what it was given."""
+    """A file to write to that computes the checksum of all that is written."""
 
-    def __init__(self, file: Any):
+    def __init__(self, file: IO[bytes]):
         self.file, self.digest = file, hashlib.sha256()
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.digest.update(data)
         return self.file.write(data)
 
     def flush(self) -> None:
         self.file.flush()
-
-
-def _seal(file: Any, facts: dict[str, Any], digest: Any) -> None:
-    comment = _comment(facts, digest)
-    file.seek(-2, os.SEEK_END)
-    file.write(len(comment).to_bytes(2, "little") + comment)
-
-
-def _comment(facts: dict[str, Any], digest: Any) -> bytes:
-    """digest: of the archive without a comment; the checksum is of that and the facts."""
-    digest.update(json.dumps(facts).encode())
-    return json.dumps(facts | {"sha256": digest.hexdigest()}).encode()
 
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -145,18 +133,17 @@ def begun(out: Path) -> bool:
 
 def candidates(out: Path) -> list[Path]:
     """All checkpoints: `last.ckpt`, also where somebody put an older one there, then the one saved last first."""
-    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -_facts(path)["saves"]))
+    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -_facts(path).saves))
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; of one that is damaged or older than seals, what its name says."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        seal = read_seal(path)
-        if seal.keys() >= {"step", "saves", "good"}:
-            return seal
+def _facts(path: Path) -> Facts:
+    """What a checkpoint says about itself; of a damaged one, what its name says."""
+    with contextlib.suppress(OSError, Damaged):
+        return read_facts(path)
     number = path.stem.rpartition("_")[2]
-    step = math.inf if path.name == LAST else int(number) if number.isdigit() else 0
-    return {"step": step, "saves": math.inf if path.name == LAST else 0, "good": True}
+    if path.name == LAST:
+        return Facts(math.inf, math.inf, True)
+    return Facts(int(number) if number.isdigit() else 0, 0, True)
 
 
 def aloud(path: Path, reason: str) -> None:
@@ -224,8 +211,8 @@ class Keeping:
             say("damaged", path.name, reason)
         if found is None:
             return None
-        saves = _facts(found[0])["saves"]
-        for path in [path for path in candidates(self.out) if _facts(path)["saves"] > saves]:
+        saves = _facts(found[0]).saves
+        for path in [path for path in candidates(self.out) if _facts(path).saves > saves]:
             os.replace(path, path.with_name(path.name + LEFT))
             say("left", path.name, f"saved after what was put in place of {LAST}")
         return found[1]
@@ -236,9 +223,9 @@ class Keeping:
         if self.out is None:
             return None
         facts = {path: _facts(path) for path in candidates(self.out)}
-        paths = [path for path, fact in facts.items() if fact["good"]]
+        paths = [path for path, fact in facts.items() if fact.good]
         if before < math.inf:
-            paths.sort(key=lambda path: (facts[path]["step"] == before, -facts[path]["step"], -facts[path]["saves"]))
+            paths.sort(key=lambda path: (facts[path].step == before, -facts[path].step, -facts[path].saves))
         with contextlib.suppress(UserError):
             states = (state for _, state in _good(paths, lambda path, reason: None, read_state))
             return next((s for s in states if not s.get("bad_in_row") and s["step"] <= before), None)
@@ -250,7 +237,7 @@ class Keeping:
         assert self.out is not None
         names = [lasting(state["step"])] if self.lasting and state["step"] % self.lasting == 0 else []
         try:
-            facts = {"step": state["step"], "saves": state["saves"], "good": not state["bad_in_row"]}
+            facts = Facts(state["step"], state["saves"], not state["bad_in_row"])
             write_state(self.out / LAST, state, facts, self._rotate if rotate else lambda: None)
             for name in [*names, *([BEST] if best else [])]:
                 self._copy(name)

@@ -170,12 +170,6 @@ class Silent(Log):
         pass
 
 
-def make_console() -> Console:
-    """The terminal, or plain text 160 columns wide where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a `metrics.jsonl`; a last line that a crash cut off is passed over."""
     if not path.exists():

@@ -1,8 +1,7 @@
 """What the training loop asks of a method or a task: a batch in, a loss out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any
 
 from jaxtyping import Float, Shaped
@@ -17,7 +16,6 @@ Batch = dict[str, Any]
 
 class Objective(nn.Module, ABC):
     encoder: Encoder  # what is trained and kept
-    twins: Mapping[tuple[int, ...], Any] = MappingProxyType({})  # the same built for other sizes, see `resized.py`
     num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
 
     @abstractmethod

@@ -1,16 +1,15 @@
-"""Optimizers and the warm-up cosine schedule, as MAE's recipes have them. He et al. 2021, tables 8 to 11.
+"""Optimizers and their parameter groups, as MAE's recipes have them. He et al. 2021, tables 8 to 11.
 
-AdamW over bf16 weights updates fp32 masters: see `lowering.py`.
+AdamW over bf16 weights updates fp32 masters: see `speed/bf16_weights.py`.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from timm.optim.lars import Lars
-from torch.optim.adamw import adamw
 
 from unmask.errors import UserError, closest
+from unmask.training.lars import Lars
 from unmask.training.objective import Objective
 from unmask.training.speed.bf16_weights import master
 
@@ -39,90 +38,82 @@ def make_optimizer(
         raise UserError(f"--precision bf16-weights needs --optimizer adamw, which keeps fp32 masters; got {name}")
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM)
-    if name == "lars":  # trust ratios for matrices only, as in MAE's linear evaluation (You et al. 2017)
-        for group in parameters:
-            group["always_adapt"] = group["params"][0].ndim > 1
-        return Lars(parameters, lr=0.0, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType]
+    if name == "lars":
+        return Lars(parameters, momentum=MOMENTUM)
     raise UserError(f"no optimizer {name!r}{closest(name, OPTIMIZERS)} There are: {', '.join(OPTIMIZERS)}")
 
 
 class MasterAdamW(torch.optim.AdamW):
     """AdamW that updates the fp32 masters of bf16 weights, then rounds them into the weights. Its moments are fp32.
 
-    The masters are saved with the model (`lowering.py`), the moments here; both are exact.
+    The parameter groups hold the weights, whose gradients are clipped and cleared as usual; a second AdamW does the
+    work on the masters. The masters are saved with the model (`bf16_weights.py`), the moments here; both are exact.
     """
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """One update; gradients come in the weights' own dtype."""
-        for group in self.param_groups:
-            for part in _portions([p for p in group["params"] if p.grad is not None]):
-                self._update(part, group)
+    def __init__(self, params: list[dict[str, Any]], **options: Any):
+        super().__init__(params, **options)
+        self.weights = [p for group in self.param_groups for p in group["params"]]
+        self.masters = [p if (full := master(p)) is None else full for p in self.weights]
+        own = iter(self.masters)
+        self.inner = torch.optim.AdamW([g | {"params": [next(own) for _ in g["params"]]} for g in params], **options)
 
-    def _update(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
-        masters = [p if (full := master(p)) is None else full for p in parameters]
-        for parameter, full in zip(parameters, masters):
-            if parameter not in self.state:
-                zeros = {name: torch.zeros_like(full) for name in ("exp_avg", "exp_avg_sq")}
-                self.state[parameter] = zeros | {"step": torch.zeros((), device=full.device)}
-        states = [self.state[p] for p in parameters]
-        adamw(
-            masters,
-            [p.grad.to(full.dtype) for p, full in zip(parameters, masters)],  # type: ignore[union-attr]
-            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")),
-            max_exp_avg_sqs=[],
-            state_steps=[state["step"] for state in states],
-            fused=group["fused"],
-            found_inf=getattr(self, "found_inf", None),  # see `update`
-            foreach=False,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
-        low = [(p, full) for p, full in zip(parameters, masters) if p is not full]
-        if low:
-            pairs = [p for p, _ in low], [full for _, full in low]
-            torch._foreach_copy_(*pairs)  # pyright: ignore[reportPrivateImportUsage]
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One update; gradients come in the weights' own dtype."""
+        for group, inner in zip(self.param_groups, self.inner.param_groups):
+            inner["lr"] = group["lr"]
+        self.inner.found_inf = getattr(self, "found_inf", None)  # type: ignore[attr-defined]  # see `update`
+        for pairs in _portions([pair for pair in zip(self.weights, self.masters) if pair[0].grad is not None]):
+            gradients = [weight.grad for weight, _ in pairs]
+            for (_, full), gradient in zip(pairs, gradients):
+                full.grad = gradient.to(full.dtype)  # type: ignore[union-attr]
+            self.inner.step()
+            for (weight, full), gradient in zip(pairs, gradients):
+                full.grad = gradient if weight is full else None
+                if weight is not full:
+                    weight.copy_(full)
+        self._share_moments()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Torch's would round the moments to the dtype of the weights."""
-        super().load_state_dict(state_dict)
-        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        for number, parameter in zip(numbers, parameters):
-            for name, value in state_dict["state"].get(number, {}).items():
-                self.state[parameter][name] = value.to(device=parameter.device, dtype=torch.float32, copy=True)
+        """By the inner optimizer, since torch rounds moments to the dtype of the weights."""
+        super().load_state_dict(state_dict | {"state": {}})
+        self.inner.load_state_dict(state_dict)
+        self._share_moments()
+
+    def _share_moments(self) -> None:
+        for weight, full in zip(self.weights, self.masters):
+            if full in self.inner.state:
+                self.state[weight] = self.inner.state[full]
 
 
-def _portions(parameters: list[torch.Tensor], most: int = 16_000_000) -> Iterator[list[torch.Tensor]]:
-    """Lists of at most so many numbers: the fp32 copies of the gradients are there for one of them at a time."""
-    part, size = [], 0
-    for parameter in parameters:
-        if part and size + parameter.numel() > most:
-            yield part
-            part, size = [], 0
-        part.append(parameter)
-        size += parameter.numel()
-    if part:
-        yield part
+Pair = tuple[torch.Tensor, torch.Tensor]  # a weight and its master, which is the weight itself if that is fp32
+
+
+def _portions(pairs: list[Pair], most: int = 16_000_000) -> Iterator[list[Pair]]:
+    """Lists of at most so many numbers: fp32 copies of gradients exist for one of them at a time."""
+    portion, size = [], 0
+    for weight, full in pairs:
+        if portion and size + weight.numel() > most:
+            yield portion
+            portion, size = [], 0
+        portion.append((weight, full))
+        size += weight.numel()
+    if portion:
+        yield portion
 
 
 def groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups by what `objective.treatment` says: those that decay first, each with its factor `scale`."""
-    found: dict[tuple[bool, float, bool], list[torch.nn.Parameter]] = {}
+    parameters: dict[tuple[bool, float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             scale, decays = objective.treatment(name, parameter)
-            found.setdefault((not decays, scale, parameter.ndim < 2), []).append(parameter)
-    if not found:
+            parameters.setdefault((not decays, scale, parameter.ndim < 2), []).append(parameter)
+    if not parameters:
         raise UserError("nothing is left to train: all parameters are frozen")
     return [
-        {"params": found[key], "weight_decay": 0.0 if key[0] else weight_decay, "scale": key[1]}
-        for key in sorted(found)
+        {"params": parameters[key], "weight_decay": 0.0 if key[0] else weight_decay, "scale": key[1]}
+        for key in sorted(parameters)
     ]
 
 

@@ -2,7 +2,7 @@
 
 Fewer patches make cheaper steps. Fixed position tables make it free: no table has to be learned anew. As in DailyMAE
 (Wu et al. 2024, arXiv 2404.00509) and FixRes (Touvron et al. 2019). Written `128:0.5,224`: half of the steps at 128
-pixels, the rest at 224. This file is about steps and shares only; `resized.py` is about models.
+pixels, the rest at 224. This file is about steps and shares only: encoders, decoders and targets take any size.
 """
 
 import math

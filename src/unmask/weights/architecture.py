@@ -131,11 +131,14 @@ def _hints(name: str) -> Iterator[str]:
 
 
 def _candidates(state: State) -> list[str]:
-    """Names of the families that no shape describes, those of this width's usual size first: each costs time to try."""
-    width = state["cls_token"].shape[-1] if "cls_token" in state else 0
-    size = STANDARD[width][0].split("_")[1] if width in STANDARD else "giant"
+    """timm names of the families that no shape describes, those of this width only: making one to compare takes a
+    second or so."""
+    if "patch_embed.proj.weight" not in state:
+        return []
+    sizes = {width: name.split("_")[1] for width, (name, *_) in STANDARD.items()}
+    size = sizes.get(state["patch_embed.proj.weight"].shape[0])
     names = [name for pattern in EVA for name in timm.list_models(pattern) if not re.search("7b|enormous", name)]
-    return sorted(dict.fromkeys(names), key=lambda name: size not in name)
+    return [name for name in dict.fromkeys(names) if next((s for s in sizes.values() if s in name), None) == size]
 
 
 def _unknown(state: State, name: str) -> str:

@@ -1,10 +1,11 @@
 """The one form that all weights are brought to: a plain timm state dict for the encoder, ours for the decoder.
 
-A file of weights says little about itself: shapes, key names, sometimes a config.json beside it. A part in `layouts/`
-recognises one family of files, translates its keys, and adds what is known of that family but written nowhere.
+A file of weights says little about itself: shapes, key names, sometimes a config.json beside it. A part in `formats/`
+recognises one family of files, translates its keys, and adds what is known about that family but written nowhere.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +16,15 @@ from torch import Tensor
 from unmask.errors import UserError
 
 State = dict[str, Tensor]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per channel, raw units
+Rules = Sequence[tuple[str, str]]  # regular expression of a key, its new name
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean, std in 0..255; of nearly all ViT weights
 HALF = ((127.5,) * 3, (127.5,) * 3)  # pixels to -1..1; of Google's ViT
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What lay in a file or folder, before anybody knows what it is."""
+class WeightFile:
+    """The content of a file or folder of weights, of whatever origin."""
 
     state: State
     name: str  # of the file or folder, for messages and for names that say something
@@ -41,7 +44,7 @@ class Canonical:
     decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
     image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # mean and std per channel, raw units
+    statistics: Statistics | None = None
     normalize: bool | None = None  # the decoder predicts per-patch normalised pixels (True) or pixels (False)
     head: State | None = None  # "weight" k d and "bias" k of a classifier
     pooling: str | None = None  # what that head takes: "mean" (normalised after pooling) or "cls"
@@ -50,18 +53,44 @@ class Canonical:
     remarks: tuple[str, ...] = ()  # assumptions and what was left out, for people
 
 
-def translate(state: State, rules: Sequence[tuple[str, str]]) -> tuple[State, list[str]]:
-    """Keys renamed by the first rule (regular expression, replacement) that matches the whole key; and what no rule
-    matches, in order."""
-    found, rest = {}, []
+class WeightFormat(ABC):
+    """One family of files. Formats are tried in alphabetical order; the first that recognises a file reads it."""
+
+    @staticmethod
+    @abstractmethod
+    def recognises(file: WeightFile) -> bool:
+        """Whether key names, header or config are those of this family."""
+
+    @staticmethod
+    @abstractmethod
+    def canonical(file: WeightFile) -> Canonical:
+        """Its weights under our names. Raises UserError for a file that lacks what is needed."""
+
+
+def translate(state: State, rules: Rules) -> tuple[State, list[str]]:
+    """Keys renamed by the first rule (regular expression, replacement) that matches the whole key; and the keys that no
+    rule matches, in order."""
+    renamed, rest = {}, []
     for key, value in state.items():
         for pattern, new in rules:
             if match := re.fullmatch(pattern, key):
-                found[match.expand(new)] = value
+                renamed[match.expand(new)] = value
                 break
         else:
             rest.append(key)
-    return found, rest
+    return renamed, rest
+
+
+def translate_blocks(state: State, prefix: str, outer: Rules, inner: Rules) -> tuple[State, list[str]]:
+    """As `translate`: `prefix` and a number are renamed to `blocks.N.`, what follows by `inner`; other keys by
+    `outer`."""
+    renamed, rest = translate({key: v for key, v in state.items() if not key.startswith(prefix)}, outer)
+    for key, value in under(state, prefix).items():
+        number, _, name = key.partition(".")
+        block, unknown = translate({name: value}, inner)
+        renamed |= {f"blocks.{number}.{name}": tensor for name, tensor in block.items()}
+        rest += [prefix + key for _ in unknown]
+    return renamed, rest
 
 
 def fuse(state: State) -> State:

@@ -29,12 +29,12 @@ RECORDS += tuple(
 class Record:
     """Stands for a saved object of a class that we do not need; made from anything, it keeps nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Record":
+    def __new__(cls, *args: object, **kwargs: object) -> "Record":
         return super().__new__(cls)
 
-    def __init__(self, *args: Any, **kwargs: Any): ...
+    def __init__(self, *args: object, **kwargs: object): ...
 
-    def __setstate__(self, state: Any) -> None: ...
+    def __setstate__(self, state: object) -> None: ...
 
 
 def save_encoder(net: nn.Module, path: Path, facts: dict[str, str]) -> None:

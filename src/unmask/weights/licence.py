@@ -4,6 +4,8 @@ The reference MAE code and weights are CC-BY-NC 4.0 by their repository. The hub
 apache-2.0, timm's cc-by-nc-4.0: whoever needs to know must ask the makers, so both are said.
 """
 
+from pathlib import Path
+
 FAIR = "CC-BY-NC 4.0, not for commercial use (Meta's MAE weights)"
 BOTH = (
     f"{FAIR}; the copies in the Hugging Face format are tagged apache-2.0, and their makers' repository says CC-BY-NC"
@@ -20,3 +22,11 @@ def known_licence(name: str, stated: str | None = None) -> str | None:
     if name in FAIR_FOLDERS:
         return f"{BOTH}, by the folder's name"
     return stated
+
+
+def stated_licence(folder: Path) -> str | None:
+    """The licence that the model card of a folder states at its head, as in `license: apache-2.0`."""
+    card = folder / "README.md"
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if card.is_file() else []
+    stated = next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
+    return f"{stated}, by its model card" if stated else None

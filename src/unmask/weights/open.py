@@ -1,7 +1,7 @@
 """Weights of any origin, opened: one function for --init, `unmask.load` and everything that stands on them.
 
-A file or folder is read without running anything in it, recognised by the parts in `layouts/`, and put into an encoder
-of the size that is wanted. Keys are matched strictly; what had to be assumed is said.
+A file or folder is read without running anything in it, recognised by the parts in `formats/`, and put into an encoder
+of the wanted size. Keys are matched strictly; whatever had to be assumed is reported.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,11 @@ from unmask.models.layers.position import sincos
 from unmask.models.state import load_strictly
 from unmask.training.checkpoint import LAST, newest
 from unmask.weights.architecture import architecture, default_config, position_prefix
-from unmask.weights.canonical import Canonical, Found, State
+from unmask.weights.canonical import Canonical, State, Statistics, WeightFile
 from unmask.weights.files import ENCODER, read_weights
-from unmask.weights.licence import known_licence
+from unmask.weights.licence import known_licence, stated_licence
 from unmask.weights.resize import SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 CONFIG, CLASSIFIER = "config.json", "classifier.safetensors"
 FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -140,8 +139,8 @@ def open_weights(text: str | Path, *, model: str | None = None) -> Opened:
     """
     path = Path(text)
     if path.is_dir() or path.is_file():
-        found, licence, whole = (_folder if path.is_dir() else _file)(path)
-        return _opened(str(text), found, licence, model, whole)
+        content, licence, whole = (_folder if path.is_dir() else _file)(path)
+        return _opened(str(text), content, licence, model, whole)
     require_known(text)
     return _from_timm(str(text))
 
@@ -158,16 +157,16 @@ def require_known(text: str | Path) -> None:
         raise UserError(f"{text}: no folder, no file and no model of timm that can be used has this name{near}")
 
 
-def _opened(source: str, found: Found, licence: str | None, model: str | None, whole: State | None) -> Opened:
+def _opened(source: str, content: WeightFile, licence: str | None, model: str | None, whole: State | None) -> Opened:
     parts = [registry.find("weights", name) for name in registry.names("weights")]
-    part = next((part for part in parts if part.recognises(found)), None)
+    part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
-        shown = ", ".join(list(found.state)[:4])
+        shown = ", ".join(list(content.state)[:4])
         raise UserError(f"{source}: no layout of weights that unmask knows has these keys (they begin {shown})")
-    weights: Canonical = part.canonical(found)
+    weights: Canonical = part.canonical(content)
     remarks, name = list(weights.remarks), model or weights.model
     if name is None:
-        read = architecture(weights.encoder, found.name, weights.heads)
+        read = architecture(weights.encoder, content.name, weights.heads)
         name, remarks = read.model, [*remarks, *([read.heads] if read.heads else [])]
     settings = default_config(name)
     grid = _grid(name, weights, settings)
@@ -182,7 +181,7 @@ def _opened(source: str, found: Found, licence: str | None, model: str | None, w
         model=name,
         grid=grid,
         channels=_channels(weights.encoder),
-        licence=known_licence(found.name, weights.licence or licence),
+        licence=known_licence(content.name, weights.licence or licence),
         remarks=(*remarks, *more),
         whole=whole,
     )
@@ -256,7 +255,7 @@ def _pretrained(name: str) -> Encoder:
         raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
 
 
-def _file(path: Path) -> tuple[Found, str | None, State | None]:
+def _file(path: Path) -> tuple[WeightFile, str | None, State | None]:
     state, header = read_weights(path)
     config = read_json(path.parent / CONFIG)
     ours = path.name == CLASSIFIER or (path.suffix == ".ckpt" and "settings" in config)
@@ -264,10 +263,14 @@ def _file(path: Path) -> tuple[Found, str | None, State | None]:
     beside = {"config": config, "preprocessor": read_json(path.parent / "preprocessor_config.json")} if hub else {}
     whole = state if "encoder.mean" in state else None
     name = path.name if path.name not in FILES else path.parent.resolve().name
-    return Found(state=state, name=name, header=header, **beside), _stated_licence(path.parent) if hub else None, whole
+    return (
+        WeightFile(state=state, name=name, header=header, **beside),
+        stated_licence(path.parent) if hub else None,
+        whole,
+    )
 
 
-def _folder(path: Path) -> tuple[Found, str | None, State | None]:
+def _folder(path: Path) -> tuple[WeightFile, str | None, State | None]:
     config = read_json(path / CONFIG)
     ours = (CLASSIFIER,) if "task" in config else (LAST, ENCODER) if "settings" in config else ()
     saved = newest(path) if LAST in ours else None
@@ -281,20 +284,12 @@ def _folder(path: Path) -> tuple[Found, str | None, State | None]:
             f"{path} has no {CONFIG}, which says what {file.name if file else index.name} is; download it too"
         )
     if file is not None:
-        found, licence, whole = _file(file)
-        return replace(found, name=path.resolve().name, config=config), licence or _stated_licence(path), whole
+        content, licence, whole = _file(file)
+        return replace(content, name=path.resolve().name, config=config), licence or stated_licence(path), whole
     shards = sorted({str(name) for name in read_json(index).get("weight_map", {}).values()})
     missing = [name for name in shards if not (path / name).is_file()]
     if missing or not shards:
         raise UserError(f"{path} lacks {', '.join(missing) or 'its parts'}, named in {index.name}; download them too")
     state = {key: value for name in shards for key, value in read_weights(path / name)[0].items()}
     beside = {"config": config, "preprocessor": read_json(path / "preprocessor_config.json")}
-    return Found(state=state, name=path.resolve().name, **beside), _stated_licence(path), None
-
-
-def _stated_licence(folder: Path) -> str | None:
-    """From the head of a model card: `license: apache-2.0`."""
-    card = folder / "README.md"
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if card.is_file() else []
-    stated = next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
-    return f"{stated}, by its model card" if stated else None
+    return WeightFile(state=state, name=path.resolve().name, **beside), stated_licence(path), None

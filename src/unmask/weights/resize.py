@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from timm.layers import resample_abs_pos_embed, resample_patch_embed  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import resample_patch_embed  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unmask.errors import UserError, many
 from unmask.masking.grid import Grid
-from unmask.models.layers.position import sincos
+from unmask.models.layers.position import resampled, sincos
 from unmask.weights.canonical import State
 
 NAMES = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B"}
@@ -36,11 +36,11 @@ def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor
         raise UserError(f"--bands names channels for weights that know R, G and B; these have {many(old, 'channel')}")
     if len(bands) != new:
         raise UserError(f"--bands names {many(len(bands), 'channel')} ({', '.join(bands)}), the data has {new}")
-    known = [NAMES.get(band.lower()) for band in bands]
+    letters = [NAMES.get(band.lower()) for band in bands]
     for name in "RGB":
-        if known.count(name) > 1:
+        if letters.count(name) > 1:
             raise UserError(f"--bands {', '.join(bands)} names {name} more than once")
-    rows = [torch.eye(3)["RGB".index(name)] if name else torch.full((3,), 1 / 3) for name in known]
+    rows = [torch.eye(3)["RGB".index(name)] if name else torch.full((3,), 1 / 3) for name in letters]
     return torch.stack(rows) * (3 / new)
 
 
@@ -64,9 +64,7 @@ def resize_encoder(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int)
     """A timm state dict for another grid and other channels; prefix: rows of its position table before the units'."""
     state = dict(state)
     if "pos_embed" in state and state["pos_embed"].ndim == 3 and old.shape != new.shape:
-        state["pos_embed"] = resample_abs_pos_embed(
-            state["pos_embed"], list(new.shape), list(old.shape), num_prefix_tokens=prefix
-        )
+        state["pos_embed"] = resampled(state["pos_embed"], old.shape, new.shape, prefix)
     key = "patch_embed.proj.weight"
     if key in state:
         weight = state[key]
@@ -83,8 +81,7 @@ def resize_decoder(state: State, old: Grid, new: Grid, mix: Tensor) -> State:
     if "position" in state and old.shape != new.shape:
         table = state["position"]
         prefix = table.shape[-2] - old.num_units
-        table = resample_abs_pos_embed(table[None], list(new.shape), list(old.shape), num_prefix_tokens=prefix)[0]
-        state["position"] = table
+        state["position"] = resampled(table[None], old.shape, new.shape, prefix)[0]
     share = mix / mix.sum(dim=1, keepdim=True)
     for name in ("predict.weight", "predict.bias"):
         value = state[name]

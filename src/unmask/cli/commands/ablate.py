@@ -1,4 +1,4 @@
-"""The verb `ablate`, step by step: look at the data, plan the baseline, forecast, run what is missing, write."""
+"""The command `ablate`, step by step: look at the data, plan the baseline, forecast, run what is missing, write."""
 
 import dataclasses
 import shlex
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from unmask.cli.commands.pretrain import asked_for, inspect_options
@@ -20,6 +19,7 @@ from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.errors import DataError, Diverged, UserError
@@ -30,6 +30,7 @@ from unmask.planning.pretrain import make_plan
 from unmask.runs.run import make_encoder
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, machine, tune
+from unmask.runtime.progress import make_console, progress
 from unmask.seeds import mix
 from unmask.studies.ablation.axes import Axis, chosen, decoder_size, make_axes
 from unmask.studies.ablation.findings import BASELINE, Cells, add_cell, read_cells, scratch
@@ -37,7 +38,7 @@ from unmask.studies.ablation.forecast import Forecast, make_forecast
 from unmask.studies.ablation.one_run import Bench, run_cell
 from unmask.studies.ablation.report import PAGE, RESULT, write_results
 from unmask.tasks.classification.plan import plan_transfer
-from unmask.training.log import clock, make_console
+from unmask.training.log import clock
 
 __all__ = ["ablate"]
 
@@ -106,16 +107,15 @@ def ablating(options: Ablate) -> Ablation | None:
 
 def read_labelled(options: Ablate, console: Console) -> Labelled:
     """What the runs are judged on: a val split to choose by, and no more images than asked for."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled images", total=None)
+    with progress(console, "looking at the labelled images") as update:
         labelled = Labelled(
             texts(options.on) or texts(options.data),
-            max_side=4 * max(numbers(options.image_size or 224)),
+            max_side=decode_side(numbers(options.image_size or 224)),
             most=options.labels or None,
             most_test=options.test or None,
             seed=options.seed,
             say=lambda text: console.print(text, soft_wrap=True, markup=False),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     if labelled.multi_label:
         raise DataError("these images have several labels each; ablate judges on data with one label per image")
@@ -161,13 +161,13 @@ def _run_missing(
     left = sum(forecast.of(key) for key, _ in todo)
     if len(todo) < total:
         console.print(f"Continuing: {total - len(todo)} of {total} runs are done.")
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=total, completed=total - len(todo))
+    with progress(console, "", total) as update:
+        update(total - len(todo))
         for number, (key, seed) in enumerate(todo, total - len(todo) + 1):
             name, start = f"{names[key]}, seed {seed}", time.monotonic()
 
             def tell(what: str, share: float, name: str = name) -> None:
-                bar.update(task, description=f"{name}: {what} {share:.0%}")
+                update(words=f"{name}: {what} {share:.0%}")
 
             folder = out / RUNS / f"{mix(*key.encode()):016x}-{seed}"
             try:
@@ -182,7 +182,7 @@ def _run_missing(
             spent, expected, left = spent + seconds, expected + forecast.of(key), left - forecast.of(key)
             rest = clock(left * spent / max(expected, 1e-9))  # at the speed seen so far
             console.print(f"[{number}/{total}] {name}: {said}, {clock(seconds)}; {rest} left", markup=False)
-            bar.update(task, completed=number)
+            update(number)
 
 
 def _todo(values: dict[str, dict[str, Any]], cells: Cells, options: Ablate) -> Iterator[tuple[str, int]]:

@@ -1,7 +1,6 @@
-"""The verb `demo`: photographs that come with scikit-image, written as files, then the path of every user's folder."""
+"""The command `demo`: writes photographs of scikit-image as files, then does what every user does with a folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -12,15 +11,10 @@ from unmask.cli.options.demo import Demo
 from unmask.cli.verb import verb
 from unmask.data.sources.demo import Demo as Photographs
 from unmask.runs.run import Run
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console
 
 __all__ = ["demo"]
-if TYPE_CHECKING:
-    from unmask.runs.run import Run
-
-
-# A network small enough to learn something in 100 seconds on two cores; the rest is planned, as for any folder.
-RECIPE = {
+RECIPE = {  # a network small enough to learn something in 100 seconds on two cores; the rest is planned as ever
     "model": "vit_tiny_patch16_224(embed_dim=128, depth=4, num_heads=4)",
     "decoder": "full(dim=64, depth=1, heads=2)",
     "batch": 64,
@@ -30,8 +24,9 @@ RECIPE = {
 }
 
 
-def demonstrating(options: Demo) -> Run:
-    """See `unmask.cli.commands.demo.demo`."""
+@verb(Demo)
+def demo(options: Demo) -> Run:
+    """Writes the photographs as a folder of files, then does what a user would: pretrain, show, evaluate, report."""
     console, out = make_console(), Path(options.out)
     data = out.with_name(out.name + "-images")
     write_images(data)
@@ -45,16 +40,10 @@ def demonstrating(options: Demo) -> Run:
 
 
 def write_images(folder: Path) -> None:
-    """The crops as PNG files in train/<photograph>/ and test/<photograph>/; those that are there stay."""
+    """The crops as PNG files in train/<photograph>/ and test/<photograph>/; files that exist are kept."""
     source = Photographs()
-    for place, item in enumerate(source.items):
+    for row, item in enumerate(source.items):
         path = folder / item.name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(source.read(place)).save(path)
-
-
-@verb(Demo)
-def demo(options: Demo) -> "Run":
-    """Writes the photographs as a folder of files, then does what a user would: pretrain, show, evaluate, report."""
-    return demonstrating(options)
+            Image.fromarray(source.read(row)).save(path)

@@ -1,65 +1,55 @@
-"""The verb `evaluate`, step by step: open the encoder and its rivals, read the labelled images, judge, draw, say."""
+"""The command `evaluate`, step by step: open the encoder and its rivals, read the labelled images, judge, draw."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from unmask.cli.continue_run import results_folder
 from unmask.cli.options.evaluate import Evaluate
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.evaluation.compare import judge
 from unmask.evaluation.features import Features
-from unmask.evaluation.verdict import Verdict, draw_verdict, rows, table
+from unmask.evaluation.verdict import PIXELS, PRETRAINED, RANDOM, Verdict, draw_verdict, rows, table
 from unmask.files import write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import numbers, texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, load_encoder
-from unmask.runtime.machine import autocast_dtype, machine, tune
-from unmask.training.log import make_console
+from unmask.runtime.machine import Machine, autocast_dtype, machine, tune
+from unmask.runtime.progress import make_console, make_say, progress
+from unmask.tasks.pages import write_report
 
 __all__ = ["evaluate"]
-if TYPE_CHECKING:
-    from unmask.evaluation.verdict import Verdict
-
-
 RESULT, IMAGE = "evaluation.json", "evaluation.png"
 
 
-def evaluating(options: Evaluate) -> Verdict:
-    """See `unmask.cli.commands.evaluate.evaluate`."""
+@verb(Evaluate)
+def evaluate(options: Evaluate) -> Verdict:
+    """Judges with kNN and a linear classifier on frozen features; writes evaluation.json and .png and the report.
+
+    Raises UserError for what is no run and no timm name, DataError for images without labels.
+    """
     console, here = make_console(), machine(options.device)
     tune(here.device)
     out = results_folder(options.run, options.out)
     encoder = load_encoder(options.run)
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
-    if labelled.multi_label:
-        raise UserError(
-            f"{', '.join(texts(options.on))} has several labels per image; kNN and logistic regression judge one."
-            " Use: unmask transfer RUN --to classify --protocol linear"
-        )
-    autocast = autocast_dtype(here.precision)
-    console.print(f"{len(labelled.classes)} classes; {labelled.said} images")
-
-    def of(who: Encoder) -> Callable[[str], Features]:
-        return lambda split: labelled.features(who.to(here.device).eval(), split, here.device, autocast)
-
-    subject = "pretrained" if (Path(options.run) / CONFIG).exists() else str(options.run)
-    competitors = {subject: of(encoder), "random init": of(at_random(encoder, options.seed))}
-    competitors["raw pixels"] = partial(labelled.pixels, channels=encoder.channels, size=encoder.grid.size)
-    competitors |= {name: of(rival) for name, rival in rivals.items()}
-    settings = {"labels_per_class": numbers(options.labels_per_class), "draws": options.draws, "seed": options.seed}
     with console.status("judging") as status:
-        verdict = judge(competitors, classes=labelled.classes, **settings, progress=status.update)
-    _write(verdict, out, options)
+        verdict = judge(
+            competitors(options, encoder, rivals, labelled, here),
+            classes=labelled.classes,
+            labels_per_class=numbers(options.labels_per_class),
+            draws=options.draws,
+            seed=options.seed,
+            progress=status.update,
+        )
+    write_results(verdict, out, options)
     console.print(table(verdict))
     console.print(verdict.sentence(), soft_wrap=True)
     console.print(f"Written: {out / RESULT}, {out / IMAGE}", soft_wrap=True)
@@ -67,22 +57,44 @@ def evaluating(options: Evaluate) -> Verdict:
 
 
 def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labelled:
-    """The labelled data, with a progress bar while it is looked at."""
-    say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True)  # noqa: E731
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the labelled images", total=None)
-        return Labelled(
+    """The labelled data, one label per image; UserError for several."""
+    with progress(console, "looking at the labelled images") as update:
+        labelled = Labelled(
             texts(options.on),
-            max_side=4 * max(encoder.grid.size),
+            max_side=decode_side(encoder.grid.size),
             batch=options.batch,
             most=options.most,
             seed=options.seed,
-            say=say,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            say=make_say(console),
+            progress=update,
         )
+    if labelled.multi_label:
+        raise UserError(
+            f"{', '.join(texts(options.on))} has several labels per image; kNN and logistic regression judge one."
+            " Use: unmask transfer RUN --to classify --protocol linear"
+        )
+    console.print(f"{len(labelled.classes)} classes; {labelled.said} images")
+    return labelled
 
 
-def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
+def competitors(
+    options: Evaluate, encoder: Encoder, rivals: dict[str, Encoder], labelled: Labelled, here: Machine
+) -> dict[str, Callable[[str], Features]]:
+    """Functions from a split to features: the encoder, itself at random, raw pixels, and the rivals."""
+    autocast = autocast_dtype(here.precision)
+
+    def of(who: Encoder) -> Callable[[str], Features]:
+        return lambda split: labelled.features(who.to(here.device).eval(), split, here.device, autocast)
+
+    subject = PRETRAINED if (Path(options.run) / CONFIG).exists() else str(options.run)
+    result: dict[str, Callable[[str], Features]] = {subject: of(encoder)}
+    result[RANDOM] = of(at_random(encoder, options.seed))
+    result[PIXELS] = partial(labelled.pixels, channels=encoder.channels, size=encoder.grid.size)
+    return result | {name: of(rival) for name, rival in rivals.items()}
+
+
+def write_results(verdict: Verdict, out: Path, options: Evaluate) -> None:
+    """evaluation.json and .png; the report, where `out` is a run's folder."""
     out.mkdir(parents=True, exist_ok=True)
     heading, lines = rows(verdict)
     content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
@@ -90,12 +102,3 @@ def _write(verdict: Verdict, out: Path, options: Evaluate) -> None:
     draw_verdict(verdict, out / IMAGE)
     if (out / CONFIG).exists():
         write_report(out)
-
-
-@verb(Evaluate)
-def evaluate(options: Evaluate) -> "Verdict":
-    """Judges with kNN and a linear classifier on frozen features; writes evaluation.json and .png and the report.
-
-    Raises UserError for what is no run and no timm name, DataError for images without labels.
-    """
-    return evaluating(options)

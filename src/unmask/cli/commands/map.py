@@ -1,4 +1,4 @@
-"""The verb `map`, step by step: open the encoder, index the images, give each a place, write page, image, table."""
+"""The command `map`: open the encoder, index the images, give each a place, write page, image, table."""
 
 from pathlib import Path, PurePosixPath
 
@@ -12,16 +12,21 @@ from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
 from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
-from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_table
-from unmask.tasks.retrieval.index import index_folder, look_at, say_bad
+from unmask.runtime.progress import make_console
+from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_places
+from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
 from unmask.tasks.retrieval.projection import choose, project
-from unmask.training.log import make_console
 
 __all__ = ["map"]
 
 
-def mapping(options: Map) -> Path:
-    """See `unmask.cli.commands.map.map`."""
+@verb(Map)
+def map(options: Map) -> Path:
+    """Writes the page, the image and the table of places; returns the page's path.
+
+    Bad images are named and left out. Raises UserError for UMAP where it is not installed, DataError where no image
+    can be used.
+    """
     console, out, device = make_console(), Path(options.out), machine(options.device, "32").device
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file that ends in .html")
@@ -34,16 +39,16 @@ def mapping(options: Map) -> Path:
     for remark in source.remarks:
         say(remark)
     folder = index_folder(options.index, options.run, out.parent, texts(options.data), options.pooling)
-    index = look_at(folder, encoder, source, options.pooling, options.batch, device, console)
+    index = open_index_with_bar(folder, encoder, source, options.pooling, options.batch, device, console)
     say_bad(index.bad, say)
-    count = min(options.most, len(index.places))
-    rows = np.linspace(0, len(index.places) - 1, count).round().astype(int).tolist()
-    if count < len(index.places):
-        say(f"{count:,} of {len(index.places):,} images are on the map, spread over the data (--most)")
+    count = min(options.most, len(index.numbers))
+    rows = np.linspace(0, len(index.numbers) - 1, count).round().astype(int).tolist()
+    if count < len(index.numbers):
+        say(f"{count:,} of {len(index.numbers):,} images are on the map, spread over the data (--most)")
     method, why = choose(options.method, count)
     with console.status(f"placing {count:,} images by {method}"):
         xy = project(index.features[rows], method, options.seed)
-    items = [source.items[index.places[row]] for row in rows]
+    items = [source.items[index.numbers[row]] for row in rows]
     facts = {
         "label": [item.label or "" for item in items],
         "split": [item.split or "" for item in items],
@@ -56,19 +61,9 @@ def mapping(options: Map) -> Path:
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     out.parent.mkdir(parents=True, exist_ok=True)
     table, image = out.with_suffix(".csv"), out.with_suffix(".png")
-    write_table(atlas, table)
+    write_places(atlas, table)
     draw_atlas(atlas, image)
     write_page(atlas, out)
     say(note)
     say(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB), {image}, {table}")
     return out
-
-
-@verb(Map)
-def map(options: Map) -> Path:
-    """Writes the page, the image and the table of places; returns the page's path.
-
-    Bad images are named and left out. Raises UserError for UMAP where it is not installed, DataError where no image
-    can be used.
-    """
-    return mapping(options)

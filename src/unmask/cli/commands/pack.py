@@ -1,20 +1,16 @@
-"""The verb `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
+"""The command `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
 
 import dataclasses
-import os
 import shlex
 import shutil
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.cli.options.pack import Packing
@@ -30,6 +26,7 @@ from unmask.data.sources.pack import INDEX, VERSION, digest
 from unmask.errors import DataError, UserError, many
 from unmask.files import read_json, write_atomically, write_json
 from unmask.plain import texts
+from unmask.runtime.cores import in_order, num_cores
 from unmask.training.log import make_console
 
 __all__ = ["pack"]
@@ -67,7 +64,7 @@ def packing(options: Packing) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / PACK, facts)
     if not begun.get("complete"):
-        _write(source, make, facts, out, options.threads or min(16, _num_cores()), console)
+        _write(source, make, facts, out, options.threads or min(16, num_cores()), console)
     _describe(source, out, console)
     return out
 
@@ -153,7 +150,14 @@ def _last(pixels: Tensor) -> np.ndarray:
     return values[..., 0] if values.shape[2] == 1 else values
 
 
-def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads: int, console: Console) -> None:
+def _write(
+    source: Source,
+    make: Callable[[int], Packed | str],
+    facts: dict[str, Any],
+    out: Path,
+    threads: int,
+    console: Console,
+) -> None:
     shards = Shards(out, facts["asked"]["shard_mb"] * 2**20)
     left = range(shards.done, len(source.items))
     if shards.done:
@@ -161,10 +165,10 @@ def _write(source: Source, make: Any, facts: dict[str, Any], out: Path, threads:
     try:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("packing", total=len(source.items), completed=shards.done)
-            for index, made in zip(left, _in_order(make, left, threads)):
+            for index, made in zip(left, in_order(make, left, threads, ahead=4)):
                 item = source.items[index]
                 shards.add(item.name, [item.label, item.split, item.columns], made)
-                bar.update(task, completed=index + 1)
+                update(index + 1)
     except BaseException:
         shards.images.flush()
         shards.names.flush()
@@ -206,9 +210,8 @@ def _save(path: Path, index: np.ndarray) -> None:
 def _describe(source: Source, out: Path, console: Console) -> None:
     """The data sheet of what was packed, which reads every image back; the originals' bad ones are in it."""
     packed = open_source(str(out))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("reading it back", total=len(packed.items))
-        sheet, _ = inspect(packed, max_side=None, progress=lambda done, total: bar.update(task, completed=done))
+    with progress(console, "reading it back", len(packed.items)) as update:
+        sheet, _ = inspect(packed, max_side=None, progress=update)
     if sheet.bad:
         raise DataError(f"{out}: {sheet.bad[0][1]} cannot be read back ({sheet.bad[0][2]}); is the disk sound?")
     sheet = dataclasses.replace(sheet, where=source.where)  # the same wherever the pack is taken
@@ -222,24 +225,6 @@ def _describe(source: Source, out: Path, console: Console) -> None:
         + (f" {left_out:,} bad ones are listed in {out / BAD}." if left_out else " none was bad."),
         soft_wrap=True,
     )
-
-
-def _in_order(make: Any, indices: Iterable[int], threads: int) -> Iterator[Packed | str]:
-    """Results in the order of the indices, with few of them waiting, so that memory stays bounded."""
-    pool, waiting = ThreadPoolExecutor(threads), deque()
-    try:
-        for index in indices:
-            waiting.append(pool.submit(make, index))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @verb(Packing)

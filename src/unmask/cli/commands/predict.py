@@ -1,4 +1,4 @@
-"""The verb `predict`: finds out what was trained, and hands over to its lesson."""
+"""The command `predict`: finds out what was trained, and hands over to its lesson."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,8 +7,8 @@ from unmask.cli.options.predict import Predict
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.runs.run import TRAINED, Run, find_trained
+from unmask.runtime.progress import make_console
 from unmask.tasks.task import find_task
-from unmask.training.log import make_console
 
 __all__ = ["predict"]
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The verb `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
+"""The command `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
 
 import contextlib
 import copy
@@ -31,16 +31,17 @@ from unmask.planning.recipe_book import follow
 from unmask.planning.runtime import how_now
 from unmask.planning.safety import caution, require_writable, short_of_room
 from unmask.planning.validate import refuse_early
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.fabric import make_fabric, meet
 from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
 from unmask.runtime.distributed.ranks import Ranks, together
 from unmask.runtime.machine import check, machine, settings_now, tune
+from unmask.runtime.progress import make_console
+from unmask.tasks.pages import write_report
 from unmask.training import checkpoint
 from unmask.training.determinism import determinism, early
-from unmask.training.log import METRICS, Log, Silent, clock, make_console, memory_mb, read
+from unmask.training.log import METRICS, Log, Silent, clock, memory_mb, read
 from unmask.training.loop import Fit, fit
 from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share

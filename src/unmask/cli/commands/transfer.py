@@ -1,4 +1,4 @@
-"""The verb `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
+"""The command `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
 
 What differs between tasks is in `tasks/`.
 """
@@ -22,7 +22,7 @@ from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.verb import verb
 from unmask.errors import UserError
-from unmask.files import write_json
+from unmask.files import RESULT, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_relative, load_strictly, model_text, same_again
 from unmask.plain import plain
@@ -31,14 +31,14 @@ from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, SUMMARY, TRAINED, Run, load_encoder, open_trained, weights_of
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, check, machine, settings_now, tune
-from unmask.tasks.classification.figures import RESULT
+from unmask.runtime.progress import make_console
 from unmask.tasks.early_stopping import Keeper
+from unmask.tasks.pages import write_report
 from unmask.tasks.task import Lesson, find_task
-from unmask.training.log import Log, clock, make_console, memory_mb
+from unmask.training.log import Log, clock, memory_mb
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
 from unmask.version import __version__

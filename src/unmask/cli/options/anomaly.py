@@ -1,8 +1,7 @@
 """`unmask anomaly fit RUN NORMALS` and `unmask anomaly apply FOLDER IMAGES`: where images are unlike normal ones."""
 
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -10,19 +9,28 @@ from unmask.errors import UserError, closest
 from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
 
 __all__ = ["Anomaly"]
-if TYPE_CHECKING:
-    pass
 
 
 ACTIONS = {
     "fit": "unmask anomaly fit RUN NORMALS... --out FOLDER",
     "apply": "unmask anomaly apply FOLDER IMAGES... --out RESULTS",
 }
-FIT = ("false_alarms", "held_out", "calibrate_on", "ratio", "sets", "usual", "layers", "memory", "blur", "tiles")
+FIT = (
+    "false_alarms",
+    "held_out",
+    "calibrate_on",
+    "ratio",
+    "sets",
+    "normalize_errors",
+    "layers",
+    "memory",
+    "blur",
+    "tiles",
+)
 FIT += ("most", "seed")
 CHOICES = {
     "method": ("rebuild", "features", "both"),
-    "usual": ("place-texture", "place", "texture", "none"),
+    "normalize_errors": ("place-texture", "place", "texture", "none"),
     "save_maps": ("npy", "tif"),
 }
 APPLY = ("on", "masks", "save_maps", "heatmaps")
@@ -32,8 +40,8 @@ APPLY = ("on", "masks", "save_maps", "heatmaps")
 class Anomaly:
     """Find what is unlike normal images: fit on normal ones, apply to others; heat maps, scores, a threshold.
 
-    unmask anomaly fit RUN NORMALS... --out FOLDER: learn what is usual in normal images, and a threshold that
-    normal images which were held out exceed as rarely as --false-alarms says.
+    unmask anomaly fit RUN NORMALS... --out FOLDER: learn what normal images look like, and a threshold
+    that held-out normal images exceed as rarely as --false-alarms says.
 
     unmask anomaly apply FOLDER IMAGES... --out RESULTS: heat maps, scores.csv and a report; with class folders, a
     labels.csv (--on) or masks of defects (--masks) also how well anomalies are told from normal images.
@@ -44,27 +52,23 @@ class Anomaly:
     images: Positional[Places] = ()  # fit: normal images; apply: images to judge; anything that pretrain takes
     _: KW_ONLY
     out: Place | None = (
-        None  # folder to write: what was fitted, by default RUN/anomaly; or results, RESULTS below FOLDER
+        None  # folder to write: the finder, by default RUN/anomaly; or results, by default FOLDER/results
     )
-    method: str | None = (
-        None  # rebuild (errors of rebuilding), features (their distance), or both, which is the default
-    )
+    method: str | None = None  # rebuild (errors of rebuilding), features (their distance), or both, the default
     normal: Names = ()  # names of the classes that are normal, where images have labels; by default good, normal, ...
     false_alarms: float = 0.05  # fit: share of normal images, and of their pixels, that may be flagged
     held_out: float = 0.3  # fit: share of the normal images that only the threshold is calibrated on
     calibrate_on: Places = ()  # fit: other normal images for that, best such as pretraining never saw
     ratio: float | None = None  # fit: share of units hidden by each mask; by default the run's
     sets: int = 4  # fit: sets of complementary masks; each hides every unit
-    usual: str = "place-texture"  # fit: by what errors are compared: place-texture, place, texture, or none
+    normalize_errors: str = "place-texture"  # fit: by what normal errors are known: place-texture, place, texture, none
     layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
     memory: int = 4000  # fit: units in the memory of normal features
     blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/64 of the shorter side
     tiles: int = 0  # fit: overlapping tiles along an image's short side, so that all of it is seen; 0: its centre
     most: int = 2000  # fit: normal images that errors and features are taken of, at the most
     on: Places = ()  # apply: labelled images, as folders of normal and anomalous ones or with a labels.csv
-    masks: Place | None = (
-        None  # apply: folder with a mask for each defect, by the images' names; an image with none is normal
-    )
+    masks: Place | None = None  # apply: folder with masks of defects, by the images' names; an image without is normal
     save_maps: str | None = None  # apply: raw maps too, float32, one file per image: npy or tif
     heatmaps: int = 200  # apply: heat maps drawn, of the most anomalous images and of mistakes
     seed: int = 0  # fit: of masks, of what is held out, of the memory
@@ -80,7 +84,7 @@ class Anomaly:
             given = f"no action {self.action!r}{closest(self.action, ACTIONS)}" if self.action else "say what to do."
             raise UserError(f"{given} There are: {'; '.join(ACTIONS.values())}")
         for name in APPLY if self.action == "fit" else FIT:
-            if getattr(self, name) != _default(name):
+            if getattr(self, name) != Anomaly.__dataclass_fields__[name].default:
                 other = "apply" if self.action == "fit" else "fit"
                 raise UserError(f"--{name.replace('_', '-')} belongs to unmask anomaly {other}, not to {self.action}")
         if not str(self.model):
@@ -101,7 +105,3 @@ class Anomaly:
             require(getattr(self, name), name, lambda v: v > 0, "above 0")
         for name in ("blur", "tiles", "heatmaps", "seed"):
             require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
-
-
-def _default(name: str) -> Any:
-    return next(field.default for field in fields(Anomaly) if field.name == name)

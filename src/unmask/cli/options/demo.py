@@ -2,13 +2,10 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unmask.plain import Place, settle
 
 __all__ = ["Demo"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

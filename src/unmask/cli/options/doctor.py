@@ -1,15 +1,12 @@
 """`unmask doctor RUN|WEIGHTS|DATA`: what is wrong, and what to do about it."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from unmask.plain import Place, Places, settle, texts
 
 __all__ = ["Doctor"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

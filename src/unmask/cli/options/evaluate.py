@@ -1,7 +1,6 @@
 """`unmask evaluate RUN --on LABELLED`: does pretraining help?"""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -9,8 +8,6 @@ from unmask.errors import UserError
 from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
 
 __all__ = ["Evaluate"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -10,8 +10,6 @@ from unmask.errors import UserError, closest
 from unmask.plain import Names, Place, Places, require, settle, texts
 
 __all__ = ["Export"]
-if TYPE_CHECKING:
-    pass
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -11,8 +11,6 @@ from unmask.errors import UserError, closest
 from unmask.plain import Names, Numbers, Place, Places, Size, numbers, require, settle, texts
 
 __all__ = ["Labels"]
-if TYPE_CHECKING:
-    pass
 
 PROTOCOLS = ("knn", "linear", "attentive", "full")
 USUAL = ("knn", "linear", "full")

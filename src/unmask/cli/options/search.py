@@ -2,7 +2,6 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -10,10 +9,8 @@ from unmask.errors import UserError, closest
 from unmask.plain import Place, Places, require, settle, texts
 
 __all__ = ["Search"]
-if TYPE_CHECKING:
-    pass
 
-KINDS = ("look", "features")
+KINDS = ("pixels", "features")
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Search:
     top: int = 12  # images shown and listed for each query
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     standardize: bool = True  # bring every feature to mean 0 and deviation 1 over the data before the cosine
-    by: str = "look"  # what tells near copies: look (16 x 16 colours) or features (of the encoder, less their mean)
+    by: str = "pixels"  # what tells near copies: pixels (16 x 16 colours) or features (of the encoder, less their mean)
     threshold: float | None = None  # likeness from which two are near copies, up to 1; by default 0.98
     compare: bool = False  # where images have labels, also ask the same encoder with random weights
     index: Place | None = None  # folder that keeps the features; by default in the run's folder, else in OUT

@@ -1,7 +1,6 @@
 """`unmask stress CLASSIFIER --on DATA`: how much does a classifier lose on damaged images, and on which groups?"""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -9,8 +8,6 @@ from unmask.errors import UserError
 from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
 
 __all__ = ["StressTest"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,23 @@
-"""Which form annotations have, from what lies in a folder: the readers in `annotations/` are asked in turn."""
+"""Which form annotations have, from what lies in a folder: the forms in `formats/` are asked in turn."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from unmask import registry
-from unmask.data.annotations.objects import Annotated, Scene, listed, unique
-from unmask.data.labels import is_hidden
+from unmask.data.annotations.coco_tables import forget_tables
+from unmask.data.annotations.form import Form, forms
+from unmask.data.annotations.legend import read_legend
+from unmask.data.annotations.maps import Maps, images_below
+from unmask.data.annotations.objects import Annotated, Scene, unique
+from unmask.data.labels import is_hidden, some
 from unmask.errors import DataError, UserError, closest, closest_place
 
-PARTS = "boxes"
 AUTO = "auto"
 
 
 def known_forms() -> list[str]:
     """Names that --format takes, besides auto."""
-    return registry.names(PARTS)
+    return [name for name, form in forms().items() if form.takes is not None]
 
 
 def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None = None) -> Annotated:
@@ -35,23 +36,69 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
     for place in places:
         if not os.path.exists(place):
             raise UserError(f"{place} does not exist{closest_place(Path(place))}")
-    parts: dict[str, Any] = {name: registry.find(PARTS, name) for name in known_forms() if form in (AUTO, name)}
+    parts = {name: forms()[name] for name in known_forms() if form in (AUTO, name)}
     root, found = _found(places, parts)
     if not found:
         raise DataError(_nothing(places, form))
     if len(found) > 1:
-        told = "; ".join(f"{parts[name].takes}: {listed(_relative(files, root), 2)}" for name, files in found.items())
+        told = "; ".join(f"{parts[name].takes}: {some(_relative(files, root), 2)}" for name, files in found.items())
         raise UserError(
             f"{root} holds several forms of annotations ({told}): say which with --format {'|'.join(found)}"
         )
     ((name, files),) = found.items()
     annotated = parts[name].read(root, files, images)
+    forget_tables()
     _drop_copies(annotated)
     _name_apart(annotated)
     return annotated
 
 
-def _found(places: Sequence[str], parts: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
+def open_maps(places: Sequence[str], images: Path | None = None, classes: Path | None = None) -> list[Maps]:
+    """The maps at each place, all with the same classes.
+
+    images: the folder of the images, where they do not lie by the truth; classes: a file that names the classes,
+    where none lies there. Raises UserError for a place that does not exist, DataError for one that no form knows.
+    """
+    legend = None if classes is None else read_legend(classes)
+    opened = []
+    for place in map(Path, places):
+        if not place.exists():
+            raise UserError(f"{place} does not exist{closest_place(place)}")
+        accepting = [name for name, form in forms().items() if form.holds_maps(place)]
+        if {"coco", "pairs"} <= set(accepting):
+            raise UserError(
+                f"{place} has outlines in a .json and masks as images; give the one that is meant with --on"
+            )
+        if not accepting and images is not None and place.is_dir() and images_below(place):
+            accepting = ["pairs"]  # a folder of masks, whatever it is called
+        if not accepting:
+            raise DataError(_no_maps(place))
+        opened.append(forms()[accepting[0]].maps(place, images, legend))
+    forget_tables()
+    named = [maps for maps in opened if maps.legend.names]
+    for maps in named[1:]:
+        if maps.legend.names != named[0].legend.names:
+            raise DataError(f"{named[0].where} and {maps.where} do not name the same classes; give --classes FILE")
+    for maps in opened:
+        maps.legend = maps.legend if maps.legend.names or not named else named[0].legend
+    return opened
+
+
+def _no_maps(place: Path) -> str:
+    if boxes := forms()["coco"].find(str(place)):
+        return (
+            f"{place} has boxes, no outlines: to segment, annotations need polygons or RLE under `segmentation` in"
+            f" {os.path.basename(boxes[0])}. With boxes: --to detect"
+        )
+    return (
+        f"{place} holds no segmented images that are known here: give a folder with images/ and masks/, or train/ and"
+        " trainannot/, or a.jpg and a_mask.png side by side; a folder of masks, with --images for that of their"
+        " images; a COCO .json with polygons or RLE; a panoptic .json with its PNG files beside it; or a .yaml that"
+        " names such folders"
+    )
+
+
+def _found(places: Sequence[str], parts: dict[str, type[Form]]) -> tuple[str, dict[str, list[str]]]:
     """Files by form. Of a folder that has none, those in the one folder below it that has."""
     if len(places) > 1 or os.path.isfile(places[0]):
         found = {name: [f for place in places for f in part.find(place)] for name, part in parts.items()}
@@ -68,7 +115,7 @@ def _found(places: Sequence[str], parts: dict[str, Any]) -> tuple[str, dict[str,
 
 
 def _nothing(places: Sequence[str], form: str) -> str:
-    takes = "; ".join(registry.find(PARTS, name).takes for name in known_forms() if form in (AUTO, name))
+    takes = "; ".join(str(forms()[name].takes) for name in known_forms() if form in (AUTO, name))
     return f"no annotations of boxes in {', '.join(places)}. What is looked for: {takes}"
 
 

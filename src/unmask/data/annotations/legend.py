@@ -20,7 +20,8 @@ FILES += ("data.yaml", "dataset.yaml")
 GENERAL = FILES[-3:]  # names that other programs use too
 WRAPPERS = ("classes", "names", "labels", "categories", "palette")
 COLOURS = ("color", "colour", "rgb")
-IGNORED = 255  # means void unless it is the number of a class
+VOID = 255  # in maps of classes: not learnt and not judged; in masks, unless it is the number of a class
+NO_CLASS = -1  # in maps of the numbers that the data itself uses: surely none of its classes
 _VOID = re.compile(r"(?<![a-z])(void|unlabell?ed|ignored?|don'?t[ _-]?care)(?![a-z])")
 Colour = tuple[int, int, int]
 
@@ -41,7 +42,7 @@ class Legend:
         if asked:
             return {number for text in asked if text != "none" for number in [self._number(text)]}
         found = {number for number, name in self.names.items() if _VOID.search(name.lower())}
-        return found | ({IGNORED} - self.names.keys())
+        return found | ({VOID} - self.names.keys())
 
     def _number(self, text: str) -> int:
         if re.fullmatch(r"[0-9]+", text):
@@ -109,7 +110,7 @@ def _parsed(text: str, ending: str) -> Any:
         raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
 
 
-def _entries(value: Any) -> list[tuple[int, str, Colour | None]]:
+def _entries(value: object) -> list[tuple[int, str, Colour | None]]:
     """Number, name and colour of each class, from any of the shapes."""
     if isinstance(value, Mapping):
         inner = next((key for key in WRAPPERS if isinstance(value.get(key), Mapping | list)), None)
@@ -121,7 +122,7 @@ def _entries(value: Any) -> list[tuple[int, str, Colour | None]]:
     raise ValueError(f"it holds a {type(value).__name__}")
 
 
-def _of_item(place: int, item: Any) -> tuple[int, str, Colour | None]:
+def _of_item(place: int, item: object) -> tuple[int, str, Colour | None]:
     if isinstance(item, str):
         return place, item, None
     if not isinstance(item, Mapping):
@@ -130,13 +131,13 @@ def _of_item(place: int, item: Any) -> tuple[int, str, Colour | None]:
     return int(number), _name(item.get("name")), _colour(item)
 
 
-def _of_pair(place: int, key: Any, content: Any) -> tuple[int, str, Colour | None]:
+def _of_pair(place: int, key: object, content: object) -> tuple[int, str, Colour | None]:
     numbered = re.fullmatch(r"[0-9]+", str(key)) is not None
     if isinstance(content, Mapping):
-        number = int(key) if numbered else content.get("id", content.get("index", place))
+        number = int(str(key)) if numbered else content.get("id", content.get("index", place))
         return int(number), _name(content.get("name") if numbered else key), _colour(content)
     if numbered and isinstance(content, str):
-        return int(key), content, None
+        return int(str(key)), content, None
     if isinstance(content, bool) or numbered:
         raise ValueError(f"{key!r}: {content!r}")
     if isinstance(content, int):
@@ -144,7 +145,7 @@ def _of_pair(place: int, key: Any, content: Any) -> tuple[int, str, Colour | Non
     return place, str(key), _rgb(content)  # {name: [r, g, b]}
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     if value is None or isinstance(value, Mapping | list) or not str(value).strip():
         raise ValueError(f"a class is called {value!r}")
     return str(value)
@@ -155,7 +156,7 @@ def _colour(entry: Mapping[str, Any]) -> Colour | None:
     return None if found is None else _rgb(found)
 
 
-def _rgb(value: Any) -> Colour:
+def _rgb(value: object) -> Colour:
     if isinstance(value, str) and re.fullmatch(r"#?[0-9a-fA-F]{6}", value):
         text = value.removeprefix("#")
         value = [int(text[i : i + 2], 16) for i in (0, 2, 4)]

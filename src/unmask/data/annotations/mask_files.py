@@ -2,17 +2,15 @@
 
 import io
 import warnings
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
-from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.legend import NO_CLASS, VOID, Legend
 from unmask.data.codecs.decode import FORMATS
 from unmask.data.codecs.image import BadImage
 
-VOID = -1  # in a map of numbers: surely no class
 LARGEST = 2**20  # number of a class
 
 
@@ -25,19 +23,19 @@ def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
     """
     numbers = _numbers(_opened(data), legend)
     low, high = int(numbers.min()), int(numbers.max())
-    if low < VOID or high > LARGEST:
-        raise BadImage(f"its mask holds the number {low if low < VOID else high}; classes are 0 to {LARGEST:,}")
+    if low < NO_CLASS or high > LARGEST:
+        raise BadImage(f"its mask holds the number {low if low < NO_CLASS else high}; classes are 0 to {LARGEST:,}")
     return numbers
 
 
-def _numbers(image: Any, legend: Legend) -> np.ndarray:
+def _numbers(image: Image.Image, legend: Legend) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
         return _two_valued(np.asarray(image.convert("L")))
     if image.mode == "1":
         return np.asarray(image).astype(np.int32)
     if image.mode == "P":
         numbers = np.asarray(image).astype(np.int32)
-        if not legend.colours or set(np.unique(numbers).tolist()) <= legend.names.keys() | {255}:
+        if not legend.colours or set(np.unique(numbers).tolist()) <= legend.names.keys() | {VOID}:
             _refuse_other_colours(numbers, np.asarray(image.convert("RGB")), legend)
             return numbers
         return _by_colour(np.asarray(image.convert("RGB")), legend)
@@ -59,7 +57,7 @@ def _two_valued(values: np.ndarray) -> np.ndarray:
     numbers = dark.size > 0 and (np.percentile(dark, 75) > 2 or (dark.size == values.size and dark.max() > 2))
     if numbers or ((values > 64) & (values < 191)).mean() > 0.02:
         raise BadImage("its mask is a JPEG file, which does not keep class numbers: save masks as PNG")
-    return np.where(values < 128, 0, 255).astype(np.int32)
+    return np.where(values < 128, 0, VOID).astype(np.int32)
 
 
 def _refuse_other_colours(numbers: np.ndarray, colours: np.ndarray, legend: Legend) -> None:
@@ -77,7 +75,7 @@ def _refuse_other_colours(numbers: np.ndarray, colours: np.ndarray, legend: Lege
         )
 
 
-def _opened(data: bytes) -> Any:
+def _opened(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -94,7 +92,7 @@ def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
     codes = (flat[..., 0] << 16) + (flat[..., 1] << 8) + flat[..., 2]
     if not legend.colours:
         raise BadImage(
-            f"its mask is in colour ({_some(np.unique(codes))}) and nothing tells which class a colour is: add"
+            f"its mask is in colour ({_colours(np.unique(codes))}) and nothing tells which class a colour is: add"
             " classes.json with colours, or label_colors.txt"
         )
     numbers = np.array(list(legend.colours), dtype=np.int32)
@@ -105,10 +103,10 @@ def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
     if strange.any():
         new = np.unique(codes[strange])
         why = " (blended edges? Save masks as PNG, without smoothing)" if len(new) > 20 else ""
-        raise BadImage(f"unknown colour {_some(new)} in {int(strange.sum()):,} pixels{why}")
+        raise BadImage(f"unknown colour {_colours(new)} in {int(strange.sum()):,} pixels{why}")
     return numbers[order][place]
 
 
-def _some(codes: np.ndarray) -> str:
+def _colours(codes: np.ndarray) -> str:
     shown = ", ".join(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in codes[:3].tolist())
     return shown + (f" and {len(codes) - 3} more" if len(codes) > 3 else "")

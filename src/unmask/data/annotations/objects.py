@@ -5,7 +5,7 @@ Nothing here has looked at an image yet: `detection/boxed.py` does, and decides 
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from unmask.data.labels import SPLITS, is_hidden, is_image_name, natural, printable
+from unmask.data.labels import is_hidden, is_image_name, natural, printable
+from unmask.data.source import Files, Item
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 DEPTH = 6  # folders below the root in which images are looked for
@@ -41,11 +42,13 @@ class Scene:
 
     path: str  # of the image's file
     name: str  # of the image, unique
-    split: str | None  # "train", "val" or "test"
-    instances: list[Instance]
-    told_in: str  # the file that told it, for messages
+    split: str | None = None  # "train", "val" or "test"
+    instances: list[Instance] = field(default_factory=list)
+    told_in: str = ""  # the file that told it, for messages
     stated: tuple[int, int] | None = None  # height, width as the annotation says; None: it does not say
     relative: bool = False  # coordinates are shares of width and height
+    mask: str | None = None  # file with the class or segment of every pixel, in forms that have one
+    segments: Mapping[int, int] | None = None  # number in a panoptic mask -> number of the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class Annotated:
 
     def fault(self, kind: str, file: str, detail: str = "", of: str = "box") -> None:
         self.faults.append(Fault(kind, printable(file), printable(detail), of))
+
+
+def photographs(where: str, scenes: Sequence[Scene]) -> Files:
+    """The images of scenes, for whatever looks at images alone."""
+    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.path for scene in scenes])
 
 
 class Images:
@@ -104,7 +112,7 @@ class Images:
         return ends[0] if ends else None
 
 
-def walk(root: str, wanted: Any, depth: int = DEPTH) -> Iterator[str]:
+def walk(root: str, wanted: Callable[[str], bool], depth: int = DEPTH) -> Iterator[str]:
     """Files below a folder, in an order that depends on names only; hidden names are passed over."""
     try:
         with os.scandir(root) as listing:
@@ -118,20 +126,9 @@ def walk(root: str, wanted: Any, depth: int = DEPTH) -> Iterator[str]:
             yield from walk(entry.path, wanted, depth - 1)
 
 
-def split_of(text: str) -> str | None:
-    """The split that a file or folder name speaks of: instances_train2017.json is of train."""
-    words = "".join(c if c.isalpha() else " " for c in text.lower()).split()
-    return next((SPLITS[word] for word in words if word in SPLITS), None)
-
-
 def unique(names: Iterable[str]) -> list[str]:
     """Names that occur twice, in order."""
     return [name for name, count in Counter(names).items() if count > 1]
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """A few names in one line."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def number(text: Any) -> float:

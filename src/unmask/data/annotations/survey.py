@@ -1,25 +1,31 @@
 """All masks of segmented data, read once: what is in them, and which cannot be used."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from unmask.data.annotations.geometry import shown_size
-from unmask.data.annotations.mask_files import VOID
-from unmask.data.annotations.semantic import Scene, Scenes
+from unmask.data.annotations.legend import NO_CLASS
+from unmask.data.annotations.maps import Maps
+from unmask.data.annotations.objects import Scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import why
+from unmask.runtime.cores import in_order
 
 
 class Survey:
     """All masks read once: what is in them, and which are bad."""
 
     def __init__(
-        self, indices: list[int], scenes: list[tuple[Scenes, Scene]], cache: Any, max_side: int, keep_bytes: int
+        self,
+        indices: list[int],
+        scenes: list[tuple[Maps, Scene]],
+        cache: Mapping[int, Tensor],
+        max_side: int,
+        keep_bytes: int,
     ):
         self.bad: dict[int, str] = {}
         self.numbers: dict[int, dict[int, int]] = {}  # index -> number -> pixels
@@ -40,27 +46,26 @@ class Survey:
             small = raw.astype(np.int16) if len(counts) < 2**15 else raw
             return index, small, (counts, hashlib.blake2b(raw.tobytes(), digest_size=16).digest())
 
-        with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
-            for index, raw, told in pool.map(look, indices):
-                if raw is None:
-                    self.bad[index] = told
-                    continue
-                counts, self.digests[index] = told
-                self.numbers[index] = {int(n) - 1: int(counts[n]) for n in np.flatnonzero(counts)}
-                self.largest = max(self.largest, len(counts) - 2)
-                room -= raw.nbytes
-                if room >= 0:
-                    self.raw[index] = raw
+        for index, raw, told in in_order(look, indices):
+            if raw is None:
+                self.bad[index] = told
+                continue
+            counts, self.digests[index] = told
+            self.numbers[index] = {int(n) - 1: int(counts[n]) for n in np.flatnonzero(counts)}
+            self.largest = max(self.largest, len(counts) - 2)
+            room -= raw.nbytes
+            if room >= 0:
+                self.raw[index] = raw
 
     def seen(self, indices: Iterable[int]) -> set[int]:
         """All numbers in these masks."""
-        return {number for i in indices for number in self.numbers[i] if number != VOID}
+        return {number for i in indices for number in self.numbers[i] if number != NO_CLASS}
 
     def strange(self, known: set[int]) -> dict[int, str]:
         """Masks with numbers that nobody named."""
         found = {}
         for index, counts in self.numbers.items():
-            unknown = {n: pixels for n, pixels in counts.items() if n not in known and n != VOID}
+            unknown = {n: pixels for n, pixels in counts.items() if n not in known and n != NO_CLASS}
             if unknown:
                 which = ", ".join(map(str, list(unknown)[:3])) + (" and more" if len(unknown) > 3 else "")
                 found[index] = f"its mask has the unknown class number {which} in {sum(unknown.values()):,} pixels"
@@ -76,7 +81,7 @@ class Survey:
         return found
 
 
-def read_scene(part: Scenes, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """The numbers of a mask, and the size of its image."""
-    height, width = size or shown_size(scene.image)
+    height, width = size or shown_size(scene.path)
     return part.truth(scene, (height, width)), (height, width)

@@ -4,12 +4,14 @@ import io
 import logging
 import threading
 import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
 from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from unmask.data.codecs import jpeg, png
@@ -50,6 +52,12 @@ def decode(data: bytes | np.ndarray, *, max_side: int | None = None) -> DecodedI
         raise BadImage(_reason(error)) from error
 
 
+def decode_side(size: int | Sequence[int]) -> int:
+    """`max_side` for images that are cropped to, or shown at, a size in pixels: four times its longest side, so that a
+    crop of a sixteenth of the area still is not enlarged."""
+    return 4 * (size if isinstance(size, int) else max(size))
+
+
 def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor, "channels h w"]:
     """The same image with as many channels as a run uses: grey repeated, or RGB to grey (Rec. 601 luma); dtype kept.
 
@@ -78,7 +86,7 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large images and of damaged EXIF; notes and limits are ours
         try:
-            image: Any = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
             digits = "".join(c for c in str(error).split("pixels")[0] if c.isdigit())
             raise _bomb(f"{int(digits or 0):,}") from error
@@ -87,7 +95,7 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
                 return _from_tiff(data)  # Pillow knows few kinds of TIFF
             raise BadImage(f"truncated or damaged {kind}" if kind else what_else(data)) from error
         _check_size(*image.size)
-        if image.format == "TIFF" and _is_deep_tiff(image):
+        if isinstance(image, TiffImageFile) and _is_deep_tiff(image):
             return _from_tiff(data)
         orientation = _orientation(image)
         if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):  # the others may warn while they load
@@ -95,8 +103,8 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
     return _from_pillow(image, orientation, max_side, data)
 
 
-def _from_pillow(image: Any, orientation: int, max_side: int | None, data: bytes) -> Raw:
-    kind = {"MPO": "JPEG", "DIB": "BMP"}.get(image.format) or str(image.format)
+def _from_pillow(image: ImageFile, orientation: int, max_side: int | None, data: bytes) -> Raw:
+    kind = {"MPO": "JPEG", "DIB": "BMP"}.get(str(image.format), str(image.format))
     size, mode = image.size, image.mode
     notes = [] if image.format == "MPO" else _frames(image)  # an MPO is a photograph with a preview beside it
     if kind == "JPEG" and mode in ("L", "RGB"):  # with EXIF, else it would have been decoded without Pillow
@@ -128,18 +136,20 @@ def _from_pillow(image: Any, orientation: int, max_side: int | None, data: bytes
     return raw
 
 
-def _plain(image: Any) -> Any:
+def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     if image.mode == "LAB":  # the one mode that Pillow's convert() does not know
         from PIL import ImageCms
 
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        colours = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        assert colours is not None  # None only where the image itself is changed
+        return colours
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _is_deep_tiff(image: Any) -> bool:
+def _is_deep_tiff(image: TiffImageFile) -> bool:
     """True where Pillow would lose something: more than 8 bits, signed values, or bands that are no colour or alpha."""
     tags = image.tag_v2
     bits, formats = tags.get(258, (1,)), tags.get(339, (1,))
@@ -237,7 +247,7 @@ def _shrink(pixels: Tensor, max_side: int | None) -> Tensor:
     return small.clamp_(pixels.min(), pixels.max()) if pixels.is_floating_point() else small
 
 
-def _orientation(image: Any) -> int:
+def _orientation(image: Image.Image) -> int:
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
         return 1  # asking costs as much as decoding a small image
     try:
@@ -246,7 +256,7 @@ def _orientation(image: Any) -> int:
         return 1
 
 
-def _frames(image: Any) -> list[str]:
+def _frames(image: Image.Image) -> list[str]:
     count = getattr(image, "n_frames", 1)
     return [f"first of {count} frames"] if count > 1 else []
 

@@ -8,7 +8,10 @@ _COLOUR = {2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # IHDR's colour types
 
 
 def damage(data: bytes) -> str | None:
-    """What is wrong with the chunks that hold pixels, or None. Without this, flipped bits come out as other pixels."""
+    """What is wrong with the chunks that hold pixels, or None. Without this, flipped bits come out as other pixels.
+
+    Pillow's `verify` would refuse sound images too: those whose end mark or a comment is damaged.
+    """
     place, view = 8, memoryview(data)
     while place + 8 <= len(data):
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]

@@ -10,7 +10,9 @@ import struct
 from typing import Any
 
 import numpy as np
+import tifffile
 from PIL import Image
+from tifffile import TiffFile, TiffPage
 
 from unmask.data.codecs.image import MAX_PIXELS, BadImage, Raw
 
@@ -22,20 +24,19 @@ def read_tiff(data: bytes) -> Raw:
 
     Raises BadImage, or whatever tifffile raises on damaged files.
     """
-    import tifffile
-
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it logs what we raise or can do without
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with TiffFile(io.BytesIO(data)) as file:
         page: Any = file.pages.first
         _check(page, len(data))
         if page.compression in PACKED or page.predictor == 3:
-            with tifffile.TiffFile(io.BytesIO(_unpacked(data)), mode="r+") as plain:
+            with TiffFile(io.BytesIO(_unpacked(data)), mode="r+") as plain:
                 return _raw(plain)
         return _raw(file)
 
 
-def _raw(file: Any) -> Raw:
-    page, series = file.pages.first, file.series[0]
+def _raw(file: TiffFile) -> Raw:
+    page: Any = file.pages.first
+    series = file.series[0]
     depth = int(page.bitspersample)
     if series.axes == "CYX" and len(series.pages) > 1:  # microscopes write one page per channel
         axes, values, frames = "SYX", series.asarray(), 1
@@ -66,7 +67,7 @@ def _raw(file: Any) -> Raw:
     return Raw(values, "TIFF", mode, depth, size, alpha, int(tag.value) if tag else 1, notes)
 
 
-def _check(page: Any, num_bytes: int) -> None:
+def _check(page: TiffPage, num_bytes: int) -> None:
     height, width, bands = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
     if height * width * max(1, bands // 8) > MAX_PIXELS:
         raise BadImage(f"decompression bomb: {height} x {width} pixels of {bands} bands, the limit is {MAX_PIXELS:,}")
@@ -79,10 +80,8 @@ def _check(page: Any, num_bytes: int) -> None:
 
 def _unpacked(data: bytes) -> bytes:
     """The same TIFF with its first page's strips or tiles unpacked at the end of the file, and the tags to match."""
-    import tifffile
-
     copy = io.BytesIO(data)
-    with tifffile.TiffFile(copy, mode="r+") as file:
+    with TiffFile(copy, mode="r+") as file:
         page: Any = file.pages.first
         shapes = _segment_shapes(page)
         starts, counts = [], []
@@ -99,7 +98,7 @@ def _unpacked(data: bytes) -> bytes:
     return copy.getvalue()
 
 
-def _segment_shapes(page: Any) -> list[tuple[int, int, int]]:
+def _segment_shapes(page: TiffPage) -> list[tuple[int, int, int]]:
     """Rows, columns and bands of every strip or tile, in the file's order."""
     apart = int(page.planarconfig) == 2
     bands = 1 if apart else int(page.samplesperpixel)
@@ -111,9 +110,7 @@ def _segment_shapes(page: Any) -> list[tuple[int, int, int]]:
     return strips * planes
 
 
-def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: Any) -> bytes:
-    import tifffile
-
+def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: TiffPage) -> bytes:
     rows, columns, bands = shape
     num_bytes = rows * ((columns * bands * int(page.bitspersample) + 7) // 8)
     if compression in PACKED:
@@ -126,7 +123,7 @@ def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: 
     return _unpredict(plain, shape, page) if page.predictor == 3 else plain
 
 
-def _unpredict(plain: bytes, shape: tuple[int, int, int], page: Any) -> bytes:
+def _unpredict(plain: bytes, shape: tuple[int, int, int], page: TiffPage) -> bytes:
     """Undoes TIFF's floating-point predictor: bytes of a row sorted by significance, then stored as differences."""
     rows, columns, bands = shape
     size = int(page.bitspersample) // 8

@@ -5,18 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from unmask.data.datasets.draws import hold_out
 from unmask.data.datasets.images import Samples
-from unmask.data.labels import natural
+from unmask.data.datasets.splits import at_most, split_images
+from unmask.data.labels import natural, some
 from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import check_bad, inspect
-from unmask.data.source import Source, open_source
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.source import open_source
 from unmask.errors import DataError
-from unmask.evaluation.features import Features, extract, pixels
-from unmask.models.encoder import Encoder
 
 UNEQUAL = 3  # times as many images in the largest class as in the smallest: worth saying
 KEEP = 2**31  # bytes of decoded images that are kept in memory
@@ -62,8 +58,17 @@ class Labelled:
         good = [i for i in labelled if i not in bad]
         self.classes = sorted({name for i in good for name in self.source.classes(i) or ()}, key=natural)
         self.sheet, self.channels = sheet, sheet.channels
-        self.splits = _splits(self.source, good, most, seed, hold_out_val, say)
-        self.splits["test"] = _at_most(self.splits["test"], most_test, [seed, 2])
+        self.splits = split_images(
+            [item.split for item in items],
+            good,
+            labels=[str(item.label) for item in items],
+            multi_label=self.multi_label,
+            hold_out_val=hold_out_val,
+            most=most,
+            seed=seed,
+            say=say,
+        )
+        self.splits["test"] = at_most(self.splits["test"], most_test, [seed, 2])
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
     def samples(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Samples:
@@ -95,13 +100,13 @@ class Labelled:
         foreign = [f"{name} ({test[name]})" for name in self.classes if not train[name] and test[name]]
         if foreign:
             raise DataError(
-                f"the test split has classes that the train split lacks: {_some(foreign)}. Add training images of"
+                f"the test split has classes that the train split lacks: {some(foreign)}. Add training images of"
                 " them, or take them out"
             )
         missing = [name for name in self.classes if train[name] and not test[name]]
         found = []
         if missing:
-            found.append(f"the test split has no image of {_some(missing)}: learnt, but not tested")
+            found.append(f"the test split has no image of {some(missing)}: learnt, but not tested")
         small, large = min(learnt, key=lambda n: train[n]), max(learnt, key=lambda n: train[n])
         if train[large] >= UNEQUAL * train[small]:
             found.append(
@@ -119,57 +124,3 @@ class Labelled:
     def loader(self, split: str, channels: int, view: Callable[[Any], Any], batch: int | None = None) -> Any:
         """A split in order, once, seen through a view without chance."""
         return each_once(self.samples(split, channels), view, batch or self.batch)
-
-    def features(
-        self, encoder: Encoder, split: str, device: torch.device | str, autocast: torch.dtype | None
-    ) -> Features:
-        """All poolings of an encoder that is on `device` already."""
-        size = (encoder.grid.size[0], encoder.grid.size[1])
-        loader = self.loader(split, encoder.channels, WholeImage(size))
-        return extract(encoder, loader, device, autocast=autocast)
-
-    def pixels(self, split: str, channels: int, size: tuple[int, ...]) -> Features:
-        """The images themselves, at the size that the encoder sees, at most 32 pixels."""
-        return pixels(self.loader(split, channels, WholeImage((size[0], size[1]))))
-
-
-def _splits(
-    source: Source, good: list[int], most: int | None, seed: int, hold_out_val: bool, say: Callable[[str], Any]
-) -> dict[str, list[int]]:
-    """Train, val and test; a missing test split is the val split, or a quarter of everything; a missing val split is a
-    fifth of train. Pooling and penalty are chosen on val, never on test."""
-    of = {name: [i for i in good if source.items[i].split == name] for name in ("train", "val", "test")}
-    if not of["train"] or not (of["val"] or of["test"]):
-        say("the data has no train and test splits: a quarter of every class is held out to test on")
-        train, test = _held(source, good, 0.25, seed)
-        of = {"train": train, "val": [], "test": test}
-    elif not of["test"]:
-        say("the data has no test split: its val split is tested on")
-        of = {"train": of["train"], "val": [], "test": of["val"]}
-    of["train"] = _at_most(of["train"], most, [seed, 1])
-    if not of["val"] and hold_out_val:
-        train, val = _held(source, of["train"], 0.2, seed)
-        of = {"train": train, "val": val, "test": of["test"]}
-    return of
-
-
-def _at_most(indices: list[int], most: int | None, seed: Sequence[int]) -> list[int]:
-    """All, or so many drawn at random, in order."""
-    if most is None or len(indices) <= most:
-        return indices
-    chosen = np.random.default_rng(seed).permutation(len(indices))[:most]
-    return [indices[i] for i in np.sort(chosen)]
-
-
-def _held(source: Source, indices: list[int], share: float, seed: int) -> tuple[list[int], list[int]]:
-    names, counts = np.unique([str(source.items[i].label) for i in indices], return_inverse=True, return_counts=True)[
-        1:
-    ]
-    if source.multi_label:  # combinations that are too rare to be divided are one stratum, else none would be tested
-        names = np.where(counts[names] * share < 1, len(counts), names)
-    keep, held = hold_out(names, share, seed)
-    return [indices[i] for i in keep], [indices[i] for i in held]
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,22 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from unmask.data.annotations.find import open_annotations
 from unmask.data.annotations.geometry import drawn, look_at
-from unmask.data.annotations.objects import Instance, Scene, Shown, Target
+from unmask.data.annotations.objects import Fault, Instance, Scene, Shown, Target, photographs
 from unmask.data.annotations.repair import check_faults, leave_unmasked_out, mend
 from unmask.data.datasets.images import Samples
-from unmask.data.labels import SPLITS, learnt_and_tested
+from unmask.data.datasets.splits import split_images
+from unmask.data.labels import learnt_and_tested, some
 from unmask.data.sheet import Sheet, inspect
-from unmask.data.source import Files, Item
 from unmask.errors import DataError, UserError
 
 KEEP = 2**31  # bytes of decoded images that are kept in memory
 MOSTLY = 0.95  # share of objects with a mask from which on masks are learnt
-HELD = 0.25  # share of the images that is tested on where the data has no splits
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,6 @@ class BoxSheet(Sheet):
     empty_images: int = 0  # with nothing in them
     fault_counts: dict[str, int] = field(default_factory=dict)  # kind -> number
     faults: list[dict[str, str]] = field(default_factory=list)  # each: kind, file, detail, and what it is of
-
-
-def photographs(where: str, scenes: Sequence[Scene]) -> Files:
-    """The images of scenes, for whatever looks at images alone."""
-    return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.path for scene in scenes])
 
 
 @dataclass(frozen=True)
@@ -140,11 +133,12 @@ class Boxed:
         if lines:
             say("Left out or mended (data_sheet.json has all):\n" + "\n".join(lines))
         self.channels = sheet.channels
-        self.splits = _splits(self.source.items, seed, say)
+        self.splits = split_images(
+            [scene.split for scene in annotated.scenes], range(len(annotated.scenes)), most=most, seed=seed, say=say
+        )
         files = {split: [annotated.scenes[i].path for i in places] for split, places in self.splits.items()}
         for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
             say(remark)
-        self.splits["train"] = _at_most(self.splits["train"], most, seed)
         self.sheet = self._sheet(sheet)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
@@ -175,10 +169,10 @@ class Boxed:
         found, test = [], self.class_counts("test")
         unseen = [name for name in self.classes if not train[name]]
         if unseen:
-            found.append(f"{len(unseen):,} of {len(self.classes):,} classes have no box to learn from: {_some(unseen)}")
+            found.append(f"{len(unseen):,} of {len(self.classes):,} classes have no box to learn from: {some(unseen)}")
         missing = [name for name in self.classes if train[name] and not test[name]]
         if missing:
-            found.append(f"the test split has no box of {_some(missing)}: learnt, but not tested")
+            found.append(f"the test split has no box of {some(missing)}: learnt, but not tested")
         if self.sheet.test_in_train:
             found.append(f"{self.sheet.test_in_train:,} val or test images are also in train: scores will be too high")
         return found
@@ -211,32 +205,5 @@ class Boxed:
         return asked == "on" or (asked == "auto" and share >= MOSTLY)
 
 
-def _splits(items: Sequence[Item], seed: int, say: Callable[[str], Any]) -> dict[str, list[int]]:
-    """As for classifiers: a missing test split is the val split, or held out; then there is no val split."""
-    of = {name: [i for i, item in enumerate(items) if item.split == name] for name in dict.fromkeys(SPLITS.values())}
-    if of["train"] and (of["val"] or of["test"]):
-        if outside := sum(item.split is None for item in items):
-            say(f"{outside:,} images are in no split and are not used")
-        if not of["test"]:
-            say("the data has no test split: its val split is tested on, so that it cannot choose the best weights")
-            of |= {"val": [], "test": of["val"]}
-        return of
-    say("the data has no train and test splits: a quarter of the images is held out to test on")
-    order = np.random.default_rng([seed, 0xB0C5]).permutation(len(items))
-    count = round(HELD * len(items))
-    return {"train": sorted(order[count:].tolist()), "val": [], "test": sorted(order[:count].tolist())}
-
-
-def _at_most(indices: list[int], most: int | None, seed: int) -> list[int]:
-    if most is None or len(indices) <= most:
-        return indices
-    chosen = np.random.default_rng([seed, 1]).permutation(len(indices))[:most]
-    return [indices[i] for i in np.sort(chosen)]
-
-
-def _first(faults: Sequence[Any]) -> str:
+def _first(faults: Sequence[Fault]) -> str:
     return f": {faults[0].kind}, {os.path.basename(faults[0].file)} {faults[0].detail}" if faults else ""
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,11 +1,11 @@
 """A few images by name, for drawing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from unmask.cli.options.show import Show
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
@@ -15,22 +15,26 @@ SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def read_images(
-    options: Show, size: tuple[int, ...], channels: int, view: Callable[[Tensor], Tensor]
+    places: str | Path | Sequence[str | Path],
+    most: int,
+    size: tuple[int, ...],
+    channels: int,
+    view: Callable[[Tensor], Tensor],
 ) -> tuple[list[str], list[Tensor]]:
-    """Names and images as `view` makes them; bad ones are said and left out, unless none is good.
+    """Names and images as `view` makes them, `most` at the most; bad ones are said and left out, unless none is good.
 
     size: height and width in pixels of what is wanted; images are decoded four times as large.
     """
-    source = open_source(options.images)
-    count = min(options.most, len(source.items))
+    source = open_source(places)
+    count = min(most, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
-    sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**31)
+    sheet, cache = inspect(source, indices=indices, max_side=decode_side(size), keep_bytes=2**31)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     if len(bad) == len(indices):
         raise DataError("no image could be read: " + "; ".join(bad.values()))
     for text in bad.values():
         print(f"left out: {text}")
     good = [i for i in indices if i not in bad]
-    samples = Samples(source, good, channels=channels, max_side=4 * max(size), cache=cache)
+    samples = Samples(source, good, channels=channels, max_side=decode_side(size), cache=cache)
     names = ["/".join(Path(name).parts[-2:]) for name in samples.names]
     return names, [view(samples.image(i)).float() for i in range(len(good))]

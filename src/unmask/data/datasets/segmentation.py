@@ -12,20 +12,22 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from unmask.data.annotations.semantic import Scene, open_scenes, photographs
+from unmask.data.annotations.find import open_maps
+from unmask.data.annotations.legend import VOID, Legend
+from unmask.data.annotations.maps import Maps
+from unmask.data.annotations.objects import Scene, photographs
 from unmask.data.annotations.survey import Survey, read_scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
-from unmask.data.labels import learnt_and_tested
+from unmask.data.datasets.splits import split_images
+from unmask.data.labels import learnt_and_tested, some
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import why
 from unmask.errors import DataError
 
-VOID = 255  # in maps of classes: pixels that are not learnt and not judged
 KEEP = 2**31  # bytes of decoded images, and of maps, that are kept in memory
 TOLERATED, FEW = 0.25, 5  # share and number of bad images and masks that are borne where nothing was asked for
 NAMED = 20  # of them, on the screen
-HELD = 0.2  # share of the images that is tested on where there are no splits, and of the rest that is val
 RARE = 1e-3  # share of the pixels of a class below which that is worth saying
 
 
@@ -39,7 +41,7 @@ class SegmentSheet(Sheet):
     void_shares: dict[str, float] = field(default_factory=dict)  # split -> of all pixels
     images_with: dict[str, int] = field(default_factory=dict)  # class -> training images that show it
     left_out: list[tuple[str, str]] = field(default_factory=list)  # name, reason: images and masks
-    format: str = ""  # the part of scenes/ that read it
+    format: str = ""  # of the annotations
 
 
 class Segments:
@@ -87,18 +89,17 @@ class Segmented:
         progress: Callable[[int, int], None] | None = None,
     ):
         """Raises UserError and DataError where nothing can be learnt; says what is left out, with its name."""
-        self.parts = open_scenes(places, images, classes)
-        for remark in [remark for part in self.parts for remark in part.found.remarks]:
+        self.parts = open_maps(places, images, classes)
+        for remark in [remark for part in self.parts for remark in part.remarks]:
             say(remark)
         self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
-        imaged = photographs(self.where, [scene for _, scene in self.scenes])
+        self.source = photographs(self.where, [scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
         sheet, self.cache = inspect(
-            imaged, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
+            self.source, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
         )
-        self.source = imaged
-        lost = [pair for part in self.parts for pair in part.found.lost]
+        lost = [pair for part in self.parts for pair in part.lost]
         bad = {index: reason for index, _, reason in sheet.bad}
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
         bad |= looked.bad
@@ -111,7 +112,7 @@ class Segmented:
         seen = looked.seen(good)
         unseen = [name for number, name in zip(self.numbers, names) if number not in seen]
         if unseen:
-            say(f"{len(unseen)} of the classes are nowhere in the data and are left out: {_some(unseen)}")
+            say(f"{len(unseen)} of the classes are nowhere in the data and are left out: {some(unseen, 8)}")
         self.classes = [name for number, name in zip(self.numbers, names) if number in seen]
         self.numbers = [number for number in self.numbers if number in seen]
         if len(self.classes) < 2:
@@ -121,8 +122,10 @@ class Segmented:
             raise DataError(f"at most {VOID} classes can be learnt here; {self.where} has {len(self.classes)}")
         self.table = _table(self.numbers, max(looked.largest, *self.numbers))
         self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
-        self.splits = _splits([scene.split for _, scene in self.scenes], good, most, seed, say)
-        files = {split: [self.scenes[i][1].image for i in places] for split, places in self.splits.items()}
+        self.splits = split_images([scene.split for _, scene in self.scenes], good, most=most, seed=seed, say=say)
+        if not self.splits["train"] or not self.splits["test"]:
+            raise DataError(f"{len(good)} good images are too few to learn from and to test on")
+        files = {split: [self.scenes[i][1].path for i in places] for split, places in self.splits.items()}
         for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
             say(remark)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
@@ -152,13 +155,13 @@ class Segmented:
         train, test = self.pixels["train"], self.pixels["test"]
         foreign = [name for name, a, b in zip(self.classes, train, test) if not a and b]
         if foreign:
-            yield f"the test split has classes that the train split lacks, which cannot be learnt: {_some(foreign)}"
+            yield f"the test split has classes that the train split lacks, which cannot be learnt: {some(foreign, 8)}"
         missing = [name for name, a, b in zip(self.classes, train, test) if a and not b]
         if missing:
-            yield f"the test split has no pixel of {_some(missing)}: learnt, but not tested"
+            yield f"the test split has no pixel of {some(missing, 8)}: learnt, but not tested"
         rare = [f"{name} ({share:.3%})" for name, share in self.sheet.pixel_shares["train"].items() if 0 < share < RARE]
         if rare:
-            yield f"rare classes, with their share of the pixels: {_some(rare)}; --balanced on weighs them more"
+            yield f"rare classes, with their share of the pixels: {some(rare, 8)}; --balanced on weighs them more"
 
     def _sheet(
         self, sheet: Sheet, counts: dict[str, np.ndarray], looked: Survey, left_out: list[tuple[str, str]]
@@ -179,13 +182,13 @@ class Segmented:
             "void_shares": {s: float(n[-1] / max(1, n.sum())) for s, n in counts.items() if len(self.splits[s])},
             "images_with": {name: shows[number] for name, number in zip(self.classes, self.numbers)},
             "left_out": left_out,
-            "format": type(self.parts[0]).__name__.lower(),
+            "format": self.parts[0].form,
         }
         return SegmentSheet(**(vars(sheet) | more))
 
 
 def _classes(
-    legend: Any, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
+    legend: Legend, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
 ) -> tuple[list[int], list[str], set[int]]:
     """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes."""
     void, seen = legend.void(asked), looked.seen(looked.numbers)
@@ -194,14 +197,14 @@ def _classes(
         return numbers, [legend.names[number] for number in numbers], void
     if not seen:  # every mask is bad, which is said next
         return [], [], void
-    if seen in ({0, 255}, {0, 1}) and not asked:
+    if seen in ({0, VOID}, {0, 1}) and not asked:
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen
     numbers = sorted(seen - void)
-    say(f"no file names the classes: the numbers in the masks are taken for them ({_some(list(map(str, numbers)))})")
+    say(f"no file names the classes: the numbers in the masks are taken for them ({some(list(map(str, numbers)), 8)})")
     once = [str(n) for n in numbers if sum(n in found for found in looked.numbers.values()) == 1]
     if once and len(looked.numbers) > 4:
-        say(f"numbers that occur in one mask alone: {_some(once)}; are they meant? A classes.json would tell")
+        say(f"numbers that occur in one mask alone: {some(once, 8)}; are they meant? A classes.json would tell")
     return numbers, [str(number) for number in numbers], void
 
 
@@ -212,9 +215,9 @@ def _table(numbers: Sequence[int], largest: int) -> UInt8[np.ndarray, "n"]:
     return table
 
 
-def _named_apart(part: Any, several: bool) -> list[Scene]:
+def _named_apart(part: Maps, several: bool) -> list[Scene]:
     """Where there are several places, names begin with theirs."""
-    scenes = part.found.scenes
+    scenes = part.scenes
     return [replace(scene, name=f"{Path(part.where).name}/{scene.name}") for scene in scenes] if several else scenes
 
 
@@ -232,31 +235,3 @@ def _refuse_or_say(
         advice = "" if len(left_out) == total else "; mend them, or allow more with --max-bad"
         raise DataError(f"{count} cannot be used, more than {told}{advice}:\n" + "\n".join(lines))
     say(f"{count} are left out:\n" + "\n".join(lines))
-
-
-def _splits(
-    told: Sequence[str | None], good: list[int], most: int | None, seed: int, say: Callable[[str], Any]
-) -> dict[str, list[int]]:
-    of = {name: [i for i in good if told[i] == name] for name in ("train", "val", "test")}
-    if of["train"] and (of["val"] or of["test"]) and (outside := sum(told[i] is None for i in good)):
-        say(f"{outside:,} images are in no split and are not used")
-    if not of["train"] or not (of["val"] or of["test"]):
-        order = np.random.default_rng([seed, 3]).permutation(len(good))
-        held = max(1, round(HELD * len(good)))
-        val = round(HELD * (len(good) - held)) if len(good) >= 10 else 0
-        chosen = {"test": order[:held], "val": order[held : held + val], "train": order[held + val :]}
-        of = {name: [good[i] for i in np.sort(chosen[name])] for name in of}
-        say("the data has no train and test splits: the seed draws a fifth to test on, and a fifth of the rest as val")
-    elif not of["test"]:
-        say("the data has no test split: its val split is tested on")
-        of = {"train": of["train"], "val": [], "test": of["val"]}
-    if not of["train"] or not of["test"]:
-        raise DataError(f"{len(good)} good images are too few to learn from and to test on")
-    if most is not None and len(of["train"]) > most:
-        chosen = np.random.default_rng([seed, 1]).permutation(len(of["train"]))[:most]
-        of["train"] = [of["train"][i] for i in np.sort(chosen)]
-    return of
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,7 +9,6 @@ function too, so that a resumed run reads again at most the window and decodes n
 
 import heapq
 import itertools
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
-from unmask.data.loaders.map_style import AHEAD, View, collate, collate_turned, require_even
+from unmask.data.loaders.map_style import View, batches_ahead, begin_worker, collate_for, require_even
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError, UserError
 from unmask.seeds import mix
@@ -109,8 +108,8 @@ class StreamLoader:
             num_workers=self.workers,
             pin_memory=self.pin,
             collate_fn=_as_it_is,
-            prefetch_factor=self._ahead() if self.workers else None,
-            worker_init_fn=_begin_worker,
+            prefetch_factor=batches_ahead(self.view, self.batch, self.num_views, self.channels, self.workers),
+            worker_init_fn=begin_worker,
             generator=torch.Generator(),  # else it draws from the chance that masks are made of
         )
         return _raised(iter(loader))
@@ -127,7 +126,7 @@ class StreamLoader:
 
         places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * images)
         samples = steady(places, self._image, lambda one, why: self._report(one, why))
-        stack = collate_turned if getattr(self.view, "resize", "") == "fast" else collate
+        stack = collate_for(self.view)
         while True:
             drawn_now = itertools.islice(samples, images)
             yield stack([self._item(one, image, crop) for one, image in drawn_now for crop in range(self.crops)])
@@ -142,11 +141,6 @@ class StreamLoader:
         chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index, *which))
         views = [self.view(image, chance) for _ in range(self.num_views)]
         return {"views": views, "index": one.index, "label": number(one.sample.label, self.stream.classes)}
-
-    def _ahead(self) -> int:
-        size = getattr(self.view, "size", (224, 224))
-        num_bytes = self.batch * self.num_views * self.channels * size[0] * size[1]
-        return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
 
     def _report(self, one: Drawn, reason: str) -> None:
         if self.bad is not None:
@@ -257,7 +251,3 @@ def _raised(batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _begin_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them

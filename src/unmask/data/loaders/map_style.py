@@ -7,7 +7,7 @@ four times as large, and moving it costs more than decoding. They are normalised
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,6 +19,22 @@ from unmask.seeds import mix
 
 AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
 View = Callable[[Tensor, torch.Generator], Tensor]
+Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+
+@runtime_checkable
+class Items(Protocol):
+    """What a loader asks of its samples; `Samples` are such, and data sets whose images come with what is in them."""
+
+    @property
+    def labels(self) -> Tensor | None: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, i: int) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +47,7 @@ class Loader:
     Micro-batch m of rank r holds samples (m world + r) batch to (m world + r + 1) batch of one order that all share.
     """
 
-    samples: Any  # Samples, or what is asked as they are: its length, image(i), labels, channels
+    samples: Items
     view: View
     batch: int  # samples per micro-batch on this device
     num_views: int = 1
@@ -42,7 +58,7 @@ class Loader:
     pin: bool = False  # page-locked memory, for CUDA
     rank: int = 0
     world: int = 1
-    collate: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None  # items to a batch; None: as `collate`
+    collate: Collate | None = None  # items to a batch; None: as `collate`
 
     def __post_init__(self):
         require_even(self.crops, self.batch)
@@ -53,18 +69,22 @@ class Loader:
                 _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
                 batch_sampler=_Stream(self, first),
                 num_workers=self.workers,
-                collate_fn=self.collate or (collate_turned if getattr(self.view, "resize", "") == "fast" else collate),
+                collate_fn=self.collate or collate_for(self.view),
                 pin_memory=self.pin,
-                prefetch_factor=self._ahead() if self.workers else None,
-                worker_init_fn=_begin_worker,
+                prefetch_factor=batches_ahead(
+                    self.view, self.batch, self.num_views, self.samples.channels, self.workers
+                ),
+                worker_init_fn=begin_worker,
             )
         )
 
-    def _ahead(self) -> int:
-        """Batches that each process prepares ahead: 2 to 8, within what memory they may take."""
-        size = getattr(self.view, "size", (224, 224))
-        num_bytes = self.batch * self.num_views * self.samples.channels * size[0] * size[1]
-        return max(2, min(8, AHEAD // max(1, num_bytes * self.workers)))
+
+def batches_ahead(view: View, batch: int, num_views: int, channels: int, workers: int) -> int | None:
+    """Batches that each worker process prepares ahead: 2 to 8, within what memory they may take; None without any."""
+    if not workers:
+        return None
+    size = getattr(view, "size", (224, 224))
+    return max(2, min(8, AHEAD // max(1, batch * num_views * channels * size[0] * size[1] * workers)))
 
 
 def require_even(crops: int, batch: int) -> None:
@@ -83,6 +103,11 @@ def require_even(crops: int, batch: int) -> None:
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:
     """All samples in order, once, seen through a view without chance: for evaluation and embedding."""
     return DataLoader(_Once(samples, view), batch_size=batch, num_workers=workers, collate_fn=collate)
+
+
+def collate_for(view: View) -> Collate:
+    """How batches of what a view makes are stacked."""
+    return collate_turned if getattr(view, "resize", "") == "fast" else collate
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -106,7 +131,7 @@ def collate_turned(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class _Views(Dataset):
-    def __init__(self, samples: Any, view: View, num_views: int, seed: int, crops: int):
+    def __init__(self, samples: Items, view: View, num_views: int, seed: int, crops: int):
         self.samples, self.view, self.num_views, self.seed, self.crops = samples, view, num_views, seed, crops
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -160,5 +185,5 @@ def shuffled(num: int, seed: int, epoch: int, weights: Tensor | None = None) -> 
     return torch.multinomial(weights, num, replacement=True, generator=chance)
 
 
-def _begin_worker(worker: int) -> None:
+def begin_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them

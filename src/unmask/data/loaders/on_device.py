@@ -74,7 +74,7 @@ class InMemory:
         return index, cut(images[index], boxes, flips, self.view.size)
 
 
-def can_cut(view: Any) -> bool:
+def can_cut(view: object) -> bool:
     """True for views that can be made of whole batches."""
     return isinstance(view, RandomCrop | FixedCrop) and not view.jitter
 

@@ -3,10 +3,11 @@
 import contextlib
 import io
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from unmask.errors import DataError, UserError
 
@@ -31,22 +32,24 @@ class Patience:
 
     def get(self, act: Callable[[], Result], place: str) -> Result:
         """What `act` returns, tried again while errors are such as pass. Raises DataError or UserError in one line."""
-        began = time.monotonic()
-        for tried in range(1, self.tries + 1):
-            try:
-                return act()
-            except Exception as error:  # every store has exceptions of its own
-                if isinstance(error, UserError):
-                    raise
-                if lasting(error):
-                    raise explained(error, place) from error
-                if tried == self.tries:
-                    raise DataError(
-                        f"{place} cannot be read: {self.tries} tries in {time.monotonic() - began:.0f} s failed, the"
-                        f" last with {said(error)}. Is the server up? The same command goes on from the last checkpoint"
-                    ) from error
-                time.sleep(self.wait(tried))
-        raise AssertionError("there is at least one try")
+        retrying = Retrying(
+            stop=stop_after_attempt(self.tries),
+            wait=lambda state: self.wait(state.attempt_number),
+            retry=retry_if_exception(lambda error: not isinstance(error, UserError) and not lasting(error)),
+            reraise=True,
+        )
+        try:
+            return retrying(act)
+        except UserError:
+            raise
+        except Exception as error:  # every store has exceptions of its own
+            if lasting(error):
+                raise explained(error, place) from error
+            seconds = retrying.statistics["delay_since_first_attempt"]
+            raise DataError(
+                f"{place} cannot be read: {self.tries} tries in {seconds:.0f} s failed, the last with {said(error)}."
+                " Is the server up? The same command goes on from the last checkpoint"
+            ) from error
 
 
 class Shaky(io.RawIOBase):

@@ -155,7 +155,7 @@ def _is_membership(labels: np.ndarray) -> bool:
     )
 
 
-def _label(value: Any) -> str:
+def _label(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return printable(str(int(value) if isinstance(value, float) and value.is_integer() else value))

@@ -81,8 +81,3 @@ class TrainView:
             noisy = RandomErasing(p=1.0, scale=(0.02, 1 / 3), value=noise)((view.float() - mean) / std)
         erased = noisy * std + mean
         return erased.round().clamp(0, 255).to(torch.uint8) if view.dtype == torch.uint8 else erased
-
-
-def can_randaugment(channels: int, low: float, high: float) -> bool:
-    """True where timm's operations mean something: grey or RGB values that reach from about 0 to 255."""
-    return channels in (1, 3) and low >= 0 and 8 < high <= 255

@@ -12,9 +12,9 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as F
 
+from unmask.data.annotations.legend import VOID
 from unmask.errors import UserError
 
-VOID = 255
 TRIES = 10  # crops that are drawn where one class fills too much
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32.0, (0.5, 1.5), (0.5, 1.5), 18 / 360
 

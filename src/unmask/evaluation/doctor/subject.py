@@ -1,7 +1,7 @@
 """What `unmask doctor` looks at, opened as far as it can be: a run, weights of any origin, or data.
 
-A part in `checks/` is a function of a `Subject` that returns what it found wrong. It asks the subject for what it
-needs, and what there is not raises Unknown: a check which could not look never passes for one that found nothing.
+A check is a function of a `Subject` that returns its findings. It takes what it needs from the subject, which raises
+Unknown for what is missing: a check that could not look never passes for one that found nothing.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Unknown(Exception):
 
 
 class Subject:
-    """Everything is opened when it is first asked for."""
+    """Everything is opened on first use."""
 
     def __init__(self, place: str, data: Sequence[str] = ()):
         """place: a run, weights or data; data: images to try weights on, and to compare a run's statistics with."""
@@ -78,18 +78,18 @@ class Subject:
         """All lines of metrics.jsonl."""
         if self.kind != "run":
             raise Unknown("it is no run")
-        found = list(read(self.path / METRICS))
-        if not found:
+        records = list(read(self.path / METRICS))
+        if not records:
             raise Unknown(f"there is no {METRICS} yet")
-        return found
+        return records
 
     @property
     def steps(self) -> list[dict[str, Any]]:
         """The records of training steps."""
-        found = [record for record in self.records if "epoch" in record]
-        if not found:
+        steps = [record for record in self.records if "epoch" in record]
+        if not steps:
             raise Unknown("no step is recorded yet")
-        return found
+        return steps
 
     @cached_property
     def opened(self) -> Opened:
@@ -148,7 +148,7 @@ class Subject:
 
 def _sheet(content: dict[str, Any]) -> Sheet:
     """The sheet that a run wrote when it began; JSON knows no tuples."""
-    facts: dict[str, Any] = {**content, "bad": [tuple(one) for one in content.get("bad", ())]}
+    facts: dict[str, Any] = {**content, "bad": [tuple(entry) for entry in content.get("bad", ())]}
     for name in ("min_size", "median_size", "max_size", "value_range"):
         facts[name] = tuple(content.get(name, ()))
     try:

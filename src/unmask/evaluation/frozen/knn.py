@@ -35,12 +35,12 @@ class Knn:
         classes, places = np.unique(train_y, return_inverse=True)
         train = normalize(_tensor(train_x))
         votes = one_hot(torch.from_numpy(places), len(classes)).float()
-        found = []
+        predicted = []
         for x in _tensor(test_x).split(max(1, CHUNK // len(train))):
             similarity, nearest = (normalize(x) @ train.T).topk(min(self.k, len(train)), dim=1)
             weight = (similarity / self.temperature).exp()
-            found.append((votes[nearest] * weight[..., None]).sum(dim=1).argmax(dim=1))  # b k classes -> b
-        return classes[torch.cat(found).numpy()]
+            predicted.append((votes[nearest] * weight[..., None]).sum(dim=1).argmax(dim=1))  # b k classes -> b
+        return classes[torch.cat(predicted).numpy()]
 
 
 def _tensor(x: np.ndarray) -> Tensor:

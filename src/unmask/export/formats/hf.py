@@ -82,12 +82,12 @@ class HuggingFace(Format):
         if subject.classifier:
             kind = transformers.AutoModelForImageClassification
             return [Opened(folder, partial(_classify, _load(kind, folder), _normalizer(folder, subject)))]
-        found = []
+        opened = []
         if not why_not_mae(subject):
             mae = _load(transformers.ViTMAEForPreTraining, folder)
-            found.append(Opened(folder, partial(_rebuild, mae, _normalizer(folder, subject), subject)))
+            opened.append(Opened(folder, partial(_rebuild, mae, _normalizer(folder, subject), subject)))
         vit = _load(transformers.ViTModel, folder / "vit", add_pooling_layer=False)
-        return [*found, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit", subject)))]
+        return [*opened, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit", subject)))]
 
     def how(self, subject: Exportable, folder: str) -> str:
         """The encoder is a folder of its own, since ViTMAE hides patches whenever it is called."""

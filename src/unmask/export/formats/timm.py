@@ -46,8 +46,8 @@ class Timm(Format):
             if hasattr(model, "mask_spatial_shape"):  # Hiera keeps its last norm in the head
                 tokens = model.head.norm(tokens)
             prefix = getattr(model, "num_prefix_tokens", 0)
-            found = {"patch_tokens": tokens[:, prefix:], "features": tokens[:, prefix:].mean(dim=1)}
-            return found | ({"class_token": tokens[:, 0]} if "class_token" in subject.outputs else {})
+            outputs = {"patch_tokens": tokens[:, prefix:], "features": tokens[:, prefix:].mean(dim=1)}
+            return outputs | ({"class_token": tokens[:, 0]} if "class_token" in subject.outputs else {})
 
         return [Opened(folder / "model.safetensors", call)]
 

@@ -14,7 +14,7 @@ FILE = "model.pt2"
 
 class TorchExport(Format):
     def refuse(self, subject: Exportable) -> str:
-        """Anything can be traced but proposals, whose number differs from image to image."""
+        """Anything can be traced except a detector's proposals, whose number differs from image to image."""
         if not subject.detector:
             return ""
         return (
@@ -42,5 +42,5 @@ class TorchExport(Format):
 
 
 def _part(subject: Exportable) -> Exportable:
-    """What of a model is written: all of it, but of a detector the backbone."""
+    """What is written: the whole model, or the backbone of a detector."""
     return backbone_of(subject) if subject.detector else subject

@@ -51,7 +51,7 @@ class Pca(UnitTarget):
         size = len(self.mean)
         count, total, products = 0, torch.zeros(size).double(), torch.zeros(size, size).double()
         for x in inputs:
-            units = self.grid.cut(x).flatten(0, 1).double().cpu()
+            units = self.grid.covering(x.shape[2:]).cut(x).flatten(0, 1).double().cpu()
             count, total, products = count + len(units), total + units.sum(dim=0), products + units.T @ units
         if count < 2:
             raise UserError("pca needs two units or more to be fitted on")

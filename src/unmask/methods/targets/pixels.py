@@ -38,10 +38,11 @@ class Pixels(UnitTarget):
         """
         if not self.normalize:
             return prediction
-        mean, std = _statistics(self.grid.cut(x))
+        grid = self.grid.covering(x.shape[2:])
+        mean, std = _statistics(grid.cut(x))
         if leak:
             return prediction * take(std, mask.hidden) + take(mean, mask.hidden)
-        weight = _nearness(self.grid, mask)
+        weight = _nearness(grid, mask)
         return prediction * (weight @ take(std, mask.visible)) + weight @ take(mean, mask.visible)
 
 

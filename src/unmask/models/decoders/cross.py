@@ -14,15 +14,12 @@ from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.models.decoder import Decoder, LayerNorm, attend, require_share, require_size
 from unmask.models.encoder import Tokens
-from unmask.models.layers.position import sincos
 from unmask.models.layers.weight_init import initialize
 
 __all__ = ["Cross"]
 
 
 class Cross(Decoder):
-    position: Tensor  # n d, fixed
-
     def __init__(
         self,
         grid: Grid,
@@ -51,7 +48,7 @@ class Cross(Decoder):
             )
         self.share, self.layers = predict, layers
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.register_buffer("position", sincos(grid, dim), persistent=False)
+        self.keep_positions(grid, dim)
         # logits of each block's mixture, the same for all layers at first; flat, so that they do not decay
         self.mixture = nn.Parameter(torch.zeros(depth * layers)) if layers > 1 else None
         self.blocks = nn.ModuleList(_Block(dim, heads, in_dim) for _ in range(depth))
@@ -59,8 +56,8 @@ class Cross(Decoder):
         self.predict = nn.Linear(dim, out_dim)
         initialize(self)
 
-    def forward(self, tokens: Tokens | list[Tokens], mask: Mask) -> Float[Tensor, "b h p"]:
-        hidden = self.mask_token + self.position[mask.hidden]
+    def forward(self, tokens: Tokens | list[Tokens], mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
+        hidden = self.mask_token + self.position_of(grid)[mask.hidden]
         for block, memory in zip(self.blocks, self.memories([tokens] if isinstance(tokens, Tokens) else tokens)):
             hidden = block(hidden, memory)
         return self.predict(self.norm(hidden))

@@ -1,6 +1,6 @@
 """MAE's decoder: self-attention over visible tokens and mask tokens, every hidden unit predicted. He et al. 2021.
 
-What it does is written in `unmask/decoder.py`, since others vary it.
+What it does is written in `models/decoder.py`, since others vary it.
 """
 
 from unmask.models.decoder import SelfAttention

@@ -8,7 +8,7 @@ window covers the grid so are the numbers.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -43,34 +43,55 @@ class Windowed(SelfAttention):
         the grid with as many, and what they cover beyond it is left out of attention."""
         require_whole("window, in units along each axis,", window)
         super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
-        for name in ("plain", "shifted"):
-            unit, region = _windows(grid.shape, window, shifted=name == "shifted")
-            place = unit.flatten().argsort(stable=True)[-grid.num_units :]  # the first of them are beyond the grid
-            for key, value in (("unit", unit.clamp(min=0)), ("region", region), ("place", place)):
-                self.register_buffer(f"{name}_{key}", value, persistent=False)
-        self.apart = {name: _many(getattr(self, f"{name}_region")) for name in ("plain", "shifted")}
+        self.window = window
+        self._cuts: dict[Any, list[_Cut]] = {}
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "b h p"]:
-        prefix, visible, hidden = self.parts(tokens, mask)
+    def forward(self, tokens: Tokens, mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
+        prefix, visible, hidden = self.parts(tokens, mask, grid)
         order = torch.cat(mask, dim=1).argsort(dim=1)
         x = take(torch.cat([visible, hidden], dim=1), order)  # -> reading order
+        plain_and_shifted = self.cuts(grid or self.grid, x.device)
         for number, block in enumerate(self.blocks):
-            prefix, x = self.inside(block, "shifted" if number % 2 else "plain", prefix, x)
+            prefix, x = inside(block, plain_and_shifted[number % 2], prefix, x)
         return self.predict(self.norm(take(x, mask.hidden)))
 
-    def inside(
-        self, block: Any, kind: str, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
-    ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"]]:
-        """A block on each window with the prefix tokens; units in reading order before and after."""
-        unit, place, region = (getattr(self, f"{kind}_{key}") for key in ("unit", "place", "region"))
-        (batch, _, dim), (count, size), num = x.shape, unit.shape, prefix.shape[1]
-        windows = x[:, unit.flatten()].view(batch * count, size, dim)
-        windows = torch.cat([prefix.repeat_interleave(count, dim=0), windows], dim=1)
-        kind_of = torch.get_autocast_dtype if torch.is_autocast_enabled(x.device.type) else lambda _: x.dtype
-        bias = _bias(region, num, batch, kind_of(x.device.type)) if self.apart[kind] else None
-        windows = block(windows, bias)  # by place: what changes the type of tokens changes this one's too
-        prefix = windows[:, :num].unflatten(0, (batch, count)).mean(dim=1)
-        return prefix, windows[:, num:].reshape(batch, count * size, dim)[:, place]
+    def cuts(self, grid: Grid, device: torch.device) -> "list[_Cut]":
+        """Windows as they are, and shifted; made once for each grid."""
+        key = grid.shape, device
+        if key not in self._cuts:
+            with torch.inference_mode(False):  # made here, they may be used in training later
+                self._cuts[key] = [_cut(grid, self.window, shifted, device) for shifted in (False, True)]
+        return self._cuts[key]
+
+
+class _Cut(NamedTuple):
+    """A grid cut into w windows of t units each."""
+
+    unit: Int[Tensor, "w t"]  # at each place of each window; 0 beyond the grid
+    region: Int[Tensor, "w t"]
+    place: Int[Tensor, "n"]  # of each unit, windows in a row
+    apart: bool  # some window has more than one region
+
+
+def _cut(grid: Grid, most: int, shifted: bool, device: torch.device) -> _Cut:
+    unit, region = _windows(grid.shape, most, shifted)
+    place = unit.flatten().argsort(stable=True)[-grid.num_units :]  # the first of them are beyond the grid
+    apart = bool((region != region[:, :1]).any())
+    return _Cut(unit.clamp(min=0).to(device), region.to(device), place.to(device), apart)
+
+
+def inside(
+    block: Any, cut: _Cut, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
+) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"]]:
+    """A block on each window with the prefix tokens; units in reading order before and after."""
+    (batch, _, dim), (count, size), num = x.shape, cut.unit.shape, prefix.shape[1]
+    windows = x[:, cut.unit.flatten()].view(batch * count, size, dim)
+    windows = torch.cat([prefix.repeat_interleave(count, dim=0), windows], dim=1)
+    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    bias = _bias(cut.region, num, batch, dtype) if cut.apart else None
+    windows = block(windows, bias)  # by place: what changes the type of tokens changes this one's too
+    prefix = windows[:, :num].unflatten(0, (batch, count)).mean(dim=1)
+    return prefix, windows[:, num:].reshape(batch, count * size, dim)[:, cut.place]
 
 
 def _windows(shape: tuple[int, ...], most: int, shifted: bool) -> tuple[Int[Tensor, "w t"], Int[Tensor, "w t"]]:
@@ -94,11 +115,6 @@ def _outer(a: Int[Tensor, "w t"], b: Int[Tensor, "v s"], base: int) -> Int[Tenso
     first, second = a[:, None, :, None], b[None, :, None, :]
     both = torch.where((first < 0) | (second < 0), -1, first * base + second)
     return both.flatten(2, 3).flatten(0, 1)
-
-
-def _many(region: Int[Tensor, "w t"]) -> bool:
-    """True if some window has more than one region."""
-    return bool((region != region[:, :1]).any())
 
 
 def _bias(region: Int[Tensor, "w t"], num: int, batch: int, dtype: torch.dtype) -> Float[Tensor, "k 1 s s"]:

@@ -1,18 +1,18 @@
-"""timm's Hiera as an encoder. Its units are 32-pixel windows, and it drops hidden ones by itself. Ryali et al. 2023."""
+"""timm's Hiera as an encoder. Its units are windows of 32 pixels; hidden ones are dropped. Ryali et al. 2023."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask, as_bool
-from unmask.models.encoder import Encoder, Tokens, intermediates
-from unmask.models.layers.position import resampled
+from unmask.models.encoder import Encoder, Tokens
+from unmask.models.layers.position import TableCache
 from unmask.models.layers.weight_init import initialize
 
 __all__ = ["Hiera"]
@@ -58,6 +58,7 @@ class Hiera(Encoder):
         self.grid = Grid(
             tuple(net.mask_spatial_shape), tuple(m * s for m, s in zip(net.mask_unit_size, net.patch_stride))
         )
+        self.tables = TableCache(Grid(tuple(net.tokens_spatial_shape), tuple(net.patch_stride)))  # of tokens, not units
         if not pretrained:
             initialize(net)
 
@@ -66,12 +67,8 @@ class Hiera(Encoder):
     ) -> Tokens:
         if fill is not None:
             raise UserError("Hiera drops hidden units and cannot blank them: use mae, and without symmetric=True")
-        x = self.normalize(x)
-        if mask is None:
-            return self._units(self.net.forward_features(x))
-        tokens = self._units(self.net.forward_features(x, mask=as_bool(mask.visible, self.grid.num_units)))
-        order = mask.visible.argsort(dim=1).argsort(dim=1)  # from reading order to the mask's
-        return Tokens(tokens.prefix, take(tokens.units, order))
+        (tokens,) = self._run(self.normalize(x), [self.num_maps - 1], mask)
+        return self._units(tokens)
 
     @property
     def num_layers(self) -> int:
@@ -82,11 +79,10 @@ class Hiera(Encoder):
             if last > 1:
                 raise UserError("Hiera's stages differ in width, so under a mask only its last gives tokens")
             return [self(x, mask)]
-        num = min(last, len(self.net.feature_info))
-        options = {"output_fmt": "NHWC", "intermediates_only": True}
-        *early, final = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
-        stages = [stage.flatten(1, -2) for stage in early]  # narrower than the last, and Hiera has no norm for them
-        return [Tokens(stage[:, :0], stage) for stage in stages] + [self._units(final.flatten(1, -2))]
+        numbers = range(max(0, self.num_maps - last), self.num_maps)
+        *early, final = self._run(self.normalize(x), numbers)
+        # stages before the last are narrower, and Hiera has no norm for them
+        return [Tokens(stage[:, :0], stage) for stage in early] + [self._units(final)]
 
     def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:
         return [self.net.feature_info[number]["num_chs"] for number in self.layer_numbers(layers)]
@@ -103,35 +99,55 @@ class Hiera(Encoder):
         stages = sorted(set(layers))
         if norm and stages[0] < self.num_maps - 1:
             raise UserError("Hiera has a norm for its last stage only; take its features with norm=False")
-        with self._sized(tuple(x.shape[2:])) as tables:
-            options = {"indices": stages, "output_fmt": "NHWC", "intermediates_only": True}
-            found = [stage.float() for stage in intermediates(self.net, x, tables, **options)]
-        maps = [(self.net.head.norm(stage) if norm else stage).permute(0, 3, 1, 2) for stage in found]
+        grid = self.grid_of(x)
+        outputs = [tokens.float() for tokens in self._run(x, stages)]
+        shapes = [tuple(side // stride for side in grid.size) for stride in self.feature_strides(stages)]
+        norm_last = self.net.head.norm if norm else nn.Identity()
+        maps = [norm_last(tokens).unflatten(1, shape).permute(0, 3, 1, 2) for tokens, shape in zip(outputs, shapes)]
         return [maps[stages.index(number)] for number in layers]
 
-    @contextmanager
-    def _sized(self, size: tuple[int, ...]) -> Iterator[dict[str, Tensor]]:
-        """Lends timm's net to images of another size; gives the table to use in the place of its own."""
+    def _run(
+        self, x: Float[Tensor, "b c h w"], stages: Sequence[int], mask: Mask | None = None
+    ) -> list[Float[Tensor, "b t d"]]:
+        """Tokens of normalised pixels at the ends of these stages, which rise, in reading order; or those of the
+        visible units, in the order of the mask, for which there is only the last stage. Before the last norm."""
+        net, grid = self.net, self.grid_of(x)
+        unroll, reroll = self._orders(grid)
+        seen = None if mask is None else as_bool(mask.visible, grid.num_units).view(-1, 1, *grid.shape)
+        tokens = unroll(net.patch_embed(x, mask=seen) + self._positions(grid))
+        order = None
+        if mask is not None:
+            visible, order = mask.visible.sort(dim=1)
+            units = tokens.unflatten(1, (-1, grid.num_units))  # b, tokens of a unit, units, d
+            index = visible[:, None, :, None].expand(-1, units.shape[1], -1, units.shape[3])
+            tokens = units.gather(2, index).flatten(1, 2)
+        ends, outputs = [net.stage_ends[stage] for stage in stages], []
+        for number, block in enumerate(net.blocks[: ends[-1] + 1]):
+            tokens = block(tokens)
+            if number in ends:
+                outputs.append(tokens if mask is not None else reroll(tokens, number).flatten(1, -2))
+        if order is None:
+            return outputs
+        return [take(tokens, order.argsort(dim=1)) for tokens in outputs]
+
+    def _orders(self, grid: Grid) -> tuple[nn.Module, nn.Module]:
+        """timm's orders of tokens for a grid: from reading order to that of the blocks, and back."""
         net = self.net
-        if size == self.grid.size:
-            yield {}
-            return
-        tokens = [side // stride for side, stride in zip(size, net.patch_stride)]
-        lent = {
-            "unroll": type(net.unroll)(size, net.patch_stride, net.unroll.schedule),
-            "reroll": type(net.reroll)(size, net.patch_stride, net.unroll.schedule, net.stage_ends, net.q_pool),
-            "tokens_spatial_shape": tokens,
-            "mask_spatial_shape": [side // unit for side, unit in zip(tokens, net.mask_unit_size)],
-        }
-        own, table = {name: getattr(net, name) for name in lent}, net.pos_embed
-        tiled = net.pos_embed_win is not None  # then timm resamples for the windows that there are
-        for name, value in lent.items():
-            setattr(net, name, value)
-        try:
-            yield {} if tiled else {"pos_embed": resampled(table, tuple(own["tokens_spatial_shape"]), tuple(tokens), 0)}
-        finally:
-            for name, value in own.items():
-                setattr(net, name, value)
+        if grid.shape == self.grid.shape:
+            return net.unroll, net.reroll
+        schedule, stride = net.unroll.schedule, net.patch_stride
+        unroll = type(net.unroll)(grid.size, stride, schedule)
+        return unroll, type(net.reroll)(grid.size, stride, schedule, net.stage_ends, net.q_pool)
+
+    def _positions(self, grid: Grid) -> Float[Tensor, "1 t d"]:
+        """The learned table for the tokens of a grid, in reading order."""
+        net = self.net
+        shape = tuple(side // stride for side, stride in zip(grid.size, net.patch_stride))
+        if net.pos_embed_win is None:
+            return self.tables(net.pos_embed, Grid(shape, tuple(net.patch_stride)))
+        windows = net.pos_embed_win.tile(grid.shape)  # 1 d h w; one table for the inside of units, one for the image
+        whole = interpolate(net.pos_embed, size=shape, mode="bicubic", antialias=True)
+        return (whole + windows).flatten(2).transpose(1, 2)
 
     def take_norm(self) -> None:
         self.net.head.norm = nn.Identity()

@@ -1,30 +1,29 @@
 """Any timm ViT, DeiT, EVA or DINOv3 as an encoder that can drop or blank the hidden units.
 
-timm has both places we need. `patch_drop` sits between position embedding and the blocks, and gathers rotary embeddings
-along; `patch_embed` yields one token per unit. The weights stay a plain timm state dict.
+timm's own parts are run one after the other (patch embedding, positions, blocks, norm), so that units can be dropped
+between positions and blocks, and positions be those of the call's grid. Nothing of the net is changed for it: the
+weights stay a plain timm state dict, and timm's `forward` gives the same numbers.
 """
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
 from jaxtyping import Float, Shaped
 from timm.models import VisionTransformer
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask
-from unmask.models.encoder import Encoder, Tokens, intermediates
-from unmask.models.layers.position import resampled, sincos
+from unmask.models.encoder import Encoder, Tokens
+from unmask.models.layers.position import TableCache, sincos
 from unmask.models.layers.weight_init import initialize
-from unmask.models.layers.windowed_attention import Windows
+from unmask.models.layers.windowed_attention import WindowedBlock, Windows
 
 __all__ = ["Timm"]
-MOST_SIZES = 32  # rotary tables that are kept for other sizes of images
 OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
 
 
@@ -56,8 +55,8 @@ class Timm(Encoder):
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
-        window, global_blocks: attention within window x window units, but in so many blocks; see `windows.py`.
-        relative: relative positions in every block, learned in fine-tuning; see `relative.py`.
+        window, global_blocks: attention within window x window units, but in so many blocks; see windowed_attention.py.
+        relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
@@ -65,11 +64,13 @@ class Timm(Encoder):
         arguments |= {"patch_size": patch_size} if patch_size else {}
         for name in OURS & options.keys():
             raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
-        net = _create(model, arguments, pretrained)
+        windowed = window is not None or relative
+        if windowed and _family(model.split(".")[0]) == "eva":
+            what = "window= and relative= are" if relative else "window= is"
+            raise UserError(f"{what} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+        net = _create(model, arguments, pretrained, windowed)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
-        if not hasattr(net, "patch_drop"):
-            raise UserError(f"{model} has no patch_drop, so it cannot skip hidden patches. Can: {self.families}")
         own = net.pretrained_cfg if pretrained else {}
         super().__init__(
             mean or tuple(255 * m for m in own.get("mean", ())) or (0.0,) * channels,
@@ -84,15 +85,9 @@ class Timm(Encoder):
             net.pos_embed.requires_grad_(False)
             if not pretrained:
                 _fill_position(net.pos_embed, self.grid)
-        net.patch_drop = _Keep(self.num_prefix, returns_index=not isinstance(net, VisionTransformer))
-        net.patch_embed.register_forward_hook(self._blank)
-        self._blanking: tuple[Tensor, Tensor] | None = None
-        self._ropes: dict[Any, Any] = {}
+        self.tables = TableCache(self.grid)
         self.windows: Windows | None = None
-        if window is not None or relative:
-            what = "window= and relative= are" if relative else "window= is"
-            if not isinstance(net, VisionTransformer):
-                raise UserError(f"{what} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+        if windowed:
             self.windows = Windows(net.blocks, self.grid, self.num_prefix, window, global_blocks, relative)
             self.own = {"window": window, "global_blocks": global_blocks} if window is not None else {}
             if relative:
@@ -101,19 +96,14 @@ class Timm(Encoder):
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
-        self._blanking = (mask.hidden, fill) if mask is not None and fill is not None else None
-        with self._seeing(mask.visible if mask is not None and fill is None else None):
-            tokens = self.net.forward_features(self.normalize(x))
-        return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
+        (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], mask, fill)
+        return self._parts(self.net.norm(tokens))
 
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
-        options = {"norm": False, "output_fmt": "NLC", "intermediates_only": True, "return_prefix_tokens": True}
-        num = min(last, len(self.net.blocks))
-        with self._seeing(None if mask is None else mask.visible):
-            found = self.net.forward_intermediates(self.normalize(x), indices=num, **options)
-        norm = self.net.norm  # here and not by timm: blocks in bf16 hand on bf16, and the norm is of fp32
-        pairs = [reversed(pair) if isinstance(pair, tuple) else (pair[:, :0], pair) for pair in found]
-        return [Tokens(*(norm(tokens.float()) for tokens in pair)) for pair in pairs]
+        deepest = range(max(0, self.num_blocks - last), self.num_blocks)
+        norm = self.net.norm  # of fp32: blocks in bf16 hand on bf16
+        layers = [self._parts(tokens) for tokens in self._run(self.normalize(x), deepest, mask)]
+        return [Tokens(*(norm(part.float()) for part in layer)) for layer in layers]
 
     @property
     def windowable(self) -> bool:
@@ -124,101 +114,89 @@ class Timm(Encoder):
         return tuple(self.net.patch_embed.img_size)
 
     def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
-        rows, columns = (int(side) // unit for side, unit in zip(x.shape[2:], self.grid.unit))
-        depths = sorted(set(layers))
-        options = {"indices": depths, "norm": False, "output_fmt": "NLC", "intermediates_only": True}
-        with self._seeing(None, (rows, columns)), self._sized(x, (rows, columns)) as tables:
-            found = intermediates(self.net, x, tables, stop_early=True, **options)
-        tokens = (tokens.float() for tokens in found)  # blocks in bf16 hand on bf16
-        maps = [(self.net.norm(t) if norm else t).unflatten(1, (rows, columns)).permute(0, 3, 1, 2) for t in tokens]
+        depths, shape = sorted(set(layers)), self.grid_of(x).shape
+        units = [self._parts(tokens).units.float() for tokens in self._run(x, depths)]  # blocks in bf16 hand on bf16
+        maps = [(self.net.norm(u) if norm else u).unflatten(1, shape).permute(0, 3, 1, 2) for u in units]
         return [maps[depths.index(number)] for number in layers]
 
-    @contextmanager
-    def _sized(self, x: Float[Tensor, "b c h w"], shape: tuple[int, int]) -> Iterator[dict[str, Tensor]]:
-        """Lends timm's net to images of another size; gives the tables to use in the place of its own."""
-        net, own, size = self.net, self.input_size, tuple(int(side) for side in x.shape[2:])
-        if size == own:
-            yield {}
-            return
-        tables, rope = {}, getattr(net, "rope", None)
-        if net.pos_embed is not None:
-            prefix = net.pos_embed.shape[1] - self.grid.num_units
-            tables["pos_embed"] = resampled(net.pos_embed, self.grid.shape, shape, prefix)
-        net.patch_embed.set_input_size(size)
-        try:
-            if rope is not None:
-                net.rope = self._rope(rope, shape)
-            yield tables
-        finally:
-            net.patch_embed.set_input_size(own)
-            if rope is not None:
-                net.rope = rope
-
-    def _rope(self, own: Any, shape: tuple[int, int]) -> Any:
-        """Rotary positions for another grid, remembered: they are functions of the grid, but for learned frequencies,
-        which are those of the net."""
-        if not hasattr(own, "update_feat_shape"):  # timm: it takes the grid from the patches
-            return own
-        key = shape, *((b.device, b.dtype) for b in own.buffers())
-        if key not in self._ropes:
-            with torch.inference_mode(False), torch.no_grad():  # made here, it may be used in training later
-                sized = copy.deepcopy(own)
-                sized.update_feat_shape(shape)
-            if len(self._ropes) >= MOST_SIZES:
-                self._ropes.pop(next(iter(self._ropes)))
-            self._ropes[key] = sized
-        sized = self._ropes[key].train(own.training)
-        for name, parameter in own.named_parameters(recurse=False):
-            setattr(sized, name, parameter)
-        return sized
-
-    @contextmanager
-    def _seeing(self, visible: Tensor | None, shape: tuple[int, ...] | None = None) -> Iterator[None]:
-        """A failed masked call must not leave the next, unmasked one masked."""
-        if visible is not None:
+    def _run(
+        self,
+        x: Float[Tensor, "b c h w"],
+        numbers: Sequence[int],
+        mask: Mask | None = None,
+        fill: Float[Tensor, "d"] | None = None,
+    ) -> list[Float[Tensor, "b t d"]]:
+        """Tokens of normalised pixels after the blocks of these numbers, which rise; before the last norm. Blocks
+        behind them are not computed."""
+        net, grid = self.net, self.grid_of(x)
+        if tuple(x.shape[2:]) != grid.size:  # a few models look at less than they are given
+            x = x[..., : grid.size[0], : grid.size[1]]
+        units = net.patch_embed(x).flatten(1, -2)
+        visible = None
+        if mask is not None and fill is not None:
+            index = mask.hidden[..., None].expand(-1, -1, self.dim)
+            units = units.scatter(1, index, fill.to(units.dtype).expand(index.shape))
+        elif mask is not None:
             self.require_masks()
-        try:
-            self.net.patch_drop.index = visible
-            if self.windows:
-                self.windows.see(visible, shape)
-            yield
-        finally:
-            self.net.patch_drop.index = self._blanking = None
-            if self.windows:
-                self.windows.see(None)
+            visible = mask.visible
+        tokens = net.pos_drop(self._positioned(units, grid))
+        if visible is not None:
+            prefix, units = self._parts(tokens)
+            tokens = torch.cat([prefix, take(units, visible)], dim=1)
+        tokens = net.norm_pre(tokens)
+        options, outputs = self._block_options(grid, visible), []
+        for number, block in enumerate(net.blocks[: numbers[-1] + 1]):
+            tokens = block(tokens, **options[number])
+            if number in numbers:
+                outputs.append(tokens)
+        return outputs
+
+    def _positioned(self, units: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b t d"]:
+        """Class and register tokens, then the units, each with its position where the model has a table."""
+        net = self.net
+        table = None if net.pos_embed is None else self.tables(net.pos_embed, grid)
+        prefix = [part.expand(units.shape[0], -1, -1) for part in (net.cls_token, net.reg_token) if part is not None]
+        if table is not None and net.no_embed_class:
+            units, table = units + table, None
+        tokens = torch.cat([*prefix, units], dim=1) if prefix else units
+        return tokens if table is None else tokens + table
+
+    def _block_options(self, grid: Grid, visible: Tensor | None) -> list[dict[str, Any]]:
+        """What each block is told of where its tokens stand: the layout of windows, or rotary embeddings."""
+        count, rope = self.num_blocks, getattr(self.net, "rope", None)
+        if self.windows is not None:
+            return [{"layout": self.windows.layout(grid, visible)}] * count
+        if rope is None:
+            return [{}] * count
+        table = rope.get_embed(shape=list(grid.shape))
+        if getattr(self.net, "rope_mixed", False):  # a table of each block and head
+            table = table if visible is None else table[:, :, visible].transpose(1, 2)  # -> blocks b heads v _
+            return [{"rope": table[number]} for number in range(count)]
+        return [{"rope": table if visible is None else table[visible].unsqueeze(1)}] * count  # -> b 1 v _
+
+    def _parts(self, tokens: Float[Tensor, "b t d"]) -> Tokens:
+        return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()
 
-    def _blank(self, module: nn.Module, args: Any, tokens: Tensor) -> Tensor:
-        if self._blanking is None:
-            return tokens
-        hidden, fill = self._blanking
-        flat, at = tokens.flatten(1, -2), hidden[..., None].expand(-1, -1, self.dim)
-        return flat.scatter(1, at, fill.to(flat.dtype).expand(at.shape)).view(tokens.shape)
 
-
-class _Keep(nn.Module):
-    """Fills timm's patch_drop slot: keeps the units in `index`, or all of them."""
-
-    def __init__(self, num_prefix: int, returns_index: bool):
-        super().__init__()
-        self.num_prefix, self.returns_index, self.index = num_prefix, returns_index, None
-
-    def forward(self, tokens: Float[Tensor, "b t d"]) -> Any:
-        if self.index is not None:
-            prefix, units = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
-            tokens = torch.cat([prefix, take(units, self.index)], dim=1)
-        return (tokens, self.index) if self.returns_index else tokens
-
-
-def _create(model: str, arguments: dict[str, Any], pretrained: bool) -> Any:
+def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool) -> Any:
+    """timm's model, which takes any size of whole units; windowed: with blocks that know of windows."""
     size, patch = arguments.get("img_size"), arguments.get("patch_size")
     if size and patch and any(s % patch for s in size):
         near = tuple(max(1, round(s / patch)) * patch for s in size)
         raise UserError(f"image size {size} is no multiple of patch size {patch}; the nearest is {near}")
     try:
-        return timm.create_model(model, pretrained=pretrained, **arguments)
+        options: dict[str, Any] = {**arguments, "dynamic_img_size": True}
+        if windowed:
+            with torch.device("meta"):
+                plain: Any = timm.create_model(model, **options)
+            kind = type(plain.blocks[0])
+            if kind is not Block:
+                raise UserError(f"windows and relative positions need timm's usual ViT blocks, not {kind.__name__}")
+            options["block_fn"] = WindowedBlock
+        return timm.create_model(model, pretrained=pretrained, **options)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         raise UserError(f"timm cannot build {model}: {error}. Options given: {arguments}") from error
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 
+MOST_GRIDS = 32  # tables that are kept for other grids
+
 
 def sincos(grid: Grid, dim: int) -> Float[Tensor, "n d"]:
     """One row per unit. `dim` is shared out evenly over the axes, the last axis (x) first, as in MAE's checkpoints.
@@ -42,3 +44,52 @@ def resampled(
     units = torch.nn.functional.interpolate(units, size=tuple(new), mode="bicubic", antialias=True)
     units = units.flatten(2).transpose(1, 2).to(table.dtype)
     return torch.cat([table[:, :prefix], units], dim=1) if prefix else units
+
+
+class TableCache:
+    """An encoder's position table for the grids of its calls.
+
+    No module and no buffer: checkpoints do not see it. A table that trains is resampled in every call, so that
+    gradients reach it; of a fixed one, each grid's is kept until the table itself changes.
+
+    MAE's sine-cosine table is computed for a grid that fits into the encoder's own, so that units keep the positions
+    they have there. Beyond it positions were never trained, and interpolated ones serve better than extrapolated ones:
+    larger grids are resampled, as ViTDet and timm do.
+    """
+
+    def __init__(self, grid: Grid):
+        """grid: the encoder's own, which the table is made for."""
+        self.grid, self.source = grid, None
+        self.state: tuple[object, ...] = ()  # of the table that `tables` were made from
+        self.is_sincos, self.tables = False, {}
+
+    def __call__(self, table: Float[Tensor, "1 n d"], grid: Grid) -> Float[Tensor, "1 m d"]:
+        """table: of class and register tokens, where it has rows for them, then of the units of the own grid."""
+        if grid.shape == self.grid.shape:
+            return table
+        prefix = table.shape[1] - self.grid.num_units
+        if table.requires_grad:
+            return resampled(table, self.grid.shape, grid.shape, prefix)
+        if torch.compiler.is_compiling():  # what is recorded has no memory; `torch.export` also comes here
+            kept = self.tables.get(grid.shape)
+            return self._made(table, grid, prefix) if kept is None else kept
+        with torch.inference_mode(False), torch.no_grad():  # made here, it may be used in training later
+            self._renew(table, prefix)
+            if grid.shape not in self.tables:
+                if len(self.tables) >= MOST_GRIDS:
+                    self.tables.pop(next(iter(self.tables)))
+                self.tables[grid.shape] = self._made(table, grid, prefix)
+        return self.tables[grid.shape]
+
+    def _renew(self, table: Tensor, prefix: int) -> None:
+        """Forgets what was made from another table, or from this one before it changed."""
+        state = table.device, table.dtype, None if table.is_inference() else table._version
+        if table is not self.source or state != self.state:
+            own = sincos(self.grid, table.shape[2]).to(table)
+            self.source, self.state, self.tables = table, state, {}
+            self.is_sincos = torch.equal(table[0, prefix:], own)
+
+    def _made(self, table: Tensor, grid: Grid, prefix: int) -> Tensor:
+        if self.is_sincos and all(side <= own for side, own in zip(grid.shape, self.grid.shape)):
+            return torch.cat([table[:, :prefix], sincos(grid, table.shape[2]).to(table)[None]], dim=1)
+        return resampled(table, self.grid.shape, grid.shape, prefix)

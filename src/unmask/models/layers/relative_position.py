@@ -32,8 +32,9 @@ class Place(NamedTuple):
 class Relative(nn.Module):
     """The two tables of one block's attention."""
 
-    def __init__(self, attn: Any, sides: tuple[int, ...]):
-        """attn: timm's attention, which is hooked; sides: rows and columns of units that the tables are made for."""
+    def __init__(self, attn: Any, sides: tuple[int, ...], prefix: int):
+        """attn: timm's attention, which is hooked; sides: rows and columns of units that the tables are made for;
+        prefix: class and register tokens."""
         super().__init__()
         for name in ("q_norm", "k_norm", "head_dim", "scale", "fused_attn"):
             if not hasattr(attn, name):
@@ -41,7 +42,7 @@ class Relative(nn.Module):
         rows, columns = sides
         self.rows = nn.Parameter(torch.zeros(2 * rows - 1, attn.head_dim))
         self.columns = nn.Parameter(torch.zeros(2 * columns - 1, attn.head_dim))
-        self.place = Place((rows, columns))
+        self.prefix, self.place = prefix, Place((rows, columns), prefix)  # the place is set before each attention
         attn.q_norm.register_forward_hook(partial(self._query, attn))
         attn.k_norm.register_forward_hook(self._key)
 

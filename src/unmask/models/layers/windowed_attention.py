@@ -3,7 +3,7 @@
 "Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet, https://arxiv.org/abs/2203.16527), as in
 SAM: windows of 14 x 14 units that do not overlap, and 4 global blocks, each the last of a quarter. Neither adds a
 parameter, so that weights of a plain ViT fit and stay a plain ViT's. ViTDet's relative positions, which do, are an
-option: see `relative.py`.
+option: see `relative_position.py`.
 
 Class and register tokens are a window of their own: in windowed blocks they see each other, in global ones all. Without
 a mask, units are cut into windows, padded where the grid is no multiple, and nothing attends to padding. With hidden
@@ -11,17 +11,16 @@ units dropped, windows hold different numbers of visible ones, and which is know
 over all visible units and others than those of the same window are masked out: exactly the same, with static shapes. It
 saves no time there, but with 3/4 hidden attention is a small part of a step; windows pay when nothing is hidden.
 
-The grid is the call's, which may be another than the encoder was built for. A block is told it in the place of a mask
-of attention, so that it still knows when it is computed again.
+The grid is the call's, which may be another than the encoder was built for: each block is given it with its tokens, as
+a `Layout`, so that it still knows when activation checkpointing computes it again.
 """
 
-import inspect
 import math
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from unmask.errors import UserError, require_whole
@@ -31,8 +30,52 @@ from unmask.models.layers.relative_position import Place, Relative
 WIDEST = 128  # patches along a side of a window: 16,384 that all see each other
 
 
+class Layout(NamedTuple):
+    """Where the tokens of a call stand."""
+
+    shape: tuple[int, int]  # rows and columns of units
+    bias: Float[Tensor, "b 1 t t"] | None = None  # -inf between windows, where units are hidden; None: all are there
+
+
+class WindowedBlock(Block):
+    """timm's block, whose attention keeps to windows and knows relative positions, where it is told to. Other parts
+    work on each token by itself and need not know."""
+
+    windows: "Windows | None" = None  # None: attention to everything
+    relative: tuple[Relative, ...] = ()  # one, if any; in a tuple, since its weights are not part of the net
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t d"],
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        layout: Layout | None = None,
+    ) -> Float[Tensor, "b t d"]:
+        """layout: None for timm's own block."""
+        normed = self.norm1(x)
+        mixed = (
+            self.attn(normed, attn_mask=attn_mask, is_causal=is_causal)
+            if layout is None
+            else self.attend(normed, layout)
+        )
+        x = x + self.drop_path1(self.ls1(mixed))
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+    def attend(self, x: Float[Tensor, "b t d"], layout: Layout) -> Float[Tensor, "b t d"]:
+        """Attention of normed tokens."""
+        windows, shape = self.windows, layout.shape
+        for table in self.relative:
+            table.place = Place(shape, table.prefix) if windows is None else windows.place(shape)
+        if windows is None:
+            return self.attn(x)
+        if layout.bias is not None:
+            return self.attn(x, attn_mask=layout.bias)
+        parts, keys = windows.split(x, shape)
+        return windows.join(self.attn(parts, attn_mask=keys), shape)
+
+
 class Windows:
-    """Hooks on the blocks of a timm ViT; `see` says which units come."""
+    """Cuts the grid of a call into windows, for the blocks of a timm ViT."""
 
     def __init__(
         self,
@@ -43,8 +86,8 @@ class Windows:
         global_blocks: int = 4,
         relative: bool = False,
     ):
-        """blocks: of the ViT; window: units along a side, None for none; global_blocks: how many at the most see
-        everything; relative: with relative positions, whose tables are `tables`, one for each block."""
+        """blocks: WindowedBlocks of the ViT; window: units along a side, None for none; global_blocks: how many at the
+        most see everything; relative: with relative positions, whose tables are `tables`, one for each block."""
         require_whole("global_blocks, without which windows never learn of each other,", global_blocks)
         if window is not None:
             require_whole("window (ViTDet and SAM have window=14)", window)
@@ -54,67 +97,39 @@ class Windows:
                 )
             if window**2 < num_prefix:
                 raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
-        self.grid, self.num_prefix, self.window = grid, num_prefix, window or max(grid.shape)
-        self.shape = self.split_shape = (grid.shape[0], grid.shape[1])
-        self.bias: Tensor | None = None
-        seeing = last_of_parts(len(blocks), global_blocks) if window else set(range(len(blocks)))
-        self.windowed = [block for place, block in enumerate(blocks) if place not in seeing]
+        self.num_prefix, self.window = num_prefix, window or max(grid.shape)
+        seeing_all = last_of_parts(len(blocks), global_blocks) if window else set(range(len(blocks)))
+        self.windowed = [block for number, block in enumerate(blocks) if number not in seeing_all]
         self.tables = nn.ModuleList()
-        for place, block in enumerate(blocks):
-            alone = place in seeing
-            if alone and not relative:
-                continue
-            if "attn_mask" not in inspect.signature(type(block).forward).parameters:
-                what = "relative positions need" if alone else "windowed attention needs"
-                raise UserError(f"{what} timm's usual ViT blocks; these are {type(block).__name__}")
-            table = None
+        for number, block in enumerate(blocks):
+            if number not in seeing_all:
+                block.windows = self
             if relative:
-                table = Relative(block.attn, grid.shape if alone else (self.window, self.window))
-                self.tables.append(table)
-            block.register_forward_pre_hook(self._tell, with_kwargs=True)
-            if alone and table is not None:
-                block.attn.register_forward_pre_hook(partial(self._place, table), with_kwargs=True)
-            else:
-                block.attn.register_forward_pre_hook(partial(self._split, table), with_kwargs=True)
-                block.attn.register_forward_hook(self._join, with_kwargs=True)
+                sides = grid.shape if number in seeing_all else (self.window, self.window)
+                self.tables.append(Relative(block.attn, sides, num_prefix))
+                block.relative = (self.tables[-1],)
 
-    def see(self, visible: Int[Tensor, "b v"] | None, shape: tuple[int, ...] | None = None) -> None:
-        """The units of the next call, or None for all in reading order; shape: of their grid, if not the own one."""
-        self.bias, (rows, columns) = None, shape or self.grid.shape
-        self.shape = rows, columns
-        if visible is not None and self.windowed:
-            dtype = next(p for p in self.windowed[0].attn.parameters()).dtype
-            same = self._together(visible)
-            self.bias = torch.zeros_like(same, dtype=dtype).masked_fill(~same, -math.inf)
+    def layout(self, grid: Grid, visible: Int[Tensor, "b v"] | None) -> Layout:
+        """The layout of a call, on a grid of two axes; visible: the units that come, None for all in reading order."""
+        shape = (grid.shape[0], grid.shape[1])
+        if visible is None or not self.windowed:
+            return Layout(shape)
+        same = self._together(visible, grid)
+        dtype = next(self.windowed[0].attn.parameters()).dtype
+        return Layout(shape, torch.zeros_like(same, dtype=dtype).masked_fill(~same, -math.inf))
 
-    def _together(self, visible: Int[Tensor, "b v"]) -> Bool[Tensor, "b 1 t t"]:
+    def place(self, shape: tuple[int, int]) -> Place:
+        """Where the tokens of attention inside windows stand, on a grid of this shape."""
+        count = math.prod(self._counts(shape)) + 1 if self.num_prefix else 0
+        return Place((self.window, self.window), windows=count)
+
+    def _together(self, visible: Int[Tensor, "b v"], grid: Grid) -> Bool[Tensor, "b 1 t t"]:
         """Which tokens share a window; prefix tokens are in window -1."""
-        at = self.grid.coordinates(visible.device).long() // self.window
-        of_unit = at[:, 0] * self._counts(self.grid.shape)[1] + at[:, 1]
+        at = grid.coordinates(visible.device).long() // self.window
+        of_unit = at[:, 0] * self._counts(grid.shape)[1] + at[:, 1]
         prefix = of_unit.new_full((len(visible), self.num_prefix), -1)
         window = torch.cat([prefix, of_unit[visible]], dim=1)
         return (window[:, :, None] == window[:, None, :])[:, None]
-
-    def _tell(self, block: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        return args, kwargs | {"attn_mask": self.shape if self.bias is None else self.bias}
-
-    def _place(self, table: Relative, attn: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        table.place = Place(kwargs["attn_mask"], self.num_prefix)
-        return args, kwargs | {"attn_mask": None}
-
-    def _split(self, table: Relative | None, attn: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        if not isinstance(kwargs.get("attn_mask"), tuple):
-            return args, kwargs
-        self.split_shape = kwargs["attn_mask"]  # for `_join`, which comes right after
-        if table is not None:
-            together = math.prod(self._counts(self.split_shape)) + 1 if self.num_prefix else 0
-            table.place = Place((self.window, self.window), windows=together)
-        parts, keys = self.split(args[0], self.split_shape)
-        return (parts, *args[1:]), kwargs | {"attn_mask": keys}
-
-    def _join(self, attn: nn.Module, args: Any, kwargs: dict[str, Any], out: Tensor) -> Tensor:
-        keys = kwargs["attn_mask"]  # of all tokens: nothing was split; of windows: one row for all their tokens
-        return out if keys is not None and keys.shape[2] > 1 else self.join(out, self.split_shape)
 
     def split(
         self, x: Float[Tensor, "b t d"], shape: tuple[int, int]

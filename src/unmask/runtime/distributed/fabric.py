@@ -23,7 +23,7 @@ from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import nn
 
 from unmask.errors import UserError
-from unmask.runtime.blocks import STACK
+from unmask.runtime.blocks import stacked
 from unmask.runtime.distributed.launcher import Launch, launch
 from unmask.runtime.machine import autocast_dtype
 
@@ -69,15 +69,9 @@ def shard(model: nn.Module, mesh: Any) -> nn.Module:
     """Cuts every repeated block into shards of its own, and what is left of the model into one more."""
     from torch.distributed.fsdp import fully_shard
 
-    for block in blocks(model):
+    for _, block in stacked(model):
         fully_shard(block, mesh=mesh["data_parallel"])
     return fully_shard(model, mesh=mesh["data_parallel"])  # pyright: ignore[reportReturnType]
-
-
-def blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers that are gathered one by one: those of every stack, by the name that encoders and decoders give it."""
-    stacks = [part for name, part in model.named_modules() if name.rpartition(".")[2] == STACK]
-    return [block for stack in stacks if isinstance(stack, nn.Sequential | nn.ModuleList) for block in stack]
 
 
 def precision_plugin(settings: dict[str, Any]) -> Precision:

@@ -6,16 +6,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.studies.ablation.axes import Axis, paper
 from unmask.studies.ablation.findings import BASELINE, METRICS, Row
 
-BLUE, ORANGE, GREY, FAINT = "#0072B2", "#D55E00", "#6E6E6E", "#B8B8B8"  # Okabe and Ito's
-COLORS = {"finetune": ORANGE, "linear": BLUE}
+COLORS = {"finetune": VERMILION, "linear": BLUE}
 
 
 def draw_axis(axis: Axis, found: list[Row], scratch: Row | None, where: str) -> Figure:
     """Left this data, right the paper; fine-tuned above, linear probe below: their scales have little in common."""
-    figure = Figure(figsize=(10.5, 6.2), dpi=110, layout="constrained")
+    figure = make_figure(10.5, 6.2)
     grid = figure.subplots(2, 2, sharex="col", squeeze=False)
     points = paper()["axes"][axis.name]
     for line, (metric, words) in enumerate(METRICS.items()):
@@ -90,6 +90,4 @@ def _small(side: str) -> dict[str, Any]:
 
 
 def _plain(panel: Axes) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(axis="y", color="#EEEEEE", lw=0.7)
-    panel.set_axisbelow(True)
+    style(panel, grid="y")

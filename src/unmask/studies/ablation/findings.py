@@ -1,7 +1,6 @@
 """What a study found: one line per finished run, and what the lines say of each axis over the seeds."""
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
 from unmask.errors import UserError
+from unmask.evaluation.intervals import student
+from unmask.report.words import percent
 from unmask.studies.ablation.axes import Axis, Value, paper
 
 CELLS = "cells.jsonl"
 BASELINE, SCRATCH = "baseline", "no pretraining"
+BASELINE_MARK = " (baseline)"  # behind the label in tables
 METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
-LEVEL = 0.95
 Cells = dict[tuple[str, int], dict[str, Any]]  # (what was changed, seed) -> the line
 
 
@@ -53,11 +53,7 @@ class Row:
 
 def interval(values: Sequence[float]) -> Interval:
     """Student's, over seeds."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, None, None, list(values))
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half, list(values))
+    return Interval(float(np.mean(values)), *(student(values) or (None, None)), list(values))
 
 
 def rows(axis: Axis, cells: Cells) -> list[Row]:
@@ -124,7 +120,7 @@ def table(found: list[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def _line(row: Row, reference: float | None) -> list[str]:
-    mark = " (baseline)" if row.value.key == BASELINE else ""
+    mark = BASELINE_MARK if row.value.key == BASELINE else ""
     cells = [row.value.label + mark]
     for metric in METRICS:
         cells += [_percent(row.accuracy[metric])]
@@ -182,8 +178,8 @@ def add_cell(out: Path, cell: dict[str, Any]) -> None:
 
 def _percent(of: Interval) -> str:
     if of.low is None or of.high is None:
-        return f"{100 * of.mean:.1f}"
-    return f"{100 * of.mean:.1f} ({100 * max(0.0, of.low):.1f}-{100 * min(1.0, of.high):.1f})"
+        return percent(of.mean, unit="")
+    return percent(of.mean, max(0.0, of.low), min(1.0, of.high), unit="")
 
 
 def _points(of: Interval) -> str:

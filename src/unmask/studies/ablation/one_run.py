@@ -16,6 +16,7 @@ from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.compare import judge
+from unmask.evaluation.features import split_features
 from unmask.models.encoder import Encoder
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
@@ -127,7 +128,7 @@ def linear_probe(encoder: Encoder, bench: Bench) -> dict[str, Any]:
     """Accuracy of a linear classifier on frozen features; pooling and penalty are chosen on the val split."""
     device, labelled = bench.fabric.device, bench.labelled
     encoder.to(device).eval()
-    competitors = {"pretrained": lambda split: labelled.features(encoder, split, device, _autocast(bench))}
+    competitors = {"pretrained": lambda split: split_features(labelled, encoder, split, device, _autocast(bench))}
     verdict = judge(competitors, classes=labelled.classes, evaluators=("linear",), labels_per_class=())
     return {"linear": verdict.scores[0].accuracy, "pooling": verdict.scores[0].pooling}
 

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from sklearn.isotonic import isotonic_regression
 
-from unmask.evaluation.intervals import of_mean, wilson
-from unmask.files import write_atomically
+from unmask.evaluation.intervals import bootstrap, student, wilson
+from unmask.report.palette import BLUE, GREY, OTHERS, make_figure, save, style
+from unmask.report.words import percent
 
 ALL = "all"  # the size that means every labelled image
 PRETRAINED, SCRATCH, RANDOM = "pretrained", "from scratch", "random frozen"
 FROZEN = ("knn", "linear", "attentive")
 WORDS = {"knn": "kNN, frozen", "linear": "Linear, frozen", "attentive": "Attentive probe, frozen", "full": "Fine-tuned"}
-BLUE, GREY, REST = "#0072B2", "#6E6E6E", ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 RESAMPLES, LEVELS = 2000, 64
 
 
@@ -113,7 +112,7 @@ def make_point(
     """Mean and interval of some draws. num_test: images behind each accuracy; None: scores that are no share of
     images, of which a single draw has no interval."""
     mean = float(np.mean(draws))
-    low, high = of_mean(draws) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
+    low, high = student(draws, 0, 1) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
     return Point(protocol, competitor, size, per_class, mean, low, high, list(draws))
 
 
@@ -150,17 +149,17 @@ def horizontal_gap(
 def draw_curve(curve: Curve, path: Path) -> None:
     """Writes a PNG: a panel per protocol, bands of 95 %, one scale for all."""
     protocols = curve.protocols
-    figure = Figure(figsize=(1.2 + 4.3 * len(protocols), 4.6), dpi=110, layout="constrained")
+    figure = make_figure(1.2 + 4.3 * len(protocols), 4.6)
     axes = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
     names = list(dict.fromkeys(point.competitor for point in curve.points))
     colors = {PRETRAINED: BLUE, SCRATCH: GREY, RANDOM: GREY}
     rest = [name for name in names if name not in colors]
-    colors |= {name: REST[i % len(REST)] for i, name in enumerate(rest)}
+    colors |= {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(rest)}
     for axis, protocol in zip(axes, protocols):
         _draw_panel(axis, curve, protocol, names, colors)
     axes[0].set_ylabel(f"test {curve.score}, %")
     figure.suptitle(_heading(curve.sentence(), figure.get_figwidth()), fontsize=10.5)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def _heading(sentence: str, inches: float) -> str:
@@ -183,25 +182,23 @@ def _draw_panel(axis: Axes, curve: Curve, protocol: str, names: list[str], color
     axis.set_xscale("log")
     axis.set_xticks(list(ticks), list(ticks.values()))
     axis.minorticks_off()
-    axis.grid(axis="y", color="#dddddd", lw=0.6)
     if curve.score == "accuracy":
         axis.axhline(100 / len(curve.classes), color="black", lw=0.8, ls=":", label="chance")
-    axis.set_title(WORDS[protocol], fontsize=10.5)
+    axis.set_title(WORDS[protocol])
     axis.set_xlabel(curve.unit)
     axis.legend(frameon=False, fontsize=9, loc="best")
-    axis.spines[["top", "right"]].set_visible(False)
+    style(axis, grid="y", title=10.5)
 
 
 def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], num_test: int | None, seed: int) -> Worth:
     labels = np.array([p.per_class for p in mine])
     ratio, levels = horizontal_gap(labels, *(np.array([p.accuracy for p in line]) for line in (mine, theirs)))
+
+    def resample(rng: np.random.Generator) -> float:
+        return horizontal_gap(labels, *(_resampled(line, num_test, rng) for line in (mine, theirs)))[0]
+
     rng = np.random.default_rng([seed, 0x30])
-    found = []
-    for _ in range(RESAMPLES):
-        lines = [_resampled(line, num_test, rng) for line in (mine, theirs)]
-        found.append(horizontal_gap(labels, *lines)[0])
-    low, high = np.quantile(found, [0.025, 0.975], method="nearest")
-    return Worth(protocol, rival, ratio, float(low), float(high), levels)
+    return Worth(protocol, rival, ratio, *bootstrap(resample, rng, RESAMPLES, interpolate=False), levels)
 
 
 def _resampled(line: list[Point], num_test: int | None, rng: np.random.Generator) -> np.ndarray:
@@ -237,4 +234,4 @@ def _rival(name: str) -> str:
 
 
 def _percent(point: Point) -> str:
-    return f"{100 * point.accuracy:.1f} % ({100 * point.low:.1f}-{100 * point.high:.1f})"
+    return percent(point.accuracy, point.low, point.high)

@@ -1,35 +1,26 @@
-"""One image, damaged in a named way: the seam between `unmask stress` and the parts in `corruptions/`.
+"""One image, damaged in a named way: the seam between `unmask stress` and the functions in `corruptions/`.
 
 The fifteen corruptions of ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261), at five severities.
 """
 
-import sys
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask import registry
-from unmask.errors import UserError
+from unmask.errors import UserError, closest
+from unmask.studies.robustness.corruptions import blur, digital, noise, weather
 
-PACKAGE = "corruption"
-KINDS = ("noise", "blur", "weather", "digital")  # a part's KIND; any other comes after these
+CORRUPTIONS = {name: getattr(group, name) for group in (noise, blur, weather, digital) for name in group.__all__}
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def corruptions() -> list[str]:
-    """The names of all corruptions, by kind, as tables show them."""
-    known = {name: kind(name) for name in registry.names(PACKAGE)}
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    return sorted(known, key=lambda name: (order.get(known[name], len(KINDS)), name))
-
-
-def kind(name: str) -> str:
-    """noise, blur, weather or digital."""
-    return getattr(sys.modules[_part(name).__module__], "KIND", "other")
+def require_corruption(name: str) -> None:
+    """Raises UserError for an unknown name."""
+    if name not in CORRUPTIONS:
+        raise UserError(f"no corruption {name!r}{closest(name, CORRUPTIONS)} There are: {', '.join(CORRUPTIONS)}")
 
 
 def corrupt(
@@ -42,17 +33,15 @@ def corrupt(
     """
     if severity not in SEVERITIES:
         raise UserError(f"severities are 1 (least) to 5; got {severity}")
-    part = _part(name)
+    require_corruption(name)
     if image.shape[0] not in (1, 3):
         raise UserError(f"corruptions are defined for grey and colour images; these have {image.shape[0]} channels")
     if image.dtype != torch.uint8 and not 0 <= float(image.min()) <= float(image.max()) <= 255:
         low, high = float(image.min()), float(image.max())
         raise UserError(f"corruptions are defined for values in 0..255; an image has {low:.4g} to {high:.4g}")
-    chance = np.random.default_rng([seed, number, zlib.crc32(name.encode()), severity])
+    rng = np.random.default_rng([seed, number, zlib.crc32(name.encode()), severity])
     x = np.ascontiguousarray(image.permute(1, 2, 0).numpy().astype(np.float32) / 255)
-    result = torch.from_numpy(np.ascontiguousarray(part(x, severity, chance).transpose(2, 0, 1))).clamp(0, 1) * 255
+    result = (
+        torch.from_numpy(np.ascontiguousarray(CORRUPTIONS[name](x, severity, rng).transpose(2, 0, 1))).clamp(0, 1) * 255
+    )
     return (result.round() if image.dtype == torch.uint8 else result).to(image.dtype)
-
-
-def _part(name: str) -> Callable[[np.ndarray, int, np.random.Generator], np.ndarray]:
-    return registry.find(PACKAGE, name)

@@ -7,26 +7,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 from torch import Tensor
 
-from unmask.files import write_atomically
+from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, save, style
 from unmask.report.reconstruction import displayed
 from unmask.studies.robustness.groups import Grouping
 from unmask.studies.robustness.results import Stress
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito's palette, readable without red and green
 MOST_GROUPS = 24  # rows of one panel; the table and stress.json have all
 
 
 def draw_stress(stress: Stress, path: Path) -> None:
-    """Writes a PNG, 1,200 pixels wide, at any `path`. Bars and dots have 95 % intervals."""
+    """Writes a PNG, 1,200 pixels wide. Bars and dots have 95 % intervals."""
     names = stress.corruptions
     shown = [len(g.groups[:MOST_GROUPS]) for g in stress.groupings]
     lines = [shown[i : i + 2] for i in range(0, len(shown), 2)]  # two panels side by side
     heights = [max(0.36 * len(names) + 1.1, 2.2), *(0.3 * max(line) + 1.3 for line in lines)]
-    figure = Figure(figsize=(12, sum(heights)), dpi=100, layout="constrained")
+    figure = make_figure(12, sum(heights), dpi=100)
     parts: Any = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))  # pyright: ignore
     heat, bars = parts[0].subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_map(heat, stress)
@@ -39,7 +37,7 @@ def draw_stress(stress: Stress, path: Path) -> None:
             _draw_groups(axis, grouping, stress)
         for axis in axes[len(pair) :]:
             axis.set_axis_off()
-    write_atomically(Path(path), lambda part: figure.savefig(part, format="png"))
+    save(figure, Path(path))
 
 
 def draw_examples(
@@ -49,7 +47,7 @@ def draw_examples(
     across = min(len(images), 4 if len(images) != 6 else 3)
     down = -(-len(images) // across)
     shape = images[0].shape[-2] / images[0].shape[-1]
-    figure = Figure(figsize=(2.5 * across, (2.5 * shape + 0.5) * down), dpi=110, layout="constrained")
+    figure = make_figure(2.5 * across, (2.5 * shape + 0.5) * down)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
@@ -57,9 +55,9 @@ def draw_examples(
         small = image.shape[-1] < 120
         axis.imshow(displayed(image, 0, 255), interpolation="nearest" if small else "antialiased")
         axis.set_title(f"{title}\n", fontsize=10)
-        mark = {"color": BLUE if right else ORANGE, "fontsize": 8, "ha": "center", "va": "bottom"}
+        mark = {"color": BLUE if right else VERMILION, "fontsize": 8, "ha": "center", "va": "bottom"}
         axis.annotate(answer, (0.5, 1.015), xycoords="axes fraction", **mark)
-    write_atomically(Path(path), lambda part: figure.savefig(part, format="png"))
+    save(figure, Path(path))
 
 
 def _draw_map(axis: Axes, stress: Stress) -> None:
@@ -78,8 +76,7 @@ def _draw_map(axis: Axes, stress: Stress) -> None:
         f" {stress.count:,} images",
         fontsize=11,
     )
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)
 
 
 def _draw_drops(axis: Axes, stress: Stress) -> None:
@@ -96,7 +93,7 @@ def _draw_drops(axis: Axes, stress: Stress) -> None:
                   textcoords="offset points", fontsize=8.5, color=GREY)  # fmt: skip
     axis.tick_params(left=False)
     axis.set_title("Drop from clean, mean over severities, points", fontsize=11)
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    style(axis, hidden=("top", "right", "left"), title=11)
 
 
 def _draw_groups(axis: Axes, grouping: Grouping, stress: Stress) -> None:
@@ -107,15 +104,14 @@ def _draw_groups(axis: Axes, grouping: Grouping, stress: Stress) -> None:
     axis.errorbar(shares, rows, xerr=whiskers, fmt="o", color=BLUE, capsize=3, ms=5, label="clean")
     damaged = [(100 * g.corrupted, row) for g, row in zip(groups, rows) if g.corrupted is not None]
     if damaged:
-        axis.plot(*zip(*damaged), "D", color=ORANGE, ms=5, mfc="none", label="mean under corruption")
+        axis.plot(*zip(*damaged), "D", color=VERMILION, ms=5, mfc="none", label="mean under corruption")
     axis.axvline(100 * stress.accuracy, color=GREY, lw=1, ls="--", label="clean, all images")
     axis.set_yticks(rows, [f"{g.value} ({g.count:,}{', few' if g.small else ''})" for g in groups])
     axis.set_ylim(len(groups) - 0.4, -0.6)
     rest = len(grouping.groups) - len(groups)
     title = f"Accuracy by {grouping.column}, %" + (f" (first {MOST_GROUPS}; {rest} more)" if rest else "")
     axis.set_title(title, fontsize=11)
-    axis.grid(axis="x", color="#dddddd", lw=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
+    style(axis, grid="x", title=11)
     under = offset_copy(axis.transAxes, axis.get_figure(root=True), y=-16, units="points")  # the numbers, at any height
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     axis.legend(frameon=False, fontsize=8.5, ncols=3, **place)

@@ -1,6 +1,5 @@
 """Does a classifier serve all groups alike? Accuracy per value of a column of labels.csv, and the largest gap."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from unmask.data.labels import natural
 from unmask.errors import UserError, closest
-from unmask.evaluation.intervals import wilson
+from unmask.evaluation.intervals import difference_of_independent, wilson
 from unmask.tasks.classification.metrics import scores
 
 SMALL = 30  # images; of fewer, an accuracy says little
@@ -68,17 +67,17 @@ class Grouping:
         return text + (f" {self.unknown:,} images have no {self.column}." if self.unknown else "")
 
 
-def choose_columns(columns: Sequence[dict[str, str]], asked: Sequence[str]) -> list[str]:
-    """The columns asked for, or all with 2 to 20 different values; of the images that are tested, one dict each.
+def choose_columns(columns: Sequence[dict[str, str]], chosen: Sequence[str]) -> list[str]:
+    """The columns chosen, or all with 2 to 20 different values; of the images that are tested, one dict each.
 
-    Raises UserError for a column that is not there or that makes no groups.
+    Raises UserError for a column that does not exist or that makes no groups.
     """
-    there = list(dict.fromkeys(name for row in columns for name in row))
-    values = {name: {row[name] for row in columns if row.get(name)} for name in there}
-    for name in asked:
+    names = list(dict.fromkeys(name for row in columns for name in row))
+    values = {name: {row[name] for row in columns if row.get(name)} for name in names}
+    for name in chosen:
         if name not in values:
-            known = f" Columns: {', '.join(there)}" if there else " labels.csv has no further columns"
-            raise UserError(f"no column {name!r}{closest(name, there)}{known}")
+            listed = f" Columns: {', '.join(names)}" if names else " labels.csv has no further columns"
+            raise UserError(f"no column {name!r}{closest(name, names)}{listed}")
         if len(values[name]) < FEW:
             only = ", ".join(values[name]) or "none"
             raise UserError(f"the column {name} tells no groups apart: its values on the test images are {only}")
@@ -87,7 +86,7 @@ def choose_columns(columns: Sequence[dict[str, str]], asked: Sequence[str]) -> l
                 f"the column {name} has {len(values[name]):,} different values on {len(columns):,} test images: make"
                 " bands of them first, such as 40-60"
             )
-    return list(asked) or [name for name in there if FEW <= len(values[name]) <= MOST]
+    return list(chosen) or [name for name in names if FEW <= len(values[name]) <= MOST]
 
 
 def compare(
@@ -102,20 +101,12 @@ def compare(
     """Accuracy of each group, and the largest gap; there must be two values or more."""
     of, groups = np.array(values), []
     for value in sorted({value for value in values if value}, key=natural):
-        there = of == value
-        found = scores(probabilities[there], labels[there], classes).get("balanced_accuracy")
-        damaged = None if corrupted is None else float(corrupted[there].mean())
-        count, good = int(there.sum()), int(right[there].sum())
-        groups.append(Group(value, count, good / count, *wilson(good, count), found, damaged))
+        inside = of == value
+        balanced = scores(probabilities[inside], labels[inside], classes).get("balanced_accuracy")
+        damaged = None if corrupted is None else float(corrupted[inside].mean())
+        count, good = int(inside.sum()), int(right[inside].sum())
+        groups.append(Group(value, count, good / count, *wilson(good, count), balanced, damaged))
     return Grouping(column, groups, int((of == "").sum()), _gap(groups, of, right))
-
-
-def independent(right: int, total: int, other_right: int, other_total: int) -> tuple[float, float, float]:
-    """The share of one sample minus that of another, and its interval: Newcombe 1998, hybrid score, his method 10."""
-    p, q = right / total, other_right / other_total
-    (p_low, p_high), (q_low, q_high) = wilson(right, total), wilson(other_right, other_total)
-    below, above = math.hypot(p - p_low, q_high - q), math.hypot(p_high - p, q - q_low)
-    return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)
 
 
 def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
@@ -125,15 +116,15 @@ def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
     if best is worst:  # all alike
         best, worst = counted[0], counted[1]
     numbers = (round(best.accuracy * best.count), best.count, round(worst.accuracy * worst.count), worst.count)
-    found = independent(*numbers)
-    there = np.isin(of, [group.value for group in counted])
-    codes = np.unique(of[there], return_inverse=True)[1]
-    counts, chance, larger = np.bincount(codes), np.random.default_rng(0), 0
+    difference = difference_of_independent(*numbers)
+    inside = np.isin(of, [group.value for group in counted])
+    codes = np.unique(of[inside], return_inverse=True)[1]
+    counts, rng, larger = np.bincount(codes), np.random.default_rng(0), 0
     for _ in range(SHUFFLES):
-        shares = np.bincount(codes, weights=chance.permutation(right[there])) / counts
-        larger += shares.max() - shares.min() >= found[0] - 1e-9
-    return Gap(best.value, worst.value, *found, (larger + 1) / (SHUFFLES + 1))
+        shares = np.bincount(codes, weights=rng.permutation(right[inside])) / counts
+        larger += shares.max() - shares.min() >= difference[0] - 1e-9
+    return Gap(best.value, worst.value, *difference, (larger + 1) / (SHUFFLES + 1))
 
 
 def _said(group: Group) -> str:
-    return f"{group.value} {100 * group.accuracy:.1f} % ({100 * group.low:.1f}-{100 * group.high:.1f})"
+    return f"{group.value} {percent(group.accuracy, group.low, group.high)}"

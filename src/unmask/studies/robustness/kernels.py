@@ -1,4 +1,4 @@
-"""What corruptions share: the scale of an image, small blur kernels, and layers of weather made at a reference size.
+"""What corruptions share: the scale of an image, and small blur kernels.
 
 The published constants are for images of 224 pixels. Here a length in pixels is multiplied by `scale`, the short side
 divided by 224, and the strength of noise by `strength`, its square root, at most 1: at 32 pixels that is close to what
@@ -58,38 +58,6 @@ def moved(
     rows, columns = np.indices(x.shape[:2], dtype=np.float32)
     places = columns + right.astype(np.float32), rows + down.astype(np.float32)
     return cv2.remap(x, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).reshape(x.shape)
-
-
-def layer_size(x: Float[np.ndarray, "h w c"]) -> tuple[int, int]:
-    """Height and width of a layer of weather for this image: its shape at a short side of 224."""
-    return round(x.shape[0] / scale(x)), round(x.shape[1] / scale(x))
-
-
-def fitted(layer: Float[np.ndarray, "p q *k"], x: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w k"]:
-    """A layer of weather at the size of the image: flakes and needles shrink with everything else."""
-    how = cv2.INTER_AREA if scale(x) < 1 else cv2.INTER_LINEAR
-    return cv2.resize(layer, (x.shape[1], x.shape[0]), interpolation=how).reshape(*x.shape[:2], -1)
-
-
-def plasma(height: int, width: int, decay: float, chance: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """Clouds in 0..1 by the diamond-square algorithm (Fournier et al. 1982) on a torus of 256 x 256.
-
-    decay: by how much the roughness falls from one octave to the next.
-    """
-    side = step = 256
-    field, wobble = np.zeros((side, side), np.float32), 1.0
-    while step > 1:
-        half, number = step // 2, side // step
-        noise = chance.uniform(-wobble, wobble, (3, number, number))
-        corner = field[::step, ::step]
-        right, below = np.roll(corner, -1, 1), np.roll(corner, -1, 0)
-        middle = (corner + right + below + np.roll(right, -1, 0)) / 4 + noise[0]
-        field[half::step, half::step] = middle
-        field[::step, half::step] = (corner + right + middle + np.roll(middle, 1, 0)) / 4 + noise[1]
-        field[half::step, ::step] = (corner + below + middle + np.roll(middle, 1, 1)) / 4 + noise[2]
-        step, wobble = half, wobble / decay
-    field = (field - field.min()) / (field.max() - field.min())
-    return np.tile(field, (math.ceil(height / side), math.ceil(width / side)))[:height, :width]
 
 
 def _kernel(down: np.ndarray, right: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, "k k"]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool
 
-from unmask.evaluation.intervals import difference, wilson
-from unmask.studies.robustness.groups import Grouping
+from unmask.evaluation.intervals import wilson
+from unmask.studies.robustness.groups import Group, Grouping
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,7 +91,7 @@ class Stress:
 def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
     """From which of the same n images were answered rightly, clean and damaged."""
     good = int(right.sum())
-    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *difference(clean, right))
+    return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *paired_difference(clean, right))
 
 
 def mean_of(cells: Sequence[Cell], name: str) -> Cell:
@@ -131,8 +131,8 @@ def table(title: str, lines: list[list[str]]) -> "Table":
     from rich.table import Table
 
     result = Table(title=title, title_justify="left")
-    for place, head in enumerate(lines[0]):
-        result.add_column(head, justify="right" if place else "left")
+    for number, head in enumerate(lines[0]):
+        result.add_column(head, justify="right" if number else "left")
     for cells in lines[1:]:
         result.add_row(*cells)
     return result
@@ -149,16 +149,16 @@ def _several(numbers: list[int]) -> str:
     return f"severit{'ies' if len(numbers) > 1 else 'y'} {words}"
 
 
-def _range(found: Any) -> str:
-    return f"{100 * found.accuracy:.1f} % ({100 * found.low:.1f}-{100 * found.high:.1f})"
+def _range(measured: Stress | Cell) -> str:
+    return f"{100 * measured.accuracy:.1f} % ({100 * measured.low:.1f}-{100 * measured.high:.1f})"
 
 
 def _points(cell: Cell) -> str:
-    return f"{-100 * cell.drop:+.1f} points, {-100 * cell.drop_high:+.1f} to {-100 * cell.drop_low:+.1f}"
+    return points(-cell.drop, -cell.drop_high, -cell.drop_low)
 
 
-def _short(found: Any) -> str:
-    return f"{100 * found.accuracy:.1f} ({100 * found.low:.1f}-{100 * found.high:.1f})"
+def _short(measured: Cell | Group) -> str:
+    return f"{100 * measured.accuracy:.1f} ({100 * measured.low:.1f}-{100 * measured.high:.1f})"
 
 
 def _short_drop(cell: Cell) -> str:

@@ -1,40 +1,36 @@
 """The images that a finished classifier is tested on, decoded once, at the size that it sees."""
 
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
+from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
-from unmask.cli.options.stress import StressTest
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
 from unmask.models.classifier import Classifier
-from unmask.plain import texts
 from unmask.runs.run import CONFIG
 
 
 @dataclass(frozen=True)
-class Tested:
-    """n images with what is known of them."""
+class EvaluationSet:
+    """n images with their labels."""
 
-    images: list[Tensor]  # each c h w, resized and cut as the classifier sees them, in the data's own channels
-    numbers: list[int]  # their places in the source
-    truth: np.ndarray  # n, places in the classifier's classes; or n k of 0 and 1
+    pixels: list[Tensor]  # each c h w, resized and cut as the classifier sees them, in the data's own channels
+    numbers: list[int]  # their rows in the source
+    truth: np.ndarray  # n, indices into the classifier's classes; or n k of 0 and 1
     columns: list[dict[str, str]]  # what else labels.csv says of each
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pixels)
 
     def right(self, probabilities: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n"]:
         """Which answers are right; with several labels per image, all labels of an image."""
@@ -42,75 +38,70 @@ class Tested:
             return probabilities.argmax(axis=1) == self.truth
         return ((probabilities > 0.5) == (self.truth > 0.5)).all(axis=1)
 
-    def at(self, places: list[int]) -> "Tested":
+    def at(self, rows: list[int]) -> "EvaluationSet":
         """Some of them, in the order given."""
-        images, numbers = [self.images[i] for i in places], [self.numbers[i] for i in places]
-        return replace(
-            self,
-            images=images,
-            numbers=numbers,
-            truth=self.truth[places],
-            columns=[self.columns[i] for i in places],
-        )
+        pixels, numbers, columns = ([part[i] for i in rows] for part in (self.pixels, self.numbers, self.columns))
+        return EvaluationSet(pixels, numbers, self.truth[rows], columns)  # type: ignore[arg-type]
 
 
-def read_tested(options: StressTest, folder: Path, classifier: Classifier, console: Console) -> Tested:
+def read_evaluation_set(
+    places: Sequence[str], folder: Path, classifier: Classifier, most: int | None, seed: int, console: Console
+) -> EvaluationSet:
     """The test split of the data: its own, else its val split; else what `transfer` held out, where it is the data that
-    the classifier was trained on, and everything where it is not.
+    the classifier was trained on, and everything where it is not. folder: the classifier's. most, seed: of the draw.
 
     What cannot work is refused before anything is decoded: channels, classes that the classifier does not know.
     """
-    encoder = classifier.encoder
-    if encoder.channels not in (1, 3):
-        raise UserError(
-            f"corruptions are defined for grey and colour images; {folder} takes {encoder.channels} channels"
-        )
-    source = open_source(texts(options.on))
+    channels = classifier.encoder.channels
+    if channels not in (1, 3):
+        raise UserError(f"corruptions are defined for grey and colour images; {folder} takes {channels} channels")
+    source = open_source(places)
     for remark in source.remarks:
         console.print(remark, soft_wrap=True, markup=False)
-    chosen = _split(source, options, folder, classifier, console)
-    truth = _truth(source, chosen, classifier)
-    if options.most is not None and len(chosen) > options.most:
-        drawn = np.sort(np.random.default_rng([options.seed, 2]).permutation(len(chosen))[: options.most])
-        console.print(f"{options.most:,} of {len(chosen):,} test images are drawn; --most changes that", soft_wrap=True)
-        chosen, truth = [chosen[i] for i in drawn], truth[drawn]
-    found = _decode(source, chosen, classifier, console)
-    bad = [(source.items[i].name, what) for i, what in zip(chosen, found) if isinstance(what, str)]
-    if len(bad) > 0.5 * len(chosen):
-        raise DataError(f"{len(bad)} of {len(chosen)} test images are bad, e.g. {bad[0][0]}: {bad[0][1]}")
+    rows = _split(source, places, folder, classifier, console)
+    truth = _truth(source, rows, classifier)
+    if most is not None and len(rows) > most:
+        drawn = np.sort(np.random.default_rng([seed, 2]).permutation(len(rows))[:most])
+        console.print(f"{most:,} of {len(rows):,} test images are drawn; --most changes that", soft_wrap=True)
+        rows, truth = [rows[i] for i in drawn], truth[drawn]
+    decoded = _decode(source, rows, classifier, console)
+    bad = [(source.items[row].name, reason) for row, reason in zip(rows, decoded) if isinstance(reason, str)]
+    if len(bad) > 0.5 * len(rows):
+        raise DataError(f"{len(bad)} of {len(rows)} test images are bad, e.g. {bad[0][0]}: {bad[0][1]}")
     if bad:
         text = f"{len(bad)} bad images are left out, e.g. {bad[0][0]}: {bad[0][1]}"
         console.print(text, soft_wrap=True, markup=False)
-    kept = [place for place, what in enumerate(found) if not isinstance(what, str)]
-    images = [what for what in found if not isinstance(what, str)]
+    good = [i for i, image in enumerate(decoded) if not isinstance(image, str)]
+    images = [image for image in decoded if not isinstance(image, str)]
     grey = all(len(image) == 1 for image in images)  # noise on grey images is to be grey too
-    images = [to_channels(image, 1 if grey else encoder.channels) for image in images]
-    numbers = [chosen[place] for place in kept]
-    return Tested(images, numbers, truth[kept], [source.items[i].columns for i in numbers])
+    images = [to_channels(image, 1 if grey else channels) for image in images]
+    numbers = [rows[i] for i in good]
+    return EvaluationSet(images, numbers, truth[good], [source.items[row].columns for row in numbers])
 
 
-def _decode(source: Source, chosen: list[int], classifier: Classifier, console: Console) -> list[Tensor | str]:
+def _decode(source: Source, rows: list[int], classifier: Classifier, console: Console) -> list[Tensor | str]:
     """Each image as the classifier sees it, in its own channels, or why it cannot be used."""
     encoder = classifier.encoder
 
-    def read(index: int) -> Tensor | str:
+    def read(row: int) -> Tensor | str:
         try:
-            pixels = decode(source.read(index), max_side=4 * max(encoder.grid.size)).pixels
+            pixels = decode(source.read(row), max_side=4 * max(encoder.grid.size)).pixels
             to_channels(pixels, encoder.channels)
         except (BadImage, OSError) as error:
             return why(error)
-        if not 0 <= float(pixels.min()) <= float(pixels.max()) <= 255:
-            raise UserError(
-                f"corruptions are defined for values in 0..255; {source.items[index].name} has"
-                f" {float(pixels.min()):.4g} to {float(pixels.max()):.4g}"
-            )
+        low, high = float(pixels.min()), float(pixels.max())
+        if not 0 <= low <= high <= 255:
+            name = source.items[row].name
+            raise UserError(f"corruptions are defined for values in 0..255; {name} has {low:.4g} to {high:.4g}")
         return classifier.view(pixels).clamp(0, 255)  # deep images may ring a little beyond
 
-    with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(bar.track(pool.map(read, chosen), len(chosen), description="reading the test images"))
+    pool = Parallel(n_jobs=min(8, cpu_count()), prefer="threads", return_as="generator")
+    with Progress(console=console, transient=True) as bar:
+        images = pool(delayed(read)(row) for row in rows)
+        return list(bar.track(images, len(rows), description="reading the test images"))  # type: ignore[arg-type]
 
 
-def _split(source: Source, options: StressTest, folder: Path, classifier: Classifier, console: Console) -> list[int]:
+def _split(source: Source, places: Sequence[str], folder: Path, classifier: Classifier, console: Console) -> list[int]:
     labelled = [i for i, item in enumerate(source.items) if item.label is not None]
     if not labelled:
         raise DataError(
@@ -123,23 +114,26 @@ def _split(source: Source, options: StressTest, folder: Path, classifier: Classi
             if split == "val":
                 console.print("the data has no test split: its val split is tested on", soft_wrap=True)
             return own
-    asked = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("asked", {})
-    places = [str(Path(place).expanduser().resolve()) for place in texts(options.on)]
-    if places != [str(Path(place).expanduser().resolve()) for place in asked.get("on", [])]:
+    trained = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("asked", {})
+    if _resolved(places) != _resolved(trained.get("on", [])):
         console.print("the data has no test split: every image is tested on", soft_wrap=True)
         return labelled
     side = 4 * max(classifier.encoder.grid.size)
-    held = Labelled(texts(options.on), max_side=side, seed=asked.get("seed", 0), hold_out_val=False, max_bad=0.5)
+    data = Labelled(places, max_side=side, seed=trained.get("seed", 0), hold_out_val=False, max_bad=0.5)
     console.print("the data has no test split: what was held out in training is tested on", soft_wrap=True)
-    return held.splits["test"]
+    return data.splits["test"]
 
 
-def _truth(source: Source, chosen: Sequence[int], classifier: Classifier) -> np.ndarray:
+def _resolved(places: Sequence[str]) -> list[str]:
+    return [str(Path(place).expanduser().resolve()) for place in places]
+
+
+def _truth(source: Source, rows: Sequence[int], classifier: Classifier) -> np.ndarray:
     if source.multi_label and not classifier.multi_label:
         raise UserError(f"{source.where} has several labels per image; the classifier was trained to give one")
-    place = {name: number for number, name in enumerate(classifier.classes)}
-    known = [source.classes(i) or [] for i in chosen]
-    foreign = sorted({name for names in known for name in names if name not in place})
+    index = {name: number for number, name in enumerate(classifier.classes)}
+    labels = [source.classes(row) or [] for row in rows]
+    foreign = sorted({name for names in labels for name in names if name not in index})
     if foreign:
         near = closest(foreign[0], classifier.classes)
         raise UserError(
@@ -147,8 +141,8 @@ def _truth(source: Source, chosen: Sequence[int], classifier: Classifier) -> np.
             f"{' and more' if len(foreign) > 5 else ''}{near} It knows: {', '.join(classifier.classes[:20])}"
         )
     if not classifier.multi_label:
-        return np.array([place[names[0]] for names in known])
-    truth = np.zeros((len(known), len(place)), np.int64)
-    for row, names in enumerate(known):
-        truth[row, [place[name] for name in names]] = 1
+        return np.array([index[names[0]] for names in labels])
+    truth = np.zeros((len(labels), len(index)), np.int64)
+    for row, names in enumerate(labels):
+        truth[row, [index[name] for name in names]] = 1
     return truth

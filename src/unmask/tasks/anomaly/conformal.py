@@ -1,4 +1,4 @@
-"""Thresholds that keep a promise about false alarms, from scores of normal images that nothing was fitted on.
+"""Thresholds that bound the rate of false alarms, from scores of normal images that nothing was fitted on.
 
 Whatever the distribution of scores, a fresh normal image exceeds the ceil((n + 1)(1 - rate))-th smallest of n
 others with a probability of `rate` at the most (split conformal prediction, Vovk et al. 2005). For pixels it is the
@@ -16,42 +16,51 @@ from scipy.stats import beta
 
 from unmask.errors import DataError
 
-SURE = 0.9  # probability with which the true rate lies in `between`
+CONFIDENCE = 0.9  # probability with which the true rate lies in `between`
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What the calibration on n images says."""
+class ImageThreshold:
+    """Scores above it are anomalous; calibrated on n images."""
 
-    rate: float  # promised at the most
+    rate: float  # of false alarms, at the most
     count: int  # n
     threshold: float
     expected: float  # probability that a fresh normal one exceeds it, if no two scores are equal
     between: tuple[float, float]  # where that probability lies for this very threshold, nine times out of ten
 
 
-def needed(rate: float) -> int:
-    """Held-out normal images without which no threshold can promise the rate: 19 for 5 %."""
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out normal images say of one method."""
+
+    image: ImageThreshold
+    pixel: float  # values above it are anomalous
+    median: float  # of the pixels of their maps
+
+
+def images_needed(rate: float) -> int:
+    """Held-out normal images without which no threshold can keep the rate: 19 for 5 %."""
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
-def check_enough(count: int, rate: float, words: str = "") -> None:
-    """DataError where the promise cannot be made, with what would be needed."""
-    if count < needed(rate):
+def check_enough(count: int, rate: float, where: str = "") -> None:
+    """DataError where the rate cannot be kept, with the number of images that it takes."""
+    if count < images_needed(rate):
         raise DataError(
-            f"{count} held-out normal images cannot promise {rate:.4g} false alarms: {needed(rate)} are needed."
-            f" Give more normal images{words}, or a rate of {math.ceil(1000 / (count + 1)) / 1000:g} or more"
+            f"{count} held-out normal images cannot promise {rate:.4g} false alarms: {images_needed(rate)} are needed."
+            f" Give more normal images{where}, or a rate of {math.ceil(1000 / (count + 1)) / 1000:g} or more"
         )
 
 
-def promise(scores: Float[np.ndarray, "n"], rate: float) -> Promise:
-    """The threshold for scores; above it is anomalous. Raises DataError for too few of them."""
+def image_threshold(scores: Float[np.ndarray, "n"], rate: float) -> ImageThreshold:
+    """Raises DataError for too few scores."""
     count = len(scores)
     check_enough(count, rate)
     rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
-    low, high = beta.ppf([(1 - SURE) / 2, (1 + SURE) / 2], count + 1 - rank, rank)
+    low, high = beta.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], count + 1 - rank, rank)
     threshold = float(np.sort(scores)[rank - 1])
-    return Promise(rate, count, threshold, (count + 1 - rank) / (count + 1), (float(low), float(high)))
+    return ImageThreshold(rate, count, threshold, (count + 1 - rank) / (count + 1), (float(low), float(high)))
 
 
 def pixel_threshold(maps: Sequence[Float[np.ndarray, "..."]], rate: float) -> float:
@@ -61,8 +70,8 @@ def pixel_threshold(maps: Sequence[Float[np.ndarray, "..."]], rate: float) -> fl
     count alike.
     """
     check_enough(len(maps), rate)
-    values = np.concatenate([np.ravel(one) for one in maps])
-    weights = np.concatenate([np.full(one.size, 1 / one.size) for one in maps])
+    values = np.concatenate([np.ravel(pixels) for pixels in maps])
+    weights = np.concatenate([np.full(pixels.size, 1 / pixels.size) for pixels in maps])
     order = np.argsort(values, kind="stable")
     above = weights.sum() - np.cumsum(weights[order])  # shares above each value, all images together
     allowed = rate * (len(maps) + 1) - 1

@@ -35,14 +35,12 @@ def errors(
     first, second = units.mean(dim=2), units.square().mean(dim=2)  # moments of each unit, b n c
     error = torch.zeros(len(x), grid.num_units, units.shape[2], device=x.device)
     texture, times = torch.zeros(2, len(x), grid.num_units, device=x.device)
-    for one in masks:
-        mask = Mask(*(side.to(x.device).expand(len(x), -1) for side in one))
+    for single in masks:
+        mask = Mask(*(side.to(x.device).expand(len(x), -1) for side in single))
         rebuilt = grid.cut(encoder.normalize(model.rebuild(x, mask))).unflatten(2, (-1, encoder.channels))
-        wrong = take(
-            (rebuilt - units).square().mean(dim=3), mask.hidden
-        )  # visible units were copied: no error of theirs
+        wrong = take((rebuilt - units).square().mean(dim=3), mask.hidden)  # visible units were copied
         error.scatter_add_(1, mask.hidden[..., None].expand(wrong.shape), wrong)
-        near = nearness(grid, one.visible[0]).to(x.device)
+        near = nearness(grid, single.visible[0]).to(x.device)
         mean, square = near @ take(first, mask.visible), near @ take(second, mask.visible)
         busy = ((square - mean.square()).clamp(min=0).mean(dim=2) + EPS).log()
         texture.scatter_add_(1, mask.hidden, busy.gather(1, mask.hidden))
@@ -55,14 +53,14 @@ def errors(
 @torch.no_grad()
 def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b p q d"]:
     """Features of each unit by the blocks named, side by side, each averaged with the units around it (PatchCore)."""
-    found, maps = encoder.layers(x, 10**6), []  # all of them
+    layers_out, maps = encoder.layers(x, 10**6), []  # all of them
     for number in layers:
-        tokens = found[number].units.float()
+        tokens = layers_out[number].units.float()
         fine = round((tokens.shape[1] / encoder.grid.num_units) ** 0.5)  # Hiera's early stages are finer than its units
         shape = [fine * n for n in encoder.grid.shape]
         maps.append(avg_pool2d(tokens.transpose(1, 2).unflatten(2, shape), 3, 1, 1, count_include_pad=False))
-    largest = max((list(one.shape[-2:]) for one in maps), key=lambda size: size[0])
-    maps = [one if list(one.shape[-2:]) == largest else interpolate(one, largest, mode="bilinear") for one in maps]
+    largest = max((list(part.shape[-2:]) for part in maps), key=lambda size: size[0])
+    maps = [m if list(m.shape[-2:]) == largest else interpolate(m, largest, mode="bilinear") for m in maps]
     return torch.cat(maps, dim=1).permute(0, 2, 3, 1)
 
 

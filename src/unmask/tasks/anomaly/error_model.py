@@ -1,9 +1,9 @@
-"""What error is usual: at a place, for the texture around it. Learned from normal images, to tell surprises.
+"""How large errors are on normal images, by position and by the texture around, so that larger ones stand out.
 
 A model rebuilds plain background well and fine print badly, whether or not anything is wrong. So an error is compared
-with the errors that normal images had where the visible surroundings were as busy, and at the same place. The measure
-is the upper tail, not the deviation: errors are far from normally distributed, and in calm surroundings an edge now and
-then is usual too. On planted defects, deviations of logarithms did worse than no comparison at all.
+with the errors that normal images had where the visible surroundings were as busy, and at the same position. The
+measure is the upper tail, not the deviation: errors are far from normally distributed, and in calm surroundings an edge
+now and then is normal too. On planted defects, deviations of logarithms did worse than no comparison at all.
 """
 
 import torch
@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 BINS = 24  # of texture, with as many cells in each; between their centres values are interpolated
-TAIL = 0.95  # quantile of usual errors that counts as one unit of surprise, by texture
+TAIL = 0.95  # quantile of normal errors that counts as one unit of surprise, by texture
 RARE = 0.98  # quantile of surprises by which places are compared
 SHRINK = 8  # images' worth of belief that a place is like all others: few images say little of one place
 FLOOR = 0.1  # added to the unit of surprise, in units of the data's variance: noise in plain places surprises nobody
 KINDS = ("place-texture", "place", "texture", "none")
 
 
-class Usual(nn.Module):
+class ErrorModel(nn.Module):
     """Median and tail of errors by texture, and how much larger they are by place; h x w cells."""
 
     knots: Tensor

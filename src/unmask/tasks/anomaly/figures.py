@@ -6,33 +6,33 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from unmask.files import write_atomically
+from unmask.report.palette import BLUE, GREY, SKY, VERMILION, make_figure, style
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 COLOURS = "inferno"
 SIDE = 2.6  # inches of an image's longer side
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What colours mean, the same in all images: from what is usual to twice as far as the threshold."""
+    """What colours mean, the same in all images: from the median to twice as far as the threshold."""
 
-    usual: float  # median of the maps of held-out normal images
+    median: float  # of the maps of held-out normal images
     threshold: float  # of images: the contour
     pixel: float  # of pixels
 
     @property
     def norm(self) -> Normalize:
-        return Normalize(self.usual, self.usual + 2 * max(self.threshold - self.usual, 1e-9), clip=True)
+        return Normalize(self.median, self.median + 2 * max(self.threshold - self.median, 1e-9), clip=True)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An image as it was judged."""
+class MapOnImage:
+    """An image and its map."""
 
     title: str
     image: Float[np.ndarray, "h w 3"]  # 0..1
@@ -40,23 +40,23 @@ class Seen:
     mask: Bool[np.ndarray, "h w"] | None = None
 
 
-def draw_heatmap(seen: Seen, scale: Scale, path: Path) -> None:
+def draw_heatmap(shown: MapOnImage, scale: Scale, path: Path) -> None:
     """The image, and the map over it, with a colour bar that marks the threshold."""
-    height, width = seen.map.shape
+    height, width = shown.map.shape
     unit = SIDE / max(height, width)
     size = (2 * width * unit + 0.95, height * unit + 0.42)
     figure = Figure(figsize=size, dpi=110)
-    for place, draw in enumerate((_plain, _overlay)):
-        left = 0.08 + place * (width * unit + 0.08)
+    for number, draw in enumerate((_plain, _overlay)):
+        left = 0.08 + number * (width * unit + 0.08)
         box = (left / size[0], 0.06 / size[1], width * unit / size[0], height * unit / size[1])
-        draw(figure.add_axes(box), seen, scale)
+        draw(figure.add_axes(box), shown, scale)
     bar = figure.add_axes((1 - 0.66 / size[0], 0.06 / size[1], 0.12 / size[0], height * unit / size[1]))
     _bar(figure, bar, scale)
-    figure.text(0.08 / size[0], 1 - 0.26 / size[1], _short(seen.title, round(13 * size[0])), fontsize=8)
+    figure.text(0.08 / size[0], 1 - 0.26 / size[1], _short(shown.title, round(13 * size[0])), fontsize=8)
     write_atomically(path, lambda part: figure.savefig(part, format="png"))
 
 
-def gallery(images: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
+def gallery(images: Sequence[MapOnImage], scale: Scale, columns: int = 6) -> Figure:
     """Many of them: map over image; where it is known, the defect's outline in blue."""
     rows = -(-len(images) // columns)
     height, width = images[0].map.shape
@@ -66,9 +66,9 @@ def gallery(images: Sequence[Seen], scale: Scale, columns: int = 6) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, seen in zip(axes, images):
-        _overlay(axis, seen, scale)
-        axis.set_title(_short(seen.title, 27), fontsize=6.5, pad=2)
+    for axis, shown in zip(axes, images):
+        _overlay(axis, shown, scale)
+        axis.set_title(_short(shown.title, 27), fontsize=6.5, pad=2)
     figure.subplots_adjust(left=0.004, right=1 - 0.68 / size[0], bottom=0.01, top=1 - 0.2 / size[1], wspace=0.03)
     share = min(1.0, 2.2 / size[1])
     _bar(figure, figure.add_axes((1 - 0.6 / size[0], 0.97 - 0.94 * share, 0.12 / size[0], 0.92 * share)), scale)
@@ -79,10 +79,10 @@ def histogram(
     scores: Float[np.ndarray, "n"], labels: np.ndarray, calibration: Float[np.ndarray, "m"], threshold: float
 ) -> Figure:
     """Scores of what was judged, by what is known of it, beside those of the held-out normal images."""
-    figure = Figure(figsize=(8, 2.9), dpi=110, layout="constrained")
+    figure = make_figure(8, 2.9)
     axis = figure.subplots()
     groups = [("judged, nothing known", scores[labels < 0], GREY), ("normal", scores[labels == 0], BLUE)]
-    groups += [("anomalous", scores[labels == 1], ORANGE)]
+    groups += [("anomalous", scores[labels == 1], VERMILION)]
     every = np.concatenate([scores, calibration])
     top = max(float(np.quantile(every, 0.98)), threshold * 1.1 if threshold > 0 else threshold)
     bins = np.linspace(float(every.min()), max(top, float(every.min()) + 1e-9), 41).tolist()
@@ -96,36 +96,31 @@ def histogram(
     axis.annotate(" threshold", (threshold, 0.94), xycoords=("data", "axes fraction"), fontsize=8)
     axis.set(xlabel="score (the highest ones are put into the last bar)", yticks=[])
     axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    style(axis, hidden=("top", "right", "left"))
     return figure
 
 
-def _plain(axis, seen: Seen, scale: Scale) -> None:
-    axis.imshow(seen.image, interpolation="nearest" if max(seen.map.shape) < 100 else "antialiased")
+def _plain(axis: Axes, shown: MapOnImage, scale: Scale) -> None:
+    axis.imshow(shown.image, interpolation="nearest" if max(shown.map.shape) < 100 else "antialiased")
     axis.set_axis_off()
 
 
-def _overlay(axis, seen: Seen, scale: Scale) -> None:
+def _overlay(axis: Axes, shown: MapOnImage, scale: Scale) -> None:
     """Grey image below, so that colours are the map's alone."""
-    grey = seen.image.mean(axis=2)
-    share = scale.norm(seen.map)
+    grey = shown.image.mean(axis=2)
+    share = scale.norm(shown.map)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1)
-    axis.imshow(seen.map, cmap=COLOURS, norm=scale.norm, alpha=np.clip(0.15 + 0.75 * np.asarray(share), 0, 0.85))
-    for level, style in ((scale.pixel, ":"), (scale.threshold, "-")):
-        if seen.map.min() < level < seen.map.max():
-            axis.contour(seen.map, [level], colors="white", linewidths=0.9, linestyles=style)
-    if seen.mask is not None and seen.mask.any() and not seen.mask.all():
-        axis.contour(seen.mask, [0.5], colors="#56B4E9", linewidths=0.9)
+    axis.imshow(shown.map, cmap=COLOURS, norm=scale.norm, alpha=np.clip(0.15 + 0.75 * np.asarray(share), 0, 0.85))
+    for level, line in ((scale.pixel, ":"), (scale.threshold, "-")):
+        if shown.map.min() < level < shown.map.max():
+            axis.contour(shown.map, [level], colors="white", linewidths=0.9, linestyles=line)
+    if shown.mask is not None and shown.mask.any() and not shown.mask.all():
+        axis.contour(shown.mask, [0.5], colors=SKY, linewidths=0.9)
     axis.set_axis_off()
 
 
-def _bar(figure: Figure, axis, scale: Scale) -> None:
+def _bar(figure: Figure, axis: Axes, scale: Scale) -> None:
     bar = figure.colorbar(ScalarMappable(scale.norm, COLOURS), cax=axis)
     bar.set_ticks([float(scale.norm.vmin or 0), scale.threshold, float(scale.norm.vmax or 0)])
     bar.ax.axhline(scale.threshold, color="white", lw=1)
     bar.ax.tick_params(labelsize=6.5, length=2)
-
-
-def _short(text: str, most: int) -> str:
-    """The end of a long name, which tells files apart better than the beginning."""
-    return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,10 +1,9 @@
 """Images for a finder of anomalies: all that can be read, each by itself; what cannot is named and left out."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
@@ -17,17 +16,16 @@ KEEP = 2**31  # bytes of decoded images that are kept in memory
 NAMED = 20  # bad files on the screen
 
 
-def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, console: Console, words: str) -> Samples:
+def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, console: Console, what: str) -> Samples:
     """Raises DataError if none of the images can be used, or cannot be brought to the channels of the encoder."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"reading {words}", total=len(rows))
+    with progress(console, f"reading {what}", len(rows)) as update:
         sheet, cache = inspect(
             source,
             indices=rows,
             max_side=max_side,
             limit=len(rows),
             keep_bytes=KEEP,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=update,
         )
     if len(sheet.bad) == len(rows):
         reasons = "; ".join(f"{name}: {reason}" for _, name, reason in sheet.bad[:3])
@@ -49,23 +47,23 @@ def opened(places: Sequence[str], console: Console) -> Source:
     return source
 
 
-def without_copies(samples: Samples, known: set[bytes]) -> tuple[list[int], int]:
-    """Places of images whose pixels are not in `known`, which grows; and how many were copies. A copy on both sides
+def without_copies(samples: Samples, digests: set[bytes]) -> tuple[list[int], int]:
+    """Rows of images whose pixels are not in `digests`, which grows; and how many were copies. A copy on both sides
     of a split would make the threshold too low: its score is that of something already seen."""
     kept = []
-    for place in range(len(samples)):
-        image = samples.image(place)
+    for row in range(len(samples)):
+        image = samples.image(row)
         digest = hashlib.blake2b(f"{tuple(image.shape)}".encode() + image.contiguous().numpy().tobytes()).digest()
-        if digest not in known:
-            known.add(digest)
-            kept.append(place)
+        if digest not in digests:
+            digests.add(digest)
+            kept.append(row)
     return kept, len(samples) - len(kept)
 
 
-def good(samples: Samples, places: Sequence[int]) -> Iterator[Tensor]:
-    """Never another image in the place of one that has become bad since it was read."""
-    for place in places:
-        image, used = samples.substitute(place)
-        if used != place:
-            raise DataError(f"{samples.names[place]} cannot be used any more: {samples.bad[place]}")
+def good(samples: Samples, rows: Iterable[int]) -> Iterator[Tensor]:
+    """The images; never another one instead of one that is bad, or has become so since it was read."""
+    for row in rows:
+        image, used = samples.substitute(row)
+        if used != row:
+            raise DataError(f"{samples.names[row]} cannot be used: {samples.bad[row]}")
         yield image

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,29 +22,31 @@ SHAPE = 0.02  # by how much the shapes of an image and its mask may differ
 NAMED = 5  # examples in a message
 
 
-def normal_classes(source: Source, asked: Sequence[str]) -> list[str]:
-    """The classes of a source that are normal: those asked for, or those with a usual name; empty where none has.
+def normal_classes(source: Source, chosen: Sequence[str]) -> list[str]:
+    """The classes of a source that are normal: those chosen, or those with a usual name; empty where none has.
 
-    Raises UserError for a class that there is not.
+    Raises UserError for an unknown class.
     """
-    there = sorted({name for i in range(len(source.items)) for name in source.classes(i) or ()})
-    for name in asked:
-        if name not in there:
-            known = f" There are: {', '.join(there[:20])}" if there else f" No image in {source.where} has a label."
-            raise UserError(f"--normal {name}: no such class{closest(name, there)}{known}")
-    if there == ["0", "1"]:
-        return list(asked) or ["0"]
-    return list(asked) or [name for name in there if name.lower() in NORMAL]
+    classes = sorted({name for i in range(len(source.items)) for name in source.classes(i) or ()})
+    for name in chosen:
+        if name not in classes:
+            listed = (
+                f" There are: {', '.join(classes[:20])}" if classes else f" No image in {source.where} has a label."
+            )
+            raise UserError(f"--normal {name}: no such class{closest(name, classes)}{listed}")
+    if classes == ["0", "1"]:
+        return list(chosen) or ["0"]
+    return list(chosen) or [name for name in classes if name.lower() in NORMAL]
 
 
 def labels_of(source: Source, rows: Sequence[int], normal: Sequence[str]) -> np.ndarray:
     """n: 0 normal, 1 anomalous, -1 unknown. With several labels an image is normal if all of them are."""
-    found = [source.classes(i) for i in rows]
-    return np.array([-1 if names is None else int(not set(names) <= set(normal)) for names in found], dtype=np.int64)
+    labels = [source.classes(i) for i in rows]
+    return np.array([-1 if names is None else int(not set(names) <= set(normal)) for names in labels], dtype=np.int64)
 
 
 def read_masks(
-    place: Path, samples: Samples, tiling: Tiling, labels: np.ndarray, say: Callable[[str], Any]
+    place: Path, samples: Samples, tiling: Tiling, labels: np.ndarray, say: Callable[[str], object]
 ) -> tuple[list[Bool[np.ndarray, "h w"] | None], np.ndarray]:
     """For each image where its defects are on its canvas, None where that is unknown; and the labels with what masks
     add. An image without a mask is normal, unless its label says that it is not: then nothing is known of its pixels.
@@ -63,7 +64,7 @@ def read_masks(
     images = [_key(name) for name in samples.names]
     ends = {key.rsplit("/", 1)[-1] for key in images}
     unique = len(ends) == len(images)
-    found: list[np.ndarray | None] = []
+    masks: list[np.ndarray | None] = []
     labels, wrong, missing, used = labels.copy(), [], [], set()
     for i, key in enumerate(images):
         alike = by_name.get(key.rsplit("/", 1)[-1], [])
@@ -72,7 +73,7 @@ def read_masks(
         if at is None:
             if labels[i] == 1:
                 missing.append(samples.names[i])
-            found.append(None if labels[i] == 1 else np.zeros(canvas, dtype=bool))
+            masks.append(None if labels[i] == 1 else np.zeros(canvas, dtype=bool))
             labels[i] = max(labels[i], 0)
             continue
         used.add(at)
@@ -80,13 +81,13 @@ def read_masks(
             mask = _read(source, at, samples.image(i))
         except (BadImage, OSError) as error:
             wrong.append(f"{source.items[at].name}: {why(error)}")
-            found.append(None)
+            masks.append(None)
             continue
         if labels[i] == 1 and not mask.any():
             wrong.append(f"{source.items[at].name}: empty, but its image is not normal")
-            found.append(None)
+            masks.append(None)
             continue
-        found.append((tiling.whole(mask)[0] > 127).numpy())
+        masks.append((tiling.whole(mask)[0] > 127).numpy())
         labels[i] = int(mask.any())
     if not used:
         raise UserError(
@@ -96,9 +97,9 @@ def read_masks(
     _say(say, unused, "masks fit no image that is judged")
     _say(say, wrong, "masks cannot be used; their images do not count for pixels")
     _say(say, missing, "anomalous images have no mask; they do not count for pixels")
-    lost = [samples.names[i] for i, m in enumerate(found) if m is not None and labels[i] == 1 and not m.any()]
+    lost = [samples.names[i] for i, m in enumerate(masks) if m is not None and labels[i] == 1 and not m.any()]
     _say(say, lost, "images have defects only where the view cuts them off, or too small for it; --tiles sees more")
-    return found, labels
+    return masks, labels
 
 
 def check_both(labels: np.ndarray, where: str) -> None:
@@ -133,6 +134,6 @@ def _key(name: str) -> str:
     return str(path.with_name(re.sub(r"[_-](mask|gt|label|labels|ground_truth)$", "", path.stem)))
 
 
-def _say(say: Callable[[str], Any], names: Sequence[str], words: str) -> None:
+def _say(say: Callable[[str], object], names: Sequence[str], words: str) -> None:
     if names:
         say(f"{len(names):,} {words}: {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}")

@@ -5,69 +5,80 @@ Pixels of an image stay together, since they are anything but independent.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-DRAWS, LEVEL = 1000, 0.95
+RESAMPLES = 1000
 BINS = 2000  # of pixel values, in which redrawn images are counted
 MOST = 20_000_000  # pixels whose ranks are compared exactly; of more, a regular part
 
 
-def of_images(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], seed: int = 0) -> dict[str, Any]:
-    """auroc, low, high, average_precision of all that are labelled 0 or 1; both must be there."""
-    known = labels >= 0
-    scores, labels = scores[known], labels[known]
+@dataclass(frozen=True)
+class Auroc:
+    """Area under the ROC curve with its interval, and the average precision."""
+
+    auroc: float
+    average_precision: float
+    low: float
+    high: float
+
+
+def of_images(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], seed: int = 0) -> Auroc:
+    """Of all images that are labelled 0 or 1; both must be there."""
+    labelled = labels >= 0
+    scores, labels = scores[labelled], labels[labelled]
     rank = np.unique(scores, return_inverse=True)[1]
 
     def tally(times: np.ndarray) -> np.ndarray:
         return np.stack([np.bincount(rank, times * (labels == kind)) for kind in (0, 1)], axis=1)
 
-    return _figures(scores, labels) | _interval(tally, labels, seed)
+    return Auroc(*_areas(scores, labels), *_interval(tally, labels, seed))
 
 
 def of_pixels(
     maps: Sequence[Float[np.ndarray, "h w"]], masks: Sequence[Bool[np.ndarray, "h w"]], seed: int = 0
-) -> dict[str, Any]:
+) -> Auroc:
     """The same of all pixels of all images with a mask; some must be defect and some not."""
     step = max(1, round((sum(mask.size for mask in masks) / MOST) ** 0.5))
-    values = [one[::step, ::step].ravel() for one in maps]
+    values = [pixels[::step, ::step].ravel() for pixels in maps]
     labels = [mask[::step, ::step].ravel().astype(np.int64) for mask in masks]
     edges = np.unique(np.quantile(np.concatenate(values), np.linspace(0, 1, BINS + 1)[1:-1]))
     counts = np.zeros((len(values), len(edges) + 1, 2), dtype=np.float32)
-    for place, (value, label) in enumerate(zip(values, labels)):
+    for row, (value, label) in enumerate(zip(values, labels)):
         which = np.searchsorted(edges, value, side="right")
         for kind in (0, 1):
-            counts[place, :, kind] = np.bincount(which[label == kind], minlength=len(edges) + 1)
+            counts[row, :, kind] = np.bincount(which[label == kind], minlength=len(edges) + 1)
     defect = np.array([int(label.any()) for label in labels])
 
     def tally(times: np.ndarray) -> np.ndarray:
         return (times.astype(np.float32) @ counts.reshape(len(counts), -1)).reshape(counts.shape[1:])
 
-    return _figures(np.concatenate(values), np.concatenate(labels)) | _interval(tally, defect, seed)
+    return Auroc(*_areas(np.concatenate(values), np.concatenate(labels)), *_interval(tally, defect, seed))
 
 
-def _figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _areas(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Under the ROC curve and under precision and recall."""
     # torchmetrics puts values outside of 0..1 through a sigmoid, which makes large ones equal; ranks stay apart
     ranks = np.unique(scores, return_inverse=True)[1].astype(np.float64)
     p, y = torch.from_numpy(ranks / max(1.0, ranks.max())), torch.from_numpy(labels)
-    return {"auroc": float(binary_auroc(p, y)), "average_precision": float(binary_average_precision(p, y))}
+    return float(binary_auroc(p, y)), float(binary_average_precision(p, y))
 
 
 def _interval(
     tally: Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "k 2"]], groups: Int[np.ndarray, "n"], seed: int
-) -> dict[str, float]:
+) -> tuple[float, float]:
     """tally: from how often each image is drawn to how many normal and anomalous ones there are of each rank."""
-    chance, found = np.random.default_rng(seed), []
+    rng, areas = np.random.default_rng(seed), []
     members = [np.flatnonzero(groups == group) for group in (0, 1)]
     for _ in range(DRAWS):
-        drawn = np.concatenate([chance.choice(group, len(group)) for group in members if len(group)])
-        found.append(_area(tally(np.bincount(drawn, minlength=len(groups)))))
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high)}
+        drawn = np.concatenate([rng.choice(group, len(group)) for group in members if len(group)])
+        areas.append(_area(tally(np.bincount(drawn, minlength=len(groups)))))
+    low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _area(counts: Float[np.ndarray, "k 2"]) -> float:

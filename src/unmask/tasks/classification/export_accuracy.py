@@ -1,7 +1,6 @@
 """What an exported file costs: time for one image, and accuracy on labelled ones, beside the model it came from."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from unmask.errors import DataError
 from unmask.evaluation.frozen.linear import Linear
 from unmask.export.exportable import Exportable, Outputs, Traceable
 from unmask.export.latency import Call
+from unmask.export.write import Judge
 from unmask.tasks.classification.metrics import scores
 
 
-class Accuracy:
+class Accuracy(Judge):
     """Accuracy of outputs on the test split. An encoder's features are read by one linear classifier for all files: it
     is fitted to the model's own features of the training split, so that only the files differ."""
 
@@ -37,8 +37,7 @@ class Accuracy:
         """What is measured, in words."""
         return "mean AUROC" if self.subject.classifier and self.subject.classifier.multi_label else "accuracy"
 
-    def applies(self, outputs: Any) -> bool:
-        """Whether outputs of these names can be judged."""
+    def applies(self, outputs: Iterable[str]) -> bool:
         return bool({"features", "logits", "probabilities"} & set(outputs))
 
     def __call__(self, call: Call) -> float:

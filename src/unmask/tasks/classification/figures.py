@@ -4,20 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from unmask.data.datasets.images import Samples
-from unmask.files import write_atomically
 from unmask.models.classifier import Predictions
+from unmask.report.palette import BLUE, make_figure, save, style
 from unmask.report.reconstruction import displayed, value_range
+from unmask.report.words import cut_end, percent
 from unmask.tasks.classification.metrics import confident_mistakes
 
-RESULT, PREDICTIONS = "metrics.json", "predictions_test.csv"
+PREDICTIONS = "predictions_test.csv"
 CONFUSION, MISTAKES, CLASSES = "confusion.png", "mistakes.png", "classes.png"
 GALLERY = 24  # sure mistakes that are drawn
 NAMED = 40  # classes up to which the matrix carries names and numbers
-BLUE = "#0072B2"
 
 
 def draw_results(result: dict[str, Any], predictions: Predictions, truth: Any, samples: Samples, out: Path) -> None:
@@ -36,19 +35,19 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     number = len(classes)
     side = min(14.0, 2.6 + 0.42 * number)
-    figure = Figure(figsize=(side + 1, side), dpi=110, layout="constrained")
+    figure = make_figure(side + 1, side)
     axis = figure.subplots()
     drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axis.set(xlabel="answered", ylabel="true", title="Confusion on the test split")
     if number <= NAMED:
-        axis.set_xticks(range(number), [_short(name) for name in classes], rotation=45, ha="right", fontsize=8)
-        axis.set_yticks(range(number), [_short(name) for name in classes], fontsize=8)
+        axis.set_xticks(range(number), [cut_end(name, 24) for name in classes], rotation=45, ha="right", fontsize=8)
+        axis.set_yticks(range(number), [cut_end(name, 24) for name in classes], fontsize=8)
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 color = "white" if share[row, column] > 0.55 else "black"
                 axis.annotate(f"{count:,}", (column, row), ha="center", va="center", fontsize=7, color=color)
     figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class")
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def draw_mistakes(
@@ -57,7 +56,7 @@ def draw_mistakes(
     """The wrong answers that the classifier was surest of: mislabelled files show up here first."""
     columns = min(8, len(wrong))
     lines = -(-len(wrong) // columns)
-    figure = Figure(figsize=(1.7 * columns, 2.15 * lines + 0.35), dpi=110, layout="constrained")
+    figure = make_figure(1.7 * columns, 2.15 * lines + 0.35)
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -65,10 +64,10 @@ def draw_mistakes(
         image = samples.image(place)
         axis.imshow(displayed(image, *value_range(image)))
         said, true = predictions.classes[answer], predictions.classes[int(truth[place])]
-        name = _short(Path(samples.names[place]).name, 22)
-        axis.set_title(f"{_short(said, 20)} {sure:.0%}\ntrue: {_short(true, 18)}\n{name}", fontsize=7)
+        name = cut_end(Path(samples.names[place]).name, 22)
+        axis.set_title(f"{cut_end(said, 20)} {sure:.0%}\ntrue: {cut_end(true, 18)}\n{name}", fontsize=7)
     figure.suptitle("The surest wrong answers: answer, true class, file", fontsize=9.5)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
@@ -77,19 +76,18 @@ def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
     known = sorted((c for c in per_class if c[key] is not None), key=lambda c: c[key])[:60]
     if not known:
         return
-    figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(known)), dpi=110, layout="constrained")
+    figure = make_figure(7.5, 0.9 + 0.24 * len(known))
     axis = figure.subplots()
     axis.barh(range(len(known)), [100 * c[key] for c in known], color=BLUE, height=0.72)
-    axis.set_yticks(range(len(known)), [f"{_short(c['name'])} ({c['count']:,})" for c in known], fontsize=8)
+    axis.set_yticks(range(len(known)), [f"{cut_end(c['name'], 24)} ({c['count']:,})" for c in known], fontsize=8)
     for place, entry in enumerate(known):
         axis.annotate(f"{100 * entry[key]:.0f}", (100 * entry[key], place), xytext=(3, 0), va="center", fontsize=7.5,
                       textcoords="offset points")  # fmt: skip
     axis.set(xlim=(0, 108), title=f"Per class, {title} in % (test images)")
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.title.set_fontsize(9.5)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    style(axis)
+    save(figure, path)
 
 
 def headline(result: dict[str, Any], classes: list[str]) -> str:
@@ -106,8 +104,4 @@ def headline(result: dict[str, Any], classes: list[str]) -> str:
 
 
 def _percent(result: dict[str, Any], name: str) -> str:
-    return f"{100 * result[name]:.1f} % ({100 * result['low']:.1f}-{100 * result['high']:.1f})"
-
-
-def _short(text: str, most: int = 24) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return percent(result[name], result["low"], result["high"])

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import inspect
@@ -17,6 +17,7 @@ from unmask.models.classifier import Classifier, Predictions
 from unmask.plain import texts
 from unmask.runs.run import open_classifier
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import tracked
 from unmask.tasks.classification.finetune import answers
 
 SHOWN = 10  # rows on the screen
@@ -33,10 +34,8 @@ def predict_classes(options: Any, folder: Path, console: Console) -> Predictions
     tune(here.device)
     classifier = open_classifier(folder).to(here.device)
     samples = _read(options, classifier)
-    with Progress(console=console, transient=True) as bar:
-        loader = each_once(samples, classifier.view, options.batch)
-        tracked = bar.track(loader, description="predicting")
-        found = answers(classifier, tracked, here.device, None)
+    loader = each_once(samples, classifier.view, options.batch)
+    found = answers(classifier, tracked(console, "predicting", loader, len(loader)), here.device, None)
     predictions = Predictions(samples.names, classifier.classes, found, classifier.multi_label)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(predictions, out)
@@ -68,7 +67,7 @@ def _texts(predictions: Predictions) -> list[str]:
 
 def _read(options: Any, classifier: Classifier) -> Samples:
     """Images that can be read; bad ones are said and left out, unless none is good."""
-    source, side = open_source(texts(options.images)), 4 * max(classifier.encoder.grid.size)
+    source, side = open_source(texts(options.images)), decode_side(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))
     sheet, cache = inspect(source, max_side=side, limit=len(indices), keep_bytes=2**31)
     if len(sheet.bad) == len(indices):

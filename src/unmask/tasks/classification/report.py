@@ -1,18 +1,19 @@
-"""report.html of a classifier's folder: how good it is, where it errs, how it was trained. One self-contained page."""
+"""The page of a classifier's folder: how good it is, where it errs, how it was trained."""
 
 from pathlib import Path
-from typing import Any
 
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
-from unmask.files import write_atomically
-from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
-from unmask.runs.run import CONFIG, SUMMARY
-from unmask.tasks.classification.figures import CLASSES, CONFUSION, MISTAKES, RESULT, headline
-from unmask.training.log import METRICS, clock, read
+from unmask.files import RESULT, read_json
+from unmask.report.page import folded, image, note, section, table, verdict
+from unmask.report.palette import training_curves
+from unmask.report.run_page import SHEET, class_lines, folded_sheet, write_task_page
+from unmask.report.words import percent
+from unmask.runs.run import CONFIG
+from unmask.tasks.classification.figures import CLASSES, CONFUSION, MISTAKES, headline
+from unmask.training.log import METRICS, read
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
-FACTS = {
+NUMBERS = {
     "accuracy": "accuracy",
     "top5": "top-5 accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -23,65 +24,84 @@ FACTS = {
     "exact_match": "all labels right",
     "calibration_error": "calibration error",
 }
+MEASURED = (
+    "Intervals are 95 % (Wilson, over test images). The calibration error is the mean gap between how sure the"
+    " classifier is and how often it is right (15 bins)."
+)
+USE = """unmask predict {name} IMAGES... --out predictions.csv
+
+import unmask
+predictions = unmask.load("{name}").predict(["a.jpg", "b.jpg"])
+predictions.labels, predictions.probabilities"""
 
 
-def write_classifier_report(out: Path) -> Path:
+def write_page(out: Path) -> Path:
     """Writes `report.html` from what the folder holds so far; returns its path."""
-    config, result = read_json(out / CONFIG), read_json(out / RESULT)
+    config, test = read_json(out / CONFIG), read_json(out / RESULT).get("test", {})
     records = list(read(out / METRICS))
-    steps = [r for r in records if "loss" in r and "epoch" in r]
-    test = result.get("test", {})
-    page = template("classify.html.jinja").render(
-        name=out.resolve().name,
-        config=config,
-        test=test,
+    score = next((name for record in records for name in ("val_accuracy", "val_auroc") if name in record), "val_score")
+    name = score.removeprefix("val_")
+    counts = [(text, f"{count:,} training images") for text, count in config["data"]["counts"].items()]
+    mistakes = "On the test split, the surest first. Some may be wrong labels."
+    return write_task_page(
+        out,
+        noun="classifier",
+        traits=[config["settings"]["model"]],
         sentence=headline(test, config["classes"]) if test else None,
-        facts=[(words, _shown(test[name])) for name, words in FACTS.items() if test.get(name) is not None],
-        classes=_class_rows(test),
-        images={n: image_address(out / file) for n, file in _images().items()},
-        curves=image_address(_curves(steps, records)) if steps else None,
-        summary=read_json(out / SUMMARY),
-        plan=plan_rows(config),
-        sheet_rows=sheet_rows(read_json(out / "data_sheet.json")),
-        stress=read_json(out / "stress.json"),
-        clock=clock,
+        numbers=[(words, _shown(test[key])) for key, words in NUMBERS.items() if test.get(key) is not None],
+        measured=MEASURED,
+        results=[
+            section("Confusion", image(out / CONFUSION, "confusion matrix")),
+            section(
+                "Per class",
+                image(out / CLASSES, "per class"),
+                folded("As a table", table(class_lines(test.get("per_class", []), _shown), ("", "n"))),
+            ),
+            section(
+                "The surest wrong answers",
+                image(out / MISTAKES, "gallery of confident mistakes", mistakes),
+            ),
+            _robustness(out),
+        ],
+        curves=training_curves(
+            records,
+            {"loss": "loss"},
+            {score: name},
+            "Training loss (with augmentation and label smoothing)",
+            f"{name} on the val split, %",
+            scale=100,
+        ),
+        counted="labelled images",
+        data=section(
+            "Labelled data",
+            table(counts, kinds=("", "n"), heading=False),
+            folded_sheet(read_json(out / SHEET)),
+        ),
+        use=USE.format(name=out.resolve().name),
     )
-    write_atomically(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
-    return out / "report.html"
 
 
-def _images() -> dict[str, str]:
-    return {"confusion": CONFUSION, "mistakes": MISTAKES, "classes": CLASSES, "stress": "stress.png"} | {
-        "stress_examples": "stress_examples.png"
-    }
+def _robustness(out: Path) -> Markup:
+    stress = read_json(out / "stress.json")
+    if not stress:
+        return Markup("")
+    groups = []
+    for group in stress["group_tables"]:
+        kinds = ["", *["n"] * (len(group["table"][0]) - 2), ""]
+        groups += [note(group["sentence"]), table(group["table"], kinds)]
+    return section(
+        "How robust is it?",
+        verdict(stress["sentence"]),
+        image(out / "stress.png", "accuracy under each corruption and severity, and per group"),
+        image(
+            out / "stress_examples.png",
+            "one image under every corruption",
+            "One test image as it was damaged, with the answer it got (orange: wrong).",
+        ),
+        folded("As a table, in percent", table(stress["table"], ("", "n"))),
+        *groups,
+    )
 
 
-def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]]) -> Figure:
-    looks = [r for r in records if "val_accuracy" in r or "val_auroc" in r]
-    figure = Figure(figsize=(11, 3.2), dpi=110, layout="constrained")
-    axes = figure.subplots(1, 2 if looks else 1, squeeze=False)[0]
-    axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], color=BLUE, lw=1.6)
-    axes[0].set(xlabel="step", title="Training loss (with augmentation and label smoothing)")
-    if looks:
-        key = "val_accuracy" if "val_accuracy" in looks[0] else "val_auroc"
-        axes[1].plot([r["step"] for r in looks], [100 * r[key] for r in looks], "o-", color=ORANGE, ms=3)
-        axes[1].set(xlabel="step", title=f"{key.removeprefix('val_')} on the val split, %")
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.title.set_fontsize(9.5)
-    return figure
-
-
-def _class_rows(test: dict[str, Any]) -> list[list[str]]:
-    """Headings, then a row per class."""
-    if not test:
-        return []
-    keys = list(test["per_class"][0])
-    shown = [
-        [_shown(entry[k]) if k not in ("name", "count") else str(entry[k]) for k in keys] for entry in test["per_class"]
-    ]
-    return [[key.replace("_", " ") for key in keys], *shown]
-
-
-def _shown(value: float | None) -> str:
-    return "not tested" if value is None else f"{100 * value:.1f} %"
+def _shown(share: float | None) -> str:
+    return "not tested" if share is None else percent(share)

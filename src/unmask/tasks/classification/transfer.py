@@ -8,15 +8,16 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.loaders.map_style import Loader
-from unmask.files import write_json
+from unmask.files import RESULT, write_json
 from unmask.models.classifier import Predictions
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine, autocast_dtype
-from unmask.tasks.classification.figures import PREDICTIONS, RESULT, draw_results, headline
+from unmask.tasks.classification.figures import PREDICTIONS, draw_results, headline
 from unmask.tasks.classification.finetune import answers, make_loader, make_task
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.objective import Classify
@@ -91,7 +92,7 @@ def read_labelled(options: Any, encoder: Encoder, console: Console) -> Labelled:
     with looking(console, "looking at the labelled images") as told:
         labelled = Labelled(
             texts(options.on),
-            max_side=4 * max(encoder.grid.size),
+            max_side=decode_side(encoder.grid.size),
             most=options.most,
             seed=options.seed,
             hold_out_val=False,

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Shaped, UInt8
-from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from torch import Tensor
 from torchvision.io import encode_png
@@ -17,11 +16,10 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 from unmask.data.annotations.objects import Target
 from unmask.files import write_atomically
 from unmask.models.detections import Detections
+from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
 
-# Okabe and Ito's palette, readable without red and green; more classes take turns
-COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
-BLUE, GREY = "#0072B2", "#777777"
+COLOURS = [rgb(colour) for colour in (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)]  # more classes take turns
 LINES = 8  # classes whose curves are drawn
 SHORTEST = 480  # pixels: shorter images are enlarged before they are drawn on
 
@@ -73,7 +71,7 @@ def draw_examples(
     rows: Sequence[tuple[Tensor, Target, Detections]], threshold: float, path: Path, classes: list[str]
 ) -> None:
     """A row per image: what is true on the left, what was found with at least this score on the right."""
-    figure = Figure(figsize=(11, 4.1 * len(rows)), dpi=100, layout="constrained")
+    figure = make_figure(11, 4.1 * len(rows), dpi=100)
     axes = figure.subplots(len(rows), 2, squeeze=False)
     for (left, right), (image, target, found) in zip(axes, rows):
         true = as_detections(target, found.name, found.size, classes)
@@ -85,7 +83,7 @@ def draw_examples(
         right.set_title(f"found with a score of {threshold:g} or more, {len(shown)}", fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) -> None:
@@ -94,7 +92,7 @@ def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) 
         return
     known = {name: np.clip(curve, 0, None) for name, curve in curves.items()}
     chosen = sorted(known, key=lambda name: -known[name].mean())[:LINES]
-    figure = Figure(figsize=(6.4, 4.4), dpi=110, layout="constrained")
+    figure = make_figure(6.4, 4.4)
     axis = figure.subplots()
     for place, name in enumerate(chosen):
         colour = np.array(COLOURS[place % len(COLOURS)]) / 255
@@ -104,6 +102,5 @@ def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) 
     title = f"Precision by recall at an overlap of 0.5{more}"
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03), title=title)
     axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.title.set_fontsize(9.5)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    style(axis)
+    save(figure, path)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.annotations.geometry import pixels_in, run_lengths
@@ -19,6 +18,7 @@ from unmask.models.detector import Detector, read_image
 from unmask.plain import texts
 from unmask.runs.run import Run, open_trained
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import progress
 from unmask.tasks.detection.figures import draw, save_png
 
 DATASET, RESULTS, DRAWN = "predictions.json", "results.json", "drawn"
@@ -40,13 +40,12 @@ def find_objects(options: Any, folder: Path, console: Console) -> list[Detection
     writer = Writer(out, model.classes, config["ids"], options.threshold)
     height, width = model.size
     batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("finding", total=len(source.items))
+    with progress(console, "finding", len(source.items)) as update:
         for names, images in _portions(source, model.encoder.channels, batch, bad):
             found = model.stream(names, images, batch)
             for detections, image in zip(found, images):
                 writer.add(detections, image)
-            bar.update(task, completed=len(writer.kept) + len(bad))
+            update(len(writer.kept) + len(bad))
     if not writer.kept:
         more = "; ..." if len(bad) > 3 else ""
         raise DataError(f"no image could be read: {'; '.join(bad[:3])}{more}")

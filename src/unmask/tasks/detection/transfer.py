@@ -11,7 +11,7 @@ from unmask.data.datasets.detection import Boxed
 from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.detection import Jitter, collate
 from unmask.errors import UserError
-from unmask.files import write_json
+from unmask.files import RESULT, write_json
 from unmask.models.detections import Detections
 from unmask.models.detector import Detector, shape_of
 from unmask.models.encoder import Encoder
@@ -20,7 +20,6 @@ from unmask.plain import texts
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine, autocast_dtype
 from unmask.seeds import mix
-from unmask.tasks.classification.figures import RESULT
 from unmask.tasks.detection.evaluate import box_headline, judge_split
 from unmask.tasks.detection.objective import PROTOCOLS, Detect
 from unmask.tasks.detection.plan import plan_detect

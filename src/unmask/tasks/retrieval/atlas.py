@@ -1,7 +1,6 @@
 """The map as files: one interactive page that needs nothing else, one image, one table of places."""
 
 import base64
-import csv
 import io
 import json
 from collections import Counter
@@ -14,8 +13,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from unmask.files import write_atomically
-from unmask.report.html import template
+from unmask.files import write_atomically, write_table
+from unmask.report.page import template
+from unmask.report.palette import save
 from unmask.tasks.retrieval.gallery import opened
 
 # Twenty colours that stay apart: ten strong, ten light, after matplotlib's tab20; what is left is grey
@@ -58,17 +58,11 @@ def write_page(atlas: Atlas, path: Path) -> None:
     write_atomically(path, lambda part: part.write_text(page, encoding="utf-8", errors="backslashreplace"))
 
 
-def write_table(atlas: Atlas, path: Path) -> None:
+def write_places(atlas: Atlas, path: Path) -> None:
     """Columns: path, x, y, label, split, folder."""
-
-    def write(part: Path) -> None:
-        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file)
-            table.writerow(["path", "x", "y", *atlas.facts])
-            for row, (name, (x, y)) in enumerate(zip(atlas.names, atlas.xy.tolist())):
-                table.writerow([name, f"{x:.6f}", f"{y:.6f}", *(texts[row] for texts in atlas.facts.values())])
-
-    write_atomically(path, write)
+    facts = zip(*atlas.facts.values())
+    rows = [(name, f"{x:.6f}", f"{y:.6f}", *own) for name, (x, y), own in zip(atlas.names, atlas.xy.tolist(), facts)]
+    write_table(path, ["path", "x", "y", *atlas.facts], rows)
 
 
 def draw_atlas(atlas: Atlas, path: Path) -> None:
@@ -101,7 +95,7 @@ def draw_atlas(atlas: Atlas, path: Path) -> None:
             spine.set_color("0.85")
     figure.text(0.01, 0.012, atlas.note, fontsize=7, color="0.35", parse_math=False)
     figure.subplots_adjust(left=0.01, right=0.88, top=0.95, bottom=0.04, wspace=0.03)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def colourings(facts: dict[str, list[str]]) -> dict[str, list[str]]:

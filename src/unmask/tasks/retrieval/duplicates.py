@@ -1,15 +1,13 @@
 """Copies within some data: the same file, the same pixels, or nearly the same image; and leaks between its splits."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unmask.data.source import Source
-from unmask.files import write_atomically
+from unmask.files import write_table
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index
 from unmask.tasks.retrieval.neighbours import Pairs, pairs, unit
@@ -18,7 +16,7 @@ TABLE, PNG, PAGE = "duplicates.csv", "duplicates.png", "duplicates.html"
 THRESHOLD = 0.98
 SHOWN, MEMBERS = 200, 12  # groups in the page, images of a group in it
 MEANS = {
-    "look": "correlation of two images shrunk to 16 x 16 colours; brightness and contrast do not matter",
+    "pixels": "correlation of two images shrunk to 16 x 16 colours; brightness and contrast do not matter",
     "features": "cosine of the encoder's features, less their mean over the data",
 }
 
@@ -59,10 +57,10 @@ class Copies:
 def find_copies(
     index: Index,
     source: Source,
-    by: str = "look",
+    by: str = "pixels",
     threshold: float | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Copies:
     """Groups of copies: images of the same pixels are one from the start, and near ones hang together in chains."""
     threshold = THRESHOLD if threshold is None else threshold
@@ -70,7 +68,7 @@ def find_copies(
     for row, pixels in enumerate(index.pixels):
         first.setdefault(pixels, row)
     unique = np.array(list(first.values()))
-    vectors = index.looks[unique] if by == "look" else unit(index.features[unique] - index.features.mean(axis=0))
+    vectors = index.tiny[unique] if by == "pixels" else unit(index.features[unique] - index.features.mean(axis=0))
     found = pairs(vectors, threshold, device, progress=lambda done: progress(done, len(unique)))
     number = {row: place for place, row in enumerate(unique.tolist())}
     members: dict[int, list[int]] = {}
@@ -99,7 +97,7 @@ def _group(
         twins.setdefault(index.pixels[row], []).append(row)
     members = []
     for row in rows:
-        item = source.items[index.places[row]]
+        item = source.items[index.numbers[row]]
         place = number[first[index.pixels[row]]]
         twin = next((other for other in twins[index.pixels[row]][:2] if other != row), None)
         partner = int(unique[found.partner[place]]) if twin is None else twin
@@ -111,7 +109,7 @@ def _group(
             kind = "same pixels"
         files.add(index.files[row])
         pixels.add(index.pixels[row])
-        nearest = source.items[index.places[partner]].name
+        nearest = source.items[index.numbers[partner]].name
         members.append(Member(item.name, kind, nearest, similarity, item.split or "", item.label or "", row))
     splits = {member.split for member in members}
     leak = "train" in splits and bool(splits & {"val", "test"})
@@ -120,20 +118,14 @@ def _group(
 
 def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> list[str]:
     """Writes the table, and images where there are groups; returns what a person should know."""
-
-    def write(part: Path) -> None:
-        with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file)
-            table.writerow(
-                ["group", "path", "kind", "nearest", "similarity", "split", "label", "leak", "labels_differ"]
-            )
-            for number, group in enumerate(copies.groups, 1):
-                flags = ["yes" if flag else "" for flag in (group.leak, group.mixed)]
-                for m in group.members:
-                    facts = [m.path, m.kind, m.nearest, f"{m.similarity:.4f}", m.split, m.label]
-                    table.writerow([number, *facts, *flags])
-
-    write_atomically(out / TABLE, write)
+    heading = ["group", "path", "kind", "nearest", "similarity", "split", "label", "leak", "labels_differ"]
+    rows = []
+    for number, group in enumerate(copies.groups, 1):
+        flags = ["yes" if flag else "" for flag in (group.leak, group.mixed)]
+        rows += [
+            [number, m.path, m.kind, m.nearest, f"{m.similarity:.4f}", m.split, m.label, *flags] for m in group.members
+        ]
+    write_table(out / TABLE, heading, rows)
     said = _sentences(copies, any(item.split for item in source.items))
     for name in (PNG, PAGE):
         (out / name).unlink(missing_ok=True)

@@ -10,12 +10,12 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from unmask.files import write_atomically
-from unmask.report.html import template
+from unmask.report import page
+from unmask.report.palette import VERMILION, save
+from unmask.report.words import cut_start
 
 CELL, GAP, WORDS, HEAD = 132, 10, 40, 22  # pixels: of an image, around it, of the words below, of a row's heading
 DRAWN = 24  # rows in the PNG at the most; the page has them all
-MARK = "#D55E00"
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ def draw_gallery(lines: list[Line], path: Path, note: str = "") -> None:
     letters = int((CELL + GAP) / 4.3)
     for row, line in enumerate(shown):
         top = row * tall + HEAD
-        axis.text(GAP, top - 6, _short(line.title, max(30, width // 6)), fontsize=6.5, weight="bold", parse_math=False)
+        axis.text(GAP, top - 6, _shown(line.title, max(30, width // 6)), fontsize=6.5, weight="bold", parse_math=False)
         for column, cell in enumerate(line.cells):
             left = GAP + column * (CELL + GAP)
             small = _fitted(cell.image)
             y, x = top + (CELL - small.shape[0]) // 2, left + (CELL - small.shape[1]) // 2
             canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
-            words = [_short(text, letters) for text in cell.words]
+            words = [_shown(text, letters) for text in cell.words]
             options = {"fontsize": 4.6, "va": "top", "linespacing": 1.25, "parse_math": False}
             if cell.mark:
-                axis.text(left, top + CELL + 3, cell.mark, color=MARK, **options)
+                axis.text(left, top + CELL + 3, cell.mark, color=VERMILION, **options)
                 words = ["", *words]
             axis.text(left, top + CELL + 3, "\n".join(words), color="0.2", **options)
     more = f"{len(lines) - DRAWN} more rows are in the page.  " if len(lines) > DRAWN else ""
@@ -66,20 +66,16 @@ def draw_gallery(lines: list[Line], path: Path, note: str = "") -> None:
     axis.imshow(canvas, aspect="auto", interpolation="antialiased", zorder=-1)
     axis.set_xlim(0, width)
     axis.set_ylim(canvas.shape[0], 0)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def write_page(lines: list[Line], path: Path, title: str, facts: list[str]) -> None:
     """Writes the page: every row, images inside it."""
     rows = [
-        {
-            "title": line.title,
-            "cells": [{"address": _address(c.image), "words": c.words, "mark": c.mark} for c in line.cells],
-        }
+        page.section(line.title, page.gallery((_address(c.image), c.words, c.mark) for c in line.cells))
         for line in lines
     ]
-    text = template("gallery.html.jinja").render(title=title, facts=facts, rows=rows)
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    page.write_page(path, title, *map(page.note, facts), *rows)
 
 
 def _address(image: np.ndarray) -> str:
@@ -96,7 +92,5 @@ def _fitted(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((width, height), way))
 
 
-def _short(text: str, most: int) -> str:
-    """The end of a long name, which tells files apart better than the beginning."""
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= most else "…" + text[1 - most :]
+def _shown(text: str, most: int) -> str:
+    return cut_start(text.encode(errors="backslashreplace").decode(), most)

@@ -1,4 +1,4 @@
-"""An index of images for searching: a folder with features, looks and thumbnails, by the content of each image.
+"""An index of images for searching: a folder with features, tiny images and thumbnails, by the content of each image.
 
 Rows belong to contents, not to names: what was renamed or added costs only what is new, a changed file is computed
 anew, and nothing is decoded twice. Whether a file changed is told by its size and time without reading it, where it
@@ -8,18 +8,17 @@ lies in a folder. The folder belongs to one set of weights; for others it is mad
 import hashlib
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
+from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
-from rich.progress import Progress
+from torch import Tensor
 
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
@@ -32,23 +31,22 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import weights_hash
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
-from unmask.tasks.retrieval.likeness import look, pixel_digest, thumbnail
+from unmask.tasks.retrieval.likeness import pixel_digest, thumbnail, tiny_image
 from unmask.tasks.retrieval.store import Row, Store, thumbs
 
 CHUNK = 512  # images per file: at most so many are lost to an interruption
-PIECE = 16  # images that a thread works off at a time
 THUMB = 112  # pixels of the longer side
 VERSION = 1  # of what rows hold
-Say = Callable[[str], Any]
+Say = Callable[[str], object]
 
 
 @dataclass
 class Index:
     """The good images of some data, in the data's order; arrays have a row for each."""
 
-    places: list[int]  # in the source
+    numbers: list[int]  # in the source
     features: Float[np.ndarray, "n d"]
-    looks: Float[np.ndarray, "n 768"]
+    tiny: Float[np.ndarray, "n 768"]  # see `likeness.py`
     files: list[bytes]  # digests of files
     pixels: list[bytes]  # digests of decoded pixels
     bad: list[tuple[str, str]]  # name and reason of images that are left out
@@ -58,10 +56,10 @@ class Index:
 
     def thumb(self, row: int) -> bytes:
         """A JPEG of at most 112 pixels."""
-        path, place = self.at[row]
+        path, at = self.at[row]
         if path not in self.held:
             self.held[path] = thumbs(path)
-        return self.held[path][place]
+        return self.held[path][at]
 
 
 def open_index(
@@ -73,7 +71,7 @@ def open_index(
     batch: int = 64,  # images at a time
     device: torch.device | str = "cpu",  # where the encoder is
     say: Say = lambda text: None,
-    progress: Callable[[int], Any] = lambda done: None,  # told the number of images looked at
+    progress: Callable[[int], object] = lambda done: None,  # told the number of images looked at
 ) -> Index:
     """The index of all images of `source`, after computing what the folder does not hold yet.
 
@@ -81,134 +79,132 @@ def open_index(
     """
     check_poolings(encoder, [pooling])
     size = (encoder.grid.size[0], encoder.grid.size[1])
-    key = hashlib.blake2b(
-        f"{VERSION} {weights_hash(encoder)} {encoder.arguments} {pooling} {size}".encode()
-    ).hexdigest()
-    store = Store(Path(folder), key, say)
-    work = _Worker(source, store.stamps, store.rows.keys() | store.bad.keys(), encoder.channels, size)
+    facts = f"{VERSION} {weights_hash(encoder)} {encoder.arguments} {pooling} {size}"
+    store = Store(Path(folder), hashlib.blake2b(facts.encode()).hexdigest(), say)
+    read = _Reader(source, store.stamps, store.rows.keys() | store.bad.keys(), encoder.channels, size)
     digests: list[bytes | None] = []
-    unread: dict[int, str] = {}
+    unread: dict[int, str] = {}  # row in the source -> why
     fresh: dict[bytes, Row] = {}
-    computed = 0
-    with judged(encoder):
-        for found, rows, bad, errors in _threaded(work, len(source.items)):
-            digests += found
-            store.bad |= {key: reason for key, reason in bad.items() if key not in store.rows}
-            fresh |= {key: row for key, row in rows.items() if key not in store.rows}
-            unread |= errors
+    computed, count = 0, len(source.items)
+
+    def keep() -> int:
+        features = encode(encoder, [row.view for row in fresh.values()], pooling, batch, device)
+        return store.add(fresh, features)
+
+    with judged(encoder), Parallel(n_jobs=min(8, cpu_count()), prefer="threads") as parallel:
+        for start in range(0, count, CHUNK):  # in chunks, so that memory stays bounded
+            contents: Any = parallel(delayed(read)(number) for number in range(start, min(start + CHUNK, count)))
+            for number, content in enumerate(contents, start):
+                digests.append(content.digest)
+                if content.digest is None:
+                    unread[number] = content.reason
+                elif content.reason and content.digest not in store.rows:
+                    store.bad[content.digest] = content.reason
+                elif content.row and content.digest not in store.rows:
+                    fresh[content.digest] = content.row
             progress(len(digests))
-            if len(fresh) >= CHUNK:
-                computed += store.add(fresh, _features(encoder, fresh, pooling, batch, device))
-                fresh = {}
-        if fresh:
-            computed += store.add(fresh, _features(encoder, fresh, pooling, batch, device))
-    store.settle(work.stamps(digests), {found for found in digests if found})
+            if len(fresh) >= CHUNK or (fresh and len(digests) == count):
+                computed, fresh = computed + keep(), {}
+    store.settle(read.stamps(digests), {found for found in digests if found})
     return _assembled(store, source, digests, unread, computed)
 
 
-def _features(encoder: Encoder, fresh: dict[bytes, Row], pooling: str, batch: int, device: Any) -> np.ndarray:
-    views, found = [row.view for row in fresh.values()], []
-    for start in range(0, len(views), batch):
-        x = torch.stack([view.float() for view in views[start : start + batch]]).to(device)
-        found.append(finite(pooled(encoder, x, [pooling])[pooling].cpu().numpy(), "computed"))
-    return np.concatenate(found)
+def encode(
+    encoder: Encoder,
+    views: Sequence[Shaped[Tensor, "c h w"]],
+    pooling: str,
+    batch: int,
+    device: torch.device | str,
+) -> Float[np.ndarray, "n d"]:
+    """Features of views, `batch` at a time."""
+    parts = []
+    with judged(encoder):
+        for start in range(0, len(views), batch):
+            x = torch.stack([view.float() for view in views[start : start + batch]]).to(device)
+            parts.append(pooled(encoder, x, [pooling])[pooling].cpu().numpy())
+    return finite(np.concatenate(parts), "computed")
 
 
 def _assembled(
-    store: "Store", source: Source, digests: list[bytes | None], unread: dict[int, str], computed: int
+    store: Store, source: Source, digests: list[bytes | None], unread: dict[int, str], computed: int
 ) -> Index:
+    good = [number for number, digest in enumerate(digests) if digest in store.rows]
     bad = [
-        (item.name, unread[place] if found is None else store.bad[found])
-        for place, (item, found) in enumerate(zip(source.items, digests))
-        if found not in store.rows
+        (item.name, unread[number] if digest is None else store.bad[digest])
+        for number, (item, digest) in enumerate(zip(source.items, digests))
+        if digest not in store.rows
     ]
-    places = [place for place, found in enumerate(digests) if found in store.rows]
-    if not places:
+    if not good:
         examples = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
         raise DataError(f"no image in {source.where} can be used: {examples}")
-    files = [digests[place] or b"" for place in places]
-    at = [store.rows[found] for found in files]
-    features, looks, pixels = store.gather(at)
-    return Index(places, features, looks, files, pixels, bad, computed, at)
+    files = [digests[number] or b"" for number in good]
+    at = [store.rows[digest] for digest in files]
+    features, tiny, pixels = store.gather(at)
+    return Index(good, features, tiny, files, pixels, bad, computed, at)
 
 
-class _Worker:
-    """Looks at some images: which content each is, and, where that is new, what is kept of it."""
+@dataclass(frozen=True)
+class _Content:
+    """What was read of an image."""
 
-    def __init__(self, source: Source, known: dict[bytes, bytes], there: set[bytes], channels: int, size: Any):
-        self.source, self.known, self.there = source, known, frozenset(there)
+    digest: bytes | None  # of the file; None where it cannot be read
+    row: Row | None = None  # where it is new and good
+    reason: str = ""  # why it is bad
+
+
+class _Reader:
+    """Tells which content an image is, and makes what is kept of it where that is new."""
+
+    def __init__(
+        self, source: Source, stamps: dict[bytes, bytes], indexed: set[bytes], channels: int, size: tuple[int, int]
+    ):
+        self.source, self.digest_of, self.indexed = source, stamps, frozenset(indexed)
         self.channels, self.max_side, self.view = channels, 4 * max(size), WholeImage(size)
 
-    def __call__(self, places: Sequence[int]) -> Any:
-        found: list[bytes | None] = []
-        rows: dict[bytes, Row] = {}
-        bad: dict[bytes, str] = {}
-        unread: dict[int, str] = {}
-        for place in places:
-            content = self.known.get(self.stamp(place) or b"")
-            if content not in self.there:
-                try:
-                    data = self.source.read(place)
-                    content = digest(data)
-                    if content not in self.there and content not in rows:
-                        rows[content] = self._row(content, data)
-                except BadImage as error:
-                    content = content if isinstance(content, bytes) else None
-                    if content is None:
-                        unread[place] = why(error)
-                    else:
-                        bad[content] = why(error)
-                except OSError as error:
-                    content, unread[place] = None, why(error)
-            found.append(content)
-        return found, rows, bad, unread
+    def __call__(self, number: int) -> _Content:
+        content = self.digest_of.get(self.stamp(number) or b"")
+        if content in self.indexed:
+            return _Content(content)
+        content = None
+        try:
+            data = self.source.read(number)
+            content = digest(data)
+            return _Content(content, None if content in self.indexed else self._row(content, data))
+        except OSError as error:
+            return _Content(None, reason=why(error))
+        except BadImage as error:
+            return _Content(content, reason=why(error))
 
-    def stamp(self, place: int) -> bytes | None:
+    def stamp(self, number: int) -> bytes | None:
         """Of path, size and time of a file; None where it is told only by reading."""
-        stamp = self.source.stamp(place)
+        stamp = self.source.stamp(number)
         return None if stamp is None else digest(stamp.encode("utf-8", "surrogateescape"))
 
     def stamps(self, digests: Sequence[bytes | None]) -> dict[bytes, bytes]:
-        pairs = ((self.stamp(place), found) for place, found in enumerate(digests))
-        return {stamp: found for stamp, found in pairs if stamp and found}
+        pairs = ((self.stamp(number), content) for number, content in enumerate(digests))
+        return {stamp: content for stamp, content in pairs if stamp and content}
 
     def _row(self, content: bytes, data: bytes | np.ndarray) -> Row:
         pixels = decode(data, max_side=self.max_side).pixels
         view = self.view(to_channels(pixels, self.channels))
-        return Row(content, pixel_digest(pixels), look(pixels).numpy(), thumbnail(pixels, THUMB), view)
+        return Row(content, pixel_digest(pixels), tiny_image(pixels).numpy(), thumbnail(pixels, THUMB), view)
 
 
-def _threaded(work: _Worker, count: int) -> Iterator[Any]:
-    """Pieces in order, few of them waiting, so that memory stays bounded."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool, waiting = ThreadPoolExecutor(min(8, cores)), deque()
-    try:
-        for start in range(0, count, PIECE):
-            waiting.append(pool.submit(work, range(start, min(start + PIECE, count))))
-            if len(waiting) > 4 * min(8, cores):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def index_folder(asked: Place | None, run: Place, out: Path, data: Sequence[str], pooling: str) -> Path:
-    """The folder asked for; else one for these places of data in the run's folder, or in OUT where there is no run."""
-    if asked is not None:
-        return Path(asked)
+def index_folder(given: Place | None, run: Place, out: Path, data: Sequence[str], pooling: str) -> Path:
+    """The folder given; else one for these places of data in the run's folder, or in OUT where there is no run."""
+    if given is not None:
+        return Path(given)
     places = "\n".join(os.path.abspath(os.path.expanduser(place)) for place in data)
     name = re.sub(r"\W+", "-", Path(data[0]).name or "data").strip("-")[:40]
     name = f"{name}-{pooling}-{hashlib.blake2b(places.encode(errors='surrogateescape'), digest_size=4).hexdigest()}"
     return (Path(run) if (Path(run) / CONFIG).exists() else out) / "index" / name
 
 
-def look_at(
+def open_index_with_bar(
     folder: Path, encoder: Encoder, source: Source, pooling: str, batch: int, device: str, console: Console
 ) -> Index:
-    """The index of a source in its folder, with a bar while new images are looked at."""
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking at the images", total=len(source.items))
+    """As `open_index`, with a bar."""
+    with progress(console, "indexing the images", len(source.items)) as update:
         return open_index(
             folder,
             encoder,
@@ -217,11 +213,11 @@ def look_at(
             batch=batch,
             device=device,
             say=lambda text: console.print(text, soft_wrap=True, markup=False),
-            progress=lambda done: bar.update(task, completed=done),
+            progress=update,
         )
 
 
-def say_bad(bad: Sequence[tuple[str, str]], say: Callable[[str], Any], most: int = 10) -> None:
+def say_bad(bad: Sequence[tuple[str, str]], say: Callable[[str], object], most: int = 10) -> None:
     """Names images that are left out."""
     for name, reason in bad[:most]:
         say(f"left out: {name}: {reason}")

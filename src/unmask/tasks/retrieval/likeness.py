@@ -1,6 +1,6 @@
-"""What makes two images copies: the same file, the same pixels, or the same look when both are shrunk to a few.
+"""What makes two images copies: the same file, the same pixels, or the same tiny image when both are shrunk to a few.
 
-The look is in the spirit of perceptual hashes, which compare tiny versions of images (e.g. Zauner 2010,
+The tiny image is in the spirit of perceptual hashes, which compare tiny versions of images (e.g. Zauner 2010,
 "Implementation and Benchmarking of Perceptual Image Hash Functions"), but kept as numbers, so that the likeness is a
 correlation with a threshold that can be moved, instead of a count of bits.
 """
@@ -16,11 +16,11 @@ from torch.nn.functional import interpolate
 
 from unmask.report.reconstruction import displayed, value_range
 
-SIDE = 16  # of a look, pixels: re-encoding and resizing hardly change it, another image does
-FLAT = 1e-3  # deviation of values from 0 to 1 below which an image has no look: one plain colour
+SIDE = 16  # of a tiny image, pixels: re-encoding and resizing hardly change it, another image does
+FLAT = 1e-3  # deviation of values from 0 to 1 below which an image is one plain colour
 
 
-def look(pixels: Shaped[Tensor, "c h w"]) -> Float[Tensor, "768"]:
+def tiny_image(pixels: Shaped[Tensor, "c h w"]) -> Float[Tensor, "768"]:
     """16 x 16 colours, without their mean and of length 1: the product of two is their correlation, from -1 to 1.
 
     Zero, like nothing but its very pixels, for an image of one plain colour.

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -23,7 +22,7 @@ class Row:
 
     digest: bytes  # of the file
     pixels: bytes  # digest of the decoded pixels
-    look: Float[np.ndarray, "768"]
+    tiny: Float[np.ndarray, "768"]  # see `likeness.py`
     thumb: bytes  # JPEG
     view: Shaped[Tensor, "c h w"]  # what the encoder sees; not kept
 
@@ -31,7 +30,7 @@ class Row:
 class Store:
     """The files of an index."""
 
-    def __init__(self, folder: Path, key: str, say: Callable[[str], Any]):
+    def __init__(self, folder: Path, key: str, say: Callable[[str], object]):
         self.folder, self.key = folder, key
         facts = folder / FACTS
         if folder.exists() and not folder.is_dir():
@@ -58,7 +57,7 @@ class Store:
             "files": _bytes([row.digest for row in rows]),
             "pixels": _bytes([row.pixels for row in rows]),
             "features": features.astype(np.float32),
-            "looks": np.stack([row.look for row in rows]).astype(np.float16),
+            "tiny": np.stack([row.tiny for row in rows]).astype(np.float16),
             "thumbs": np.frombuffer(b"".join(row.thumb for row in rows), np.uint8),
             "ends": np.cumsum([len(row.thumb) for row in rows]),
         }
@@ -69,7 +68,7 @@ class Store:
         return len(rows)
 
     def settle(self, stamps: dict[bytes, bytes], wanted: set[bytes]) -> None:
-        """What is known of files; files of rows that nobody wants any more are deleted."""
+        """What is known of files; files of rows that no image has any more are deleted."""
         bad = {found: reason for found, reason in self.bad.items() if found in wanted}
         reasons = np.array(list(bad.values()) or [""], dtype=str)
         known = {"stamps": _bytes(stamps.keys()), "files": _bytes(stamps.values()), "bad": _bytes(bad), "why": reasons}
@@ -80,8 +79,8 @@ class Store:
                 path.unlink()
 
     def gather(self, at: list[tuple[Path, int]]) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
-        """Features n d, looks n 768 and digests of pixels of some rows; one file after the other, for memory's sake."""
-        features, looks = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float16)
+        """Features n d, tiny images n 768 and digests of pixels of some rows, one file at a time."""
+        features, tiny = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float16)
         pixels = [b""] * len(at)
         wanted: dict[Path, list[int]] = {}
         for place, (path, _) in enumerate(at):
@@ -91,11 +90,11 @@ class Store:
             with np.load(path) as content:
                 if not features.size:
                     features = np.zeros((len(at), content["features"].shape[1]), np.float32)
-                    looks = np.zeros((len(at), content["looks"].shape[1]), np.float16)
-                features[places], looks[places] = content["features"][rows], content["looks"][rows]
+                    tiny = np.zeros((len(at), content["tiny"].shape[1]), np.float16)
+                features[places], tiny[places] = content["features"][rows], content["tiny"][rows]
                 for place, found in zip(places, content["pixels"][rows]):
                     pixels[place] = found.tobytes()
-        return features, looks, pixels
+        return features, tiny, pixels
 
     def _register(self, path: Path) -> None:
         try:
@@ -124,7 +123,7 @@ def _key(facts: Path) -> str:
         return ""  # damaged: made anew
 
 
-def _bytes(digests: Any) -> np.ndarray:
+def _bytes(digests: Iterable[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 

@@ -8,22 +8,20 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.legend import VOID, Legend
 from unmask.files import write_atomically
+from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
 
-RESULT, ROWS = "metrics.json", "images_test.csv"
+ROWS = "images_test.csv"
 OVERLAYS, CLASSES, CONFUSION = "overlays.png", "classes.png", "confusion.png"
 SHOWN = 6  # test images that are drawn: the best, the middle and the worst
 NAMED = 40  # classes up to which the images carry names
 OPACITY = 0.55  # of colours over images
-BLUE = "#0072B2"
-VOID = 255
 # Okabe and Ito's colours first, readable without red and green; then hues a golden angle apart
-FIRST = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+FIRST = tuple(map(rgb, (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)))
 Colours = Sequence[Sequence[int]]
 
 
@@ -108,7 +106,7 @@ def draw_overlays(
         lines.append((image, *over, marked))
         seen |= set(np.unique(truth).tolist()) | set(np.unique(found).tolist())
     shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
-    figure = Figure(figsize=(12, 0.7 + len(lines) * (3 * shape + 0.22)), dpi=100, layout="constrained")
+    figure = make_figure(12, 0.7 + len(lines) * (3 * shape + 0.22), dpi=100)
     axes = figure.subplots(len(lines), 4, squeeze=False)
     for number, (row, place, line) in enumerate(zip(axes, places, lines)):
         for axis, image, title in zip(row, line, titles):
@@ -121,7 +119,7 @@ def draw_overlays(
     colours: Any = [tuple(part / 255 for part in config["colours"][i]) for i in shown]
     patches = [Patch(color=colour, label=config["classes"][i]) for i, colour in zip(shown, colours)]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
@@ -129,18 +127,17 @@ def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
     known = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
     if not known:
         return
-    figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(known)), dpi=110, layout="constrained")
+    figure = make_figure(7.5, 0.9 + 0.24 * len(known))
     axis = figure.subplots()
     axis.barh(range(len(known)), [100 * c["iou"] for c in known], color=BLUE, height=0.72)
     axis.set_yticks(range(len(known)), [f"{c['name'][:24]} ({c['share']:.1%})" for c in known], fontsize=8)
     for place, entry in enumerate(known):
-        style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
-        axis.annotate(f"{100 * entry['iou']:.0f}", (100 * entry["iou"], place), xytext=(3, 0), **style)
+        text: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
+        axis.annotate(f"{100 * entry['iou']:.0f}", (100 * entry["iou"], place), xytext=(3, 0), **text)
     axis.set(xlim=(0, 108), title="Per class, intersection over union in % (share of the test pixels)")
     axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.title.set_fontsize(9.5)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    style(axis)
+    save(figure, path)
 
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
@@ -148,7 +145,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     there = np.flatnonzero(matrix.sum(axis=1))
     share = matrix[there] / matrix[there].sum(axis=1, keepdims=True)
     side = min(13.0, 2.6 + 0.36 * len(classes))
-    figure = Figure(figsize=(side + 1, 0.8 + side * max(0.4, len(there) / len(classes))), dpi=100, layout="constrained")
+    figure = make_figure(side + 1, 0.8 + side * max(0.4, len(there) / len(classes)), dpi=100)
     axis = figure.subplots()
     drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axis.set(xlabel="answered", ylabel="true")
@@ -157,7 +154,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
         axis.set_xticks(range(len(classes)), [name[:18] for name in classes], rotation=45, ha="right", fontsize=8)
         axis.set_yticks(range(len(there)), [classes[i][:18] for i in there], fontsize=8)
     figure.colorbar(drawn, ax=axis, shrink=0.7)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    save(figure, path)
 
 
 def write_rows(rows: list[dict[str, Any]], out: Path) -> None:

@@ -9,6 +9,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from unmask.data.annotations.legend import VOID
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.segmentation import Segmented, Segments
 from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.segmentation import SceneView
@@ -79,7 +81,7 @@ def score_split(
     def watched() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for place, (found, truth) in enumerate(answers(model, segments, settings)):
             if rows is not None:
-                known = truth != 255
+                known = truth != VOID
                 right = float((found == truth)[known].mean()) if known.any() else None
                 rows.append({"path": segments.names[place], "pixel_accuracy": right, "void": float(1 - known.mean())})
             yield found, truth
@@ -94,7 +96,7 @@ def read_segmented(options: Any, encoder: Encoder, console: Console) -> Segmente
     with looking(console, "looking at images and masks") as told:
         data = Segmented(
             texts(options.on),
-            max_side=4 * (options.side or min(options.crop_size or encoder.input_size)),
+            max_side=decode_side(options.side or min(options.crop_size or encoder.input_size)),
             images=None if options.images is None else Path(options.images),
             classes=None if options.classes is None else Path(options.classes),
             void=options.void or (),

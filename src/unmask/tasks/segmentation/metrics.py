@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-VOID = 255
+from unmask.data.annotations.legend import VOID
+
 Pair = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
 
 

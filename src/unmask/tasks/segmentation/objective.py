@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from unmask.data.annotations.legend import VOID
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
@@ -18,7 +19,6 @@ from unmask.training.objective import Batch, Task
 
 __all__ = ["Segment"]
 PROTOCOLS = ("full", "linear")
-VOID = 255
 
 
 class Segment(Task):

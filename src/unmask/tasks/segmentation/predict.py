@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.datasets.full_size import Shown, read_shown
@@ -21,6 +20,7 @@ from unmask.models.sliding_window import windows_at_once
 from unmask.plain import texts
 from unmask.runs.run import Run, open_trained
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import progress
 from unmask.tasks.segmentation.figures import as_image, laid_over
 
 SHARES, OVERLAYS, CLASSES = "shares.csv", "overlays", "classes.json"
@@ -60,8 +60,7 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
             waiting.append(one)
             yield one.pixels, one.size
 
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("segmenting", total=len(source.items))
+    with progress(console, "segmenting", len(source.items)) as update:
         for map_ in model.maps(passing(), min(options.batch, windows_at_once(model.window))):
             one = waiting.popleft()
             file = _file(one.name, files)
@@ -69,7 +68,7 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
             _write(one, map_, model.numbers, colours, out, file)
             names.append(one.name)
             shares.append(np.bincount(map_.ravel(), minlength=len(model.classes)) / map_.size)
-            bar.update(task, completed=len(names) + len(bad))
+            update(len(names) + len(bad))
     for name, reason in bad:
         console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
     if not names:

@@ -1,71 +1,84 @@
-"""report.html of a segmenter's folder: how good it is, where it errs, how it was trained. One self-contained page."""
+"""The page of a segmenter's folder: how good it is, where it errs, how it was trained."""
 
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from unmask.files import RESULT, read_json
+from unmask.report.page import folded, image, paragraph, section, table
+from unmask.report.palette import training_curves
+from unmask.report.run_page import SHEET, folded_sheet, write_task_page
+from unmask.report.words import percent
+from unmask.runs.run import CONFIG
+from unmask.tasks.segmentation.figures import CLASSES, CONFUSION, OVERLAYS, headline
+from unmask.training.log import METRICS, read
 
-from unmask.files import write_atomically
-from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
-from unmask.runs.run import CONFIG, SUMMARY
-from unmask.tasks.segmentation.figures import CLASSES, CONFUSION, OVERLAYS, RESULT, headline
-from unmask.training.log import METRICS, clock, read
+NUMBERS = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy", "mean_accuracy": "mean class accuracy"}
+MEASURED = (
+    "All figures come from one confusion matrix over all of its pixels; pixels of no class are left out. Means are over"
+    " the classes that its truth shows."
+)
+CHOSEN = "From the test split: the best, the middle and the worst by share of right pixels."
+USE = """unmask predict {name} IMAGES... --out FOLDER
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
-FACTS = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy", "mean_accuracy": "mean class accuracy"}
-IMAGES = {"overlays": OVERLAYS, "classes": CLASSES, "confusion": CONFUSION, "labels": "labels.png"}
+import unmask
+found = unmask.load("{name}").predict(["a.jpg", "b.jpg"])
+found.maps, found.classes, found.shares()"""
 
 
-def write_segmenter_report(out: Path) -> Path:
+def write_page(out: Path) -> Path:
     """Writes `report.html` from what the folder holds so far; returns its path."""
-    config, result, sheet = read_json(out / CONFIG), read_json(out / RESULT), read_json(out / "data_sheet.json")
-    records = list(read(out / METRICS))
-    steps = [r for r in records if "loss" in r and "epoch" in r]
-    test = result.get("test", {})
-    page = template("segment.html.jinja").render(
-        name=out.resolve().name,
-        config=config,
-        test=test,
+    config, test, sheet = read_json(out / CONFIG), read_json(out / RESULT).get("test", {}), read_json(out / SHEET)
+    settings = config["settings"]
+    left_out = sheet.get("left_out", [])[:40]
+    shares = {"pixel_shares"}  # they are in the table of classes
+    return write_task_page(
+        out,
+        noun="segmenter",
+        traits=[settings["model"], f"{settings['head']} head"],
         sentence=headline(test, config["classes"]) if test else None,
-        facts=[(words, f"{100 * test[name]:.1f} %") for name, words in FACTS.items() if test],
-        classes=_rows(test, sheet),
-        images={name: image_address(out / file) for name, file in IMAGES.items()},
-        curves=image_address(_curves(steps, records)) if steps else None,
-        summary=read_json(out / SUMMARY),
-        plan=plan_rows(config),
-        left_out=sheet.get("left_out", [])[:40],
-        sheet_rows=sheet_rows({k: v for k, v in sheet.items() if k != "pixel_shares"}),  # they are in the table above
-        clock=clock,
+        numbers=[(words, percent(test[name])) for name, words in NUMBERS.items() if test],
+        measured=MEASURED,
+        results=[
+            section("Images", image(out / OVERLAYS, "images, truth, answers and wrong pixels", CHOSEN)),
+            section(
+                "Per class",
+                image(out / CLASSES, "intersection over union per class"),
+                folded("As a table", table(_class_lines(test, sheet), ("", "n"))),
+            ),
+            section("Confusion", image(out / CONFUSION, "confusion matrix of pixels")),
+            section(
+                "What are labels worth?",
+                image(out / "labels.png", "mIoU against the number of training images"),
+            ),
+        ],
+        curves=training_curves(
+            list(read(out / METRICS)),
+            {"loss": "loss"},
+            {"val_miou": "mIoU"},
+            "Training loss (on augmented crops)",
+            "mIoU on the val split, %",
+            scale=100,
+        ),
+        counted="segmented images",
+        data=section(
+            "Segmented data",
+            paragraph("Left out:" if left_out else ""),
+            table(left_out, heading=False),
+            folded_sheet({key: value for key, value in sheet.items() if key not in shares}),
+        ),
+        use=USE.format(name=out.resolve().name),
     )
-    write_atomically(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
-    return out / "report.html"
 
 
-def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]]) -> Figure:
-    looks = [r for r in records if "val_miou" in r]
-    figure = Figure(figsize=(11, 3.2), dpi=110, layout="constrained")
-    axes = figure.subplots(1, 2 if looks else 1, squeeze=False)[0]
-    axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], color=BLUE, lw=1.6)
-    axes[0].set(xlabel="step", title="Training loss (on augmented crops)")
-    if looks:
-        axes[1].plot([r["step"] for r in looks], [100 * r["val_miou"] for r in looks], "o-", color=ORANGE, ms=3)
-        axes[1].set(xlabel="step", title="mIoU on the val split, %")
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.title.set_fontsize(9.5)
-    return figure
-
-
-def _rows(test: dict[str, Any], sheet: dict[str, Any]) -> list[list[str]]:
+def _class_lines(test: dict[str, Any], sheet: dict[str, Any]) -> list[list[str]]:
     """Headings, then a row per class: what was learnt from, what came out."""
     if not test:
         return []
     trained = sheet.get("pixel_shares", {}).get("train", {})
-    head = ["class", "number", "share in train", "share in test", "share answered", "IoU", "accuracy"]
-    rows = []
+    lines = [["class", "number", "share in train", "share in test", "share answered", "IoU", "accuracy"]]
     for entry in test["per_class"]:
         shares = [trained.get(entry["name"]), entry["share"], entry["answered"]]
-        judged = ["not tested" if v is None else f"{100 * v:.1f} %" for v in (entry["iou"], entry["accuracy"])]
+        scores = ["not tested" if v is None else percent(v) for v in (entry["iou"], entry["accuracy"])]
         number = str(sheet.get("class_numbers", {}).get(entry["name"], ""))
-        rows.append([entry["name"], number, *(f"{100 * (v or 0):.2f} %" for v in shares), *judged])
-    return [head, *rows]
+        lines.append([entry["name"], number, *(f"{100 * (v or 0):.2f} %" for v in shares), *scores])
+    return lines

@@ -10,12 +10,12 @@ from rich.console import Console
 from torch import nn
 
 from unmask.data.loaders.map_style import Loader
-from unmask.files import write_json
+from unmask.files import RESULT, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
-from unmask.tasks.segmentation.figures import RESULT, colours_of, draw_results, headline, write_rows
+from unmask.tasks.segmentation.figures import colours_of, draw_results, headline, write_rows
 from unmask.tasks.segmentation.finetune import (
     answers,
     make_segment_loader,

@@ -1,48 +1,52 @@
-"""Makes a model ready for fast training, as the settings of a run say. Neither names nor numbers of weights change."""
+"""Makes a model ready for fast training, as the settings of a run say. Names and values of weights do not change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unmask.models.layers.lean_mlp import make_lean
 from unmask.runtime.blocks import stacked
 from unmask.runtime.machine import by_length
 from unmask.training.objective import Objective
-from unmask.training.speed.activation_checkpoint import lean
+from unmask.training.speed.activation_checkpoint import Forward, recompute, wrap
 from unmask.training.speed.bf16_weights import lower
 
 FUSED = "fused_attn"  # the name that timm's attentions share, and ours
+Backend = str | Callable[..., Any]  # of torch.compile
 MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
 
 
-def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "inductor") -> Objective:
-    """Returns the objective itself, changed in place: attention backend, memory format, bf16 weights, compiled blocks.
-    Settings that are missing leave things as they are: runs made before there was a choice lack them.
+def ready(objective: Objective, settings: Mapping[str, Any], backend: Backend = "inductor") -> Objective:
+    """Returns the objective itself, changed in place: attention backend, memory format, bf16 weights, activation
+    checkpointing, compiled blocks. The package's docstring says in which order blocks are wrapped, and why.
 
-    backend: of torch.compile.
+    Settings that are missing leave things as they are. backend: of torch.compile.
     """
-    for twin in objective.twins.values():
-        ready(twin, settings, backend)
-    _attend(objective, settings.get("attention"))
+    _set_attention(objective, settings.get("attention"))
     embed = getattr(getattr(objective.encoder, "net", None), "patch_embed", None)
     if settings.get("channels_last") == "on" and embed is not None:
         embed.to(memory_format=torch.channels_last)
         embed.register_forward_pre_hook(_channels_last)
     if settings.get("precision") == "bf16-weights":
         lower(objective)
-    if settings.get("compile") in ("on", "graphs"):
+    again, compiled = settings.get("checkpoint_activations") == "on", settings.get("compile") in ("on", "graphs")
+    if again:
+        recompute(objective)
+    if compiled:
         _compile(objective, settings["compile"] == "graphs", backend)
-    else:
-        lean(objective)
+    elif not again:
+        for _, block in stacked(objective):
+            make_lean(block)
     return objective
 
 
-def _attend(objective: nn.Module, how: str | None) -> None:
-    """Sets the backend of every attention, or lets each choose for what it is given. A block that does its attention's
-    work itself, as MAE's last one, never calls it: so blocks choose too, and an attention that is called has the last
-    word, since its sequence may be a window of the block's."""
+def _set_attention(objective: nn.Module, how: str | None) -> None:
+    """Sets the backend of every attention, or lets each choose by the length of its sequence. A block that computes
+    attention itself, as the last one of MAE's decoder does, never calls its attention module, so blocks choose too. An
+    attention that is called chooses again, since its sequence may be one window of the block's."""
     attentions = [module for module in objective.modules() if hasattr(module, FUSED)]
     if how in ("sdpa", "matmul"):
         for module in attentions:
@@ -68,7 +72,7 @@ def _channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (x.contiguous(memory_format=torch.channels_last), *args[1:]) if four else args
 
 
-def _compile(objective: nn.Module, graphs: bool, backend: str) -> None:
+def _compile(objective: nn.Module, graphs: bool, backend: Backend) -> None:
     """Block by block: blocks of one kind share the code that is compiled for the first. Shapes never change in
     training, and CUDA graphs need that."""
     import torch._dynamo.config as dynamo
@@ -78,11 +82,15 @@ def _compile(objective: nn.Module, graphs: bool, backend: str) -> None:
     if graphs:
         options["mode"] = "reduce-overhead"
         objective.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
+    compiled = torch.compile(_call, **options)
     for _, block in stacked(objective):
-        block.compile(**options)
-        block._compiled_call_impl = partial(_in_training, block, block._compiled_call_impl)
+        wrap(block, partial(_compiled_in_training, block, compiled))
 
 
-def _in_training(block: nn.Module, compiled: Any, *args: Any, **kwargs: Any) -> Any:
-    """Images, probes and tests come in other sizes, and seldom: compiling for each would take longer than they do."""
-    return (compiled if block.training else block._call_impl)(*args, **kwargs)
+def _call(forward: Forward, *args: Any, **kwargs: Any) -> Any:
+    return forward(*args, **kwargs)
+
+
+def _compiled_in_training(block: nn.Module, compiled: Any, forward: Forward, *args: Any, **kwargs: Any) -> Any:
+    """Probes and figures come seldom and in other sizes: compiling for each would take longer than running them."""
+    return compiled(forward, *args, **kwargs) if block.training else forward(*args, **kwargs)

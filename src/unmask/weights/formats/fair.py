@@ -4,7 +4,7 @@ Encoder keys are timm's; the decoder's begin with decoder_. `mae_pretrain_*` pre
 `mae_visualize_*` plain ones. Fine-tuned files have fc_norm, which is applied after pooling, in place of norm.
 """
 
-from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, Found, left_out, translate
+from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, WeightFile, WeightFormat, left_out, translate
 
 __all__ = ["Fair"]
 
@@ -12,23 +12,23 @@ TARGETS = {"mae_pretrain": True, "mae_visualize": False}  # file name -> predict
 HEADS = 16  # of its decoders, for every encoder
 
 
-class Fair:
+class Fair(WeightFormat):
     @staticmethod
-    def recognises(found: Found) -> bool:
-        has_decoder = {"decoder_embed.weight", "decoder_pred.weight"} <= set(found.state)
-        named = found.name.startswith("mae_") and "patch_embed.proj.weight" in found.state
+    def recognises(file: WeightFile) -> bool:
+        has_decoder = {"decoder_embed.weight", "decoder_pred.weight"} <= set(file.state)
+        named = file.name.startswith("mae_") and "patch_embed.proj.weight" in file.state
         return has_decoder or named
 
     @staticmethod
-    def canonical(found: Found) -> Canonical:
-        decoder, rest = translate(found.state, MAE_DECODER)
-        encoder = {key: found.state[key] for key in rest}
+    def canonical(file: WeightFile) -> Canonical:
+        decoder, rest = translate(file.state, MAE_DECODER)
+        encoder = {key: file.state[key] for key in rest}
         head = {name: encoder.pop(f"head.{name}") for name in ("weight", "bias") if f"head.{name}" in encoder}
         pooled = "fc_norm.weight" in encoder
         if pooled:
             encoder = {key: value for key, value in encoder.items() if not key.startswith("norm.")}
             encoder = {key.replace("fc_norm.", "norm."): value for key, value in encoder.items()}
-        normalize = next((value for name, value in TARGETS.items() if found.name.startswith(name)), None)
+        normalize = next((value for name, value in TARGETS.items() if file.name.startswith(name)), None)
         complete = "embed.weight" in decoder
         remarks = [] if complete else list(left_out(list(decoder)))
         if complete and normalize is None:

@@ -6,7 +6,19 @@ LayerNorm epsilon is 1e-12 by default, where the reference has 1e-6.
 """
 
 from unmask.errors import UserError
-from unmask.weights.canonical import HALF, IMAGENET, Canonical, Found, fuse, left_out, translate, under
+from unmask.weights.canonical import (
+    HALF,
+    IMAGENET,
+    MAE_DECODER,
+    Canonical,
+    Statistics,
+    WeightFile,
+    WeightFormat,
+    fuse,
+    left_out,
+    translate,
+    under,
+)
 
 __all__ = ["HuggingFace"]
 
@@ -30,11 +42,7 @@ ENCODER = [
     *((rf"(?:encoder\.layer|layers)\.(\d+)\.{old}", "blocks.\\1." + new.replace(r"\1", r"\2")) for old, new in INNER),
 ]
 DECODER = [
-    (r"mask_token", "mask_token"),
-    (r"decoder_pos_embed", "position"),
-    (r"decoder_embed\.(\w+)", r"embed.\1"),
-    (r"decoder_norm\.(\w+)", r"norm.\1"),
-    (r"decoder_pred\.(\w+)", r"predict.\1"),
+    *MAE_DECODER,
     *(
         (rf"(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.{old}", "blocks.\\1." + new.replace(r"\1", r"\2"))
         for old, new in INNER
@@ -43,27 +51,27 @@ DECODER = [
 TYPES = {"vit_mae": "Hugging Face ViTMAE", "vit": "Hugging Face ViT"}
 
 
-class HuggingFace:
+class HuggingFace(WeightFormat):
     @staticmethod
-    def recognises(found: Found) -> bool:
-        return any(key.endswith("embeddings.patch_embeddings.projection.weight") for key in found.state)
+    def recognises(file: WeightFile) -> bool:
+        return any(key.endswith("embeddings.patch_embeddings.projection.weight") for key in file.state)
 
     @staticmethod
-    def canonical(found: Found) -> Canonical:
-        config = found.config
+    def canonical(file: WeightFile) -> Canonical:
+        config = file.config
         kind = config.get("model_type")
         if kind not in TYPES:
             why = f"its model_type is {kind!r}" if config else "it has no config.json, which tells heads and patch size"
             raise UserError(
-                f"{found.name} has the keys of a Hugging Face model, but {why}; give the whole folder of a"
+                f"{file.name} has the keys of a Hugging Face model, but {why}; give the whole folder of a"
                 f" {' or '.join(TYPES)} model, config.json included"
             )
-        prefix = "vit." if any(key.startswith("vit.") for key in found.state) else ""
-        own = {k: v for k, v in found.state.items() if prefix or not k.startswith(("decoder.", "classifier."))}
+        prefix = "vit." if any(key.startswith("vit.") for key in file.state) else ""
+        own = {k: v for k, v in file.state.items() if prefix or not k.startswith(("decoder.", "classifier."))}
         encoder, rest = translate(under(own, prefix), ENCODER)
-        decoder, _ = translate(under(found.state, "decoder."), DECODER)
+        decoder, _ = translate(under(file.state, "decoder."), DECODER)
         complete = "embed.weight" in decoder and "predict.weight" in decoder
-        names, head = config.get("id2label") or {}, under(found.state, "classifier.")
+        names, head = config.get("id2label") or {}, under(file.state, "classifier.")
         size = config.get("image_size", 224)
         heads = int(config["num_attention_heads"])
         return Canonical(
@@ -74,19 +82,19 @@ class HuggingFace:
             decoder_heads=int(config.get("decoder_num_attention_heads", 16)),
             norm_eps=config.get("layer_norm_eps"),
             image_size=(size, size) if isinstance(size, int) else tuple(size),
-            statistics=_statistics(found, IMAGENET if kind == "vit_mae" else HALF),
+            statistics=_statistics(file, IMAGENET if kind == "vit_mae" else HALF),
             normalize=bool(config.get("norm_pix_loss", False)) if complete else None,
             head=head or None,
             pooling="cls" if head else None,
             classes=tuple(names[key] for key in sorted(names, key=int)) if head and names else None,
             licence=config.get("license"),
-            remarks=left_out(rest) + (() if found.preprocessor else (_assumed(kind),)),
+            remarks=left_out(rest) + (() if file.preprocessor else (_assumed(kind),)),
         )
 
 
-def _statistics(found: Found, usual: tuple) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    mean, std = found.preprocessor.get("image_mean"), found.preprocessor.get("image_std")
-    channels = found.config.get("num_channels", 3)
+def _statistics(file: WeightFile, usual: Statistics) -> Statistics | None:
+    mean, std = file.preprocessor.get("image_mean"), file.preprocessor.get("image_std")
+    channels = file.config.get("num_channels", 3)
     if mean and std:
         return tuple(255.0 * m for m in mean), tuple(255.0 * s for s in std)
     return usual if channels == 3 else None

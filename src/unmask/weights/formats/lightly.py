@@ -5,7 +5,17 @@ an mlp counted 0 and 3; its mask token lies beside the decoder and its position 
 predict plain pixels.
 """
 
-from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, Found, left_out, translate, under
+from unmask.weights.canonical import (
+    IMAGENET,
+    MAE_DECODER,
+    Canonical,
+    WeightFile,
+    WeightFormat,
+    left_out,
+    translate,
+    translate_blocks,
+    under,
+)
 
 __all__ = ["Lightly"]
 
@@ -30,24 +40,24 @@ DECODER = (
 )
 
 
-class Lightly:
+class Lightly(WeightFormat):
     @staticmethod
-    def recognises(found: Found) -> bool:
-        keys = set(found.state)
+    def recognises(file: WeightFile) -> bool:
+        keys = set(file.state)
         torchvision = any(key.endswith("conv_proj.weight") for key in keys) and any(
             "class_token" in key for key in keys
         )
         return "backbone.vit.patch_embed.proj.weight" in keys or torchvision
 
     @staticmethod
-    def canonical(found: Found) -> Canonical:
-        state = found.state
+    def canonical(file: WeightFile) -> Canonical:
+        state = file.state
         prefix = next(p for p in ("backbone.vit.", "backbone.", "vit.", "")
                       if any(p + key in state for key in ("conv_proj.weight", "patch_embed.proj.weight")))  # fmt: skip
         own = {key: value for key, value in under(state, prefix).items() if prefix or not key.startswith("decoder.")}
         if "conv_proj.weight" in own:
-            encoder, rest = _torchvision(own, "encoder.layers.encoder_layer_", ENCODER)
-            decoder, _ = _torchvision(under(state, "decoder."), "layers.encoder_layer_", DECODER)
+            encoder, rest = translate_blocks(own, "encoder.layers.encoder_layer_", ENCODER, INNER)
+            decoder, _ = translate_blocks(under(state, "decoder."), "layers.encoder_layer_", DECODER, INNER)
             if "mask_token" in state and decoder:
                 decoder["mask_token"] = state["mask_token"]
         else:
@@ -63,13 +73,3 @@ class Lightly:
             normalize=False if complete else None,
             remarks=("ImageNet's mean and std are assumed, as in lightly's transform", *left_out([*rest, *others])),
         )
-
-
-def _torchvision(state: dict, place: str, outer: tuple) -> tuple[dict, list[str]]:
-    found, rest = translate({k: v for k, v in state.items() if not k.startswith(place)}, outer)
-    for key, value in under(state, place).items():
-        number, _, inner = key.partition(".")
-        renamed, unknown = translate({inner: value}, INNER)
-        found |= {f"blocks.{number}.{name}": tensor for name, tensor in renamed.items()}
-        rest += [place + key for _ in unknown]
-    return found, rest

@@ -3,7 +3,16 @@
 Its decoder's last norm is neck.ln1. Its MAE predicts per-patch normalised pixels (norm_pix in all its MAE configs).
 """
 
-from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, Found, left_out, translate, under
+from unmask.weights.canonical import (
+    IMAGENET,
+    MAE_DECODER,
+    Canonical,
+    WeightFile,
+    WeightFormat,
+    left_out,
+    translate_blocks,
+    under,
+)
 
 __all__ = ["MMPretrain"]
 
@@ -20,20 +29,20 @@ OUTER = (
 )
 
 
-class MMPretrain:
+class MMPretrain(WeightFormat):
     @staticmethod
-    def recognises(found: Found) -> bool:
-        return any(f"{prefix}patch_embed.projection.weight" in found.state for prefix in ("", "backbone."))
+    def recognises(file: WeightFile) -> bool:
+        return any(f"{prefix}patch_embed.projection.weight" in file.state for prefix in ("", "backbone."))
 
     @staticmethod
-    def canonical(found: Found) -> Canonical:
-        state = found.state
+    def canonical(file: WeightFile) -> Canonical:
+        state = file.state
         prefix = "backbone." if "backbone.patch_embed.projection.weight" in state else ""
         own = under(state, prefix) if prefix else state
-        encoder, rest = _blocks(own, "layers.", OUTER)
+        encoder, rest = translate_blocks(own, "layers.", OUTER, INNER)
         named = {key.replace("ln1.", "decoder_norm.", 1) if key.startswith("ln1.") else key: value
                  for key, value in under(state, "neck.").items()}  # fmt: skip
-        decoder, _ = _blocks(named, "decoder_blocks.", MAE_DECODER)
+        decoder, _ = translate_blocks(named, "decoder_blocks.", MAE_DECODER, INNER)
         complete = {"embed.weight", "norm.weight", "predict.weight"} <= set(decoder)
         numbers = [state.get(f"data_preprocessor.{name}") for name in ("mean", "std")]
         mean, std = (None if tensor is None else tuple(tensor.flatten().tolist()) for tensor in numbers)
@@ -47,14 +56,3 @@ class MMPretrain:
             remarks=left_out(rest)
             + (() if stated else ("ImageNet's mean and std are assumed: its configs have them",)),
         )
-
-
-def _blocks(state: dict, place: str, outer: tuple) -> tuple[dict, list[str]]:
-    """Blocks are renamed inside, everything else by `outer`."""
-    found, rest = translate({k: v for k, v in state.items() if not k.startswith(place)}, outer)
-    for key, value in under(state, place).items():
-        number, _, inner = key.partition(".")
-        renamed, unknown = translate({inner: value}, INNER)
-        found |= {f"blocks.{number}.{name}": tensor for name, tensor in renamed.items()}
-        rest += [place + number + "." + name for name in unknown]
-    return found, rest

@@ -5,31 +5,31 @@ from typing import Any
 
 from unmask.errors import UserError
 from unmask.models.decoder import SelfAttention, essence
-from unmask.weights.canonical import Canonical, Found, under
+from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
 
 __all__ = ["Ours"]
 
 
-class Ours:
+class Ours(WeightFormat):
     @staticmethod
-    def recognises(found: Found) -> bool:
-        return any(key.startswith("encoder.net.") for key in found.state) or "timm" in found.header
+    def recognises(file: WeightFile) -> bool:
+        return any(key.startswith("encoder.net.") for key in file.state) or "timm" in file.header
 
     @staticmethod
-    def canonical(found: Found) -> Canonical:
-        whole = under(found.state, "encoder.net.")
-        encoder = whole or found.state
-        facts = found.config if "timm" in found.config else {k: _value(v) for k, v in found.header.items()}
+    def canonical(file: WeightFile) -> Canonical:
+        whole = under(file.state, "encoder.net.")
+        encoder = whole or file.state
+        facts = file.config if "timm" in file.config else {k: _value(v) for k, v in file.header.items()}
         settings = facts.get("settings") or {}
         arguments = dict(facts["timm"]) if "timm" in facts else {}
-        decoder = under(found.state, "decoder.")
+        decoder = under(file.state, "decoder.")
         part = settings.get("decoder") if decoder else None
         full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder) and _is_full(part)
-        head = under(found.state, "head.") if whole else {}
-        own_norm = head and "norm.weight" in found.state and "norm.weight" not in encoder
+        head = under(file.state, "head.") if whole else {}
+        own_norm = head and "norm.weight" in file.state and "norm.weight" not in encoder
         if own_norm:  # a classifier that pools before its norm has taken the encoder's away
-            encoder |= {f"norm.{key}": value for key, value in under(found.state, "norm.").items()}
-        statistics = found.state.get("encoder.mean"), found.state.get("encoder.std")
+            encoder |= {f"norm.{key}": value for key, value in under(file.state, "norm.").items()}
+        statistics = file.state.get("encoder.mean"), file.state.get("encoder.std")
         mean, std = (() if s is None else tuple(s.tolist()) for s in statistics)
         mean, std = tuple(facts.get("mean") or ()) or mean, tuple(facts.get("std") or ()) or std  # facts are in float64
         size = arguments.get("img_size") or settings.get("image_size")
@@ -58,7 +58,8 @@ def _model(arguments: dict[str, Any]) -> str:
 
 
 def _is_full(part: str | None) -> bool:
-    """True if a decoder computes what `full` does; others may have the same keys. Files of old do not say."""
+    """True if a decoder computes what `full` does; others may have the same keys. A checkpoint without its config.json
+    does not say."""
     try:
         return part is None or essence(part)[0] is SelfAttention.forward
     except UserError:  # somebody's own file that is not here
@@ -69,8 +70,9 @@ def _normalize(settings: dict[str, Any]) -> bool:
     return "normalize=False" not in str(settings.get("target")).replace(" ", "")
 
 
-def _value(text: Any) -> Any:
+def _value(text: str) -> Any:
+    """A fact of a safetensors header: JSON, or plain text."""
     try:
         return json.loads(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return text

@@ -4,26 +4,35 @@ A trap: its MAE encoders of every width up to ViT-B have 12 attention heads (L a
 wide and ViT-Small's 32. No shape tells. Its MAE predicts plain pixels unless its config says otherwise.
 """
 
-from unmask.weights.canonical import IMAGENET, MAE_DECODER, Canonical, Found, left_out, translate, under
+from unmask.weights.canonical import (
+    IMAGENET,
+    MAE_DECODER,
+    Canonical,
+    WeightFile,
+    WeightFormat,
+    left_out,
+    translate,
+    under,
+)
 
 __all__ = ["SoloLearn"]
 
 HEADS = {192: 12, 384: 12, 768: 12, 1024: 16, 1280: 16}  # width -> heads of its MAE encoders
 
 
-class SoloLearn:
+class SoloLearn(WeightFormat):
     @staticmethod
-    def recognises(found: Found) -> bool:
-        return {"backbone.patch_embed.proj.weight", "decoder.decoder_pred.weight"} <= set(found.state) and not any(
-            key.startswith("backbone.vit.") for key in found.state
+    def recognises(file: WeightFile) -> bool:
+        return {"backbone.patch_embed.proj.weight", "decoder.decoder_pred.weight"} <= set(file.state) and not any(
+            key.startswith("backbone.vit.") for key in file.state
         )
 
     @staticmethod
-    def canonical(found: Found) -> Canonical:
-        decoder, _ = translate(under(found.state, "decoder."), MAE_DECODER)
-        encoder = under(found.state, "backbone.")
+    def canonical(file: WeightFile) -> Canonical:
+        decoder, _ = translate(under(file.state, "decoder."), MAE_DECODER)
+        encoder = under(file.state, "backbone.")
         mine = {key: value for key, value in encoder.items() if not key.startswith(("fc_norm.", "head."))}
-        others = [key for key in found.state if not key.startswith(("backbone.", "decoder."))]
+        others = [key for key in file.state if not key.startswith(("backbone.", "decoder."))]
         heads = HEADS.get(encoder["patch_embed.proj.weight"].shape[0])
         return Canonical(
             layout="solo-learn MAE",

@@ -124,5 +124,5 @@ def _split(asked: str) -> str | None:
     return (*asked.split(":"), None, None)[3]
 
 
-def _simple(value: Any) -> bool:
+def _simple(value: object) -> bool:
     return isinstance(value, (str, int, float))

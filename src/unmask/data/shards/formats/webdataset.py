@@ -10,6 +10,7 @@ import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from typing import Any
 
 from unmask.data.labels import is_hidden, is_image_name, printable
@@ -55,7 +56,7 @@ class WebDataset(Stream):
                 yield Sample("(damaged)", None, problem=f"the shard is damaged {behind} ({error}); the rest is lost")
 
 
-def _groups(file: Any, unread: int) -> Iterator[tuple[str, Members]]:
+def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members]]:
     """Samples by key; the content of the first `unread` is passed over."""
     current, members, number = None, Members(), 0
     with tarfile.open(fileobj=file, mode="r|*") as tar:

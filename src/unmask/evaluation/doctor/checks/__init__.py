@@ -1,1 +1,1 @@
-"""One file per check."""
+"""By what is looked at; every function named in a file's `__all__` is a check."""

@@ -1,0 +1,85 @@
+"""Images whose every pixel has a class: what the forms in `formats/` make of a place, and how a map is read."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+
+from unmask.data.annotations.legend import FILES, Legend, read_yaml
+from unmask.data.annotations.objects import Scene
+from unmask.data.labels import is_hidden, is_image_name, natural, split_of
+
+
+class Maps(ABC):
+    """Forms fill in the fields when they open a place; reading is safe from several threads and processes."""
+
+    def __init__(self, form: str, place: Path, legend: Legend):
+        self.form, self.where, self.legend = form, str(place), legend
+        self.scenes: list[Scene] = []
+        self.lost: list[tuple[str, str]] = []  # name, reason: images without truth, and the reverse
+        self.remarks: list[str] = []
+
+    @abstractmethod
+    def truth(self, scene: Scene, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
+        """The number of every pixel, NO_CLASS for surely none. size: height, width of the image, for truth that is
+        drawn. Raises BadImage or OSError."""
+
+
+def split_of_folders(folders: Sequence[str]) -> str | None:
+    """The split that one of these folder names stands for: train, training, train2017 ..."""
+    return next((split for folder in folders if (split := split_of(folder, whole=True))), None)
+
+
+def images_below(root: Path) -> list[str]:
+    """Relative paths of all files with an image's ending, parts separated by /, in natural order."""
+    return sorted(_walk(root), key=natural)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Linked folders are followed, as in all data; a real folder that was seen is passed over, so that circles end."""
+    seen: set[str] = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            inner[:] = []
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not is_hidden(name))
+        for name in files:
+            if is_image_name(name) and not is_hidden(name):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+@dataclass(frozen=True)
+class Described:
+    """One split as a .yaml beside the data describes it; paths are absolute or None."""
+
+    split: str
+    images: Path | None
+    masks: Path | None = None
+    annotations: Path | None = None
+
+
+def described(place: Path) -> list[Described]:
+    """The splits for which a .yaml, or one in a folder, names images, masks or annotations; else nothing."""
+    files = [place] if place.suffix.lower() in (".yaml", ".yml") else [place / n for n in FILES if n.endswith("aml")]
+    for file in files:
+        content = read_yaml(file) if file.is_file() else None
+        if not isinstance(content, dict):
+            continue
+        root = file.parent / str(content.get("path") or ".")
+        splits = [_described(root, split, content.get(split)) for split in ("train", "val", "test")]
+        if any(splits):
+            return [split for split in splits if split is not None]
+    return []
+
+
+def _described(root: Path, split: str, value: object) -> Described | None:
+    """None for what is no description of data: other programs have a config.yaml too."""
+    if not isinstance(value, dict) or not {"images", "masks", "annotations"} & value.keys():
+        return None
+    paths = {name: root / str(value[name]) if value.get(name) else None for name in ("images", "masks", "annotations")}
+    return Described(split, **paths)

@@ -1,0 +1,102 @@
+"""What may be wrong with the course of a training: its rate, its warm-up, its loss, its data loading."""
+
+from statistics import fmean, median
+
+from unmask.evaluation.doctor.subject import Finding, Subject, Unknown
+from unmask.training.log import ROLLED_BACK
+from unmask.training.schedule import peak_rate
+
+__all__ = ["rate", "steps", "trivial", "waiting", "warmup"]
+LINEAR_RATE = 1.5e-4 / 256  # MAE's learning rate per image of the batch, He et al. 2021, table 8
+RATE_FACTOR = 4.0  # times what the rules say, up or down
+MANY_SPIKES = 0.01  # share of steps
+TRIVIAL = {"data_mean": "the average of the data", "visible_mean": "the average of the visible units"}
+BETTER = 0.98  # of the trivial loss
+LAST_RECORDS = 5  # over which the loss is averaged
+MAX_WAITING = 0.10  # share of the time
+MAX_WARMUP = 0.5  # of the run
+
+
+def rate(subject: Subject) -> list[Finding]:
+    """A learning rate far outside of the linear rule (Goyal et al. 2017) and the root rule (`schedule.peak_rate`).
+
+    Between the two rules anything is right; far outside of both, the batch was forgotten.
+    """
+    subject.of_pretraining()
+    lr, batch, width = subject.setting("lr"), subject.setting("batch"), _width(subject)
+    linear, root = LINEAR_RATE * batch, peak_rate(batch, width)
+    low, high = min(linear, root) / RATE_FACTOR, max(linear, root) * RATE_FACTOR
+    if low <= lr <= high:
+        return []
+    usual = f"usual for it: {min(linear, root):.2g} to {max(linear, root):.2g}"
+    what = f"the learning rate {lr:.2g} is far too {'low' if lr < low else 'high'} for a batch of {batch} ({usual})"
+    return [Finding(what, f"give the rate per 256 images instead, which is scaled: --blr {root * 256 / batch:.2g}")]
+
+
+def _width(subject: Subject) -> int:
+    table = subject.opened.weights.encoder
+    return next((v.shape[0] for k, v in table.items() if k.startswith("patch_embed") and k.endswith("weight")), 384)
+
+
+def steps(subject: Subject) -> list[Finding]:
+    """Many updates left out as spikes, or a run that had to go back. What is not finite is left to `numbers`."""
+    records, last = subject.records, subject.steps[-1]["step"]
+    spikes = sum(record.get("event") == "skipped" and record.get("why") == "spike" for record in records)
+    back = [record for record in records if record.get("event") == ROLLED_BACK]
+    findings = []
+    if spikes > MANY_SPIKES * last:
+        what = f"{spikes:,} of {last:,} updates were left out because their loss was far above the recent ones"
+        findings.append(
+            Finding(what, "if the data is as it should be, a lower --lr or --clip 1; if such losses are, --spike off")
+        )
+    if back:
+        what = f"the run went back {len(back)} times to an earlier state, last at step {back[-1]['from']}"
+        findings.append(
+            Finding(what, "a lower --lr or --clip 1 keeps it stable; look at the batches named in metrics.jsonl")
+        )
+    return findings
+
+
+def trivial(subject: Subject) -> list[Finding]:
+    """A loss no better than that of the average image or of the average visible unit, measured on the run's data."""
+    context = subject.of_pretraining().get("context") or {}
+    levels = {words: context[name] for name, words in TRIVIAL.items() if name in context}
+    losses = [record["loss"] for record in subject.steps if "loss" in record]
+    if not levels or not losses:
+        raise Unknown("the run has no losses of trivial predictors to compare with")
+    words, level = min(levels.items(), key=lambda item: item[1])
+    loss = fmean(losses[-LAST_RECORDS:])
+    if loss < BETTER * level:
+        return []
+    what = f"the loss {loss:.3f} is no better than {words} ({level:.3f}): nothing is learned yet"
+    return [
+        Finding(what, "train for longer, or try five times the --lr; look at data_sheet.json whether images are empty")
+    ]
+
+
+def waiting(subject: Subject) -> list[Finding]:
+    """A run that waits for its data, in its second half: past caches that fill and processes that start."""
+    shares = [record["waiting"] for record in subject.steps if "waiting" in record]
+    if not shares:
+        raise Unknown("the run recorded no waiting times")
+    share = median(shares[len(shares) // 2 :])
+    if share <= MAX_WAITING:
+        return []
+    workers = subject.config["settings"].get("workers")
+    remedy = "pack the data once (unmask pack DATA OUT.pack) and train on the pack, or give more --workers"
+    return [Finding(f"{share:.0%} of the time goes by waiting for data, with {workers} workers", remedy)]
+
+
+def warmup(subject: Subject) -> list[Finding]:
+    """A warm-up as long as the run, or nearly: the learning rate hardly reaches its peak."""
+    epochs, batch = subject.setting("warmup"), subject.setting("batch")
+    steps = subject.config["fit"]["steps"]
+    long = epochs * subject.config["data"]["count"] / batch
+    if long <= MAX_WARMUP * steps:
+        return []
+    return [
+        Finding(
+            f"the warm-up takes {long:,.0f} of {steps:,} steps",
+            f"a twentieth is usual: --warmup {epochs * 0.05 * steps / long:.2g} epochs, or train for longer",
+        )
+    ]

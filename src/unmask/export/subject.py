@@ -1,0 +1,72 @@
+"""Opens what is exported: a run's model, and real images on which every exported file is compared with it."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unmask.data.datasets.images import Samples
+from unmask.data.sheet import inspect
+from unmask.data.source import open_source
+from unmask.data.transforms.crops import WholeImage
+from unmask.errors import DataError, UserError
+from unmask.export.exportable import Exportable
+from unmask.models.encoder import Encoder
+from unmask.plain import texts
+from unmask.runs.run import Run, load
+from unmask.training import checkpoint
+from unmask.training.objective import Rebuilder
+
+IMAGES = 16  # for the check
+
+
+def open_subject(
+    run: Run, images: tuple[str, ...], *, normalize: str, quantize: str, precision: tuple[str, ...], seed: int
+) -> tuple[Exportable, str]:
+    """The model with images for its check, and where those come from. For the options see `Exportable`.
+
+    images: where to read them; by default from the run's data, or from `demo` if that is gone.
+    """
+    model, whole = load(run.path), None
+    if "task" not in run.config and checkpoint.begun(run.path):
+        objective = run.objective()
+        whole = objective if isinstance(objective, Rebuilder) else None
+    encoder = whole.encoder if whole is not None else getattr(model, "encoder", model)
+    pixels, where = _images(images, run, encoder, model.input_size)
+    subject = Exportable(
+        model, run.config, pixels, whole, normalize=normalize, quantize=quantize, precision=precision, seed=seed
+    )
+    return subject, where
+
+
+def _images(wanted: tuple[str, ...], run: Run, encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
+    """Real images, raw pixels b c h w, sized for the encoder."""
+    if wanted:
+        return _read(wanted, encoder, size)
+    asked = run.config["asked"]
+    try:
+        return _read(texts(asked.get("data") or asked.get("images") or asked.get("on") or ()), encoder, size)
+    except UserError:  # the data is gone, or was on another machine
+        pass
+    try:
+        return _read(("demo",), encoder, size)
+    except UserError as error:
+        raise UserError(
+            f"the data of {run.path} is gone and the demo images do not have {encoder.channels} channels; name some"
+            " images for the check with --images"
+        ) from error
+
+
+def _read(paths: tuple[str, ...], encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
+    source = open_source(paths)
+    count = min(IMAGES, len(source.items))
+    indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
+    sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**30)
+    bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
+    good = [i for i in indices if i not in bad]
+    if not good:
+        raise DataError("no image for the check can be read: " + "; ".join(list(bad.values())[:3]))
+    samples = Samples(source, good, channels=encoder.channels, max_side=4 * max(size), cache=cache)
+    view = WholeImage((size[0], size[1]))
+    images = torch.stack([view(samples.image(i)).float() for i in range(len(good))])
+    return images, ", ".join(Path(path).name for path in paths)

@@ -1,0 +1,121 @@
+"""What the pages of all runs share: how it was trained, its data, how to use it; and the page of a trained task."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from unmask.files import read_json
+from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
+from unmask.runs.run import CONFIG, SUMMARY
+from unmask.training.log import clock
+
+PAGE, SHEET = "report.html", "data_sheet.json"
+Json = Mapping[str, Any]
+
+
+def write_task_page(
+    out: Path,
+    *,
+    noun: str,  # "classifier"
+    traits: Iterable[str] = (),  # of the model, for the line below the name
+    sentence: str | None,  # the result; None before the test
+    numbers: Iterable[tuple[str, str]],  # words, number
+    measured: str,  # how the numbers were measured
+    results: Iterable[str],  # sections: what the model does well and badly
+    curves: Figure | None,
+    counted: str,  # what it was trained on: "labelled images"
+    data: str,  # the section on the data
+    use: str,  # code
+) -> Path:
+    """Writes the page of a folder of `transfer` and returns its path."""
+    config, summary, name = read_json(out / CONFIG), read_json(out / SUMMARY), out.resolve().name
+    settings = config["settings"]
+    start = {"none": "from scratch", "run": str(config["asked"].get("run"))}.get(settings["init"], settings["init"])
+    line = [f"{noun} of {len(config['classes'])} classes", *traits, f"{settings['protocol']} protocol"]
+    line += [f"weights: {start}", "finished" if summary else "not finished"]
+    tested = [verdict(sentence or ""), facts(numbers), note(f"On the test split, which was looked at once. {measured}")]
+    trained = f"{config['data']['count']:,} {counted}"
+    if summary:
+        trained += (
+            f"; {summary['steps']:,} of {config['fit']['steps']:,} steps in {clock(summary['seconds'])} on"
+            f" {config['machine']['name']}; weights of step {summary['kept_step']:,} kept"
+        )
+    return write_page(
+        out / PAGE,
+        name,
+        note(" · ".join(line)),
+        *(tested if sentence else [note("Not tested yet: training has not finished.")]),
+        *results,
+        section("Curves", image(curves, "losses and validation score")),
+        section("Training", paragraph(f"{trained}."), plan_table(config), code(config["command"])),
+        data,
+        section("Use it", code(use), versions(config)),
+        kind=noun,
+    )
+
+
+def class_lines(per_class: Sequence[Json], show: Callable[[float | None], str]) -> list[list[str]]:
+    """Headings, then a row per class: its name, count and scores as `show` writes them; nothing for no class."""
+    if not per_class:
+        return []
+    keys = list(per_class[0])
+    lines = [[str(e[k]) if k in ("name", "count") else show(e.get(k)) for k in keys] for e in per_class]
+    return [[key.replace("_", " ") for key in keys], *lines]
+
+
+def plan_table(config: dict[str, Any]) -> Markup:
+    """Every setting, its value and why."""
+    return table([("setting", "value", "why"), *plan_rows(config)], kinds=("", "", "why"))
+
+
+def sheet_table(sheet: dict[str, Any]) -> Markup:
+    return table(sheet_rows(sheet), heading=False)
+
+
+def folded_sheet(sheet: dict[str, Any]) -> Markup:
+    return folded("Data sheet", sheet_table(sheet))
+
+
+def versions(config: Json) -> Markup:
+    return note(" · ".join(f"{name} {version}" for name, version in config["versions"].items()))
+
+
+def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data sheet's plain entries; lists of names are shown by their number."""
+    rows = []
+    for name, value in sheet.items():
+        if isinstance(value, float):
+            text = f"{value:.4g}"
+        elif isinstance(value, list) and len(value) > 6:
+            text = f"{len(value)} entries, see data_sheet.json"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{k}: {_rounded(v)}" for k, v in list(value.items())[:8]) + (
+                ", ..." if len(value) > 8 else ""
+            )
+        elif isinstance(value, list):
+            text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+        else:
+            text = str(value)
+        if text not in ("", "None"):
+            rows.append((name.replace("_", " "), text))
+    return rows
+
+
+def _rounded(value: Any) -> str:
+    values = value if isinstance(value, list) else [value]
+    return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+
+
+def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Setting, value, reason."""
+    settings, reasons = config["settings"], config["reasons"]
+    asked = config["asked"]
+
+    def text(value: Any) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+    given = {name: "asked for" for name in ("data", "run", "on", "init") if asked.get(name)}
+    return [(k, text(v), reasons.get(k) or given.get(k, "default")) for k, v in settings.items() if v is not None]

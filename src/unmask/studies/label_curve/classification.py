@@ -1,0 +1,211 @@
+"""How many labels does pretraining save a classifier? The same data, draws and encoders in every process.
+
+Frozen protocols take features once per encoder; trainings go through `finetune`, side by side in processes that each
+open the data for themselves.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from joblib import Parallel, delayed
+
+from unmask.data.datasets.classification import Labelled
+from unmask.data.datasets.draws import draw_rows, hold_out
+from unmask.data.transforms.crops import WholeImage
+from unmask.errors import UserError
+from unmask.evaluation.frozen.knn import Knn
+from unmask.evaluation.frozen.linear import Linear
+from unmask.models.encoder import Encoder
+from unmask.models.state import at_random, weights_hash
+from unmask.planning.plan import Plan
+from unmask.runs.run import load_encoder
+from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.machine import autocast_dtype, machine, tune
+from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
+from unmask.studies.label_curve.study import Cell, Design, Study, size_of
+from unmask.tasks.classification.finetune import answers, finetune
+from unmask.tasks.classification.plan import plan_transfer
+
+POOLING = "mean4"  # of kNN and linear, fixed: choosing one takes labels
+CHOOSE = 5  # labels per class from which the linear strength is chosen, on a fifth of them
+PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to take
+FROZEN = ("knn", "linear")  # that are fitted on features taken once
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a process needs to open data and encoders for itself; hashable, so that it does so once."""
+
+    run: str
+    on: tuple[str, ...]
+    most: int | None
+    most_test: int | None
+    seed: int
+    device: str
+    precision: str
+    epochs: float | None
+    threads: int = 0
+
+
+class ClassificationStudy(Study):
+    """Data, encoders and draws; the same in every process."""
+
+    def __init__(self, setting: Setting, jobs: int | None = None, say: Callable[[str], None] = lambda text: None):
+        """jobs: trainings side by side; by default as many as cores and memory allow."""
+        tune(setting.device)
+        self.setting, self.seed, self.jobs = setting, setting.seed, jobs
+        self.pretrained = load_encoder(setting.run)
+        self.data = Labelled(
+            setting.on,
+            max_side=4 * max(self.pretrained.grid.size),
+            most=setting.most,
+            most_test=setting.most_test,
+            seed=setting.seed,
+            hold_out_val=False,
+            max_bad=0.05,
+            say=say,
+        )
+        if self.data.multi_label:
+            raise UserError("label curves are for one label per image; this data has several")
+        self.train_labels, self.truth = self.data.labels("train"), self.data.labels("test")
+        self.classes, self.said = self.data.classes, self.data.said
+        self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
+        self.num_test = self.counts["test"]
+        self.features: dict[str, dict[str, np.ndarray]] = {}
+        self.hashes: dict[str, str] = {}
+
+    def cells(self, design: Design) -> list[Cell]:
+        """Loads every competitor, so that an unknown name fails before the slow part."""
+        for name in (PRETRAINED, *design.against):
+            self.hashes[f"weights of {name}"] = weights_hash(self.encoder(name))
+        sizes, self.skipped = self._sizes(design)
+        if not sizes:
+            text = f"nothing to draw: {'; '.join(self.skipped)}. Give smaller numbers, {ALL}, or --fractions"
+            raise UserError(text)
+        return [
+            Cell(protocol, competitor, size, draw)
+            for protocol in design.protocols
+            for size in sizes
+            for draw in range(1 if size == ALL else design.draws)
+            for competitor in (PRETRAINED, SCRATCH if protocol == "full" else RANDOM, *design.against)
+        ]
+
+    def fingerprint(self) -> dict[str, str]:
+        facts = {k: str(v) for k, v in asdict(self.setting).items() if k not in ("run", "on", "threads")}
+        return self.hashes | {"data": self.data.sheet.fingerprint} | facts
+
+    def rows(self, size: str, draw: int) -> Int[np.ndarray, "n"]:
+        if size == ALL:
+            return np.arange(len(self.train_labels))
+        number = float(size[:-2]) / 100 if size.endswith("%") else int(size)
+        return draw_rows(self.train_labels, number, draw, self.seed)
+
+    def labels(self, size: str) -> float:
+        return len(self.rows(size, 0)) / len(self.classes)
+
+    def cost(self, cell: Cell) -> float:
+        """In frozen fits; of a training by the images that it looks at."""
+        if cell.protocol in FROZEN:
+            return 1.0
+        count = len(self.rows(cell.size, cell.draw))
+        return 40.0 + count * min(150.0, 20 * (2000 / count) ** 0.5) * (2 if cell.competitor == SCRATCH else 1) / 100
+
+    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, float]]:
+        trained = [cell for cell in cells if cell.protocol not in FROZEN]
+        for cell in cells:
+            if cell.protocol in FROZEN:
+                yield cell, self.accuracy(cell)
+        jobs = min(self._jobs(), max(1, len(trained)))
+        if jobs == 1:
+            yield from ((cell, self.accuracy(cell)) for cell in trained)
+            return
+        # in processes, the longest first, so that no core idles at the end
+        setting = replace(self.setting, threads=max(1, machine("cpu", "32").cores // jobs))
+        trained.sort(key=lambda cell: (cell.size != ALL, -size_of(cell.size), cell.competitor != SCRATCH))
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
+        yield from work(delayed(_in_process)(setting, cell) for cell in trained)  # type: ignore[misc]
+
+    def encoder(self, competitor: str) -> Encoder:
+        """The weights that a competitor starts from."""
+        if competitor in (PRETRAINED, SCRATCH):
+            return self.pretrained
+        return at_random(self.pretrained, self.seed) if competitor == RANDOM else load_encoder(competitor)
+
+    def accuracy(self, cell: Cell) -> float:
+        """Trains and tests."""
+        rows = self.rows(cell.size, cell.draw)
+        predicted = self._fit(cell, rows) if cell.protocol in FROZEN else self._train(cell, rows)
+        return float((predicted == self.truth).mean())
+
+    def _fit(self, cell: Cell, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+        if cell.competitor not in self.features:
+            encoder, autocast = self.encoder(cell.competitor).to(self.setting.device).eval(), self._autocast()
+            pools = {s: self.data.features(encoder, s, self.setting.device, autocast).pools for s in ("train", "test")}
+            self.features[cell.competitor] = {split: features[POOLING] for split, features in pools.items()}
+        x, y = self.features[cell.competitor]["train"][rows], self.train_labels[rows]
+        evaluator = Knn() if cell.protocol == "knn" else _best_linear(x, y)
+        return evaluator.fit_predict(x, y, self.features[cell.competitor]["test"])
+
+    def _train(self, cell: Cell, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+        encoder, scratch = self.encoder(cell.competitor), cell.competitor == SCRATCH
+        hardware = machine(self.setting.device, self.setting.precision)
+        asked = {"protocol": cell.protocol, "seed": self.seed + cell.draw, "epochs": self.setting.epochs}
+        asked["compile"] = "off"  # trainings are many and short
+        plan = Plan(dict(asked))
+        plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
+        samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
+        task = finetune(encoder, samples, plan.settings, make_fabric(plan.settings), scratch=scratch)
+        size = encoder.grid.size
+        loader = self.data.loader("test", encoder.channels, WholeImage((size[0], size[1])))
+        return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)
+
+    def _autocast(self) -> torch.dtype | None:
+        return autocast_dtype(self.setting.precision)
+
+    def _jobs(self) -> int:
+        hardware = machine(self.setting.device, self.setting.precision)
+        if self.jobs is not None:
+            return self.jobs
+        if hardware.device != "cpu":
+            return 1
+        cores = min(hardware.cores, int(os.environ.get("OMP_NUM_THREADS", hardware.cores)))
+        cached = sum(image.nbytes for image in self.data.cache.values())
+        return max(1, min(cores, hardware.memory // (PER_JOB + cached)))
+
+    def _sizes(self, design: Design) -> tuple[list[str], list[str]]:
+        """The sizes that the data has, and a line for each that it has not."""
+        fewest, total = int(np.bincount(self.train_labels).min()), len(self.train_labels)
+        sizes, skipped = [], []
+        for size in design.labels_per_class:
+            if size == ALL or (int(size) <= fewest and int(size) * len(self.classes) < total):
+                sizes.append(str(size))
+            elif int(size) > fewest:
+                skipped.append(f"{size} labels per class: left out, the smallest class has {fewest}")
+            else:
+                each = total // len(self.classes)
+                skipped.append(f"{size} labels per class: left out, that is all of them ({each})")
+        return sizes + [f"{100 * fraction:g} %" for fraction in design.fractions], skipped
+
+
+def _in_process(setting: Setting, cell: Cell) -> tuple[Cell, float]:
+    torch.set_num_threads(setting.threads)
+    return cell, _study(setting).accuracy(cell)
+
+
+@lru_cache(maxsize=1)
+def _study(setting: Setting) -> ClassificationStudy:
+    return ClassificationStudy(setting)
+
+
+def _best_linear(x: np.ndarray, y: np.ndarray) -> Linear:
+    """The penalty that does best on a fifth of the labels, where there are enough; the default where there are not."""
+    if np.bincount(y).min() < CHOOSE:
+        return Linear()
+    keep, held = hold_out(y)
+    scores = [(float((c.fit_predict(x[keep], y[keep], x[held]) == y[held]).mean()), c) for c in Linear().candidates()]
+    return max(scores, key=lambda pair: pair[0])[1]

@@ -1,0 +1,136 @@
+"""A classifier judged on damaged images: one corruption and severity after the other, each kept when it is finished."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from unmask.data.codecs.decode import to_channels
+from unmask.errors import Interrupted
+from unmask.evaluation.features import judged
+from unmask.files import write_json
+from unmask.models.classifier import Classifier
+from unmask.models.state import weights_hash
+from unmask.studies.robustness.corrupt import corrupt
+from unmask.studies.robustness.test_images import EvaluationSet
+from unmask.training.log import clock
+from unmask.version import __version__
+
+Key = tuple[str, int]  # corruption and severity
+
+
+@dataclass
+class Bench:
+    """A classifier and the images that it is tested on, damaged in many ways."""
+
+    classifier: Classifier  # on `device`
+    images: EvaluationSet
+    device: torch.device
+    batch: int
+    seed: int
+    threads: int
+
+    def probabilities(self, batches: Iterable[Sequence[Tensor]]) -> Float[np.ndarray, "n k"]:
+        """For batches of images in the data's own channels, in order."""
+        channels, parts = self.classifier.encoder.channels, []
+        with judged(self.classifier):
+            for batch in batches:
+                x = torch.stack([to_channels(image.float(), channels) for image in batch])
+                parts.append(self.classifier.probabilities(x.to(self.device)).float().cpu())
+        return torch.cat(parts).numpy()
+
+    def clean(self) -> Float[np.ndarray, "n k"]:
+        """Probabilities for the images as they are."""
+        pixels = self.images.pixels
+        return self.probabilities(pixels[i : i + self.batch] for i in range(0, len(pixels), self.batch))
+
+    def right(self, name: str, severity: int) -> Bool[np.ndarray, "n"]:
+        """Which images are answered rightly under a corruption."""
+        with Parallel(n_jobs=self.threads, prefer="threads") as parallel:
+            rows = range(len(self.images))
+            batches = (
+                parallel(delayed(self.damaged)(row, name, severity) for row in rows[start : start + self.batch])
+                for start in rows[:: self.batch]
+            )
+            return self.images.right(self.probabilities(batches))  # type: ignore[arg-type]
+
+    def damaged(self, row: int, name: str, severity: int) -> Tensor:
+        """One image, damaged; the same in every run."""
+        number = self.images.numbers[row]
+        return corrupt(self.images.pixels[row], name, severity, seed=self.seed, number=number)
+
+    def fingerprint(self) -> str:
+        """Changes with whatever decides which images are answered rightly."""
+        facts = f"{__version__} {self.seed} {weights_hash(self.classifier)} {self.images.numbers} "
+        digest = hashlib.blake2b(facts.encode() + self.images.truth.tobytes(), digest_size=16)
+        for image in self.images.pixels:
+            digest.update(f"{image.dtype} {tuple(image.shape)} ".encode() + image.numpy().tobytes())
+        return digest.hexdigest()
+
+
+class FinishedCells:
+    """Finished corruptions and severities in a file: for each, one bit per image."""
+
+    def __init__(self, path: Path, bench: Bench, say: Callable[[str], None]):
+        self.path, self.fingerprint, self.count = path, bench.fingerprint(), len(bench.images)
+        self.bits: dict[str, str] = {}
+        if not path.exists():
+            return
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self.bits = dict(content["cells"]) if content["fingerprint"] == self.fingerprint else {}
+            reason = "is of other weights, images or another seed"
+        except (ValueError, KeyError, TypeError):
+            reason = "is damaged"
+        if not self.bits:
+            say(f"{path} {reason}; everything is computed anew")
+
+    def __contains__(self, key: Key) -> bool:
+        return f"{key[0]} {key[1]}" in self.bits
+
+    def keep(self, key: Key, right: Bool[np.ndarray, "n"]) -> None:
+        """At once on disk."""
+        self.bits[f"{key[0]} {key[1]}"] = np.packbits(right).tobytes().hex()
+        write_json(self.path, {"fingerprint": self.fingerprint, "cells": self.bits})
+
+    def right(self, key: Key) -> Bool[np.ndarray, "n"]:
+        packed = np.frombuffer(bytes.fromhex(self.bits[f"{key[0]} {key[1]}"]), np.uint8)
+        return np.unpackbits(packed, count=self.count).astype(bool)
+
+
+def compute_missing(bench: Bench, keys: Sequence[Key], cells: FinishedCells, console: Console) -> None:
+    """Judges under each corruption and severity that is not finished; raises Interrupted, with what is kept."""
+    missing = [key for key in keys if key not in cells]
+    if len(missing) < len(keys):
+        text = f"{len(keys) - len(missing)} of {len(keys)} results are there already and not computed again"
+        console.print(text, soft_wrap=True)
+    start = time.perf_counter()
+    columns = TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn()
+    bar = Progress(*columns, TextColumn("{task.fields[eta]}"), console=console, disable=not console.is_terminal)
+    try:
+        with bar:
+            task = bar.add_task("", total=len(missing), eta="")
+            for number, key in enumerate(missing, 1):
+                bar.update(task, description=f"{key[0]} {key[1]}")
+                cells.keep(key, bench.right(*key))
+                eta = clock((time.perf_counter() - start) / number * (len(missing) - number)) + " left"
+                bar.update(task, completed=number, eta=eta)
+                if not console.is_terminal and (number == len(missing) or missing[number][0] != key[0]):
+                    shares = [cells.right(k).mean() for k in keys if k[0] == key[0] and k in cells]
+                    said = " ".join(f"{100 * share:.1f}" for share in shares)
+                    console.print(f"{key[0]}: {said} % · {number}/{len(missing)} · {eta}", soft_wrap=True)
+    except (KeyboardInterrupt, Interrupted) as error:
+        signum = 2 if isinstance(error, KeyboardInterrupt) else error.exit_code - 128
+        kept = sum(key in cells for key in keys)
+        text = f"stopped; {kept} of {len(keys)} results are kept in {cells.path}: the same command goes on from there"
+        raise Interrupted(text, signum) from error
