@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from unmask.cli.commands.show import show
     from unmask.cli.commands.stress import stress
     from unmask.cli.commands.transfer import transfer
-    from unmask.runs.run import Run, load
+    from unmask.runs.run import Run
+    from unmask.tasks.open import load
 
 __all__ = [
     "Run",
@@ -67,7 +68,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("Run", "load"):
-        return getattr(import_module("unmask.runs.run"), name)
+        return getattr(import_module("unmask.runs.run" if name == "Run" else "unmask.tasks.open"), name)
     try:
         return getattr(import_module(f"unmask.cli.commands.{name}"), name)
     except ModuleNotFoundError:

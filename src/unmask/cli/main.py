@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import tyro
 from rich.console import Console
 
+from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
@@ -71,7 +72,7 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
         raise UserError(f"no command {name!r}{closest(name, options_by_name)} There are: {', '.join(options_by_name)}")
     if name not in TOGETHER:
         refuse_many(f"unmask {name}")
-    options = options_by_name[name]
+    options = chosen(options_by_name[name], rest)
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once

@@ -9,9 +9,6 @@ from unmask.files import write_atomically
 from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
 from unmask.report.reconstruction import filmstrip
 from unmask.runs.run import CONFIG, SUMMARY
-from unmask.tasks.classification.report import write_classifier_report
-from unmask.tasks.detection.report import write_detector_report
-from unmask.tasks.segmentation.report import write_segmenter_report
 from unmask.training.log import METRICS, ROLLED_BACK, clock, read
 from unmask.training.timing import waiting_advice, waiting_share
 
@@ -27,9 +24,6 @@ YARDSTICKS = {
 def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
     config = read_json(out / CONFIG)
-    if "task" in config:
-        of = {"classify": write_classifier_report, "segment": write_segmenter_report, "detect": write_detector_report}
-        return of[config["task"]](out)
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     waited, frames = waiting_share(records), _frames(out)

@@ -16,8 +16,8 @@ from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.feature_file import check_suffix, write_features
 from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
-from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
+from unmask.tasks.open import load_encoder
 from unmask.training.log import make_console
 
 __all__ = ["embed"]

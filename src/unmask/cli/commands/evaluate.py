@@ -20,9 +20,10 @@ from unmask.files import write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import numbers, texts
-from unmask.report.training_page import write_report
-from unmask.runs.run import CONFIG, load_encoder
+from unmask.runs.run import CONFIG
 from unmask.runtime.machine import autocast_dtype, machine, tune
+from unmask.tasks.open import load_encoder
+from unmask.tasks.task import write_report
 from unmask.training.log import make_console
 
 __all__ = ["evaluate"]

@@ -29,9 +29,10 @@ from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.report.html import read_json
 from unmask.report.model_card import model_card
-from unmask.runs.run import Run, load
+from unmask.runs.run import Run
 from unmask.runtime.machine import tune
 from unmask.tasks.classification.export_accuracy import Accuracy
+from unmask.tasks.open import load
 from unmask.training import checkpoint
 from unmask.training.log import make_console
 from unmask.training.objective import Rebuilder
@@ -241,7 +242,7 @@ def _card(
 ) -> str:
     size, channels = " x ".join(map(str, subject.size)), subject.encoder.channels
     mean, std = ([round(v, 3) for v in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
-    seen = subject.classifier.view.crop if subject.classifier else 1.0
+    seen = subject.classifier.eval_crop if subject.classifier else 1.0
     cover = "that" if seen == 1 else f"1/{seen:g} of that"
     others = {
         "": f"images of other sizes are resized to cover {cover} and cut at the centre",

@@ -21,12 +21,12 @@ from unmask.cli.verb import verb
 from unmask.errors import Interrupted, UserError
 from unmask.files import write_json
 from unmask.plain import texts
-from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.segmentation import segment_labelling
 from unmask.studies.label_curve.study import Cell, Records, Setting, Study
+from unmask.tasks.task import write_report
 from unmask.training.log import make_console
 
 __all__ = ["labels"]

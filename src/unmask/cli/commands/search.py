@@ -25,8 +25,8 @@ from unmask.files import write_atomically
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import texts
-from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
+from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.duplicates import Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, index_folder, look_at, say_bad

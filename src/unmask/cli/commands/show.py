@@ -25,8 +25,9 @@ from unmask.models.encoder import Encoder
 from unmask.plain import numbers, texts
 from unmask.registry import build, parse
 from unmask.report.reconstruction import displayed, draw, rows, value_range
-from unmask.runs.run import Run, load_encoder
+from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
+from unmask.tasks.open import load_encoder
 from unmask.training.log import make_console
 from unmask.training.objective import Rebuilder
 

@@ -22,19 +22,21 @@ from unmask.data.codecs.decode import to_channels
 from unmask.errors import Interrupted, UserError, closest
 from unmask.evaluation.features import judged
 from unmask.evaluation.intervals import wilson
-from unmask.files import write_json
-from unmask.models.classifier import Classifier
+from unmask.files import CLASSIFY, write_json
 from unmask.models.state import weights_hash
 from unmask.plain import numbers, plain, texts
-from unmask.report.training_page import write_report
-from unmask.runs.run import CLASSIFIER, CLASSIFY, CONFIG, open_classifier
+from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine, tune
 from unmask.studies.robustness.corrupt import corrupt, corruptions
 from unmask.studies.robustness.figures import draw_examples, draw_stress
 from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import Tested, read_tested
+from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.metrics import scores
+from unmask.tasks.folders import weights_file
+from unmask.tasks.open import open_classifier
+from unmask.tasks.task import write_report
 from unmask.training.log import clock, make_console
 from unmask.version import __version__
 
@@ -89,7 +91,7 @@ def stressing(options: StressTest) -> Stress:
 class Bench:
     """A classifier and the images that it is tested on, damaged in many ways."""
 
-    classifier: Classifier  # on `device`
+    classifier: ImageClassifier  # on `device`
     tested: Tested
     device: torch.device
     batch: int
@@ -212,7 +214,8 @@ def _folder(options: StressTest) -> Path:
     """Where the classifier is: the folder given, or `classify` in it."""
     folder = Path(options.run)
     inside = folder / CLASSIFY
-    return inside if not (folder / CLASSIFIER).exists() and (inside / CLASSIFIER).exists() else folder
+    weights = weights_file(CLASSIFY)
+    return inside if not (folder / weights).exists() and (inside / weights).exists() else folder
 
 
 def _out(options: StressTest, folder: Path) -> Path:

@@ -21,14 +21,22 @@ from unmask.models.state import at_random, weights_hash
 from unmask.plain import plain, texts
 from unmask.planning.build import make_fit
 from unmask.planning.plan import Plan
-from unmask.report.training_page import write_report
-from unmask.runs.run import CONFIG, load_encoder
+from unmask.runs.run import CONFIG
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.study import Cell, Records
-from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, read_segmented, score_split
+from unmask.tasks.open import load_encoder
+from unmask.tasks.segmentation.finetune import (
+    SegmentSettings,
+    make_segment_loader,
+    make_segment_task,
+    read_segmented,
+    score_split,
+)
 from unmask.tasks.segmentation.plan import plan_segment
+from unmask.tasks.task import DataOptions, write_report
+from unmask.tasks.training_settings import typed
 from unmask.training.log import Silent, make_console
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
@@ -44,7 +52,15 @@ def segment_labelling(options: Labels) -> Curve:
     tune(here.device)
     say: Callable[[str], Any] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     encoder = load_encoder(options.run)
-    data = read_segmented(_Reading(options), encoder, console)
+    data = read_segmented(
+        DataOptions(texts(options.on), options.most, options.seed),
+        encoder,
+        console,
+        crop_size=options.crop_size,
+        side=options.side,
+        images=options.images,
+        classes=options.classes,
+    )
     count = len(data.splits["train"])
     sizes = [f"{100 * fraction:g} %" for fraction in options.fractions] + [ALL]  # type: ignore[union-attr]
     cells = list(_cells(options, sizes))
@@ -81,15 +97,6 @@ def rows_of(cell: Cell, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([seed, cell.draw, 0x5E6]).permutation(count)[:number])
 
 
-class _Reading:
-    """The options of `transfer` that reading data asks for."""
-
-    def __init__(self, options: Labels):
-        self.on, self.images, self.classes, self.void = options.on, options.images, options.classes, None
-        self.side, self.crop_size, self.most, self.seed = options.side, options.crop_size, options.most, options.seed
-        self.max_bad = None
-
-
 def _cells(options: Labels, sizes: list[str]) -> Iterator[Cell]:
     for protocol in texts(options.protocols):
         for size in sizes:
@@ -109,13 +116,14 @@ def _score(cell: Cell, options: Labels, encoder: Encoder, data: Segmented, here:
     plan = Plan(dict(asked))
     plan_segment(plan, len(rows), start, scratch, data.sheet, here)
     settings = plan.settings
-    task = make_segment_task(start, data, settings, scratch)
+    chosen = typed(SegmentSettings, settings)
+    task = make_segment_task(start, data, chosen, scratch)
     segments = data.segments("train", encoder.channels, [int(row) for row in rows])
     ready(task, settings)
-    loader = make_segment_loader(segments, start, settings)
+    loader = make_segment_loader(segments, start, chosen)
     fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(settings), Silent())
     model = task.result.eval().to(torch.device(settings["device"]))
-    return score_split(model, data, "test", settings)["miou"]
+    return score_split(model, data, "test", chosen.precision)["miou"]
 
 
 def _fingerprint(options: Labels, encoder: Encoder, data: Segmented, here: Any) -> dict[str, str]:

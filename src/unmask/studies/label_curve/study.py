@@ -23,12 +23,12 @@ from unmask.files import write_atomically
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
-from unmask.runs.run import load_encoder
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.plan import plan_transfer
+from unmask.tasks.open import load_encoder
 
 POOLING = "mean4"  # of kNN and linear, fixed: choosing one takes labels
 CHOOSE = 5  # labels per class from which the linear strength is chosen, on a fifth of them

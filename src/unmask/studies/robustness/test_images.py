@@ -19,9 +19,9 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
-from unmask.models.classifier import Classifier
 from unmask.plain import texts
 from unmask.runs.run import CONFIG
+from unmask.tasks.classification.classifier import ImageClassifier
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Tested:
         )
 
 
-def read_tested(options: StressTest, folder: Path, classifier: Classifier, console: Console) -> Tested:
+def read_tested(options: StressTest, folder: Path, classifier: ImageClassifier, console: Console) -> Tested:
     """The test split of the data: its own, else its val split; else what `transfer` held out, where it is the data that
     the classifier was trained on, and everything where it is not.
 
@@ -89,7 +89,7 @@ def read_tested(options: StressTest, folder: Path, classifier: Classifier, conso
     return Tested(images, numbers, truth[kept], [source.items[i].columns for i in numbers])
 
 
-def _decode(source: Source, chosen: list[int], classifier: Classifier, console: Console) -> list[Tensor | str]:
+def _decode(source: Source, chosen: list[int], classifier: ImageClassifier, console: Console) -> list[Tensor | str]:
     """Each image as the classifier sees it, in its own channels, or why it cannot be used."""
     encoder = classifier.encoder
 
@@ -110,7 +110,9 @@ def _decode(source: Source, chosen: list[int], classifier: Classifier, console: 
         return list(bar.track(pool.map(read, chosen), len(chosen), description="reading the test images"))
 
 
-def _split(source: Source, options: StressTest, folder: Path, classifier: Classifier, console: Console) -> list[int]:
+def _split(
+    source: Source, options: StressTest, folder: Path, classifier: ImageClassifier, console: Console
+) -> list[int]:
     labelled = [i for i, item in enumerate(source.items) if item.label is not None]
     if not labelled:
         raise DataError(
@@ -134,7 +136,7 @@ def _split(source: Source, options: StressTest, folder: Path, classifier: Classi
     return held.splits["test"]
 
 
-def _truth(source: Source, chosen: Sequence[int], classifier: Classifier) -> np.ndarray:
+def _truth(source: Source, chosen: Sequence[int], classifier: ImageClassifier) -> np.ndarray:
     if source.multi_label and not classifier.multi_label:
         raise UserError(f"{source.where} has several labels per image; the classifier was trained to give one")
     place = {name: number for number, name in enumerate(classifier.classes)}

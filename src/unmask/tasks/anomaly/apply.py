@@ -17,7 +17,7 @@ from unmask.evaluation.intervals import wilson
 from unmask.files import read_json, write_atomically, write_json
 from unmask.plain import plain, texts
 from unmask.report.reconstruction import displayed, value_range
-from unmask.runs.run import open_finder
+from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine, tune
 from unmask.tasks.anomaly.figures import Scale, Seen, draw_heatmap
 from unmask.tasks.anomaly.inputs import good, opened, read
@@ -26,6 +26,7 @@ from unmask.tasks.anomaly.metrics import of_images, of_pixels
 from unmask.tasks.anomaly.model import Finder, Look
 from unmask.tasks.anomaly.report import RESULT, SCORES, write_page
 from unmask.tasks.anomaly.results import Spotted
+from unmask.tasks.open import ANOMALY, open_finder
 from unmask.training.log import make_console
 
 SHOWN = 10  # rows on the screen
@@ -154,8 +155,6 @@ def _write(
 
 
 def _config_of(options: Anomaly) -> Path:
-    from unmask.runs.run import ANOMALY, CONFIG
-
     own = Path(options.model) / CONFIG
     return own if read_json(own).get("task") == ANOMALY else Path(options.model) / ANOMALY / CONFIG
 

@@ -19,12 +19,13 @@ from unmask.files import read_json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import model_text
 from unmask.plain import plain, texts
-from unmask.runs.run import ANOMALY, CONFIG, FINDER, Run, load_encoder, open_finder
+from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.tasks.anomaly.conformal import check_enough, needed, pixel_threshold, promise
 from unmask.tasks.anomaly.inputs import good, opened, read, without_copies
 from unmask.tasks.anomaly.labels import labels_of, normal_classes
 from unmask.tasks.anomaly.model import METHODS, Finder, Settings
+from unmask.tasks.open import ANOMALY, FINDER, load_encoder, open_finder
 from unmask.training.log import make_console
 from unmask.training.objective import Rebuilder
 from unmask.version import __version__

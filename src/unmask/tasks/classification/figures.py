@@ -9,11 +9,11 @@ from matplotlib.ticker import MaxNLocator
 
 from unmask.data.datasets.images import Samples
 from unmask.files import write_atomically
-from unmask.models.classifier import Predictions
 from unmask.report.reconstruction import displayed, value_range
+from unmask.tasks.classification.classifier import Predictions
 from unmask.tasks.classification.metrics import confident_mistakes
 
-RESULT, PREDICTIONS = "metrics.json", "predictions_test.csv"
+PREDICTIONS = "predictions_test.csv"
 CONFUSION, MISTAKES, CLASSES = "confusion.png", "mistakes.png", "classes.png"
 GALLERY = 24  # sure mistakes that are drawn
 NAMED = 40  # classes up to which the matrix carries names and numbers

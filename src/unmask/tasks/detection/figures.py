@@ -16,8 +16,8 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from unmask.data.annotations.objects import Target
 from unmask.files import write_atomically
-from unmask.models.detections import Detections
 from unmask.report.reconstruction import displayed, value_range
+from unmask.tasks.detection.detections import Detections
 
 # Okabe and Ito's palette, readable without red and green; more classes take turns
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
