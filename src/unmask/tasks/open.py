@@ -14,6 +14,7 @@ from unmask.tasks.anomaly.model import Finder, Settings
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task
+from unmask.tasks.training_settings import tupled
 from unmask.weights.files import read_state
 from unmask.weights.open import open_weights
 
@@ -109,7 +110,7 @@ def open_finder(path: Path) -> Finder:
     config = Run(path).config
     saved = dict(config["finder"])
     size = {name: saved.pop(name) for name in ("bank", "width")}
-    settings = Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
+    settings = Settings(**tupled(saved))
     model: Any = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
     finder = Finder(model, settings, **size)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))

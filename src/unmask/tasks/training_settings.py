@@ -31,8 +31,12 @@ def typed(kind: type[Settings], settings: Mapping[str, Any]) -> Settings:
     missing = [f.name for f in fields(kind) if f.default is MISSING and settings.get(f.name) is None]
     if missing:
         raise UserError(f"settings of a training are incomplete: {', '.join(missing)} missing")
-    values = {f.name: settings[f.name] for f in fields(kind) if f.name in settings}
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    return kind(**tupled({f.name: settings[f.name] for f in fields(kind) if f.name in settings}))
+
+
+def tupled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them, with tuples for its lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def loader_options(settings: TrainingSettings, micro: int | None = None) -> dict[str, Any]:
