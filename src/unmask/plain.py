@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from tyro.conf import arg
@@ -19,12 +19,15 @@ Size = Annotated[int | Sequence[int] | None, arg(constructor=tuple[int, ...] | N
 Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
 
-# Ranges that many options have: `lr: Annotated[float | None, Positive] = None`; `check_fields` reads them.
-Positive = Interval(gt=0)
-NotNegative = Interval(ge=0)
-Share = Interval(ge=0, le=1)
-PositiveShare = Interval(gt=0, le=1)
-BelowOne = Interval(ge=0, lt=1)
+# Numbers within ranges: `lr: PositiveFloat | None = None`; `check_fields` holds values to them.
+PositiveInt = Annotated[int, Interval(gt=0)]
+NonNegativeInt = Annotated[int, Interval(ge=0)]
+PositiveFloat = Annotated[float, Interval(gt=0)]
+NonNegativeFloat = Annotated[float, Interval(ge=0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+InnerShare = Annotated[float, Interval(gt=0, lt=1)]
+BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +71,8 @@ def check_fields(options: Any) -> None:
     """
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        metadata = getattr(hints[field.name], "__metadata__", ())
+        value, flag = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
+        metadata = _metadata(hints[field.name])
         bounds = [bound for part in metadata for bound in _bounds(part)]
         if value is None:
             continue
@@ -79,10 +82,16 @@ def check_fields(options: Any) -> None:
         for part in metadata:
             if isinstance(part, OneOf) and value not in part.words:
                 listed = f"{', '.join(part.words[:-1])} and {part.words[-1]}"
-                flag = field.name.replace("_", "-")
-                raise UserError(f"--{flag} {value}: {part.where}there are {listed}{closest(str(value), part.words)}")
-            if isinstance(part, Exists) and not Path(value).exists():
-                raise UserError(f"--{field.name.replace('_', '-')} {value} does not exist{closest_place(Path(value))}")
+                raise UserError(f"{flag} {value}: {part.where}there are {listed}{closest(str(value), part.words)}")
+            if isinstance(part, Exists) and not (place := Path(str(value))).exists():
+                raise UserError(f"{flag} {value} does not exist{closest_place(place)}")
+
+
+def _metadata(hint: Any) -> list[Any]:
+    """All that annotations say, also inside of unions and tuples."""
+    own = list(getattr(hint, "__metadata__", ()))
+    inner = (hint.__origin__,) if own else get_args(hint)
+    return own + [part for inside in inner for part in _metadata(inside)]
 
 
 def _bounds(metadata: Any) -> Iterable[Gt | Ge | Lt | Le]:
@@ -105,6 +114,8 @@ def _range_in_words(low: Gt | Ge | None, high: Lt | Le | None) -> str:
     """ "above 0 and at most 1", "between 0 and 1", "0 or more"."""
     if isinstance(low, Ge) and isinstance(high, Le):
         return f"between {low.ge:,} and {high.le:,}"
+    if isinstance(low, Gt) and isinstance(high, Lt):
+        return f"between {low.gt:,} and {high.lt:,}, both excluded"
     words = []
     if low is not None:
         words.append(f"above {low.gt:,}" if isinstance(low, Gt) else f"{low.ge:,} or more")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from unmask.plain import NonNegativeInt
+
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
@@ -14,4 +16,4 @@ class RuntimeOptions:
     channels_last: str = "auto"  # memory order of images for the patch embedding: on, off, or auto
     threads: int | None = None  # of a CPU
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is there
-    workers: int | None = None  # processes that load images; 0: the main one
+    workers: NonNegativeInt | None = None  # processes that load images; 0: the main one

@@ -5,7 +5,6 @@ refused with the name of the task that it belongs to.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -24,7 +23,6 @@ def task_options(task: str) -> type:
     return getattr(settings, settings.__all__[0])
 
 
-@functools.cache
 def joined(options: type, task: str) -> Any:
     """A command's dataclass of options with those of a task. Raises UserError for a task that there is none of."""
     folders = task_folders()
@@ -38,7 +36,7 @@ def joined(options: type, task: str) -> Any:
                 part.__post_init__(self)
 
     derived = (*getattr(options, "DERIVED", ()), *task_module(task, "settings").DERIVED)
-    others = "; ".join(f"{name}, {task_options(name).__doc__.rstrip('.').lower()}" for name in folders)
+    others = "; ".join(f"{name}, {str(task_options(name).__doc__).rstrip('.').lower()}" for name in folders)
     text = f"{options.__doc__}\n\nTasks, by --to: {others}. The options below are those of --to {task}."
     content = {"__doc__": text, "__module__": options.__module__, "__post_init__": check, "DERIVED": derived}
     return dataclasses.dataclass(frozen=True)(type(options.__name__, (own, options), content))

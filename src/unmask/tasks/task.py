@@ -15,13 +15,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import nn
 
-from unmask.files import RESULT, read_json, write_json
+from unmask.files import RESULT, write_json
 from unmask.models.encoder import Encoder
 from unmask.planning.plan import Plan
-from unmask.report import training_page
-from unmask.runs.run import CONFIG
 from unmask.runtime.machine import Machine
 from unmask.tasks.folders import task_module
 from unmask.tasks.training_settings import TrainingSettings, typed
@@ -67,7 +64,7 @@ class TransferTask(ABC, Generic[Options, Settings]):
     """
 
     name: ClassVar[str]  # of the task, as in --to
-    model: ClassVar[type[nn.Module]]  # what it makes; has `of_config(encoder, config)`
+    model: ClassVar[Any]  # what it makes; has `of_config(encoder, config)`
     settings: type[Settings]  # what a plan is turned into
     looks: ClassVar[int] = 2**31  # at the val split during a training, at the most; about once an epoch else
     takes_threshold: ClassVar[bool] = False  # `predict` can leave out answers below a score
@@ -126,11 +123,6 @@ class TransferTask(ABC, Generic[Options, Settings]):
 
     @staticmethod
     @abstractmethod
-    def write_report(out: Path) -> Path:
-        """Writes `report.html` from what the folder holds so far; returns its path."""
-
-    @staticmethod
-    @abstractmethod
     def predictions_place(out: Path | None) -> Path:
         """Where `predict` writes: `out`, or a default. Raises UserError for what this task cannot write into."""
 
@@ -167,9 +159,3 @@ def find_task(name: str) -> type[TransferTask]:
     """The class of a task by the name that users give."""
     module = task_module(name, "transfer")
     return getattr(module, module.__all__[0])
-
-
-def write_report(out: Path) -> Path:
-    """Writes `report.html` of a run folder of any kind: a task brings its own page."""
-    task = read_json(out / CONFIG).get("task")
-    return training_page.write_report(out) if task is None else find_task(task).write_report(out)

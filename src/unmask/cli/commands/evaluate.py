@@ -23,7 +23,7 @@ from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.tasks.open import load_encoder
-from unmask.tasks.task import write_report
+from unmask.tasks.pages import write_report
 from unmask.training.log import make_console
 
 __all__ = ["evaluate"]

@@ -26,7 +26,7 @@ from unmask.runtime.machine import machine
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.segmentation import segment_labelling
 from unmask.studies.label_curve.study import Cell, Records, Setting, Study
-from unmask.tasks.task import write_report
+from unmask.tasks.pages import write_report
 from unmask.training.log import make_console
 
 __all__ = ["labels"]

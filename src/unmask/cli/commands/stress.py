@@ -36,7 +36,7 @@ from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.folders import weights_file
 from unmask.tasks.open import open_classifier
-from unmask.tasks.task import write_report
+from unmask.tasks.pages import write_report
 from unmask.training.log import clock, make_console
 from unmask.version import __version__
 

@@ -38,6 +38,7 @@ from unmask.runtime.machine import Machine, check, machine, settings_now, tune
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
 from unmask.tasks.open import load_encoder, open_trained
+from unmask.tasks.pages import write_report
 from unmask.tasks.task import DataOptions, TransferTask, find_task
 from unmask.tasks.training_settings import typed
 from unmask.training.log import Log, clock, make_console, memory_mb
@@ -233,7 +234,7 @@ def _judge(config: dict[str, Any], model: nn.Module, task: TransferTask, out: Pa
     sentence = task.judge(model.to(device), config, out, device)
     training = Run(out).read("training.json") | {"finished": True}
     write_json(out / SUMMARY, training)
-    task.write_report(out)
+    write_report(out)
     console.print(sentence, soft_wrap=True, markup=False)
     console.print(f"Weights, figures and report: {out / 'report.html'}", soft_wrap=True)
     console.print(f"Use it: unmask predict {out} IMAGES... --out {task.predictions_place(None)}", soft_wrap=True)

@@ -5,7 +5,7 @@ These are the options that all tasks share; what a task takes besides is in its 
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from tyro.conf import Positional
 
@@ -13,10 +13,12 @@ from unmask.cli.shared_options import RuntimeOptions
 from unmask.errors import UserError
 from unmask.plain import (
     BelowOne,
-    NotNegative,
+    NonNegativeFloat,
+    NonNegativeInt,
     Place,
     Places,
-    Positive,
+    PositiveFloat,
+    PositiveInt,
     PositiveShare,
     check_fields,
     settle,
@@ -40,27 +42,27 @@ class Transfer(RuntimeOptions):
     protocol: str | None = None  # what is trained
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
     init: Place | None = None  # weights: the run's own (run), none (from scratch), or another run like it
-    epochs: Annotated[float | None, Positive] = None  # passes over the labelled images
-    batch: Annotated[int | None, Positive] = None  # images per optimizer step
-    accumulate: Annotated[int | None, Positive] = None  # parts that a batch is worked off in, to save memory
+    epochs: PositiveFloat | None = None  # passes over the labelled images
+    batch: PositiveInt | None = None  # images per optimizer step
+    accumulate: PositiveInt | None = None  # parts that a batch is worked off in, to save memory
     optimizer: str | None = None  # adamw, sgd or lars
-    lr: Annotated[float | None, Positive] = None  # peak learning rate
-    blr: Annotated[float | None, Positive] = None  # peak learning rate per 256 images of the batch, instead of lr
-    floor: Annotated[float | None, NotNegative] = None  # learning rate at the end
-    warmup: Annotated[float | None, NotNegative] = None  # epochs in which the rate rises
-    layer_decay: Annotated[float | None, PositiveShare] = None  # factor on the rate from each layer to the one before
-    weight_decay: Annotated[float | None, NotNegative] = None  # of matrices
-    betas: Annotated[tuple[float, float] | None, BelowOne] = None  # of AdamW
-    clip: Annotated[float | None, NotNegative] = None  # largest gradient norm; 0: off
-    drop_path: Annotated[float | None, BelowOne] = None  # chance to skip a block, rising to this at the last
+    lr: PositiveFloat | None = None  # peak learning rate
+    blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, instead of lr
+    floor: NonNegativeFloat | None = None  # learning rate at the end
+    warmup: NonNegativeFloat | None = None  # epochs in which the rate rises
+    layer_decay: PositiveShare | None = None  # factor on the rate from each layer to the one before
+    weight_decay: NonNegativeFloat | None = None  # of matrices
+    betas: tuple[BelowOne, BelowOne] | None = None  # of AdamW
+    clip: NonNegativeFloat | None = None  # largest gradient norm; 0: off
+    drop_path: BelowOne | None = None  # chance to skip a block, rising to this at the last
     flip: Literal["auto", "on", "off"] = "auto"  # mirror images left to right at random
-    window: Annotated[int | None, Positive] = None  # patches along a side of the windows in which most blocks attend
-    global_blocks: Annotated[int | None, Positive] = None  # of windowed attention: blocks that see everything; 4
+    window: PositiveInt | None = None  # patches along a side of the windows in which most blocks attend
+    global_blocks: PositiveInt | None = None  # of windowed attention: blocks that see everything; 4
     relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
-    patience: Annotated[float | None, NotNegative] = None  # epochs without a better val score that end it; 0: never
-    most: Annotated[int | None, Positive] = None  # training images to use at the most, drawn at random
-    seed: Annotated[int, NotNegative] = 0  # of the head, the order, augmentation, and splits where the data has none
-    log_every: Annotated[int | None, Positive] = None  # steps between records
+    patience: NonNegativeFloat | None = None  # epochs without a better val score that end it; 0: never
+    most: PositiveInt | None = None  # training images to use at the most, drawn at random
+    seed: NonNegativeInt = 0  # of the head, the order, augmentation, and splits where the data has none
+    log_every: PositiveInt | None = None  # steps between records
     config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
     dry_run: bool = False  # print the plan and stop
 

@@ -27,6 +27,7 @@ from unmask.runtime.machine import machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.study import Cell, Records
 from unmask.tasks.open import load_encoder
+from unmask.tasks.pages import write_report
 from unmask.tasks.segmentation.finetune import (
     SegmentSettings,
     make_segment_loader,
@@ -35,7 +36,7 @@ from unmask.tasks.segmentation.finetune import (
     score_split,
 )
 from unmask.tasks.segmentation.plan import plan_segment
-from unmask.tasks.task import DataOptions, write_report
+from unmask.tasks.task import DataOptions
 from unmask.tasks.training_settings import typed
 from unmask.training.log import Silent, make_console
 from unmask.training.loop import fit

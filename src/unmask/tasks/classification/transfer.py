@@ -18,7 +18,6 @@ from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.objective import Classify
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.classification.predict import predict_classes, predictions_place, write_predictions
-from unmask.tasks.classification.report import write_classifier_report
 from unmask.tasks.classification.settings import NAME, ClassifyOptions
 from unmask.tasks.task import DataOptions, TransferTask, reading
 
@@ -80,7 +79,6 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings]):
         return result
 
     headline = staticmethod(headline)
-    write_report = staticmethod(write_classifier_report)
     predictions_place = staticmethod(predictions_place)
     predict = staticmethod(predict_classes)
 

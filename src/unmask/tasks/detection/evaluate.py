@@ -61,7 +61,7 @@ def judge_split(
     return result
 
 
-def box_headline(result: dict[str, Any], classes: list[str]) -> str:
+def box_headline(result: dict[str, Any]) -> str:
     """The result in one line."""
     text = (
         f"Boxes: mAP {_share(result['map'])}, at overlap 0.5 {_share(result['map50'])}, 0.75 {_share(result['map75'])}"

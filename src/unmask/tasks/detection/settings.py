@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from unmask.errors import UserError
-from unmask.plain import Exists, OneOf, Place, Positive, Share, Size, numbers, settle
+from unmask.plain import Exists, OneOf, Place, PositiveFloat, PositiveInt, Share, Size, numbers, settle
 
 __all__ = ["DetectOptions"]
 NAME = "detect"
@@ -26,12 +26,12 @@ class DetectOptions:
     masks: Literal["auto", "on", "off"] = "auto"  # learn masks too; auto: where nearly all objects have one
     input_size: Annotated[Size, Interval(gt=0, le=MAX_SIDE)] = None  # pixels: one side or two; upright images turn it
     pyramid: str | None = None  # what makes maps of several strides: simple, taps or stages
-    width: Annotated[int | None, Positive] = None  # channels of the pyramid and the heads
-    rois: Annotated[int | None, Positive] = None  # boxes per image that the heads learn from
-    anchors: Annotated[tuple[float, ...] | None, Positive] = None  # sides of first boxes in pixels, fine to coarse
-    ratios: Annotated[tuple[float, ...] | None, Positive] = None  # height / width of these
-    jitter: Annotated[tuple[float, float] | None, Positive] = None  # random factors on an image's size; 1 1: off
-    max_bad: Annotated[float | None, Share] = None  # share of bad images or boxes that may be left out; 0.25 or 5
+    width: PositiveInt | None = None  # channels of the pyramid and the heads
+    rois: PositiveInt | None = None  # boxes per image that the heads learn from
+    anchors: tuple[PositiveFloat, ...] | None = None  # sides of first boxes in pixels, fine to coarse
+    ratios: tuple[PositiveFloat, ...] | None = None  # height / width of these
+    jitter: tuple[PositiveFloat, PositiveFloat] | None = None  # random factors on an image's size; 1 1: off
+    max_bad: Share | None = None  # share of bad images or boxes that may be left out; 0.25 or 5
 
     def __post_init__(self):
         if self.input_size is not None:

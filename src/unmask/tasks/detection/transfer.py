@@ -20,7 +20,6 @@ from unmask.tasks.detection.evaluate import box_headline, judge_split
 from unmask.tasks.detection.objective import Detect
 from unmask.tasks.detection.plan import plan_detect
 from unmask.tasks.detection.predict import find_objects, predictions_place
-from unmask.tasks.detection.report import write_detector_report
 from unmask.tasks.detection.settings import NAME, DetectOptions
 from unmask.tasks.task import DataOptions, TransferTask, reading
 from unmask.tasks.training_settings import TrainingSettings, loader_options
@@ -114,7 +113,9 @@ class DetectTask(TransferTask[DetectOptions, DetectSettings]):
         boxes = self.data.samples(split, self.encoder.channels)
         return judge_split(model, boxes, settings.workers, autocast_dtype(settings.precision), out)
 
-    headline = staticmethod(box_headline)
-    write_report = staticmethod(write_detector_report)
+    @staticmethod
+    def headline(result: dict[str, Any], classes: list[str]) -> str:
+        return box_headline(result)
+
     predictions_place = staticmethod(predictions_place)
     predict = staticmethod(find_objects)

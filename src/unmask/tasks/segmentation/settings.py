@@ -8,7 +8,19 @@ from annotated_types import Ge
 from tyro.conf import arg
 
 from unmask.errors import UserError
-from unmask.plain import Exists, NotNegative, OneOf, Place, Positive, PositiveShare, Share, Size, numbers, settle, texts
+from unmask.plain import (
+    Exists,
+    NonNegativeFloat,
+    OneOf,
+    Place,
+    PositiveFloat,
+    PositiveShare,
+    Share,
+    Size,
+    numbers,
+    settle,
+    texts,
+)
 
 __all__ = ["SegmentOptions"]
 NAME = "segment"
@@ -29,12 +41,12 @@ class SegmentOptions:
     void: Words = None  # names or numbers of what is no class; none: every number is one
     crop_size: Annotated[Size, Ge(8)] = None  # pixels of a crop, and of a window when judging: one side, or two
     side: Annotated[int | None, Ge(8)] = None  # pixels that an image's shorter side is resized to first
-    scale: Annotated[tuple[float, float] | None, Positive] = None  # smallest and largest random factor on that
-    class_limit: Annotated[float | None, PositiveShare] = None  # most that one class may take of a crop; 1: any
+    scale: tuple[PositiveFloat, PositiveFloat] | None = None  # smallest and largest random factor on that
+    class_limit: PositiveShare | None = None  # most that one class may take of a crop; 1: any
     distort: Literal["auto", "on", "off"] = "auto"  # distort brightness, contrast, saturation and hue
-    dice: Annotated[float | None, NotNegative] = None  # weight of the dice loss beside cross-entropy; 0: off
+    dice: NonNegativeFloat | None = None  # weight of the dice loss beside cross-entropy; 0: off
     balanced: Literal["auto", "on", "off"] = "auto"  # weigh pixels of rare classes more
-    max_bad: Annotated[float | None, Share] = None  # share of bad images that may be left out; 0.25 or 5 images
+    max_bad: Share | None = None  # share of bad images that may be left out; 0.25 or 5 images
 
     def __post_init__(self):
         if self.crop_size is not None:

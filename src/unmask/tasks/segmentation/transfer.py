@@ -25,7 +25,6 @@ from unmask.tasks.segmentation.finetune import (
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import plan_segment
 from unmask.tasks.segmentation.predict import predict_maps, predictions_place
-from unmask.tasks.segmentation.report import write_segmenter_report
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.segmentation.settings import NAME, SegmentOptions
 from unmask.tasks.task import DataOptions, TransferTask
@@ -82,6 +81,5 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings]):
         return result
 
     headline = staticmethod(headline)
-    write_report = staticmethod(write_segmenter_report)
     predictions_place = staticmethod(predictions_place)
     predict = staticmethod(predict_maps)

@@ -1,0 +1,14 @@
+"""The page of any run folder: pretraining has one, and each task brings its own `report.py`."""
+
+from pathlib import Path
+
+from unmask.files import read_json
+from unmask.report import training_page
+from unmask.runs.run import CONFIG
+from unmask.tasks.folders import task_module
+
+
+def write_report(out: Path) -> Path:
+    """Writes `report.html` from what the folder holds so far; returns its path."""
+    task = read_json(out / CONFIG).get("task")
+    return training_page.write_report(out) if task is None else task_module(task, "report").write_page(out)
