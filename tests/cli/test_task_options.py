@@ -75,8 +75,10 @@ def test_a_folder_is_all_that_a_new_task_takes(tmp_path, monkeypatch, capsys):
 
 
 def test_an_option_of_another_task_is_told_from_a_misspelt_one(capsys):
-    with pytest.raises(UserError, match=r"--images is for --to detect and segment.* nearest that it has is --"):
+    with pytest.raises(UserError, match="--images is for --to detect and segment; --to classify has no such option"):
         unmask.transfer("run", on="data", images="here")
+    with pytest.raises(UserError, match=r"--mixup is for --to classify.* \(the nearest that it has is --warmup\)"):
+        unmask.transfer("run", on="data", to="segment", mixup=0.5)
     with pytest.raises(UserError, match="no option 'anchrs', did you mean 'anchors'"):
         unmask.transfer("run", on="data", to="detect", anchrs=(1, 2))
     with pytest.raises(UserError, match="to detect there are full and linear"):
@@ -93,7 +95,7 @@ def test_the_python_call_knows_the_options_of_all_tasks():
 
 
 def test_the_task_is_known_from_a_saved_configuration(tmp_path):
-    settings = {"to": "detect", "input_size": [64, 64], "masks": "off", "seed": 3, "standardize": True, "run": "a"}
+    settings = {"to": "detect", "input_size": [64, 64], "masks": "off", "seed": 3, "standardize": True, "run": "a", "on": ["b"]}
     (tmp_path / "config.json").write_text(json.dumps({"task": "detect", "settings": settings}))
     _, options = parse(["transfer", "run", "--on", "data", "--config", str(tmp_path)])
     assert (options.to, options.input_size, options.seed) == ("detect", (64, 64), 3)
