@@ -1,12 +1,16 @@
 """What README and docs say is true: the worked example runs, names and links exist."""
 
+import ast
+import dataclasses
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
-import tyro
 
 import unmask
+from unmask.cli.help import GROUPS
+from unmask.cli.main import main
 from unmask.cli.verb import commands as options_by_name
 
 ROOT = Path(__file__).parent.parent
@@ -23,21 +27,22 @@ def test_links_and_files_exist(page):
 
 
 def test_the_tree_in_the_architecture_page_is_the_tree():
-    root, folder, listed = ROOT / "src" / "unmask", "", set()
-    for line in _tree().splitlines():
-        if not line.startswith("    "):
-            folder = found[1] if (found := re.match(r"  (\w+)/ ", line)) else ""
-        listed |= {f"{folder}/{name}".lstrip("/") for name in re.findall(r"\w+\.py", line)}
-    subjects = {name.split("/")[0] for name in listed if "/" in name}
-    there = {
-        str(file.relative_to(root)) for place in (root, *(root / s for s in subjects)) for file in place.glob("*.py")
-    }
-    assert listed == {name for name in there if "__" not in name}
-    assert {s.name for s in root.iterdir() if s.is_dir()} - {"__pycache__"} <= set(re.findall(r"(\w+)/", _tree()))
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert page.split("```")[1].strip("\n") == "\n".join(_tree(ROOT / "src" / "unmask")), (
+        "python tests/test_docs.py prints it"
+    )
 
 
-def _tree():
-    return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+def _tree(folder, depth=0):
+    """Every folder with the first line of its docstring, and the files in it."""
+    if depth:
+        purpose = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        yield f"{'  ' * (depth - 1) + folder.name + '/':<24} {purpose.splitlines()[0]}"
+    files = [path.stem for path in sorted(folder.glob("*.py")) if not path.stem.startswith("__")]
+    yield from textwrap.wrap("  ".join(files), 118, initial_indent="  " * depth, subsequent_indent="  " * depth)
+    for inner in sorted(folder.iterdir()):
+        if (inner / "__init__.py").exists():
+            yield from _tree(inner, depth + 1)
 
 
 def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
@@ -61,13 +66,22 @@ def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
     assert not hidden[:, :, ::2].any()
 
 
-def test_every_verb_has_help_for_every_option(capsys):
-    for name, options in options_by_name().items():
-        with pytest.raises(SystemExit) as caught:
-            tyro.cli(options, args=["--help"], prog=name)
-        assert caught.value.code == 0
-        said = capsys.readouterr().out
-        assert options.__doc__.splitlines()[0][:40] in said.replace("\n", " ")
+@pytest.mark.parametrize("name", list(options_by_name()))
+def test_help_shows_every_option_in_its_group_with_words_for_what_is_left_open(name, capsys):
+    options = options_by_name()[name]
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    page = capsys.readouterr().out
+    assert page.splitlines()[2] == options.__doc__.splitlines()[0]
+    for field in dataclasses.fields(options):
+        flag = field.name.replace("_", "-")
+        assert re.search(rf"--(no-)?{flag}\b|^  {field.name.upper()}\b", page, re.M), field.name
+    assert "None" not in page
+    assert "()" not in page
+    headings = re.findall(r"^([a-z ]+):$", page, re.M)
+    order = ["usual options", *GROUPS]
+    assert headings == sorted(headings, key=order.index)  # "more" would be an option without a group
 
 
 def test_python_functions_carry_the_options_of_the_commands():
@@ -77,3 +91,7 @@ def test_python_functions_carry_the_options_of_the_commands():
     assert "labels_per_class" in (unmask.evaluate.__doc__ or "")
     with pytest.raises(AttributeError, match="commands"):
         unmask.nonsense  # noqa: B018
+
+
+if __name__ == "__main__":
+    print("\n".join(_tree(ROOT / "src" / "unmask")))

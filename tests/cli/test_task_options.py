@@ -12,7 +12,6 @@ import unmask
 import unmask.tasks
 from unmask.cli.main import main, parse
 from unmask.cli.task_options import task_options
-from unmask.cli.verb import commands
 from unmask.errors import UserError
 from unmask.plain import Exists, OneOf, PositiveInt, Share, check_fields
 from unmask.tasks.folders import task_folders
@@ -30,24 +29,15 @@ def test_help_shows_the_options_of_one_task_and_those_that_all_share(task, capsy
     own = {field.name for field in dataclasses.fields(task_options(task))}
     others = {f.name for name in task_folders() for f in dataclasses.fields(task_options(name))} - own
     for name in own | {"on", "epochs", "seed"}:
-        assert f"--{name.replace('_', '-')} " in text, name
+        assert f"  --{name.replace('_', '-')} " in text, name
     for name in others:
-        assert f"--{name.replace('_', '-')} " not in text, name
+        assert f"  --{name.replace('_', '-')} " not in text, name
 
 
 def test_help_without_a_task_says_which_there_are(capsys):
     text = help_of(capsys=capsys)
-    assert all(f"{name}, " in text for name in task_folders())
+    assert all(f"\n  {name} " in text for name in task_folders())
     assert "those of --to classify" in text
-
-
-def test_every_option_of_every_command_has_help(capsys):
-    for command in commands():
-        with pytest.raises(SystemExit):
-            parse([command, "--help"])
-        text = " ".join(capsys.readouterr().out.split())
-        assert " (default:" in text or command == "doctor"
-        assert "│ (default" not in text, command
 
 
 def test_a_folder_is_all_that_a_new_task_takes(tmp_path, monkeypatch, capsys):
@@ -66,8 +56,8 @@ def test_a_folder_is_all_that_a_new_task_takes(tmp_path, monkeypatch, capsys):
         "    abacus: int = 3  # beads\n"
     )
     monkeypatch.setattr(unmask.tasks, "__path__", [*unmask.tasks.__path__, str(tmp_path)])
-    assert "--abacus INT" in help_of("--to", "count", capsys=capsys)
-    assert "count, how many things there are" in help_of(capsys=capsys)
+    assert "--abacus N" in help_of("--to", "count", capsys=capsys)
+    assert "count How many things there are." in " ".join(help_of(capsys=capsys).split())
     _, options = parse(["transfer", "run", "--on", "data", "--to=count", "--abacus", "5", "--epochs", "2"])
     assert (options.to, options.abacus, options.epochs) == ("count", 5, 2.0)
     with pytest.raises(UserError, match="--abacus is for --to count; --to detect has no such option"):
@@ -95,7 +85,15 @@ def test_the_python_call_knows_the_options_of_all_tasks():
 
 
 def test_the_task_is_known_from_a_saved_configuration(tmp_path):
-    settings = {"to": "detect", "input_size": [64, 64], "masks": "off", "seed": 3, "standardize": True, "run": "a", "on": ["b"]}
+    settings = {
+        "to": "detect",
+        "input_size": [64, 64],
+        "masks": "off",
+        "seed": 3,
+        "standardize": True,
+        "run": "a",
+        "on": ["b"],
+    }
     (tmp_path / "config.json").write_text(json.dumps({"task": "detect", "settings": settings}))
     _, options = parse(["transfer", "run", "--on", "data", "--config", str(tmp_path)])
     assert (options.to, options.input_size, options.seed) == ("detect", (64, 64), 3)

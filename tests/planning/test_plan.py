@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unmask.errors import UserError
-from unmask.runtime import machine
+from unmask.runtime import machine, openmp
 from unmask.runtime.distributed.fabric import make_fabric
 
 
@@ -81,13 +81,13 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     tried, measured = [], measure.Measured(1.0, 1, {})
     fabric = make_fabric({"device": "cpu", "precision": "32"})
 
-    def measure(objective, loader, settings, fabric):
+    def fails_when_compiled(objective, loader, settings, fabric):
         tried.append(settings["compile"])
         if settings["compile"] != "off":
             raise RuntimeError("no compiler here")
         return measured
 
-    monkeypatch.setattr(measure, "_measure", measure)
+    monkeypatch.setattr(measure, "_measure", fails_when_compiled)
     plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few images"})
     assert measure.trial(lambda: None, lambda first: iter(()), plan, fabric, retry=False) is measured
     assert tried == ["graphs", "on", "off"]
@@ -99,8 +99,6 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
 
 def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
     import os
-
-    from unmask.runtime import openmp
 
     for load, own, expected in (
         (9.0, {}, {"OMP_WAIT_POLICY": "PASSIVE"}),
@@ -121,3 +119,11 @@ def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
     chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
     assert machine.settings_now(chosen) == {"attention": "sdpa", "threads": None}
     assert machine.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
+
+
+@pytest.mark.parametrize(("gains", "sizes"), [({192: 0.03}, [192]), ({192: 0.9, 768: 2.0}, [192, 768])])
+def test_cpus_without_bf16_are_told_by_small_products(gains, sizes, monkeypatch):
+    measured = []
+    monkeypatch.setattr(machine, "_gain", lambda size: measured.append(size) or gains[size])
+    assert machine._bf16_gain.__wrapped__() == gains[sizes[-1]]
+    assert measured == sizes

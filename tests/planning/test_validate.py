@@ -23,7 +23,7 @@ class Opened(Exception):
 
 @pytest.fixture(autouse=True)
 def _data_that_must_not_be_opened(monkeypatch):
-    def look_at(*_):
+    def look_at(*_, **__):
         raise Opened
 
     monkeypatch.setattr("unmask.cli.commands.pretrain.look_at", look_at)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import tyro
 from rich.console import Console
 
+from unmask.cli.help import overview, page
 from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
@@ -51,7 +52,7 @@ def run(arguments: list[str]) -> int:
     """Calls the verb that the arguments name; 0 when it is done."""
     options_by_name = commands()
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(options_by_name))
+        print(overview(options_by_name))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
@@ -73,6 +74,9 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
     if name not in TOGETHER:
         refuse_many(f"unmask {name}")
     options = chosen(options_by_name[name], rest)
+    if {"-h", "--help"} & {*rest}:
+        print(page(name, options))
+        sys.exit(0)
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
@@ -103,13 +107,6 @@ def _direct(options: Any) -> Any:
         return options
     own = {"__doc__": options.__doc__, "__module__": options.__module__, "__post_init__": check}
     return type(options.__name__, (options,), own)
-
-
-def _overview(options_by_name: dict[str, Any]) -> str:
-    lines = ["usage: unmask <command> [options]", "", "Masked autoencoders: pretrain on a folder, look, judge.", ""]
-    for name, options in options_by_name.items():
-        lines.append(f"  {name:<10} {options.__doc__.splitlines()[0]}")
-    return "\n".join([*lines, "", "unmask <command> --help lists the options of one."])
 
 
 def _positional(rest: list[str]) -> list[str]:

@@ -36,8 +36,8 @@ def joined(options: type, task: str) -> Any:
                 part.__post_init__(self)
 
     derived = (*getattr(options, "DERIVED", ()), *task_module(task, "settings").DERIVED)
-    others = "; ".join(f"{name}, {str(task_options(name).__doc__).rstrip('.').lower()}" for name in folders)
-    text = f"{options.__doc__}\n\nTasks, by --to: {others}. The options below are those of --to {task}."
+    tasks = "\n".join(f"  {name:<9} {str(task_options(name).__doc__).splitlines()[0]}" for name in folders)
+    text = f"{options.__doc__}\n\nTasks, by --to:\n{tasks}\nThe options below are those of --to {task}."
     content = {"__doc__": text, "__module__": options.__module__, "__post_init__": check, "DERIVED": derived}
     return dataclasses.dataclass(frozen=True)(type(options.__name__, (own, options), content))
 

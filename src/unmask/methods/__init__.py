@@ -1,0 +1,1 @@
+"""Learn without labels: one file per method."""

@@ -3,7 +3,7 @@
 Detectors and segmenters look for small things on fine maps and for large ones on coarse maps. A plain ViT has one
 stride only, so its pyramids make the others. Parts are in `pyramids/`:
 
-    pyramid = spec.build("simple(dim=256)", "unmask.pyramids", encoder=encoder)
+    pyramid = registry.build("pyramid", "simple(dim=256)", encoder=encoder)
     maps = pyramid(encoder.features(x, pyramid.layers))
 
 With a stride s, a level has ceil(height / s) rows of the padded image's height, which is whole units of the encoder.

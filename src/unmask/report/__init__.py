@@ -1,1 +1,1 @@
-"""Pages and images: HTML, tables, reconstructions."""
+"""Pages and pictures: HTML, tables, reconstructions."""

@@ -35,6 +35,7 @@ CHOICES = {  # of every setting below; "auto" leaves it to `choices`
 EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
 ROUNDS = 5  # of a measurement, whose best counts
 WORTH = 1.1  # times as fast: less is not worth another backend
+HOPELESS = 0.25  # gain of small bf16 products below which large ones are not measured
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's names of what mallopt sets
 
 
@@ -192,7 +193,7 @@ def _precision(device: str) -> tuple[str, str]:
     if device == "mps":
         return "32", "bf16 is not reliable on this device"
     ratio = _bf16_gain()
-    return ("bf16" if ratio > 1.3 else "32"), f"bf16 matrix products are {ratio:.1f} times as fast as fp32 here"
+    return ("bf16" if ratio > 1.3 else "32"), f"bf16 matrix products are {ratio:.2g} times as fast as fp32 here"
 
 
 def _matmul(device: str) -> tuple[str, str]:
@@ -229,7 +230,14 @@ def _onednn(rows: int = 384, width: int = 512) -> tuple[float, float]:
 
 
 @lru_cache
-def _bf16_gain(size: int = 768) -> float:
+def _bf16_gain(size: int = 768, small: int = 192) -> float:
+    """How many times as fast bf16 products are as fp32. CPUs without instructions for bf16 can take 40 times as long,
+    seconds for a product of the size that counts: a small one tells those apart."""
+    gain = _gain(small)
+    return gain if gain < HOPELESS else _gain(size)
+
+
+def _gain(size: int) -> float:
     full = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
     low = full.bfloat16()
     times = [(_seconds(lambda: full @ full), _seconds(lambda: low @ low)) for _ in range(ROUNDS + 1)]

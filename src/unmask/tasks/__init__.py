@@ -1,0 +1,1 @@
+"""Learn with labels, or use an encoder: one folder per task."""

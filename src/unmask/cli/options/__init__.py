@@ -1,0 +1,1 @@
+"""One frozen dataclass of options per command: plain data."""

@@ -34,59 +34,75 @@ __all__ = ["Pretrain"]
 
 @dataclass(frozen=True)
 class Pretrain(RuntimeOptions):
-    """Learn from unlabeled images by hiding most of each and rebuilding it. What is not given is chosen and said."""
+    """Learn from unlabeled images by hiding most of each and reconstructing it. What is left open is chosen."""
 
     data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
     _: KW_ONLY
-    out: Place = Path("run")  # folder of the run; the same command again continues there
-    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
+    out: Place = Path("run")  # folder of the run; repeat the command to resume it
+    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags override it
     model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
     image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
     resolutions: str | None = None  # sizes with shares of the steps: "128:0.5,224", or auto: smaller crops early on
     patch_size: PositiveInt | None = None  # pixels along a side of a patch
-    channels: PositiveInt | None = None  # of the input: 1 grey, 3 colour, or as many as the data has
-    method: str = "mae"  # how to learn: a file in methods/
-    mask: str | None = None  # what to hide: random(ratio=0.75), block, grid or blob, or a dotted name of your own
-    masks_per_image: PositiveInt | None = None  # masks of each image of a step; a batch still counts images
-    target: str | None = None  # what to rebuild: pixels (normalised per patch), "pixels(normalize=False)", or pca
-    decoder: str | None = None  # what rebuilds: "full(dim=512, depth=8)", narrow, slim, partial, cross or windowed
-    init: Place = "none"  # weights to go on from: a run, a file or folder of weights, or a timm name with its tag
+    channels: PositiveInt | None = None  # input channels: 1 grey, 3 colour, or as many as the data has
+    method: str = "mae"  # how to learn without labels
+    mask: str | None = (
+        None  # which patches to hide: random(ratio=0.75), block, grid, blob, or a dotted name of your own
+    )
+    masks_per_image: PositiveInt | None = (
+        None  # masks drawn for each image of a batch; the batch size still counts images
+    )
+    target: str | None = None  # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca
+    decoder: str | None = None  # what predicts hidden patches: "full(dim=512, depth=8)", partial, cross or windowed
+    init: Place = "none"  # weights to start from: a run, a file or folder of weights, or a timm name with its tag
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
-    decoder_warmup: NonNegativeInt | None = None  # with --init: steps in which a fresh decoder learns alone
+    decoder_warmup: NonNegativeInt | None = None  # with --init: steps in which only a new decoder is trained
     epochs: PositiveFloat | None = None  # passes over the data
     steps: PositiveInt | None = None  # optimizer steps, instead of epochs
-    hours: PositiveFloat | None = None  # time for the whole run, instead of epochs
+    hours: PositiveFloat | None = None  # time budget of the whole run, instead of epochs
     batch: PositiveInt | None = None  # images per optimizer step, over all devices
-    accumulate: PositiveInt | None = None  # parts that a batch is worked off in on each device, to save memory
-    checkpoint_activations: Literal["auto", "on", "off"] = "auto"  # compute them again on the way back, to save memory
+    accumulate: PositiveInt | None = (
+        None  # parts into which each device splits its batch, to save memory (gradient accumulation)
+    )
+    checkpoint_activations: Literal["auto", "on", "off"] = (
+        "auto"  # recompute activations in the backward pass, to save memory
+    )
     lr: PositiveFloat | None = None  # peak learning rate
     blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, instead of lr
-    warmup: NonNegativeFloat | None = None  # epochs in which the rate rises
-    weight_decay: NonNegativeFloat | None = None  # of matrices; biases and norms have none
-    clip: NonNegativeFloat | None = None  # largest gradient norm; MAE clips nothing
-    crop: PositiveShare | None = None  # least share of an image's area that a random crop takes; 1 takes whole images
-    crop_kind: Literal["random", "fixed", "whole"] = "random"  # of random size and shape, 7/8 at a random place, centre
-    jitter: Share = 0.0  # strength of colour jitter, 0 to 1; MAE has none, since it does better without
-    flip: Literal["auto", "on", "off"] = "auto"  # mirror images left to right at random
+    warmup: NonNegativeFloat | None = None  # epochs over which the learning rate rises
+    weight_decay: NonNegativeFloat | None = None  # weight decay of matrices; biases and norms have none
+    clip: NonNegativeFloat | None = None  # largest gradient norm; MAE does not clip
+    crop: PositiveShare | None = None  # smallest share of an image's area that a random crop covers; 1: whole images
+    crop_kind: Literal["random", "fixed", "whole"] = (
+        "random"  # random size and shape; 7/8 of the image at a random position; or all of it, centred
+    )
+    jitter: Share = 0.0  # strength of colour jitter, 0 to 1; MAE does better without
+    flip: Literal["auto", "on", "off"] = "auto"  # flip images left to right at random
     seed: NonNegativeInt = 0  # of weights, order, crops and masks
-    shuffle_buffer: PositiveInt | None = None  # of streams: samples that each reader mixes; 1: none
-    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # over several devices: copies of the model, or shards of it
-    devices: PositiveInt | None = None  # per machine; a check, since torchrun or srun starts one process for each
-    nodes: PositiveInt | None = None  # machines; likewise
-    views_per_image: PositiveInt = 1  # crops of each decoded image, side by side in a batch
-    in_memory: Literal["auto", "on", "off"] = "auto"  # images live on the device: small ones of one size
-    resize: Literal["auto", "exact", "fast"] = "auto"  # of crops: antialiased, or OpenCV's where they hardly shrink
+    shuffle_buffer: PositiveInt | None = None  # of streams: samples among which each reader shuffles; 1: in order
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # on several devices: copies of the model, or shards of it
+    devices: PositiveInt | None = (
+        None  # devices per machine; only checked, since torchrun or srun starts one process for each
+    )
+    nodes: PositiveInt | None = None  # machines; only checked, likewise
+    views_per_image: PositiveInt = 1  # crops taken of each decoded image, side by side in a batch
+    in_memory: Literal["auto", "on", "off"] = "auto"  # keep images on the device: for small ones of one size
+    resize: Literal["auto", "exact", "fast"] = (
+        "auto"  # of crops: antialiased, or OpenCV's faster one where they hardly shrink
+    )
     log_every: PositiveInt | None = None  # steps between records
     save_every: PositiveInt | None = None  # steps between checkpoints
-    keep_every: NonNegativeInt | None = None  # steps between checkpoints that are kept for good
-    keep_last: PositiveInt | None = None  # newest checkpoints that are kept
-    spike: float | str | None = None  # deviations above recent losses at which a step is left out, or off
-    rollbacks: NonNegativeInt | None = None  # times that a run goes back to a good state when steps go wrong in a row
-    deterministic: bool = False  # the same bytes of weights every time, on the same machine and versions
-    probe: Place | None = None  # labelled data on which the encoder is judged during training
+    keep_every: NonNegativeInt | None = None  # steps between checkpoints that are never deleted
+    keep_last: PositiveInt | None = None  # number of newest checkpoints to keep
+    spike: float | str | None = None  # standard deviations above recent losses beyond which a step is skipped, or off
+    rollbacks: NonNegativeInt | None = (
+        None  # times that a run may return to a good checkpoint after several bad steps in a row
+    )
+    deterministic: bool = False  # bitwise identical weights every time, on the same machine and versions
+    probe: Place | None = None  # labelled data on which the encoder is evaluated during training
     probe_every: PositiveFloat | None = None  # epochs between probes
-    max_bad: Share = 0.05  # share of bad files above which training does not start
-    config: Place | None = None  # config.json of a run whose settings are taken over; other flags still count
+    max_bad: Share = 0.05  # share of unreadable files above which training does not start
+    config: Place | None = None  # config.json of a run to take settings from; other flags override them
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):

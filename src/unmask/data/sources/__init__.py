@@ -1,0 +1,1 @@
+"""One file per form that data comes in: folders, archives, arrays, lists."""

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 from unmask.errors import UserError
-from unmask.export.detector_onnx import REMARK, backbone_of, export_whole
 from unmask.export.exportable import EXACT, Exportable, Format, Opened, Outputs
+from unmask.export.quantization import quantize, refuse_saturating
 
 __all__ = ["Onnx"]
 INPUT, BACKBONE = "pixels", "backbone-fp32.onnx"
 TOLERANCE = {"fp32": EXACT, "fp16": 0.02, "int8": 0.25}  # share of the largest output; what that costs, --on says
 REMEDY = "try --quantize static or dynamic for int8, or leave this precision out with --precision"
 LARGE = 1_500_000_000  # bytes of weights above which they go beside the graph: a protobuf holds 2 GB
-QUANTIZED = ["MatMul", "Gemm"]  # not the patch convolution: little to gain, and the first layer bears it worst
 
 
 class Onnx(Format):
@@ -58,7 +57,9 @@ class Onnx(Format):
             if precision == "fp16":
                 _halve(first, _file(folder, precision), size > LARGE)
             if precision == "int8":
-                _quantize(first, _file(folder, precision), subject, size > LARGE)
+                quantize(first, _file(folder, precision), subject, INPUT, size > LARGE)
+                if size <= LARGE:
+                    _note(_file(folder, precision), subject, quantization=subject.quantize)
         if "fp32" not in subject.precision:
             for file in folder.glob(f"{first.name}*"):
                 file.unlink()
@@ -71,6 +72,8 @@ class Onnx(Format):
             found.append(Opened(folder / BACKBONE, _call(folder / BACKBONE, part), EXACT, timed=True, subject=part))
         for precision in ("fp32",) if subject.detector else subject.precision:
             path = _file(folder, precision)
+            if precision == "int8":
+                refuse_saturating(path)
             remedy = REMEDY if precision != "fp32" else ""
             found.append(Opened(path, _call(path, subject), TOLERANCE[precision], timed=True, remedy=remedy))
         return found
@@ -85,12 +88,12 @@ class Onnx(Format):
         )
 
 
-def _note(path: Path, subject: Exportable) -> None:
+def _note(path: Path, subject: Exportable, **more: str) -> None:
     """Writes what a file says about itself into it."""
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, facts(subject))
+    onnx.helper.set_model_props(model, facts(subject) | more)
     onnx.save(model, path)
 
 
@@ -146,41 +149,3 @@ def _halve(source: Path, target: Path, large: bool) -> None:
         warnings.simplefilter("ignore")  # of weights below fp16's smallest number, which become that number
         model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
     onnx.save(model, target, save_as_external_data=large, location=f"{target.name}.data" if large else None)
-
-
-def _quantize(source: Path, target: Path, subject: Exportable, large: bool) -> None:
-    """Weights in int8, one scale per output; activations with scales of each batch, or of the images (static)."""
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
-
-    logging.getLogger().addFilter(_quiet)
-    options: dict[str, Any] = {"op_types_to_quantize": QUANTIZED, "per_channel": True, "weight_type": QuantType.QInt8}
-    options |= {"use_external_data_format": large, "extra_options": {"MatMulConstBOnly": True}}
-    try:
-        if subject.quantize == "dynamic":
-            quantize_dynamic(source, target, **options)
-        else:
-            reader: Any = _Images(subject.given(subject.images))
-            quantize_static(source, target, reader, quant_format=QuantFormat.QDQ, **options)
-    finally:
-        logging.getLogger().removeFilter(_quiet)
-    if not large:
-        model = onnx.load(target)
-        onnx.helper.set_model_props(model, facts(subject) | {"quantization": subject.quantize})
-        onnx.save(model, target)
-
-
-def _quiet(record: logging.LogRecord) -> bool:
-    """onnxruntime advises a preparation that only convolutions and poolings gain from."""
-    return "pre-processing" not in record.getMessage()
-
-
-class _Images:
-    """The images one by one, as onnxruntime's calibration asks for them."""
-
-    def __init__(self, images: Tensor):
-        self.rest = iter(images.split(1))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        one = next(self.rest, None)
-        return None if one is None else {INPUT: one.numpy()}

@@ -1,0 +1,1 @@
+"""What a method predicts for a hidden unit: one file per target."""

@@ -1,1 +1,1 @@
-"""What turns feature maps into a class for every pixel."""
+"""One file per dense head."""

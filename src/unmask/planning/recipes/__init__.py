@@ -1,0 +1,1 @@
+"""Published recipes, with their sources."""

@@ -1,1 +1,1 @@
-"""The ablations of the MAE paper on a data set of one's own: axes, runs, cost, what was found."""
+"""The same run with one setting changed at a time: the paper's Table 1 at small scale."""

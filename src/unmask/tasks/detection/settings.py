@@ -31,7 +31,7 @@ class DetectOptions:
     anchors: tuple[PositiveFloat, ...] | None = None  # sides of first boxes in pixels, fine to coarse
     ratios: tuple[PositiveFloat, ...] | None = None  # height / width of these
     jitter: tuple[PositiveFloat, PositiveFloat] | None = None  # random factors on an image's size; 1 1: off
-    max_bad: Share | None = None  # share of bad images or boxes that may be left out; 0.25 or 5
+    max_bad: Share | None = None  # share of bad images or boxes that may be left out; by default a quarter, or five
 
     def __post_init__(self):
         if self.input_size is not None:

@@ -1,1 +1,1 @@
-"""The nearest images, copies among them, and a map of them all."""
+"""Nearest images, duplicates and maps."""

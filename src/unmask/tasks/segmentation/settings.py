@@ -46,7 +46,7 @@ class SegmentOptions:
     distort: Literal["auto", "on", "off"] = "auto"  # distort brightness, contrast, saturation and hue
     dice: NonNegativeFloat | None = None  # weight of the dice loss beside cross-entropy; 0: off
     balanced: Literal["auto", "on", "off"] = "auto"  # weigh pixels of rare classes more
-    max_bad: Share | None = None  # share of bad images that may be left out; 0.25 or 5 images
+    max_bad: Share | None = None  # share of bad images that may be left out; by default a quarter, or five
 
     def __post_init__(self):
         if self.crop_size is not None:

@@ -1,1 +1,1 @@
-"""How boxes and masks are written down: each file reads one form. See `annotation.py`."""
+"""One file per form of boxes and outlines."""

@@ -1,1 +1,1 @@
-"""Ways to keep segmented images on disk."""
+"""One file per form of semantic maps."""
