@@ -1,15 +1,14 @@
 """What `--to segment` is called, what it makes, and what it alone takes as options."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge
-from tyro.conf import arg
 
 from unmask.errors import UserError
 from unmask.plain import (
     Exists,
+    Names,
     NonNegativeFloat,
     OneOf,
     Place,
@@ -27,7 +26,6 @@ NAME = "segment"
 MODEL = "segmenter"  # what transfer makes
 PROTOCOLS = ("full", "linear")
 DERIVED = ()
-Words = Annotated[str | Sequence[str] | None, arg(constructor=tuple[str, ...] | None)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ class SegmentOptions:
     head: str | None = None  # linear, light or upernet, with options, e.g. upernet(channels=256)
     images: Annotated[Place | None, Exists()] = None  # folder of the images, where masks do not lead to them
     classes: Annotated[Place | None, Exists()] = None  # file that names the classes, where none lies by the masks
-    void: Words = None  # names or numbers of what is no class; none: every number is one
+    void: Names | None = None  # names or numbers of what is no class; none: every number is one
     crop_size: Annotated[Size, Ge(8)] = None  # pixels of a crop, and of a window when judging: one side, or two
     side: Annotated[int | None, Ge(8)] = None  # pixels that an image's shorter side is resized to first
     scale: tuple[PositiveFloat, PositiveFloat] | None = None  # smallest and largest random factor on that
