@@ -33,7 +33,8 @@ from unmask.cli.options.export import Export
 from unmask.export import quantization
 from unmask.export.exportable import Exportable
 from unmask.models.encoder import create_encoder
-from unmask.runs.run import Run, load
+from unmask.runs.run import Run
+from unmask.tasks.open import load
 
 SLOW = 8  # images of the numpy computation
 CALIBRATED = export.IMAGES  # as many images give an export its static scales

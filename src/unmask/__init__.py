@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from unmask.cli.commands.show import show
     from unmask.cli.commands.stress import stress
     from unmask.cli.commands.transfer import transfer
-    from unmask.runs.run import Run, load
+    from unmask.runs.run import Run
+    from unmask.tasks.open import load
 
 __all__ = [
     "Run",
@@ -80,7 +81,7 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> Any:
     if name in ("Run", "load"):
-        return getattr(import_module("unmask.runs.run"), name)
+        return getattr(import_module("unmask.runs.run" if name == "Run" else "unmask.tasks.open"), name)
     try:
         return getattr(import_module(f"unmask.cli.commands.{name}"), name)
     except ModuleNotFoundError:

@@ -1,4 +1,7 @@
-"""Files written whole or not at all: atomically, with a clear error where there is no room or permission."""
+"""Files written whole or not at all: atomically, with a clear error where there is no room or permission.
+
+Also the names of what lies in a run folder and is read by more than one room.
+"""
 
 import contextlib
 import csv
@@ -11,7 +14,8 @@ from typing import Any
 
 from unmask.errors import UserError
 
-RESULT = "metrics.json"  # scores of what a run folder of `transfer` holds
+RESULT = "metrics.json"  # in a folder of transfer: how good the trained model is
+CLASSIFY = "classify"  # in a run folder: what `transfer --to classify` writes unless told otherwise
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 

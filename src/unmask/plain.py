@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from tyro.conf import arg
 
-from unmask.errors import UserError
+from unmask.errors import UserError, closest, closest_place
 
 # What Python callers may give, and what the command line makes of text for it.
 Place = str | Path
@@ -17,6 +18,28 @@ Names = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...])]
 Size = Annotated[int | Sequence[int] | None, arg(constructor=tuple[int, ...] | None)]
 Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
+
+# Numbers within ranges: `lr: PositiveFloat | None = None`; `check_fields` holds values to them.
+PositiveInt = Annotated[int, Interval(gt=0)]
+NonNegativeInt = Annotated[int, Interval(ge=0)]
+PositiveFloat = Annotated[float, Interval(gt=0)]
+NonNegativeFloat = Annotated[float, Interval(ge=0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+InnerShare = Annotated[float, Interval(gt=0, lt=1)]
+BelowOne = Annotated[float, Interval(ge=0, lt=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Metadata of a field of text: the words it may hold. where: for which of several tasks, e.g. "to detect "."""
+
+    words: tuple[str, ...]
+    where: str = ""
+
+
+class Exists:
+    """Metadata of a field that names a file or a folder which must be there."""
 
 
 def plain(options: Any) -> dict[str, Any]:
@@ -38,6 +61,67 @@ def texts(value: Any) -> tuple[str, ...]:
 def numbers(value: Any) -> tuple:
     """One number or several, as a tuple."""
     return (value,) if isinstance(value, int | float) else tuple(value)
+
+
+def check_fields(options: Any) -> None:
+    """Raises UserError where a field of a dataclass is outside of what its annotation allows.
+
+    Understood are the bounds of annotated_types (for each number of a field that holds several), OneOf and Exists. None
+    is always allowed: it stands for what is not given.
+    """
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in dataclasses.fields(options):
+        value, flag = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
+        metadata = _metadata(hints[field.name])
+        bounds = [bound for part in metadata for bound in _bounds(part)]
+        if value is None:
+            continue
+        if bounds:
+            for number in value if isinstance(value, list | tuple) else (value,):
+                _require_within(number, field.name, bounds)
+        for part in metadata:
+            if isinstance(part, OneOf) and value not in part.words:
+                listed = f"{', '.join(part.words[:-1])} and {part.words[-1]}"
+                raise UserError(f"{flag} {value}: {part.where}there are {listed}{closest(str(value), part.words)}")
+            if isinstance(part, Exists) and not (place := Path(str(value))).exists():
+                raise UserError(f"{flag} {value} does not exist{closest_place(place)}")
+
+
+def _metadata(hint: Any) -> list[Any]:
+    """All that annotations say, also inside of unions and tuples."""
+    own = list(getattr(hint, "__metadata__", ()))
+    inner = (hint.__origin__,) if own else get_args(hint)
+    return own + [part for inside in inner for part in _metadata(inside)]
+
+
+def _bounds(metadata: Any) -> Iterable[Gt | Ge | Lt | Le]:
+    parts = metadata if isinstance(metadata, GroupedMetadata) else (metadata,)
+    return [part for part in parts if isinstance(part, Gt | Ge | Lt | Le)]
+
+
+def _require_within(value: Any, name: str, bounds: Sequence[Gt | Ge | Lt | Le]) -> None:
+    low = next((bound for bound in bounds if isinstance(bound, Gt | Ge)), None)
+    high = next((bound for bound in bounds if isinstance(bound, Lt | Le)), None)
+
+    def allowed(number: Any) -> bool:
+        above = low is None or (number > low.gt if isinstance(low, Gt) else number >= low.ge)
+        return above and (high is None or (number < high.lt if isinstance(high, Lt) else number <= high.le))
+
+    require(value, name, allowed, _range_in_words(low, high))
+
+
+def _range_in_words(low: Gt | Ge | None, high: Lt | Le | None) -> str:
+    """ "above 0 and at most 1", "between 0 and 1", "0 or more"."""
+    if isinstance(low, Ge) and isinstance(high, Le):
+        return f"between {low.ge:,} and {high.le:,}"
+    if isinstance(low, Gt) and isinstance(high, Lt):
+        return f"between {low.gt:,} and {high.lt:,}, both excluded"
+    words = []
+    if low is not None:
+        words.append(f"above {low.gt:,}" if isinstance(low, Gt) else f"{low.ge:,} or more")
+    if high is not None:
+        words.append(f"below {high.lt:,}" if isinstance(high, Lt) else f"at most {high.le:,}")
+    return " and ".join(words)
 
 
 def require(value: Any, name: str, allowed: Callable[[Any], bool], words: str) -> None:

@@ -23,7 +23,7 @@ from unmask.runtime.machine import machine
 from unmask.tasks.classification.finetune import finetune
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.plan import plan_transfer
-from unmask.tasks.classification.transfer import ClassifyLesson
+from unmask.tasks.classification.transfer import ClassifyTask
 from unmask.tasks.early_stopping import Keeper
 
 
@@ -130,8 +130,8 @@ def test_early_stopping_ends_training_and_keeps_the_best(run, data, place, monke
             "watched": ["accuracy"],
         }
 
-    score = ClassifyLesson.score
-    monkeypatch.setattr(ClassifyLesson, "score", falling)
+    score = ClassifyTask.score
+    monkeypatch.setattr(ClassifyTask, "score", falling)
     found = unmask.transfer(run, on=data, out=place / "early", epochs=50, patience=2, lr=1e-2, **FAST)
     assert len(seen) == 4  # the best is the second; two epochs later it ends
     state = found.classifier.state_dict()

@@ -15,13 +15,13 @@ from support.small import SMALL
 import unmask
 from unmask.data.annotations.objects import Target
 from unmask.errors import DataError, Interrupted, UserError
-from unmask.models.detections import Detections
-from unmask.models.detector import Detector
 from unmask.models.encoder import create_encoder
+from unmask.tasks.detection.detections import Detections
+from unmask.tasks.detection.detector import ImageDetector
 from unmask.tasks.detection.metrics import box_scores
 from unmask.tasks.detection.objective import Detect
 from unmask.tasks.detection.plan import Shapes, fit_anchors
-from unmask.tasks.detection.transfer import DetectLesson
+from unmask.tasks.detection.transfer import DetectTask
 from unmask.training import checkpoint
 
 FAST = {"to": "detect", "input_size": 64, "jitter": (1, 1), "flip": "off", "width": 32, "rois": 32, "batch": 5}
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
     unmask.pretrain(root / "data" / "images", out=root / "run", steps=2, **small)
     options = FAST | {"epochs": 110, "lr": 3e-3, "layer_decay": 1.0, "log_every": 55}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DetectLesson, "looks", 1)
+        patch.setattr(DetectTask, "looks", 1)
         unmask.transfer(root / "run", on=root / "data", **options)
     return root
 
@@ -183,8 +183,8 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
             raise Interrupted("stopped", 2)
         return score(*args, **kwargs)
 
-    score = DetectLesson.score
-    monkeypatch.setattr(DetectLesson, "score", stopping)
+    score = DetectTask.score
+    monkeypatch.setattr(DetectTask, "score", stopping)
     monkeypatch.setattr("unmask.training.checkpoint.Keeping.due", lambda self, step: True)
     with pytest.raises(Interrupted):
         unmask.transfer(place / "run", out=place / "again", **options)
@@ -200,7 +200,7 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
 def test_every_parameter_that_is_trained_gets_a_gradient():
     torch.manual_seed(0)
     encoder = create_encoder("vit_tiny_patch16_224(depth=1)", image_size=(64, 64), patch_size=16)
-    detector = Detector(
+    detector = ImageDetector(
         encoder, ["x", "y"], size=(64, 64), anchors=[16, 32, 64, 128, 256], width=16, rois=16, masks=True
     )
     task = Detect(detector).train()
@@ -230,7 +230,7 @@ def test_every_parameter_that_is_trained_gets_a_gradient():
 def test_features_are_standardised_before_the_pyramid():
     encoder = create_encoder("vit_tiny_patch16_224(depth=1)", image_size=(64, 64), patch_size=16)
     sizes = {"size": (64, 64), "anchors": [16, 32, 64, 128, 256], "width": 16}
-    backbone: Any = Detector(encoder, ["x"], **sizes, standardize=True).train().rcnn.backbone
+    backbone: Any = ImageDetector(encoder, ["x"], **sizes, standardize=True).train().rcnn.backbone
     seen = []
     backbone.pyramid.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
     backbone(torch.randint(0, 255, (4, 3, 64, 64)))
@@ -241,11 +241,11 @@ def test_features_are_standardised_before_the_pyramid():
 def test_patches_of_any_size_get_whole_strides(place):
     encoder = create_encoder("vit_tiny_patch16_224(depth=1)", image_size=(56, 56), patch_size=14)
     shape = {"anchors": [16, 32, 64, 128, 256], "width": 16, "rois": 8, "pyramid": "simple(scales=(2, 1, 0.5, 0.25))"}
-    detector = Detector(encoder, ["x"], size=(112, 224), **shape).eval()
+    detector = ImageDetector(encoder, ["x"], size=(112, 224), **shape).eval()
     found = detector.predict([np.zeros((3, 50, 90), np.uint8)], threshold=0)
     assert (found[0].boxes <= [90, 50, 90, 50]).all()
     with pytest.raises(UserError, match="four whole strides"):
-        Detector(encoder, ["x"], size=(112, 224), **shape | {"pyramid": "simple"})
+        ImageDetector(encoder, ["x"], size=(112, 224), **shape | {"pyramid": "simple"})
 
 
 def test_what_cannot_work_is_refused_before_anything_is_written(place, tmp_path):

@@ -151,7 +151,7 @@ def test_predictions_have_the_images_own_sizes_in_python_and_on_the_command_line
         ({"head": "light(chanels=3)"}, "did you mean 'channels'"),
         ({"void": ("none", "sky")}, "says none and names some"),
         ({"pooling": "cls"}, "--pooling is for --to classify"),
-        ({"protocol": "attentive"}, "segment has full, and linear"),
+        ({"protocol": "attentive"}, "to segment there are full and linear"),
         ({"crop_size": (32, 32, 32)}, "one number of pixels, or height and width"),
         ({"scale": (2.0, 0.5)}, "smallest <= largest"),
         ({"classes": "nowhere.json"}, "does not exist"),

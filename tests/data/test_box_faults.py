@@ -10,9 +10,10 @@ from support.boxmaking import draw, write_coco, write_voc, write_yaml, write_yol
 import unmask
 from unmask import registry
 from unmask.cli.options.transfer import Transfer
+from unmask.cli.task_options import joined
 from unmask.data.datasets.detection import Boxed
 from unmask.errors import DataError, UserError
-from unmask.models.detector import Detector
+from unmask.tasks.detection.detector import ImageDetector
 from unmask.tasks.detection.figures import as_detections, draw_examples
 
 
@@ -104,8 +105,8 @@ def test_images_of_val_that_are_in_train_are_said(coco):
 
 
 def test_a_quarter_may_be_bad_and_sizes_are_checked_before_data_is_read():
-    assert Transfer("run", on="x", to="detect").max_bad is None
-    assert Transfer("run", on="x").max_bad == 0.05
+    assert joined(Transfer, "detect")("run", on="x", to="detect").max_bad is None
+    assert joined(Transfer, "classify")("run", on="x").max_bad == 0.05
     for size in (0, 10**6, (64, 64, 64)):
         with pytest.raises(UserError, match="--input-size"):
             unmask.transfer("run", on="x", to="detect", input_size=size)
@@ -121,7 +122,7 @@ def test_a_missing_place_and_an_option_that_is_chosen_elsewhere_are_told_as_what
 @pytest.mark.parametrize("threshold", [2, -1, float("nan")])
 def test_a_threshold_that_is_no_score_is_refused_before_images_are_read(threshold):
     with pytest.raises(UserError, match="between 0 and 1"):
-        Detector.predict(None, "nowhere", threshold=threshold)  # type: ignore[arg-type]
+        ImageDetector.predict(None, "nowhere", threshold=threshold)  # type: ignore[arg-type]
 
 
 def test_annotated_masks_are_drawn_beside_those_found(coco, monkeypatch):

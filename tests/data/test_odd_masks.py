@@ -19,7 +19,7 @@ from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.detection import Boxed
 from unmask.data.datasets.segmentation import Segmented
-from unmask.models.detections import Detections
+from unmask.tasks.detection.detections import Detections
 
 BROKEN = {  # what is done to a COCO table -> what is said of it
     "'category_id'": lambda t: t["annotations"][0].pop("category_id"),

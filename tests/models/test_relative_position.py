@@ -8,6 +8,7 @@ import torch
 
 from unmask.cli.commands.transfer import reshaped
 from unmask.cli.options.transfer import Transfer
+from unmask.cli.task_options import joined
 from unmask.errors import UserError
 from unmask.masking.mask import hide_top
 from unmask.methods.mae import MAE
@@ -171,4 +172,4 @@ def test_learnt_tables_go_along_where_an_encoder_is_trained_further():
     detector = Detector(copied(learnt, 0.0, False), ["x"], size=(64, 64), anchors=(8, 16, 32, 64, 128), width=16)
     assert not any(p.requires_grad for p in Detect(detector, "linear").encoder.parameters())
     with pytest.raises(UserError, match="--relative is learnt"):
-        Transfer("run", on=("data",), to="detect", protocol="linear", relative=True)
+        joined(Transfer, "detect")("run", on=("data",), to="detect", protocol="linear", relative=True)

@@ -12,6 +12,7 @@ from unmask.cli.commands.pretrain import asked_for as asked_of_pretrain
 from unmask.cli.commands.transfer import asked_for as asked_of_transfer
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.options.transfer import Transfer
+from unmask.cli.task_options import joined
 from unmask.errors import UserError
 from unmask.methods.mae import MAE
 from unmask.models.classifier import Classifier
@@ -68,10 +69,14 @@ def pretrain_plan(machine=GPU, **given):
 
 
 def transfer_plan(encoder, machine=GPU, count=COUNT, **given):
-    options, reasons = follow(Transfer(run="x", on="y", **given), "transfer")
+    options, reasons = follow(joined(Transfer, "classify")(run="x", on="y", **given), "transfer")
     plan = Plan(asked_of_transfer(options), dict(reasons))
     plan_transfer(plan, count, encoder, plan.settings["init"] == "none", SHEET, machine)
     return plan
+
+
+def transfer_with(recipe):
+    return follow(Transfer(run="x", on="y", recipe=recipe), "transfer")
 
 
 def shallow(name):
@@ -227,8 +232,11 @@ def test_a_large_batch_is_worked_off_in_parts_where_memory_cannot_be_tried():
     [
         (lambda: Pretrain(data="x", recipe="mae_vit_bse"), "did you mean 'mae_vit_base'"),
         (lambda: Pretrain(data="x", recipe="mae_finetune_vit_base"), "is for unmask transfer"),
-        (lambda: Transfer(run="x", on="y", recipe="mae_vit_base"), "is for unmask pretrain"),
-        (lambda: Transfer(run="x", on="y", recipe="mae_finetune_vit_bse"), "did you mean 'mae_finetune_vit_base'"),
+        (lambda: transfer_with("mae_vit_base"), "is for unmask pretrain"),
+        (
+            lambda: follow(Transfer(run="x", on="y", recipe="mae_finetune_vit_bse"), "transfer"),
+            "did you mean 'mae_finetune_vit_base'",
+        ),
         (lambda: Transfer(run="x", on="y", lr=1.0, blr=1.0), "not both"),
     ],
 )

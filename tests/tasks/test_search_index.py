@@ -11,7 +11,7 @@ from support.photos import photo
 
 import unmask
 from unmask.errors import DataError, UserError
-from unmask.runs.run import load_encoder
+from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval import index as indexing
 from unmask.tasks.retrieval.neighbours import nearest, pairs, precision, unit
 

@@ -223,8 +223,8 @@ def _comments(options: Any) -> dict[str, str]:
     """The comments behind the fields of a dataclass and of those that it extends, by field."""
     texts: dict[str, str] = {}
     for part in reversed(options.__mro__):
-        if not dataclasses.is_dataclass(part):
-            continue
+        if not dataclasses.is_dataclass(part) or not vars(part).get("__annotations__"):
+            continue  # one that joins others has no fields of its own
         lines = textwrap.dedent(inspect.getsource(part)).splitlines()
         for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

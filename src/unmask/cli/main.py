@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from unmask.cli.help import overview, page
+from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
@@ -72,7 +73,7 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
         raise UserError(f"no command {name!r}{closest(name, options_by_name)} There are: {', '.join(options_by_name)}")
     if name not in TOGETHER:
         refuse_many(f"unmask {name}")
-    options = options_by_name[name]
+    options = chosen(options_by_name[name], rest)
     if {"-h", "--help"} & {*rest}:
         print(page(name, options))
         sys.exit(0)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from unmask.plain import NonNegativeInt
+
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
@@ -16,4 +18,4 @@ class RuntimeOptions:
     channels_last: str = "auto"  # channels-last memory order for the patch embedding: on, off, or auto
     threads: int | None = None  # CPU threads
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is available
-    workers: int | None = None  # processes that load images; 0: the main process
+    workers: NonNegativeInt | None = None  # processes that load images; 0: the main process

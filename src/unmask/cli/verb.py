@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
+from unmask.tasks.folders import task_folders
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
@@ -30,18 +32,33 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             if args and isinstance(args[0], options):  # type: ignore[arg-type]
                 return function(args[0])  # type: ignore[arg-type]
-            known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
+            complete = chosen_by_name(options, kwargs)
+            names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
-                if name not in known:
-                    raise UserError(f"{function.__name__} has no option {name!r}{closest(name, known)}")
-            return function(options(*args, **_with_config(options, args, kwargs)))  # type: ignore[arg-type]
+                if name not in names:
+                    raise UserError(f"{function.__name__} has no option {name!r}{closest(name, names)}")
+            return function(complete(*args, **_with_config(complete, args, kwargs)))
 
         call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"
+        for task in task_folders() if getattr(options, "BY_TASK", False) else ():
+            call.__doc__ += f"\n\nOptions of to={task!r}:\n{describe(task_options(task))}"
         call.options = options  # type: ignore[attr-defined]
-        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
+        call.__signature__ = _signature(options)  # type: ignore[attr-defined]
         return call
 
     return wrap
+
+
+def _signature(options: Any) -> inspect.Signature:
+    """That of the dataclass; where options depend on a task, with those of every task."""
+    own = inspect.signature(options)
+    if not getattr(options, "BY_TASK", False):
+        return own
+    parameters = dict(own.parameters)
+    for task in task_folders():
+        parameters = dict(inspect.signature(task_options(task)).parameters) | parameters
+    ordered = sorted(parameters.values(), key=lambda parameter: parameter.kind)  # positional ones first
+    return own.replace(parameters=ordered)
 
 
 def commands() -> dict[str, Any]:

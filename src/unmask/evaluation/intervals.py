@@ -71,11 +71,3 @@ def _newcombe(correct: int, total: int, other_correct: int, other_total: int, ph
     below = math.sqrt(max(0, (p - p_low) ** 2 - 2 * phi * (p - p_low) * (q_high - q) + (q_high - q) ** 2))
     above = math.sqrt(max(0, (p_high - p) ** 2 - 2 * phi * (p_high - p) * (q - q_low) + (q - q_low) ** 2))
     return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)
-
-
-def difference_of_independent(right: int, total: int, other_right: int, other_total: int) -> tuple[float, float, float]:
-    """The share of one sample minus that of another, and its interval: Newcombe 1998, hybrid score, his method 10."""
-    p, q = right / total, other_right / other_total
-    (p_low, p_high), (q_low, q_high) = wilson(right, total), wilson(other_right, other_total)
-    below, above = math.hypot(p - p_low, q_high - q), math.hypot(p_high - p, q - q_low)
-    return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)

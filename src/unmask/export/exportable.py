@@ -20,7 +20,6 @@ from unmask.models.classifier import Classifier
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
-from unmask.runs.run import TRAINED
 from unmask.training.objective import Rebuilder
 
 Outputs = dict[str, Tensor]  # by name; the batch comes first, except for a loss
@@ -99,7 +98,7 @@ class Exportable:
 
     def dense(self) -> str:
         """ "segmenter" or "detector" for a model whose head makes maps or boxes; else nothing."""
-        return "" if isinstance(self.model, Encoder | Classifier) else TRAINED[self.config["task"]]
+        return "" if isinstance(self.model, Encoder | Classifier) else "detector" if self.detector else "segmenter"
 
     def trials(self) -> list[Float[Tensor, "b c h w"]]:
         """Batches to compare on: all and one; a detector's answers differ in number, so it is asked one by one."""

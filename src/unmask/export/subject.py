@@ -13,7 +13,8 @@ from unmask.errors import DataError, UserError
 from unmask.export.exportable import Exportable
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
-from unmask.runs.run import Run, load
+from unmask.runs.run import Run
+from unmask.tasks.open import load
 from unmask.training import checkpoint
 from unmask.training.objective import Rebuilder
 

@@ -98,7 +98,7 @@ def settings(model: Encoder | Classifier) -> dict[str, Any]:
             "input_size": [encoder.channels, *encoder.grid.size],
             "fixed_input_size": True,
             "interpolation": "bicubic",
-            "crop_pct": model.view.crop if isinstance(model, Classifier) else 1.0,
+            "crop_pct": model.eval_crop if isinstance(model, Classifier) else 1.0,
             "crop_mode": "center",
             "mean": [m / 255 for m in encoder.mean.tolist()],  # timm's pixels are 0 to 1, ours 0 to 255
             "std": [s / 255 for s in encoder.std.tolist()],

@@ -1,46 +1,18 @@
 """An encoder with a pooling and a linear head: raw pixels in, one logit per class out. What `transfer` trains."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from unmask.data.codecs.decode import decode_side
-from unmask.data.datasets.images import Samples
-from unmask.data.loaders.map_style import each_once
-from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder, Tokens
 
 POOLINGS = ("mean", "cls", "attentive")
 NORMS = ("layer", "batch", "none")  # between pooling and head
 EPS = 1e-6
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Of n images, in the order given."""
-
-    names: list[str]
-    classes: list[str]
-    probabilities: np.ndarray  # n k, float32; rows add up to 1 unless there are several labels per image
-    multi_label: bool = False
-
-    @property
-    def labels(self) -> list[Any]:
-        """The most probable class of each image; with several labels per image, all above one half."""
-        if self.multi_label:
-            return [[self.classes[i] for i in np.flatnonzero(row > 0.5)] for row in self.probabilities]
-        return [self.classes[i] for i in self.probabilities.argmax(axis=1)]
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 class Classifier(nn.Module):
@@ -60,7 +32,7 @@ class Classifier(nn.Module):
         pooling: str = "mean",
         norm: str = "layer",
         multi_label: bool = False,
-        eval_crop: float = 1.0,  # see WholeImage
+        eval_crop: float = 1.0,  # share of an image's short side that it sees when judging
     ):
         """Raises UserError for a pooling that is none or that the encoder does not have."""
         super().__init__()
@@ -71,8 +43,7 @@ class Classifier(nn.Module):
         if pooling == "cls" and getattr(encoder.net, "cls_token", None) is None:
             raise UserError(f"{encoder.arguments['model_name']} has no class token; use --pooling mean or attentive")
         self.encoder, self.classes, self.multi_label = encoder, list(classes), multi_label
-        self.pooling, self.norm_kind = pooling, norm
-        self.view = WholeImage(_pair(encoder.grid.size), eval_crop)  # what it sees of an image that is judged
+        self.pooling, self.norm_kind, self.eval_crop = pooling, norm, eval_crop
         if pooling == "mean" and norm == "layer":
             encoder.take_norm()
         self.attention = AttentivePool(encoder.dim) if pooling == "attentive" else None
@@ -117,30 +88,6 @@ class Classifier(nn.Module):
         logits = self(x)
         return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
 
-    @torch.inference_mode()
-    def predict(self, images: Any, batch: int = 64) -> Predictions:
-        """Probabilities of images: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
-
-        Images from files are resized to cover the input size and cut at the centre, as in training. Raises DataError
-        with the reason for an image that cannot be read, UserError for pixels of another size.
-        """
-        if isinstance(images, np.ndarray | Tensor):
-            pixels = torch.as_tensor(images)
-            size = (self.encoder.channels, *self.encoder.grid.size)
-            if pixels.ndim != 4 or tuple(pixels.shape[1:]) != size:
-                raise UserError(f"pixels must be n x {' x '.join(map(str, size))}, got {tuple(pixels.shape)}")
-            parts, names = pixels.split(batch), [str(i) for i in range(len(pixels))]
-        else:
-            samples = read_images(images, self.encoder)
-            names = samples.names
-            loader = each_once(samples, self.view, batch)
-            parts = (piece["views"][0] for piece in loader)
-        was, device = self.training, self.head.weight.device
-        self.eval()
-        found = [self.probabilities(part.to(device)).float().cpu() for part in parts]
-        self.train(was)
-        return Predictions(names, self.classes, torch.cat(found).numpy(), self.multi_label)
-
 
 class AttentivePool(nn.Module):
     """One learned query that attends to all tokens: the probe that suits masked models (Chen et al. 2022, CAE)."""
@@ -158,12 +105,6 @@ class AttentivePool(nn.Module):
         # shape[0], not len(): a tracer would take the latter for a constant
         query = self.query.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         return self.attend(query, tokens, tokens, need_weights=False)[0][:, 0]
-
-
-def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
-    """Images for an encoder, all of them; a bad one is an error when it is read."""
-    source = open_source(images)
-    return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=decode_side(encoder.grid.size))
 
 
 def _pair(size: tuple[int, ...]) -> tuple[int, int]:

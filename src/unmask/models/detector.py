@@ -5,11 +5,9 @@ Raw pixels go in, since normalisation lies in the encoder; torchvision's own res
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
@@ -19,16 +17,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from unmask import registry
-from unmask.data.codecs.decode import decode, to_channels
-from unmask.data.codecs.image import BadImage
-from unmask.data.source import Source, open_source, why
-from unmask.data.transforms.detection import Fitted, View
-from unmask.errors import DataError, UserError
-from unmask.models.detections import Detections
+from unmask.errors import UserError
 from unmask.models.encoder import Encoder
 from unmask.models.pyramid import ChannelNorm
 
@@ -38,7 +31,7 @@ MOST = 100  # detections per image, as in COCO
 
 
 class Detector(nn.Module):
-    """`detector(x, targets)` gives losses to train by, `predict` finds objects in images of any size."""
+    """`detector(x, targets)` gives losses to train by, `detect` the objects in a batch of inputs."""
 
     def __init__(
         self,
@@ -98,7 +91,10 @@ class Detector(nn.Module):
     @classmethod
     def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Detector":
         """One like that which a folder's config.json describes, with fresh heads."""
-        return cls(encoder, config["classes"], **shape_of(config["settings"]))
+        settings = config["settings"]
+        shape = {name: settings[name] for name in ("anchors", "ratios", "width", "rois", "pyramid", "standardize")}
+        size, masks = tuple(settings["input_size"]), settings["masks"] == "on"
+        return cls(encoder, config["classes"], size=size, masks=masks, **shape)
 
     @property
     def encoder(self) -> Encoder:
@@ -119,11 +115,6 @@ class Detector(nn.Module):
         """Height and width of its input in pixels."""
         return self.size
 
-    @property
-    def view(self) -> Fitted:
-        """What it sees of a whole image."""
-        return Fitted(self.size, tuple(self.encoder.mean.tolist()))
-
     def forward(self, x: Shaped[Tensor, "b c h w"], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Losses by name. targets: of each image boxes: n 4, labels: n (from 0), and with masks: n h w."""
         features, images = self._features(x)
@@ -138,78 +129,10 @@ class Detector(nn.Module):
         found = self.rcnn.roi_heads(features, proposals, images.image_sizes)[0]
         return [item | {"labels": item["labels"] - 1} for item in found]
 
-    @torch.inference_mode()
-    def predict(self, images: Any, batch: int = 8, threshold: float = 0.5) -> list[Detections]:
-        """Objects in images: paths, whatever else `pretrain` takes as data, one array or tensor b c h w, or a list of
-        c h w of any sizes; raw pixels. Boxes are in each image's own pixels.
-
-        Raises DataError with the reason for an image that cannot be read, UserError for arrays of another shape.
-        """
-        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
-            raise UserError(f"threshold is a score between 0 and 1, got {threshold!r}")
-        names, opened = self._opened(images)
-        return [found.above(threshold) for found in self.stream(names, opened, batch)]
-
-    @torch.inference_mode()
-    def stream(
-        self, names: Sequence[str], images: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None
-    ) -> list[Detections]:
-        """Everything found in each image, in order, worked off in batches of one shape."""
-        found: dict[int, Detections] = {}
-        waiting: dict[tuple[int, ...], list[tuple[int, View]]] = {}
-        was, kind, view = self.training, self.encoder.mean.device.type, self.view
-        self.eval()
-
-        def work(group: list[tuple[int, View]]) -> None:
-            x = torch.stack([seen.image.float() for _, seen in group]).to(self.encoder.mean.device)
-            with torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-                answers = self.detect(x)
-            for (place, seen), answer in zip(group, answers):
-                found[place] = self._own(names[place], seen, answer)
-
-        for place, image in enumerate(images):
-            seen = view(image)
-            group = waiting.setdefault(tuple(seen.image.shape), [])
-            group.append((place, seen))
-            if len(group) == batch:
-                work(waiting.pop(tuple(seen.image.shape)))
-        for group in waiting.values():
-            work(group)
-        self.train(was)
-        return [found[place] for place in sorted(found)]
-
-    def _own(self, name: str, seen: View, answer: dict[str, Tensor]) -> Detections:
-        """From the view's pixels to the image's."""
-        y, x = seen.rates
-        rates = torch.tensor([x, y, x, y], device=answer["boxes"].device)
-        boxes = clip_boxes_to_image(answer["boxes"].float() / rates, seen.size)
-        keep = remove_small_boxes(boxes, min_size=1e-2)
-        shapes = answer["masks"][keep][:, 0].float().cpu().numpy() if self.has_masks else None
-        labels, scores = answer["labels"][keep].cpu().numpy(), answer["scores"][keep].float().cpu().numpy()
-        return Detections(name, seen.size, boxes[keep].cpu().numpy(), labels, scores, self.classes, shapes)
-
     def _features(self, x: Shaped[Tensor, "b c h w"]) -> tuple[dict[str, Tensor], ImageList]:
         """The whole window counts as the image: torchvision tells the scale of a level by its size."""
         size = (x.shape[2], x.shape[3])
         return self.rcnn.backbone(x), ImageList(x, [size] * x.shape[0])
-
-    def _opened(self, images: Any) -> tuple[list[str], Iterable[Tensor]]:
-        arrays = isinstance(images, np.ndarray | Tensor)
-        if arrays or (isinstance(images, Sequence) and any(isinstance(i, np.ndarray | Tensor) for i in images)):
-            pixels = [i if isinstance(i, Tensor) else torch.from_numpy(np.array(i)) for i in images]
-            for image in pixels:
-                if image.ndim != 3 or image.shape[0] != self.encoder.channels:
-                    raise UserError(f"pixels must be {self.encoder.channels} x h x w, got {tuple(image.shape)}")
-            return [str(i) for i in range(len(pixels))], pixels
-        source = open_source(images)
-        return [item.name for item in source.items], self._read(source)
-
-    def _read(self, source: Source) -> Iterator[Tensor]:
-        for index, item in enumerate(source.items):
-            try:
-                yield read_image(source, index, self.encoder.channels)
-            except (BadImage, OSError) as error:
-                raise DataError(f"{item.name}: {why(error)}") from error
 
 
 class Backbone(nn.Module):
@@ -236,20 +159,6 @@ class Backbone(nn.Module):
         maps = self.pyramid(maps)
         named = {name: level.float() for name, level in zip(LEVELS, maps)}
         return named | {"pool": max_pool2d(named[LEVELS[-1]], kernel_size=1, stride=2)}
-
-
-def read_image(source: Source, index: int, channels: int) -> Shaped[Tensor, "c h w"]:
-    """An image at its full size, for an encoder of so many channels. Raises BadImage or OSError."""
-    pixels = source.pixels(index)
-    return to_channels(decode(source.read(index)).pixels if pixels is None else pixels, channels)
-
-
-def shape_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a detector is built with, of a run's settings."""
-    names = ("anchors", "ratios", "width", "rois", "pyramid")
-    same = {name: settings[name] for name in names}
-    same |= {"standardize": settings.get("standardize", False)}  # folders of detectors that had no such setting
-    return same | {"size": tuple(settings["input_size"]), "masks": settings["masks"] == "on"}
 
 
 def _pool(size: int, strides: Sequence[float]) -> MultiScaleRoIAlign:

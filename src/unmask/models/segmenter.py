@@ -1,8 +1,7 @@
 """An encoder with a dense head: raw pixels in, a class for every pixel out. What `transfer --to segment` trains."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unmask import registry
-from unmask.data.datasets.full_size import Shown, as_shown, read_shown
-from unmask.errors import DataError, UserError
 from unmask.models.encoder import Encoder
 from unmask.models.sliding_window import Size, slide
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Of n images, in the order given."""
-
-    names: list[str]
-    classes: list[str]
-    numbers: list[int]  # of each class in the masks that were learnt from
-    maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the image's own size
-
-    def shares(self) -> Float[np.ndarray, "n k"]:
-        """Of each image's pixels, by class."""
-        counts = [np.bincount(one.ravel(), minlength=len(self.classes)) / one.size for one in self.maps]
-        return np.array(counts).reshape(len(self.maps), len(self.classes))
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 class Segmenter(nn.Module):
@@ -127,40 +106,7 @@ class Segmenter(nn.Module):
         shape = {"window": self.window, "side": self.side, "fill": self.encoder.mean.cpu(), "batch": batch}
         yield from slide(run, images, **shape)
 
-    def predict(self, images: Any, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
-        """Maps of images of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
-
-        batch: windows at a time; seen: told each name when its map is there. Raises DataError with the reason for a
-        image that cannot be read, UserError for pixels of another shape.
-        """
-        channels, most = self.encoder.channels, 4 * self.side
-        if isinstance(images, np.ndarray | Tensor):
-            pixels = torch.as_tensor(images)
-            if pixels.ndim != 4 or pixels.shape[1] != channels:
-                raise UserError(f"pixels must be n x {channels} x height x width, got {tuple(pixels.shape)}")
-            shown: Iterable[Shown] = as_shown(pixels)
-        else:
-            shown = read_shown(images, channels, most, bad=_refuse)
-        was, names, found = self.training, [], []
-        self.eval()
-
-        def named() -> Iterator[tuple[Tensor, Size]]:
-            for one in shown:
-                names.append(one.name)
-                yield one.pixels, one.size
-
-        for map_ in self.maps(named(), batch):
-            found.append(map_)
-            if seen is not None:
-                seen(names[len(found) - 1])
-        self.train(was)
-        return Maps(names, self.classes, self.numbers, found)
-
 
 def quarters(depth: int) -> list[int]:
     """The last block of each quarter: 2, 5, 8 and 11 of twelve; fewer where there are fewer blocks."""
     return sorted({-(-part * depth // 4) - 1 for part in range(1, 5)})
-
-
-def _refuse(name: str, reason: str) -> None:
-    raise DataError(f"{name}: {reason}")

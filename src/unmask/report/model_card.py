@@ -8,8 +8,7 @@ from typing import Any
 
 import jinja2
 
-from unmask.files import RESULT, read_json
-from unmask.runs.run import CLASSIFY
+from unmask.files import CLASSIFY, RESULT, read_json
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them

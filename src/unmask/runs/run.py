@@ -1,31 +1,20 @@
 """A run folder, opened: its settings, its encoder, its whole objective."""
 
 import json
-import sys
 from dataclasses import dataclass
-from functools import cached_property, partial
-from importlib import import_module
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unmask import registry
 from unmask.errors import UserError, closest_place
-from unmask.files import read_json
-from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
-from unmask.tasks.anomaly.model import Finder
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state
-from unmask.weights.open import open_weights
 
 CONFIG, SUMMARY = "config.json", "summary.json"
-CLASSIFIER = "classifier.safetensors"
-CLASSIFY = "classify"  # transfer writes into a folder named after the task inside a run's unless told otherwise
-ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
-TRAINED = {"classify": "classifier", "segment": "segmenter", "detect": "detector"}  # what transfer makes, by task
-FOLDERS = {"classify": "classification", "segment": "segmentation", "detect": "detection"}  # where its class lives
 
 
 @dataclass(frozen=True)
@@ -107,113 +96,3 @@ def make_objective(config: dict[str, Any]) -> Objective:
     names = ("mask", "target", "decoder", "decoder_warmup", "masks_per_image")
     parts = {name: settings.get(name) for name in names}
     return registry.build("method", settings["method"], encoder=make_encoder(config), **parts)
-
-
-def weights_of(task: str) -> str:
-    """The file that holds what a task trained."""
-    return f"{TRAINED[task]}.safetensors"
-
-
-def find_trained(path: Path, task: str | None = None) -> Path:
-    """The folder that `transfer` wrote: `path` itself, or the one in a run's folder.
-
-    task: which is meant. Raises UserError where there is none, or where a run has several and none was named.
-    """
-    path, tasks = Path(path), [task] if task else list(TRAINED)
-    ours = _config(path)
-    if ours.get("task") in tasks and (path / weights_of(ours["task"])).exists():
-        return path
-    inside = [path / name for name in tasks if (path / name / weights_of(name)).exists()]
-    if len(inside) == 1:
-        return inside[0]
-    if inside:
-        raise UserError(f"{path} has several; name the folder that is meant: {', '.join(map(str, inside))}")
-    wanted = task or "classify"
-    noun = TRAINED[task] if task else "model that transfer trains"
-    if not path.is_dir():
-        what = f"is no folder{closest_place(path)}"
-    elif ours.get("task") in tasks:
-        unfinished = f"{path} has no {weights_of(ours['task'])} yet: its training is not finished"
-        raise UserError(f"{unfinished}; the same unmask transfer command again continues it")
-    else:
-        what = f"has no {weights_of(task)}." if task else f"has no {noun}."
-    raise UserError(f"{path} {what} Make a {TRAINED[wanted]}: unmask transfer RUN --to {wanted} --on LABELLED")
-
-
-def open_trained(path: Path, task: str | None = None) -> Any:
-    """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
-    folder = find_trained(path, task)
-    config = Run(folder).config
-    noun = TRAINED[config["task"]]
-    kind = getattr(import_module(f"unmask.models.{noun}"), noun.capitalize())
-    model = kind.of_config(make_encoder(config), config)
-    file = folder / weights_of(config["task"])
-    load_strictly(model, read_state(file), str(file))
-    return model.eval()
-
-
-def open_classifier(path: Path) -> Classifier:
-    """The classifier of a folder that `transfer` wrote, or of `classify` in a run's folder, in eval mode on the CPU.
-
-    Raises UserError for a folder without one.
-    """
-    return open_trained(path, "classify")
-
-
-def open_finder(path: Path) -> Finder:
-    """What `unmask anomaly fit` learned, in eval mode on the CPU. Raises UserError for any other folder."""
-    path = Path(path)
-    inside = path / ANOMALY
-    if not (path / FINDER).exists() and (inside / FINDER).exists():
-        path = inside
-    if not (path / FINDER).exists() or _config(path).get("task") != ANOMALY:
-        what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
-        raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
-    config = Run(path).config
-    features_only = config["finder"]["methods"] == ["features"]
-    model: Any = make_encoder(config) if features_only else make_objective(config)
-    finder = Finder.of_config(model, config)
-    load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
-    return finder.eval()
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """The configuration of a folder of ours; empty for any other place."""
-    return Run(path).config if "settings" in read_json(path / CONFIG) else {}
-
-
-def load(run: str | Path, **options: Any) -> Any:
-    """The encoder of a run folder, of weights in any layout that `docs/weights.md` lists, or of a timm name with its
-    own weights; the classifier, segmenter or detector of a folder that `transfer` wrote; the finder of anomalies of one
-    that `anomaly fit` wrote. In eval mode.
-
-    `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
-    model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
-
-    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands,
-    statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
-    neither.
-    """
-    if not options and _config(Path(run)).get("task") == ANOMALY:
-        return open_finder(Path(run))
-    if "task" in _config(Path(run)) and not options:
-        return open_trained(Path(run))
-    return load_encoder(run, **options)
-
-
-def load_encoder(run: str | Path, **options: Any) -> Encoder:
-    """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
-    config = _config(Path(run))
-    if config.get("task") == ANOMALY and not options:
-        return open_finder(Path(run)).encoder
-    if "task" in config and not options:
-        return open_trained(Path(run)).encoder
-    if config and not options:
-        encoder = Run(Path(run)).encoder()
-        if (Path(run) / CLASSIFY / CLASSIFIER).exists():
-            encoder.classifier = partial(open_classifier, Path(run))
-        return encoder
-    opened = open_weights(run, model=options.pop("model", None))
-    encoder = opened.encoder(**options)
-    print("\n".join(opened.lines), file=sys.stderr)
-    return encoder

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from torch import nn
 
 from unmask.models.state import load_strictly
-from unmask.tasks.task import Lesson
+from unmask.tasks.task import TransferTask
+from unmask.tasks.training_settings import TrainingSettings
 from unmask.training.objective import Task
 from unmask.weights.files import read_state, save_state
 
@@ -25,26 +26,33 @@ class Keeper:
     there what it is about to reach, and changes nothing until it has.
     """
 
-    def __init__(self, lesson: Lesson, settings: dict[str, Any], out: Path, device: torch.device, every: int):
-        """every: steps between looks."""
-        self.lesson, self.settings, self.out, self.device, self.every = lesson, settings, out, device, every
-        steps = settings["patience"] * lesson.count / settings["batch"]
-        self.patience = max(every, math.ceil(steps)) if settings["patience"] else math.inf
+    def __init__(
+        self,
+        task: TransferTask,
+        settings: TrainingSettings,
+        out: Path,
+        device: torch.device,
+        *,
+        every: int,  # steps between looks
+        patience: float,  # epochs without a better score that end training; 0: never
+    ):
+        self.task, self.settings, self.out, self.device, self.every = task, settings, out, device, every
+        self.patience = max(every, math.ceil(patience * task.count / settings.batch)) if patience else math.inf
 
-    def of(self, task: Task) -> Callable[[int, int], dict[str, Any]]:
+    def of(self, objective: Task) -> Callable[[int, int], dict[str, Any]]:
         """What the loop calls after every step."""
 
         def look(step: int, steps: int) -> dict[str, Any]:
-            if not self.lesson.has_val or not (step % self.every == 0 or step >= steps):
+            if not self.task.has_val or not (step % self.every == 0 or step >= steps):
                 return {}
-            found = self.lesson.score(task.result, "val", self.settings, self.device)
-            score = found[found["main"]] or 0.0, found.get("tie", 0.0)
+            result = self.task.score(objective.result, "val", self.settings, self.device)
+            score = result[result["main"]] or 0.0, result.get("tie", 0.0)
             before = self.best()
             if before is None or score > before[1]:
-                save_state(task.result, self.out / BEST, {"step": str(step), "score": json.dumps(score)})
+                save_state(objective.result, self.out / BEST, {"step": str(step), "score": json.dumps(score)})
                 before = (step, score)
-            seen = {f"val_{name}": found[name] for name in found["watched"]}
-            return seen | ({"stop": True} if step - before[0] >= self.patience else {})
+            recorded = {f"val_{name}": result[name] for name in result["watched"]}
+            return recorded | ({"stop": True} if step - before[0] >= self.patience else {})
 
         return look
 
@@ -57,11 +65,11 @@ class Keeper:
             facts = file.metadata()
         return int(facts["step"]), tuple(json.loads(facts["score"]))
 
-    def best_of(self, task: Task) -> nn.Module:
+    def best_of(self, objective: Task) -> nn.Module:
         """The model with its best weights."""
         if self.best() is not None:
-            load_strictly(task.result, read_state(self.out / BEST), str(self.out / BEST))
-        return task.result.eval()
+            load_strictly(objective.result, read_state(self.out / BEST), str(self.out / BEST))
+        return objective.result.eval()
 
     def kept_step(self, last: int) -> int:
         """The step whose weights are the result."""

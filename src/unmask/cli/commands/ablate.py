@@ -17,7 +17,6 @@ from unmask.cli.commands.pretrain import asked_for, inspect_options
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
-from unmask.cli.options.transfer import Transfer
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
@@ -127,8 +126,7 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
 
 def plan_tuning(config: dict[str, Any], labelled: Labelled, here: Machine) -> dict[str, Any]:
     """Settings of fine-tuning, as `transfer` would choose them for these labels."""
-    asked = plain(Transfer("run", on="data", seed=config["settings"]["seed"], compile="off"))  # many short trainings
-    plan = Plan({name: value for name, value in asked.items() if name not in ("run", "on", "out")})
+    plan = Plan({"seed": config["settings"]["seed"], "compile": "off"})  # many short trainings
     plan_transfer(plan, len(labelled.splits["train"]), make_encoder(config), False, labelled.sheet, here)
     return plan.settings
 

@@ -12,7 +12,7 @@ from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.files import read_json, write_json
 from unmask.plain import numbers, plain, texts
-from unmask.runs.run import ANOMALY, CONFIG, FINDER, Run, open_finder
+from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
 from unmask.tasks.anomaly.apply import Drawer, judge, read_images
@@ -35,6 +35,7 @@ from unmask.tasks.anomaly.results import (
     write_page,
     write_scores,
 )
+from unmask.tasks.open import ANOMALY, FINDER, open_finder
 
 __all__ = ["anomaly"]
 

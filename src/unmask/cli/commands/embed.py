@@ -16,9 +16,9 @@ from unmask.evaluation.feature_file import check_suffix, write_features
 from unmask.evaluation.features import check_poolings
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
-from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console, make_say, progress
+from unmask.tasks.open import load_encoder
 
 __all__ = ["embed"]
 NAMED = 10  # bad images that are named

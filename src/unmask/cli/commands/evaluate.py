@@ -13,15 +13,16 @@ from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.evaluation.compare import judge
-from unmask.evaluation.features import Features
+from unmask.evaluation.features import Features, split_features
 from unmask.evaluation.verdict import PIXELS, PRETRAINED, RANDOM, Verdict, draw_verdict, rows, table
 from unmask.files import write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import numbers, texts
-from unmask.runs.run import CONFIG, load_encoder
+from unmask.runs.run import CONFIG
 from unmask.runtime.machine import Machine, autocast_dtype, machine, tune
 from unmask.runtime.progress import make_console, make_say, progress
+from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
 
 __all__ = ["evaluate"]
@@ -84,7 +85,7 @@ def competitors(
     autocast = autocast_dtype(here.precision)
 
     def of(who: Encoder) -> Callable[[str], Features]:
-        return lambda split: labelled.features(who.to(here.device).eval(), split, here.device, autocast)
+        return lambda split: split_features(labelled, who.to(here.device).eval(), split, here.device, autocast)
 
     subject = PRETRAINED if (Path(options.run) / CONFIG).exists() else str(options.run)
     result: dict[str, Callable[[str], Features]] = {subject: of(encoder)}

@@ -19,6 +19,7 @@ from unmask.studies.label_curve.classification import ClassificationStudy, Setti
 from unmask.studies.label_curve.curve import Curve, draw_curve
 from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
 from unmask.studies.label_curve.study import Cell, Design, Records, Study
+from unmask.tasks.pages import write_report
 
 __all__ = ["labels"]
 

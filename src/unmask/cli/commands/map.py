@@ -10,9 +10,9 @@ from unmask.data.source import open_source
 from unmask.errors import UserError
 from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
-from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
+from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_places
 from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
 from unmask.tasks.retrieval.projection import choose, project

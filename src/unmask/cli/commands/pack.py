@@ -27,7 +27,7 @@ from unmask.errors import DataError, UserError, many
 from unmask.files import read_json, write_atomically, write_json
 from unmask.plain import texts
 from unmask.runtime.cores import in_order, num_cores
-from unmask.training.log import make_console
+from unmask.runtime.progress import make_console, progress
 
 __all__ = ["pack"]
 
@@ -163,8 +163,8 @@ def _write(
     if shards.done:
         console.print(f"Continuing after {shards.done:,} of {len(source.items):,} images.", soft_wrap=True)
     try:
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("packing", total=len(source.items), completed=shards.done)
+        with progress(console, "packing", len(source.items)) as update:
+            update(shards.done)
             for index, made in zip(left, in_order(make, left, threads, ahead=4)):
                 item = source.items[index]
                 shards.add(item.name, [item.label, item.split, item.columns], made)

@@ -1,33 +1,37 @@
-"""The command `predict`: finds out what was trained, and hands over to its lesson."""
+"""The command `predict`: opens what transfer trained, and lets its task say what it sees in images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unmask.cli.options.predict import Predict
 from unmask.cli.verb import verb
 from unmask.errors import UserError
-from unmask.runs.run import TRAINED, Run, find_trained
+from unmask.plain import texts
+from unmask.runs.run import Run
+from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
-from unmask.tasks.task import find_task
+from unmask.tasks.folders import model_noun
+from unmask.tasks.open import find_trained, open_trained
+from unmask.tasks.task import PredictOptions, find_task
 
 __all__ = ["predict"]
-if TYPE_CHECKING:
-    from unmask.models.classifier import Predictions
-
-
-def predicting(options: Predict) -> Any:
-    """See `unmask.cli.commands.predict.predict`."""
-    folder = find_trained(Path(options.run))
-    task = Run(folder).config["task"]
-    if options.threshold != Predict.threshold and task != "detect":
-        raise UserError(f"--threshold is for detectors, and {folder} holds a {TRAINED[task]}: take it out")
-    return find_task(task).predict(options, folder, make_console())
 
 
 @verb(Predict)
-def predict(options: Predict) -> "Predictions":
+def predict(options: Predict) -> Any:
     """Writes a table or a folder and returns what it holds. Bad images are named and left out, unless none is good.
 
     Raises UserError for what transfer did not make, DataError where no image can be read.
     """
-    return predicting(options)
+    folder = find_trained(Path(options.run))
+    config = Run(folder).config
+    task = find_task(config["task"])
+    if options.threshold != Predict.threshold and not task.takes_threshold:
+        noun = model_noun(config["task"])
+        raise UserError(f"--threshold is for detectors, and {folder} holds a {noun}: take it out")
+    out = task.predictions_place(None if options.out is None else Path(options.out))
+    here = machine(options.device, "32")  # the same answers everywhere, and as those of the model's own `predict`
+    tune(here.device)
+    model = open_trained(folder).to(here.device)
+    asked = PredictOptions(texts(options.images), options.batch, options.threshold)
+    return task.predict(model, config, asked, out, make_console())

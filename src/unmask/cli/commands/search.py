@@ -13,9 +13,9 @@ from unmask.evaluation.features import check_poolings
 from unmask.files import write_table
 from unmask.models.state import at_random
 from unmask.plain import texts
-from unmask.runs.run import load_encoder
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console, progress
+from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.duplicates import Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar, say_bad

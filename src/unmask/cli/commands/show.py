@@ -19,9 +19,10 @@ from unmask.plain import numbers, texts
 from unmask.registry import build, parse
 from unmask.report.panel import Row, draw_panel
 from unmask.report.reconstruction import draw, rows
-from unmask.runs.run import Run, load_encoder
+from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console, tracked
+from unmask.tasks.open import load_encoder
 from unmask.training.objective import Rebuilder
 
 __all__ = ["show"]

@@ -10,9 +10,9 @@ from unmask.cli.options.stress import StressTest
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.evaluation.intervals import wilson
-from unmask.files import write_json
+from unmask.files import CLASSIFY, write_json
 from unmask.plain import numbers, plain, texts
-from unmask.runs.run import CLASSIFIER, CLASSIFY, CONFIG, open_classifier
+from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console
 from unmask.studies.robustness.bench import Bench, FinishedCells, compute_missing
@@ -22,6 +22,9 @@ from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import read_evaluation_set
 from unmask.tasks.classification.metrics import scores
+from unmask.tasks.open import open_classifier
+from unmask.tasks.pages import write_report
+from unmask.weights.open import CLASSIFIER
 
 __all__ = ["stress"]
 

@@ -20,24 +20,28 @@ from torch import nn
 
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.transfer import Transfer
+from unmask.cli.task_options import task_options
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.files import RESULT, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_relative, load_strictly, model_text, same_again
-from unmask.plain import plain
+from unmask.plain import plain, texts
 from unmask.planning.build import make_fit
 from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
-from unmask.runs.run import CONFIG, SUMMARY, TRAINED, Run, load_encoder, open_trained, weights_of
+from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, check, machine, settings_now, tune
 from unmask.runtime.progress import make_console
 from unmask.tasks.early_stopping import Keeper
+from unmask.tasks.folders import model_noun, weights_file
+from unmask.tasks.open import load_encoder, open_trained
 from unmask.tasks.pages import write_report
-from unmask.tasks.task import Lesson, find_task
+from unmask.tasks.task import DataOptions, TransferTask, find_task
+from unmask.tasks.training_settings import typed
 from unmask.training.log import Log, clock, memory_mb
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
@@ -73,8 +77,13 @@ class Transferred:
         return Run(self.path).read(RESULT)
 
 
-def transferring(options: Transfer) -> Transferred | None:
-    """See `unmask.cli.commands.transfer.transfer`."""
+@verb(Transfer)
+def transfer(options: Transfer) -> Transferred | None:
+    """Trains, or continues where the same call left off, and returns what was made; None for a dry run.
+
+    Raises UserError for options that cannot work, DataError for data that cannot be used, Interrupted on a signal
+    (state saved), Diverged when training met non-finite values again and again.
+    """
     console, out = make_console(), _out(options)
     asked = asked_for(options)
     options, reasons = follow(options, "transfer")
@@ -93,10 +102,11 @@ def transferring(options: Transfer) -> Transferred | None:
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
-    lesson: Lesson = find_task(options.to)(options, encoder, console)
+    labelled = DataOptions(texts(options.on), options.most, options.seed)
+    task = find_task(options.to)(labelled, own_options(options), encoder, console)
     if saved is None:
-        config = make_config(options, asked, reasons, lesson, scratch, here, console)
-    elif saved["data"]["fingerprint"] != lesson.sheet.fingerprint:
+        config = make_config(options, asked, reasons, task, scratch, here, console)
+    elif saved["data"]["fingerprint"] != task.data.sheet.fingerprint:
         raise UserError(f"the labelled data changed since {out} was begun; start in a new folder with --out")
     else:
         config = saved
@@ -104,17 +114,23 @@ def transferring(options: Transfer) -> Transferred | None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, config)
-    write_json(out / "data_sheet.json", dataclasses.asdict(lesson.sheet))
-    model = _train(config, lesson, scratch, out, console)
-    _judge(config, model, lesson, out, console)
+    write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
+    model = _train(config, task, scratch, out, console)
+    _judge(config, model, task, out, console)
     return Transferred(out)
+
+
+def own_options(options: Transfer) -> Any:
+    """Those that the task alone takes, as the dataclass that lies beside it."""
+    kind = task_options(options.to)
+    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
 
 
 def asked_for(options: Transfer) -> dict[str, Any]:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
-    beside = {name: absolute(asked[name]) for name in ("images", "classes") if asked[name] is not None}
+    beside = {name: absolute(asked[name]) for name in ("images", "classes") if asked.get(name) is not None}
     return (
         asked | beside | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
     )
@@ -144,16 +160,16 @@ def make_config(
     options: Transfer,
     asked: dict[str, Any],
     reasons: dict[str, str],
-    lesson: Lesson,
+    task: TransferTask,
     scratch: bool,
     here: Machine,
     console: Console,
 ) -> dict[str, Any]:
     """Plans, measures a few steps, says both; what can be wrong is wrong here, before anything is written."""
-    plan, encoder = Plan(asked_for(options), dict(reasons)), lesson.encoder
+    plan, encoder = Plan(asked_for(options), dict(reasons)), task.encoder
     plan.choose("init", "run", "the run's own weights")
-    lesson.plan(plan, scratch, here)
-    has_val = lesson.has_val
+    task.plan(plan, scratch, here)
+    has_val = task.has_val
     plan.choose("patience", max(5.0, 0.25 * plan.settings["epochs"]) if has_val else 0.0, _patience(has_val))
     settings, fabric = plan.settings, make_fabric(plan.settings)
     settings |= {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
@@ -161,16 +177,16 @@ def make_config(
     if settings["batch"] % settings["accumulate"]:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
     measured = trial(
-        lambda: ready(lesson.make_task(settings, scratch), settings),
-        lambda size: lesson.make_loader(settings, size),
+        lambda: ready(task.make_objective(typed(task.settings, settings), scratch), settings),
+        lambda size: task.make_loader(typed(task.settings, settings), size),
         plan,
         fabric,
         retry=options.accumulate is None,
     )
-    fitting = make_fit(settings, lesson.count)
+    fitting = make_fit(settings, task.count)
     plan.choose("log_every", max(1, min(100, fitting.steps // 50)), "steps")
     seconds = fitting.steps * measured.seconds
-    console.print(plan_table(plan, f"{lesson.count:,} labelled images"))
+    console.print(plan_table(plan, f"{task.count:,} labelled images"))
     console.print(f"Expected: {clock(seconds)} for {fitting.steps:,} steps, and the time to test.", soft_wrap=True)
     packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics")
     return {
@@ -178,51 +194,51 @@ def make_config(
         "asked": asked,
         "settings": settings,
         "reasons": plan.reasons,
-        **lesson.facts(),
+        **task.facts(),
         "mean": encoder.mean.tolist(),
         "std": encoder.std.tolist(),
         "timm": encoder.arguments,
         "fit": {"steps": fitting.steps, "seconds": None},
         "expected": {"seconds": seconds, "memory_mb": measured.memory_mb},
-        "data": {"fingerprint": lesson.sheet.fingerprint, "count": lesson.count, **lesson.data_facts()},
+        "data": {"fingerprint": task.data.sheet.fingerprint, "count": task.count, **task.data_facts()},
         "machine": dataclasses.asdict(here),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": {"unmask": __version__, "python": platform.python_version()} | {n: version(n) for n in packages},
     }
 
 
-def _train(config: dict[str, Any], lesson: Lesson, scratch: bool, out: Path, console: Console) -> nn.Module:
+def _train(config: dict[str, Any], task: TransferTask, scratch: bool, out: Path, console: Console) -> nn.Module:
     settings, fabric = config["settings"], make_fabric(config["settings"])
-    log = Log(out, console, settings["batch"], lesson.count)
-    epoch = max(1, round(lesson.count / settings["batch"]))  # steps
-    every = max(epoch, -(-config["fit"]["steps"] // lesson.looks))
+    log = Log(out, console, settings["batch"], task.count)
+    epoch = max(1, round(task.count / settings["batch"]))  # steps
+    every = max(epoch, -(-config["fit"]["steps"] // task.looks))
     save_every = max(1, min(2000, int(120 * config["fit"]["steps"] / max(config["expected"]["seconds"], 1e-3))))
-    keeper = Keeper(lesson, settings, out, fabric.device, every)
-    fitting = make_fit(settings, lesson.count, log_every=settings["log_every"], save_every=save_every)
-    task, loader = lesson.make_task(settings, scratch), lesson.make_loader(settings)
-    ready(task, settings)
+    chosen = typed(task.settings, settings)
+    keeper = Keeper(task, chosen, out, fabric.device, every=every, patience=settings["patience"])
+    fitting = make_fit(settings, task.count, log_every=settings["log_every"], save_every=save_every)
+    objective, loader = task.make_objective(chosen, scratch), task.make_loader(chosen)
+    ready(objective, settings)
     try:
-        fit(task, loader, fitting, out, fabric, log, watch=keeper.of(task))
+        fit(objective, loader, fitting, out, fabric, log, watch=keeper.of(objective))
     finally:
         log.close()
-    model = keeper.best_of(task)
+    model = keeper.best_of(objective)
     facts = {"model": settings["model"], "classes": "|".join(config["classes"])}
-    save_state(model, out / weights_of(config["task"]), facts)
+    save_state(model, out / weights_file(config["task"]), facts)
     summary = {"finished": False, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
     write_json(out / "training.json", summary | {"kept_step": keeper.kept_step(log.last[0])})
     return model
 
 
-def _judge(config: dict[str, Any], model: nn.Module, lesson: Lesson, out: Path, console: Console) -> None:
+def _judge(config: dict[str, Any], model: nn.Module, task: TransferTask, out: Path, console: Console) -> None:
     device = torch.device(config["settings"]["device"])
-    sentence = lesson.judge(model.to(device), config, out, device)
+    sentence = task.judge(model.to(device), config, out, device)
     training = Run(out).read("training.json") | {"finished": True}
     write_json(out / SUMMARY, training)
     write_report(out)
     console.print(sentence, soft_wrap=True, markup=False)
     console.print(f"Weights, figures and report: {out / 'report.html'}", soft_wrap=True)
-    where = "predictions.csv" if config["task"] == "classify" else "FOLDER"
-    console.print(f"Use it: unmask predict {out} IMAGES... --out {where}", soft_wrap=True)
+    console.print(f"Use it: unmask predict {out} IMAGES... --out {task.predictions_place(None)}", soft_wrap=True)
 
 
 def _out(options: Transfer) -> Path:
@@ -232,7 +248,7 @@ def _out(options: Transfer) -> Path:
     require_known(options.run)
     run = Path(options.run)
     if not (run / CONFIG).exists() or "task" in Run(run).config:
-        raise UserError(f"{run} is no pretraining run; say with --out where the {TRAINED[options.to]} should go")
+        raise UserError(f"{run} is no pretraining run; say with --out where the {model_noun(options.to)} should go")
     return run / options.to
 
 
@@ -246,13 +262,3 @@ def _other_size(options: Transfer, encoder: Encoder) -> list[str]:
 
 def _patience(has_val: bool) -> str:
     return "epochs without a better val score that end training" if has_val else "no val split to stop on"
-
-
-@verb(Transfer)
-def transfer(options: Transfer) -> "Transferred | None":
-    """Trains, or continues where the same call left off, and returns what was made; None for a dry run.
-
-    Raises UserError for options that cannot work, DataError for data that cannot be used, Interrupted on a signal
-    (state saved), Diverged when training met non-finite values again and again.
-    """
-    return transferring(options)

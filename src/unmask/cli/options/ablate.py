@@ -2,16 +2,28 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
+from annotated_types import Gt
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.plain import Names, Place, Places, Size, numbers, require, settle, texts
+from unmask.plain import (
+    Names,
+    NonNegativeInt,
+    Place,
+    Places,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Size,
+    check_fields,
+    numbers,
+    settle,
+    texts,
+)
 
 __all__ = ["Ablate"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -23,24 +35,24 @@ class Ablate:
     on: Places = ()  # labelled data to judge on; by default the data itself
     out: Place = Path("ablation")  # folder of the study; the same command again continues there
     axes: Names = ()  # ratio, sampling, depth, width, tokens, target, augmentation, schedule; by default all
-    seeds: int = 3  # runs of every value, each with a seed of its own
-    hours: float | None = None  # time for the whole study; by default 1, unless steps say how long a run is
-    steps: int | None = None  # optimizer steps of the baseline's pretraining, instead of hours
-    labels: int | None = 2000  # labelled training images at the most, for probe and fine-tuning; 0: all
-    test: int | None = 2000  # test images at the most; 0: all
-    finetune_epochs: float | None = None  # passes over them; by default what fits into a third of the hours
+    seeds: PositiveInt = 3  # runs of every value, each with a seed of its own
+    hours: PositiveFloat | None = None  # time for the whole study; by default 1, unless steps say how long a run is
+    steps: PositiveInt | None = None  # optimizer steps of the baseline's pretraining, instead of hours
+    labels: NonNegativeInt | None = 2000  # labelled training images at the most, for probe and fine-tuning; 0: all
+    test: NonNegativeInt | None = 2000  # test images at the most; 0: all
+    finetune_epochs: PositiveFloat | None = None  # passes over them; by default what fits into a third of the hours
     model: str | None = None  # a timm name, also with options; these are the baseline's, and chosen as by pretrain
-    image_size: Size = None  # pixels: one number, or height and width
-    patch_size: int | None = None  # pixels along a side of a patch
-    channels: int | None = None  # of the input
+    image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
+    patch_size: PositiveInt | None = None  # pixels along a side of a patch
+    channels: PositiveInt | None = None  # of the input
     decoder: str | None = None  # of the kind full(...), since its depth and width are varied
-    batch: int | None = None  # images per optimizer step
-    lr: float | None = None  # peak learning rate of pretraining
-    seed: int = 0  # the first one
+    batch: PositiveInt | None = None  # images per optimizer step
+    lr: PositiveFloat | None = None  # peak learning rate of pretraining
+    seed: NonNegativeInt = 0  # the first one
     precision: str = "auto"  # bf16, 32, or auto
     device: str = "auto"  # cuda, mps, cpu, or auto
-    workers: int | None = None  # processes that load images; 0: the main one
-    max_bad: float = 0.05  # share of bad files above which the study does not start
+    workers: NonNegativeInt | None = None  # processes that load images; 0: the main one
+    max_bad: Share = 0.05  # share of bad files above which the study does not start
     dry_run: bool = False  # print the plan and the forecast, and stop
 
     def __post_init__(self):
@@ -55,13 +67,6 @@ class Ablate:
             if len(size) not in (1, 2):
                 raise UserError(f"image size is one number or height and width, got {size}")
             settle(self, "image_size", tuple(size) * (3 - len(size)))
+        check_fields(self)
         if self.hours is not None and self.steps is not None:
             raise UserError("give one of --hours and --steps, not both")
-        above_zero = ("seeds", "hours", "steps", "finetune_epochs", "patch_size", "channels", "batch", "lr")
-        for name in above_zero:
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for name in ("labels", "test", "seed", "workers"):
-            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
-        for side in numbers(self.image_size or ()):
-            require(side, "image_size", lambda v: v > 0, "above 0")
-        require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")

@@ -6,7 +6,20 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from unmask.errors import UserError, closest
-from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
+from unmask.plain import (
+    Counts,
+    InnerShare,
+    Names,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Place,
+    Places,
+    PositiveInt,
+    check_fields,
+    numbers,
+    settle,
+    texts,
+)
 
 __all__ = ["Anomaly"]
 
@@ -56,23 +69,23 @@ class Anomaly:
     )
     method: str | None = None  # rebuild (errors of rebuilding), features (their distance), or both, the default
     normal: Names = ()  # names of the classes that are normal, where images have labels; by default good, normal, ...
-    false_alarms: float = 0.05  # fit: share of normal images, and of their pixels, that may be flagged
-    held_out: float = 0.3  # fit: share of the normal images that only the threshold is calibrated on
+    false_alarms: InnerShare = 0.05  # fit: share of normal images, and of their pixels, that may be flagged
+    held_out: InnerShare = 0.3  # fit: share of the normal images that only the threshold is calibrated on
     calibrate_on: Places = ()  # fit: other normal images for that, best such as pretraining never saw
-    ratio: float | None = None  # fit: share of units hidden by each mask; by default the run's
-    sets: int = 4  # fit: sets of complementary masks; each hides every unit
+    ratio: InnerShare | None = None  # fit: share of units hidden by each mask; by default the run's
+    sets: PositiveInt = 4  # fit: sets of complementary masks; each hides every unit
     normalize_errors: str = "place-texture"  # fit: by what normal errors are known: place-texture, place, texture, none
     layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
-    memory: int = 4000  # fit: units in the memory of normal features
-    blur: float | None = None  # fit: pixels, deviation of the Gaussian over maps; by default 1/64 of the shorter side
-    tiles: int = 0  # fit: overlapping tiles along an image's short side, so that all of it is seen; 0: its centre
-    most: int = 2000  # fit: normal images that errors and features are taken of, at the most
+    memory: PositiveInt = 4000  # fit: units in the memory of normal features
+    blur: NonNegativeFloat | None = None  # fit: deviation of a Gaussian over maps, pixels; by default 1/64 of the side
+    tiles: NonNegativeInt = 0  # fit: overlapping tiles along an image's short side; 0: its centre alone
+    most: PositiveInt = 2000  # fit: normal images that errors and features are taken of, at the most
     on: Places = ()  # apply: labelled images, as folders of normal and anomalous ones or with a labels.csv
     masks: Place | None = None  # apply: folder with masks of defects, by the images' names; an image without is normal
     save_maps: str | None = None  # apply: raw maps too, float32, one file per image: npy or tif
-    heatmaps: int = 200  # apply: heat maps drawn, of the most anomalous images and of mistakes
-    seed: int = 0  # fit: of masks, of what is held out, of the memory
-    batch: int = 32  # images at a time
+    heatmaps: NonNegativeInt = 200  # apply: heat maps drawn, of the most anomalous images and of mistakes
+    seed: NonNegativeInt = 0  # fit: of masks, of what is held out, of the memory
+    batch: PositiveInt = 32  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -98,10 +111,4 @@ class Anomaly:
             if given is not None and given not in allowed:
                 flag = name.replace("_", "-")
                 raise UserError(f"no --{flag} {given!r}{closest(given, allowed)} There are: {', '.join(allowed)}")
-        require(self.ratio, "ratio", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-        require(self.false_alarms, "false_alarms", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-        require(self.held_out, "held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-        for name in ("sets", "memory", "most", "batch"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for name in ("blur", "tiles", "heatmaps", "seed"):
-            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        check_fields(self)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.plain import Place, Places, require, settle, texts
+from unmask.plain import Place, Places, PositiveInt, check_fields, settle, texts
 
 __all__ = ["Embed"]
 
@@ -20,11 +20,11 @@ class Embed:
     _: KW_ONLY
     out: Place = Path("features.npz")  # .npz or .parquet
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
-    batch: int = 256  # images at a time
+    batch: PositiveInt = 256  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         if not self.data:
             raise UserError("name the images: unmask embed RUN DATA --out features.npz")
-        require(self.batch, "batch", lambda v: v > 0, "above 0")
+        check_fields(self)

@@ -7,7 +7,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from unmask.errors import UserError, closest
-from unmask.plain import Names, Place, Places, require, settle, texts
+from unmask.plain import Names, NonNegativeInt, Place, Places, PositiveInt, check_fields, settle, texts
 
 __all__ = ["Export"]
 
@@ -27,9 +27,9 @@ class Export:
     normalize: Literal["inside", "outside"] = "inside"  # onnx, torch_export: take raw pixels, or normalised ones
     precision: Names = PRECISIONS  # onnx: fp32, fp16, int8
     quantize: Literal["dynamic", "static"] = "dynamic"  # int8: scales per batch, or fixed ones from the images
-    most: int | None = None  # training images of --on to use at the most, drawn at random
-    batch: int = 64  # images at a time, for --on
-    seed: int = 0  # of masks in the check, and of splits where the data of --on has none
+    most: PositiveInt | None = None  # training images of --on to use at the most, drawn at random
+    batch: PositiveInt = 64  # images at a time, for --on
+    seed: NonNegativeInt = 0  # of masks in the check, and of splits where the data of --on has none
 
     def __post_init__(self):
         for name in ("to", "precision"):
@@ -46,6 +46,4 @@ class Export:
         settle(self, "images", texts(self.images))
         settle(self, "on", texts(self.on))
         settle(self, "out", Path(self.out) if self.out is not None else Path(self.run) / "export")
-        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
-        for name in ("most", "batch"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        check_fields(self)

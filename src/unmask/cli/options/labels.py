@@ -5,10 +5,25 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
+from annotated_types import Interval
 from tyro.conf import Positional, arg
 
 from unmask.errors import UserError, closest
-from unmask.plain import Names, Numbers, Place, Places, Size, numbers, require, settle, texts
+from unmask.plain import (
+    Names,
+    NonNegativeInt,
+    Numbers,
+    Place,
+    Places,
+    PositiveFloat,
+    PositiveInt,
+    Size,
+    check_fields,
+    numbers,
+    require,
+    settle,
+    texts,
+)
 
 __all__ = ["Labels"]
 
@@ -28,23 +43,21 @@ class Labels:
     on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
     to: str = "classify"  # the task: classify, or segment, whose sizes are fractions of the images
     labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)  # where every class has as many
-    fractions: Numbers = ()  # of the training images, besides, e.g. 0.01 0.1
-    protocols: Names = (
-        USUAL  # segment: full and linear; else knn, linear, attentive (frozen encoder) and full (fine-tuning)
-    )
+    fractions: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of the training images, besides, e.g. 0.01 0.1
+    protocols: Names = USUAL  # knn, linear, attentive (frozen encoder), full (fine-tuning); segment: full, linear
     against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
-    draws: int = 3  # random choices of the labelled images per size, the same for every competitor
-    epochs: float | None = None  # of every fine-tuning; by default more, the fewer the labels
-    most: int | None = None  # training images to choose from at the most
-    most_test: int | None = None  # test images at the most, drawn at random
-    jobs: int | None = None  # trainings side by side; by default as many as cores and memory allow
+    draws: PositiveInt = 3  # random choices of the labelled images per size, the same for every competitor
+    epochs: PositiveFloat | None = None  # of every fine-tuning; by default more, the fewer the labels
+    most: PositiveInt | None = None  # training images to choose from at the most
+    most_test: PositiveInt | None = None  # test images at the most, drawn at random
+    jobs: PositiveInt | None = None  # trainings side by side; by default as many as cores and memory allow
     head: str | None = None  # segment: linear, light or upernet
     images: Place | None = None  # segment: folder of the images, where they do not lie by the masks
     classes: Place | None = None  # segment: file that names the classes, where none lies by the masks
     crop_size: Size = None  # segment: pixels of crops and windows
     side: int | None = None  # segment: pixels that an image's shorter side is resized to first
     out: Place | None = None  # folder for labels.json and .png; by default the run's
-    seed: int = 0  # of draws, trainings, and of splits where the data has none
+    seed: NonNegativeInt = 0  # of draws, trainings, and of splits where the data has none
     precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
     device: str = "auto"  # cuda, mps, cpu, or auto
 
@@ -68,11 +81,7 @@ class Labels:
                 raise UserError(
                     f"--protocols {name}: none of these{closest(name, PROTOCOLS)} There are: {', '.join(PROTOCOLS)}"
                 )
-        for fraction in self.fractions:  # type: ignore[union-attr]
-            require(fraction, "fractions", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-        for name in ("draws", "epochs", "most", "most_test", "jobs"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
+        check_fields(self)
         if self.out is not None:
             settle(self, "out", Path(self.out))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from unmask.errors import UserError, closest
-from unmask.plain import Place, Places, require, settle, texts
+from unmask.plain import NonNegativeInt, Place, Places, PositiveInt, check_fields, settle, texts
 
 __all__ = ["Map"]
 
@@ -22,11 +22,11 @@ class Map:
     _: KW_ONLY
     out: Place = Path("map.html")  # the page; an image .png and places .csv of the same name are written beside it
     method: str = "auto"  # pca, tsne or umap; auto is umap where it is installed, else tsne, else pca for very many
-    most: int = 20_000  # images on the map at the most, spread over the data
+    most: PositiveInt = 20_000  # images on the map at the most, spread over the data
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     index: Place | None = None  # folder that keeps the features; by default in the run's folder, else beside OUT
-    seed: int = 0  # of t-SNE and UMAP
-    batch: int = 64  # images at a time
+    seed: NonNegativeInt = 0  # of t-SNE and UMAP
+    batch: PositiveInt = 64  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -38,6 +38,4 @@ class Map:
             raise UserError(f"--method {self.method!r} is none of {', '.join(METHODS)}{closest(self.method, METHODS)}")
         if Path(self.out).suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--out {self.out}: a map is written as .html")
-        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
-        for name in ("most", "batch"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        check_fields(self)

@@ -2,12 +2,13 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.plain import Place, Places, require, settle, texts
+from unmask.plain import Place, Places, PositiveInt, check_fields, settle, texts
 
 __all__ = ["Packing"]
 
@@ -20,10 +21,10 @@ class Packing:
     out: Place | None = None  # or so; usually named .pack; the same command again continues there
     _: KW_ONLY
     format: Literal["jpeg", "original", "raw"] = "jpeg"  # shrunk JPEG, the files as they are, or pixels
-    size: int | None = None  # pixels of the short side of larger images, 256 unless given; not for original
-    quality: int | None = None  # of JPEG, 1 to 95; 90 unless given
-    shard_mb: int = 256  # MB after which a new file is begun
-    threads: int | None = None  # that read and shrink; one per core unless given
+    size: Annotated[int, Ge(2)] | None = None  # pixels of the short side of larger images; 256 unless given
+    quality: Annotated[int, Interval(ge=1, le=95)] | None = None  # of JPEG, 1 to 95; 90 unless given
+    shard_mb: PositiveInt = 256  # MB after which a new file is begun
+    threads: PositiveInt | None = None  # that read and shrink; one per core unless given
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
@@ -40,7 +41,4 @@ class Packing:
             raise UserError(f"--quality belongs to --format jpeg, not to {self.format}")
         if self.format not in ("jpeg", "original", "raw"):
             raise UserError(f"no format {self.format!r}; there are jpeg, original, raw")
-        require(self.size, "size", lambda v: v >= 2, "2 or more")
-        require(self.quality, "quality", lambda v: 1 <= v <= 95, "between 1 and 95")
-        for name in ("shard_mb", "threads"):
-            require(getattr(self, name), name, lambda v: v >= 1, "1 or more")
+        check_fields(self)

@@ -2,16 +2,13 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.plain import Place, Places, require, settle, texts
+from unmask.plain import Place, Places, PositiveInt, Share, check_fields, settle, texts
 
 __all__ = ["Predict"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -22,8 +19,8 @@ class Predict:
     images: Positional[Places] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
     out: Place | None = None  # of a classifier a .csv, predictions.csv by default; else a folder, predictions
-    batch: int = 64  # images at a time
-    threshold: float = 0.5  # score from which on a detector's boxes are drawn and listed
+    batch: PositiveInt = 64  # images at a time
+    threshold: Share = 0.5  # score from which on a detector's boxes are drawn and listed
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -31,5 +28,4 @@ class Predict:
         settle(self, "out", Path(self.out) if self.out is not None else None)
         if not self.images:
             raise UserError("name at least one image: unmask predict RUN IMAGE... --out predictions.csv")
-        require(self.threshold, "threshold", lambda v: 0 <= v <= 1, "between 0 and 1")
-        require(self.batch, "batch", lambda v: v > 0, "above 0")
+        check_fields(self)

@@ -2,19 +2,34 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
+from annotated_types import Gt
 from tyro.conf import Positional
 
 from unmask.cli.shared_options import RuntimeOptions
 from unmask.errors import UserError
-from unmask.plain import Names, Place, Places, Size, numbers, require, settle, texts
+from unmask.plain import (
+    Names,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Place,
+    Places,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Share,
+    Size,
+    check_fields,
+    numbers,
+    require,
+    settle,
+    texts,
+)
 from unmask.planning.recipe_book import find_recipe
 from unmask.training.resolution import parse
 
 __all__ = ["Pretrain"]
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -26,61 +41,67 @@ class Pretrain(RuntimeOptions):
     out: Place = Path("run")  # folder of the run; repeat the command to resume it
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags override it
     model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
-    image_size: Size = None  # pixels: one number, or height and width
+    image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
     resolutions: str | None = None  # sizes with shares of the steps: "128:0.5,224", or auto: smaller crops early on
-    patch_size: int | None = None  # pixels along a side of a patch
-    channels: int | None = None  # input channels: 1 grey, 3 colour, or as many as the data has
+    patch_size: PositiveInt | None = None  # pixels along a side of a patch
+    channels: PositiveInt | None = None  # input channels: 1 grey, 3 colour, or as many as the data has
     method: str = "mae"  # how to learn without labels
     mask: str | None = (
         None  # which patches to hide: random(ratio=0.75), block, grid, blob, or a dotted name of your own
     )
-    masks_per_image: int | None = None  # masks drawn for each image of a batch; the batch size still counts images
+    masks_per_image: PositiveInt | None = (
+        None  # masks drawn for each image of a batch; the batch size still counts images
+    )
     target: str | None = None  # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca
     decoder: str | None = None  # what predicts hidden patches: "full(dim=512, depth=8)", partial, cross or windowed
     init: Place = "none"  # weights to start from: a run, a file or folder of weights, or a timm name with its tag
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
-    decoder_warmup: int | None = None  # with --init: steps in which only a new decoder is trained
-    epochs: float | None = None  # passes over the data
-    steps: int | None = None  # optimizer steps, instead of epochs
-    hours: float | None = None  # time budget of the whole run, instead of epochs
-    batch: int | None = None  # images per optimizer step, over all devices
-    accumulate: int | None = (
+    decoder_warmup: NonNegativeInt | None = None  # with --init: steps in which only a new decoder is trained
+    epochs: PositiveFloat | None = None  # passes over the data
+    steps: PositiveInt | None = None  # optimizer steps, instead of epochs
+    hours: PositiveFloat | None = None  # time budget of the whole run, instead of epochs
+    batch: PositiveInt | None = None  # images per optimizer step, over all devices
+    accumulate: PositiveInt | None = (
         None  # parts into which each device splits its batch, to save memory (gradient accumulation)
     )
     checkpoint_activations: Literal["auto", "on", "off"] = (
         "auto"  # recompute activations in the backward pass, to save memory
     )
-    lr: float | None = None  # peak learning rate
-    blr: float | None = None  # peak learning rate per 256 images of the batch, instead of lr
-    warmup: float | None = None  # epochs over which the learning rate rises
-    weight_decay: float | None = None  # weight decay of matrices; biases and norms have none
-    clip: float | None = None  # largest gradient norm; MAE does not clip
-    crop: float | None = None  # smallest share of an image's area that a random crop covers; 1: whole images
+    lr: PositiveFloat | None = None  # peak learning rate
+    blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, instead of lr
+    warmup: NonNegativeFloat | None = None  # epochs over which the learning rate rises
+    weight_decay: NonNegativeFloat | None = None  # weight decay of matrices; biases and norms have none
+    clip: NonNegativeFloat | None = None  # largest gradient norm; MAE does not clip
+    crop: PositiveShare | None = None  # smallest share of an image's area that a random crop covers; 1: whole images
     crop_kind: Literal["random", "fixed", "whole"] = (
         "random"  # random size and shape; 7/8 of the image at a random position; or all of it, centred
     )
-    jitter: float = 0.0  # strength of colour jitter, 0 to 1; MAE does better without
+    jitter: Share = 0.0  # strength of colour jitter, 0 to 1; MAE does better without
     flip: Literal["auto", "on", "off"] = "auto"  # flip images left to right at random
-    seed: int = 0  # of weights, order, crops and masks
-    shuffle_buffer: int | None = None  # of streams: samples among which each reader shuffles; 1: in order
+    seed: NonNegativeInt = 0  # of weights, order, crops and masks
+    shuffle_buffer: PositiveInt | None = None  # of streams: samples among which each reader shuffles; 1: in order
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # on several devices: copies of the model, or shards of it
-    devices: int | None = None  # devices per machine; only checked, since torchrun or srun starts one process for each
-    nodes: int | None = None  # machines; only checked, likewise
-    views_per_image: int = 1  # crops taken of each decoded image, side by side in a batch
+    devices: PositiveInt | None = (
+        None  # devices per machine; only checked, since torchrun or srun starts one process for each
+    )
+    nodes: PositiveInt | None = None  # machines; only checked, likewise
+    views_per_image: PositiveInt = 1  # crops taken of each decoded image, side by side in a batch
     in_memory: Literal["auto", "on", "off"] = "auto"  # keep images on the device: for small ones of one size
     resize: Literal["auto", "exact", "fast"] = (
         "auto"  # of crops: antialiased, or OpenCV's faster one where they hardly shrink
     )
-    log_every: int | None = None  # steps between records
-    save_every: int | None = None  # steps between checkpoints
-    keep_every: int | None = None  # steps between checkpoints that are never deleted
-    keep_last: int | None = None  # number of newest checkpoints to keep
+    log_every: PositiveInt | None = None  # steps between records
+    save_every: PositiveInt | None = None  # steps between checkpoints
+    keep_every: NonNegativeInt | None = None  # steps between checkpoints that are never deleted
+    keep_last: PositiveInt | None = None  # number of newest checkpoints to keep
     spike: float | str | None = None  # standard deviations above recent losses beyond which a step is skipped, or off
-    rollbacks: int | None = None  # times that a run may return to a good checkpoint after several bad steps in a row
+    rollbacks: NonNegativeInt | None = (
+        None  # times that a run may return to a good checkpoint after several bad steps in a row
+    )
     deterministic: bool = False  # bitwise identical weights every time, on the same machine and versions
     probe: Place | None = None  # labelled data on which the encoder is evaluated during training
-    probe_every: float | None = None  # epochs between probes
-    max_bad: float = 0.05  # share of unreadable files above which training does not start
+    probe_every: PositiveFloat | None = None  # epochs between probes
+    max_bad: Share = 0.05  # share of unreadable files above which training does not start
     config: Place | None = None  # config.json of a run to take settings from; other flags override them
     dry_run: bool = False  # print the plan and stop
 
@@ -108,24 +129,13 @@ class Pretrain(RuntimeOptions):
             if getattr(self, name) not in allowed:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        above_zero = ("patch_size", "channels", "batch", "accumulate", "lr", "blr", "shuffle_buffer", "masks_per_image")
-        above_zero += ("views_per_image", "devices", "nodes")
-        for name in (*budgets, *above_zero, "log_every", "save_every", "probe_every"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
-        for name in ("weight_decay", "warmup", "clip", "workers", "keep_every", "rollbacks", "seed", "decoder_warmup"):
-            require(getattr(self, name), name, lambda v: v >= 0, "0 or more")
+        check_fields(self)
         if self.bands is not None:
             settle(self, "bands", tuple(part.strip() for text in texts(self.bands) for part in text.split(",") if part))
         for name in ("bands", "decoder_warmup"):
             if getattr(self, name) and str(self.init) in ("none", ""):
                 raise UserError(f"--{name.replace('_', '-')} belongs to --init WEIGHTS, which is not given")
-        for side in numbers(self.image_size or ()):
-            require(side, "image_size", lambda v: v > 0, "above 0")
-        require(self.keep_last, "keep_last", lambda v: v >= 1, "1 or more")
         if self.spike is not None and self.spike != "off":
             if not isinstance(self.spike, int | float):
                 raise UserError(f"--spike is a number above 0, or off; got {self.spike!r}")
             require(self.spike, "spike", lambda v: v > 0, "above 0, or off")
-        require(self.crop, "crop", lambda v: 0 < v <= 1, "above 0 and at most 1")
-        require(self.jitter, "jitter", lambda v: 0 <= v <= 1, "between 0 and 1")
-        require(self.max_bad, "max_bad", lambda v: 0 <= v <= 1, "between 0 and 1")

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from unmask.errors import UserError, closest
-from unmask.plain import Place, Places, require, settle, texts
+from unmask.plain import Place, Places, PositiveInt, PositiveShare, check_fields, settle, texts
 
 __all__ = ["Search"]
 
@@ -23,14 +23,14 @@ class Search:
     query: Places = ()  # images to search for, inside or outside the data; files, folders, ...
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place = Path("search")  # folder for results.csv, gallery.png and .html, duplicates.csv, .png and .html
-    top: int = 12  # images shown and listed for each query
+    top: PositiveInt = 12  # images shown and listed for each query
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     standardize: bool = True  # bring every feature to mean 0 and deviation 1 over the data before the cosine
     by: str = "pixels"  # what tells near copies: pixels (16 x 16 colours) or features (of the encoder, less their mean)
-    threshold: float | None = None  # likeness from which two are near copies, up to 1; by default 0.98
+    threshold: PositiveShare | None = None  # likeness from which two are near copies, up to 1; by default 0.98
     compare: bool = False  # where images have labels, also ask the same encoder with random weights
     index: Place | None = None  # folder that keeps the features; by default in the run's folder, else in OUT
-    batch: int = 64  # images at a time
+    batch: PositiveInt = 64  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -43,6 +43,4 @@ class Search:
             raise UserError("say what to search for: --query IMAGE..., or --duplicates for copies within the data")
         if self.by not in KINDS:
             raise UserError(f"--by {self.by!r} is none of {', '.join(KINDS)}{closest(self.by, KINDS)}")
-        require(self.threshold, "threshold", lambda v: 0 < v <= 1, "above 0 and at most 1")
-        for name in ("top", "batch"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        check_fields(self)

@@ -1,11 +1,24 @@
 """`unmask show RUN IMAGE...`: draw what a run rebuilds, what its features tell apart, or where its encoder looks."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
 from unmask.errors import UserError, closest
-from unmask.plain import Names, Numbers, Place, Places, numbers, require, settle, texts
+from unmask.plain import (
+    Names,
+    NonNegativeInt,
+    Numbers,
+    Place,
+    Places,
+    PositiveInt,
+    check_fields,
+    numbers,
+    settle,
+    texts,
+)
 
 __all__ = ["Show"]
 
@@ -21,13 +34,13 @@ class Show:
     _: KW_ONLY
     what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
     out: Place | None = None  # image to write; by default panel.png, features.png or attention.png
-    ratio: Numbers = ()  # of rebuild: shares to hide, one row each per image; by default the run's
+    ratio: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of rebuild: shares to hide, a row each; by default the run's
     mask: Names = ()  # of rebuild: masks, one row each per image; by default the run's
-    most: int = 8  # images at the most
-    seed: int = 0  # of the masks
+    most: PositiveInt = 8  # images at the most
+    seed: NonNegativeInt = 0  # of the masks
     true_statistics: bool = True  # add a column that uses each hidden unit's true mean and deviation, marked as such
     block: int = -1  # of features and attention: which block (stage of a Hiera), from 0, or from -1 backwards
-    size: int | None = None  # of features and attention: pixels of the shorter side; by default the encoder's own size
+    size: Annotated[int, Ge(2)] | None = None  # of features and attention: pixels of the shorter side
     background: bool = True  # of features: False takes the background off, told by the first component
     device: str = "auto"  # cuda, mps, cpu, or auto
 
@@ -45,8 +58,4 @@ class Show:
             raise UserError("--size and --block are of --what features and --what attention")
         if self.what != "features" and not self.background:
             raise UserError("--no-background is of --what features")
-        require(self.size, "size", lambda v: v > 1, "2 or more")
-        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
-        require(self.most, "most", lambda v: v > 0, "above 0")
-        for ratio in numbers(self.ratio):
-            require(ratio, "ratio", lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+        check_fields(self)

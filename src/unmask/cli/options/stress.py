@@ -5,7 +5,19 @@ from dataclasses import KW_ONLY, dataclass
 from tyro.conf import Positional
 
 from unmask.errors import UserError
-from unmask.plain import Counts, Names, Place, Places, numbers, require, settle, texts
+from unmask.plain import (
+    Counts,
+    Names,
+    NonNegativeInt,
+    Place,
+    Places,
+    PositiveInt,
+    check_fields,
+    numbers,
+    require,
+    settle,
+    texts,
+)
 
 __all__ = ["StressTest"]
 
@@ -20,10 +32,10 @@ class StressTest:
     corruptions: Names = ()  # by default all fifteen, e.g. fog snow
     severities: Counts = (1, 2, 3, 4, 5)  # 1 (least) to 5
     groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values
-    most: int | None = 1000  # test images to use at the most, drawn at random
+    most: PositiveInt | None = 1000  # test images to use at the most, drawn at random
     out: Place | None = None  # folder for stress.json and images; by default the classifier's
-    batch: int = 64  # images at a time
-    seed: int = 0  # of all chance in the corruptions, and of the draw of images
+    batch: PositiveInt = 64  # images at a time
+    seed: NonNegativeInt = 0  # of all chance in the corruptions, and of the draw of images
     device: str = "auto"  # cuda, mps, cpu, or auto
 
     def __post_init__(self):
@@ -37,6 +49,4 @@ class StressTest:
             raise UserError("give a severity or more, 1 (least) to 5")
         for severity in numbers(self.severities):
             require(severity, "severities", lambda v: v in (1, 2, 3, 4, 5), "1 (least) to 5")
-        require(self.seed, "seed", lambda v: v >= 0, "0 or more")
-        for name in ("most", "batch"):
-            require(getattr(self, name), name, lambda v: v > 0, "above 0")
+        check_fields(self)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.errors import UserError
+from unmask.export.detector_onnx import REMARK, backbone_of, export_whole
 from unmask.export.exportable import EXACT, Exportable, Format, Opened, Outputs
 from unmask.export.quantization import quantize, refuse_saturating
 

@@ -18,18 +18,19 @@ from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
+from unmask.evaluation.features import split_features
 from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
-from unmask.runs.run import load_encoder
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study, size_of
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.plan import plan_transfer
+from unmask.tasks.open import load_encoder
 
 POOLING = "mean4"  # of kNN and linear, fixed: choosing one takes labels
 CHOOSE = 5  # labels per class from which the linear strength is chosen, on a fifth of them
@@ -145,7 +146,9 @@ class ClassificationStudy(Study):
     def _fit(self, cell: Cell, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
         if cell.competitor not in self.features:
             encoder, autocast = self.encoder(cell.competitor).to(self.setting.device).eval(), self._autocast()
-            pools = {s: self.data.features(encoder, s, self.setting.device, autocast).pools for s in ("train", "test")}
+            pools = {
+                s: split_features(self.data, encoder, s, self.setting.device, autocast).pools for s in ("train", "test")
+            }
             self.features[cell.competitor] = {split: features[POOLING] for split, features in pools.items()}
         x, y = self.features[cell.competitor]["train"][rows], self.train_labels[rows]
         evaluator = Knn() if cell.protocol == "knn" else _best_linear(x, y)

@@ -18,14 +18,15 @@ from unmask.data.datasets.segmentation import Segmented
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.build import make_fit
 from unmask.planning.plan import Plan
-from unmask.runs.run import load_encoder
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study
-from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, score_split
+from unmask.tasks.open import load_encoder
+from unmask.tasks.segmentation.finetune import SegmentSettings, make_segment_loader, make_segment_task, score_split
 from unmask.tasks.segmentation.plan import plan_segment
-from unmask.tasks.task import looking
+from unmask.tasks.task import reading
+from unmask.tasks.training_settings import typed
 from unmask.training.log import Silent
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
@@ -60,7 +61,7 @@ class SegmentationStudy(Study):
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
         self.encoder = load_encoder(setting.run)
-        with looking(console, "looking at images and masks") as told:
+        with reading(console, "looking at images and masks") as told:
             self.data = Segmented(
                 setting.on,
                 max_side=4 * (setting.side or min(setting.crop_size or self.encoder.input_size)),
@@ -118,11 +119,11 @@ class SegmentationStudy(Study):
             asked["head"] = None  # the linear one: what the features say by themselves
         plan = Plan(dict(asked))
         plan_segment(plan, len(rows), start, scratch, self.data.sheet, self.hardware)
-        settings = plan.settings
-        task = make_segment_task(start, self.data, settings, scratch)
+        settings, chosen = plan.settings, typed(SegmentSettings, plan.settings)
+        task = make_segment_task(start, self.data, chosen, scratch)
         segments = self.data.segments("train", self.encoder.channels, [int(row) for row in rows])
         ready(task, settings)
-        loader = make_segment_loader(segments, start, settings)
+        loader = make_segment_loader(segments, start, chosen)
         fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(settings), Silent())
         model = task.result.eval().to(torch.device(settings["device"]))
-        return score_split(model, self.data, "test", settings)["miou"]
+        return score_split(model, self.data, "test", chosen.precision)["miou"]

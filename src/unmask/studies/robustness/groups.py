@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Shaped
 
 from unmask.data.labels import natural
 from unmask.errors import UserError, closest
-from unmask.evaluation.intervals import difference_of_independent, wilson
+from unmask.evaluation.intervals import difference, wilson
+from unmask.report.words import percent
 from unmask.tasks.classification.metrics import scores
 
 SMALL = 30  # images; of fewer, an accuracy says little
@@ -116,14 +117,14 @@ def _gap(groups: list[Group], of: np.ndarray, right: np.ndarray) -> Gap:
     if best is worst:  # all alike
         best, worst = counted[0], counted[1]
     numbers = (round(best.accuracy * best.count), best.count, round(worst.accuracy * worst.count), worst.count)
-    difference = difference_of_independent(*numbers)
+    gap = difference(*numbers)
     inside = np.isin(of, [group.value for group in counted])
     codes = np.unique(of[inside], return_inverse=True)[1]
     counts, rng, larger = np.bincount(codes), np.random.default_rng(0), 0
     for _ in range(SHUFFLES):
         shares = np.bincount(codes, weights=rng.permutation(right[inside])) / counts
-        larger += shares.max() - shares.min() >= difference[0] - 1e-9
-    return Gap(best.value, worst.value, *difference, (larger + 1) / (SHUFFLES + 1))
+        larger += shares.max() - shares.min() >= gap[0] - 1e-9
+    return Gap(best.value, worst.value, *gap, (larger + 1) / (SHUFFLES + 1))
 
 
 def _said(group: Group) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool
 
-from unmask.evaluation.intervals import wilson
+from unmask.evaluation.intervals import paired_difference, wilson
+from unmask.report.words import points
 from unmask.studies.robustness.groups import Group, Grouping
 
 if TYPE_CHECKING:

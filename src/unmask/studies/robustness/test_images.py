@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
 from torch import Tensor
 
@@ -18,6 +17,8 @@ from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
 from unmask.models.classifier import Classifier
 from unmask.runs.run import CONFIG
+from unmask.runtime.cores import in_order
+from unmask.runtime.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,7 @@ def _decode(source: Source, rows: list[int], classifier: Classifier, console: Co
             raise UserError(f"corruptions are defined for values in 0..255; {name} has {low:.4g} to {high:.4g}")
         return classifier.view(pixels).clamp(0, 255)  # deep images may ring a little beyond
 
-    pool = Parallel(n_jobs=min(8, cpu_count()), prefer="threads", return_as="generator")
-    with Progress(console=console, transient=True) as bar:
-        images = pool(delayed(read)(row) for row in rows)
-        return list(bar.track(images, len(rows), description="reading the test images"))  # type: ignore[arg-type]
+    return list(tracked(console, "reading the test images", in_order(read, rows), len(rows)))
 
 
 def _split(source: Source, places: Sequence[str], folder: Path, classifier: Classifier, console: Console) -> list[int]:

@@ -13,6 +13,7 @@ from unmask.data.datasets.images import Samples
 from unmask.errors import DataError
 from unmask.files import write_atomically
 from unmask.report.reconstruction import displayed, value_range
+from unmask.runtime.progress import tracked
 from unmask.tasks.anomaly.figures import MapOnImage, Scale, draw_heatmap
 from unmask.tasks.anomaly.inputs import good, opened, read
 from unmask.tasks.anomaly.labels import check_both, labels_of, normal_classes, read_masks
@@ -58,9 +59,8 @@ def read_images(
 
 
 def judge(finder: Finder, samples: Samples, batch: int, console: Console) -> list[ImageMaps]:
-    with Progress(console=console, transient=True) as bar:
-        images = bar.track(good(samples, range(len(samples))), len(samples), description="judging")
-        return list(finder.maps(images, batch))
+    images = tracked(console, "judging", good(samples, range(len(samples))), len(samples))
+    return list(finder.maps(images, batch))
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,11 @@ class Drawer:
         """Of mistakes and of the most anomalous images; returns how many. What an earlier call left is deleted."""
         folder, names = self.results.path / "heatmaps", _file_names(self.results.names)
         stale, rows = set(folder.rglob("*.*")), self.results.drawing_order()[:most]
-        with Progress(console=console, transient=True) as bar:
-            for row in bar.track(rows, description="drawing"):
-                path = folder / f"{names[row]}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                draw_heatmap(self._map_on_image(row), self.scale, path)
-                stale.discard(path)
+        for row in tracked(console, "drawing", rows):
+            path = folder / f"{names[row]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw_heatmap(self._map_on_image(row), self.scale, path)
+            stale.discard(path)
         for path in stale:
             path.unlink()
         return len(rows)

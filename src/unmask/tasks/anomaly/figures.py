@@ -11,7 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from unmask.report.palette import BLUE, GREY, SKY, VERMILION, make_figure, style
+from unmask.report.palette import BLUE, GREY, SKY, VERMILION, make_figure, save, style
+from unmask.report.words import cut_start
 
 COLOURS = "inferno"
 SIDE = 2.6  # inches of an image's longer side
@@ -52,8 +53,8 @@ def draw_heatmap(shown: MapOnImage, scale: Scale, path: Path) -> None:
         draw(figure.add_axes(box), shown, scale)
     bar = figure.add_axes((1 - 0.66 / size[0], 0.06 / size[1], 0.12 / size[0], height * unit / size[1]))
     _bar(figure, bar, scale)
-    figure.text(0.08 / size[0], 1 - 0.26 / size[1], _short(shown.title, round(13 * size[0])), fontsize=8)
-    write_atomically(path, lambda part: figure.savefig(part, format="png"))
+    figure.text(0.08 / size[0], 1 - 0.26 / size[1], cut_start(shown.title, round(13 * size[0])), fontsize=8)
+    save(figure, path)
 
 
 def gallery(images: Sequence[MapOnImage], scale: Scale, columns: int = 6) -> Figure:
@@ -68,7 +69,7 @@ def gallery(images: Sequence[MapOnImage], scale: Scale, columns: int = 6) -> Fig
         axis.set_axis_off()
     for axis, shown in zip(axes, images):
         _overlay(axis, shown, scale)
-        axis.set_title(_short(shown.title, 27), fontsize=6.5, pad=2)
+        axis.set_title(cut_start(shown.title, 27), fontsize=6.5, pad=2)
     figure.subplots_adjust(left=0.004, right=1 - 0.68 / size[0], bottom=0.01, top=1 - 0.2 / size[1], wspace=0.03)
     share = min(1.0, 2.2 / size[1])
     _bar(figure, figure.add_axes((1 - 0.6 / size[0], 0.97 - 0.94 * share, 0.12 / size[0], 0.92 * share)), scale)

@@ -17,11 +17,12 @@ from unmask.errors import DataError, UserError
 from unmask.files import write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import model_text
-from unmask.runs.run import ANOMALY, CONFIG, FINDER, Run, load_encoder
+from unmask.runs.run import CONFIG, Run
 from unmask.tasks.anomaly.conformal import Calibration, check_enough, image_threshold, images_needed, pixel_threshold
 from unmask.tasks.anomaly.inputs import good, opened, read, without_copies
 from unmask.tasks.anomaly.labels import labels_of, normal_classes
 from unmask.tasks.anomaly.model import METHODS, Finder, Settings
+from unmask.tasks.open import ANOMALY, FINDER, load_encoder
 from unmask.training.objective import Rebuilder
 from unmask.version import __version__
 from unmask.weights.files import save_state

@@ -11,6 +11,7 @@ from unmask.data.sheet import inspect
 from unmask.data.source import Source, open_source
 from unmask.errors import DataError
 from unmask.models.encoder import Encoder
+from unmask.runtime.progress import progress
 
 KEEP = 2**31  # bytes of decoded images that are kept in memory
 NAMED = 20  # bad files on the screen

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
+from unmask.evaluation.intervals import bootstrap
+
 RESAMPLES = 1000
 BINS = 2000  # of pixel values, in which redrawn images are counted
 MOST = 20_000_000  # pixels whose ranks are compared exactly; of more, a regular part
@@ -72,13 +74,13 @@ def _interval(
     tally: Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "k 2"]], groups: Int[np.ndarray, "n"], seed: int
 ) -> tuple[float, float]:
     """tally: from how often each image is drawn to how many normal and anomalous ones there are of each rank."""
-    rng, areas = np.random.default_rng(seed), []
     members = [np.flatnonzero(groups == group) for group in (0, 1)]
-    for _ in range(DRAWS):
-        drawn = np.concatenate([rng.choice(group, len(group)) for group in members if len(group)])
-        areas.append(_area(tally(np.bincount(drawn, minlength=len(groups)))))
-    low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+
+    def resample(generator: np.random.Generator) -> float:
+        drawn = np.concatenate([generator.choice(group, len(group)) for group in members if len(group)])
+        return _area(tally(np.bincount(drawn, minlength=len(groups))))
+
+    return bootstrap(resample, np.random.default_rng(seed), RESAMPLES)
 
 
 def _area(counts: Float[np.ndarray, "k 2"]) -> float:

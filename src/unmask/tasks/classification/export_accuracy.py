@@ -90,6 +90,6 @@ class Accuracy(Judge):
 
     def _images(self, split: str) -> Iterator[Tensor]:
         size, classifier = self.subject.encoder.grid.size, self.subject.classifier
-        view = classifier.view if classifier else WholeImage((size[0], size[1]))  # as when it was judged
+        view = WholeImage((size[0], size[1]), classifier.eval_crop if classifier else 1.0)  # as when it was judged
         for batch in self.labelled.loader(split, self.subject.encoder.channels, view):
             yield batch["views"][0].float()

@@ -1,6 +1,7 @@
 """One training of a classifier with labels, from settings: what `transfer` does once and studies do many times."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,40 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop
 from unmask.evaluation.features import judged
-from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
 from unmask.planning.build import make_fit
 from unmask.seeds import mix
+from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.objective import Classify
+from unmask.tasks.training_settings import TrainingSettings, loader_options, typed
 from unmask.training.log import Log, Silent
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(TrainingSettings):
+    """What fine-tuning a classifier needs, when everything has been chosen."""
+
+    pooling: str
+    norm: str  # between pooling and head: layer, batch or none
+    eval_crop: float
+    smoothing: float
+    mixup: float
+    cutmix: float
+    randaug: str
+    erase: float
+    crop: float
+    balanced: str  # on or off
+    blocks: float | None = None
+    ema: float | None = None
+
+
 def finetune(
     encoder: Encoder,
     samples: Samples,
-    settings: dict[str, Any],  # as `tuning.plan_transfer` fills them in
+    settings: dict[str, Any],  # as `plan_transfer` fills them in
     fabric: Fabric,
     *,
     scratch: bool = False,  # take only the architecture of `encoder`, with fresh weights
@@ -42,37 +62,53 @@ def finetune(
 
     The same arguments give the same result. Returns the task; its `result` is the classifier.
     """
-    task = make_task(encoder, samples.classes, settings, scratch=scratch, multi_label=samples.source.multi_label)
-    loader = make_loader(samples, settings, encoder)
+    chosen = typed(ClassifySettings, settings)
+    task = make_task(encoder, samples.classes, chosen, scratch=scratch, multi_label=samples.source.multi_label)
+    loader = make_loader(samples, chosen, encoder)
     ready(task, settings)
-    looking = {} if watch is None else {"watch": watch(task)}
-    fit(task, loader, make_fit(settings, len(samples), **(fit_options or {})), out, fabric, log or Silent(), **looking)
+    watching = {} if watch is None else {"watch": watch(task)}
+    fit(task, loader, make_fit(settings, len(samples), **(fit_options or {})), out, fabric, log or Silent(), **watching)
     return task
 
 
 def make_task(
-    encoder: Encoder, classes: list[str], settings: dict[str, Any], *, scratch: bool = False, multi_label: bool = False
+    encoder: Encoder,
+    classes: list[str],
+    settings: ClassifySettings,
+    *,
+    scratch: bool = False,
+    multi_label: bool = False,
 ) -> Classify:
     """The classifier before training: weights of `encoder`, or fresh ones, and a head, drawn from the seed."""
-    torch.manual_seed(mix(settings["seed"], 0xC1A55))
-    copy = copied(encoder, settings["drop_path"], scratch)
-    shape: dict[str, Any] = {name: settings[name] for name in ("pooling", "norm", "eval_crop")} | {
-        "multi_label": multi_label
-    }
-    names = ("protocol", "layer_decay", "smoothing", "mixup", "cutmix", "ema")
-    chosen: dict[str, Any] = {name: settings[name] for name in names} | {"blocks": settings.get("blocks")}
-    return Classify(Classifier(copy, classes, **shape), **chosen)
+    torch.manual_seed(mix(settings.seed, 0xC1A55))
+    classifier = ImageClassifier(
+        copied(encoder, settings.drop_path, scratch),
+        classes,
+        pooling=settings.pooling,
+        norm=settings.norm,
+        eval_crop=settings.eval_crop,
+        multi_label=multi_label,
+    )
+    return Classify(
+        classifier,
+        protocol=settings.protocol,
+        blocks=settings.blocks,
+        layer_decay=settings.layer_decay,
+        smoothing=settings.smoothing,
+        mixup=settings.mixup,
+        cutmix=settings.cutmix,
+        ema=settings.ema,
+    )
 
 
-def make_loader(samples: Samples, settings: dict[str, Any], encoder: Encoder) -> Loader:
+def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, micro: int | None = None) -> Loader:
     """Augmented training batches."""
-    crop = RandomCrop(_pair(encoder.grid.size), scale=(settings["crop"], 1.0), flip=settings["flip"] == "on")
+    height, width = encoder.grid.size
+    crop = RandomCrop((height, width), scale=(settings.crop, 1.0), flip=settings.flip == "on")
     mean, std = tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())
-    view = TrainView(crop, mean, std, settings["randaug"], settings["erase"])
-    weights = class_weights(samples) if settings["balanced"] == "on" else None
-    pin, micro = settings["device"] == "cuda", settings["batch"] // settings["accumulate"]
-    shared = {"seed": settings["seed"], "workers": settings["workers"], "pin": pin, "weights": weights}
-    return Loader(samples=samples, view=view, batch=micro, **shared)
+    view = TrainView(crop, mean, std, settings.randaug, settings.erase)
+    weights = class_weights(samples) if settings.balanced == "on" else None
+    return Loader(samples=samples, view=view, weights=weights, **loader_options(settings, micro))
 
 
 def class_weights(samples: Samples) -> Tensor:
@@ -88,14 +124,13 @@ def class_weights(samples: Samples) -> Tensor:
 
 
 def answers(
-    classifier: Classifier, loader: Iterable[dict[str, Any]], device: torch.device | str, autocast: torch.dtype | None
+    classifier: ImageClassifier,
+    loader: Iterable[dict[str, Any]],
+    device: torch.device | str,
+    autocast: torch.dtype | None,
 ) -> Float[np.ndarray, "n k"]:
     """Probabilities for all batches of a loader, in its order, in eval mode."""
     kind = torch.device(device).type
     with judged(classifier), torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
         found = [classifier.probabilities(batch["views"][0].to(device)).float().cpu() for batch in loader]
     return torch.cat(found).numpy()
-
-
-def _pair(size: tuple[int, ...]) -> tuple[int, int]:
-    return size[0], size[1]

@@ -25,6 +25,8 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     plan.choose("protocol", "full", "everything is trained")
     protocol = plan.settings["protocol"]
     head_only = protocol in ("linear", "attentive")
+    if plan.settings.get("blocks") is not None and protocol != "partial":
+        raise UserError(f"--blocks is for --protocol partial; with {protocol} it has no effect: take it out")
     plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
     if protocol == "attentive" and plan.settings["pooling"] != "attentive":
         raise UserError(f"--protocol attentive trains its own pooling; take --pooling {plan.settings['pooling']} out")

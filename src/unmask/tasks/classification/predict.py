@@ -11,38 +11,38 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
-from unmask.errors import DataError, UserError
+from unmask.errors import UserError
 from unmask.files import write_atomically
-from unmask.models.classifier import Classifier, Predictions
-from unmask.plain import texts
-from unmask.runs.run import open_classifier
-from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import tracked
+from unmask.tasks.classification.classifier import ImageClassifier, Predictions
 from unmask.tasks.classification.finetune import answers
+from unmask.tasks.prediction import say_first, say_left_out
+from unmask.tasks.task import PredictOptions
 
-SHOWN = 10  # rows on the screen
 
-
-def predict_classes(options: Any, folder: Path, console: Console) -> Predictions:
-    """The work of `unmask predict` with the classifier in `folder`."""
-    out = Path(options.out or "predictions.csv")
-    here = machine(options.device, "32")  # the same answers everywhere, and as those of Classifier.predict
+def predictions_place(out: Path | None) -> Path:
+    """The table asked for, `predictions.csv` by default. Raises UserError for another kind of file."""
+    out = out or Path("predictions.csv")
     if out.suffix.lower() != ".csv":
         raise UserError(f"predictions are written as .csv, by the file's ending; got {out.name!r}")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file that ends in .csv")
-    tune(here.device)
-    classifier = open_classifier(folder).to(here.device)
-    samples = _read(options, classifier)
-    loader = each_once(samples, classifier.view, options.batch)
-    found = answers(classifier, tracked(console, "predicting", loader, len(loader)), here.device, None)
-    predictions = Predictions(samples.names, classifier.classes, found, classifier.multi_label)
+    return out
+
+
+def predict_classes(
+    model: ImageClassifier, config: dict[str, Any], options: PredictOptions, out: Path, console: Console
+) -> Predictions:
+    """See `TransferTask.predict`."""
+    samples = _read(options.images, model, console)
+    loader = each_once(samples, model.view, options.batch)
+    batches = tracked(console, "predicting", loader, len(loader))
+    probabilities = answers(model, batches, model.encoder.mean.device, None)
+    predictions = Predictions(samples.names, model.classes, probabilities, model.multi_label)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(predictions, out)
-    for name, label, row in list(zip(samples.names, _texts(predictions), found))[:SHOWN]:
-        console.print(f"{name}: {label or 'none'} ({row.max():.1%})", soft_wrap=True, markup=False)
-    if len(samples) > SHOWN:
-        console.print(f"... and {len(samples) - SHOWN:,} more")
+    rows = zip(samples.names, _texts(predictions), probabilities)
+    say_first([f"{name}: {label or 'none'} ({row.max():.1%})" for name, label, row in rows], console)
     console.print(f"{len(samples):,} predictions: {out}", soft_wrap=True)
     return predictions
 
@@ -54,9 +54,9 @@ def write_predictions(predictions: Predictions, path: Path, truth: list[str] | N
         with open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["path", "label", *(["true"] if truth else []), *predictions.classes])
-            for place, (name, label) in enumerate(zip(predictions.names, _texts(predictions))):
-                known = [truth[place]] if truth else []
-                table.writerow([name, label, *known, *(f"{p:.6f}" for p in predictions.probabilities[place])])
+            for row, (name, label) in enumerate(zip(predictions.names, _texts(predictions))):
+                true = [truth[row]] if truth else []
+                table.writerow([name, label, *true, *(f"{p:.6f}" for p in predictions.probabilities[row])])
 
     write_atomically(path, write)
 
@@ -65,16 +65,12 @@ def _texts(predictions: Predictions) -> list[str]:
     return ["|".join(label) if isinstance(label, list) else label for label in predictions.labels]
 
 
-def _read(options: Any, classifier: Classifier) -> Samples:
+def _read(images: tuple[str, ...], classifier: ImageClassifier, console: Console) -> Samples:
     """Images that can be read; bad ones are said and left out, unless none is good."""
-    source, side = open_source(texts(options.images)), decode_side(classifier.encoder.grid.size)
+    source, side = open_source(images), decode_side(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))
     sheet, cache = inspect(source, max_side=side, limit=len(indices), keep_bytes=2**31)
-    if len(sheet.bad) == len(indices):
-        reasons = "; ".join(f"{name}: {reason}" for _, name, reason in sheet.bad[:3])
-        raise DataError(f"no image could be read: {reasons}{'; ...' if len(indices) > 3 else ''}")
-    for _, name, reason in sheet.bad:
-        print(f"left out: {name}: {reason}")
+    say_left_out([(name, reason) for _, name, reason in sheet.bad], len(indices) - len(sheet.bad), console)
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
     channels = classifier.encoder.channels

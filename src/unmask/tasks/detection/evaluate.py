@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from unmask.data.annotations.objects import Target
 from unmask.data.datasets.detection import Boxes
-from unmask.models.detections import Detections
-from unmask.models.detector import Detector
+from unmask.tasks.detection.detections import Detections
+from unmask.tasks.detection.detector import ImageDetector
 from unmask.tasks.detection.figures import draw_curves, draw_examples
 from unmask.tasks.detection.metrics import RECALLS, box_scores
 
@@ -22,7 +22,7 @@ THRESHOLD = 0.5  # score from which on they show what was found
 
 
 def find_all(
-    model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None
+    model: ImageDetector, boxes: Boxes, workers: int, autocast: torch.dtype | None
 ) -> tuple[list[Detections], list[Callable[[], Target]]]:
     """What is found in every image of a split, and what gives what is true, since masks of a whole split are large;
     both in the pixels of the image as it was read."""
@@ -48,7 +48,7 @@ class _Each(Dataset):
 
 
 def judge_split(
-    model: Detector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
+    model: ImageDetector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
 ) -> dict[str, Any]:
     """Figures of a split; with `out`, images too."""
     found, truth = find_all(model, boxes, workers, autocast)

@@ -15,9 +15,9 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from unmask.data.annotations.objects import Target
 from unmask.files import write_atomically
-from unmask.models.detections import Detections
 from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
+from unmask.tasks.detection.detections import Detections
 
 COLOURS = [rgb(colour) for colour in (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)]  # more classes take turns
 LINES = 8  # classes whose curves are drawn

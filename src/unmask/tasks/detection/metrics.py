@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from unmask.data.annotations.objects import Target
-from unmask.models.detections import Detections
+from unmask.tasks.detection.detections import Detections
 
 KINDS = {"bbox": "box", "segm": "mask"}  # COCO's names -> those in figures
 WHOLE = {"map": "map", "map_50": "map50", "map_75": "map75"}

@@ -70,7 +70,6 @@ def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machi
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, frozen)
     _plan_augmentation(plan, boxed, count)
-    plan.choose("balanced", "off", "images are drawn as they come")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     if machine.device == "cuda":
         plan.choose("compile", "on", "blocks compiled once; shapes in the heads change, which CUDA graphs do not bear")

@@ -11,59 +11,58 @@ from torch import Tensor
 from unmask.data.annotations.geometry import pixels_in, run_lengths
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source, why
-from unmask.errors import DataError, UserError
+from unmask.errors import UserError
 from unmask.files import write_json
-from unmask.models.detections import Detections, counted
-from unmask.models.detector import Detector, read_image
-from unmask.plain import texts
-from unmask.runs.run import Run, open_trained
-from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import progress
+from unmask.tasks.detection.detections import Detections, counted
+from unmask.tasks.detection.detector import ImageDetector, read_image
 from unmask.tasks.detection.figures import draw, save_png
+from unmask.tasks.prediction import say_first, say_left_out
+from unmask.tasks.task import PredictOptions
 
 DATASET, RESULTS, DRAWN = "predictions.json", "results.json", "drawn"
-SHOWN = 10  # images told on the screen
 AT_A_TIME = 8 * 1024**2  # pixels of inputs in a batch, at the most
 HELD = 2**29  # bytes of images that wait for a batch, at the most
 
 
-def find_objects(options: Any, folder: Path, console: Console) -> list[Detections]:
-    """Writes the files into the folder `options.out` and returns what was found with the score asked for."""
-    out = Path(options.out or "predictions")
+def predictions_place(out: Path | None) -> Path:
+    """The folder asked for, `predictions` by default. Raises UserError for a file."""
+    out = out or Path("predictions")
     if out.is_file() or out.suffix.lower() in (".csv", ".json"):
         raise UserError(f"a detector writes several files: give a folder with --out, not {out.name!r}")
-    here = machine(options.device, "32")  # the same answers everywhere, and as those of Detector.predict
-    tune(here.device)
-    model: Detector = open_trained(folder).to(here.device)
-    config, source = Run(folder).config, open_source(texts(options.images))
-    bad: list[str] = []
+    return out
+
+
+def find_objects(
+    model: ImageDetector, config: dict[str, Any], options: PredictOptions, out: Path, console: Console
+) -> list[Detections]:
+    """See `TransferTask.predict`: what was found with the score asked for."""
+    source = open_source(options.images)
+    bad: list[tuple[str, str]] = []
     writer = Writer(out, model.classes, config["ids"], options.threshold)
     height, width = model.size
     batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
     with progress(console, "finding", len(source.items)) as update:
         for names, images in _portions(source, model.encoder.channels, batch, bad):
-            found = model.stream(names, images, batch)
-            for detections, image in zip(found, images):
+            for detections, image in zip(model.stream(names, images, batch), images):
                 writer.add(detections, image)
             update(len(writer.kept) + len(bad))
-    if not writer.kept:
-        more = "; ..." if len(bad) > 3 else ""
-        raise DataError(f"no image could be read: {'; '.join(bad[:3])}{more}")
-    for line in bad:
-        console.print(f"left out: {line}", soft_wrap=True, markup=False)
+    say_left_out(bad, len(writer.kept), console)
     writer.finish()
-    for one in writer.kept[:SHOWN]:
-        counts = ", ".join(f"{count} {name}" for name, count in counted([one]).items() if count)
-        console.print(f"{one.name}: {counts or 'nothing'}", soft_wrap=True, markup=False)
-    if len(writer.kept) > SHOWN:
-        console.print(f"... and {len(writer.kept) - SHOWN:,} more")
-    number = sum(len(one) for one in writer.kept)
+    say_first([f"{detections.name}: {_counts(detections)}" for detections in writer.kept], console)
+    number = sum(len(detections) for detections in writer.kept)
     where = f"{out / DATASET}, {out / RESULTS}, {out / DRAWN}"
     console.print(f"{number:,} objects in {len(writer.kept):,} images: {where}", soft_wrap=True, markup=False)
     return writer.kept
 
 
-def _portions(source: Source, channels: int, most: int, bad: list[str]) -> Iterator[tuple[list[str], list[Tensor]]]:
+def _counts(detections: Detections) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counted([detections]).items() if count) or "nothing"
+
+
+def _portions(
+    source: Source, channels: int, most: int, bad: list[tuple[str, str]]
+) -> Iterator[tuple[list[str], list[Tensor]]]:
     """Names and pixels of a few images at a time: `most`, or as many as memory should hold. Those that cannot be read
     are added to `bad`."""
     names: list[str] = []
@@ -73,7 +72,7 @@ def _portions(source: Source, channels: int, most: int, bad: list[str]) -> Itera
             images.append(read_image(source, index, channels))
             names.append(item.name)
         except (BadImage, OSError) as error:
-            bad.append(f"{item.name}: {why(error)}")
+            bad.append((item.name, why(error)))
         if len(names) == most or sum(p.nbytes for p in images) > HELD:
             yield names, images
             names, images = [], []

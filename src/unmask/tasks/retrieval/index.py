@@ -31,6 +31,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import weights_hash
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
+from unmask.runtime.progress import progress
 from unmask.tasks.retrieval.likeness import pixel_digest, thumbnail, tiny_image
 from unmask.tasks.retrieval.store import Row, Store, thumbs
 

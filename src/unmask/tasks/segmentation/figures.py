@@ -64,13 +64,14 @@ def draw_results(
     rows: list[dict[str, Any]],
     segments: Any,
     answer: Callable[[int], np.ndarray],
-    config: dict[str, Any],
+    classes: list[str],
+    colours: Colours,
     out: Path,
 ) -> None:
     """Writes the images. rows: as `write_rows` takes them; answer: the map of a test image by its place."""
     draw_classes(result["per_class"], out / CLASSES)
-    draw_confusion(np.array(result["confusion"]), config["classes"], out / CONFUSION)
-    draw_overlays(chosen(rows), rows, segments, answer, config, out / OVERLAYS)
+    draw_confusion(np.array(result["confusion"]), classes, out / CONFUSION)
+    draw_overlays(chosen(rows), rows, segments, answer, classes, colours, out / OVERLAYS)
 
 
 def chosen(rows: list[dict[str, Any]]) -> list[int]:
@@ -87,7 +88,8 @@ def draw_overlays(
     rows: list[dict[str, Any]],
     segments: Any,
     answer: Callable[[int], np.ndarray],
-    config: dict[str, Any],
+    classes: list[str],
+    colours: Colours,
     path: Path,
 ) -> None:
     """A line for each image: itself, the truth, the answer, and where they differ."""
@@ -102,7 +104,7 @@ def draw_overlays(
         wrong = (found != truth) & (truth != VOID)
         marked = image // 3
         marked[wrong] = (255, 90, 60)
-        over = [laid_over(image, map_, config["colours"]) for map_ in (truth, found)]
+        over = [laid_over(image, map_, colours) for map_ in (truth, found)]
         lines.append((image, *over, marked))
         seen |= set(np.unique(truth).tolist()) | set(np.unique(found).tolist())
     shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
@@ -116,8 +118,7 @@ def draw_overlays(
         share = rows[place]["pixel_accuracy"]
         row[0].set_title(f"{Path(rows[place]['path']).name[-34:]}: {share:.1%} of pixels right", fontsize=8, loc="left")
     shown = sorted(seen - {VOID})[:NAMED]
-    colours: Any = [tuple(part / 255 for part in config["colours"][i]) for i in shown]
-    patches = [Patch(color=colour, label=config["classes"][i]) for i, colour in zip(shown, colours)]
+    patches = [Patch(color=np.array(colours[i]) / 255, label=classes[i]) for i in shown]  # type: ignore[arg-type]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
     save(figure, path)
 

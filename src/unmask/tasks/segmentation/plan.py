@@ -19,7 +19,7 @@ from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
 
 PAPER_BATCH = 16
-FIXED = {"clip": None, "floor": 1e-6, "ema": None}
+FIXED = {"clip": None, "floor": 1e-6}
 PAPER = "as in the public recipe on ADE20K"
 HEAVIEST = 10.0  # weight of a class, at the most
 

@@ -14,17 +14,16 @@ from torch import Tensor
 
 from unmask.data.datasets.full_size import Shown, read_shown
 from unmask.data.source import open_source
-from unmask.errors import DataError, UserError, many
+from unmask.errors import UserError, many
 from unmask.files import write_atomically, write_json
 from unmask.models.sliding_window import windows_at_once
-from unmask.plain import texts
-from unmask.runs.run import Run, open_trained
-from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import progress
+from unmask.tasks.prediction import say_first, say_left_out
 from unmask.tasks.segmentation.figures import as_image, laid_over
+from unmask.tasks.segmentation.segmenter import ImageSegmenter
+from unmask.tasks.task import PredictOptions
 
 SHARES, OVERLAYS, CLASSES = "shares.csv", "overlays", "classes.json"
-SAID = 10  # images on the screen
 
 
 @dataclass(frozen=True)
@@ -42,48 +41,48 @@ class Written:
         return len(self.names)
 
 
-def predict_maps(options: Any, folder: Path, console: Console) -> Written:
-    """Writes into options.out, `predictions` by default. Bad images are named and left out, unless none is good."""
-    out, here = Path(options.out or "predictions"), machine(options.device, "32")
+def predictions_place(out: Path | None) -> Path:
+    """The folder asked for, `predictions` by default. Raises UserError for a file."""
+    out = out or Path("predictions")
     if out.suffix.lower() == ".csv" or (out.exists() and not out.is_dir()):
         raise UserError(f"a segmenter writes an image for each image: --out names a folder; got {out}")
-    tune(here.device)
-    model: Any = open_trained(folder).to(here.device)
-    colours = Run(folder).config["colours"]
-    source, bad = open_source(texts(options.images)), []
+    return out
+
+
+def predict_maps(
+    model: ImageSegmenter, config: dict[str, Any], options: PredictOptions, out: Path, console: Console
+) -> Written:
+    """See `TransferTask.predict`."""
+    source, bad = open_source(options.images), []
     shown = read_shown(source, model.encoder.channels, 4 * model.side, lambda name, why: bad.append((name, why)))
     names, shares, waiting = [], [], deque()
     files: dict[Path, None] = {}  # in order
 
     def passing() -> Iterator[tuple[Tensor, tuple[int, int]]]:
-        for one in shown:
-            waiting.append(one)
-            yield one.pixels, one.size
+        for image in shown:
+            waiting.append(image)
+            yield image.pixels, image.size
 
     with progress(console, "segmenting", len(source.items)) as update:
         for map_ in model.maps(passing(), min(options.batch, windows_at_once(model.window))):
-            one = waiting.popleft()
-            file = _file(one.name, files)
+            image = waiting.popleft()
+            file = _file(image.name, files)
             files[file] = None
-            _write(one, map_, model.numbers, colours, out, file)
-            names.append(one.name)
+            _write(image, map_, model.numbers, config["colours"], out, file)
+            names.append(image.name)
             shares.append(np.bincount(map_.ravel(), minlength=len(model.classes)) / map_.size)
             update(len(names) + len(bad))
-    for name, reason in bad:
-        console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
-    if not names:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
-        raise DataError(f"no image could be read: {reasons}{'; ...' if len(bad) > 3 else ''}")
+    say_left_out(bad, len(names), console)
     _write_shares(names, shares, model.classes, out / SHARES)
     write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
-    for name, row in list(zip(names, shares))[:SAID]:
-        most = ", ".join(f"{model.classes[i]} {row[i]:.0%}" for i in np.argsort(-row)[:3] if row[i] >= 0.005)
-        console.print(f"{name}: {most}", soft_wrap=True, markup=False)
-    if len(names) > SAID:
-        console.print(f"... and {len(names) - SAID:,} more")
+    say_first([f"{name}: {_largest(row, model.classes)}" for name, row in zip(names, shares)], console)
     told = f"{many(len(names), 'image')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
+
+
+def _largest(shares: np.ndarray, classes: list[str]) -> str:
+    return ", ".join(f"{classes[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:3] if shares[i] >= 0.005)
 
 
 def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: Path, file: Path) -> None:

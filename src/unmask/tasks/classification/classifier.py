@@ -1,0 +1,80 @@
+"""A classifier that reads images: what `unmask.load` gives for a folder of `transfer --to classify`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.data.datasets.images import Samples
+from unmask.data.loaders.map_style import each_once
+from unmask.data.source import open_source
+from unmask.data.transforms.crops import WholeImage
+from unmask.errors import UserError
+from unmask.models.classifier import Classifier
+from unmask.models.encoder import Encoder
+
+__all__ = ["ImageClassifier"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of n images, in the order given."""
+
+    names: list[str]
+    classes: list[str]
+    probabilities: np.ndarray  # n k, float32; rows add up to 1 unless there are several labels per image
+    multi_label: bool = False
+
+    @property
+    def labels(self) -> list[Any]:
+        """The most probable class of each image; with several labels per image, all above one half."""
+        if self.multi_label:
+            return [[self.classes[i] for i in np.flatnonzero(row > 0.5)] for row in self.probabilities]
+        return [self.classes[i] for i in self.probabilities.argmax(axis=1)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class ImageClassifier(Classifier):
+    """The same network and the same weights as `Classifier`, with `predict` for files and arrays."""
+
+    @property
+    def view(self) -> WholeImage:
+        """What it sees of an image that is judged."""
+        size = self.encoder.grid.size
+        return WholeImage((size[0], size[1]), self.eval_crop)
+
+    @torch.inference_mode()
+    def predict(self, images: Any, batch: int = 64) -> Predictions:
+        """Probabilities of images: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
+
+        Images from files are resized to cover the input size and cut at the centre, as in training. Raises DataError
+        with the reason for an image that cannot be read, UserError for pixels of another size.
+        """
+        if isinstance(images, np.ndarray | Tensor):
+            pixels = torch.as_tensor(images)
+            size = (self.encoder.channels, *self.encoder.grid.size)
+            if pixels.ndim != 4 or tuple(pixels.shape[1:]) != size:
+                raise UserError(f"pixels must be n x {' x '.join(map(str, size))}, got {tuple(pixels.shape)}")
+            parts, names = pixels.split(batch), [str(i) for i in range(len(pixels))]
+        else:
+            samples = read_images(images, self.encoder)
+            names = samples.names
+            loader = each_once(samples, self.view, batch)
+            parts = (piece["views"][0] for piece in loader)
+        was, device = self.training, self.head.weight.device
+        self.eval()
+        found = [self.probabilities(part.to(device)).float().cpu() for part in parts]
+        self.train(was)
+        return Predictions(names, self.classes, torch.cat(found).numpy(), self.multi_label)
+
+
+def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
+    """Images for an encoder, all of them; a bad one is an error when it is read."""
+    source = open_source(images)
+    return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=4 * max(encoder.grid.size))

@@ -1,0 +1,33 @@
+"""Which tasks there are: the folders of this room that have a `transfer.py`, by the names that users give.
+
+Light: only the `settings.py` of each folder is imported, which holds plain data.
+"""
+
+import importlib
+import pkgutil
+from importlib.util import find_spec
+from types import ModuleType
+
+PACKAGE = "unmask.tasks"
+
+
+def task_folders() -> dict[str, str]:
+    """The folder of each task that `transfer` learns, by its name: {"classify": "classification", ...}."""
+    modules = pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
+    folders = [m.name for m in modules if m.ispkg and find_spec(f"{PACKAGE}.{m.name}.transfer")]
+    return {importlib.import_module(f"{PACKAGE}.{folder}.settings").NAME: folder for folder in folders}
+
+
+def task_module(name: str, file: str) -> ModuleType:
+    """A file of the folder of a task, imported; e.g. its "settings"."""
+    return importlib.import_module(f"{PACKAGE}.{task_folders()[name]}.{file}")
+
+
+def model_noun(name: str) -> str:
+    """What a task makes: "classifier", "segmenter" or "detector"."""
+    return task_module(name, "settings").MODEL
+
+
+def weights_file(name: str) -> str:
+    """The file that holds what a task trained."""
+    return f"{model_noun(name)}.safetensors"

@@ -1,0 +1,123 @@
+"""Opens what was trained: an encoder, the model of a task, or a finder of anomalies, whatever a folder holds."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from unmask.errors import UserError, closest_place
+from unmask.files import CLASSIFY, read_json
+from unmask.models.encoder import Encoder
+from unmask.models.state import load_strictly
+from unmask.runs.run import CONFIG, Run, make_encoder, make_objective
+from unmask.tasks.anomaly.model import Finder, Settings
+from unmask.tasks.classification.classifier import ImageClassifier
+from unmask.tasks.folders import model_noun, task_folders, weights_file
+from unmask.tasks.task import find_task
+from unmask.tasks.training_settings import tupled
+from unmask.weights.files import read_state
+from unmask.weights.open import open_weights
+
+ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
+
+
+def load(run: str | Path, **options: Any) -> Any:
+    """The encoder of a run folder, of weights in any layout that `docs/weights.md` lists, or of a timm name with its
+    own weights; the classifier, segmenter or detector of a folder that `transfer` wrote; the finder of anomalies of one
+    that `anomaly fit` wrote. In eval mode.
+
+    `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
+    model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
+
+    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands,
+    statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
+    neither.
+    """
+    task = _config(Path(run)).get("task")
+    if options or task is None:
+        return load_encoder(run, **options)
+    return open_finder(Path(run)) if task == ANOMALY else open_trained(Path(run))
+
+
+def load_encoder(run: str | Path, **options: Any) -> Encoder:
+    """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
+    config = _config(Path(run))
+    if config and not options:
+        if "task" in config:
+            return load(run).encoder
+        encoder = Run(Path(run)).encoder()
+        if (Path(run) / CLASSIFY / weights_file(CLASSIFY)).exists():
+            encoder.classifier = partial(open_classifier, Path(run))
+        return encoder
+    opened = open_weights(run, model=options.pop("model", None))
+    encoder = opened.encoder(**options)
+    print("\n".join(opened.lines), file=sys.stderr)
+    return encoder
+
+
+def find_trained(path: Path, task: str | None = None) -> Path:
+    """The folder that `transfer` wrote: `path` itself, or the one in a run's folder.
+
+    task: which is meant. Raises UserError where there is none, or where a run has several and none was named.
+    """
+    path, tasks = Path(path), [task] if task else list(task_folders())
+    own_task = _config(path).get("task")
+    if own_task in tasks and (path / weights_file(own_task)).exists():
+        return path
+    inside = [path / name for name in tasks if (path / name / weights_file(name)).exists()]
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        raise UserError(f"{path} has several; name the folder that is meant: {', '.join(map(str, inside))}")
+    if not path.is_dir():
+        what = f"is no folder{closest_place(path)}"
+    elif own_task in tasks:
+        unfinished = f"{path} has no {weights_file(own_task)} yet: its training is not finished"
+        raise UserError(f"{unfinished}; the same unmask transfer command again continues it")
+    else:
+        what = f"has no {weights_file(task) if task else 'model that transfer trains'}."
+    wanted = task or CLASSIFY
+    raise UserError(f"{path} {what} Make a {model_noun(wanted)}: unmask transfer RUN --to {wanted} --on LABELLED")
+
+
+def open_trained(path: Path, task: str | None = None) -> Any:
+    """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
+    folder = find_trained(path, task)
+    config = Run(folder).config
+    model = find_task(config["task"]).model.of_config(make_encoder(config), config)
+    weights = folder / weights_file(config["task"])
+    load_strictly(model, read_state(weights), str(weights))
+    return model.eval()
+
+
+def open_classifier(path: Path) -> ImageClassifier:
+    """The classifier of a folder that `transfer` wrote, or of `classify` in a run's folder, in eval mode on the CPU.
+
+    Raises UserError for a folder without one.
+    """
+    return open_trained(path, CLASSIFY)
+
+
+def open_finder(path: Path) -> Finder:
+    """What `unmask anomaly fit` learned, in eval mode on the CPU. Raises UserError for any other folder."""
+    path = Path(path)
+    inside = path / ANOMALY
+    if not (path / FINDER).exists() and (inside / FINDER).exists():
+        path = inside
+    if not (path / FINDER).exists() or _config(path).get("task") != ANOMALY:
+        what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
+        raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
+    config = Run(path).config
+    saved = dict(config["finder"])
+    size = {name: saved.pop(name) for name in ("bank", "width")}
+    settings = Settings(**tupled(saved))
+    model: Any = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
+    finder = Finder(model, settings, **size)
+    load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
+    finder.promises = config["promises"]
+    return finder.eval()
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The configuration of a folder of ours; empty for any other place."""
+    return Run(path).config if "settings" in read_json(path / CONFIG) else {}

@@ -1,0 +1,72 @@
+"""A segmenter that reads images: what `unmask.load` gives for a folder of `transfer --to segment`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from unmask.data.datasets.full_size import Shown, as_shown, read_shown
+from unmask.errors import DataError, UserError
+from unmask.models.segmenter import Segmenter
+from unmask.models.sliding_window import Size
+
+__all__ = ["ImageSegmenter"]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Of n images, in the order given."""
+
+    names: list[str]
+    classes: list[str]
+    numbers: list[int]  # of each class in the masks that were learnt from
+    maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the image's own size
+
+    def shares(self) -> Float[np.ndarray, "n k"]:
+        """Of each image's pixels, by class."""
+        counts = [np.bincount(one.ravel(), minlength=len(self.classes)) / one.size for one in self.maps]
+        return np.array(counts).reshape(len(self.maps), len(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class ImageSegmenter(Segmenter):
+    """The same network and the same weights as `Segmenter`, with `predict` for files and arrays."""
+
+    def predict(self, images: Any, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
+        """Maps of images of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
+
+        batch: windows at a time; seen: told each name when its map is there. Raises DataError with the reason for a
+        image that cannot be read, UserError for pixels of another shape.
+        """
+        channels, most = self.encoder.channels, 4 * self.side
+        if isinstance(images, np.ndarray | Tensor):
+            pixels = torch.as_tensor(images)
+            if pixels.ndim != 4 or pixels.shape[1] != channels:
+                raise UserError(f"pixels must be n x {channels} x height x width, got {tuple(pixels.shape)}")
+            shown: Iterable[Shown] = as_shown(pixels)
+        else:
+            shown = read_shown(images, channels, most, bad=_refuse)
+        was, names, found = self.training, [], []
+        self.eval()
+
+        def named() -> Iterator[tuple[Tensor, Size]]:
+            for one in shown:
+                names.append(one.name)
+                yield one.pixels, one.size
+
+        for map_ in self.maps(named(), batch):
+            found.append(map_)
+            if seen is not None:
+                seen(names[len(found) - 1])
+        self.train(was)
+        return Maps(names, self.classes, self.numbers, found)
+
+
+def _refuse(name: str, reason: str) -> None:
+    raise DataError(f"{name}: {reason}")
