@@ -15,6 +15,7 @@ from unmask.runs.run import make_encoder
 from unmask.studies.ablation.axes import steps_of
 from unmask.studies.ablation.one_run import WARMUP, Bench, configured, cost, linear_probe
 from unmask.tasks.classification import finetune as finetuning
+from unmask.tasks.training_settings import typed
 from unmask.training.log import clock
 from unmask.training.speed.compile import ready
 
@@ -100,9 +101,10 @@ def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[
     labelled, tuning = bench.labelled, bench.tuning
     encoder = make_encoder(bench.config)
     samples, plan = labelled.samples("train", encoder.channels), Plan(dict(tuning))
+    chosen = typed(finetuning.ClassifySettings, tuning)
     measured = trial(
-        lambda: ready(finetuning.make_task(encoder, labelled.classes, tuning), tuning),
-        lambda size: replace(finetuning.make_loader(samples, tuning, encoder), batch=size),
+        lambda: ready(finetuning.make_task(encoder, labelled.classes, chosen), tuning),
+        lambda size: replace(finetuning.make_loader(samples, chosen, encoder), batch=size),
         plan,
         bench.fabric,
         retry=False,
