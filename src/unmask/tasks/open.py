@@ -10,11 +10,10 @@ from unmask.files import CLASSIFY, read_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.runs.run import CONFIG, Run, make_encoder, make_objective
-from unmask.tasks.anomaly.model import Finder, Settings
+from unmask.tasks.anomaly.model import Finder
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task
-from unmask.tasks.training_settings import tupled
 from unmask.weights.files import read_state
 from unmask.weights.open import open_weights
 
@@ -108,13 +107,9 @@ def open_finder(path: Path) -> Finder:
         what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
         raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
     config = Run(path).config
-    saved = dict(config["finder"])
-    size = {name: saved.pop(name) for name in ("bank", "width")}
-    settings = Settings(**tupled(saved))
-    model: Any = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
-    finder = Finder(model, settings, **size)
+    features_only = config["finder"]["methods"] == ["features"]
+    finder = Finder.of_config(make_encoder(config) if features_only else make_objective(config), config)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
-    finder.promises = config["promises"]
     return finder.eval()
 
 
