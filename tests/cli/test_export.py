@@ -143,7 +143,8 @@ def test_figures_and_card_say_how_each_file_was_checked(run, exported):
         for file, facts in figures["formats"][name]["files"].items():
             assert f"| {file} |" in card
             assert all(check["max_abs_error"] <= check["allowed"] for check in facts["check"].values())
-    for said in ("Random initialisation", "| images | 12 |", "| mask | random(ratio=0.75) |", "Not judged yet"):
+    count = json.loads((run.path / "data_sheet.json").read_text())["count"]
+    for said in ("Random initialisation", f"| images | {count:,} |", "| mask | random(ratio=0.75) |", "Not judged yet"):
         assert said in card
     speed = figures["formats"]["onnx"]["files"]["model-int8.onnx"]["latency"]
     assert 0 < speed["median_ms"] <= speed["p95_ms"]

@@ -29,8 +29,8 @@ def test_too_many_bad_files_are_one_clear_error_before_training(photos, tmp_path
     assert unmask.pretrain(photos, out=tmp_path / "run", steps=2, max_bad=0.2, **SMALL).finished
 
 
-def test_a_image_that_breaks_during_training_is_replaced_and_listed(photos, tmp_path, monkeypatch):
-    import unmask.planning.loaders as module
+def test_an_image_that_breaks_during_training_is_replaced_and_listed(photos, tmp_path, monkeypatch):
+    import unmask.planning.inspect_data as module
 
     inspect = sheet.inspect
 

@@ -135,6 +135,8 @@ def test_metrics_equal_scikit_learns():
 class Numbers(Samples):
     """Images of one value each, with these labels."""
 
+    channels = 3
+
     def __init__(self, labels):
         self.labels = labels
 

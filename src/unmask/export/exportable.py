@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from unmask.masking.mask import Mask, num_hidden
 from unmask.models.classifier import Classifier
-from unmask.models.detector import Detector
+from unmask.models.detector import Backbone, Detector
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
 from unmask.training.objective import Rebuilder
 
 Outputs = dict[str, Tensor]  # by name; the batch comes first, except for a loss
-Model = Encoder | Classifier | Segmenter | Detector
+Model = Encoder | Classifier | Segmenter | Detector | Backbone  # the last: what a detector is exported as, too
 EXACT = 1e-4  # share of the largest value by which the same float32 sums, done in another order, may differ
 
 

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
@@ -19,7 +18,7 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, initial
 from unmask.planning.loaders import make_loader, to_send
 from unmask.planning.plan import ASKED, Plan
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.fabric import Fabric, make_fabric
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.training.log import memory_mb

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from rich.console import Console
 
 from unmask.data.datasets.classification import Labelled
@@ -22,6 +21,7 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare
+from unmask.runtime.distributed.fabric import Fabric
 from unmask.runtime.machine import autocast_dtype
 from unmask.studies.ablation.axes import settings_of, steps_of
 from unmask.tasks.classification.finetune import answers, finetune

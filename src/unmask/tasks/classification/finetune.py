@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
@@ -20,6 +19,7 @@ from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
 from unmask.planning.build import make_fit
+from unmask.runtime.distributed.fabric import Fabric
 from unmask.seeds import mix
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.objective import Classify

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unmask import registry
 from unmask.data.annotations.form import Form
-from unmask.data.annotations.formats.yolo import Yolo
 from unmask.data.annotations.legend import Legend, find_legend
 from unmask.data.annotations.maps import Maps, described, images_below, split_of_folders
 from unmask.data.annotations.mask_files import read_truth
@@ -43,7 +43,11 @@ class Pairs(Form):
         told = described(place)
         if told:
             return any(split.masks is not None and split.annotations is None for split in told)
-        return place.is_dir() and not Yolo.find(str(place)) and bool(_sides(images_below(place))[1])
+        return (
+            place.is_dir()
+            and not registry.find("annotations", "yolo").find(str(place))
+            and bool(_sides(images_below(place))[1])
+        )
 
     @staticmethod
     def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
