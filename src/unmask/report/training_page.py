@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from unmask.files import write_atomically
 from unmask.report.html import image_address, plan_rows, read_json, sheet_rows, template
 from unmask.report.reconstruction import filmstrip
-from unmask.runs.run import CONFIG, SUMMARY
+from unmask.runs.config import Config
+from unmask.runs.run import SUMMARY, Run
 from unmask.tasks.classification.report import write_classifier_report
 from unmask.tasks.detection.report import write_detector_report
 from unmask.tasks.segmentation.report import write_segmenter_report
@@ -26,10 +27,11 @@ YARDSTICKS = {
 
 def write_report(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
-    config = read_json(out / CONFIG)
-    if "task" in config:
+    run = Run(out)
+    if run.task:
         of = {"classify": write_classifier_report, "segment": write_segmenter_report, "detect": write_detector_report}
-        return of[config["task"]](out)
+        return of[run.task](out)
+    config = run.config
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     waited, frames = waiting_share(records), _frames(out)
@@ -41,7 +43,7 @@ def write_report(out: Path) -> Path:
         config=config,
         sheet=read_json(out / "data_sheet.json"),
         sheet_rows=sheet_rows(read_json(out / "data_sheet.json")),
-        plan=plan_rows(config),
+        plan=plan_rows(run.record),
         last=steps[-1] if steps else None,
         context=_context_rows(config, steps),
         curves=image_address(_curves(steps, records, config)) if steps else None,
@@ -53,16 +55,16 @@ def write_report(out: Path) -> Path:
         summary=read_json(out / SUMMARY),
         back=sum(record.get("event") == ROLLED_BACK for record in records),
         waited=waited,
-        advice=waiting_advice(waited, config["settings"], config["data"].get("packed"), config["machine"]["cores"]),
+        advice=waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"]),
         skipped=steps[-1]["skipped"] if steps else 0,
-        snippet=_snippet(config),
+        snippet=_snippet(config.model.timm),
         clock=clock,
     )
     write_atomically(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     return out / "report.html"
 
 
-def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: dict[str, Any]) -> Figure:
+def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: Config) -> Figure:
     probes = [r for r in records if any(key.startswith("probe_") for key in r)]
     figure = Figure(figsize=(11, 3.4), dpi=110, layout="constrained")
     loss, rate, *rest = figure.subplots(1, 3 if probes else 2, width_ratios=[2.2, 1, 1][: 3 if probes else 2])
@@ -70,7 +72,7 @@ def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: 
     loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden units")
     top = max(r["loss"] for r in steps)
     for name, words in YARDSTICKS.items():
-        value = config["context"].get(name)
+        value = config.record.context.get(name)
         if value is not None and value < 1.6 * max(top, 1.0):
             loss.axhline(value, color=GREY, lw=0.9, ls="--")
             style = {"ha": "right", "fontsize": 7.5, "color": GREY}
@@ -79,7 +81,7 @@ def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: 
     rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
     rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
     if probes:
-        batch, count = config["settings"]["batch"], config["data"]["count"]
+        batch, count = config.training.batch, config.data.count
         keys = sorted({key for r in probes for key in r if key.startswith("probe_")})
         for key, color in zip(keys, (ORANGE, BLUE, GREY)):
             points = [(r["step"] * batch / count, 100 * r[key]) for r in probes if key in r]
@@ -92,9 +94,9 @@ def _curves(steps: list[dict[str, Any]], records: list[dict[str, Any]], config: 
     return figure
 
 
-def _context_rows(config: dict[str, Any], steps: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
+def _context_rows(config: Config, steps: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
     """Who, loss, share of variance explained: this model between the trivial predictors."""
-    context = config.get("context") or {}
+    context = config.record.context
     if not steps or not context.get("data_mean"):
         return []
     variance = context["data_mean"]
@@ -113,10 +115,10 @@ def _frames(out: Path) -> list[tuple[str, Path]]:
     return [frame for frame in fixed + steps if frame[1].exists()]
 
 
-def _snippet(config: dict[str, Any]) -> str:
-    arguments = {k: v for k, v in config["timm"].items() if k != "model_name"}
+def _snippet(timm: dict[str, Any]) -> str:
+    arguments = {k: v for k, v in timm.items() if k != "model_name"}
     given = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
-    name = config["timm"]["model_name"]
+    name = timm["model_name"]
     return f'net = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {given})'
 
 

@@ -1,5 +1,6 @@
 """A run folder, opened: its settings, its encoder, its whole objective."""
 
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from unmask.files import read_json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
+from unmask.runs.config import Config
 from unmask.tasks.anomaly.model import Finder, Settings
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
-from unmask.weights.files import ENCODER, read_state
+from unmask.weights.files import ENCODER, is_run, read_state
 from unmask.weights.open import open_weights
 
 CONFIG, SUMMARY = "config.json", "summary.json"
@@ -44,21 +46,28 @@ class Run:
             )
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration, as `config.json` holds it."""
-        try:
-            config = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-            missing = {"asked", "settings", "mean", "std", "timm", "fit", "data"} - set(config)
-            if "settings" not in missing:
-                shape = {"model", "image_size", "patch_size", "channels"} - set(config["settings"])
-                missing |= {f"settings.{name}" for name in shape}
-        except (OSError, ValueError, TypeError) as error:
+    def config(self) -> Config:
+        """The configuration of a pretraining run. Raises UserError for a folder that a task wrote."""
+        if "task" in read_json(self.path / CONFIG):
             raise UserError(
-                f"{self.path / CONFIG} cannot be read ({error}); the run cannot be opened without it"
-            ) from error
-        if missing:
+                f"{self.path} is no pretraining run: it was made by {read_json(self.path / CONFIG)['task']}"
+            )
+        return Config.from_json(self.path / CONFIG)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What config.json says, in the form that tasks and pretraining share: see `Config.flat`."""
+        content = read_json(self.path / CONFIG)
+        if "task" not in content:
+            return self.config.flat()
+        if missing := {"asked", "settings", "mean", "std", "timm", "fit", "data"} - content.keys():
             raise UserError(f"{self.path / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
-        return config
+        return content
+
+    @property
+    def task(self) -> str | None:
+        """What `transfer` or `anomaly fit` trained; None for a pretraining run."""
+        return read_json(self.path / CONFIG).get("task")
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the JSON files of the folder."""
@@ -88,25 +97,26 @@ class Run:
         return encoder.eval()
 
 
-def make_encoder(config: dict[str, Any]) -> Encoder:
+def make_encoder(config: Config) -> Encoder:
     """A fresh encoder as a configuration describes it, with the data's statistics."""
-    settings = config["settings"]
+    model, data = config.model, config.data
+    statistics = {"mean": data.mean, "std": data.std}
     return create_encoder(
-        settings["model"],
-        image_size=tuple(settings["image_size"]),
-        patch_size=settings["patch_size"],
-        channels=settings["channels"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        model.name, image_size=data.image_size, patch_size=model.patch_size, channels=data.channels, **statistics
     )
 
 
-def make_objective(config: dict[str, Any]) -> Objective:
+def make_objective(config: Config) -> Objective:
     """A fresh objective as a configuration describes it; weights are random, from torch's global generator."""
-    settings = config["settings"]
-    names = ("mask", "target", "decoder", "decoder_warmup", "masks_per_image")
-    parts = {name: settings.get(name) for name in names}
-    return registry.build("method", settings["method"], encoder=make_encoder(config), **parts)
+    parts = dataclasses.asdict(config.method)
+    return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
+
+
+def encoder_of_task(record: dict[str, Any]) -> Encoder:
+    """A fresh encoder as the record of a task's folder describes it."""
+    settings, statistics = record["settings"], {name: tuple(record[name]) for name in ("mean", "std")}
+    size, shape = tuple(settings["image_size"]), {name: settings[name] for name in ("patch_size", "channels")}
+    return create_encoder(settings["model"], image_size=size, **shape, **statistics)
 
 
 def weights_of(task: str) -> str:
@@ -120,8 +130,8 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     task: which is meant. Raises UserError where there is none, or where a run has several and none was named.
     """
     path, tasks = Path(path), [task] if task else list(TRAINED)
-    ours = _config(path)
-    if ours.get("task") in tasks and (path / weights_of(ours["task"])).exists():
+    made_by = task_of(path) or ""
+    if made_by in tasks and (path / weights_of(made_by)).exists():
         return path
     inside = [path / name for name in tasks if (path / name / weights_of(name)).exists()]
     if len(inside) == 1:
@@ -132,8 +142,8 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     noun = TRAINED[task] if task else "model that transfer trains"
     if not path.is_dir():
         what = f"is no folder{closest_place(path)}"
-    elif ours.get("task") in tasks:
-        unfinished = f"{path} has no {weights_of(ours['task'])} yet: its training is not finished"
+    elif made_by in tasks:
+        unfinished = f"{path} has no {weights_of(made_by)} yet: its training is not finished"
         raise UserError(f"{unfinished}; the same unmask transfer command again continues it")
     else:
         what = f"has no {weights_of(task)}." if task else f"has no {noun}."
@@ -143,11 +153,11 @@ def find_trained(path: Path, task: str | None = None) -> Path:
 def open_trained(path: Path, task: str | None = None) -> Any:
     """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
     folder = find_trained(path, task)
-    config = Run(folder).config
-    noun = TRAINED[config["task"]]
+    record = Run(folder).record
+    noun = TRAINED[record["task"]]
     kind = getattr(import_module(f"unmask.models.{noun}"), noun.capitalize())
-    model = kind.of_config(make_encoder(config), config)
-    file = folder / weights_of(config["task"])
+    model = kind.of_config(encoder_of_task(record), record)
+    file = folder / weights_of(record["task"])
     load_strictly(model, read_state(file), str(file))
     return model.eval()
 
@@ -166,24 +176,28 @@ def open_finder(path: Path) -> Finder:
     inside = path / ANOMALY
     if not (path / FINDER).exists() and (inside / FINDER).exists():
         path = inside
-    if not (path / FINDER).exists() or _config(path).get("task") != ANOMALY:
+    if not (path / FINDER).exists() or task_of(path) != ANOMALY:
         what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
         raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
-    config = Run(path).config
-    saved = dict(config["finder"])
+    record = Run(path).record
+    saved = dict(record["finder"])
     size = {name: saved.pop(name) for name in ("bank", "width")}
-    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    settings = Settings(**known)
-    model: Any = make_encoder(config) if settings.methods == ("features",) else make_objective(config)
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    settings, model = Settings(**options), encoder_of_task(record)
+    if settings.methods != ("features",):
+        parts = {name: record["settings"][name] for name in ("mask", "target", "decoder")}
+        more = {name: record["settings"][name] for name in ("decoder_warmup", "masks_per_image")}
+        model = registry.build("method", record["settings"]["method"], encoder=model, **parts, **more)
     finder = Finder(model, settings, **size)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
-    finder.promises = config["promises"]
+    finder.promises = record["promises"]
     return finder.eval()
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """The configuration of a folder of ours; empty for any other place."""
-    return Run(path).config if "settings" in read_json(path / CONFIG) else {}
+def task_of(path: Path) -> str | None:
+    """The task that wrote a folder; "" for a pretraining run, None for anything else."""
+    content = read_json(path / CONFIG)
+    return content.get("task", "") if "task" in content or is_run(content) else None
 
 
 def load(run: str | Path, **options: Any) -> Any:
@@ -198,21 +212,18 @@ def load(run: str | Path, **options: Any) -> Any:
     statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
     neither.
     """
-    if not options and _config(Path(run)).get("task") == ANOMALY:
-        return open_finder(Path(run))
-    if "task" in _config(Path(run)) and not options:
-        return open_trained(Path(run))
+    task = None if options else task_of(Path(run))
+    if task:
+        return open_finder(Path(run)) if task == ANOMALY else open_trained(Path(run))
     return load_encoder(run, **options)
 
 
 def load_encoder(run: str | Path, **options: Any) -> Encoder:
     """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
-    config = _config(Path(run))
-    if config.get("task") == ANOMALY and not options:
-        return open_finder(Path(run)).encoder
-    if "task" in config and not options:
-        return open_trained(Path(run)).encoder
-    if config and not options:
+    task = None if options else task_of(Path(run))
+    if task:
+        return load(run).encoder
+    if task is not None:
         encoder = Run(Path(run)).encoder()
         if (Path(run) / CLASSIFY / CLASSIFIER).exists():
             encoder.classifier = partial(open_classifier, Path(run))

@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,8 +19,10 @@ import psutil
 import torch
 from torch.nn.functional import linear
 
+from unmask.choice import Choice
 from unmask.errors import UserError, closest
 from unmask.runtime.openmp import waiting
+from unmask.runtime.settings import RuntimeSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("bf16", "bf16-weights", "32")
@@ -73,19 +75,19 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     return None if precision == "32" else torch.bfloat16
 
 
-def check(settings: Mapping[str, Any]) -> None:
+def check(settings: RuntimeSettings) -> None:
     """Raises UserError for a runtime setting that there is not, or that cannot work here. Cheap: call it first."""
     for name, allowed in CHOICES.items():
-        value = settings.get(name, "auto")
+        value = getattr(settings, name)
         if value not in allowed:
             flag = name.replace("_", "-")
             raise UserError(f"no --{flag} {value!r}{closest(str(value), allowed)} There are: {', '.join(allowed)}")
-    threads, device = settings.get("threads"), _device(settings.get("device") or "auto")
+    threads, device = settings.threads, _device(settings.device)
     if threads is not None and not 1 <= threads <= _cores():
         raise UserError(f"--threads must be from 1 to {_cores()}, the cores that this process may use; got {threads}")
-    if settings.get("matmul") == "tf32" and device != "cuda":
+    if settings.matmul == "tf32" and device != "cuda":
         raise UserError(f"--matmul tf32 needs a CUDA GPU, not {device}; there are auto, default and onednn")
-    if settings.get("matmul") == "onednn":
+    if settings.matmul == "onednn":
         if device != "cpu":
             raise UserError(f"--matmul onednn is for CPUs, not {device}; there are auto, default and tf32")
         if (error := _onednn()[1]) > EXACT:
@@ -93,15 +95,15 @@ def check(settings: Mapping[str, Any]) -> None:
                 f"--matmul onednn would not compute in fp32 on this CPU (relative error of a product {error:.0e}); use"
                 " --matmul default, or --precision bf16 if that is what you want"
             )
-    if settings.get("compile") == "graphs" and device != "cuda":
+    if settings.compile == "graphs" and device != "cuda":
         raise UserError(f"--compile graphs needs a CUDA GPU, not {device}; there are auto, on and off")
-    if settings.get("compile") == "on" and device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+    if settings.compile == "on" and device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
         raise UserError("--compile on needs a C++ compiler on a CPU, such as g++; none is found. Use --compile off")
-    if settings.get("allocator") == "keep" and not _glibc():
+    if settings.allocator == "keep" and not _glibc():
         raise UserError("--allocator keep needs Linux with glibc; there are auto and system")
 
 
-def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
+def choices(device: str, measure: bool = True) -> dict[str, Choice]:
     """The best setting of everything in CHOICES, and of threads, each with its reason.
 
     measure: False leaves alone what is chosen by measuring, which might come out otherwise next time.
@@ -127,36 +129,35 @@ def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
         else ("off", "the patch embedding is a matrix product here")
     )  # fmt: skip
     found["threads"] = (torch.get_num_threads(), f"{_cores()} cores; {waiting()}")
-    return found
+    return {name: Choice(value, why) for name, (value, why) in found.items()}
 
 
-def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
-    """Applies what holds for the whole process; what `settings` leaves open or lacks is chosen. Nothing here has an
-    effect on results beyond rounding. Returns a sentence where a setting cannot hold on this machine, else nothing."""
+def tune(device: str, settings: RuntimeSettings | None = None) -> str:
+    """Applies what holds for the whole process; what `settings` leaves open is chosen. Nothing here has an effect on
+    results beyond rounding. Returns a sentence where a setting cannot hold on this machine, else nothing."""
     import timm.layers
 
-    given = {name: value for name, value in (settings or {}).items() if value not in (None, "auto")}
-    found = choices(device, measure=not given.get("deterministic"))
-    chosen = {name: value for name, (value, _) in found.items()} | given
-    timm.layers.set_fused_attn(chosen["attention"] == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
+    settings = settings or RuntimeSettings()
+    usual = choices(device, measure=not settings.deterministic)
+    attention, allocator, matmul = (
+        usual[name].value if given == "auto" else given
+        for name, given in (
+            ("attention", settings.attention), ("allocator", settings.allocator), ("matmul", settings.matmul)
+        )
+    )  # fmt: skip
+    timm.layers.set_fused_attn(attention == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
     if _glibc():
-        keep = chosen["allocator"] == "keep"
+        keep = allocator == "keep"
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(MMAP_MAX, 0 if keep else 65536)  # no mmap for large blocks, so they are used again
         libc.mallopt(TRIM_THRESHOLD, -1 if keep else 131072)  # never give the heap's top back
-    if "threads" in given:
-        torch.set_num_threads(given["threads"])
-    matmul, said = chosen["matmul"], ""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    said = ""
     if matmul == "onednn" and _onednn()[1] > EXACT:  # a run that began on another machine
         matmul, said = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
     torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])
     return said
-
-
-def settings_now(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with which a run goes on: those it began with, but as many threads as this machine has, unless a
-    number was asked for."""
-    return {**config["settings"], "threads": config["asked"].get("threads")}
 
 
 def by_length(tokens: int, dtype: torch.dtype) -> bool:

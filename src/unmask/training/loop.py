@@ -1,16 +1,14 @@
 """The one training loop: every method and every task runs through `fit`."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
-from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
+from unmask.errors import Diverged, Interrupted, Unsaved
 from unmask.files import is_full
 from unmask.masking.mask import Rows
 from unmask.runtime.distributed.ranks import Ranks
@@ -20,49 +18,14 @@ from unmask.training.checkpoint import Keeping
 from unmask.training.log import Log
 from unmask.training.loss_guard import Guard
 from unmask.training.objective import Batch, Objective
-from unmask.training.optimizer import OPTIMIZERS, make_optimizer, set_rate, update
+from unmask.training.optimizer import make_optimizer, set_rate, update
 from unmask.training.resume import find, keep, unpack
 from unmask.training.schedule import learning_rate
+from unmask.training.settings import Fit
 from unmask.training.signals import StopRequest
 from unmask.training.timing import Timed, steps_in_time
 
 MASKS = 0x3A5C  # sets the seeds of masks apart from others
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    steps: int  # optimizer steps in all
-    batch: int  # samples per optimizer step, over all devices
-    lr: float  # peak learning rate
-    warmup: int = 0  # steps
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.95)
-    optimizer: str = "adamw"  # or sgd, lars
-    fused: bool = True  # the optimizer in one pass over the weights
-    floor: float = 0.0  # learning rate at the end of the cosine
-    clip: float | None = None  # gradient norm; None: off, as in MAE
-    accumulate: int = 1  # micro-batches per optimizer step
-    seed: int = 0
-    seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time
-    begins: Sequence[int] = (0,)  # steps at which the cost of a step changes, for time budgets
-    costs: Sequence[float] = (1.0,)  # of a step from there on
-    log_every: int = 10  # steps
-    save_every: int = 1000  # steps between writing last.ckpt
-    keep_every: int = 0  # steps between lasting copies; 0: none
-    keep_last: int = 2  # newest checkpoints that are kept
-    spike: float | None = None  # deviations above recent losses at which a step is left out; None: only non-finite ones
-    patience: int = 10  # steps left out in a row after which the run goes back to a good state
-    rollbacks: int = 3  # times that it goes back without getting past the place, before it ends
-
-    def __post_init__(self):
-        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep_last", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.lr <= 0 or not math.isfinite(self.lr):
-            raise UserError(f"the learning rate must be a positive number, got {self.lr}")
-        if self.optimizer not in OPTIMIZERS:
-            near = closest(self.optimizer, OPTIMIZERS)
-            raise UserError(f"no optimizer {self.optimizer!r}{near} There are: {', '.join(OPTIMIZERS)}")
 
 
 def fit(

@@ -12,9 +12,9 @@ from torch.optim.adamw import adamw
 
 from unmask.errors import UserError, closest
 from unmask.training.objective import Objective
+from unmask.training.settings import OPTIMIZERS
 from unmask.training.speed.bf16_weights import master
 
-OPTIMIZERS = ("adamw", "sgd", "lars")
 MOMENTUM = 0.9  # of sgd and lars
 
 

@@ -95,7 +95,7 @@ def open_subject(options: Export) -> tuple[Exportable, str]:
     run = Run(Path(options.run))
     model = load(run.path)
     whole = None
-    if "task" not in run.config and checkpoint.begun(run.path):
+    if run.task is None and checkpoint.begun(run.path):
         objective = run.objective()
         whole = objective if isinstance(objective, Rebuilder) else None
     encoder = whole.encoder if whole is not None else getattr(model, "encoder", model)
@@ -106,14 +106,14 @@ def open_subject(options: Export) -> tuple[Exportable, str]:
     images, where = read_images(options, run, encoder, model.input_size)
     shared = {"normalize": options.normalize, "quantize": options.quantize, "seed": options.seed}
     precision = texts(options.precision)
-    return Exportable(model, run.config, images, objective=whole, precision=precision, **shared), where
+    return Exportable(model, run.record, images, objective=whole, precision=precision, **shared), where
 
 
 def read_images(options: Export, run: Run, encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
     """Real images, raw, sized for the encoder: those asked for, else some of the run's data, else of `demo`."""
     if options.images:
         return _read(texts(options.images), encoder, size)
-    asked = run.config["asked"]
+    asked = run.record["asked"]
     try:
         return _read(texts(asked.get("data") or asked.get("images") or asked.get("on") or ()), encoder, size)
     except UserError:  # the data is gone, or was never here

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def predicting(options: Predict) -> Any:
     """See `unmask.cli.commands.predict.predict`."""
     folder = find_trained(Path(options.run))
-    task = Run(folder).config["task"]
+    task = Run(folder).record["task"]
     if options.threshold != Predict.threshold and task != "detect":
         raise UserError(f"--threshold is for detectors, and {folder} holds a {TRAINED[task]}: take it out")
     return find_task(task).predict(options, folder, make_console())

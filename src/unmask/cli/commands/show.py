@@ -42,11 +42,10 @@ def showing(options: Show) -> Path:
     tune(device)
     objective, run = open_rebuilder(str(options.run))
     objective.to(device)
-    settings = run.config["settings"]
-    size = tuple(settings["image_size"])
-    names, found = read_images(options, size, settings["channels"], WholeImage(size))
+    size = run.config.data.image_size
+    names, found = read_images(options, size, run.config.data.channels, WholeImage(size))
     images = torch.stack(found)
-    samplers = _samplers(options, settings["mask"])
+    samplers = _samplers(options, run.config.method.mask)
     result = []
     for place, name in enumerate(names):
         x = images[place : place + 1].to(device)
@@ -72,9 +71,7 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
     opened = Run(path)
     objective = opened.objective()
     if not isinstance(objective, Rebuilder):
-        raise UserError(
-            f"{run} was trained with {opened.config['settings']['method']}, which rebuilds no pixels to show"
-        )
+        raise UserError(f"{run} was trained with {opened.config.method.name}, which rebuilds no pixels to show")
     return objective, opened
 
 

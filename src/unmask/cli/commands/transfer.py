@@ -34,7 +34,8 @@ from unmask.planning.recipe_book import follow
 from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, SUMMARY, TRAINED, Run, load_encoder, open_trained, weights_of
 from unmask.runtime.distributed.fabric import make_fabric
-from unmask.runtime.machine import Machine, check, machine, settings_now, tune
+from unmask.runtime.machine import Machine, check, machine, tune
+from unmask.runtime.settings import runtime_of
 from unmask.tasks.classification.figures import RESULT
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.task import Lesson, find_task
@@ -78,17 +79,18 @@ def transferring(options: Transfer) -> Transferred | None:
     console, out = make_console(), _out(options)
     asked = asked_for(options)
     options, reasons = follow(options, "transfer")
-    saved = Run(out).config if (out / CONFIG).exists() else None
+    saved = Run(out).record if (out / CONFIG).exists() else None
     if saved is not None:
-        refuse_other_settings(asked, saved, out)
+        refuse_other_settings(asked, saved["asked"], saved["settings"], out)
         if Run(out).finished and not options.dry_run:
             console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
             return Transferred(out)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     here = machine(options.device, options.precision)
-    check(asked)
-    if said := tune(here.device, settings_now(saved) if saved else asked):
+    check(runtime_of(asked))
+    now = (saved["settings"] if saved else asked) | {"threads": asked["threads"]}  # as many as this machine has
+    if said := tune(here.device, runtime_of(now)):
         console.print(said, soft_wrap=True)
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
@@ -155,13 +157,13 @@ def make_config(
     lesson.plan(plan, scratch, here)
     has_val = lesson.has_val
     plan.choose("patience", max(5.0, 0.25 * plan.settings["epochs"]) if has_val else 0.0, _patience(has_val))
-    settings, fabric = plan.settings, make_fabric(plan.settings)
+    settings, fabric = plan.settings, make_fabric(runtime_of(plan.settings))
     settings |= {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
     settings |= {"model": model_text(encoder), "channels": encoder.channels}
     if settings["batch"] % settings["accumulate"]:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
     measured = trial(
-        lambda: ready(lesson.make_task(settings, scratch), settings),
+        lambda: ready(lesson.make_task(settings, scratch), runtime_of(settings)),
         lambda size: lesson.make_loader(settings, size),
         plan,
         fabric,
@@ -192,7 +194,7 @@ def make_config(
 
 
 def _train(config: dict[str, Any], lesson: Lesson, scratch: bool, out: Path, console: Console) -> nn.Module:
-    settings, fabric = config["settings"], make_fabric(config["settings"])
+    settings, fabric = config["settings"], make_fabric(runtime_of(config["settings"]))
     log = Log(out, console, settings["batch"], lesson.count)
     epoch = max(1, round(lesson.count / settings["batch"]))  # steps
     every = max(epoch, -(-config["fit"]["steps"] // lesson.looks))
@@ -200,7 +202,7 @@ def _train(config: dict[str, Any], lesson: Lesson, scratch: bool, out: Path, con
     keeper = Keeper(lesson, settings, out, fabric.device, every)
     fitting = make_fit(settings, lesson.count, log_every=settings["log_every"], save_every=save_every)
     task, loader = lesson.make_task(settings, scratch), lesson.make_loader(settings)
-    ready(task, settings)
+    ready(task, runtime_of(settings))
     try:
         fit(task, loader, fitting, out, fabric, log, watch=keeper.of(task))
     finally:
@@ -231,7 +233,7 @@ def _out(options: Transfer) -> Path:
         return Path(options.out)
     require_known(options.run)
     run = Path(options.run)
-    if not (run / CONFIG).exists() or "task" in Run(run).config:
+    if not (run / CONFIG).exists() or Run(run).task:
         raise UserError(f"{run} is no pretraining run; say with --out where the {TRAINED[options.to]} should go")
     return run / options.to
 

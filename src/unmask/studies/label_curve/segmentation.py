@@ -25,6 +25,7 @@ from unmask.report.training_page import write_report
 from unmask.runs.run import CONFIG, load_encoder
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.settings import runtime_of
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH, Curve, draw_curve, make_point, worths
 from unmask.studies.label_curve.study import Cell, Records
 from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, read_segmented, score_split
@@ -111,9 +112,9 @@ def _score(cell: Cell, options: Labels, encoder: Encoder, data: Segmented, here:
     settings = plan.settings
     task = make_segment_task(start, data, settings, scratch)
     segments = data.segments("train", encoder.channels, [int(row) for row in rows])
-    ready(task, settings)
+    ready(task, runtime_of(settings))
     loader = make_segment_loader(segments, start, settings)
-    fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(settings), Silent())
+    fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(runtime_of(settings)), Silent())
     model = task.result.eval().to(torch.device(settings["device"]))
     return score_split(model, data, "test", settings)["miou"]
 

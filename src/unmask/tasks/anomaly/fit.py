@@ -91,17 +91,17 @@ def _open(options: Anomaly) -> tuple[Rebuilder | Encoder, dict[str, Any]]:
             Run(run) if not run.exists() or run.is_dir() else None  # says what is wrong with a folder
             raise UserError(f"{run} is no run folder, so there is no decoder to rebuild with; use --method features")
         opened_run = Run(run)
-        if "task" in opened_run.config:
+        if opened_run.task:
             raise UserError(
-                f"{run} was made by {opened_run.config['task']}, it has no decoder to rebuild with; give the folder of"
+                f"{run} was made by {opened_run.task}, it has no decoder to rebuild with; give the folder of"
                 " the pretraining, or use --method features"
             )
         model = opened_run.objective()
         if not isinstance(model, Rebuilder):
-            what = opened_run.config["settings"]["method"]
+            what = opened_run.config.method.name
             raise UserError(f"{run} was trained with {what}, which rebuilds no pixels; use --method features")
         kept = ("settings", "mean", "std", "timm", "data")
-        return model, {name: opened_run.config[name] for name in kept} | {"fit": {}, "pretraining": _places(opened_run)}
+        return model, {name: opened_run.record[name] for name in kept} | {"fit": {}, "pretraining": _places(opened_run)}
     encoder = load_encoder(options.model)
     settings = {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
     settings |= {"model": model_text(encoder), "channels": encoder.channels}
@@ -113,7 +113,7 @@ def _open(options: Anomaly) -> tuple[Rebuilder | Encoder, dict[str, Any]]:
 
 def _places(run: Run) -> list[str]:
     """What the encoder was pretrained on, as far as the run tells."""
-    data = run.config["asked"].get("data") or []
+    data = run.record["asked"].get("data") or []
     return [absolute(place) for place in ([data] if isinstance(data, str) else data)]
 
 
@@ -141,7 +141,7 @@ def _asked(options: Anomaly) -> dict[str, Any]:
 
 def _again(out: Path, asked: dict[str, Any], console: Console) -> Finder:
     """The same command again has nothing to do; another one would mix two folders."""
-    saved = Run(out).config["asked"]
+    saved = Run(out).record["asked"]
     other = [name for name, value in asked.items() if saved.get(name) != value]
     if other:
         said = ", ".join(f"--{name.replace('_', '-')} was {saved.get(name)}" for name in other[:3])

@@ -19,6 +19,7 @@ from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
 from unmask.planning.build import make_fit
+from unmask.runtime.settings import runtime_of
 from unmask.seeds import mix
 from unmask.tasks.classification.objective import Classify
 from unmask.training.log import Log, Silent
@@ -44,7 +45,7 @@ def finetune(
     """
     task = make_task(encoder, samples.classes, settings, scratch=scratch, multi_label=samples.source.multi_label)
     loader = make_loader(samples, settings, encoder)
-    ready(task, settings)
+    ready(task, runtime_of(settings))
     looking = {} if watch is None else {"watch": watch(task)}
     fit(task, loader, make_fit(settings, len(samples), **(fit_options or {})), out, fabric, log or Silent(), **looking)
     return task

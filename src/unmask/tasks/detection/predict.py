@@ -35,7 +35,7 @@ def find_objects(options: Any, folder: Path, console: Console) -> list[Detection
     here = machine(options.device, "32")  # the same answers everywhere, and as those of Detector.predict
     tune(here.device)
     model: Detector = open_trained(folder).to(here.device)
-    config, source = Run(folder).config, open_source(texts(options.images))
+    config, source = Run(folder).record, open_source(texts(options.images))
     bad: list[str] = []
     writer = Writer(out, model.classes, config["ids"], options.threshold)
     height, width = model.size

@@ -49,7 +49,7 @@ def predict_maps(options: Any, folder: Path, console: Console) -> Written:
         raise UserError(f"a segmenter writes an image for each image: --out names a folder; got {out}")
     tune(here.device)
     model: Any = open_trained(folder).to(here.device)
-    colours = Run(folder).config["colours"]
+    colours = Run(folder).record["colours"]
     source, bad = open_source(texts(options.images)), []
     shown = read_shown(source, model.encoder.channels, 4 * model.side, lambda name, why: bad.append((name, why)))
     names, shares, waiting = [], [], deque()

@@ -1,6 +1,5 @@
 """Makes a model ready for fast training, as the settings of a run say. Neither names nor numbers of weights change."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from unmask.runtime.blocks import stacked
 from unmask.runtime.machine import by_length
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.objective import Objective
 from unmask.training.speed.activation_checkpoint import lean
 from unmask.training.speed.bf16_weights import lower
@@ -17,29 +17,29 @@ FUSED = "fused_attn"  # the name that timm's attentions share, and ours
 MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
 
 
-def ready(objective: Objective, settings: Mapping[str, Any], backend: str = "inductor") -> Objective:
+def ready(objective: Objective, settings: RuntimeSettings, backend: str = "inductor") -> Objective:
     """Returns the objective itself, changed in place: attention backend, memory format, bf16 weights, compiled blocks.
-    Settings that are missing leave things as they are: runs made before there was a choice lack them.
+    Settings that are "auto" leave things as they are.
 
     backend: of torch.compile.
     """
     for twin in objective.twins.values():
         ready(twin, settings, backend)
-    _attend(objective, settings.get("attention"))
+    _attend(objective, settings.attention)
     embed = getattr(getattr(objective.encoder, "net", None), "patch_embed", None)
-    if settings.get("channels_last") == "on" and embed is not None:
+    if settings.channels_last == "on" and embed is not None:
         embed.to(memory_format=torch.channels_last)
         embed.register_forward_pre_hook(_channels_last)
-    if settings.get("precision") == "bf16-weights":
+    if settings.precision == "bf16-weights":
         lower(objective)
-    if settings.get("compile") in ("on", "graphs"):
-        _compile(objective, settings["compile"] == "graphs", backend)
+    if settings.compile in ("on", "graphs"):
+        _compile(objective, settings.compile == "graphs", backend)
     else:
         lean(objective)
     return objective
 
 
-def _attend(objective: nn.Module, how: str | None) -> None:
+def _attend(objective: nn.Module, how: str) -> None:
     """Sets the backend of every attention, or lets each choose for what it is given. A block that does its attention's
     work itself, as MAE's last one, never calls it: so blocks choose too, and an attention that is called has the last
     word, since its sequence may be a window of the block's."""
