@@ -21,6 +21,7 @@ from unmask.models.layers.position import sincos
 from unmask.planning import measure
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.multi_size import answer_by_size
 from unmask.training.resolution import early_and_full, firsts, parse, steps_within, work_until
 from unmask.training.speed import step_cost
@@ -70,13 +71,13 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
 
     monkeypatch.setattr(measure, "check_fits", check)
     trial_of = (mae, lambda n: lambda first: itertools.repeat(batch_of(count=n)))
-    measure.trial(*trial_of, plan, make_fabric(settings), retry=True)
+    measure.trial(*trial_of, plan, make_fabric(RuntimeSettings()), retry=True)
     assert tried == [(32, "auto"), (16, "auto"), (8, "auto"), (8, "on")]
     assert (plan.settings["accumulate"], plan.settings["checkpoint_activations"]) == (4, "on")
     assert "fits into memory" in plan.reasons["checkpoint_activations"]
     plan = Plan(settings | {"checkpoint_activations": "off"})
     with pytest.raises(UserError, match=r"about 9 MB.*--checkpoint-activations on.*--decoder windowed.*patch-size"):
-        measure.trial(*trial_of, plan, make_fabric(settings), retry=False)
+        measure.trial(*trial_of, plan, make_fabric(RuntimeSettings()), retry=False)
 
 
 def test_another_size_meets_the_tables_of_the_encoder_built_for_it(monkeypatch):
@@ -110,10 +111,10 @@ def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path,
 
     monkeypatch.setattr(MAE, "forward", spy)
     for name in (
-        "watch.draw",
-        "watch.film_frame",
-        "watch.strip",
-        "learning.write_report",
+        "evaluation.watch.draw",
+        "evaluation.watch.film_frame",
+        "evaluation.watch.strip",
+        "cli.commands.pretrain.write_report",
     ):  # slow, and not the point
         monkeypatch.setattr(f"unmask.{name}", lambda *a, **k: None)
     monkeypatch.setattr("unmask.planning.measure.trial", lambda *a, **k: measure.Measured(0.01, 1, {}))
