@@ -172,16 +172,16 @@ def _measure(
     model = fabric.setup_module(objective)
     optimizer: Any = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
     objective.train()
-    times, waits, state = [], [], {"waited": 0.0}
-    stream = Timed(loader(batch // accumulate)(0), state)
+    times, waits = [], []
+    stream = Timed(loader(batch // accumulate)(0))
     torch.manual_seed(0)
     for _ in range(STEPS):
-        start, state["waited"] = time.perf_counter(), 0.0
+        start, stream.waited = time.perf_counter(), 0.0
         outputs = backward(model, optimizer, stream, config, fabric)
         optimizer.step()
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device
-        waits.append(state["waited"])
+        waits.append(stream.waited)
         times.append(time.perf_counter() - start - waits[-1])
         if sum(times) + sum(waits) > ENOUGH:
             break

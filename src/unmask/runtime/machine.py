@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -133,27 +133,23 @@ def choices(device: str, measure: bool = True) -> dict[str, Choice]:
 
 
 def tune(device: str, settings: RuntimeSettings | None = None) -> str:
-    """Applies what holds for the whole process; what `settings` leaves open is chosen. Nothing here has an effect on
-    results beyond rounding. Returns a sentence where a setting cannot hold on this machine, else nothing."""
+    """Applies what holds for the whole process; what `settings` leaves open or lacks is chosen. Nothing here has an
+    effect on results beyond rounding. Returns a sentence where a setting cannot hold on this machine, else nothing."""
     import timm.layers
 
-    settings = settings or RuntimeSettings()
-    usual = choices(device, measure=not settings.deterministic)
-    attention, allocator, matmul = (
-        usual[name].value if given == "auto" else given
-        for name, given in (
-            ("attention", settings.attention), ("allocator", settings.allocator), ("matmul", settings.matmul)
-        )
-    )  # fmt: skip
-    timm.layers.set_fused_attn(attention == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
+    asked = asdict(settings or RuntimeSettings())
+    given = {name: value for name, value in asked.items() if value not in (None, "auto")}
+    found = choices(device, measure=not given.get("deterministic"))
+    chosen = {name: value for name, (value, _) in found.items()} | given
+    timm.layers.set_fused_attn(chosen["attention"] == "sdpa")  # pyright: ignore[reportPrivateImportUsage]
     if _glibc():
-        keep = allocator == "keep"
+        keep = chosen["allocator"] == "keep"
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(MMAP_MAX, 0 if keep else 65536)  # no mmap for large blocks, so they are used again
         libc.mallopt(TRIM_THRESHOLD, -1 if keep else 131072)  # never give the heap's top back
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    said = ""
+    if "threads" in given:
+        torch.set_num_threads(given["threads"])
+    matmul, said = chosen["matmul"], ""
     if matmul == "onednn" and _onednn()[1] > EXACT:  # a run that began on another machine
         matmul, said = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
     torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])

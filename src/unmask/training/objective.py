@@ -18,7 +18,6 @@ Batch = dict[str, Any]
 class Objective(nn.Module, ABC):
     encoder: Encoder  # what is trained and kept
     twins: Mapping[tuple[int, ...], Any] = MappingProxyType({})  # the same built for other sizes, see `resized.py`
-    num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -7,13 +7,14 @@ from typing import Any
 from unmask.data.loaders.on_device import SMALL
 from unmask.data.settings import DataSettings
 from unmask.training.resolution import steps_within, work_until
+from unmask.training.state import RunState
 
 
 class Timed:
-    """A stream of batches that adds the seconds spent waiting for them to `state["waited"]`."""
+    """A stream of batches that adds up the seconds spent waiting for them."""
 
-    def __init__(self, stream: Iterator[Any], state: dict[str, Any]):
-        self.stream, self.state = stream, state
+    def __init__(self, stream: Iterator[Any], waited: float = 0.0):
+        self.stream, self.waited = stream, waited
 
     def __iter__(self) -> "Timed":
         return self
@@ -21,22 +22,21 @@ class Timed:
     def __next__(self) -> Any:
         start = time.monotonic()
         batch = next(self.stream)
-        self.state["waited"] += time.monotonic() - start
+        self.waited += time.monotonic() - start
         return batch
 
 
 def steps_in_time(
-    state: dict[str, Any], budget: float | None, begins: Sequence[int] = (0,), costs: Sequence[float] = (1.0,)
+    state: RunState, budget: float | None, begins: Sequence[int] = (0,), costs: Sequence[float] = (1.0,)
 ) -> int:
     """As many steps as fit into `budget` seconds at the speed so far, more or fewer than planned; the rate follows.
 
     begins, costs: steps at which what a step costs changes, and what it costs from there on, as in `resolution.py`.
     """
-    step = state["step"]
-    if budget is None or step >= state["steps"]:
-        return state["steps"]
-    left = (budget - state["seconds"]) * work_until(step, begins, costs) / state["seconds"]
-    return step + steps_within(left, begins, costs, step)
+    if budget is None or state.step >= state.steps:
+        return state.steps
+    left = (budget - state.seconds) * work_until(state.step, begins, costs) / state.seconds
+    return state.step + steps_within(left, begins, costs, state.step)
 
 
 WAITING = 0.1  # share of the time above which a run is told what to do
