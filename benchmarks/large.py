@@ -32,6 +32,7 @@ def work(
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
     from unmask.runtime.machine import machine, tune
+    from unmask.runtime.settings import RuntimeSettings
     from unmask.training.speed.activation_checkpoint import recompute
     from unmask.training.speed.compile import ready
 
@@ -39,7 +40,7 @@ def work(
     tune(here.device)
     torch.manual_seed(0)
     encoder = create_encoder(model, image_size=(size, size), patch_size=patch)
-    objective = ready(MAE(encoder, decoder=decoder).train(), {"attention": "by-length"})
+    objective = ready(MAE(encoder, decoder=decoder).train(), RuntimeSettings(attention="by-length"))
     if again:
         recompute(objective)
     x = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)

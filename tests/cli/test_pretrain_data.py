@@ -30,7 +30,7 @@ def test_too_many_bad_files_are_one_clear_error_before_training(photos, tmp_path
 
 
 def test_a_image_that_breaks_during_training_is_replaced_and_listed(photos, tmp_path, monkeypatch):
-    import unmask.planning.loaders as module
+    import unmask.planning.inspect_data as module
 
     inspect = sheet.inspect
 
