@@ -11,6 +11,7 @@ import shlex
 import statistics
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,6 @@ def publish(options: argparse.Namespace, study: dict[str, Any], cells: dict[Any,
 
 def table(study: dict[str, Any], cells: dict[Any, Any]) -> list[dict[str, Any]]:
     """Accuracy of each run over its seeds, and how far it is from the full decoder of the same seed."""
-    from dataclasses import asdict
 
     from unmask.studies.ablation.findings import interval
 
