@@ -100,9 +100,13 @@ class Run:
 def make_encoder(config: Config) -> Encoder:
     """A fresh encoder as a configuration describes it, with the data's statistics."""
     model, data = config.model, config.data
-    statistics = {"mean": data.mean, "std": data.std}
     return create_encoder(
-        model.name, image_size=data.image_size, patch_size=model.patch_size, channels=data.channels, **statistics
+        model.name,
+        image_size=data.image_size,
+        patch_size=model.patch_size,
+        channels=data.channels,
+        mean=data.mean,
+        std=data.std,
     )
 
 
@@ -114,9 +118,9 @@ def make_objective(config: Config) -> Objective:
 
 def encoder_of_task(record: dict[str, Any]) -> Encoder:
     """A fresh encoder as the record of a task's folder describes it."""
-    settings, statistics = record["settings"], {name: tuple(record[name]) for name in ("mean", "std")}
+    settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
     size, shape = tuple(settings["image_size"]), {name: settings[name] for name in ("patch_size", "channels")}
-    return create_encoder(settings["model"], image_size=size, **shape, **statistics)
+    return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)
 
 
 def weights_of(task: str) -> str:

@@ -70,7 +70,7 @@ def ablating(options: Ablate) -> Ablation | None:
     here = machine(options.device, options.precision)
     tune(here.device)
     basis = Pretrain(options.data, **_passed_on(options), steps=1)
-    config = saved and Config.from_plain(saved["config"], str(out / STUDY))
+    config = None if saved is None else Config.from_plain(saved["config"], str(out / STUDY))
     sheet, samples = inspect_options(basis, config, console)
     if not isinstance(samples, Samples):
         raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
@@ -85,7 +85,7 @@ def ablating(options: Ablate) -> Ablation | None:
         length = {"hours": options.hours, "steps": options.steps, "tuning_epochs": options.finetune_epochs}
         values = _values(make_axes(names, config, 800)[0])
         forecast = make_forecast(bench, values, began, seeds=options.seeds, **length)
-        study = {"asked": asked, "config": dataclasses.asdict(config), "tuning": forecast.tuning}
+        study: dict[str, Any] = {"asked": asked, "config": dataclasses.asdict(config), "tuning": forecast.tuning}
         study |= {"forecast": dataclasses.asdict(forecast), "labelled": labelled.sheet.fingerprint}
         study["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     else:

@@ -87,9 +87,7 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     runtime = runtime_of(asked) if saved is None else dataclasses.replace(saved.runtime, threads=options.threads)
     if said := tune(here.device, runtime):
         console.print(said, soft_wrap=True)
-    sheet, samples = ranks.only_first(lambda: inspect_options(options, saved, console)) or (None, None)
-    sheet, sent = ranks.share((sheet, samples and to_send(samples)))
-    samples = samples or sent
+    sheet, samples = look_at_data(options, saved, console, ranks)
     if saved is None:
         fastest = ranks.from_first(lambda: choices(here.device, measure=not options.deterministic))
         filled = asked_for(options)
@@ -139,6 +137,17 @@ def open_start(options: Pretrain, here: Machine | None) -> Start:
     if here is not None:
         refuse_early(plain(options), start, here)
     return start
+
+
+def look_at_data(
+    options: Pretrain, saved: Config | None, console: Console, ranks: Ranks
+) -> tuple[Sheet, Samples | StreamSamples]:
+    """What the first process sees of the data, in all of them; it alone has the images that it decoded meanwhile."""
+    own = ranks.only_first(lambda: inspect_options(options, saved, console))
+    sent = ranks.share(None if own is None else (own[0], to_send(own[1])))
+    seen = own or sent
+    assert seen is not None  # the first process always looks
+    return seen
 
 
 def inspect_options(options: Pretrain, saved: Config | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:

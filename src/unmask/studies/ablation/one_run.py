@@ -99,7 +99,7 @@ def _pretrain(
     if not checkpoint.begun(folder):
         prepare(objective, lambda size: make_loader(config, bench.samples, size))
     every = max(1, int(CHECKPOINT_EVERY * config.record.expected.images_per_second / training.batch))
-    shared = {name: getattr(training, name) for name in FIT} | {"save_every": every}
+    shared: dict[str, Any] = {name: getattr(training, name) for name in FIT} | {"save_every": every}
     fitting = Fit(steps=steps, warmup=round(WARMUP * steps), log_every=max(1, steps // 20), **shared)
     log = Told(folder, config, len(bench.samples), tell)
     ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
