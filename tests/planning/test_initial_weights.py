@@ -206,4 +206,4 @@ def test_a_method_without_a_decoder_refuses_weights_that_bring_one(hf_folder):
     objective = WithoutDecoder(start.opened.encoder())
     decoder = start.opened.decoder_text(objective.encoder.grid)
     with pytest.raises(UserError, match=r"brings a decoder, and WithoutDecoder has none; .*encoder\.safetensors"):
-        start.load(objective, {"decoder": decoder})
+        start.load(objective, decoder, None)

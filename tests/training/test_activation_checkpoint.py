@@ -78,7 +78,7 @@ def test_mlps_are_made_lean_once_and_not_in_blocks_that_are_computed_again():
     with torch.no_grad():
         assert not step_without(mae).requires_grad
     copy.deepcopy(mae)  # holds no tensor of a step
-    for settings in ({"checkpoint_activations": "on"}, {"compile": "on"}):
+    for settings in (RuntimeSettings(checkpoint_activations="on"), RuntimeSettings(compile="on")):
         assert not any(isinstance(part, LeanMlp) for part in ready(made(), settings).modules())
     assert recompute(made()) == 4
 

@@ -119,7 +119,7 @@ def test_blocks_of_one_kind_share_what_is_compiled_for_the_first():
     torch.compiler.reset()
     objective = Spread()
     objective.encoder = create_encoder(MODEL.replace("depth=2", "depth=4"), image_size=(32, 32), patch_size=8)
-    ready(objective, {"compile": "on"}, backend=lambda graph, inputs: graphs.append(graph) or graph)
+    ready(objective, RuntimeSettings(compile="on"), backend=lambda graph, inputs: graphs.append(graph) or graph)
     for _ in range(2):
         objective({"views": [torch.zeros(2, 3, 32, 32)]})["loss"].backward()
     assert len(graphs) == 1
@@ -127,7 +127,7 @@ def test_blocks_of_one_kind_share_what_is_compiled_for_the_first():
 
 @pytest.mark.parametrize("checkpointing", ["off", "on"])
 def test_a_copy_of_wrapped_blocks_computes_with_its_own_weights(checkpointing):
-    objective = ready(Spread(), {"precision": "bf16-weights", "checkpoint_activations": checkpointing})
+    objective = ready(Spread(), RuntimeSettings(precision="bf16-weights", checkpoint_activations=checkpointing))
     copied, batch = copy.deepcopy(objective), {"views": [torch.rand(2, 3, 32, 32)]}
     before = float(copied(batch)["loss"].detach())
     with torch.no_grad():
