@@ -1,16 +1,23 @@
 # On a bare machine with Python 3.11 (3.10 or newer) and make, each target sets everything up in .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: install demo test lint types
+.PHONY: install demo test test-slow test-all lint types
 
 install: .venv/.installed  ## the package and what it needs
 
 demo: .venv/.installed  ## pretrain, look, evaluate and report on photographs that come with the dependencies
 	$(BIN)/unmask demo
 
-test: .venv/.tested  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: .venv/.tested  ## the tests that take seconds: a few minutes in all
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/.tested  ## the others: kills, process pairs, compiled steps, end-to-end and smoke runs
+	$(PYTEST) -m slow
+
+test-all: .venv/.tested  ## both
+	$(PYTEST)
 
 lint: .venv/.tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,10 +22,21 @@ def keep_bytecode():
 
 keep_bytecode()
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.photos import photo
+
+
+@pytest.fixture(autouse=True, scope="session")
+def small_panels():
+    """Panels and films of runs show two images, not six: most of a small run's time is drawing them."""
+    from unmask.evaluation import watch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch, "IMAGES", 2)
+        yield
 
 
 @pytest.fixture
@@ -35,6 +47,25 @@ def photos(tmp_path):
     for seed in range(24):
         Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory):
+    """A finished run of two steps on 24 photographs, made once: tests that write into it take `run`, a copy."""
+    from support.small import SMALL
+
+    import unmask
+
+    root = tmp_path_factory.mktemp("pretrained")
+    (root / "photos").mkdir()
+    for seed in range(24):
+        Image.fromarray(photo(seed)).save(root / "photos" / f"{seed:03d}.png")
+    return unmask.pretrain(root / "photos", out=root / "run", steps=2, **SMALL)
+
+
+@pytest.fixture
+def run(pretrained, tmp_path):
+    return type(pretrained)(shutil.copytree(pretrained.path, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -57,3 +88,9 @@ def encoder():
 
     torch.manual_seed(0)
     return create_encoder("vit_tiny_patch16_224(depth=2)", image_size=(32, 32), patch_size=8)
+
+
+@pytest.fixture
+def raw():
+    """Three images, raw: 3 3 32 32, float32."""
+    return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(3)])).permute(0, 3, 1, 2).float()

@@ -12,9 +12,12 @@ from PIL import Image
 from support.configuring import config_of
 from support.forked import start, wait
 from support.small import SMALL
+from support.small_training import Crash
 
 import unmask
 from unmask.errors import DataError, UserError
+from unmask.evaluation.compare import judge
+from unmask.studies.ablation import one_run
 from unmask.studies.ablation.axes import NAMES, changed, make_axes, paper, steps_of
 from unmask.studies.ablation.findings import BASELINE, add_cell, finding, interval, read_cells, rows, table
 
@@ -93,6 +96,7 @@ def test_there_is_a_image_per_axis_and_one_self_contained_page(study):
     assert json.loads((study.path / "ablation.json").read_text()) == study.results
 
 
+@pytest.mark.slow
 def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
     """Killed after a finished run, while another one is between pretraining and its line."""
     out, options = tmp_path / "killed", TINY | {"seeds": 1, "axes": "tokens"}
@@ -104,8 +108,26 @@ def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
         time.sleep(0.005)
     process.kill()
     assert wait(process) == -signal.SIGKILL
-    done = len(read_cells(out))
-    assert 1 <= done < 3
+    continues_to_the_same(study, data, out, options)
+
+
+def test_broken_off_between_pretraining_and_its_line_it_finds_the_same(study, data, tmp_path, monkeypatch):
+    out, options = tmp_path / "broken", TINY | {"seeds": 1, "axes": "tokens"}
+
+    def fail(*arguments, **named):
+        if read_cells(out):
+            raise Crash
+        return judge(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_run, "judge", fail)
+        with pytest.raises(Crash):
+            unmask.ablate(data, out=out, **options)
+    continues_to_the_same(study, data, out, options)
+
+
+def continues_to_the_same(study, data, out, options):
+    assert 1 <= len(read_cells(out)) < 3
     with open(out / "cells.jsonl", "a") as file:
         file.write('{"key": "target=pca(compo')  # as if killed while writing
     unmask.ablate(data, out=out, **options)

@@ -13,11 +13,6 @@ from unmask.data.datasets.classification import Labelled
 from unmask.errors import DataError, UserError
 
 
-@pytest.fixture
-def run(photos, tmp_path):
-    return unmask.pretrain(photos, out=tmp_path / "run", steps=4, **SMALL)
-
-
 def test_evaluate_compares_writes_and_says_one_sentence(run, labelled, capsys):
     verdict = unmask.evaluate(run.path, on=labelled, labels_per_class=(1, 5), draws=3, device="cpu")
     content = json.loads((run.path / "evaluation.json").read_text())

@@ -14,7 +14,6 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.photos import photo
-from support.small import SMALL
 
 import unmask
 from unmask import registry
@@ -32,22 +31,13 @@ def offline():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "photos"
-    folder.mkdir()
-    for seed in range(12):
-        Image.fromarray(photo(seed)).save(folder / f"{seed:03d}.png")
-    return unmask.pretrain(folder, out=folder.parent / "run", steps=2, **SMALL)
+def run(pretrained, tmp_path_factory):
+    return type(pretrained)(shutil.copytree(pretrained.path, tmp_path_factory.mktemp("export") / "run"))
 
 
 @pytest.fixture(scope="module")
 def exported(run):
     return unmask.export(run.path, to=ALL)
-
-
-@pytest.fixture
-def raw():
-    return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(3)])).permute(0, 3, 1, 2).float()
 
 
 def features(run, raw):

@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 from support.forked import start, wait
 from support.small import SMALL
+from support.small_training import Crash
 
 import unmask
 from unmask.errors import UserError
+from unmask.evaluation.watch import Watch
 
 SMALL = SMALL | {"log_every": 1, "save_every": 4, "matmul": "default"}  # else chosen by a measurement in each process
 FLAGS = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -171,6 +173,25 @@ def test_weights_that_do_not_fit_list_both_sides(finished, tmp_path):
         unmask.pretrain(folder, out=tmp_path / "r", init=str(run.path / "encoder.safetensors"), steps=1, **options)
 
 
+def test_broken_off_between_two_checkpoints_it_continues_to_the_very_same_losses(finished, tmp_path, monkeypatch):
+    run, folder = finished
+    out, look = tmp_path / "broken", Watch.__call__
+
+    def fail(self, step, steps):
+        if step == 15:  # the newest checkpoint is that of step 12
+            raise Crash
+        return look(self, step, steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "__call__", fail)
+        with pytest.raises(Crash):
+            unmask.pretrain(folder, out=out, steps=24, **SMALL)
+    unmask.pretrain(folder, out=out, steps=24, **SMALL)
+    assert losses(out) == losses(run.path)
+    assert (out / "summary.json").exists()
+
+
+@pytest.mark.slow
 def test_killed_at_random_moments_it_continues_to_the_very_same_losses(finished, tmp_path):
     run, folder = finished
     out, rng, kills = tmp_path / "killed", random.Random(time.time()), 0
@@ -192,6 +213,7 @@ def test_killed_at_random_moments_it_continues_to_the_very_same_losses(finished,
     assert (out / "summary.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_exit_with_their_code(finished, tmp_path, number, code):
     _, folder = finished

@@ -11,7 +11,7 @@ from support.photos import photo
 from support.small import SMALL
 
 import unmask
-import unmask.data.source
+from unmask.data.source import open_source
 from unmask.errors import DataError, Interrupted, UserError
 
 QUICK = {"corruptions": ("fog", "contrast"), "severities": (1, 5), "device": "cpu"}
@@ -86,7 +86,7 @@ def test_accuracy_is_that_of_the_classifier_on_the_images_as_they_are_damaged(un
 
     result = unmask.stress(folder, on=data, **QUICK)
     classifier = unmask.load(folder)
-    source = unmask.data.source.open_source(data)
+    source = open_source(data)
     right = []
     for index, item in enumerate(source.items):
         if item.split == "test":

@@ -11,11 +11,6 @@ from unmask.errors import DataError, UserError
 from unmask.training.log import read
 
 
-@pytest.fixture
-def run(photos, tmp_path):
-    return unmask.pretrain(photos, out=tmp_path / "run", steps=2, **SMALL)
-
-
 def test_the_loss_in_context_does_not_depend_on_accumulation(photos, tmp_path):
     parts = [unmask.pretrain(photos, out=tmp_path / str(n), steps=1, accumulate=n, **SMALL) for n in (1, 4)]
     assert parts[0].config.record.context == parts[1].config.record.context

@@ -235,6 +235,7 @@ def test_missing_credentials_are_said(bucket, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_s3(bucket, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("unmask.planning.measure.CONTEXT_BATCH", 8)
     options = SMALL | {"steps": 4, "log_every": 1, "workers": 2}

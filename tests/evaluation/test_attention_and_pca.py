@@ -121,10 +121,8 @@ def test_background_is_what_the_borders_are_made_of():
     assert torch.isfinite(patch_colours([torch.zeros(6, 2, 2)], background=False).images[0]).all()
 
 
-def test_the_command_draws_both_and_refuses_what_does_not_go_together(photos, tmp_path):
-    from support.small import SMALL
-
-    run = unmask.pretrain(photos, out=tmp_path / "run", steps=1, **SMALL).path
+def test_the_command_draws_both_and_refuses_what_does_not_go_together(run, photos, tmp_path):
+    run = run.path
     (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     options = {"most": 3, "device": "cpu"}
     plain = unmask.show(run, photos, what="features", out=tmp_path / "f.png", **options)

@@ -9,14 +9,13 @@ import timm
 import torch
 import transformers
 from PIL import Image
-from support.exportmaking import subject
+from support.exportmaking import checked, subject, tiny
 from support.photos import photo
 from torch import nn
 
 from unmask import registry
 from unmask.cli.main import run as command
 from unmask.errors import UserError
-from unmask.export.check import compare
 from unmask.export.exportable import Exportable
 from unmask.export.hf_names import mae_config, why_not_vit
 from unmask.export.timm_repository import write_repository
@@ -24,9 +23,6 @@ from unmask.masking.mask import num_hidden
 from unmask.methods.mae import MAE
 from unmask.models.classifier import Classifier
 from unmask.models.decoders.full import Full
-from unmask.models.encoder import create_encoder
-
-MEAN, STD = (120.0, 110.0, 100.0), (60.0, 55.0, 50.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,26 +30,6 @@ def offline():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
-
-
-@pytest.fixture
-def raw():
-    return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(3)])).permute(0, 3, 1, 2).float()
-
-
-def checked(name, model, raw, folder, **options):
-    """One format written, opened again and compared; the differences by file."""
-    what, part = subject(model, raw, **options), registry.find("export", name)()
-    remark = part.refuse(what)
-    folder = folder / name
-    folder.mkdir()
-    part.write(what, folder)
-    return remark, {opened.path.name: compare(what, opened, name) for opened in part.open(what, folder)}
-
-
-def tiny(model="vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)", **options):
-    torch.manual_seed(0)
-    return create_encoder(model, **({"image_size": (32, 32), "patch_size": 8, "mean": MEAN, "std": STD} | options))
 
 
 FAMILIES = {

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.decoders import SIZE, make, tokens_of
 from timm.models.vision_transformer import Block
 
 from unmask.errors import UserError
@@ -10,32 +11,8 @@ from unmask.masking.mask import Mask, hide_top
 from unmask.methods.mae import MAE
 from unmask.models.decoder import BLOCK, LastBlock
 from unmask.models.encoder import Tokens, create_encoder
-from unmask.registry import build, names, parse
-from unmask.runtime.settings import RuntimeSettings
-from unmask.training.speed.compile import ready
+from unmask.registry import parse
 from unmask.training.speed.step_cost import step_flops
-
-SIZE = "dim=24, depth=3, heads=2"
-DECODERS = names("decoder")
-GRIDS = [Grid((7,), (2,)), Grid((5, 3), (2, 2)), Grid((2, 3, 2), (1, 2, 2))]
-
-
-def make(text, grid, **context):
-    """A decoder whose parameters are all away from their trivial start values."""
-    torch.manual_seed(0)
-    name, options = parse(text)
-    written = ", ".join(f"{key}={value!r}" for key, value in ({"dim": 24, "depth": 3, "heads": 2} | options).items())
-    context = {"grid": grid, "in_dim": 20, "out_dim": 8, "num_layers": 3, **context}
-    decoder = build("decoder", f"{name}({written})", **context)
-    for parameter in decoder.parameters():
-        if parameter.ndim < 3:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return decoder.eval()
-
-
-def tokens_of(decoder, visible, prefix=1):
-    made = [Tokens(torch.randn(2, prefix, 20), torch.randn(2, visible, 20)) for _ in range(3)]
-    return made if decoder.layers > 1 else made[-1]
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -52,24 +29,6 @@ def test_the_last_block_is_timm_s_for_the_last_tokens(fused):
     want.square().sum().backward()
     for a, b in zip(lean.parameters(), whole.parameters()):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("grid", GRIDS, ids=lambda g: f"{len(g.shape)}d")
-@pytest.mark.parametrize("name", DECODERS)
-def test_every_decoder_predicts_hidden_units_and_wastes_no_parameter(name, grid):
-    """In the order of the mask, with and without prefix tokens, on grids of any dimension."""
-    decoder = make(f"{name}(window=2)" if name == "windowed" else name, grid)
-    mask = hide_top(torch.rand(2, grid.num_units), 0.6)
-    turned = Mask(mask.visible, mask.hidden.flip(1))
-    for prefix in (0, 2):
-        tokens = tokens_of(decoder, mask.visible.shape[1], prefix)
-        found = decoder(tokens, mask)
-        assert found.shape == (2, mask.hidden.shape[1], 8)
-        torch.testing.assert_close(decoder(tokens, turned), found.flip(1), atol=1e-4, rtol=1e-4)
-    found.square().sum().backward()
-    for key, parameter in decoder.named_parameters():
-        assert parameter.grad is not None, f"{key} gets no gradient"
-        assert parameter.grad.abs().max() > 0, f"{key} gets no gradient"
 
 
 def test_with_equal_weights_partial_and_one_window_are_full():
@@ -190,34 +149,3 @@ def test_counted_flops_of_cross_are_those_on_paper(encoder):
 def test_wrong_options_are_refused_in_one_line(text, words, encoder):
     with pytest.raises(UserError, match=words):
         MAE(encoder, decoder=text)
-
-
-def test_symmetric_goes_with_self_attention_only(encoder):
-    for text in DECODERS:
-        if text == "cross":
-            with pytest.raises(UserError, match=r"the decoder cross.* cannot take tokens of all units"):
-                MAE(encoder, decoder=f"cross({SIZE})", symmetric=True)
-        else:
-            mae = MAE(encoder, decoder=f"{text}({SIZE})", symmetric=True)
-            mae({"views": [torch.zeros(2, 3, 32, 32).byte()]})["loss"].backward()
-            assert [n for n, p in mae.named_parameters() if p.requires_grad and p.grad is None] == []
-
-
-@pytest.mark.parametrize("name", DECODERS)
-def test_every_decoder_runs_in_bf16_with_either_attention_and_means_the_same(name, encoder):
-    """Autocast, and blocks whose weights are bf16: windows add their bias to attention of another type than tokens."""
-    torch.manual_seed(0)
-    text = f"{name}(window=3, {SIZE})" if name == "windowed" else f"{name}({SIZE})"
-    x, mask = torch.rand(2, 3, 32, 32) * 255, hide_top(torch.rand(2, 16), 0.75)
-    mae = MAE(encoder, decoder=text).train()
-    mae.asked = lambda mask, rows=None: mask.hidden  # all, so that losses can be compared
-    want, found = mae({"views": [x], "mask": mask})["loss"], []
-    for attention in ("matmul", "sdpa", "by-length"):
-        ready(mae, RuntimeSettings(attention=attention))
-        with torch.autocast("cpu", torch.bfloat16):
-            found.append(mae({"views": [x], "mask": mask})["loss"])
-    ready(mae, RuntimeSettings(precision="bf16-weights"))
-    found.append(mae({"views": [x], "mask": mask})["loss"])
-    found[-1].backward()
-    assert [n for n, p in mae.named_parameters() if p.requires_grad and p.grad is None] == []
-    torch.testing.assert_close(torch.stack(found), want.expand(4), rtol=0.02, atol=0.02)

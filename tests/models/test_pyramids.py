@@ -5,54 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.pyramids import HIERA, PLAIN, SMALL, make
 from torch import nn
 from torch.nn import functional as F
 
-from unmask import registry
 from unmask.errors import UserError
-from unmask.models.encoder import create_encoder
 from unmask.models.pyramid import ChannelNorm
-
-SMALL = "embed_dim=16, num_heads=2"
-PLAIN = f"vit_tiny_patch16_224({SMALL}, depth=5, window=2)"
-HIERA = "hiera_tiny_224(embed_dim=8, stages=(1, 1, 1, 1))"
-MADE = {}
-CASES = [  # pyramid, patch
-    ("simple(dim=8)", 16),
-    ("simple(dim=8, scales=(8, 2, 0.25))", 14),
-    ("taps(dim=8)", 8),
-    ("taps(dim=None, scales=(2, 1, 0.5, 0.25))", 4),
-    ("stages(dim=8)", None),
-    ("stages(dim=None)", None),
-]
-
-
-def make(text, model=PLAIN, patch=None):
-    if (text, model, patch) not in MADE:
-        torch.manual_seed(0)
-        side = 64 if patch is None else 4 * patch
-        encoder = create_encoder(model, image_size=(side, side), patch_size=patch).eval()
-        MADE[text, model, patch] = encoder, registry.build("pyramid", text, encoder=encoder).eval()
-    return MADE[text, model, patch]
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.integers(1, 100),
-    st.integers(1, 100),
-    st.sampled_from(CASES),
-)
-def test_every_level_covers_the_padded_image(height, width, case):
-    encoder, pyramid = make(case[0], HIERA if "stages" in case[0] else PLAIN, case[1])
-    with torch.no_grad():
-        maps = pyramid(encoder.features(torch.zeros(1, 3, height, width), pyramid.layers))
-    unit = encoder.grid.unit[0]
-    rows, columns = (-(-side // unit) * unit for side in (height, width))
-    for one, dim, stride in zip(maps, pyramid.dims, pyramid.strides, strict=True):
-        assert one.shape == (1, dim, -(-rows // stride), -(-columns // stride))
-    assert pyramid.strides == sorted(pyramid.strides)
 
 
 @pytest.mark.parametrize(
@@ -119,18 +77,6 @@ def test_taps_are_quarters_and_keep_the_width_when_asked():
     assert isinstance(merged.levels[0][1], ChannelNorm)
     changed = [*maps[:3], maps[3] + 1]
     assert not torch.allclose(merged(changed)[0], merged(maps)[0])  # coarse levels reach fine ones
-
-
-def test_every_weight_of_a_pyramid_and_of_the_encoder_learns():
-    for text, model in (("simple", PLAIN), ("taps", PLAIN), ("stages", HIERA)):
-        encoder, pyramid = make(text, model)
-        maps = pyramid(encoder.train().features(torch.randn(2, 3, 50, 40), pyramid.layers))
-        sum(m.square().mean() for m in maps).backward()
-        silent = [
-            n for part in (encoder, pyramid) for n, p in part.named_parameters() if p.requires_grad and p.grad is None
-        ]
-        assert [n for n in silent if "norm." not in n] == []  # the encoder's own last norm is not used
-        encoder.eval()
 
 
 @pytest.mark.parametrize(

@@ -4,53 +4,13 @@ import numpy as np
 import pytest
 import torch
 from support.photos import photo
-from support.segmenting import NAMES, scene
+from support.segmenting import batch, scene, segmenter
 
 from unmask.data.transforms.segmentation import SceneView
-from unmask.models.encoder import create_encoder
-from unmask.models.segmenter import Segmenter
 from unmask.models.sliding_window import most_probable, places, slide
 from unmask.tasks.segmentation.metrics import overlap
 from unmask.tasks.segmentation.objective import Segment, dice_loss
 from unmask.tasks.segmentation.plan import class_weights
-
-
-def small_encoder(**options):
-    text = ", ".join(f"{k}={v}" for k, v in ({"depth": 4, "embed_dim": 32, "num_heads": 2} | options).items())
-    return create_encoder(f"vit_tiny_patch16_224({text})", image_size=(32, 32), patch_size=8, mean=(90.0,) * 3,
-                          std=(60.0,) * 3)  # fmt: skip
-
-
-def segmenter(head="light(channels=16)", **options):
-    torch.manual_seed(0)
-    return Segmenter(small_encoder(), NAMES, [0, 1, 2], head=head, **options)
-
-
-def batch(count=2, size=40):
-    both = [np.concatenate([p.transpose(2, 0, 1), t[None]]) for p, t in (scene(i, size, size) for i in range(count))]
-    return {"views": [torch.from_numpy(np.stack(both))]}
-
-
-@pytest.mark.parametrize("protocol", ["full", "linear"])
-@pytest.mark.parametrize("head", ["linear", "light(channels=16)", "upernet(channels=16, auxiliary_channels=8)"])
-def test_every_trained_parameter_of_every_head_gets_a_gradient(head, protocol):
-    task = Segment(segmenter(head), protocol=protocol, layer_decay=0.5)
-    task.train()
-    task(batch())["loss"].backward()
-    for name, parameter in task.named_parameters():
-        inside = name.startswith("segmenter.encoder")
-        assert parameter.requires_grad == (not (inside and protocol == "linear") and not _idle(name, head)), name
-        assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == parameter.requires_grad, name
-    assert task.encoder.training == (protocol == "full")
-    scale = {name: task.treatment(name, p)[0] for name, p in task.named_parameters()}
-    assert scale["segmenter.encoder.net.pos_embed"] == 0.5**5
-    assert scale["segmenter.encoder.net.blocks.3.norm1.weight"] == 0.5
-    assert {value for name, value in scale.items() if not name.startswith("segmenter.encoder")} == {1.0}
-
-
-def _idle(name, head):
-    """The encoder's last norm, where the head takes maps without it."""
-    return head != "linear" and name.startswith("segmenter.encoder.net.norm.")
 
 
 def test_one_window_is_the_whole_image_and_batches_change_nothing():

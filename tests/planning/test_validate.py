@@ -81,7 +81,7 @@ def test_it_is_refused_in_one_line_before_the_data_is_opened(options, words, tmp
 def test_a_warmup_that_leaves_no_step_is_refused_before_too():
     options = Pretrain("anything", init="weights", decoder_warmup=5, steps=5)
     with pytest.raises(UserError, match="leaves none of 5 steps"):
-        refuse_early(options, Start(), machine("cpu", "32"))
+        refuse_early(plain(options), Start(), machine("cpu", "32"))
 
 
 @pytest.mark.parametrize(

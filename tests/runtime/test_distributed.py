@@ -91,6 +91,7 @@ def same(found, wanted):
     torch.testing.assert_close(torch.tensor(found), torch.tensor(wanted), rtol=TOLERANCE, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "as_one"),
     [("parts", "one"), ("ddp", "one"), ("fsdp2", "one"), ("late", "one_late")]
@@ -100,6 +101,7 @@ def test_losses_and_gradient_norms_are_those_of_one_process(runs, name, as_one):
     same(trace(runs[0] / name), trace(runs[0] / as_one))
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_one_process(runs):
     states = [torch.load(runs[0] / name / "last.ckpt", weights_only=True) for name in ("one", "ddp", "fsdp2")]
     for other in states[1:]:
@@ -110,6 +112,7 @@ def test_weights_are_those_of_one_process(runs):
         assert other["optimizer"]["state"].keys() == states[0]["optimizer"]["state"].keys()
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_ends_all_at_the_same_step_with_its_code(runs):
     for ended, _, _ in runs[1]:
         assert ended == [128 + signal.SIGUSR1] * 2
@@ -117,11 +120,13 @@ def test_a_signal_to_one_ends_all_at_the_same_step_with_its_code(runs):
         assert torch.load(runs[0] / name / "last.ckpt", weights_only=True)["step"] == 4  # known one step later
 
 
+@pytest.mark.slow
 def test_what_one_process_says_all_know(runs):
     for _, (said, most, everybody), _ in runs[1]:
         assert (said, most, everybody) == ("rank 0", (3.0, -1.0), [0, 1, 2, 3])
 
 
+@pytest.mark.slow
 def test_gathered_rows_have_the_gradient_of_one_process(runs):
     loss, gradient = gathered(0, 1)
     torch.testing.assert_close(sum(one[2][0] for one in runs[1]) / 4, loss)
@@ -145,6 +150,7 @@ def begin(arguments, folder):
     forked._command(arguments, folder / f"said_{generation}_{os.environ['RANK']}")
 
 
+@pytest.mark.slow
 def test_one_killed_process_ends_all_with_one_message_and_the_restarted_job_goes_on(tmp_path, photos):
     out = tmp_path / "run"
     options = SMALL | {"steps": 60, "log_every": 1, "save_every": 5, "strategy": "ddp", "out": out}

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from support.small import SMALL
 
 import unmask
 from unmask.data.datasets.draws import draw_rows
@@ -121,8 +120,8 @@ def test_records_survive_a_cut_off_line_and_refuse_other_weights(tmp_path):
 
 
 @pytest.fixture
-def run(photos, tmp_path):
-    return unmask.pretrain(photos, out=tmp_path / "run", steps=2, **SMALL).path
+def run(run):
+    return run.path
 
 
 OPTIONS = {"labels_per_class": (2, "all"), "draws": 2, "epochs": 1, "precision": "32", "jobs": 1, "device": "cpu"}

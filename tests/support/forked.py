@@ -16,7 +16,7 @@ import unmask
 
 IMPORTED = [module.name for module in pkgutil.walk_packages(unmask.__path__, "unmask.") if "__" not in module.name]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([*IMPORTED, "matplotlib.pyplot", "forked"])
+CONTEXT.set_forkserver_preload([*IMPORTED, "matplotlib.pyplot", "support.forked"])
 
 
 def start(*arguments: Any, said: Path | None = None) -> BaseProcess:

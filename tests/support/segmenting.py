@@ -1,7 +1,11 @@
 """Small segmented images for tests: bright shapes on dark ground, and masks that say which is which."""
 
 import numpy as np
+import torch
 from PIL import Image
+
+from unmask.models.encoder import create_encoder
+from unmask.models.segmenter import Segmenter
 
 NAMES = ["ground", "disc", "box"]
 
@@ -32,3 +36,19 @@ def write_pairs(root, count, split=None, first=0, masks="masks", **size):
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(place / f"{first + offset:03d}.png")
     return root
+
+
+def small_encoder(**options):
+    text = ", ".join(f"{k}={v}" for k, v in ({"depth": 4, "embed_dim": 32, "num_heads": 2} | options).items())
+    return create_encoder(f"vit_tiny_patch16_224({text})", image_size=(32, 32), patch_size=8, mean=(90.0,) * 3,
+                          std=(60.0,) * 3)  # fmt: skip
+
+
+def segmenter(head="light(channels=16)", **options):
+    torch.manual_seed(0)
+    return Segmenter(small_encoder(), NAMES, [0, 1, 2], head=head, **options)
+
+
+def batch(count=2, size=40):
+    both = [np.concatenate([p.transpose(2, 0, 1), t[None]]) for p, t in (scene(i, size, size) for i in range(count))]
+    return {"views": [torch.from_numpy(np.stack(both))]}

@@ -45,12 +45,12 @@ def loader(batch=8):
     return start
 
 
-def train(out, objective=None, watch=lambda step, steps: {}, micro=8, **options):
+def train(out, objective=None, watch=lambda step, steps: {}, micro=8, batches=None, **options):
     out.mkdir(exist_ok=True)
     config = Fit(**{"steps": 20, "batch": 8, "lr": 0.05, "warmup": 4, "log_every": 2, "save_every": 5} | options)
     log = Log(out, Console(quiet=True), 8, 100, {"data_mean": 3.0, "nearest": 2.0})
     objective = objective or Line()
-    fit(objective, loader(micro), config, out, Fabric(accelerator="cpu", devices=1), log, watch)
+    fit(objective, batches or loader(micro), config, out, Fabric(accelerator="cpu", devices=1), log, watch)
     return objective
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 
 from unmask.data.codecs.decode import decode
 
+TREE = [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in ("cat", "dog") for i in (1, 2, 10)]
+
 
 def png(shade=0):
     file = io.BytesIO()

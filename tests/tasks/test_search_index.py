@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from support.photos import photo
-from support.small import SMALL
 
 import unmask
 from unmask.errors import DataError, UserError
@@ -17,14 +16,9 @@ from unmask.tasks.retrieval import index as indexing
 from unmask.tasks.retrieval.neighbours import nearest, pairs, precision, unit
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A tiny run, trained for two steps."""
-    folder = tmp_path_factory.mktemp("search")
-    (folder / "some").mkdir()
-    for seed in range(8):
-        Image.fromarray(photo(seed)).save(folder / "some" / f"{seed}.png")
-    return unmask.pretrain(folder / "some", out=folder / "run", steps=2, **SMALL).path
+@pytest.fixture
+def run(pretrained):
+    return pretrained.path
 
 
 @pytest.fixture

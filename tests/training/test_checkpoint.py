@@ -215,6 +215,7 @@ def die(out):
     train(out)
 
 
+@pytest.mark.slow
 def test_killed_while_saving_nothing_is_lost(tmp_path, whole):
     out = tmp_path / "run"
     process = multiprocessing.get_context("fork").Process(target=die, args=(out,))

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from support.configuring import config_of
 from support.gradients import gradients
 from support.small import SMALL
 
@@ -115,13 +116,11 @@ def test_a_decoder_whose_positions_came_with_weights_refuses_other_sizes():
     assert model(batch_of(48))["loss"] > 0
     with pytest.raises(UserError, match=r"grid of 6 x 6 units.* one of 4 x 4"):
         model(batch_of(32))
-    settings = {"seed": 0, "model": TINY, "image_size": [48, 48], "patch_size": 8, "channels": 3}
-    settings |= {"method": "mae", "mask": "random", "target": "pixels"}
-    settings |= {"decoder": "full(dim=32, depth=1, heads=2, position='stored')", "resolutions": "32:0.5,48"}
-    config = {"settings": settings, "mean": [0.0] * 3, "std": [1.0] * 3}
+    decoder = "full(dim=32, depth=1, heads=2, position='stored')"
+    config = config_of(model=TINY, image_size=(48, 48), decoder=decoder, resolutions="32:0.5,48")
     with pytest.raises(UserError, match="--resolutions none"):  # before a step is made
         build(config, Start())
-    assert build(config | {"settings": settings | {"decoder": "full(dim=32, depth=1, heads=2)"}}, Start())
+    assert build(config.with_options({"decoder": "full(dim=32, depth=1, heads=2)"}), Start())
 
 
 def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path, monkeypatch):

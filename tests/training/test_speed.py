@@ -97,6 +97,7 @@ class Spread(Objective):
         return {"loss": (self.encoder(batch["views"][0]).units - 1).square().mean()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32", "bf16-weights"])
 def test_compiled_blocks_compute_the_same_training(precision):
     settings = {"precision": precision, "attention": "by-length", "channels_last": "on"}

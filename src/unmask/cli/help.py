@@ -225,7 +225,7 @@ def _comments(options: Any) -> dict[str, str]:
     for part in reversed(options.__mro__):
         if not dataclasses.is_dataclass(part) or not vars(part).get("__annotations__"):
             continue  # one that joins others has no fields of its own
-        lines = textwrap.dedent(inspect.getsource(part)).splitlines()
+        lines = textwrap.dedent(inspect.getsource(part)).splitlines()  # type: ignore[arg-type]
         for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 own = [line.partition("  # ")[2] for line in lines[node.lineno - 1 : node.end_lineno]]

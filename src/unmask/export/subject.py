@@ -10,11 +10,10 @@ from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError, UserError
-from unmask.export.exportable import Exportable
+from unmask.export.exportable import Exportable, Model
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runs.run import Run
-from unmask.tasks.open import load
 from unmask.training import checkpoint
 from unmask.training.objective import Rebuilder
 
@@ -22,13 +21,20 @@ IMAGES = 16  # for the check
 
 
 def open_subject(
-    run: Run, images: tuple[str, ...], *, normalize: str, quantize: str, precision: tuple[str, ...], seed: int
+    run: Run,
+    model: Model,
+    images: tuple[str, ...],
+    *,
+    normalize: str,
+    quantize: str,
+    precision: tuple[str, ...],
+    seed: int,
 ) -> tuple[Exportable, str]:
-    """The model with images for its check, and where those come from. For the options see `Exportable`.
+    """The model of a run with images for its check, and where those come from. For the options see `Exportable`.
 
     images: where to read them; by default from the run's data, or from `demo` if that is gone.
     """
-    model, whole = load(run.path), None
+    whole = None
     if run.task is None and checkpoint.begun(run.path):
         objective = run.objective()
         whole = objective if isinstance(objective, Rebuilder) else None

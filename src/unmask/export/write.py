@@ -140,7 +140,7 @@ def _input(name: str, subject: Exportable) -> str:
     """What the exported model takes, in words."""
     size, channels = " x ".join(map(str, subject.size)), subject.encoder.channels
     mean, std = ([round(v, 3) for v in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
-    crop = subject.classifier.view.crop if subject.classifier else 1.0
+    crop = subject.classifier.eval_crop if subject.classifier else 1.0
     cover = "that" if crop == 1 else f"1/{crop:g} of that"
     others = {
         "": f"images of other sizes are resized to cover {cover} and cut at the centre",

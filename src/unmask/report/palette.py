@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,7 +33,9 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
 
 
-def style(axis: Axes, grid: str | None = None, hidden: Sequence[str] = ("top", "right"), title: float = 9.5) -> None:
+def style(
+    axis: Axes, grid: Literal["x", "y"] | None = None, hidden: Sequence[str] = ("top", "right"), title: float = 9.5
+) -> None:
     """Takes off the frame's sides that say nothing. grid: "x" or "y", lines across it; title: its size in points."""
     axis.spines[list(hidden)].set_visible(False)
     axis.title.set_fontsize(title)

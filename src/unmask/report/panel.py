@@ -45,5 +45,5 @@ def draw_panel(rows: Sequence[Row], path: Path, note: str, cell: float, scale: f
         axis.set_title(heading, fontsize=9)
     figure.text(0.01, 0.06 / size[1], note, fontsize=6, color="0.35", wrap=True)
     sides = {"left": 0.3 / size[0], "right": 0.995, "top": 1 - 0.3 / size[1], "bottom": 0.36 / size[1]}
-    figure.subplots_adjust(**sides, wspace=0.03, hspace=gap / 2 / np.mean(heights))
+    figure.subplots_adjust(**sides, wspace=0.03, hspace=gap / 2 / float(np.mean(heights)))
     save(figure, path)

@@ -13,7 +13,7 @@ from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
 from unmask.evaluation.compare import judge
-from unmask.evaluation.features import Features, split_features
+from unmask.evaluation.features import Features, split_features, split_pixels
 from unmask.evaluation.verdict import PIXELS, PRETRAINED, RANDOM, Verdict, draw_verdict, rows, table
 from unmask.files import write_json
 from unmask.models.encoder import Encoder
@@ -90,7 +90,7 @@ def competitors(
     subject = PRETRAINED if (Path(options.run) / CONFIG).exists() else str(options.run)
     result: dict[str, Callable[[str], Features]] = {subject: of(encoder)}
     result[RANDOM] = of(at_random(encoder, options.seed))
-    result[PIXELS] = partial(labelled.pixels, channels=encoder.channels, size=encoder.grid.size)
+    result[PIXELS] = partial(split_pixels, labelled, channels=encoder.channels, size=encoder.grid.size)
     return result | {name: of(rival) for name, rival in rivals.items()}
 
 

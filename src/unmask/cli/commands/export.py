@@ -25,6 +25,7 @@ from unmask.runs.run import Run
 from unmask.runtime.machine import tune
 from unmask.runtime.progress import make_console
 from unmask.tasks.classification.export_accuracy import Accuracy
+from unmask.tasks.open import load
 
 __all__ = ["export"]
 
@@ -54,7 +55,7 @@ def export(options: Export) -> "Exported":
         require_libraries(name, part)
     tune("cpu")
     subject, where = open_subject(
-        run, texts(options.images), normalize=options.normalize, quantize=options.quantize,
+        run, load(run.path), texts(options.images), normalize=options.normalize, quantize=options.quantize,
         precision=texts(options.precision), seed=options.seed,
     )  # fmt: skip
     remarks = {name: part.refuse(subject) for name, part in formats.items()}

@@ -61,9 +61,10 @@ def _raw(file: TiffFile) -> Raw:
             alpha = None  # 32-bit integers are measurements: there is no white to composite on
     tag = page.tags.get(274)
     notes = [f"first of {frames} frames"] if frames > 1 else []
-    bands = 1 if values.ndim == 2 else values.shape[2] + (alpha is not None)
+    rows, columns, *channels = values.shape
+    bands = channels[0] + (alpha is not None) if channels else 1
     mode = f"{page.dtype}" if bands == 1 else f"{bands} x {page.dtype}"
-    size = (values.shape[0], values.shape[1])
+    size = (rows, columns)
     return Raw(values, "TIFF", mode, depth, size, alpha, int(tag.value) if tag else 1, notes)
 
 

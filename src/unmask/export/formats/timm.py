@@ -10,6 +10,8 @@ from torch import Tensor
 from unmask.errors import UserError
 from unmask.export.exportable import Exportable, Format, Opened, Outputs
 from unmask.export.timm_repository import why_not_timm, write_repository
+from unmask.models.classifier import Classifier
+from unmask.models.encoder import Encoder
 
 __all__ = ["Timm"]
 
@@ -20,6 +22,7 @@ class Timm(Format):
     def refuse(self, subject: Exportable) -> str:
         if kind := subject.dense():
             raise UserError(f"--to timm: timm has no {kind}s of this kind; what works: onnx, torch_export")
+        assert isinstance(subject.model, Encoder | Classifier)
         why = why_not_timm(subject.model)
         if why:
             name = subject.encoder.arguments["model_name"]
@@ -29,6 +32,7 @@ class Timm(Format):
 
     def write(self, subject: Exportable, folder: Path) -> None:
         """config.json and model.safetensors."""
+        assert isinstance(subject.model, Encoder | Classifier)  # `refuse` lets no other through
         write_repository(subject.model, folder)
 
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:

@@ -19,7 +19,7 @@ MAE-Lite (Wang et al. 2022) fine-tunes ViT-Tiny with less regularisation; rate, 
 the authors' code. Test images are seen as in MAE's fine-tuning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unmask.planning.recipe_book import Recipe
 
@@ -89,7 +89,7 @@ LITE = SHARED | {
 }
 
 # name without `mae_`, shared options, own options, cost; title; published result
-Row = tuple[str, dict[str, object], dict[str, object], str, str, str]
+Row = tuple[str, Mapping[str, object], Mapping[str, object], str, str, str]
 UNKNOWN = "not in our sources"
 PIXELS = "ImageNet-1K top-1 {} % after pretraining on normalised pixels, {} % on pixels as they are (the paper)".format
 # fmt: off

@@ -16,6 +16,7 @@ from unmask.runtime.settings import runtime_of
 from unmask.studies.ablation.axes import changed, steps_of
 from unmask.studies.ablation.one_run import WARMUP, Bench, cost, linear_probe
 from unmask.tasks.classification import finetune as finetuning
+from unmask.tasks.training_settings import typed
 from unmask.training.log import clock
 from unmask.training.speed.compile import ready
 
@@ -106,9 +107,10 @@ def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[
     labelled, tuning = bench.labelled, bench.tuning
     encoder = make_encoder(bench.config)
     samples, plan = labelled.samples("train", encoder.channels), Plan(dict(tuning))
+    chosen = typed(finetuning.ClassifySettings, tuning)
     measured = trial(
-        lambda: ready(finetuning.make_task(encoder, labelled.classes, tuning), runtime_of(tuning)),
-        lambda size: replace(finetuning.make_loader(samples, tuning, encoder), batch=size),
+        lambda: ready(finetuning.make_task(encoder, labelled.classes, chosen), runtime_of(tuning)),
+        lambda size: replace(finetuning.make_loader(samples, chosen, encoder), batch=size),
         plan,
         bench.fabric,
         retry=False,

@@ -15,10 +15,10 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
-from unmask.models.classifier import Classifier
 from unmask.runs.run import CONFIG
 from unmask.runtime.cores import in_order
 from unmask.runtime.progress import tracked
+from unmask.tasks.classification.classifier import ImageClassifier
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EvaluationSet:
 
 
 def read_evaluation_set(
-    places: Sequence[str], folder: Path, classifier: Classifier, most: int | None, seed: int, console: Console
+    places: Sequence[str], folder: Path, classifier: ImageClassifier, most: int | None, seed: int, console: Console
 ) -> EvaluationSet:
     """The test split of the data: its own, else its val split; else what `transfer` held out, where it is the data that
     the classifier was trained on, and everything where it is not. folder: the classifier's. most, seed: of the draw.
@@ -80,7 +80,7 @@ def read_evaluation_set(
     return EvaluationSet(images, numbers, truth[good], [source.items[row].columns for row in numbers])
 
 
-def _decode(source: Source, rows: list[int], classifier: Classifier, console: Console) -> list[Tensor | str]:
+def _decode(source: Source, rows: list[int], classifier: ImageClassifier, console: Console) -> list[Tensor | str]:
     """Each image as the classifier sees it, in its own channels, or why it cannot be used."""
     encoder = classifier.encoder
 
@@ -99,7 +99,9 @@ def _decode(source: Source, rows: list[int], classifier: Classifier, console: Co
     return list(tracked(console, "reading the test images", in_order(read, rows), len(rows)))
 
 
-def _split(source: Source, places: Sequence[str], folder: Path, classifier: Classifier, console: Console) -> list[int]:
+def _split(
+    source: Source, places: Sequence[str], folder: Path, classifier: ImageClassifier, console: Console
+) -> list[int]:
     labelled = [i for i, item in enumerate(source.items) if item.label is not None]
     if not labelled:
         raise DataError(
@@ -126,7 +128,7 @@ def _resolved(places: Sequence[str]) -> list[str]:
     return [str(Path(place).expanduser().resolve()) for place in places]
 
 
-def _truth(source: Source, rows: Sequence[int], classifier: Classifier) -> np.ndarray:
+def _truth(source: Source, rows: Sequence[int], classifier: ImageClassifier) -> np.ndarray:
     if source.multi_label and not classifier.multi_label:
         raise UserError(f"{source.where} has several labels per image; the classifier was trained to give one")
     index = {name: number for number, name in enumerate(classifier.classes)}

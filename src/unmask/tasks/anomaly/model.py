@@ -118,7 +118,7 @@ class Finder(nn.Module):
     @classmethod
     def of_config(cls, model: Rebuilder | Encoder, config: Mapping[str, Any]) -> "Finder":
         """As `config` of `to_config` describes it; its tensors are loaded afterwards."""
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["finder"].items()}
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["finder"].items()}
         bank, width = options.pop("bank"), options.pop("width")
         finder = cls(model, Settings(**options), bank, width)
         for method, saved in config["calibrations"].items():

@@ -16,6 +16,7 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop
 from unmask.evaluation.features import judged
+from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
 from unmask.planning.build import make_fit
@@ -125,7 +126,7 @@ def class_weights(samples: Samples) -> Tensor:
 
 
 def answers(
-    classifier: ImageClassifier,
+    classifier: Classifier,
     loader: Iterable[dict[str, Any]],
     device: torch.device | str,
     autocast: torch.dtype | None,

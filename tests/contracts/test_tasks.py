@@ -1,0 +1,127 @@
+"""What every task keeps: the same weights from the same settings, batches from any place on, a loss that all of it
+learns from, a model that is made again from its configuration, a score from 0 to 1."""
+
+import copy
+import io
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from support.boxmaking import draw, write_coco
+from support.classifying import CPU, vit
+from support.photos import photo
+from support.segmenting import write_pairs
+
+from unmask.cli.commands.transfer import asked_for, own_options
+from unmask.cli.options.transfer import Transfer
+from unmask.cli.task_options import joined
+from unmask.planning.plan import Plan
+from unmask.tasks.folders import task_folders
+from unmask.tasks.task import DataOptions, find_task
+from unmask.tasks.training_settings import typed
+
+SPLITS = {"train": 6, "val": 4, "test": 4}
+
+
+def class_folders(root):
+    for split, count in SPLITS.items():
+        for number, name in enumerate(("blue", "red")):
+            (root / split / name).mkdir(parents=True)
+            for seed in range(count):
+                image = photo(1000 * number + seed + 100 * len(split), 32, 32) // 2
+                image[..., 2 - 2 * number] += 100
+                Image.fromarray(image).save(root / split / name / f"{seed}.png")
+
+
+def scenes(root):
+    for first, (split, count) in zip((0, 10, 20), SPLITS.items()):
+        write_pairs(root, count, split, first)
+
+
+def boxes(root):
+    drawn = draw(root / "images", sum(SPLITS.values()))
+    for split, count in SPLITS.items():
+        write_coco(root, split, [drawn.pop() for _ in range(count)])
+
+
+DATA = {  # task -> what writes data for it, and options that keep it small
+    "classify": (class_folders, {"mixup": 0.0, "cutmix": 0.0}),
+    "segment": (scenes, {"head": "linear", "crop_size": (32, 32)}),
+    "detect": (boxes, {"input_size": (64, 64), "width": 16}),
+}
+
+
+def test_every_task_has_data_here_and_is_found_by_its_name():
+    assert set(task_folders()) == set(DATA)
+    assert [find_task(name).name for name in task_folders()] == list(task_folders())
+
+
+@pytest.fixture(scope="module", params=task_folders())
+def planned(request, tmp_path_factory):
+    """A task on small data and all its settings."""
+    root = tmp_path_factory.mktemp(request.param)
+    write, small = DATA[request.param]
+    write(root)
+    options = joined(Transfer, request.param)(
+        "run", on=(str(root),), to=request.param, epochs=1, batch=4, device="cpu", precision="32", **small
+    )
+    task = find_task(request.param)(
+        DataOptions((str(root),), None, 0), own_options(options), vit(), Console(file=io.StringIO())
+    )
+    plan = Plan(asked_for(options), {})
+    task.plan(plan, scratch=False, machine=CPU)
+    plan.settings["image_size"] = list(task.encoder.grid.size)
+    return task, typed(task.settings, plan.settings), plan.settings
+
+
+def test_the_same_settings_give_the_same_weights_and_leave_the_encoder_alone(planned):
+    task, settings, _ = planned
+    before = copy.deepcopy(task.encoder.state_dict())
+    first = task.make_objective(settings, scratch=False)
+    torch.manual_seed(99)
+    second = task.make_objective(settings, scratch=False)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.fill_(7.0)
+    assert all(torch.equal(value, before[key]) for key, value in task.encoder.state_dict().items())
+
+
+def test_batches_are_the_same_from_any_place_on(planned):
+    task, settings, _ = planned
+    third = next(islice(task.make_loader(settings)(0), 2, None))
+    again = next(task.make_loader(settings)(2))
+    assert [torch.equal(a, b) for a, b in zip(third["views"], again["views"])] == [True] * len(third["views"])
+    assert not torch.equal(next(task.make_loader(settings)(0))["views"][0], third["views"][0])
+
+
+def test_the_loss_is_finite_also_in_bf16_and_every_trained_parameter_learns_from_it(planned):
+    task, settings, _ = planned
+    objective, batch = task.make_objective(settings, scratch=False).train(), next(task.make_loader(settings)(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert objective(batch)["loss"].isfinite()
+    loss = objective(batch)["loss"]
+    assert loss.isfinite()
+    loss.backward()
+    assert [name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_the_model_is_made_again_from_its_configuration(planned):
+    task, settings, plain = planned
+    model = task.make_objective(settings, scratch=False).result
+    config = {"settings": plain, "task": task.name, **task.facts()}
+    again = type(model).of_config(copy.deepcopy(task.encoder), config)
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(value.shape == again.state_dict()[key].shape for key, value in model.state_dict().items())
+
+
+def test_a_score_names_what_to_compare_by(planned):
+    task, settings, _ = planned
+    model = task.make_objective(settings, scratch=False).result.eval()
+    score = task.score(model, "val", settings, torch.device("cpu"))
+    assert 0 <= score[score["main"]] <= 1
+    assert np.isfinite([score[name] for name in score["watched"]]).all()
