@@ -28,16 +28,15 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from unmask import registry
-from unmask.cli.commands import export
-from unmask.cli.options.export import Export
 from unmask.export import quantization
+from unmask.export import subject as subjects
 from unmask.export.exportable import Exportable
 from unmask.models.encoder import create_encoder
 from unmask.runs.run import Run
 from unmask.tasks.open import load
 
 SLOW = 8  # images of the numpy computation
-CALIBRATED = export.IMAGES  # as many images give an export its static scales
+CALIBRATED = subjects.IMAGES  # as many images give an export its static scales
 
 
 class MatMulInteger(OpRun):
@@ -155,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     given = parser().parse_args()
     torch.set_num_threads(1)
-    export.IMAGES = given.count  # of its check, otherwise
+    subjects.IMAGES = given.count  # of its check, otherwise
     if given.smoke:
         torch.manual_seed(0)
         model = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
@@ -164,10 +163,9 @@ def main() -> None:
     elif not given.runs:
         parser().error("name a run, or --smoke")
     for path in given.runs if not given.smoke else ():
-        encoder, config = load(path), Run(Path(path)).config
-        options = Export(path, to="onnx", images=given.images)
-        images, _ = export.read_images(options, Run(Path(path)), encoder, encoder.input_size)
-        measure(Path(path).name, Exportable(encoder, config, images), given.rounds)
+        options = {"normalize": "inside", "quantize": "dynamic", "precision": ("fp32", "int8"), "seed": 0}
+        opened, _ = subjects.open_subject(Run(Path(path)), load(path), (given.images,), **options)
+        measure(Path(path).name, opened, given.rounds)
 
 
 if __name__ == "__main__":

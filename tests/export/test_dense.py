@@ -54,7 +54,14 @@ def segment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detect(tmp_path_factory):
-    shape = {"anchors": [8, 16, 32, 64, 96], "ratios": [0.5, 1.0, 2.0], "width": 8, "rois": 16, "pyramid": "simple"}
+    shape = {
+        "anchors": [8, 16, 32, 64, 96],
+        "ratios": [0.5, 1.0, 2.0],
+        "width": 8,
+        "rois": 16,
+        "pyramid": "simple",
+        "standardize": False,
+    }
     model = Detector(encoder(), ["a", "b"], size=(64, 96), masks=True, **shape).eval()
     with torch.no_grad():
         model.rcnn.roi_heads.box_predictor.cls_score.weight.mul_(30)  # scores that differ, as learnt ones do

@@ -177,13 +177,16 @@ def test_labels_that_the_classifier_does_not_know_are_refused(labelled, raw):
 
 def test_images_are_seen_by_files_as_the_classifier_saw_them(labelled, raw, tmp_path):
     from unmask.data.datasets.classification import Labelled
+    from unmask.data.transforms.crops import WholeImage
     from unmask.tasks.classification.export_accuracy import Accuracy
 
     made = classifier("mean", "layer")
     made = Classifier(made.encoder, ["blue", "red"], pooling="mean", norm="layer", multi_label=False, eval_crop=0.5)
     data = Labelled([str(labelled)], max_side=128)
     seen = next(Accuracy(subject(made, raw), data, "labelled")._images("test"))
-    assert torch.equal(seen, next(iter(data.loader("test", 3, made.view)))["views"][0].float())
+    assert torch.equal(
+        seen, next(iter(data.loader("test", 3, WholeImage(made.input_size, made.eval_crop))))["views"][0].float()
+    )
     folder = tmp_path / "timm"
     folder.mkdir()
     write_repository(made, folder)

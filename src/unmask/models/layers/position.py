@@ -67,7 +67,7 @@ class TableCache:
         """table: of class and register tokens, where it has rows for them, then of the units of the own grid."""
         if grid.shape == self.grid.shape:
             return table
-        prefix = table.shape[1] - self.grid.num_units
+        prefix = int(table.shape[1]) - self.grid.num_units  # a tracer hands out tensors
         if table.requires_grad:
             return resampled(table, self.grid.shape, grid.shape, prefix)
         if torch.compiler.is_compiling():  # what is recorded has no memory; `torch.export` also comes here
