@@ -103,9 +103,9 @@ def measure(options: argparse.Namespace, names: list[str], work: Path) -> dict[s
     found: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(options.rounds):
         for name in names if turn % 2 == 0 else reversed(names):
-            expected = train(options, name, steps=2, seed=0, out=work / f"speed-{name}-{turn}").config["expected"]
-            found[name].append(1 / expected["images_per_second"])
-    batch = {name: unmask.Run(work / f"speed-{name}-0").config["settings"]["batch"] for name in names}
+            expected = train(options, name, steps=2, seed=0, out=work / f"speed-{name}-{turn}").config.record.expected
+            found[name].append(1 / expected.images_per_second)
+    batch = {name: unmask.Run(work / f"speed-{name}-0").config.training.batch for name in names}
     return {name: statistics.median(seconds) * batch[name] for name, seconds in found.items()}
 
 

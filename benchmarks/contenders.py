@@ -123,20 +123,22 @@ def _ours(
     from unmask.models.encoder import create_encoder
     from unmask.runtime.distributed.fabric import make_fabric
     from unmask.runtime.machine import choices, tune
-    from unmask.training.loop import Fit, backward
+    from unmask.runtime.settings import runtime_of
+    from unmask.training.loop import backward
     from unmask.training.optimizer import make_optimizer
+    from unmask.training.settings import Fit
     from unmask.training.speed.compile import ready
 
     settings = {name: value for name, (value, _) in choices(device).items()} | asked
-    settings |= {"device": device, "precision": precision}
-    tune(device, settings)
+    runtime = runtime_of(settings | {"device": device, "precision": precision})
+    tune(device, runtime)
     side = (size.image, size.image)
     encoder = create_encoder(size.name, image_size=side, patch_size=size.patch, mean=MEAN, std=STD)
     dim, depth, heads = size.decoder
     mae = MAE(encoder, decoder=decoder or f"full(dim={dim}, depth={depth}, heads={heads})")
-    ready(mae, settings)
-    made = make_optimizer(mae, weight_decay=0.05, fused=settings["fused"] == "on")
-    fabric = make_fabric(settings)
+    ready(mae, runtime)
+    made = make_optimizer(mae, weight_decay=0.05, fused=runtime.fused == "on")
+    fabric = make_fabric(runtime)
     model, optimizer = fabric.setup(mae, made)
     config = Fit(steps=1, batch=batch, lr=1e-4)
     stream = _images(torch.randint(0, 256, (batch, 3, *side), dtype=torch.uint8))

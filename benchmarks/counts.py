@@ -79,21 +79,24 @@ def count(precision: str) -> dict[str, float]:
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
     from unmask.runtime.distributed.fabric import make_fabric
-    from unmask.training import loss_guard
-    from unmask.training.loop import Fit, backward
+    from unmask.runtime.settings import RuntimeSettings
+    from unmask.training.loop import backward
     from unmask.training.loss_guard import Guard
     from unmask.training.optimizer import make_optimizer, set_rate, update
+    from unmask.training.settings import Fit
     from unmask.training.speed.compile import ready
     from unmask.training.speed.step_cost import step_bytes
+    from unmask.training.state import RunState
 
     torch.manual_seed(0)
-    settings = {"precision": precision, "device": "cpu", "attention": "matmul"}  # the same everywhere
+    settings = RuntimeSettings(precision=precision, attention="matmul")  # the same everywhere
     objective = MAE(create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH), decoder=DECODER)
     fabric = make_fabric(settings)
     ready(objective, settings)
     model, optimizer = fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
     batch = {"views": [torch.zeros(BATCH, 3, SIDE, SIDE, dtype=torch.uint8)]}
-    config, judge = Fit(steps=3, batch=BATCH, lr=1e-4), Guard(loss_guard.fresh(), None, fabric)
+    config, state = Fit(steps=3, batch=BATCH, lr=1e-4), RunState(steps=3)
+    judge = Guard(state, None, fabric)
 
     def step() -> None:
         set_rate(optimizer, 1e-4)

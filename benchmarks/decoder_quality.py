@@ -11,6 +11,7 @@ import shlex
 import statistics
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,16 @@ def quality(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
     """The bench that all runs share, and what was planned and measured when the folder was begun."""
+    from unmask.cli.commands.pretrain import asked_for, inspect_options
     from unmask.cli.options.pretrain import Pretrain
     from unmask.data.datasets.classification import Labelled
     from unmask.files import write_json
-    from unmask.plain import plain
-    from unmask.planning.inspect_data import look_at
-    from unmask.planning.pretrain import make_plan
+    from unmask.planning.initial_weights import Start
+    from unmask.planning.pretrain import Given, make_plan
+    from unmask.runs.config import Config
     from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.machine import choices, tune
     from unmask.runtime.machine import machine as look_at_machine
-    from unmask.runtime.machine import tune
     from unmask.runtime.progress import make_console
     from unmask.studies.ablation.one_run import Bench
 
@@ -79,22 +81,24 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     here = look_at_machine("cpu", "auto")
     full, own = decoders(options.size)[BASE], {"model": options.model} if options.model else {}
     basis = Pretrain(options.data, steps=options.steps, decoder=full, device="cpu", **own)
-    sheet, samples = look_at(basis, study and study["config"], console)
-    if study is None:
-        tune("cpu", {})
-        own = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
-        config, _ = make_plan(basis, own, {}, sheet, samples, here, time.monotonic(), console)
+    saved = study and Config.from_plain(study["config"], str(path))
+    sheet, samples = inspect_options(basis, saved, console)
+    if saved is None:
+        tune("cpu")
+        asked_of_run = asked_for(basis)
+        given = Given(asked_of_run, asked_of_run, {}, sheet, samples, here, choices("cpu"))
+        config, _ = make_plan(given, Start(), time.monotonic(), console)
     else:
-        config = study["config"]
-    tune("cpu", config["settings"])
-    samples.channels = config["settings"]["channels"]
-    side = 4 * max(config["settings"]["image_size"])
+        config = saved
+    tune("cpu", config.runtime)
+    samples.channels = config.data.channels
+    side = 4 * max(config.data.image_size)
     labelled = Labelled(options.data, max_side=side, most=options.labels, most_test=options.test)
-    bench = Bench(config, options.steps, {}, samples, labelled, make_fabric(config["settings"]))
+    bench = Bench(config, options.steps, {}, samples, labelled, make_fabric(config.runtime))
     if study is None:
         study = {
             "asked": asked,
-            "config": config,
+            "config": asdict(config),
             "seconds": step_times(bench, decoders(options.size, options.only), options.turns),
         }
         study["command"] = command(options)
@@ -119,18 +123,19 @@ def step_times(bench: Any, texts: dict[str, str], turns: int) -> dict[str, float
     from unmask.planning.build import build
     from unmask.planning.initial_weights import Start
     from unmask.planning.loaders import make_loader
-    from unmask.studies.ablation.one_run import configured
-    from unmask.training.loop import Fit, backward
+    from unmask.studies.ablation.axes import changed
+    from unmask.training.loop import backward
     from unmask.training.optimizer import make_optimizer
+    from unmask.training.settings import Fit
     from unmask.training.speed.compile import ready
 
     made = {}
     for name, text in texts.items():
-        config = configured(bench, {"decoder": text}, 0)
-        objective = ready(build(config, Start()), config["settings"] | {"compile": "off"})
+        config = changed(bench.config, {"decoder": text}, 0)
+        objective = ready(build(config, Start()), replace(config.runtime, compile="off"))
         model, optimizer = bench.fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
         made[name] = model, optimizer, make_loader(config, bench.samples)(0)
-    batch = bench.config["settings"]["batch"]
+    batch = bench.config.training.batch
     fitting, taken = Fit(steps=1, batch=batch, lr=1e-4), {name: [] for name in made}
     for turn in range(turns):
         for name in list(made) if turn % 2 else list(reversed(made)):
@@ -161,7 +166,9 @@ def cells_of(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def publish(options: argparse.Namespace, study: dict[str, Any], cells: dict[Any, Any]) -> None:
     """JSON and image of what is finished."""
-    settings = study["config"]["settings"]
+    from unmask.runs.config import Config
+
+    settings = Config.from_plain(study["config"], "study.json").options()
     keep = ("model", "image_size", "patch_size", "mask", "batch", "lr", "precision", "crop")
     record = {key: study[key] for key in ("asked", "seconds", "command", "machine", "judged_on")}
     record |= {"name": options.name, "settings": {key: settings[key] for key in keep}, "rows": table(study, cells)}
@@ -174,7 +181,6 @@ def publish(options: argparse.Namespace, study: dict[str, Any], cells: dict[Any,
 
 def table(study: dict[str, Any], cells: dict[Any, Any]) -> list[dict[str, Any]]:
     """Accuracy of each run over its seeds, and how far it is from the full decoder of the same seed."""
-    from dataclasses import asdict
 
     from unmask.studies.ablation.findings import interval
 

@@ -32,13 +32,14 @@ def work(
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
     from unmask.runtime.machine import machine, tune
+    from unmask.runtime.settings import RuntimeSettings
     from unmask.training.speed.compile import ready
 
     here = machine("cpu", precision)
     tune(here.device)
     torch.manual_seed(0)
     encoder = create_encoder(model, image_size=(size, size), patch_size=patch)
-    settings = {"attention": "by-length", "checkpoint_activations": "on" if again else "off"}
+    settings = RuntimeSettings(attention="by-length", checkpoint_activations="on" if again else "off")
     objective = ready(MAE(encoder, decoder=decoder).train(), settings)
     x = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
 

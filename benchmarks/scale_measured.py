@@ -61,9 +61,10 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
     from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.settings import RuntimeSettings
     from unmask.training.optimizer import make_optimizer
 
-    fabric = make_fabric({"device": "cpu", "precision": "32", "strategy": strategy})
+    fabric = make_fabric(RuntimeSettings(strategy=strategy))
     torch.manual_seed(0)
     encoder = create_encoder("vit_tiny_patch16_224(depth=4)", image_size=(64, 64), patch_size=8)
     parts = {"decoder": "full(dim=128, depth=2, heads=4)", "mask": "random", "target": "pixels"}

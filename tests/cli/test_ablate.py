@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.configuring import config_of
 from support.forked import start, wait
 from support.small import SMALL
 from support.small_training import Crash
@@ -17,11 +18,11 @@ import unmask
 from unmask.errors import DataError, UserError
 from unmask.evaluation.compare import judge
 from unmask.studies.ablation import one_run
-from unmask.studies.ablation.axes import NAMES, make_axes, paper, settings_of, steps_of
+from unmask.studies.ablation.axes import NAMES, changed, make_axes, paper, steps_of
 from unmask.studies.ablation.findings import BASELINE, add_cell, finding, interval, read_cells, rows, table
 
 TINY = SMALL | {"steps": 3, "finetune_epochs": 1, "seeds": 2}
-SETTINGS = {"channels": 3, "patch_size": 8, "flip": "on", "decoder": "full(dim=32, depth=1, heads=2)"}
+CONFIG = config_of(decoder="full(dim=32, depth=1, heads=2)")
 
 
 def without_times(out):
@@ -171,7 +172,7 @@ def test_wrong_use_is_said_in_a_line(data, photos, tmp_path):
 
 
 def test_axes_change_one_thing_and_know_the_paper_s_values():
-    axes, _ = make_axes(NAMES, SETTINGS, 800)
+    axes, _ = make_axes(NAMES, CONFIG, 800)
     known = {p["key"] for axis in axes for p in paper()["axes"][axis.name]}
     assert {value.paper for axis in axes for value in axis.values} <= known | {None}
     for axis in axes:
@@ -182,8 +183,8 @@ def test_axes_change_one_thing_and_know_the_paper_s_values():
     ratio = axes[0]
     assert [value.x for value in ratio.values] == [10, 20, 30, 40, 50, 60, 70, 75, 80, 90]
     assert steps_of(axes[-1].values[0].changes, 800) == 100
-    assert settings_of({"length": 2.0, "mask": "x"}, {"mask": "y"}) == {"mask": "x"}
-    bands, remarks = make_axes(("augmentation",), SETTINGS | {"channels": 5}, 8)
+    assert changed(CONFIG, {"length": 2.0, "mask": "x"}, 3) == CONFIG.with_options({"mask": "x", "seed": 3})
+    bands, remarks = make_axes(("augmentation",), CONFIG.with_options({"channels": 5}), 8)
     assert len(bands[0].values) == 3
     assert "5 bands" in remarks[0]
 
@@ -207,7 +208,7 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
     assert interval([0.5]).low is None
     one = interval([0.1, 0.2, 0.3])
     assert (one.low, one.high) == pytest.approx((0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)  # t 4.303 * 0.1 / sqrt(3)
-    axis = make_axes(("tokens",), SETTINGS, 8)[0][0]
+    axis = make_axes(("tokens",), CONFIG, 8)[0][0]
     for seed, accuracy in enumerate((0.2, 0.5, 0.8)):
         for key, gain in ((BASELINE, 0.0), ("method=mae(symmetric=True)", 0.01 + 0.0001 * seed)):
             cell = {"key": key, "seed": seed, "changes": {}, "flops": 1e6, "images": 10, "loss": 1.0}

@@ -46,7 +46,7 @@ def features(run, raw):
 
 
 def normalized(run, raw):
-    mean, std = (torch.tensor(run.config[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(getattr(run.config.data, name)).view(-1, 1, 1) for name in ("mean", "std"))
     return (raw - mean) / std
 
 
@@ -64,8 +64,8 @@ def test_timm_opens_its_folder_with_equal_features(run, exported, raw):
         torch.testing.assert_close(net.forward_features(normalized(run, raw)), expected, atol=1e-4, rtol=0)
     data = timm.data.resolve_model_data_config(net)
     assert data["input_size"] == (3, 32, 32)
-    np.testing.assert_allclose(np.array(data["mean"]) * 255, run.config["mean"], rtol=1e-5)
-    np.testing.assert_allclose(np.array(data["std"]) * 255, run.config["std"], rtol=1e-5)
+    np.testing.assert_allclose(np.array(data["mean"]) * 255, run.config.data.mean, rtol=1e-5)
+    np.testing.assert_allclose(np.array(data["std"]) * 255, run.config.data.std, rtol=1e-5)
 
 
 def test_transformers_opens_the_timm_folder_too(run, exported, raw):
@@ -110,7 +110,7 @@ def test_onnx_files_take_any_batch_of_raw_pixels(run, exported, raw, precision, 
         np.testing.assert_allclose(found[name], value, atol=error)
     facts = session.get_modelmeta().custom_metadata_map
     assert "raw pixels" in facts["input"]
-    np.testing.assert_allclose(json.loads(facts["mean"]), run.config["mean"], rtol=1e-5)
+    np.testing.assert_allclose(json.loads(facts["mean"]), run.config.data.mean, rtol=1e-5)
 
 
 def test_onnx_precisions_are_what_they_say(exported):
@@ -283,8 +283,8 @@ def test_a_missing_library_is_named_with_the_extra_to_install(run, monkeypatch, 
 def test_images_that_are_gone_are_replaced_by_the_demo(run, tmp_path):
     copy = Path(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("export")))
     config = json.loads((copy / "config.json").read_text())
-    config["asked"]["data"] = ["/gone"]
-    config["settings"]["init"] = "vit_base_patch16_224.mae"
+    config["record"]["asked"]["data"] = ["/gone"]
+    config["model"]["init"] = "vit_base_patch16_224.mae"
     (copy / "config.json").write_text(json.dumps(config))
     made = unmask.export(copy, to="timm")
     assert made.figures["images_from"] == "demo"

@@ -51,16 +51,16 @@ def test_the_run_folder_holds_what_the_docs_promise(finished):
     assert len(list(run.path.glob("step_*.ckpt"))) == 4
     assert not [n for n in names if n.endswith(".part")]
     config = run.config
-    assert config["settings"]["model"] == SMALL["model"]
-    assert config["settings"]["crop"] == 0.2
-    assert {"unmask", "torch", "timm", "lightning"} <= set(config["versions"])
+    assert config.model.name == SMALL["model"]
+    assert config.data.crop == 0.2
+    assert {"unmask", "torch", "timm", "lightning"} <= set(config.record.versions)
     assert run.finished
 
 
 def test_records_carry_the_loss_in_context(finished):
     run, _ = finished
     last = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
-    context = run.config["context"]
+    context = run.config.record.context
     assert last["explained"] == pytest.approx(1 - last["loss"] / context["data_mean"])
     assert set(context) == {"data_mean", "unit_mean", "visible_mean", "nearest"}
     assert last["loss"] < losses(run.path)[1][1]
@@ -69,7 +69,7 @@ def test_records_carry_the_loss_in_context(finished):
 
 def test_timm_opens_the_encoder_strictly_and_gives_the_same_features(finished):
     run, _ = finished
-    arguments = dict(run.config["timm"])
+    arguments = dict(run.config.model.timm)
     net = timm.create_model(
         arguments.pop("model_name"), checkpoint_path=str(run.path / "encoder.safetensors"), **arguments
     ).eval()
@@ -77,7 +77,7 @@ def test_timm_opens_the_encoder_strictly_and_gives_the_same_features(finished):
     x = torch.randint(0, 256, (2, 3, 32, 32)).byte()
     with torch.no_grad():
         torch.testing.assert_close(net.forward_features(encoder.normalize(x))[:, 1:], encoder(x).units)
-    assert encoder.mean.tolist() == pytest.approx(run.config["mean"])
+    assert encoder.mean.tolist() == pytest.approx(run.config.data.mean)
 
 
 def test_the_exported_encoder_is_the_trained_one(finished):
@@ -148,8 +148,7 @@ def test_changed_data_is_not_continued(finished, tmp_path):
     shutil.copytree(folder, photos)
     (copy / "summary.json").unlink()
     config = json.loads((copy / "config.json").read_text())
-    for part in ("asked", "settings"):
-        config[part]["data"] = [str(photos)]
+    config["record"]["asked"]["data"] = config["data"]["paths"] = [str(photos)]
     (copy / "config.json").write_text(json.dumps(config))
     (photos / "000.png").unlink()
     with pytest.raises(UserError, match="the data changed"):
@@ -162,7 +161,7 @@ def test_a_run_starts_from_another_run_s_weights_and_statistics(finished, tmp_pa
     later = unmask.pretrain(folder, out=tmp_path / "later", init=str(run.path), steps=2, lr=1e-9, **keep)
     a, b = run.objective().state_dict(), later.objective().state_dict()
     assert all(torch.allclose(a[key], b[key], atol=1e-5) for key in a)
-    assert later.config["mean"] == run.config["mean"]
+    assert later.config.data.mean == run.config.data.mean
     file = unmask.pretrain(folder, out=tmp_path / "file", init=str(run.path / "encoder.safetensors"), steps=1, **SMALL)
     assert file.finished
 

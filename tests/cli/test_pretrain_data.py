@@ -17,7 +17,7 @@ def test_bad_files_are_listed_and_do_not_stop_a_run(photos, tmp_path):
     (photos / "empty.jpg").write_bytes(b"")
     run = unmask.pretrain(photos, out=tmp_path / "run", steps=2, **SMALL)
     assert "empty.jpg\tempty file" in (run.path / "bad_files.txt").read_text()
-    assert run.config["data"]["count"] == 24
+    assert run.config.data.count == 24
 
 
 def test_too_many_bad_files_are_one_clear_error_before_training(photos, tmp_path):
@@ -49,15 +49,15 @@ def test_sixteen_bit_many_band_arrays_train_at_full_precision(tmp_path):
     images = (rng.random((20, 32, 32, 5)) * 0.5 + np.linspace(0, 9000, 32)[:, None, None]).astype(np.float32)
     np.save(tmp_path / "bands.npy", images)
     run = unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "run", steps=2, **SMALL)
-    assert run.config["settings"]["channels"] == 5
-    assert run.config["mean"][0] == pytest.approx(images[..., 0].mean(), rel=1e-3)
+    assert run.config.data.channels == 5
+    assert run.config.data.mean[0] == pytest.approx(images[..., 0].mean(), rel=1e-3)
     assert unmask.show(run.path, tmp_path / "bands.npy", out=tmp_path / "panel.png", most=2).exists()
 
 
 def test_one_grey_image_and_hiera_and_every_mask_work(tmp_path, photos):
     small = {k: v for k, v in SMALL.items() if k not in ("model", "patch_size", "image_size")}
     run = unmask.pretrain(photos, out=tmp_path / "hiera", model="hiera_tiny_224", image_size=(64, 96), steps=1, **small)
-    assert run.config["settings"]["patch_size"] == 32
+    assert run.config.model.patch_size == 32
     for mask in ("block", "grid", "blob(ratio=0.5)"):
         assert unmask.pretrain(photos, out=tmp_path / mask[:4], mask=mask, steps=1, **SMALL).finished
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from support.configuring import config_of
 from support.small import SMALL
 
 import unmask
@@ -63,7 +64,7 @@ def test_it_can_be_opened_and_shown_and_its_panel_is_complete(crossed, images, t
     assert unmask.load(crossed.path)(torch.zeros(1, 3, 32, 32)).units.shape == (1, 16, 48)
     assert unmask.show(crossed.path, images, out=tmp_path / "shown.png", most=2, ratio=(0.5, 0.9)).stat().st_size > 1000
     assert (crossed.path / "panel.png").exists()
-    assert crossed.config["settings"]["decoder"] == CROSS
+    assert crossed.config.method.decoder == CROSS
 
 
 def opened(place, asked):
@@ -81,10 +82,10 @@ def test_going_on_keeps_the_decoder_where_it_is_of_the_same_kind(crossed, tmp_pa
     run = Run(crossed.path)
     for asked, same in ((CROSS, True), (f"cross(predict=1, {SIZE})", True), (f"full({SIZE})", False)):
         made = run.objective() if same else None
-        assert start.new_decoder(plan.settings | {"decoder": asked}, run.encoder()) is not same
+        assert start.new_decoder(asked, run.encoder()) is not same
         if made is not None:
             made.decoder.predict.weight.data.zero_()
-            start.load(made, plan.settings | {"decoder": asked})
+            start.load(made, asked, None)
             assert torch.equal(made.decoder.predict.weight, run.objective().decoder.predict.weight)
 
 
@@ -100,15 +101,15 @@ def test_equal_shapes_do_not_make_full_and_windowed_the_same(crossed, images, tm
     unmask.pretrain(images, out=tmp_path / "o", init=run.path, dry_run=True, **options | {"decoder": f"full({SIZE})"})
     assert "the weights bring no decoder for this" in " ".join(capsys.readouterr().out.split())
     start = initial(str(run.path))
-    other = make_objective(run.config | {"settings": run.config["settings"] | {"decoder": f"full({SIZE})"}})
+    other = make_objective(run.config.with_options({"decoder": f"full({SIZE})"}))
     fresh = other.decoder.predict.weight.clone()
-    start.load(other, run.config["settings"] | {"decoder": f"full({SIZE})"})
+    start.load(other, f"full({SIZE})", None)
     assert torch.equal(other.decoder.predict.weight, fresh)
     assert torch.equal(other.encoder.net.cls_token, run.encoder().net.cls_token)
 
 
 def test_axes_vary_the_size_of_any_decoder():
-    settings = {"decoder": "cross(predict=0.5, depth=2)", "channels": 3, "patch_size": 8}
-    texts = [v.changes.get("decoder") for v in make_axes(("depth",), settings, 100)[0][0].values]
+    config = config_of(decoder="cross(predict=0.5, depth=2)")
+    texts = [v.changes.get("decoder") for v in make_axes(("depth",), config, 100)[0][0].values]
     assert "cross(dim=512, depth=4, heads=16, predict=0.5)" in texts
     assert texts[1] is None

@@ -9,6 +9,7 @@ from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask, hide_top
 from unmask.methods.mae import MAE
 from unmask.registry import names
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.speed.compile import ready
 
 DECODERS = names("decoder")
@@ -43,10 +44,10 @@ def test_every_decoder_runs_in_bf16_with_either_attention_and_means_the_same(nam
     mae.asked = lambda mask, rows=None: mask.hidden  # all, so that losses can be compared
     want, found = mae({"views": [x], "mask": mask})["loss"], []
     for attention in ("matmul", "sdpa", "by-length"):
-        ready(mae, {"attention": attention})
+        ready(mae, RuntimeSettings(attention=attention))
         with torch.autocast("cpu", torch.bfloat16):
             found.append(mae({"views": [x], "mask": mask})["loss"])
-    ready(mae, {"precision": "bf16-weights"})
+    ready(mae, RuntimeSettings(precision="bf16-weights"))
     found.append(mae({"views": [x], "mask": mask})["loss"])
     found[-1].backward()
     assert [n for n, p in mae.named_parameters() if p.requires_grad and p.grad is None] == []

@@ -13,7 +13,7 @@ from unmask.training.log import read
 
 def test_the_loss_in_context_does_not_depend_on_accumulation(photos, tmp_path):
     parts = [unmask.pretrain(photos, out=tmp_path / str(n), steps=1, accumulate=n, **SMALL) for n in (1, 4)]
-    assert parts[0].config["context"] == parts[1].config["context"]
+    assert parts[0].config.record.context == parts[1].config.record.context
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ def test_the_loss_in_context_does_not_depend_on_accumulation(photos, tmp_path):
         ("config.json", b'{"a'),
         ("config.json", b"{}"),
         ("config.json", b'{"asked":{},"settings":{},"mean":[],"std":[],"timm":{},"fit":{},"data":{}}'),
+        ("config.json", b'{"data":{},"model":{},"method":{},"training":{},"runtime":{},"record":{}}'),
     ],
 )
 def test_a_damaged_run_folder_is_a_message(run, photos, tmp_path, file, content):
@@ -64,7 +65,7 @@ def test_weights_for_other_channels_are_refused_or_the_data_is_brought_to_them(p
     grey = unmask.pretrain(photos, out=tmp_path / "grey", steps=1, channels=1, **SMALL)
     keep = {k: v for k, v in SMALL.items() if k not in ("model", "image_size", "patch_size", "decoder")}
     later = unmask.pretrain(photos, out=tmp_path / "later", steps=1, init=grey.path, **keep)
-    assert later.config["settings"]["channels"] == 1
+    assert later.config.data.channels == 1
     with pytest.raises(UserError, match="3 channels, the input has 1"):
         unmask.load(run.path)(torch.zeros(1, 1, 32, 32))
 

@@ -57,11 +57,10 @@ def test_a_healthy_run_its_weights_and_its_data_have_no_finding(healthy):
     assert (data.kind, data.findings, set(data.fine)) == ("data", {}, {"duplicates", "files"})
 
 
-def setting(name, value):
+def setting(section, name, value):
     def plant(run):
         config = json.loads((run / "config.json").read_text())
-        place = config if name in config else config["settings"]
-        place[name] = value(config) if callable(value) else value
+        config[section][name] = value(config[section]) if callable(value) else value
         (run / "config.json").write_text(json.dumps(config))
 
     return plant
@@ -130,13 +129,13 @@ def sheet(**facts):
 LEFT_OUT = {"event": "skipped", "lr": 0.1, "grad_norm": "1"}
 FAULTS = [
     ("waiting", "data", record(lambda line: {"waiting": 0.4} if "epoch" in line else {})),
-    ("statistics", "not the data's", setting("mean", lambda config: [m / 255 for m in config["mean"]])),
+    ("statistics", "not the data's", setting("data", "mean", lambda data: [m / 255 for m in data["mean"]])),
     ("positions", "same at every position", weights(constant)),
     ("features", "constant", weights(same_everywhere)),
     ("decoder", "random start", weights(fresh_decoder)),
-    ("rate", "too high for a batch of 8", setting("lr", 0.1)),
-    ("rate", "too low for a batch of 8", setting("lr", 1e-7)),
-    ("warmup", "of 200 steps", setting("warmup", 100.0)),
+    ("rate", "too high for a batch of 8", setting("training", "lr", 0.1)),
+    ("rate", "too low for a batch of 8", setting("training", "lr", 1e-7)),
+    ("warmup", "of 200 steps", setting("training", "warmup_epochs", 100.0)),
     ("numbers", "fc1", weights(overflow)),
     ("numbers", "9 of 200 steps", record(**LEFT_OUT, loss="nan", why="non-finite")),
     ("trivial", "no better than", record(lambda line: {"loss": 1.2} if "epoch" in line else {})),
@@ -212,7 +211,7 @@ def test_the_command_prints_a_table_or_json_and_ends_with_its_code(copy, capsys)
 
     code, said = ends(copy)
     assert (code, "Nothing wrong" in said) == (0, True)
-    setting("warmup", 100.0)(copy)
+    setting("training", "warmup_epochs", 100.0)(copy)
     code, said = ends(copy)
     assert (code, "--warmup" in said, "1 found" in said) == (7, True, True)
     code, said = ends(copy, "--json")

@@ -127,9 +127,9 @@ def test_a_decoder_that_comes_with_the_weights_is_used_and_not_warmed_up(hf_fold
     from transformers import ViTMAEForPreTraining
 
     run = unmask.pretrain(images, out=tmp_path / "run", init=hf_folder, steps=1, lr=1e-9, **OPTIONS)
-    settings = run.config["settings"]
-    assert (settings["decoder_warmup"], settings["target"]) == (None, "pixels(normalize=False)")
-    assert settings["model"] == "vit_base_patch16_224(embed_dim=48, depth=1, num_heads=3)"
+    method = run.config.method
+    assert (method.decoder_warmup, method.target) == (None, "pixels(normalize=False)")
+    assert run.config.model.name == "vit_base_patch16_224(embed_dim=48, depth=1, num_heads=3)"
     mae, hf = run.objective(), ViTMAEForPreTraining.from_pretrained(hf_folder).eval()
     x, noise = torch.rand(2, 3, 32, 32) * 255, torch.rand(2, 16)
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_a_probe_is_compared_too(official, labelled, tmp_path):
 def test_a_run_of_a_run_keeps_the_licence_and_its_file_says_all(continued, images, tmp_path, capsys):
     keep = {"steps": 1, "lr": 1e-9, **OPTIONS}
     later = unmask.pretrain(images, out=tmp_path / "later", init=continued.path, **keep)
-    assert "CC-BY-NC 4.0" in later.config["licence"]
+    assert "CC-BY-NC 4.0" in later.config.record.licence
     a, b = continued.objective().state_dict(), later.objective().state_dict()
     assert all(torch.allclose(a[key], b[key], atol=1e-5) for key in a)
     capsys.readouterr()
@@ -174,8 +174,8 @@ def test_bands_and_statistics_of_unknown_channels_come_from_the_data(official, t
     np.save(tmp_path / "bands.npy", images)
     options = {"init": official, "steps": 2, **FRESH, **OPTIONS}
     run = unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "named", bands="R,G,B,NIR", **options)
-    assert run.config["mean"][:3] == pytest.approx([123.675, 116.28, 103.53])
-    assert run.config["mean"][3] == pytest.approx(images[..., 3].mean(), rel=1e-2)
+    assert run.config.data.mean[:3] == pytest.approx([123.675, 116.28, 103.53])
+    assert run.config.data.mean[3] == pytest.approx(images[..., 3].mean(), rel=1e-2)
 
 
 def test_weights_statistics_are_not_forced_on_data_in_other_units(official):
@@ -206,4 +206,4 @@ def test_a_method_without_a_decoder_refuses_weights_that_bring_one(hf_folder):
     objective = WithoutDecoder(start.opened.encoder())
     decoder = start.opened.decoder_text(objective.encoder.grid)
     with pytest.raises(UserError, match=r"brings a decoder, and WithoutDecoder has none; .*encoder\.safetensors"):
-        start.load(objective, {"decoder": decoder})
+        start.load(objective, decoder, None)

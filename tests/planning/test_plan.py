@@ -4,10 +4,13 @@ import json
 
 import pytest
 import torch
+from support.small import SMALL
 
+import unmask
 from unmask.errors import UserError
 from unmask.runtime import machine, openmp
 from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.settings import RuntimeSettings
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +31,8 @@ def test_one_dnn_is_used_only_where_it_is_exact_and_faster(monkeypatch):
         assert (chosen, word in why) == (value, True)
     monkeypatch.setattr(machine, "_onednn", lambda: (3.0, 3e-3))
     with pytest.raises(UserError, match="would not compute in fp32"):
-        machine.check({"matmul": "onednn"})
-    assert "default" in machine.tune("cpu", {"matmul": "onednn"})  # a run that began on another machine
+        machine.check(RuntimeSettings(matmul="onednn"))
+    assert "default" in machine.tune("cpu", RuntimeSettings(matmul="onednn"))  # a run that began on another machine
     assert torch.get_float32_matmul_precision() == "highest"
 
 
@@ -56,7 +59,7 @@ def test_the_error_of_one_dnn_is_measured_not_assumed():
 )
 def test_what_cannot_work_is_refused_in_one_line(settings, words):
     with pytest.raises(UserError, match=words) as caught:
-        machine.check(settings)
+        machine.check(RuntimeSettings(**settings))
     assert "\n" not in str(caught.value)
 
 
@@ -79,7 +82,7 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     from unmask.planning.plan import Plan
 
     tried, measured = [], measure.Measured(1.0, 1, {})
-    fabric = make_fabric({"device": "cpu", "precision": "32"})
+    fabric = make_fabric(RuntimeSettings())
 
     def fails_when_compiled(objective, loader, settings, fabric):
         tried.append(settings["compile"])
@@ -115,10 +118,15 @@ def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypat
         assert all(f"{name}={value}" in openmp.waiting() for name, value in expected.items())
 
 
-def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine():
-    chosen = {"settings": {"attention": "sdpa", "threads": 64}, "asked": {"threads": None}}
-    assert machine.settings_now(chosen) == {"attention": "sdpa", "threads": None}
-    assert machine.settings_now(chosen | {"asked": {"threads": 3}})["threads"] == 3
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_run_goes_on_with_its_settings_but_with_the_threads_of_this_machine(photos, tmp_path, monkeypatch, threads):
+    from unmask.cli.commands import pretrain
+
+    tuned, options = [], SMALL | {"attention": "sdpa", "threads": threads, "steps": 1}
+    unmask.pretrain(photos, out=tmp_path / "run", **options)
+    monkeypatch.setattr(pretrain, "tune", lambda device, settings: tuned.append(settings) or "")
+    unmask.pretrain(photos, out=tmp_path / "run", dry_run=True, **options)
+    assert [(settings.attention, settings.threads) for settings in tuned] == [("sdpa", threads)]
 
 
 @pytest.mark.parametrize(("gains", "sizes"), [({192: 0.03}, [192]), ({192: 0.9, 768: 2.0}, [192, 768])])

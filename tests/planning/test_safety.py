@@ -9,9 +9,10 @@ from torch import nn
 
 import unmask
 from unmask.errors import UserError
-from unmask.planning.safety import caution, short_of_room
+from unmask.planning.safety import short_of_room
 from unmask.training.determinism import WORKSPACE, determinism, early
 from unmask.training.optimizer import make_optimizer, update
+from unmask.training.settings import Fit
 from unmask.training.speed.bf16_weights import lower
 
 
@@ -27,10 +28,9 @@ def test_two_deterministic_runs_give_the_same_bytes_and_say_so(photos, tmp_path,
     one, two = [(run.path / "encoder.safetensors").read_bytes() for run in runs]
     assert one == two
     config = runs[0].config
-    assert config["settings"]["deterministic"] is True
-    assert "same bytes" in config["reasons"]["deterministic"]
-    assert config["settings"]["spike"] == 6
-    assert caution(config["settings"]) == {"keep_last": 3, "rollbacks": 3, "spike": 6.0}
+    assert config.runtime.deterministic is True
+    assert "same bytes" in config.record.reasons["deterministic"]
+    assert (config.training.keep_last, config.training.rollbacks, config.training.spike) == (3, 3, 6.0)
     assert os.environ[WORKSPACE] == ":4096:8"
 
 
@@ -51,9 +51,10 @@ def test_impossible_caution_is_refused(photos, tmp_path, wrong):
         unmask.pretrain(photos, out=tmp_path / "run", steps=1, **SMALL, **wrong)
 
 
-def test_runs_from_before_have_no_limit_for_spikes_and_off_is_off():
-    assert caution({}) == {"spike": None}
-    assert caution({"spike": "off", "rollbacks": 0}) == {"spike": None, "rollbacks": 0}
+def test_no_limit_for_spikes_and_no_going_back_can_be_asked_for(photos, tmp_path):
+    run = unmask.pretrain(photos, out=tmp_path / "run", steps=1, spike="off", rollbacks=0, **SMALL)
+    assert (run.config.training.spike, run.config.training.rollbacks) == (None, 0)
+    assert run.config.options()["spike"] == "off"
 
 
 def test_masters_of_low_weights_are_left_alone_too():
@@ -84,11 +85,12 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(photos, tmp_path, mo
 def test_a_disk_without_room_for_all_checkpoints_is_said_before_training(tmp_path, monkeypatch):
     import shutil
 
-    objective, settings = nn.Linear(2**10, 2**10, bias=False), {"keep_last": 2, "keep_every": 10}
+    objective = nn.Linear(2**10, 2**10, bias=False)
+    training = Fit(steps=40, batch=1, lr=1.0, keep_last=2, keep_every=10)
     for free, said in (
         (12 * 2**20 * 7, None),
         (12 * 2**20 * 7 - 1, "7 checkpoints of 12 MB do not fit into the 84 MB"),
     ):
         monkeypatch.setattr(shutil, "disk_usage", lambda place, free=free: shutil._ntuple_diskusage(1, 1, free))
-        found = short_of_room(objective, settings, 40, tmp_path)
+        found = short_of_room(objective, training, tmp_path)
         assert found is None if said is None else said in (found or "")

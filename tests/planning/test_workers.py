@@ -1,8 +1,10 @@
 """How images reach the device is chosen by what the data is and what was measured, said, and advised on."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from support.configuring import config_of
 from support.small import SMALL, sheet_of
 
 import unmask
@@ -75,17 +77,17 @@ def test_as_many_processes_as_the_measured_speed_asks_for():
 
 
 def test_waiting_is_told_with_what_would_help():
-    settings = {"device": "cuda", "workers": 2, "views_per_image": 1, "in_memory": "off", "image_size": [224, 224]}
+    data = config_of(workers=2, image_size=(224, 224)).data
     records = [{"seconds": 10.0, "waiting": 0.5}, {"step": 3, "event": "x"}, {"seconds": 30.0, "waiting": 0.2}]
     assert waiting_share(records) == pytest.approx(9 / 30)
     assert waiting_share([{"seconds": 3.0}]) is None
-    text = waiting_advice(0.3, settings, None, 8)
+    text = waiting_advice(0.3, data, "cuda", 8)
     for words in ("30% of the time", "--workers 4", "unmask pack DATA data.pack", "--views-per-image 4"):
         assert words in text
-    assert "--format raw" in waiting_advice(0.3, settings, "jpeg", 8)
-    assert "--in-memory" in waiting_advice(0.3, settings | {"image_size": [32, 32]}, "raw", 8)
-    assert waiting_advice(0.1, settings, None, 8) is None
-    assert waiting_advice(None, settings, None, 8) is None
+    assert "--format raw" in waiting_advice(0.3, replace(data, packed="jpeg"), "cuda", 8)
+    assert "--in-memory" in waiting_advice(0.3, replace(data, packed="raw", image_size=(32, 32)), "cuda", 8)
+    assert waiting_advice(0.1, data, "cuda", 8) is None
+    assert waiting_advice(None, data, "cuda", 8) is None
 
 
 def test_a_run_records_says_and_reports_how_long_it_waited(photos, tmp_path, monkeypatch, capsys):
@@ -116,8 +118,8 @@ def test_images_in_memory_resume_to_the_same_losses(photos, tmp_path, capsys):
 
     whole = losses("whole", steps=6, views_per_image=2)
     assert "asked for" in capsys.readouterr().out
-    config = json.loads((tmp_path / "whole" / "config.json").read_text())
-    assert config["settings"]["in_memory"] == "on"
+    config = unmask.Run(tmp_path / "whole").config
+    assert config.data.in_memory == "on"
     from unmask.data.datasets.images import Samples
     from unmask.data.loaders.on_device import InMemory
     from unmask.data.source import open_source

@@ -18,6 +18,7 @@ from unmask.runtime.blocks import stacked
 from unmask.runtime.distributed.gather import gather
 from unmask.runtime.distributed.launcher import Launch, check_asked, launch
 from unmask.runtime.distributed.ranks import Ranks
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import read
 
 TOLERANCE = 2e-5  # relative; fp32 sums in another order
@@ -42,7 +43,7 @@ def four(photos, out):
             train(photos, out / f"cut_{strategy}", strategy, watch=hit)
         except Interrupted as error:
             ended.append(error.exit_code)
-    make_fabric({"device": "cpu", "precision": "32", "strategy": "ddp"})
+    make_fabric(RuntimeSettings(strategy="ddp"))
     ranks = Ranks()
     shared = ranks.share(f"rank {ranks.rank}"), ranks.most(float(ranks.rank), -1.0), ranks.everybodys(ranks.rank)
     return ended, shared, gathered(ranks.rank, ranks.world)

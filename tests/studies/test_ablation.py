@@ -218,24 +218,8 @@ def test_deep_images_are_jittered_on_their_own_scale_and_bands_refused():
 
 def test_pretraining_takes_crops_and_jitter_and_bands_have_no_colours(photos, tmp_path):
     run = unmask.pretrain(photos, out=tmp_path / "run", steps=1, crop_kind="fixed", jitter=0.4, **SMALL)
-    assert run.config["settings"]["crop_kind"] == "fixed"
+    assert run.config.data.crop_kind == "fixed"
     np.save(tmp_path / "bands.npy", np.random.default_rng(0).integers(0, 255, (16, 32, 32, 5)).astype(np.uint8))
     with pytest.raises(UserError, match="1 or 3 channels"):
         unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "b", steps=1, jitter=0.4, **SMALL)
     assert not (tmp_path / "b").exists()
-
-
-def test_a_run_from_before_these_options_goes_on(photos, tmp_path):
-    import json
-
-    run = unmask.pretrain(photos, out=tmp_path / "run", steps=2, **SMALL)
-    config = json.loads((run.path / "config.json").read_text())
-    for part in ("asked", "settings"):
-        for name in ("crop_kind", "jitter"):
-            del config[part][name]
-    (run.path / "config.json").write_text(json.dumps(config))
-    (run.path / "summary.json").unlink()
-    assert unmask.pretrain(photos, out=run.path, steps=2, **SMALL).finished
-    (run.path / "summary.json").unlink()
-    with pytest.raises(UserError, match="jitter"):
-        unmask.pretrain(photos, out=run.path, steps=2, jitter=0.4, **SMALL)

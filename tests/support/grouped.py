@@ -17,12 +17,13 @@ from unmask.registry import build
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.progress import make_console
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import Log, Silent, read
-from unmask.training.loop import Fit, fit
+from unmask.training.loop import fit
 from unmask.training.objective import Objective
+from unmask.training.settings import Fit
 
 STEPS, BATCH = 8, 8
-SETTINGS = {"device": "cpu", "precision": "32"}
 
 
 def together(world: int, job: Any, *args: Any) -> list[Any]:
@@ -70,7 +71,7 @@ def objective(seed: int = 0, **options: Any) -> Objective:
 def train(photos: Path, out: Path, strategy: str, accumulate: int = 1, watch: Any = None, **options: Any) -> Objective:
     """The loop over photographs, in as many processes as we are."""
     launched, model = launch(), objective(**options)
-    fabric = make_fabric(SETTINGS | {"strategy": strategy, "decoder_warmup": options.get("decoder_warmup")})
+    fabric = make_fabric(RuntimeSettings(strategy=strategy), idle="decoder_warmup" in options)
     out.mkdir(exist_ok=True)
     samples = Samples(open_source([str(photos)]), range(24), channels=3)
     shared = {"batch": BATCH // accumulate // launched.world, "rank": launched.rank, "world": launched.world}

@@ -8,8 +8,9 @@ from rich.console import Console
 from torch import nn
 
 from unmask.training.log import Log
-from unmask.training.loop import Fit, fit
+from unmask.training.loop import fit
 from unmask.training.objective import Objective
+from unmask.training.settings import Fit
 
 
 class Crash(Exception):

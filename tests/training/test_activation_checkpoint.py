@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.models.layers.lean_mlp import LeanMlp, make_lean
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.speed.activation_checkpoint import recompute
 from unmask.training.speed.compile import ready
 
@@ -43,7 +44,7 @@ def step(mae, precision="32"):
 @pytest.mark.parametrize("precision", ["32", "bf16", "bf16-weights"])
 @pytest.mark.parametrize("decoder", ["full", "cross"])
 def test_a_lean_step_keeps_less_and_gives_the_very_same_gradients(precision, decoder):
-    settings = {"precision": precision, "attention": "matmul"}
+    settings = RuntimeSettings(precision=precision, attention="matmul")
     usual, other = made(f"{decoder}(dim=32, depth=2, heads=4)"), made(f"{decoder}(dim=32, depth=2, heads=4)")
     ready(other, settings)
     ready(usual, settings)
@@ -77,7 +78,7 @@ def test_mlps_are_made_lean_once_and_not_in_blocks_that_are_computed_again():
     with torch.no_grad():
         assert not step_without(mae).requires_grad
     copy.deepcopy(mae)  # holds no tensor of a step
-    for settings in ({"checkpoint_activations": "on"}, {"compile": "on"}):
+    for settings in (RuntimeSettings(checkpoint_activations="on"), RuntimeSettings(compile="on")):
         assert not any(isinstance(part, LeanMlp) for part in ready(made(), settings).modules())
     assert recompute(made()) == 4
 
@@ -88,7 +89,7 @@ def step_without(mae):
 
 def test_dropout_in_a_lean_mlp_is_replayed():
     mae = made()
-    ready(mae, {})
+    ready(mae, RuntimeSettings())
     for part in mae.modules():
         if isinstance(part, LeanMlp):
             part.drop1.p = 0.5

@@ -13,9 +13,10 @@ from torch import nn
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.training import checkpoint
 from unmask.training.log import Log
-from unmask.training.loop import Fit, fit
+from unmask.training.loop import fit
 from unmask.training.optimizer import groups
 from unmask.training.schedule import learning_rate, peak_rate
+from unmask.training.settings import Fit
 
 
 @pytest.mark.parametrize("crashes", [(3,), (7, 13), (1, 2, 19)])

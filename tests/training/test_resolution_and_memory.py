@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from support.configuring import config_of
 from support.gradients import gradients
 from support.small import SMALL
 
@@ -23,6 +24,7 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.resolution import early_and_full, firsts, parse, steps_within, work_until
 from unmask.training.speed import step_cost
 from unmask.training.speed.activation_checkpoint import recompute
@@ -71,13 +73,13 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
 
     monkeypatch.setattr(measure, "check_fits", check)
     trial_of = (mae, lambda n: lambda first: itertools.repeat(batch_of(count=n)))
-    measure.trial(*trial_of, plan, make_fabric(settings), retry=True)
+    measure.trial(*trial_of, plan, make_fabric(RuntimeSettings()), retry=True)
     assert tried == [(32, "auto"), (16, "auto"), (8, "auto"), (8, "on")]
     assert (plan.settings["accumulate"], plan.settings["checkpoint_activations"]) == (4, "on")
     assert "fits into memory" in plan.reasons["checkpoint_activations"]
     plan = Plan(settings | {"checkpoint_activations": "off"})
     with pytest.raises(UserError, match=r"about 9 MB.*--checkpoint-activations on.*--decoder windowed.*patch-size"):
-        measure.trial(*trial_of, plan, make_fabric(settings), retry=False)
+        measure.trial(*trial_of, plan, make_fabric(RuntimeSettings()), retry=False)
 
 
 def test_smaller_images_give_the_loss_and_gradients_of_an_objective_built_for_them():
@@ -114,13 +116,11 @@ def test_a_decoder_whose_positions_came_with_weights_refuses_other_sizes():
     assert model(batch_of(48))["loss"] > 0
     with pytest.raises(UserError, match=r"grid of 6 x 6 units.* one of 4 x 4"):
         model(batch_of(32))
-    settings = {"seed": 0, "model": TINY, "image_size": [48, 48], "patch_size": 8, "channels": 3}
-    settings |= {"method": "mae", "mask": "random", "target": "pixels"}
-    settings |= {"decoder": "full(dim=32, depth=1, heads=2, position='stored')", "resolutions": "32:0.5,48"}
-    config = {"settings": settings, "mean": [0.0] * 3, "std": [1.0] * 3}
+    decoder = "full(dim=32, depth=1, heads=2, position='stored')"
+    config = config_of(model=TINY, image_size=(48, 48), decoder=decoder, resolutions="32:0.5,48")
     with pytest.raises(UserError, match="--resolutions none"):  # before a step is made
         build(config, Start())
-    assert build(config | {"settings": settings | {"decoder": "full(dim=32, depth=1, heads=2)"}}, Start())
+    assert build(config.with_options({"decoder": "full(dim=32, depth=1, heads=2)"}), Start())
 
 
 def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path, monkeypatch):

@@ -14,8 +14,9 @@ from unmask.errors import Diverged
 from unmask.methods.mae import MAE
 from unmask.training import checkpoint
 from unmask.training.log import Log
-from unmask.training.loop import Fit, fit
+from unmask.training.loop import fit
 from unmask.training.loss_guard import limit_of
+from unmask.training.settings import Fit
 
 SHORT = {"steps": 60, "patience": 3, "warmup": 0, "lr": 0.02}
 

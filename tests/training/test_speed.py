@@ -11,6 +11,7 @@ from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.runtime import machine
 from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.objective import Objective
 from unmask.training.optimizer import MasterAdamW, make_optimizer, set_rate, update
 from unmask.training.speed.bf16_weights import lower, master
@@ -37,7 +38,7 @@ def make(decoder="full(dim=32, depth=2, heads=4)"):
 
 def train(settings, steps=3, objective=None, good=()):
     """Losses of a few steps, the first gradients, the objective and its optimizer. good: steps not to be made."""
-    settings = {"device": "cpu"} | settings
+    settings = RuntimeSettings(**settings)
     machine.tune("cpu", settings)
     objective = ready(objective or make(), settings, backend="aot_eager")
     optimizer, fabric = make_optimizer(objective, weight_decay=0.05), make_fabric(settings)
@@ -119,7 +120,7 @@ def test_blocks_of_one_kind_share_what_is_compiled_for_the_first():
     torch.compiler.reset()
     objective = Spread()
     objective.encoder = create_encoder(MODEL.replace("depth=2", "depth=4"), image_size=(32, 32), patch_size=8)
-    ready(objective, {"compile": "on"}, backend=lambda graph, inputs: graphs.append(graph) or graph)
+    ready(objective, RuntimeSettings(compile="on"), backend=lambda graph, inputs: graphs.append(graph) or graph)
     for _ in range(2):
         objective({"views": [torch.zeros(2, 3, 32, 32)]})["loss"].backward()
     assert len(graphs) == 1
@@ -127,7 +128,7 @@ def test_blocks_of_one_kind_share_what_is_compiled_for_the_first():
 
 @pytest.mark.parametrize("checkpointing", ["off", "on"])
 def test_a_copy_of_wrapped_blocks_computes_with_its_own_weights(checkpointing):
-    objective = ready(Spread(), {"precision": "bf16-weights", "checkpoint_activations": checkpointing})
+    objective = ready(Spread(), RuntimeSettings(precision="bf16-weights", checkpoint_activations=checkpointing))
     copied, batch = copy.deepcopy(objective), {"views": [torch.rand(2, 3, 32, 32)]}
     before = float(copied(batch)["loss"].detach())
     with torch.no_grad():
@@ -179,12 +180,12 @@ def test_bf16_weights_resume_exactly():
     whole, _, ended, _ = train({"precision": "bf16-weights", "attention": "matmul"}, steps=5)
     _, _, objective, optimizer = train({"precision": "bf16-weights", "attention": "matmul"}, steps=2)
     saved, moments = ({k: v.clone() for k, v in objective.state_dict().items()}, optimizer.state_dict())
-    again = ready(make(), {"precision": "bf16-weights", "attention": "matmul"})
+    again = ready(make(), RuntimeSettings(precision="bf16-weights", attention="matmul"))
     again.load_state_dict(saved)
     resumed = make_optimizer(again, weight_decay=0.05)
     resumed.load_state_dict(moments)
     assert {v.dtype for s in resumed.state.values() for v in s.values()} == {torch.float32}
-    fabric = make_fabric({"device": "cpu", "precision": "bf16-weights"})
+    fabric = make_fabric(RuntimeSettings(precision="bf16-weights"))
     model, wrapped = fabric.setup(again, resumed)
     x = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     for step in range(2, 5):
@@ -214,7 +215,7 @@ def test_bf16_weights_need_an_optimizer_with_masters():
 
 
 def test_a_model_with_bf16_weights_is_looked_at_in_fp32():
-    objective = ready(make(), {"precision": "bf16-weights"}).eval()
+    objective = ready(make(), RuntimeSettings(precision="bf16-weights")).eval()
     tokens = objective.encoder(torch.zeros(1, 3, 32, 32))
     assert tokens.units.dtype == torch.float32
     assert all(layer.units.dtype == torch.float32 for layer in objective.encoder.layers(torch.zeros(1, 3, 32, 32), 2))
@@ -232,7 +233,7 @@ def test_deep_images_are_not_rounded_by_mixed_precision():
     seen = []
     objective = make()
     objective.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    fabric = make_fabric({"device": "cpu", "precision": "bf16"})
+    fabric = make_fabric(RuntimeSettings(precision="bf16"))
     model = fabric.setup(objective)
     model({"views": [torch.full((1, 3, 32, 32), 4097.0)]})
     assert float(seen[0].max()) == 4097.0

@@ -107,10 +107,10 @@ def same_features(encoder, hf, x):
 
 def same_loss(opened, hf, batch, normalize=True):
     x, noise = batch
-    settings = {"decoder": opened.decoder_text(GRID)}
-    mae = MAE(opened.encoder(), target=f"pixels(normalize={normalize})", decoder=settings["decoder"])
+    decoder = opened.decoder_text(GRID)
+    mae = MAE(opened.encoder(), target=f"pixels(normalize={normalize})", decoder=decoder)
     torch.nn.init.normal_(mae.encoder.net.cls_token)  # whatever is there must be replaced
-    FromWeights(opened).load(mae, settings)
+    FromWeights(opened).load(mae, decoder, None)
     with torch.no_grad():
         hf.config.norm_pix_loss = normalize
         want = hf(normalized(x), noise=noise).loss

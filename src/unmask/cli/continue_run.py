@@ -1,24 +1,24 @@
 """Commands that write a folder: where, and whether what lies there may be continued."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-from unmask.cli.options.pretrain import Pretrain
 from unmask.errors import UserError
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
 from unmask.weights.open import require_known
 
 
-def refuse_other_settings(asked: dict[str, Any], saved: dict[str, Any], out: Path) -> None:
+def refuse_other_settings(asked: dict[str, Any], then: dict[str, Any], chosen: dict[str, Any], out: Path) -> None:
     """A folder holds one run: what is asked now must be what was asked then, or what was chosen then."""
-    fields = {field.name: field.default for field in dataclasses.fields(Pretrain)}
-    then = {name: fields[name] for name in fields.keys() - saved["asked"].keys()} | saved["asked"]  # options new since
+
+    def said(name: str) -> str:
+        return f"{chosen.get(name)} (chosen)" if then.get(name) is None else str(then[name])
+
     differing = [
-        f"  {name}: {_said(saved, name)} in the folder, {'chosen' if value is None else value} now"
+        f"  {name}: {said(name)} in the folder, {'chosen' if value is None else value} now"
         for name, value in asked.items()
-        if name != "accumulate" and value != then.get(name) and value != saved["settings"].get(name)
+        if name != "accumulate" and value != then.get(name) and value != chosen.get(name)
     ]
     if differing:
         raise UserError(
@@ -31,11 +31,6 @@ def absolute(place: str) -> str:
     """The same place named from the root, if it is there: so that it is the same from any folder."""
     local = Path(place).exists() or ("{" in place and ":" not in place)  # a brace range of shards
     return str(Path(place).resolve()) if place != "demo" and local else place
-
-
-def _said(saved: dict[str, Any], name: str) -> str:
-    asked = saved["asked"].get(name)
-    return f"{saved['settings'].get(name)} (chosen)" if asked is None else str(asked)
 
 
 def results_folder(run: Place, asked: Place | None) -> Path:

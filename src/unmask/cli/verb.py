@@ -90,9 +90,12 @@ def describe(options: Any) -> str:
 
 def saved(options: Any, path: str | Path) -> dict[str, Any]:
     """The settings of a saved run that `options` has fields for, from its config.json (or the folder that holds it)."""
+    from unmask.runs.config import Config
+
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        settings = content["settings"] if "task" in content else Config.from_plain(content, str(path)).options()
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no configuration of a run: {error!r}") from error
     known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())

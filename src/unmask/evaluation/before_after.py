@@ -15,6 +15,7 @@ from unmask.data.transforms.crops import WholeImage
 from unmask.files import read_json, write_json
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import PIXELS, draw, rows
+from unmask.runs.config import Config
 from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder
 
@@ -25,12 +26,10 @@ IMAGES, BATCH, SHOWN = 128, 32, 4
 class Comparison:
     """Measures an objective twice and keeps both in `continued.json`."""
 
-    def __init__(
-        self, objective: Objective, samples: Images, settings: dict[str, Any], out: Path, device: torch.device
-    ):
+    def __init__(self, config: Config, objective: Objective, samples: Images, out: Path, device: torch.device):
         self.objective, self.samples, self.out, self.device = objective, samples, out, device
-        self.view, self.seed = WholeImage(tuple(settings["image_size"])), settings["seed"]
-        self.warmup = settings.get("decoder_warmup") or 0
+        self.view, self.seed = WholeImage(config.data.image_size), config.training.seed
+        self.warmup = config.method.decoder_warmup or 0
 
     def note(self, when: str, step: int, probe: dict[str, float]) -> None:
         """when: "before" or "after"; probe: accuracies measured at this step, if there is a probe."""

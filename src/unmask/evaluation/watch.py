@@ -12,6 +12,7 @@ from unmask.evaluation.before_after import Comparison
 from unmask.evaluation.online_probe import Probe
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
+from unmask.runs.config import Config
 from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder
@@ -26,29 +27,29 @@ class Watch:
 
     def __init__(
         self,
-        config: dict[str, Any],
+        config: Config,
         objective: Objective,
         samples: Images,
         out: Path,
         device: torch.device,
         probe: Probe | None = None,
     ):
-        settings, steps = config["settings"], config["fit"]["steps"]
+        training, steps = config.training, config.training.steps
         self.config, self.objective, self.out, self.device = config, objective, out, device
         self.every = max(1, steps // FRAMES)
         self.first = {1, max(2, steps // 50)}  # early on, images change fastest
         self.probe_steps = 0
-        if settings["probe"]:
-            self.probe_steps = max(1, round(settings["probe_every"] * config["data"]["count"] / settings["batch"]))
+        if training.probe_every:
+            self.probe_steps = max(1, round(training.probe_every * config.data.count / training.batch))
         count = min(IMAGES, len(samples))
         chosen = [i * len(samples) // count for i in range(count)]
-        view = WholeImage(tuple(settings["image_size"]))
+        view = WholeImage(config.data.image_size)
         shown = [view(samples.image(i)).float() for i in chosen]
         self.images, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
         self.probe = probe
-        continues = bool(config.get("weights"))
-        self.comparison = Comparison(objective, samples, settings, out, device) if continues else None
+        continues = config.record.weights is not None
+        self.comparison = Comparison(config, objective, samples, out, device) if continues else None
 
     def begin(self) -> None:
         """Called once, before the first step."""
@@ -81,10 +82,10 @@ class Watch:
 
     def export(self) -> None:
         """Writes the encoder as it is now."""
-        encoder = self.objective.encoder
-        facts = {"model": str(self.config["timm"]["model_name"]), "mean": str(self.config["mean"])}
-        facts |= {"std": str(self.config["std"]), "timm": json.dumps(self.config["timm"])}
-        facts |= {"licence": json.dumps(self.config["licence"])} if self.config.get("licence") else {}
+        encoder, timm, data = self.objective.encoder, self.config.model.timm, self.config.data
+        facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
+        facts |= {"timm": json.dumps(timm)}
+        facts |= {"licence": json.dumps(self.config.record.licence)} if self.config.record.licence else {}
         save_encoder(encoder.net, self.out / ENCODER, facts)
 
     @torch.no_grad()
@@ -112,12 +113,11 @@ class Watch:
         model.eval()
         x = self.images.to(self.device)
         if self.mask is None:  # drawn once, on the CPU, so that every frame and every resumed run has the same
-            chance = torch.Generator().manual_seed(mix(self.config["settings"]["seed"], 0xF11))
+            chance = torch.Generator().manual_seed(mix(self.config.training.seed, 0xF11))
             self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))
         return x, self.mask
 
     def _probe(self) -> dict[str, Any]:
-        settings = self.config["settings"]
         assert self.probe is not None  # made where probe_steps are
-        autocast = autocast_dtype(settings["precision"])
+        autocast = autocast_dtype(self.config.runtime.precision)
         return self.probe(self.objective.encoder, self.device, autocast)

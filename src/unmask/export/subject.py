@@ -35,13 +35,13 @@ def open_subject(
     images: where to read them; by default from the run's data, or from `demo` if that is gone.
     """
     whole = None
-    if "task" not in run.config and checkpoint.begun(run.path):
+    if run.task is None and checkpoint.begun(run.path):
         objective = run.objective()
         whole = objective if isinstance(objective, Rebuilder) else None
     encoder = whole.encoder if whole is not None else getattr(model, "encoder", model)
     pixels, where = _images(images, run, encoder, model.input_size)
     subject = Exportable(
-        model, run.config, pixels, whole, normalize=normalize, quantize=quantize, precision=precision, seed=seed
+        model, run.record, pixels, whole, normalize=normalize, quantize=quantize, precision=precision, seed=seed
     )
     return subject, where
 
@@ -50,7 +50,7 @@ def _images(wanted: tuple[str, ...], run: Run, encoder: Encoder, size: tuple[int
     """Real images, raw pixels b c h w, sized for the encoder."""
     if wanted:
         return _read(wanted, encoder, size)
-    asked = run.config["asked"]
+    asked = run.record["asked"]
     try:
         return _read(texts(asked.get("data") or asked.get("images") or asked.get("on") or ()), encoder, size)
     except UserError:  # the data is gone, or was on another machine

@@ -4,7 +4,6 @@ import math
 
 from unmask.data.sheet import Sheet
 from unmask.planning.plan import Plan
-from unmask.planning.runtime import plan_runtime
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine
 from unmask.training.schedule import peak_rate
@@ -31,7 +30,7 @@ def plan_parts(plan: Plan, machine: Machine) -> None:
     plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {per_device // parts}, to save memory")
 
 
-def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
+def plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     most, usual = {"cpu": (32, 256), "mps": (256, 256)}.get(machine.device, (1024, 784))  # images, and their units
     units = math.prod(plan.settings["image_size"]) // plan.settings["patch_size"] ** 2
     large = units > usual
@@ -51,4 +50,3 @@ def _plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     plan_rate(plan)
     rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
     plan.choose("lr", float(f"{peak_rate(plan.settings['batch'], width):.2g}"), rule)
-    plan_runtime(plan, machine)

@@ -9,8 +9,8 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.planning.plan import Plan
 from unmask.training.objective import Objective
-from unmask.weights.canonical import under
-from unmask.weights.open import Opened, Statistics, open_weights
+from unmask.weights.canonical import Statistics, under
+from unmask.weights.open import Opened, open_weights
 
 FAR = 5.0  # times: where data and weights differ by more in mean or std, they are not in the same units
 
@@ -28,10 +28,10 @@ class Start:
         """Mean and std of the run, given those of its data."""
         return data
 
-    def load(self, objective: Objective, settings: dict[str, Any]) -> None:
-        """Puts the weights in, strictly."""
+    def load(self, objective: Objective, decoder: str, bands: Sequence[str] | None) -> None:
+        """Puts the weights in, strictly. decoder: text of the objective's; bands: names of the data's channels."""
 
-    def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
+    def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
         """True if a trained encoder meets a decoder that starts at random."""
         return False
 
@@ -91,10 +91,10 @@ class FromWeights(Start):
             return data
         return mean, std
 
-    def load(self, objective: Objective, settings: dict[str, Any]) -> None:
+    def load(self, objective: Objective, decoder: str, bands: Sequence[str] | None) -> None:
         """All of a run's objective where the new one is built alike; else the encoder, and the decoder if it fits."""
         whole, own, part = self.opened.whole, objective.state_dict(), self.opened.weights.decoder_part
-        same = part is None or essence(part) == essence(settings["decoder"])  # shapes alone do not tell
+        same = part is None or essence(part) == essence(decoder)  # shapes alone do not tell
         if (
             whole is not None
             and same
@@ -103,12 +103,11 @@ class FromWeights(Start):
             kept = ("encoder.mean", "encoder.std")  # those of the settings
             objective.load_state_dict(whole | {key: own[key] for key in kept})
             return
-        bands = settings.get("bands")
         self.opened.put(objective.encoder, bands)
-        if not self.new_decoder(settings, objective.encoder):
+        if not self.new_decoder(decoder, objective.encoder):
             encoder: Encoder = objective.encoder
-            decoder: Any = getattr(objective, "decoder", None)
-            if decoder is None:
+            own_decoder: Any = getattr(objective, "decoder", None)
+            if own_decoder is None:
                 raise UserError(
                     f"{self.opened.source} brings a decoder, and {type(objective).__name__} has none; give the encoder"
                     " alone, such as --init RUN/encoder.safetensors"
@@ -118,12 +117,12 @@ class FromWeights(Start):
                 state = under(whole, "decoder.")
             else:
                 state = self.opened.decoder_state(encoder.grid, encoder.channels, bands)
-            if getattr(decoder, "stored", False) and "position" not in state:
-                state["position"] = decoder.position
-            load_strictly(decoder, state, f"{self.opened.source}, decoder")
+            if getattr(own_decoder, "stored", False) and "position" not in state:
+                state["position"] = own_decoder.position
+            load_strictly(own_decoder, state, f"{self.opened.source}, decoder")
 
-    def new_decoder(self, settings: dict[str, Any], encoder: Encoder) -> bool:
-        opened, asked = self.opened, essence(settings["decoder"])
+    def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
+        opened, asked = self.opened, essence(decoder)
         if opened.decoder is not None:
             return essence(opened.decoder_text(encoder.grid)) != asked
         own, units = opened.weights.decoder_part, (opened.grid.unit, opened.channels)

@@ -1,18 +1,15 @@
 """Opens the data of a run and looks at it: data sheet, bad files, training split."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
-from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
 from unmask.data.shards.stream import is_stream, open_stream
 from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import open_source
 from unmask.errors import UserError, many
-from unmask.plain import numbers
 from unmask.runtime.machine import machine
 from unmask.runtime.progress import progress
 
@@ -21,25 +18,27 @@ CACHE_SHARE = 0.2  # of the free memory, for decoded images
 
 def look_at(
     data: Sequence[str],
-    saved: dict[str, Any] | None,
     console: Console,
     *,
-    image_size: tuple[int, ...] | None = None,
+    max_side: int,
     channels: int | None = None,
     shuffle_buffer: int | None = None,
     max_bad: float = 0.05,
 ) -> tuple[Sheet, Samples | StreamSamples]:
-    """Opens and inspects the data; the training split where there are splits, else everything."""
+    """Opens and inspects the data; the training split where there are splits, else everything.
+
+    max_side: pixels to which larger images are shrunk; channels: None: as many as the data has. Raises UserError for
+    data that cannot be opened, DataError where more than a share of `max_bad` is bad.
+    """
     if not data:
         raise UserError("say on which images: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
     if is_stream(data):
-        return _look_at_stream(data, saved, console, image_size, channels, max_bad)
+        return _look_at_stream(data, console, max_side, channels, max_bad)
     if shuffle_buffer is not None:
         raise UserError("--shuffle-buffer is for streams (docs/streams.md); these images are mixed over all of them")
     source = open_source(data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    max_side = saved["max_side"] if saved else decode_side(numbers(image_size or 224))
     with progress(console, "looking at the images", len(indices)) as update:
         sheet, cache = inspect(
             source,
@@ -48,31 +47,26 @@ def look_at(
             keep_bytes=int(CACHE_SHARE * machine("cpu", "32").memory),
             progress=update,
         )
-    bad = {index for index, _, _ in sheet.bad}
-    good = [i for i in indices if i not in bad]
-    console.print(sheet.text(), soft_wrap=True)
-    check_bad(sheet, max_bad)
-    wanted = channels or (saved["settings"]["channels"] if saved else sheet.channels)
-    return sheet, Samples(source, good, channels=wanted, max_side=max_side, cache=cache)
+    good = _good(sheet, indices, console, max_bad)
+    return sheet, Samples(source, good, channels=channels or sheet.channels, max_side=max_side, cache=cache)
 
 
 def _look_at_stream(
-    data: Sequence[str],
-    saved: dict[str, Any] | None,
-    console: Console,
-    image_size: tuple[int, ...] | None,
-    channels: int | None,
-    max_bad: float,
+    data: Sequence[str], console: Console, max_side: int, channels: int | None, max_bad: float
 ) -> tuple[Sheet, StreamSamples]:
     """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
     stream = open_stream(data).training()
-    max_side = saved["max_side"] if saved else decode_side(numbers(image_size or 224))
     with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
-        seen = glimpse(stream)
-        sheet = seen.amend(inspect(seen.held, max_side=max_side)[0], stream)
+        preview = glimpse(stream)
+        sheet = preview.amend(inspect(preview.held, max_side=max_side)[0], stream)
+    good = _good(sheet, range(len(preview.held.items)), console, max_bad)
+    held = Samples(preview.held, good, channels=channels or sheet.channels, max_side=max_side)
+    return sheet, StreamSamples(stream, held, preview.count)
+
+
+def _good(sheet: Sheet, indices: Sequence[int], console: Console, max_bad: float) -> list[int]:
+    """Says what the sheet holds; the indices of files that can be read."""
     console.print(sheet.text(), soft_wrap=True)
     check_bad(sheet, max_bad)
     bad = {index for index, _, _ in sheet.bad}
-    good = [i for i in range(len(seen.held.items)) if i not in bad]
-    wanted = channels or (saved["settings"]["channels"] if saved else sheet.channels)
-    return sheet, StreamSamples(stream, Samples(seen.held, good, channels=wanted, max_side=max_side), seen.count)
+    return [i for i in indices if i not in bad]

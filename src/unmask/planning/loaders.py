@@ -1,4 +1,4 @@
-"""Opens and inspects the data of a run, and feeds it to the loop as the settings say."""
+"""Feeds the data of a run to the loop as the settings say."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ from unmask.data.transforms.colour import check_colours
 from unmask.data.transforms.crops import training_view
 from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
+from unmask.runs.config import Config
 from unmask.runtime.distributed.launcher import launch
-from unmask.training.resolution import NONE, at_size, firsts, parse
+from unmask.training.resolution import firsts, parse
 
 WINDOW = 1000  # samples: MAE-like batches mix many shards' worth of classes, and memory stays small
 
@@ -57,39 +58,31 @@ def note_readers(plan: Plan, samples: Samples | StreamSamples) -> None:
 
 
 def make_loader(
-    config: dict[str, Any], samples: Samples | StreamSamples, size: int | None = None, workers: int | None = None
+    config: Config, samples: Samples | StreamSamples, size: int | None = None, workers: int | None = None
 ) -> Loader | StreamLoader | InMemory | InStages:
     """Training batches in the parts that the settings say, as large as the step wants them, those of this process; or
     `size` images of the final size, the same in every process; or by other workers than the settings say."""
-    settings, launched = config["settings"], launch()
-    stages = parse(settings.get("resolutions", NONE)) if size is None and "fit" in config else []
+    data, training, launched = config.data, config.training, launch()
+    stages = parse(training.resolutions) if size is None else []
     if stages:
-        begins = [first * settings["accumulate"] for first in firsts(stages, config["fit"]["steps"])]
-        loaders = [make_loader(at_size(config, stage.size), samples) for stage in stages]
+        begins = [first * training.accumulate for first in firsts(stages, training.steps)]
+        loaders = [make_loader(config.at_size(stage.size), samples) for stage in stages]
         return InStages(tuple(loaders), tuple(begins))
-    view = training_view(
-        tuple(settings["image_size"]),
-        settings.get("crop_kind", "random"),  # runs made before there was a choice lack it and the jitter
-        settings["crop"],
-        settings["flip"] == "on",
-        settings.get("jitter", 0.0),
-        settings.get("resize", "exact"),
-    )
-    if settings.get("jitter"):
-        check_colours(settings["channels"])
-    crops = settings.get("views_per_image", 1)
-    micro = divide(settings["batch"], settings["accumulate"], crops)
+    view = training_view(data.image_size, data.crop_kind, data.crop, data.flip == "on", data.jitter, data.resize)
+    if data.jitter:
+        check_colours(data.channels)
+    crops = data.views_per_image
+    micro = divide(training.batch, training.accumulate, crops)
     if size is not None and size % crops:
         crops = 1  # batches of another size are for looking at the data
-    shared: dict[str, Any] = {"view": view, "seed": settings["seed"], "batch": size or micro, "crops": crops}
+    shared: dict[str, Any] = {"view": view, "seed": training.seed, "batch": size or micro, "crops": crops}
     if size is None:
         shared |= {"rank": launched.rank, "world": launched.world}
-    if settings.get("in_memory") == "on" and isinstance(samples, Samples) and can_cut(view):
-        return InMemory(samples=samples, device=settings["device"], **shared)
-    shared |= {"workers": (settings["workers"] or 0) if workers is None else workers}
-    shared |= {"pin": settings["device"] == "cuda"}
+    if data.in_memory == "on" and isinstance(samples, Samples) and can_cut(view):
+        return InMemory(samples=samples, device=config.runtime.device, **shared)
+    shared |= {"workers": data.workers if workers is None else workers, "pin": config.runtime.device == "cuda"}
     if isinstance(samples, StreamSamples):
-        shared |= {"counts": samples.counts, "bad": samples.bad, "window": settings["shuffle_buffer"]}
+        shared |= {"counts": samples.counts, "bad": samples.bad, "window": data.shuffle_buffer}
         shared |= {"channels": samples.channels, "max_side": samples.max_side}
         return StreamLoader(stream=samples.stream, **shared)
     return Loader(samples=samples, **shared)

@@ -15,16 +15,18 @@ from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.errors import UserError, many
 from unmask.planning.build import build
-from unmask.planning.initial_weights import Start, initial
-from unmask.planning.loaders import make_loader, to_send
+from unmask.planning.initial_weights import Start
+from unmask.planning.loaders import make_loader
 from unmask.planning.plan import ASKED, Plan
+from unmask.runs.config import Config
 from unmask.runtime.distributed.fabric import Fabric, make_fabric
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.training.log import memory_mb
-from unmask.training.loop import Fit, backward
+from unmask.training.loop import backward
 from unmask.training.objective import Batch, Objective
 from unmask.training.optimizer import make_optimizer
+from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
 from unmask.training.speed.step_cost import TooLarge, check_fits
 from unmask.training.timing import Timed
@@ -87,29 +89,30 @@ def trial(
 
 
 def measure(
-    ranks: Ranks,
-    config: dict[str, Any],
-    samples: Samples | StreamSamples,
+    make_config: Callable[[], Config],
     plan: Plan,
+    samples: Samples | StreamSamples,
+    start: Start,
+    ranks: Ranks,
+    *,
     retry: bool,
-    start: Start | None = None,
 ) -> Measured:
     """A few steps in every process at once; what the slowest one needs, and the most parts.
 
-    With DDP each measures by itself, so that one may run out of memory and try again; the time to exchange gradients is
-    not in it. Shards are of no use without the others: with FSDP2 they step together, and there is no second try.
-    """
-    if ranks.first:
-        ranks.tell("measure", config=config, samples=to_send(samples), plan=plan, retry=retry)
-    else:
-        plan.settings = config["settings"]  # one and the same, as in the first process
-    settings = config["settings"]
-    begin = start or initial(settings["init"], model=settings["model"])
-    shards = settings.get("strategy") == "fsdp2"
-    fabric = make_fabric(settings, alone=not shards)
+    make_config: the configuration with what is chosen so far, which `trial` may change. With DDP each process measures
+    by itself, so that one may run out of memory and try again; the time to exchange gradients is not in it. Shards are
+    of no use without the others: with FSDP2 they step together, and there is no second try.
+    """  # fmt: skip
+    config = make_config()
+    shards = config.runtime.strategy == "fsdp2"
+    fabric = make_fabric(config.runtime, alone=not shards)
     of_size = partial(make_loader, config, samples, workers=0)
-    found = trial(lambda: ready(build(config, begin), plan.settings), of_size, plan, fabric, retry and not shards)
-    return slowest(found, plan, ranks)
+
+    def make() -> Objective:
+        now = make_config()
+        return ready(build(now, start), now.runtime)
+
+    return slowest(trial(make, of_size, plan, fabric, retry and not shards), plan, ranks)
 
 
 def _micro(settings: dict[str, Any]) -> int:
@@ -134,16 +137,18 @@ def _does_not_fit(settings: dict[str, Any], error: str) -> str:
 
 
 def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
-    """What the slowest of several processes needs, each having measured by itself, and the most parts of a batch."""
+    """What the slowest of several processes needs, each having measured by itself, and the most parts of a batch; the
+    plan is the first one's in all of them."""
     if ranks.world == 1:
         return measured
     settings = plan.settings
-    mine = (measured.computing, measured.memory_mb, measured.preparing, settings["accumulate"])
-    found = ranks.everybodys((*mine, settings.get("checkpoint_activations") == "on"))
-    computing, memory, preparing, settings["accumulate"], again = (max(column) for column in zip(*found))
-    if again:
-        settings["checkpoint_activations"] = "on"
-    return replace(measured, computing=computing, memory_mb=memory, preparing=preparing)
+    again = float(settings["checkpoint_activations"] == "on")
+    numbers = measured.computing, measured.memory_mb, measured.preparing, settings["accumulate"], again
+    computing, memory, preparing, parts, again = ranks.most(*numbers)
+    plan.settings, plan.reasons = ranks.share((settings, plan.reasons))
+    plan.settings |= {"accumulate": int(parts)} | ({"checkpoint_activations": "on"} if again else {})
+    measured = ranks.share(measured)  # the losses of trivial predictors
+    return replace(measured, computing=computing, memory_mb=int(memory), preparing=preparing)
 
 
 def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
@@ -166,16 +171,16 @@ def _measure(
     model = fabric.setup_module(objective)
     optimizer: Any = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
     objective.train()
-    times, waits, state = [], [], {"waited": 0.0}
-    stream = Timed(loader(batch // accumulate)(0), state)
+    times, waits = [], []
+    stream = Timed(loader(batch // accumulate)(0))
     torch.manual_seed(0)
     for _ in range(STEPS):
-        start, state["waited"] = time.perf_counter(), 0.0
+        start, stream.waited = time.perf_counter(), 0.0
         outputs = backward(model, optimizer, stream, config, fabric)
         optimizer.step()
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device
-        waits.append(state["waited"])
+        waits.append(stream.waited)
         times.append(time.perf_counter() - start - waits[-1])
         if sum(times) + sum(waits) > ENOUGH:
             break

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
-from unmask.planning.batch import _plan_batch
+from unmask.planning.batch import plan_batch
 from unmask.planning.length import BUDGET
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
@@ -17,7 +17,7 @@ TINY = 40  # pixels: below this, images are used at their own size
 
 
 def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
-    """Chooses everything but the length of the run; returns the encoder it chose, as proof that it can be built."""
+    """Chooses model, parts, augmentation and batch; returns the encoder it chose, as proof that it can be built."""
     small, patch = machine.device != "cuda", plan.settings["patch_size"]
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
     side = _median_side(sheet)
@@ -63,7 +63,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     plan.choose("masks_per_image", 2 if several else 1, why)
     plan.choose("target", "pixels", "each patch normalised, as in MAE")
     plan.choose("weight_decay", 0.05, "as in MAE")
-    _plan_batch(plan, sheet, machine, encoder.dim)
+    plan_batch(plan, sheet, machine, encoder.dim)
     return encoder
 
 

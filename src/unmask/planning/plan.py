@@ -1,18 +1,21 @@
-"""Chooses what the user left open, for this data and this machine, with a reason for every choice."""
+"""The builder of settings: what the user left open is chosen, with a reason for every choice."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from unmask.choice import Choice
 
 ASKED = "asked for"  # the reason of what the user gave
+Settings = TypeVar("Settings")
 
 
-@dataclass
 class Plan:
-    """Settings by option name, every one with a value, and why each was chosen."""
+    """Options by name, filled in one after the other, and why each was chosen; ends in typed settings by `fill`."""
 
-    settings: dict[str, Any]
-    reasons: dict[str, str] = field(default_factory=dict)
-    new_decoder: bool = False  # a trained encoder meets a decoder that starts at random
+    def __init__(self, settings: dict[str, Any], reasons: dict[str, str] | None = None):
+        self.settings, self.reasons = settings, reasons or {}
+        self.new_decoder = False  # a trained encoder meets a decoder that starts at random
 
     def choose(self, name: str, value: Any, why: str) -> None:
         """Fills an option that was left open; one that was given stays."""
@@ -20,6 +23,17 @@ class Plan:
             self.settings[name], self.reasons[name] = value, why
         else:
             self.reasons.setdefault(name, ASKED)
+
+    def choose_all(self, choices: Mapping[str, Choice]) -> None:
+        """`choose` for each."""
+        for name, (value, reason) in choices.items():
+            self.choose(name, value, reason)
+
+    def fill(self, settings: type[Settings], **more: Any) -> Settings:
+        """A dataclass of settings: from `more`, else as chosen; what is still open has the default of its field."""
+        names = [field.name for field in fields(settings)]  # type: ignore[arg-type]
+        chosen = {name: self.settings[name] for name in names if self.settings.get(name) is not None} | more
+        return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()})
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value, reason of every choice, for people."""

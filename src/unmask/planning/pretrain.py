@@ -5,6 +5,8 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,110 +14,188 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from unmask.choice import Choice
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
+from unmask.data.settings import DataSettings
 from unmask.data.sheet import Sheet
 from unmask.errors import many
+from unmask.methods.settings import MethodSettings
+from unmask.models.encoder import Encoder
+from unmask.models.settings import ModelSettings
 from unmask.planning.build import build
-from unmask.planning.initial_weights import Start, initial
+from unmask.planning.initial_weights import Start
 from unmask.planning.length import plan_length
 from unmask.planning.loaders import make_loader, note_readers, plan_order
-from unmask.planning.measure import measure
+from unmask.planning.measure import Measured, measure
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan
-from unmask.planning.runtime import plan_devices
+from unmask.planning.runtime import plan_devices, plan_runtime
 from unmask.planning.safety import plan_caution
 from unmask.planning.workers import plan_supply, plan_workers
+from unmask.runs.config import Config, Expected, Record
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.machine import Machine
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import clock
-from unmask.training.resolution import at_size, firsts
+from unmask.training.resolution import firsts
 from unmask.training.resolution import parse as parse_resolutions
+from unmask.training.settings import TrainingSettings
 from unmask.version import __version__
+
+PACKAGES = ("torch", "torchvision", "timm", "lightning")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a plan starts from: the user's options, and what was seen of data and machine."""
+
+    asked: dict[str, Any]  # options as the user gave them, by name
+    options: dict[str, Any]  # with what a recipe filled in
+    reasons: dict[str, str]  # for that
+    sheet: Sheet
+    samples: Samples | StreamSamples
+    machine: Machine
+    fastest: Mapping[str, Choice]  # `choices` of the machine
+    strategy: str = "auto"  # how several devices share the model
+
+    @property
+    def packed(self) -> str | None:
+        """As of a source."""
+        return self.samples.source.packed if isinstance(self.samples, Samples) else None
 
 
 def make_plan(
-    given: dict[str, Any],
-    asked: dict[str, Any],
-    reasons: dict[str, str],
-    sheet: Sheet,
-    samples: Samples | StreamSamples,
-    here: Machine,
-    began: float,
-    console: Console,
-    ranks: Ranks | None = None,
-    start: Start | None = None,
-    strategy: str = "auto",
-) -> tuple[dict[str, Any], Table]:
+    given: Given, start: Start, began: float, console: Console, ranks: Ranks | None = None
+) -> tuple[Config, Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    asked: by the user; given and reasons: with what a recipe filled in; strategy: how devices share the model; start:
-    what --init names, if it is open.
+    start: the weights that `--init` names; began: when the command did. Every process comes to the same plan, since
+    `given` and what is measured are the same in all.
     """
-    plan = Plan(dict(given), dict(reasons))
-    start = start or initial(given["init"], model=given["model"])
+    ranks, plan = ranks or Ranks(), Plan(dict(given.options), dict(given.reasons))
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    draft = choose_parts(plan, given, start)
+    console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
+    measured = measure_stages(draft, start, ranks)
+    config = choose_length(draft, measured, ranks.most(time.monotonic() - began)[0])
+    return config, plan_table(plan, many(len(given.samples), "image"))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan on its way to a configuration."""
+
+    plan: Plan
+    given: Given
+    start: Start
+    encoder: Encoder
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def config(self, record: Record | None = None, **length: Any) -> Config:
+        """The settings as they are chosen now. length: of the loop, by the names of its settings; before it is
+        chosen, that of a single step."""
+        given, settings = self.given, self.plan.settings
+        spike = settings["spike"]
+        loop: dict[str, Any] = {"steps": 1, "warmup": 0, "fused": settings["fused"] != "off"} | length
+        loop["spike"] = None if spike in (None, "off") else float(spike)
+        facts: dict[str, Any] = {"fingerprint": given.sheet.fingerprint, "count": len(given.samples)}
+        facts |= {"split": "train" if given.sheet.splits else None, "packed": given.packed}
+        facts |= {"mean": self.mean, "std": self.std, "max_side": given.samples.max_side}
+        name = {"name": settings["model"], "timm": self.encoder.arguments}
+        return Config(
+            data=self.plan.fill(DataSettings, paths=settings["data"], **facts),
+            model=self.plan.fill(ModelSettings, **name),
+            method=self.plan.fill(MethodSettings, name=settings["method"]),
+            training=self.plan.fill(TrainingSettings, warmup_epochs=settings["warmup"] or 0.0, **loop),
+            runtime=self.plan.fill(RuntimeSettings),
+            record=record or make_record(given, self.start, self.plan.reasons, {}, Expected()),
+        )
+
+
+def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
+    """Everything but what must be measured. Raises UserError for what cannot be built or divided."""
+    sheet, samples = given.sheet, given.samples
     start.guide(plan, sheet.channels)
-    encoder = plan_model(plan, sheet, here)
+    encoder = plan_model(plan, sheet, given.machine)
+    plan_runtime(plan, given.machine, given.fastest)
     plan_order(plan, samples)
-    packed = samples.source.packed if isinstance(samples, Samples) else None
-    plan_supply(plan, sheet, here, packed, stream=isinstance(samples, StreamSamples))
-    plan.new_decoder = start.new_decoder(plan.settings, encoder)
+    plan_supply(plan, sheet, given.machine, given.packed, stream=isinstance(samples, StreamSamples))
+    plan.new_decoder = start.new_decoder(plan.settings["decoder"], encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
     mean, std = start.statistics(own, plan)
-    config: dict[str, Any] = {"asked": asked, "settings": plan.settings, "mean": list(mean), "std": list(std)}
-    parameters = sum(p.numel() for p in build(config, Start()).parameters() if p.requires_grad)
-    plan_devices(plan, strategy, parameters, here.memory)
-    samples.channels, config["max_side"] = plan.settings["channels"], samples.max_side
-    make_loader(config, samples)  # refuses a batch that cannot be divided
-    console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
-    ranks = ranks or Ranks()
-    measured = measure(ranks, config, samples, plan, retry=given["accumulate"] is None, start=start)
-    config["context"] = measured.context
+    plan.settings["strategy"] = given.strategy
+    draft = Draft(plan, given, start, encoder, tuple(mean), tuple(std))
+    parameters = sum(p.numel() for p in build(draft.config(), Start()).parameters() if p.requires_grad)
+    plan_devices(plan, given.strategy, parameters, given.machine.memory)
+    samples.channels = plan.settings["channels"]
+    make_loader(draft.config(), samples)  # refuses a batch that cannot be divided
+    return draft
+
+
+def measure_stages(draft: Draft, start: Start, ranks: Ranks) -> list[Measured]:
+    """A few steps of every image size of the run, the final one last; the others have its parts."""
+    given = draft.given
+    retry = given.options["accumulate"] is None
+    measured = [measure(draft.config, draft.plan, given.samples, start, ranks, retry=retry)]
+    for stage in reversed(parse_resolutions(draft.plan.settings["resolutions"])[:-1]):
+
+        def at_size(size: tuple[int, int] = stage.size) -> Config:
+            return draft.config().at_size(size)
+
+        measured.insert(0, measure(at_size, draft.plan, given.samples, start, ranks, retry=False))
+    return measured
+
+
+def choose_length(draft: Draft, measured: list[Measured], spent: float) -> Config:
+    """Workers and length, from what was measured. spent: seconds since the command began."""
+    plan, given, final = draft.plan, draft.given, measured[-1]
     stages = parse_resolutions(plan.settings["resolutions"])
-    found = [measured]
-    for stage in reversed(stages[:-1]):
-        small = at_size(config, stage.size)
-        found.insert(0, measure(ranks, small, samples, plan, retry=False, start=start))
     shares = [stage.share for stage in stages] or [1.0]
-    preparing = sum(share * one.preparing for share, one in zip(shares, found))
-    per_step = plan_workers(plan, here, preparing, sum(share * one.computing for share, one in zip(shares, found)))
-    note_readers(plan, samples)
-    steps, seconds = plan_length(plan, len(samples), per_step, here, time.monotonic() - began)
+    preparing = sum(share * part.preparing for share, part in zip(shares, measured))
+    computing = sum(share * part.computing for share, part in zip(shares, measured))
+    per_step = plan_workers(plan, given.machine, preparing, computing)
+    note_readers(plan, given.samples)
+    count, batch = len(given.samples), plan.settings["batch"]
+    steps, seconds = plan_length(plan, count, per_step, given.machine, spent)
     plan_caution(plan)
-    config["fit"] = {"steps": steps, "seconds": seconds}
+    length: dict[str, Any] = {"steps": steps, "seconds": seconds}
+    length["warmup"] = round(plan.settings["warmup"] * count / batch)
     if stages:
-        costs = [round(one.seconds / measured.seconds, 4) for one in found]
-        config["fit"] |= {"costs": costs, "begins": firsts(stages, steps)}
-    config["expected"] = {"seconds": steps * per_step, "images_per_second": plan.settings["batch"] / per_step}
-    config["expected"]["memory_mb"] = measured.memory_mb
-    config["timm"] = encoder.arguments
-    if start.facts is not None:
-        config |= {"weights": start.facts, "licence": start.facts["licence"]}
-    config["data"] = {
-        "fingerprint": sheet.fingerprint,
-        "count": len(samples),
-        "split": "train" if sheet.splits else None,
-        "packed": packed,
-    }
-    config["reasons"] = plan.reasons
-    config["machine"] = dataclasses.asdict(here)
-    config["launch"] = dataclasses.asdict(launch())
-    config["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    packages = ("torch", "torchvision", "timm", "lightning")
-    config["versions"] = {"unmask": __version__, "python": platform.python_version()}
-    config["versions"] |= {name: version(name) for name in packages}
-    return config, plan_table(plan, many(len(samples), "image"))
+        length["begins"] = tuple(firsts(stages, steps))
+        length["costs"] = tuple(round(part.seconds / final.seconds, 4) for part in measured)
+    expected = Expected(seconds=steps * per_step, images_per_second=batch / per_step, memory_mb=final.memory_mb)
+    return draft.config(make_record(given, draft.start, plan.reasons, final.context, expected), **length)
 
 
-def expectation(config: dict[str, Any], here: Machine) -> str:
+def make_record(
+    given: Given, start: Start, reasons: dict[str, str], context: dict[str, float], expected: Expected
+) -> Record:
+    """How the run came about."""
+    versions = {"unmask": __version__, "python": platform.python_version()}
+    return Record(
+        asked=given.asked,
+        reasons=reasons,
+        context=context,
+        expected=expected,
+        weights=start.facts,
+        licence=start.facts["licence"] if start.facts else None,
+        machine=dataclasses.asdict(given.machine),
+        launch=dataclasses.asdict(launch()),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        versions=versions | {name: version(name) for name in PACKAGES},
+    )
+
+
+def expectation(config: Config, here: Machine) -> str:
     """Time and memory in words, before training starts."""
-    expected, fit_ = config["expected"], config["fit"]
-    speed = f"{many(fit_['steps'], 'step')} at {expected['images_per_second']:.0f} images/s"
-    memory = f"peak memory {expected['memory_mb']:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}"
-    return f"Expected: {clock(expected['seconds'])} for {speed}; {memory}."
+    expected = config.record.expected
+    speed = f"{many(config.training.steps, 'step')} at {expected.images_per_second:.0f} images/s"
+    memory = f"peak memory {expected.memory_mb:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}"
+    return f"Expected: {clock(expected.seconds)} for {speed}; {memory}."
 
 
 def plan_table(plan: Plan, title: str) -> Table:

@@ -1,9 +1,12 @@
 """Chooses how a run uses the machine: precision, threads, compilation, devices, each with its reason."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
+from unmask.choice import Choice
 from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
+from unmask.runs.config import Config
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine, choices
 
@@ -31,24 +34,26 @@ def plan_devices(plan: Plan, strategy: str, parameters: int, memory: int) -> Non
     plan.choose("strategy", kind, f"over {on}; {why} {takes}")
 
 
-def how_now(saved: dict[str, Any], accumulate: int | None, strategy: str) -> dict[str, Any]:
-    """Settings that may change when a run goes on, since they change how it computes and not what: the parts of a
-    batch, and how it spreads over devices. saved: its configuration; the others as they are asked for now."""
-    then, world = saved["settings"], launch().world
-    parts = accumulate or max(1, then["accumulate"] * saved.get("launch", {}).get("world", 1) // world)
-    strategy = strategy if strategy != "auto" else then.get("strategy", "auto")
-    return {"accumulate": parts, "strategy": "ddp" if strategy == "auto" and world > 1 else strategy}
+def continued(config: Config, accumulate: int | None, strategy: str) -> Config:
+    """The configuration of a run that goes on, with what may change since it changes how it computes and not what: the
+    parts of a batch, and how it spreads over devices. accumulate, strategy: as they are asked for now."""
+    world = launch().world
+    parts = accumulate or max(1, config.training.accumulate * config.record.launch["world"] // world)
+    strategy = strategy if strategy != "auto" else config.runtime.strategy
+    strategy = "ddp" if strategy == "auto" and world > 1 else strategy
+    training, runtime = replace(config.training, accumulate=parts), replace(config.runtime, strategy=strategy)
+    return replace(config, training=training, runtime=runtime)
 
 
 GRAPHS = 128  # images up to which launching kernels takes a large part of a step on a GPU
 
 
-def plan_runtime(plan: Plan, machine: Machine) -> None:
-    """What makes this machine fast."""
+def plan_runtime(plan: Plan, machine: Machine, fastest: Mapping[str, Choice] | None = None) -> None:
+    """What makes this machine fast. fastest: `choices` of the machine; None: they are made here."""
     plan.settings["device"], plan.reasons["device"] = machine.device, machine.name
     plan.settings["precision"], plan.reasons["precision"] = machine.precision, machine.why_precision
-    found = choices(machine.device, measure=not plan.settings.get("deterministic"))
+    chosen = dict(fastest or choices(machine.device, measure=not plan.settings.get("deterministic")))
     if machine.device == "cuda" and plan.settings["batch"] <= GRAPHS and plan.settings["accumulate"] == 1:
-        found["compile"] = ("graphs", "blocks compiled once; the batch is so small that launching kernels would count")
-    for name, (value, why) in found.items():
-        plan.choose(name, value, why)
+        why = "blocks compiled once; the batch is so small that launching kernels would count"
+        chosen["compile"] = Choice("graphs", why)
+    plan.choose_all(chosen)

@@ -2,20 +2,19 @@
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from unmask.errors import UserError
+from unmask.planning.plan import Plan
+from unmask.training.settings import Fit
 
 SPIKE, KEEP_LAST, ROLLBACKS = 10.0, 2, 3
-NAMES = ("keep_last", "rollbacks")
 MOMENTS = 3  # times the weights: themselves and AdamW's two moments
 
 
-def plan_caution(plan: Any) -> None:
+def plan_caution(plan: Plan) -> None:
     """Fills in what was left open, with reasons."""
     plan.choose("keep_last", KEEP_LAST, "newest checkpoints, so that a damaged one costs little")
     plan.choose("spike", SPIKE, "deviations above recent losses, and twice their median: such a step is left out")
@@ -27,29 +26,22 @@ def plan_caution(plan: Any) -> None:
         )
 
 
-def caution(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The loop's options for settings; runs made before there were these have none of it but two checkpoints."""
-    spike = settings.get("spike")
-    found: dict[str, Any] = {name: settings[name] for name in NAMES if settings.get(name) is not None}
-    return found | {"spike": None if spike in (None, "off") else float(spike)}
-
-
 def require_writable(out: Path) -> None:
     """Raises UserError, before anything slow, for a folder that nothing can be written into."""
-    place = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
-    if not os.access(place, os.W_OK):
-        raise UserError(f"{out} cannot be written: {place} is read-only, or not yours; give another folder with --out")
+    parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"{out} cannot be written: {parent} is read-only, or not yours; give another folder with --out")
 
 
-def short_of_room(objective: nn.Module, settings: Mapping[str, Any], steps: int, out: Path) -> str | None:
+def short_of_room(objective: nn.Module, training: Fit, out: Path) -> str | None:
     """A sentence where the disk has no room for all checkpoints that the run is to keep, else nothing."""
-    one = MOMENTS * sum(p.numel() * p.element_size() for p in objective.parameters())
-    lasting = steps // settings["keep_every"] if settings.get("keep_every") else 0
-    count = settings.get("keep_last", KEEP_LAST) + lasting + 1  # and the one being written
+    size = MOMENTS * sum(p.numel() * p.element_size() for p in objective.parameters())
+    lasting = training.steps // training.keep_every if training.keep_every else 0
+    count = training.keep_last + lasting + 1  # and the one being written
     free = shutil.disk_usage(out).free
-    if count * one <= free:
+    if count * size <= free:
         return None
     return (
-        f"{count} checkpoints of {one / 2**20:,.0f} MB do not fit into the {free / 2**20:,.0f} MB free at {out}: make"
+        f"{count} checkpoints of {size / 2**20:,.0f} MB do not fit into the {free / 2**20:,.0f} MB free at {out}: make"
         " room, or keep fewer with --keep-last and --keep-every"
     )

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from unmask.files import CLASSIFY, RESULT, read_json
+from unmask.runs.run import Run
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them
@@ -61,7 +62,7 @@ def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
         return f"`{name}`: Meta's MAE weights, CC-BY-NC 4.0, not for commercial use.", NON_COMMERCIAL
     path = Path(init) / "config.json"
     if path.exists():
-        words, licence = initial_weights(read_json(path))
+        words, licence = initial_weights(Run(Path(init)).record)
         return f"The run `{name}`. What that started from: {words[0].lower() + words[1:]}", licence
     return f"`{name}`. Its licence is not recorded here: ask whoever made it.", None
 

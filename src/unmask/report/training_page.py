@@ -12,7 +12,8 @@ from unmask.report.page import code, facts, folded, image, note, paragraph, sect
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
 from unmask.report.run_page import PAGE, SHEET, plan_table, sheet_table, versions
-from unmask.runs.run import CONFIG, SUMMARY
+from unmask.runs.config import Config
+from unmask.runs.run import SUMMARY, Run
 from unmask.training.log import METRICS, ROLLED_BACK, clock, read
 from unmask.training.timing import waiting_advice, waiting_share
 
@@ -27,21 +28,21 @@ YARDSTICKS = {
 
 def write_training_page(out: Path) -> Path:
     """Writes `report.html` from what the run folder holds so far; returns its path."""
-    config, name = read_json(out / CONFIG), out.resolve().name
+    run, name = Run(out), out.resolve().name
+    config = run.config
     records = list(read(out / METRICS))
     steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
     frames = _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
-    settings = config["settings"]
     state = "finished" if read_json(out / SUMMARY) else "not finished"
     waited = waiting_share(records)
-    advice = waiting_advice(waited, settings, config["data"].get("packed"), config["machine"]["cores"])
+    advice = waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"])
     curves = _curves(steps, records, config) if steps else None
     return write_page(
         out / PAGE,
         name,
-        note(f"{settings['method']} on {config['data']['count']:,} images · {settings['model']} · {state}"),
+        note(f"{config.method.name} on {config.data.count:,} images · {config.model.name} · {state}"),
         facts(_numbers(config, records, steps, waited)),
         note(advice or ""),
         _evaluation(out, name),
@@ -52,13 +53,13 @@ def write_training_page(out: Path) -> Path:
         section("Curves", image(curves, "loss and speed over epochs")),
         _context(config, steps),
         section("Data sheet", sheet_table(read_json(out / SHEET)), _bad_files(out)),
-        section("Plan", plan_table(config)),
-        section("Cost and command", paragraph(_cost(config, steps)), code(config["command"]), versions(config)),
-        section("Use the encoder", code(_snippet(config)), note(_normalisation(config, name))),
+        section("Plan", plan_table(run.record)),
+        section("Cost and command", paragraph(_cost(config, steps)), code(config.record.command), versions(run.record)),
+        section("Use the encoder", code(_snippet(config.model.timm)), note(_normalisation(config, name))),
     )
 
 
-def _numbers(config: dict[str, Any], records: Records, steps: Records, waited: float | None) -> list[tuple[str, str]]:
+def _numbers(config: Config, records: Records, steps: Records, waited: float | None) -> list[tuple[str, str]]:
     if not steps:
         return []
     last, numbers = steps[-1], []
@@ -66,7 +67,7 @@ def _numbers(config: dict[str, Any], records: Records, steps: Records, waited: f
     if "explained" in last:
         numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
     numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
-    numbers.append((f"on {config['machine']['name']}", clock(last["seconds"])))
+    numbers.append((f"on {config.record.machine['name']}", clock(last["seconds"])))
     numbers.append(("peak memory", f"{last['memory_mb']:,} MB"))
     if waited is not None:
         numbers.append(("of the time waiting for data", f"{100 * waited:.0f} %"))
@@ -90,12 +91,12 @@ def _labels(out: Path) -> Markup:
     return section("How many labels does pretraining save?", verdict(labels.get("sentence", "")), drawn)
 
 
-def _before_after(out: Path, config: dict[str, Any]) -> Markup:
-    if "weights" not in config:
+def _before_after(out: Path, config: Config) -> Markup:
+    if config.record.weights is None:
         return Markup("")
-    continued, weights = read_json(out / "continued.json"), config["weights"]
+    continued, weights = read_json(out / "continued.json"), config.record.weights
     origin = f"{weights['source']} ({weights['layout']}, {weights['model']})"
-    licence = config["licence"] or "unknown"
+    licence = config.record.licence or "unknown"
     before = f"Before, step {continued['before']['step']}" if "before" in continued else "Before"
     return section(
         "Before and after",
@@ -107,7 +108,7 @@ def _before_after(out: Path, config: dict[str, Any]) -> Markup:
     )
 
 
-def _curves(steps: Records, records: Records, config: dict[str, Any]) -> Figure:
+def _curves(steps: Records, records: Records, config: Config) -> Figure:
     probes = [r for r in records if any(key.startswith("probe_") for key in r)]
     figure = make_figure(11, 3.4)
     loss, rate, *rest = figure.subplots(1, 3 if probes else 2, width_ratios=[2.2, 1, 1][: 3 if probes else 2])
@@ -115,7 +116,7 @@ def _curves(steps: Records, records: Records, config: dict[str, Any]) -> Figure:
     loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden units")
     top = max(r["loss"] for r in steps)
     for name, words in YARDSTICKS.items():
-        value = config["context"].get(name)
+        value = config.record.context.get(name)
         if value is not None and value < 1.6 * max(top, 1.0):
             loss.axhline(value, color=GREY, lw=0.9, ls="--")
             text = {"ha": "right", "fontsize": 7.5, "color": GREY}
@@ -124,7 +125,7 @@ def _curves(steps: Records, records: Records, config: dict[str, Any]) -> Figure:
     rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
     rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
     if probes:
-        batch, count = config["settings"]["batch"], config["data"]["count"]
+        batch, count = config.training.batch, config.data.count
         keys = sorted({key for r in probes for key in r if key.startswith("probe_")})
         for key, color in zip(keys, (VERMILION, BLUE, GREY)):
             points = [(r["step"] * batch / count, 100 * r[key]) for r in probes if key in r]
@@ -136,9 +137,9 @@ def _curves(steps: Records, records: Records, config: dict[str, Any]) -> Figure:
     return figure
 
 
-def _context(config: dict[str, Any], steps: Records) -> Markup:
+def _context(config: Config, steps: Records) -> Markup:
     """This model between the trivial predictors: loss, share of variance explained."""
-    context = config.get("context") or {}
+    context = config.record.context
     if not steps or not context.get("data_mean"):
         return Markup("")
     variance = context["data_mean"]
@@ -156,23 +157,23 @@ def _context(config: dict[str, Any], steps: Records) -> Markup:
     )
 
 
-def _cost(config: dict[str, Any], steps: Records) -> str:
-    expected, where = config["expected"], f"on {config['machine']['name']} in {config['settings']['precision']}"
-    text = f"Expected {clock(expected['seconds'])} and {expected['memory_mb']:,} MB"
+def _cost(config: Config, steps: Records) -> str:
+    expected, where = config.record.expected, f"on {config.record.machine['name']} in {config.runtime.precision}"
+    text = f"Expected {clock(expected.seconds)} and {expected.memory_mb:,} MB"
     if steps:
         text += f"; took {clock(steps[-1]['seconds'])} and {steps[-1]['memory_mb']:,} MB"
     return f"{text}, {where}."
 
 
-def _snippet(config: dict[str, Any]) -> str:
-    arguments = {k: v for k, v in config["timm"].items() if k != "model_name"}
+def _snippet(timm: dict[str, Any]) -> str:
+    arguments = {k: v for k, v in timm.items() if k != "model_name"}
     given = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
-    name = config["timm"]["model_name"]
+    name = timm["model_name"]
     return f'import timm\nnet = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {given})'
 
 
-def _normalisation(config: dict[str, Any], name: str) -> Markup:
-    mean, std = (", ".join(str(round(value, 3)) for value in config[key]) for key in ("mean", "std"))
+def _normalisation(config: Config, name: str) -> Markup:
+    mean, std = (", ".join(str(round(value, 3)) for value in values) for values in (config.data.mean, config.data.std))
     load = Markup('<code>unmask.load("{}")</code>').format(name)
     return Markup("It expects pixels (0..255) minus {}, divided by {}; or let {} do that.").format(mean, std, load)
 

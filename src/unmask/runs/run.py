@@ -1,5 +1,6 @@
 """A run folder, opened: its settings, its encoder, its whole objective."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +9,10 @@ from typing import Any
 
 from unmask import registry
 from unmask.errors import UserError, closest_place
+from unmask.files import read_json
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
+from unmask.runs.config import Config
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state
@@ -33,21 +36,28 @@ class Run:
             )
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration, as `config.json` holds it."""
-        try:
-            config = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-            missing = {"asked", "settings", "mean", "std", "timm", "fit", "data"} - set(config)
-            if "settings" not in missing:
-                shape = {"model", "image_size", "patch_size", "channels"} - set(config["settings"])
-                missing |= {f"settings.{name}" for name in shape}
-        except (OSError, ValueError, TypeError) as error:
+    def config(self) -> Config:
+        """The configuration of a pretraining run. Raises UserError for a folder that a task wrote."""
+        if "task" in read_json(self.path / CONFIG):
             raise UserError(
-                f"{self.path / CONFIG} cannot be read ({error}); the run cannot be opened without it"
-            ) from error
-        if missing:
+                f"{self.path} is no pretraining run: it was made by {read_json(self.path / CONFIG)['task']}"
+            )
+        return Config.from_json(self.path / CONFIG)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What config.json says, in the form that tasks and pretraining share: see `Config.flat`."""
+        content = read_json(self.path / CONFIG)
+        if "task" not in content:
+            return self.config.flat()
+        if missing := {"asked", "settings", "mean", "std", "timm", "fit", "data"} - content.keys():
             raise UserError(f"{self.path / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
-        return config
+        return content
+
+    @property
+    def task(self) -> str | None:
+        """What `transfer` or `anomaly fit` trained; None for a pretraining run."""
+        return read_json(self.path / CONFIG).get("task")
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the JSON files of the folder."""
@@ -77,22 +87,27 @@ class Run:
         return encoder.eval()
 
 
-def make_encoder(config: dict[str, Any]) -> Encoder:
+def make_encoder(config: Config) -> Encoder:
     """A fresh encoder as a configuration describes it, with the data's statistics."""
-    settings = config["settings"]
+    model, data = config.model, config.data
     return create_encoder(
-        settings["model"],
-        image_size=tuple(settings["image_size"]),
-        patch_size=settings["patch_size"],
-        channels=settings["channels"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        model.name,
+        image_size=data.image_size,
+        patch_size=model.patch_size,
+        channels=data.channels,
+        mean=data.mean,
+        std=data.std,
     )
 
 
-def make_objective(config: dict[str, Any]) -> Objective:
+def make_objective(config: Config) -> Objective:
     """A fresh objective as a configuration describes it; weights are random, from torch's global generator."""
-    settings = config["settings"]
-    names = ("mask", "target", "decoder", "decoder_warmup", "masks_per_image")
-    parts = {name: settings.get(name) for name in names}
-    return registry.build("method", settings["method"], encoder=make_encoder(config), **parts)
+    parts = dataclasses.asdict(config.method)
+    return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
+
+
+def encoder_of_task(record: dict[str, Any]) -> Encoder:
+    """A fresh encoder as the record of a task's folder describes it."""
+    settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
+    size, shape = tuple(settings["image_size"]), {name: settings[name] for name in ("patch_size", "channels")}
+    return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)

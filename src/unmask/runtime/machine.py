@@ -8,8 +8,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +17,11 @@ import psutil
 import torch
 from torch.nn.functional import linear
 
+from unmask.choice import Choice
 from unmask.errors import UserError, closest
 from unmask.runtime.cores import num_cores
 from unmask.runtime.openmp import waiting
+from unmask.runtime.settings import RuntimeSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("bf16", "bf16-weights", "32")
@@ -73,21 +75,21 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     return None if precision == "32" else torch.bfloat16
 
 
-def check(settings: Mapping[str, Any]) -> None:
+def check(settings: RuntimeSettings) -> None:
     """Raises UserError for a runtime setting that does not exist, or that cannot work here. Cheap: call it first."""
     for name, allowed in CHOICES.items():
-        value = settings.get(name, "auto")
+        value = getattr(settings, name)
         if value not in allowed:
             flag = name.replace("_", "-")
             raise UserError(f"no --{flag} {value!r}{closest(str(value), allowed)} There are: {', '.join(allowed)}")
-    threads, device = settings.get("threads"), _device(settings.get("device") or "auto")
+    threads, device = settings.threads, _device(settings.device)
     if threads is not None and not 1 <= threads <= num_cores():
         raise UserError(
             f"--threads must be from 1 to {num_cores()}, the cores that this process may use; got {threads}"
         )
-    if settings.get("matmul") == "tf32" and device != "cuda":
+    if settings.matmul == "tf32" and device != "cuda":
         raise UserError(f"--matmul tf32 needs a CUDA GPU, not {device}; there are auto, default and onednn")
-    if settings.get("matmul") == "onednn":
+    if settings.matmul == "onednn":
         if device != "cpu":
             raise UserError(f"--matmul onednn is for CPUs, not {device}; there are auto, default and tf32")
         if (error := _onednn()[1]) > EXACT:
@@ -95,15 +97,15 @@ def check(settings: Mapping[str, Any]) -> None:
                 f"--matmul onednn would not compute in fp32 on this CPU (relative error of a product {error:.0e}); use"
                 " --matmul default, or --precision bf16 if that is what you want"
             )
-    if settings.get("compile") == "graphs" and device != "cuda":
+    if settings.compile == "graphs" and device != "cuda":
         raise UserError(f"--compile graphs needs a CUDA GPU, not {device}; there are auto, on and off")
-    if settings.get("compile") == "on" and device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+    if settings.compile == "on" and device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
         raise UserError("--compile on needs a C++ compiler on a CPU, such as g++; none is found. Use --compile off")
-    if settings.get("allocator") == "keep" and not _glibc():
+    if settings.allocator == "keep" and not _glibc():
         raise UserError("--allocator keep needs Linux with glibc; there are auto and system")
 
 
-def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
+def choices(device: str, measure: bool = True) -> dict[str, Choice]:
     """The best setting of everything in CHOICES, and of threads, each with its reason.
 
     measure: False leaves alone what is chosen by measuring, which might come out otherwise next time.
@@ -129,7 +131,7 @@ def choices(device: str, measure: bool = True) -> dict[str, tuple[Any, str]]:
         else ("off", "the patch embedding is a matrix product here")
     )  # fmt: skip
     best["threads"] = (torch.get_num_threads(), f"{num_cores()} cores; {waiting()}")
-    return best
+    return {name: Choice(value, why) for name, (value, why) in best.items()}
 
 
 class _Process:
@@ -143,10 +145,11 @@ def fused_attention() -> bool | None:
     return _Process.fused_attention
 
 
-def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
+def tune(device: str, settings: RuntimeSettings | None = None) -> str:
     """Applies the settings that hold for the whole process; those that `settings` leaves open are chosen. They change
     results by rounding at most. Returns a sentence if a setting cannot be used on this machine, else ""."""
-    given = {name: value for name, value in (settings or {}).items() if value not in (None, "auto")}
+    asked = asdict(settings or RuntimeSettings())
+    given = {name: value for name, value in asked.items() if value not in (None, "auto")}
     best = choices(device, measure=not given.get("deterministic"))
     chosen = {name: value for name, (value, _) in best.items()} | given
     _Process.fused_attention = chosen["attention"] == "sdpa"
@@ -162,12 +165,6 @@ def tune(device: str, settings: Mapping[str, Any] | None = None) -> str:
         matmul, said = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
     torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])
     return said
-
-
-def settings_now(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with which a run continues: those it began with, but as many threads as this machine has, unless
-    the command named a number."""
-    return {**config["settings"], "threads": config["asked"].get("threads")}
 
 
 def by_length(tokens: int, dtype: torch.dtype) -> bool:

@@ -5,16 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unmask import registry
 from unmask.errors import UserError, closest_place
 from unmask.files import CLASSIFY, read_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
-from unmask.runs.run import CONFIG, Run, make_encoder, make_objective
+from unmask.runs.run import CONFIG, Run, encoder_of_task
 from unmask.tasks.anomaly.model import Finder
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task
-from unmask.weights.files import read_state
+from unmask.training.objective import Rebuilder
+from unmask.weights.files import is_run, read_state
 from unmask.weights.open import open_weights
 
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
@@ -32,18 +34,18 @@ def load(run: str | Path, **options: Any) -> Any:
     statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
     neither.
     """
-    task = _config(Path(run)).get("task")
-    if options or task is None:
+    task = None if options else task_of(Path(run))
+    if not task:
         return load_encoder(run, **options)
     return open_finder(Path(run)) if task == ANOMALY else open_trained(Path(run))
 
 
 def load_encoder(run: str | Path, **options: Any) -> Encoder:
     """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
-    config = _config(Path(run))
-    if config and not options:
-        if "task" in config:
-            return load(run).encoder
+    task = None if options else task_of(Path(run))
+    if task:
+        return load(run).encoder
+    if task is not None:
         encoder = Run(Path(run)).encoder()
         if (Path(run) / CLASSIFY / weights_file(CLASSIFY)).exists():
             encoder.classifier = partial(open_classifier, Path(run))
@@ -60,7 +62,7 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     task: which is meant. Raises UserError where there is none, or where a run has several and none was named.
     """
     path, tasks = Path(path), [task] if task else list(task_folders())
-    own_task = _config(path).get("task")
+    own_task = task_of(path) or ""
     if own_task in tasks and (path / weights_file(own_task)).exists():
         return path
     inside = [path / name for name in tasks if (path / name / weights_file(name)).exists()]
@@ -82,9 +84,9 @@ def find_trained(path: Path, task: str | None = None) -> Path:
 def open_trained(path: Path, task: str | None = None) -> Any:
     """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
     folder = find_trained(path, task)
-    config = Run(folder).config
-    model = find_task(config["task"]).model.of_config(make_encoder(config), config)
-    weights = folder / weights_file(config["task"])
+    record = Run(folder).record
+    model = find_task(record["task"]).model.of_config(encoder_of_task(record), record)
+    weights = folder / weights_file(record["task"])
     load_strictly(model, read_state(weights), str(weights))
     return model.eval()
 
@@ -103,16 +105,21 @@ def open_finder(path: Path) -> Finder:
     inside = path / ANOMALY
     if not (path / FINDER).exists() and (inside / FINDER).exists():
         path = inside
-    if not (path / FINDER).exists() or _config(path).get("task") != ANOMALY:
+    if not (path / FINDER).exists() or task_of(path) != ANOMALY:
         what = f"is no folder{closest_place(path)}" if not path.is_dir() else f"has no {FINDER} of a finished fit."
         raise UserError(f"{path} {what} Make one: unmask anomaly fit RUN NORMALS --out FOLDER")
-    config = Run(path).config
-    features_only = config["finder"]["methods"] == ["features"]
-    finder = Finder.of_config(make_encoder(config) if features_only else make_objective(config), config)
+    record = Run(path).record
+    model: Rebuilder | Encoder = encoder_of_task(record)
+    if record["finder"]["methods"] != ["features"]:
+        settings = record["settings"]
+        parts = {name: settings[name] for name in ("mask", "target", "decoder", "decoder_warmup", "masks_per_image")}
+        model = registry.build("method", settings["method"], encoder=model, **parts)
+    finder = Finder.of_config(model, record)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
     return finder.eval()
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """The configuration of a folder of ours; empty for any other place."""
-    return Run(path).config if "settings" in read_json(path / CONFIG) else {}
+def task_of(path: Path) -> str | None:
+    """The task that wrote a folder; "" for a pretraining run, None for anything else."""
+    content = read_json(path / CONFIG)
+    return content.get("task", "") if "task" in content or is_run(content) else None

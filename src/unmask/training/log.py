@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmask.files import is_full, write_atomically
 from unmask.training.loss_guard import LeftOut
+from unmask.training.state import RunState
 
 METRICS = "metrics.jsonl"
 SAID = 3  # left-out steps that are said one by one
@@ -76,12 +77,12 @@ class Log:
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         """Records updates that were left out, each with its own step number."""
-        for place, one in enumerate(steps):
-            record = {"step": one.step, "event": "skipped", "why": one.why, "lr": one.lr}
-            self._write(record | {"loss": str(one.loss), "grad_norm": str(one.norm), "limit": str(one.limit)})
-            if place < SAID:
-                limit = f" (above {one.limit:.3g})" if one.why == "spike" else ""
-                text = f"step {one.step}: loss {one.loss:.3g}{limit}, gradient norm {one.norm:.3g}; update left out"
+        for count, left in enumerate(steps):
+            record = {"step": left.step, "event": "skipped", "why": left.why, "lr": left.lr}
+            self._write(record | {"loss": str(left.loss), "grad_norm": str(left.norm), "limit": str(left.limit)})
+            if count < SAID:
+                limit = f" (above {left.limit:.3g})" if left.why == "spike" else ""
+                text = f"step {left.step}: loss {left.loss:.3g}{limit}, gradient norm {left.norm:.3g}; update left out"
                 self.console.print(text, style="yellow")
         if len(steps) > SAID:
             self.console.print(f"and {len(steps) - SAID} more, up to step {steps[-1].step}", style="yellow")
@@ -91,10 +92,10 @@ class Log:
         self._write({"step": step, "event": name, **facts})
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
-    def rolled_back(self, state: dict[str, Any], text: str) -> None:
+    def rolled_back(self, state: RunState, text: str) -> None:
         """The run is back at an earlier step: what was recorded of later ones is dropped. state: of the run, now."""
-        self._drop(state["step"], state["rolled"])
-        self.last = state["step"], state["seconds"]
+        self._drop(state.step, state.rolled)
+        self.last = state.step, state.seconds
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def note(self, step: int, values: dict[str, Any]) -> None:
@@ -160,8 +161,8 @@ class Silent(Log):
     def event(self, step: int, name: str, text: str, **facts: Any) -> None:
         pass
 
-    def rolled_back(self, state: dict[str, Any], text: str) -> None:
-        self.last = state["step"], state["seconds"]
+    def rolled_back(self, state: RunState, text: str) -> None:
+        self.last = state.step, state.seconds
 
     def note(self, step: int, values: dict[str, Any]) -> None:
         pass

@@ -1,73 +1,41 @@
 """The one training loop: every method and every task runs through `fit`."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
-from unmask.errors import Diverged, Interrupted, Unsaved, UserError, closest
+from unmask.errors import Diverged, Interrupted, Unsaved
 from unmask.files import is_full
 from unmask.masking.mask import Rows
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.seeds import mix
-from unmask.training import loss_guard, rollback
+from unmask.training import rollback
 from unmask.training.checkpoint import Keeping
 from unmask.training.log import Log
-from unmask.training.loss_guard import Guard
+from unmask.training.loss_guard import Guard, LeftOut
 from unmask.training.objective import Batch, Objective
-from unmask.training.optimizer import OPTIMIZERS, make_optimizer, set_rate, update
-from unmask.training.resume import find, keep, unpack
+from unmask.training.optimizer import make_optimizer, set_rate, update
+from unmask.training.resume import Snapshots
 from unmask.training.schedule import learning_rate
+from unmask.training.settings import Fit
 from unmask.training.signals import StopRequest
+from unmask.training.state import RunState
 from unmask.training.timing import Timed, steps_in_time
 
 MASKS = 0x3A5C  # sets the seeds of masks apart from others
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    steps: int  # optimizer steps in all
-    batch: int  # samples per optimizer step, over all devices
-    lr: float  # peak learning rate
-    warmup: int = 0  # steps
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.95)
-    optimizer: str = "adamw"  # or sgd, lars
-    fused: bool = True  # the optimizer in one pass over the weights
-    floor: float = 0.0  # learning rate at the end of the cosine
-    clip: float | None = None  # gradient norm; None: off, as in MAE
-    accumulate: int = 1  # micro-batches per optimizer step
-    seed: int = 0
-    seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time
-    begins: Sequence[int] = (0,)  # steps at which the cost of a step changes, for time budgets
-    costs: Sequence[float] = (1.0,)  # of a step from there on
-    log_every: int = 10  # steps
-    save_every: int = 1000  # steps between writing last.ckpt
-    keep_every: int = 0  # steps between lasting copies; 0: none
-    keep_last: int = 2  # newest checkpoints that are kept
-    spike: float | None = None  # deviations above recent losses at which a step is left out; None: only non-finite ones
-    patience: int = 10  # steps left out in a row after which the run goes back to a good state
-    rollbacks: int = 3  # times that it goes back without getting past the place, before it ends
-
-    def __post_init__(self):
-        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep_last", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.lr <= 0 or not math.isfinite(self.lr):
-            raise UserError(f"the learning rate must be a positive number, got {self.lr}")
-        if self.optimizer not in OPTIMIZERS:
-            near = closest(self.optimizer, OPTIMIZERS)
-            raise UserError(f"no optimizer {self.optimizer!r}{near} There are: {', '.join(OPTIMIZERS)}")
+Loader = Callable[[int], Iterator[Batch]]
 
 
 def fit(
     objective: Objective,
-    loader: Callable[[int], Iterator[Batch]],
+    loader: Loader,
     config: Fit,
     out: Path | None,
     fabric: Fabric,
@@ -85,72 +53,63 @@ def fit(
     ranks, model = Ranks(), fabric.setup_module(objective)
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
     optimizer: Any = fabric.setup_optimizers(made)
-    state = {"step": 0, "steps": config.steps, "seconds": 0.0, "waited": 0.0, "best": None}
-    state |= loss_guard.fresh() | rollback.fresh()
     keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
-    aside: list[tuple[str, str, str]] = []
-    if (saved := find(keeping, ranks, lambda *told: aside.append(told))) is not None:
-        state |= unpack(saved, objective, optimizer)
-    log.start(state["step"], state["steps"], state["rolled"])
-    for event, file, reason in aside:
-        text = f"{file} was set aside: {event} ({reason}); going on from step {state['step']}"
-        log.event(state["step"], event, text, file=file, reason=reason)
-    judge, parts = Guard(state, config.spike, fabric), (keeping, objective, optimizer, log, ranks)
+    snapshots = Snapshots(keeping, objective, optimizer, log, ranks)
+    state = snapshots.resume(RunState(steps=config.steps))
+    guard = Guard(state, config.spike, fabric)
     objective.train()
-    stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state["seconds"]
+    stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state.seconds
 
     with StopRequest() as stop:
-        while state["step"] < state["steps"]:
-            step = state["step"]
-            torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # of drops; masks have their own seeds
-            lr = learning_rate(step, steps=state["steps"], warmup=config.warmup, peak=config.lr, floor=config.floor)
-            set_rate(optimizer, lr)
-            objective.before_step(step)
-            outputs = backward(model, optimizer, stream, config, fabric, step)
-            good = judge.judge(outputs, step + 1, lr)
-            update(optimizer, good)
-            objective.after_step((step + 1) / state["steps"], good)
-            optimizer.zero_grad()
-            step = state["step"] = step + 1
-            state["seconds"] = resumed + time.monotonic() - started
+        while state.step < state.steps:
+            lr = make_step(model, objective, optimizer, stream, guard, config, state, fabric)
+            seconds = resumed + time.monotonic() - started
+            state = replace(state, step=state.step + 1, seconds=seconds, waited=stream.waited)
 
-            done = step >= state["steps"]
-            if step % config.log_every == 0 or done:
-                state["seconds"], state["waited"] = ranks.most(state["seconds"], state["waited"])
-                log.left_out(judge.read())
-                if judge.last and rollback.went_wrong(state, config.patience, done):
-                    saved = rollback.go_back(state, keeping, config.rollbacks, judge.last)
-                    if saved is None:
-                        give_up(state, *parts)
-                        raise Diverged(rollback.remedy(step, judge.last, state, out))
-                    unpack(saved, objective, optimizer)
-                    judge.begin()
-                    keep(state, *parts, rotate=False)
-                    log.rolled_back(state, rollback.told(state, config.rollbacks))
+            if state.step % config.log_every == 0 or state.step >= state.steps:
+                state = read(guard, state, log, *ranks.most(state.seconds, state.waited))
+                if guard.last and rollback.went_wrong(state, config.patience, state.step >= state.steps):
+                    state = recover(state, guard.last, snapshots, config.rollbacks, log)
+                    guard.begin(state)
                     stream = open_stream(loader, state, config)
                     continue
-                log.step(step, lr, judge.means(), state["seconds"], state["skipped"], state["waited"])
-                state["waited"] = 0.0
-                log.steps = state["steps"] = steps_in_time(state, config.seconds, config.begins, config.costs)
-            seen = look(watch, step, state["steps"], log)
-            if seen.pop("stop", False):
-                log.steps, state["steps"], done = step, step, True
-            best = better(seen.pop("score", None), state)
-            if seen:
-                log.note(step, seen)
+                state = record(state, guard, lr, config, log)
+                stream.waited = 0.0
+            state, best = look(watch, state, log)
             objective.train()
-            asked = ranks.agree(stop.signum or 0)
-            if out is not None and (done or asked or best or keeping.due(step)):
-                log.left_out(judge.read())
-                keeping.owed = bool(state["bad_in_row"]) and not (done or asked)  # what is kept shall be good
-                failed = None if keeping.owed else keep(state, *parts, best=best)
-                if failed and (done or asked):
-                    raise Unsaved(unsaved(failed, step, out))
-            if asked and not done:
+            signum, done = ranks.agree(stop.signum or 0), state.step >= state.steps
+            if out is not None and (done or signum or best or keeping.due(state.step)):
+                state = read(guard, state, log, state.seconds, state.waited)
+                state = save(state, snapshots, best, last=bool(done or signum))
+            if signum and not done:
                 kept = f"saved in {out}" if out is not None else "nothing of this training is kept"
-                raise Interrupted(f"stopped by signal {asked} after step {step}; {kept}", asked)
+                raise Interrupted(f"stopped by signal {signum} after step {state.step}; {kept}", signum)
     ranks.settle()
-    return state["step"]
+    return state.step
+
+
+def make_step(
+    model: Any,
+    objective: Objective,
+    optimizer: Any,
+    stream: Iterator[Batch],
+    guard: Guard,
+    config: Fit,
+    state: RunState,
+    fabric: Fabric,
+) -> float:
+    """One optimizer step, which is left out on the device where its loss is bad; returns its learning rate."""
+    step = state.step
+    torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # of drops; masks have their own seeds
+    lr = learning_rate(step, steps=state.steps, warmup=config.warmup, peak=config.lr, floor=config.floor)
+    set_rate(optimizer, lr)
+    objective.before_step(step)
+    outputs = backward(model, optimizer, stream, config, fabric, step)
+    good = guard.judge(outputs, step + 1, lr)
+    update(optimizer, good)
+    objective.after_step((step + 1) / state.steps, good)
+    optimizer.zero_grad()
+    return lr
 
 
 def backward(
@@ -176,44 +135,72 @@ def backward(
     return total | {"grad_norm": norm.full_tensor() if hasattr(norm, "full_tensor") else norm}  # of shards: one sum
 
 
-def open_stream(loader: Callable[[int], Iterator[Batch]], state: dict[str, Any], config: Fit) -> Iterator[Batch]:
+def open_stream(loader: Loader, state: RunState, config: Fit) -> Timed:
     """Micro-batches from where the run is, timed."""
-    return Timed(loader(rollback.position(state, config.accumulate)), state)
+    return Timed(loader(rollback.position(state, config.accumulate)), state.waited)
 
 
-def look(watch: Callable[[int, int], dict[str, Any]], step: int, steps: int, log: Log) -> dict[str, Any]:
-    """What `watch` saw. An image that finds no room on the disk does not end a run."""
+def read(guard: Guard, state: RunState, log: Log, seconds: float, waited: float) -> RunState:
+    """The state up to date with the device; says which steps were left out. seconds, waited: of the slowest process."""
+    state, left_out = guard.read(replace(state, seconds=seconds, waited=waited))
+    log.left_out(left_out)
+    return state
+
+
+def record(state: RunState, guard: Guard, lr: float, config: Fit, log: Log) -> RunState:
+    """Logs the means since the last record, and fits the number of steps to the time that is left."""
+    state, means = guard.means(state)
+    log.step(state.step, lr, means, state.seconds, state.skipped, state.waited)
+    log.steps = steps_in_time(state, config.seconds, config.begins, config.costs)
+    return replace(state, waited=0.0, steps=log.steps)
+
+
+def recover(state: RunState, why: LeftOut, snapshots: Snapshots, most: int, log: Log) -> RunState:
+    """Goes back to a good state, at most `most` times; its weights are in place. Raises Diverged where that did not
+    help, with the last good weights saved."""
+    earlier, saved = rollback.go_back(state, snapshots.keeping, most, why)
+    if earlier is None or saved is None:
+        snapshots.give_up(state)
+        raise Diverged(rollback.remedy(state.step, why, state, snapshots.keeping.out))
+    snapshots.restore(saved)
+    earlier, _ = snapshots.keep(earlier, rotate=False)
+    log.rolled_back(earlier, rollback.told(earlier, most))
+    return earlier
+
+
+def look(
+    watch: Callable[[int, int], dict[str, Any]], state: RunState, log: Log
+) -> tuple[RunState, dict[str, float] | None]:
+    """The state after `watch` was called, which may end training; and step and score of the weights, if they are
+    better than all before. An image that finds no room on the disk does not end a run."""
     try:
-        return dict(watch(step, steps))
+        seen = dict(watch(state.step, state.steps))
     except OSError as error:
         if not is_full(error):
             raise
-        log.event(
-            step, "unwritten", f"step {step}: {error.filename or 'a file'} could not be written: {error.strerror}"
+        text = f"step {state.step}: {error.filename or 'a file'} could not be written: {error.strerror}"
+        log.event(state.step, "unwritten", text)
+        return state, None
+    if seen.pop("stop", False):
+        log.steps = state.step
+        state = replace(state, steps=state.step)
+    score = seen.pop("score", None)
+    log.note(state.step, seen)
+    if score is None or (state.best and score <= state.best["score"]):
+        return state, None
+    return state, {"step": state.step, "score": score}
+
+
+def save(state: RunState, snapshots: Snapshots, best: dict[str, float] | None, last: bool) -> RunState:
+    """Saves the run if its state is good. last: nothing follows, so it is saved whatever it is; raises Unsaved."""
+    keeping = snapshots.keeping
+    keeping.owed = bool(state.bad_in_row) and not last  # what is kept shall be good
+    if keeping.owed:
+        return state
+    state, failed = snapshots.keep(state, best=best)
+    if failed and last:
+        raise Unsaved(
+            f"the state after step {state.step} could not be saved in {keeping.out}: {failed}. The checkpoint before it"
+            " is untouched: make room or give back the right to write, and the same command continues from there"
         )
-        return {}
-
-
-def better(score: float | None, state: dict[str, Any]) -> dict[str, Any] | None:
-    """Step and score of the weights, if they are better than all before."""
-    if score is None or (state["best"] and score <= state["best"]["score"]):
-        return None
-    return {"step": state["step"], "score": score}
-
-
-def give_up(state: dict[str, Any], keeping: Keeping, objective: Objective, optimizer: Any, *rest: Any) -> None:
-    """Leaves good weights behind: those of the newest good checkpoint, or where there is none, saves what there is."""
-    saved = keeping.good()
-    if saved is None or saved["saves"] < state["saves"]:  # then the newest on the disk is none of the good ones
-        state = state if saved is None else state | unpack(saved, objective, optimizer) | {"saves": state["saves"]}
-        keep(state, keeping, objective, optimizer, *rest, rotate=False)
-    else:
-        unpack(saved, objective, optimizer)
-
-
-def unsaved(reason: str, step: int, out: Path) -> str:
-    """What to do when the last state of a run cannot be kept."""
-    return (
-        f"the state after step {step} could not be saved in {out}: {reason}. The checkpoint before it is untouched:"
-        " make room or give back the right to write, and the same command continues from there"
-    )
+    return state

@@ -11,9 +11,9 @@ import torch
 from unmask.errors import UserError, closest
 from unmask.training.lars import Lars
 from unmask.training.objective import Objective
+from unmask.training.settings import OPTIMIZERS
 from unmask.training.speed.bf16_weights import master
 
-OPTIMIZERS = ("adamw", "sgd", "lars")
 MOMENTUM = 0.9  # of sgd and lars
 
 

@@ -7,7 +7,7 @@ pixels, the rest at 224. This file is about steps and shares only: encoders, dec
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from unmask.errors import UserError
 
@@ -74,11 +74,6 @@ def work_until(step: int, begins: Sequence[int], costs: Sequence[float]) -> floa
     """What the steps before `step` cost."""
     ends = [*begins[1:], math.inf]
     return sum(cost * max(0.0, min(step, end) - begin) for begin, end, cost in zip(begins, ends, costs))
-
-
-def at_size(config: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """The configuration of a run at one size, all else equal."""
-    return config | {"settings": config["settings"] | {"image_size": list(size), "resolutions": NONE}}
 
 
 def _size(text: str) -> tuple[int, int]:

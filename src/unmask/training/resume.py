@@ -3,7 +3,8 @@
 The only place that takes the parts of a model together to save them, and puts them back.
 """
 
-from collections.abc import Callable
+import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,81 +16,89 @@ from unmask.training.checkpoint import Keeping
 from unmask.training.log import Log
 from unmask.training.objective import Objective
 from unmask.training.rollback import got_past
-
-PARTS = ("objective", "optimizer")
-
-
-def pack(state: dict[str, Any], objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What a checkpoint holds; of a model cut into shards all in the first process, and only there."""
-    if is_cut(objective):
-        return {
-            "objective": whole_weights(objective),
-            "optimizer": whole_moments(objective, _inner(optimizer)),
-            **state,
-        }
-    return {"objective": objective.state_dict(), "optimizer": optimizer.state_dict(), **state}
+from unmask.training.state import RunState, state_of
 
 
-def unpack(saved: dict[str, Any], objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts weights and moments in place, on the device where they were; returns the plain values."""
-    if is_cut(objective):
-        cut_weights(objective, saved["objective"])
-        cut_moments(objective, _inner(optimizer), saved["optimizer"])
-    else:
-        objective.load_state_dict(saved["objective"])
-        optimizer.load_state_dict(saved["optimizer"])
-    return {name: value for name, value in saved.items() if name not in PARTS}
+class Snapshots:
+    """Saves a model in training with its state, and puts it back; in every process at the same place."""
 
+    def __init__(self, keeping: Keeping, objective: Objective, optimizer: Any, log: Log, ranks: Ranks):
+        self.keeping, self.objective, self.optimizer, self.log, self.ranks = keeping, objective, optimizer, log, ranks
 
-def find(keeping: Keeping, ranks: Ranks, say: Callable[[str, str, str], Any]) -> dict[str, Any] | None:
-    """The newest good state, in every process; the first one sets aside what is damaged or left, and says so.
+    def resume(self, fresh: RunState) -> RunState:
+        """The newest good state, its weights and moments in place, else `fresh`; says what was set aside as damaged.
 
-    Raises UserError where processes do not see the same files.
-    """
-    saved = keeping.find(say) if ranks.first else None
-    ranks.wait()
-    if not ranks.first:
-        saved = keeping.find(lambda *_: None)
-    if len(set(ranks.everybodys(saved["step"] if saved else None))) > 1:
-        raise UserError(f"not all machines see the same checkpoints in {keeping.out}; --out must be storage they share")
-    return saved
+        Raises UserError where processes do not see the same files.
+        """
+        aside: list[tuple[str, str, str]] = []
+        saved = self.keeping.find(lambda *what: aside.append(what)) if self.ranks.first else None
+        self.ranks.wait()
+        if not self.ranks.first:
+            saved = self.keeping.find(lambda *_: None)
+        if len(set(self.ranks.everybodys(saved["step"] if saved else None))) > 1:
+            raise UserError(
+                f"not all machines see the same checkpoints in {self.keeping.out}; --out must be storage they share"
+            )
+        if saved is not None:
+            self.restore(saved)
+        state = fresh if saved is None else state_of(saved)
+        self.log.start(state.step, state.steps, state.rolled)
+        for event, file, reason in aside:
+            text = f"{file} was set aside: {event} ({reason}); going on from step {state.step}"
+            self.log.event(state.step, event, text, file=file, reason=reason)
+        return state
 
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Puts weights and moments in place, on the device where they were."""
+        if is_cut(self.objective):
+            cut_weights(self.objective, saved["objective"])
+            cut_moments(self.objective, _inner(self.optimizer), saved["optimizer"])
+        else:
+            self.objective.load_state_dict(saved["objective"])
+            self.optimizer.load_state_dict(saved["optimizer"])
 
-def keep(
-    state: dict[str, Any],
-    keeping: Keeping,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    log: Log,
-    ranks: Ranks,
-    *,
-    rotate: bool = True,
-    best: dict[str, Any] | None = None,
-) -> str | None:
-    """Saves the run; returns why that did not work, after saying so, or None. Training can go on either way.
+    def keep(
+        self, state: RunState, *, rotate: bool = True, best: dict[str, float] | None = None
+    ) -> tuple[RunState, str | None]:
+        """Saves the run; returns its state, and why that failed, after saying so. Training can go on either way.
 
-    rotate: the checkpoint before stays too. best: step and score, where the weights are the best so far; they are
-    called so only when they are saved.
-    """
-    if keeping.out is None:
-        return None
-    got_past(state)
-    state["saves"] += 1  # also where it fails, so that no two files have the same number
-    known, state["best"] = state["best"], best or state["best"]
-    content, failed = pack(state, objective, optimizer), None
-    ranks.wait()  # others may still read what is about to move
-    if ranks.first:
-        failed = keeping.save(content, rotate=rotate, best=best is not None)
-    failed = ranks.share(failed)
-    keeping.owed = keeping.owed and failed is not None
-    if failed:
-        state["best"] = known
+        rotate: the checkpoint before stays too. best: step and score, where the weights are the best so far; they are
+        called so only when they are saved.
+        """
+        if self.keeping.out is None:
+            return state, None
+        state = replace(got_past(state), saves=state.saves + 1)  # also where it fails: no two files have one number
+        saved, failed = replace(state, best=best or state.best), None
+        content = self._weights() | dataclasses.asdict(saved)
+        self.ranks.wait()  # others may still read what is about to move
+        if self.ranks.first:
+            failed = self.keeping.save(content, rotate=rotate, best=best is not None)
+        failed = self.ranks.share(failed)
+        self.keeping.owed = self.keeping.owed and failed is not None
+        if not failed:
+            return saved, None
         text = (
-            f"step {state['step']}: the checkpoint could not be written ({failed}). The one before is untouched;"
+            f"step {state.step}: the checkpoint could not be written ({failed}). The one before is untouched;"
             " training goes on, and the next save tries again"
         )
-        log.event(state["step"], "unsaved", text, reason=failed)
-    return failed
+        self.log.event(state.step, "unsaved", text, reason=failed)
+        return state, failed
+
+    def give_up(self, state: RunState) -> None:
+        """Leaves good weights behind: those of the newest good checkpoint, or where there is none, what there is."""
+        saved = self.keeping.good()
+        if saved is not None:
+            self.restore(saved)
+        if saved is None or saved["saves"] < state.saves:  # then the newest on the disk is none of the good ones
+            state = state if saved is None else replace(state_of(saved), saves=state.saves)
+            self.keep(state, rotate=False)
+
+    def _weights(self) -> dict[str, Any]:
+        """Weights and moments; of a model cut into shards all in the first process, and only there."""
+        if is_cut(self.objective):
+            moments = whole_moments(self.objective, _inner(self.optimizer))
+            return {"objective": whole_weights(self.objective), "optimizer": moments}
+        return {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
 
 
 def _inner(optimizer: Any) -> torch.optim.Optimizer:

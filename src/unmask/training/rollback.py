@@ -4,77 +4,72 @@ As PaLM's authors did by hand (Chowdhery et al. 2022, section 5.1): restart from
 the batches around it. Learning rate and all other settings stay as they were.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unmask.training.checkpoint import Keeping
 from unmask.training.log import ROLLED_BACK
 from unmask.training.loss_guard import LeftOut
+from unmask.training.state import RunState, state_of
 
 NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries", "saves")  # what time does not undo
 
 
-def fresh() -> dict[str, Any]:
-    """What is kept in the state of a run. skip: batches that the stream is ahead of the steps; tries: times of
-    going back without getting past the place; saves: so far."""
-    return {"skip": 0, "rolled": [], "tries": 0, "saves": 0}
-
-
-def position(state: dict[str, Any], accumulate: int) -> int:
+def position(state: RunState, accumulate: int) -> int:
     """The micro-batch that comes next."""
-    return (state["step"] + state["skip"]) * accumulate
+    return (state.step + state.skip) * accumulate
 
 
-def went_wrong(state: dict[str, Any], patience: int, last: bool) -> bool:
+def went_wrong(state: RunState, patience: int, last: bool) -> bool:
     """Whether so many steps in a row were left out that the weights must be to blame; at the end, three are enough."""
-    return state["bad_in_row"] >= (min(patience, 3) if last else patience)
+    return state.bad_in_row >= (min(patience, 3) if last else patience)
 
 
-def go_back(state: dict[str, Any], keeping: Keeping, most: int, why: LeftOut) -> dict[str, Any] | None:
-    """Brings `state` to a good one saved before, and further back where that did not help; returns what was saved, with
-    weights and moments, or None where there is none or it was tried `most` times without getting past the place."""
-    if state["tries"] >= most:
-        return None
-    reached = state["rolled"][-1]["step"] if state["tries"] else state["step"]
-    saved = keeping.good(before=reached)
+def go_back(
+    state: RunState, keeping: Keeping, most: int, why: LeftOut
+) -> tuple[RunState, dict[str, Any]] | tuple[None, None]:
+    """A good state saved before, further back where that did not help, and what was saved with it; None where there is
+    none, or it was tried `most` times without getting past the place."""
+    if state.tries >= most:
+        return None, None
+    saved = keeping.good(before=state.rolled[-1]["step"] if state.tries else state.step)
     if saved is None:
-        return None
-    was, next_batch = state["step"], state["step"] + state["skip"]
-    state |= {k: v for k, v in saved.items() if k not in (*NOT_BACK, "objective", "optimizer")}
-    passed = state["step"] + state["skip"], next_batch
-    state["skip"] = next_batch - state["step"]
-    event = {"step": state["step"], "event": ROLLED_BACK, "from": was, "why": why.why, "bad": why.step}
-    event |= {"bad_loss": str(why.loss), "limit": str(why.limit), "batches": list(passed)}
-    state["rolled"], state["tries"] = [*state["rolled"], event], state["tries"] + 1
-    return saved
+        return None, None
+    earlier, next_batch = state_of(saved), state.step + state.skip
+    event = {"step": earlier.step, "event": ROLLED_BACK, "from": state.step, "why": why.why, "bad": why.step}
+    event |= {"bad_loss": str(why.loss), "limit": str(why.limit)}
+    event["batches"] = [earlier.step + earlier.skip, next_batch]
+    stays = {name: getattr(state, name) for name in NOT_BACK}
+    stays |= {"rolled": (*state.rolled, event), "tries": state.tries + 1}
+    return replace(earlier, skip=next_batch - earlier.step, **stays), saved
 
 
-def got_past(state: dict[str, Any]) -> None:
+def got_past(state: RunState) -> RunState:
     """Called when a good state is saved: beyond the place where the run went wrong, the next trouble is a new one."""
-    if state["rolled"] and state["step"] > state["rolled"][-1]["from"]:
-        state["tries"] = 0
+    return replace(state, tries=0) if state.rolled and state.step > state.rolled[-1]["from"] else state
 
 
-def told(state: dict[str, Any], most: int) -> str:
+def told(state: RunState, most: int) -> str:
     """The last time of going back, for people."""
-    event = state["rolled"][-1]
+    event = state.rolled[-1]
     kind = "a loss far above the recent ones" if event["why"] == "spike" else "no finite loss or gradient"
     first, after = event["batches"]
     return (
         f"step {event['from']}: the last steps had {kind} (loss {float(event['bad_loss']):.3g}). Back to the good state"
         f" of step {event['step']}; batches {first} to {after - 1} are passed over, all settings stay. That was attempt"
-        f" {state['tries']} of {most}."
+        f" {state.tries} of {most}."
     )
 
 
-def remedy(step: int, why: LeftOut, state: dict[str, Any], out: Path | None) -> str:
+def remedy(step: int, why: LeftOut, state: RunState, out: Path | None) -> str:
     """What to do when going back did not help or there is nothing to go back to."""
     where = f"step {step}, learning rate {why.lr:.3g}, loss {why.loss:.3g}, gradient norm {why.norm:.3g}"
     kind = f"a loss above {why.limit:.3g}" if why.why == "spike" else "a non-finite loss or gradient"
-    back = f" Going back {state['tries']} times to a good state did not help." if state["tries"] else ""
+    back = f" Going back {state.tries} times to a good state did not help." if state.tries else ""
     spike = " If this loss is as it should be: --spike off." if why.why == "spike" else ""
     return (
-        f"{state['bad_in_row']} steps in a row had {kind} ({where}). They were left out, and the last good weights are"
+        f"{state.bad_in_row} steps in a row had {kind} ({where}). They were left out, and the last good weights are"
         f" saved in {out}.{back} Start again in a new folder with a lower rate, e.g. --init {out}"
         f" --lr {why.lr / 5 or 1e-4:.2g} --clip 1, and if that does not help with --precision 32; the data sheet in the"
         f" run folder shows whether values are broken.{spike}"

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from unmask.data.loaders.on_device import SMALL
+from unmask.data.settings import DataSettings
 from unmask.training.resolution import steps_within, work_until
+from unmask.training.state import RunState
 
 
 class Timed:
-    """A stream of batches that adds the seconds spent waiting for them to `state["waited"]`."""
+    """A stream of batches that adds up the seconds spent waiting for them."""
 
-    def __init__(self, stream: Iterator[Any], state: dict[str, Any]):
-        self.stream, self.state = stream, state
+    def __init__(self, stream: Iterator[Any], waited: float = 0.0):
+        self.stream, self.waited = stream, waited
 
     def __iter__(self) -> "Timed":
         return self
@@ -20,22 +22,21 @@ class Timed:
     def __next__(self) -> Any:
         start = time.monotonic()
         batch = next(self.stream)
-        self.state["waited"] += time.monotonic() - start
+        self.waited += time.monotonic() - start
         return batch
 
 
 def steps_in_time(
-    state: dict[str, Any], budget: float | None, begins: Sequence[int] = (0,), costs: Sequence[float] = (1.0,)
+    state: RunState, budget: float | None, begins: Sequence[int] = (0,), costs: Sequence[float] = (1.0,)
 ) -> int:
     """As many steps as fit into `budget` seconds at the speed so far, more or fewer than planned; the rate follows.
 
     begins, costs: steps at which what a step costs changes, and what it costs from there on, as in `resolution.py`.
     """
-    step = state["step"]
-    if budget is None or step >= state["steps"]:
-        return state["steps"]
-    left = (budget - state["seconds"]) * work_until(step, begins, costs) / state["seconds"]
-    return step + steps_within(left, begins, costs, step)
+    if budget is None or state.step >= state.steps:
+        return state.steps
+    left = (budget - state.seconds) * work_until(state.step, begins, costs) / state.seconds
+    return state.step + steps_within(left, begins, costs, state.step)
 
 
 WAITING = 0.1  # share of the time above which a run is told what to do
@@ -52,22 +53,22 @@ def waiting_share(records: Iterable[dict[str, Any]]) -> float | None:
     return waited / before if known and before > 0 else None
 
 
-def waiting_advice(share: float | None, settings: dict[str, Any], packed: str | None, cores: int) -> str | None:
+def waiting_advice(share: float | None, data: DataSettings, device: str, cores: int) -> str | None:
     """What would feed the device faster, where it waits more than a tenth of the time."""
     if share is None or share <= WAITING:
         return None
     ways = []
-    workers, stream = settings.get("workers") or 0, settings.get("shuffle_buffer") is not None
-    if settings.get("device") != "cpu" and workers < cores - 1 and settings.get("in_memory") != "on":
+    workers, stream = data.workers, data.shuffle_buffer is not None
+    if device != "cpu" and workers < cores - 1 and data.in_memory != "on":
         ways.append(f"more processes (--workers {min(cores - 1, max(2, 2 * workers))})")
     if stream:
         ways.append("copy the shards onto a disk of this machine, or pack what fits there (unmask pack)")
-    elif packed is None:
+    elif data.packed is None:
         ways.append("pack the images once (unmask pack DATA data.pack, then train on data.pack)")
-    elif packed != "raw":
+    elif data.packed != "raw":
         ways.append("pack them as pixels (unmask pack DATA data.pack --format raw)")
-    if settings.get("views_per_image", 1) == 1:
+    if data.views_per_image == 1:
         ways.append("take several crops of each decoded image (--views-per-image 4)")
-    if not stream and settings.get("in_memory") == "off" and max(settings["image_size"]) <= SMALL:
+    if not stream and data.in_memory == "off" and max(data.image_size) <= SMALL:
         ways.append("keep them on the device if they are small and of one size (--in-memory on)")
     return f"{share:.0%} of the time went into waiting for data. What helps: {'; '.join(ways)}." if ways else None

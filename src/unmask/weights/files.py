@@ -130,3 +130,8 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path} holds no weights that can be read ({type(error).__name__}); give .safetensors or .pth. Is it complete?"
     )
+
+
+def is_run(config: dict[str, Any]) -> bool:
+    """Whether a config.json is that of a pretraining run; one with "settings" on top an old run's, which none opens."""
+    return {"data", "model", "method", "training"} <= config.keys() or ("settings" in config and "task" not in config)

@@ -23,7 +23,7 @@ from unmask.models.state import load_strictly
 from unmask.training.checkpoint import LAST, newest
 from unmask.weights.architecture import architecture, default_config, position_prefix
 from unmask.weights.canonical import Canonical, State, Statistics, WeightFile
-from unmask.weights.files import ENCODER, read_weights
+from unmask.weights.files import ENCODER, is_run, read_weights
 from unmask.weights.licence import known_licence, stated_licence
 from unmask.weights.resize import SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder
 
@@ -258,7 +258,7 @@ def _pretrained(name: str) -> Encoder:
 def _file(path: Path) -> tuple[WeightFile, str | None, State | None]:
     state, header = read_weights(path)
     config = read_json(path.parent / CONFIG)
-    ours = path.name == CLASSIFIER or (path.suffix == ".ckpt" and "settings" in config)
+    ours = path.name == CLASSIFIER or (path.suffix == ".ckpt" and ("task" in config or is_run(config)))
     hub = "model_type" in config or "architecture" in config or ours
     beside = {"config": config, "preprocessor": read_json(path.parent / "preprocessor_config.json")} if hub else {}
     whole = state if "encoder.mean" in state else None
@@ -272,7 +272,7 @@ def _file(path: Path) -> tuple[WeightFile, str | None, State | None]:
 
 def _folder(path: Path) -> tuple[WeightFile, str | None, State | None]:
     config = read_json(path / CONFIG)
-    ours = (CLASSIFIER,) if "task" in config else (LAST, ENCODER) if "settings" in config else ()
+    ours = (CLASSIFIER,) if "task" in config else (LAST, ENCODER) if is_run(config) else ()
     saved = newest(path) if LAST in ours else None
     file = saved or next((path / name for name in (*ours, *FILES) if (path / name).is_file()), None)
     index = path / "model.safetensors.index.json"

@@ -21,14 +21,17 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
+from unmask.data.sheet import Sheet
 from unmask.errors import DataError, Diverged, UserError
 from unmask.files import read_json, write_json
 from unmask.plain import numbers, plain, texts
+from unmask.planning.initial_weights import initial
 from unmask.planning.plan import Plan
-from unmask.planning.pretrain import make_plan
+from unmask.planning.pretrain import Given, make_plan
+from unmask.runs.config import Config
 from unmask.runs.run import make_encoder
 from unmask.runtime.distributed.fabric import make_fabric
-from unmask.runtime.machine import Machine, machine, tune
+from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console, progress
 from unmask.seeds import mix
 from unmask.studies.ablation.axes import Axis, chosen, decoder_size, make_axes
@@ -67,34 +70,38 @@ def ablating(options: Ablate) -> Ablation | None:
     here = machine(options.device, options.precision)
     tune(here.device)
     basis = Pretrain(options.data, **_passed_on(options), steps=1)
-    sheet, samples = inspect_options(basis, saved and saved["config"], console)
+    config = None if saved is None else Config.from_plain(saved["config"], str(out / STUDY))
+    sheet, samples = inspect_options(basis, config, console)
     if not isinstance(samples, Samples):
         raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
     labelled = read_labelled(options, console)
-    if saved is None:
-        basis_asked = {k: v for k, v in plain(basis).items() if k not in ("out", "config", "dry_run")}
-        config, _ = make_plan(asked_for(basis), basis_asked, {}, sheet, samples, here, began, console)
-        decoder_size(config["settings"])  # refuses a decoder whose size cannot be varied
+    if config is None or saved is None:
+        given = _given(basis, sheet, samples, here)
+        config, _ = make_plan(given, initial(str(basis.init)), began, console)
+        decoder_size(config)  # refuses a decoder whose size cannot be varied
         tuning = plan_tuning(config, labelled, here)
-        bench = Bench(config, 0, tuning, samples, labelled, make_fabric(config["settings"]))
-        values = _values(make_axes(names, config["settings"], 800)[0])
+        bench = Bench(config, 0, tuning, samples, labelled, make_fabric(config.runtime))
         console.print("Measuring what the runs cost ...")
-        forecast = make_forecast(bench, values, options, began)
-        study = {"asked": asked, "settings": {}, "config": config, "tuning": forecast.tuning}
+        length = {"hours": options.hours, "steps": options.steps, "tuning_epochs": options.finetune_epochs}
+        values = _values(make_axes(names, config, 800)[0])
+        forecast = make_forecast(bench, values, began, seeds=options.seeds, **length)
+        study: dict[str, Any] = {"asked": asked, "config": dataclasses.asdict(config), "tuning": forecast.tuning}
         study |= {"forecast": dataclasses.asdict(forecast), "labelled": labelled.sheet.fingerprint}
         study["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     else:
         study = saved
-        _refuse_other_data(study, sheet.fingerprint, labelled.sheet.fingerprint, out)
+        if (config.data.fingerprint, study["labelled"]) != (sheet.fingerprint, labelled.sheet.fingerprint):
+            raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")
         forecast = Forecast(**study["forecast"])
-    bench = _bench(study, forecast, samples, labelled)
-    axes, remarks = make_axes(names, bench.config["settings"], forecast.steps)
+    samples.channels = config.data.channels
+    bench = Bench(config, forecast.steps, study["tuning"], samples, labelled, make_fabric(config.runtime))
+    axes, remarks = make_axes(names, config, forecast.steps)
     _say_plan(console, axes, remarks, bench, forecast, options)
     if options.dry_run:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / STUDY, study)
-    facts = _facts(study, bench, forecast, axes, labelled, remarks, options)
+    facts = _facts(study, bench, forecast, axes, remarks, options)
     try:
         _run_missing(out, bench, forecast, axes, options, console)
     finally:  # what is there is worth seeing, however it ends
@@ -124,17 +131,17 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
     return labelled
 
 
-def plan_tuning(config: dict[str, Any], labelled: Labelled, here: Machine) -> dict[str, Any]:
+def plan_tuning(config: Config, labelled: Labelled, here: Machine) -> dict[str, Any]:
     """Settings of fine-tuning, as `transfer` would choose them for these labels."""
-    plan = Plan({"seed": config["settings"]["seed"], "compile": "off"})  # many short trainings
+    plan = Plan({"seed": config.training.seed, "compile": "off"})  # many short trainings
     plan_transfer(plan, len(labelled.splits["train"]), make_encoder(config), False, labelled.sheet, here)
     return plan.settings
 
 
-def _bench(study: dict[str, Any], forecast: Forecast, samples: Samples, labelled: Labelled) -> Bench:
-    settings = study["config"]["settings"]
-    samples.channels = settings["channels"]
-    return Bench(study["config"], forecast.steps, study["tuning"], samples, labelled, make_fabric(settings))
+def _given(basis: Pretrain, sheet: Sheet, samples: Samples, here: Machine) -> Given:
+    """What the baseline is planned from."""
+    asked = asked_for(basis)
+    return Given(asked, asked, {}, sheet, samples, here, choices(here.device))
 
 
 def _values(axes: list[Axis]) -> dict[str, dict[str, Any]]:
@@ -197,11 +204,11 @@ def _say_plan(
     for axis in axes:
         table.add_row(axis.name, "; ".join(v.label + ("*" if not v.changes else "") for v in axis.values))
     console.print(table)
-    settings, count = bench.config["settings"], len(bench.samples)
-    images = forecast.steps * settings["batch"]
+    config, count = bench.config, len(bench.samples)
+    images = forecast.steps * config.training.batch
     words = [
         "* the baseline, run once for all axes.",
-        f"Baseline: {settings['model']}, {settings['decoder']}, {forecast.steps:,} steps of {settings['batch']}"
+        f"Baseline: {config.model.name}, {config.method.decoder}, {forecast.steps:,} steps of {config.training.batch}"
         f" images ({images / count:.2g} passes over {count:,}); fine-tuned for"
         f" {bench.tuning['epochs']:.3g} passes over {len(bench.labelled.splits['train']):,} labelled images.",
         *remarks,
@@ -216,24 +223,23 @@ def _facts(
     bench: Bench,
     forecast: Forecast,
     axes: list[Axis],
-    labelled: Labelled,
     remarks: list[str],
     options: Ablate,
 ) -> dict[str, Any]:
     """What the report says of the study besides its results."""
-    settings, tuning = study["config"]["settings"], study["tuning"]
-    size, splits = settings["image_size"], labelled.splits
+    config, labelled, tuning = bench.config, bench.labelled, bench.tuning
+    size, splits = config.data.image_size, labelled.splits
     on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
     baseline = [
-        ("model", f"{settings['model']}, {size[0]} x {size[1]} px, patch {settings['patch_size']}"),
-        ("decoder", settings["decoder"]),
+        ("model", f"{config.model.name}, {size[0]} x {size[1]} px, patch {config.model.patch_size}"),
+        ("decoder", config.method.decoder),
         ("mask and target", "random, 75 %; pixels normalised per patch (the paper's ablations: raw pixels)"),
-        ("augmentation", f"random crops of {settings['crop']:g} to 1 of the area, mirrored: {settings['flip']}"),
-        ("pretraining", f"{forecast.steps:,} steps of {settings['batch']} images, {len(bench.samples):,} images"),
+        ("augmentation", f"random crops of {config.data.crop:g} to 1 of the area, mirrored: {config.data.flip}"),
+        ("pretraining", f"{forecast.steps:,} steps of {config.training.batch} images, {len(bench.samples):,} images"),
         ("fine-tuning", f"{tuning['epochs']:.3g} passes over {len(splits['train']):,} labelled images"),
         ("tested on", f"{len(splits['test']):,} images of {len(labelled.classes)} classes"),
         ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
-        ("machine", f"{study['config']['machine']['name']}, precision {settings['precision']}"),
+        ("machine", f"{config.record.machine['name']}, precision {config.runtime.precision}"),
     ]
     return {
         "where": on,
@@ -253,16 +259,11 @@ def _saved(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     """The study in the folder, if there is one and it is the one asked for."""
     if (out / STUDY).exists():
         saved = read_json(out / STUDY)
-        refuse_other_settings(asked, saved, out)
+        refuse_other_settings(asked, saved["asked"], {}, out)
         return saved
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
     return None
-
-
-def _refuse_other_data(study: dict[str, Any], images: str, labelled: str, out: Path) -> None:
-    if (study["config"]["data"]["fingerprint"], study["labelled"]) != (images, labelled):
-        raise UserError(f"the data changed since the study in {out} was begun; start anew in another folder with --out")
 
 
 def _passed_on(options: Ablate) -> dict[str, Any]:

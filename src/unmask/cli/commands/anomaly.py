@@ -170,7 +170,7 @@ def _asked(options: Anomaly) -> dict[str, Any]:
 
 def _fitted_before(out: Path, asked: dict[str, Any], console: Console) -> Finder:
     """The same command again has nothing to do; another one would mix two folders."""
-    saved = Run(out).config["asked"]
+    saved = Run(out).record["asked"]
     other = [name for name, value in asked.items() if saved.get(name) != value]
     if other:
         said = ", ".join(f"--{name.replace('_', '-')} was {saved.get(name)}" for name in other[:3])
@@ -181,7 +181,7 @@ def _fitted_before(out: Path, asked: dict[str, Any], console: Console) -> Finder
 
 def _pretrained_on(run: Path) -> list[str]:
     """The data that the encoder was pretrained on, as far as the run tells."""
-    data = (Run(run).config["asked"].get("data") or []) if (run / CONFIG).exists() else []
+    data = (Run(run).record["asked"].get("data") or []) if (run / CONFIG).exists() else []
     return [absolute(place) for place in ([data] if isinstance(data, str) else data)]
 
 

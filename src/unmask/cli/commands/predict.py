@@ -24,7 +24,7 @@ def predict(options: Predict) -> Any:
     Raises UserError for what transfer did not make, DataError where no image can be read.
     """
     folder = find_trained(Path(options.run))
-    config = Run(folder).config
+    config = Run(folder).record
     task = find_task(config["task"])
     if options.threshold != Predict.threshold and not task.takes_threshold:
         noun = model_noun(config["task"])

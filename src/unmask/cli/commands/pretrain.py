@@ -1,4 +1,8 @@
-"""The command `pretrain`, step by step: look at the data, plan, measure, say so, train, export, report."""
+"""The command `pretrain`, step by step: look at data and machine, plan, measure, train, write encoder and report.
+
+Started as several processes, each runs all of this. What only one should do (look at the data, write files) the first
+one does, and the others hear of the result: so all of them plan the same.
+"""
 
 import contextlib
 import copy
@@ -13,6 +17,7 @@ from rich.console import Console
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet, write_bad_files
@@ -25,24 +30,26 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, initial
 from unmask.planning.inspect_data import look_at
 from unmask.planning.loaders import make_loader, to_send
-from unmask.planning.measure import measure, prepare
-from unmask.planning.pretrain import expectation, make_plan
+from unmask.planning.measure import prepare
+from unmask.planning.pretrain import Given, expectation, make_plan
 from unmask.planning.recipe_book import follow
-from unmask.planning.runtime import how_now
-from unmask.planning.safety import caution, require_writable, short_of_room
+from unmask.planning.runtime import continued
+from unmask.planning.safety import require_writable, short_of_room
 from unmask.planning.validate import refuse_early
+from unmask.runs.config import Config
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.fabric import make_fabric, meet
 from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
 from unmask.runtime.distributed.ranks import Ranks, together
-from unmask.runtime.machine import check, machine, settings_now, tune
+from unmask.runtime.machine import Machine, check, choices, machine, tune
 from unmask.runtime.progress import make_console
+from unmask.runtime.settings import runtime_of
 from unmask.tasks.pages import write_report
 from unmask.training import checkpoint
 from unmask.training.determinism import determinism, early
 from unmask.training.log import METRICS, Log, Silent, clock, memory_mb, read
-from unmask.training.loop import Fit, fit
+from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share
 
@@ -54,70 +61,49 @@ if TYPE_CHECKING:
 NOT_SETTINGS = ("out", "config", "dry_run", "devices", "nodes", "strategy")  # where and how, not what
 
 
-def pretraining(options: Pretrain) -> Run | None:
-    """See `pretrain`. Of several processes the first plans and tells the others what to do."""
+@verb(Pretrain)
+def pretrain(options: Pretrain) -> "Run | None":
+    """Pretrains, or continues where the same call left off, and returns the run; None for a dry run.
+
+    Raises UserError for options or data that cannot work, Interrupted on a signal (state saved), Diverged when
+    training met non-finite values again and again (last good state saved).
+    """
     check_asked(options.devices, options.nodes, "pretrain ...")
     meet(options.device)
     with together():
-        ranks = Ranks()
-        if not ranks.first:
-            return ranks.attend(**duties(ranks))
-        run = lead(options, ranks)
-        ranks.tell("end", result=run)
-        return run
+        return pretraining(options, Ranks())
 
 
-def lead(options: Pretrain, ranks: Ranks) -> Run | None:
-    """Everything that is done once, whatever the number of processes."""
-    began, console, out = time.monotonic(), make_console(), Path(options.out)
-    asked = asked_for(options)
+def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
+    """The same in every process; only the first one speaks."""
+    began, out, asked = time.monotonic(), Path(options.out), asked_for(options)
+    console = make_console() if ranks.first else Console(quiet=True)
     options, reasons = follow(options, "pretrain")
-    saved = Run(out).config if (out / CONFIG).exists() else None
-    if saved is not None:
-        refuse_other_settings(asked, saved, out)
-        if Run(out).finished and not options.dry_run:
-            console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
-            return Run(out)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
-
+    saved = ranks.from_first(lambda: earlier_run(out, asked))
+    if saved is not None and not options.dry_run and ranks.from_first(lambda: Run(out).finished):
+        console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
+        return Run(out)
     early(options.deterministic)
-    require_writable(out)
-    here = machine(options.device, options.precision)
-    check(asked)
-    start = initial(str(options.init), model=options.model) if saved is None else Start()
-    if saved is None:
-        refuse_early(plain(options), start, here)
-    if said := tune(here.device, settings_now(saved) if saved else asked):
+    here = ranks.from_first(lambda: look_at_machine(options, out))
+    start = Start() if saved else ranks.only_first(lambda: open_start(options, here)) or open_start(options, None)
+    runtime = runtime_of(asked) if saved is None else dataclasses.replace(saved.runtime, threads=options.threads)
+    if said := tune(here.device, runtime):
         console.print(said, soft_wrap=True)
-    ranks.tell("tune", device=here.device, settings=settings_now(saved) if saved else asked)
-    sheet, samples = inspect_options(options, saved, console)
+    sheet, samples = look_at_data(options, saved, console, ranks)
     if saved is None:
-        given = asked_for(options)
-        config, table = make_plan(
-            given, asked, reasons, sheet, samples, here, began, console, ranks, start, options.strategy
-        )
+        fastest = ranks.from_first(lambda: choices(here.device, measure=not options.deterministic))
+        filled = asked_for(options)
+        given = Given(asked, filled, reasons, sheet, samples, here, fastest, options.strategy)
+        config, table = make_plan(given, start, began, console, ranks)
         console.print(table)
         console.print(expectation(config, here), soft_wrap=True)
     else:
-        config = saved | {"settings": saved["settings"] | how_now(saved, options.accumulate, options.strategy)}
-        if config["data"]["fingerprint"] != sheet.fingerprint:
-            raise UserError(
-                f"the data changed since {out} was begun ({config['data']['count']} images then, {sheet.count} now,"
-                " or other content), so it cannot be continued exactly. Start in a new folder with --out"
-                f" (and --init {out} to go on from its weights)"
-            )
+        config = continued(saved, options.accumulate, options.strategy)
+        refuse_other_data(config, sheet, out)
     if options.dry_run:
         return None
-    settings = config["settings"]
-    place, size = settings["probe"], tuple(settings["image_size"])
-    probe = Probe(place, size, settings["seed"]) if place else None  # refuses data without labels before training
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / CONFIG, config)
-    write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
-    write_bad_files(out / "bad_files.txt", sheet.bad)
-    ranks.tell("train", config=config, samples=to_send(samples), out=out)
-    train(ranks, config, samples, out, probe, console)
+    probe = ranks.only_first(lambda: write_beginning(config, sheet, out))
+    train(config, samples, out, probe, console, ranks)
     return Run(out)
 
 
@@ -128,47 +114,95 @@ def asked_for(options: Pretrain) -> dict[str, Any]:
     return asked | places | {"data": [absolute(place) for place in asked["data"]]}
 
 
-def inspect_options(
-    options: Pretrain, saved: dict[str, Any] | None, console: Console
+def earlier_run(out: Path, asked: dict[str, Any]) -> Config | None:
+    """The configuration of the run that lies in the folder, if there is one and it is the one asked for."""
+    if (out / CONFIG).exists():
+        saved = Run(out).config
+        refuse_other_settings(asked, saved.record.asked, saved.options(), out)
+        return saved
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
+    return None
+
+
+def look_at_machine(options: Pretrain, out: Path) -> Machine:
+    """Raises UserError for what this machine cannot do."""
+    require_writable(out)
+    here = machine(options.device, options.precision)
+    check(runtime_of(plain(options)))
+    return here
+
+
+def open_start(options: Pretrain, here: Machine | None) -> Start:
+    """The weights that `--init` names; with a machine, what cannot work whatever the data is is refused."""
+    start = initial(str(options.init), model=options.model)
+    if here is not None:
+        refuse_early(plain(options), start, here)
+    return start
+
+
+def look_at_data(
+    options: Pretrain, saved: Config | None, console: Console, ranks: Ranks
 ) -> tuple[Sheet, Samples | StreamSamples]:
+    """What the first process sees of the data, in all of them; it alone has the images that it decoded meanwhile."""
+    own = ranks.only_first(lambda: inspect_options(options, saved, console))
+    sent = ranks.share(None if own is None else (own[0], to_send(own[1])))
+    seen = own or sent
+    assert seen is not None  # the first process always looks
+    return seen
+
+
+def inspect_options(options: Pretrain, saved: Config | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:
     """The data that the options name, opened and inspected. saved: the configuration of a run that is continued."""
     return look_at(
         texts(options.data),
-        saved,
         console,
-        image_size=numbers(options.image_size) if options.image_size else None,
-        channels=options.channels,
+        max_side=saved.data.max_side if saved else decode_side(numbers(options.image_size or 224)),
+        channels=options.channels or (saved.data.channels if saved else None),
         shuffle_buffer=options.shuffle_buffer,
         max_bad=options.max_bad,
     )
 
 
-def duties(ranks: Ranks) -> dict[str, Any]:
-    """What every process but the first can be told to do."""
-    return {"tune": tune, "measure": partial(measure, ranks), "train": partial(train, ranks)}
+def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
+    """Raises UserError where a run cannot go on with the data that it began with."""
+    if config.data.fingerprint != sheet.fingerprint:
+        raise UserError(
+            f"the data changed since {out} was begun ({config.data.count} images then, {sheet.count} now, or other"
+            " content), so it cannot be continued exactly. Start in a new folder with --out"
+            f" (and --init {out} to go on from its weights)"
+        )
+
+
+def write_beginning(config: Config, sheet: Sheet, out: Path) -> Probe | None:
+    """Writes what is known before training. The probe, if there is one: it refuses data without labels."""
+    probe_data, seed = config.training.probe, config.training.seed
+    probe = Probe(probe_data, config.data.image_size, seed) if probe_data else None
+    out.mkdir(parents=True, exist_ok=True)
+    config.to_json(out / CONFIG)
+    write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
+    write_bad_files(out / "bad_files.txt", sheet.bad)
+    return probe
 
 
 def train(
-    ranks: Ranks,
-    config: dict[str, Any],
+    config: Config,
     samples: Samples | StreamSamples,
     out: Path,
-    probe: Probe | None = None,
-    console: Console | None = None,
+    probe: Probe | None,
+    console: Console,
+    ranks: Ranks,
 ) -> None:
-    """Runs the loop; the first process then writes encoder, panel, summary and report."""
-    settings, fabric = config["settings"], make_fabric(config["settings"])
+    """Runs the loop from where it left off; the first process then writes encoder, panel, summary and report."""
+    training, runtime = config.training, config.runtime
+    fabric = make_fabric(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
-    objective = build(config, Start() if begun else initial(settings["init"], model=settings["model"]))
-    names = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed", "log_every", "save_every", "keep_every")
-    warmup = round(settings["warmup"] * len(samples) / settings["batch"])
-    fused = settings.get("fused") != "off"
-    fitting = Fit(**{n: settings[n] for n in names}, fused=fused, warmup=warmup, **caution(settings), **config["fit"])
-    if console and (said := short_of_room(objective, settings, fitting.steps, out)) is not None:
+    objective = build(config, Start() if begun else initial(config.model.init, model=config.model.name))
+    if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / "bad_files.txt")
-    log = Log(out, console, settings["batch"], len(samples), config["context"]) if console else Silent()
-    shown = copy.deepcopy(objective) if settings.get("strategy") == "fsdp2" else objective  # shards cannot be drawn
+    log = Log(out, console, training.batch, len(samples), config.record.context) if ranks.first else Silent()
+    shown = copy.deepcopy(objective) if runtime.strategy == "fsdp2" else objective  # shards cannot be drawn
     watch = Watch(config, shown, samples, out, fabric.device, probe)
     look = Looking(watch, watch.due, objective, shown, ranks)
     if not begun:
@@ -176,40 +210,36 @@ def train(
         objective.to(fabric.device)
         look.refresh()
         look.first(watch.begin)
-    ready(objective, settings)
+    ready(objective, runtime)
     try:
-        with determinism(settings.get("deterministic", False)):
-            fit(objective, make_loader(config, samples), fitting, out, fabric, log, look)
+        with determinism(runtime.deterministic):
+            fit(objective, make_loader(config, samples), training, out, fabric, log, look)
     except Exception as error:
-        if isinstance(error, Interrupted | Diverged):  # all processes are at the same place
+        everywhere = isinstance(error, Interrupted | Diverged)  # all processes are at the same place
+        if everywhere:
             look.refresh()
-        with contextlib.suppress(OSError):  # a full disk must not hide why training ended
-            alone = ranks.world == 1 or isinstance(error, Interrupted | Diverged)  # else every second counts
-            if alone and ranks.first and checkpoint.begun(out):
+        if ranks.first and (everywhere or ranks.world == 1) and checkpoint.begun(out):  # else every second counts
+            with contextlib.suppress(OSError):  # a full disk must not hide why training ended
                 watch.export()
                 write_report(out)
         raise
     finally:
         log.close()
-    if console is not None:
-        watch.export()
-        watch.panel()
-        summary = {"finished": True, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
-        summary["waiting"] = waited = waiting_share(read(out / METRICS))
-        write_json(out / SUMMARY, summary)
-        if advice := waiting_advice(waited, settings, config["data"].get("packed"), config["machine"]["cores"]):
-            console.print(advice, soft_wrap=True, style="yellow", highlight=False)
-        write_report(out)
-        where = f"Encoder, images and report: {out / 'report.html'}"
-        console.print(f"Done in {clock(log.last[1])}. {where}", soft_wrap=True)
+    if ranks.first:
+        finish(config, watch, log, out, console)
     ranks.wait()
 
 
-@verb(Pretrain)
-def pretrain(options: Pretrain) -> "Run | None":
-    """Pretrains, or continues where the same call left off, and returns the run; None for a dry run.
-
-    Raises UserError for options or data that cannot work, Interrupted on a signal (state saved), Diverged when
-    training met non-finite values again and again (last good state saved).
-    """
-    return pretraining(options)
+def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) -> None:
+    """Writes what a finished run leaves behind, and says where."""
+    watch.export()
+    watch.panel()
+    waited = waiting_share(read(out / METRICS))
+    steps, seconds = log.last
+    summary = {"finished": True, "seconds": round(seconds, 1), "steps": steps, "memory_mb": memory_mb()}
+    write_json(out / SUMMARY, summary | {"waiting": waited})
+    if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"]):
+        console.print(advice, soft_wrap=True, style="yellow", highlight=False)
+    write_report(out)
+    where = f"Encoder, images and report: {out / 'report.html'}"
+    console.print(f"Done in {clock(seconds)}. {where}", soft_wrap=True)

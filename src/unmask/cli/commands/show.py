@@ -56,10 +56,10 @@ def rebuilt_rows(options: Show, device: str) -> list[Row]:
     """For every image and mask: the input, what was visible, what was rebuilt, the error."""
     objective, run = open_rebuilder(str(options.run))
     objective.to(device)
-    settings = run.config["settings"]
-    size = tuple(settings["image_size"])
-    names, images = read_images(options.images, options.most, size, settings["channels"], WholeImage(size))
-    samplers = make_samplers(texts(options.mask) or (settings["mask"],), numbers(options.ratio))
+    data = run.config.data
+    size = data.image_size
+    names, images = read_images(options.images, options.most, size, data.channels, WholeImage(size))
+    samplers = make_samplers(texts(options.mask) or (run.config.method.mask,), numbers(options.ratio))
     panel = []
     for place, (name, image) in enumerate(zip(names, images)):
         for text, sampler in samplers.items():
@@ -95,9 +95,7 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
     opened = Run(path)
     objective = opened.objective()
     if not isinstance(objective, Rebuilder):
-        raise UserError(
-            f"{run} was trained with {opened.config['settings']['method']}, which rebuilds no pixels to show"
-        )
+        raise UserError(f"{run} was trained with {opened.config.method.name}, which rebuilds no pixels to show")
     return objective, opened
 
 

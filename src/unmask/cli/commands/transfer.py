@@ -34,8 +34,9 @@ from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.fabric import make_fabric
-from unmask.runtime.machine import Machine, check, machine, settings_now, tune
+from unmask.runtime.machine import Machine, check, machine, tune
 from unmask.runtime.progress import make_console
+from unmask.runtime.settings import runtime_of
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
 from unmask.tasks.open import load_encoder, open_trained
@@ -87,17 +88,18 @@ def transfer(options: Transfer) -> Transferred | None:
     console, out = make_console(), _out(options)
     asked = asked_for(options)
     options, reasons = follow(options, "transfer")
-    saved = Run(out).config if (out / CONFIG).exists() else None
+    saved = Run(out).record if (out / CONFIG).exists() else None
     if saved is not None:
-        refuse_other_settings(asked, saved, out)
+        refuse_other_settings(asked, saved["asked"], saved["settings"], out)
         if Run(out).finished and not options.dry_run:
             console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
             return Transferred(out)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     here = machine(options.device, options.precision)
-    check(asked)
-    if said := tune(here.device, settings_now(saved) if saved else asked):
+    check(runtime_of(asked))
+    now = (saved["settings"] if saved else asked) | {"threads": asked["threads"]}  # as many as this machine has
+    if said := tune(here.device, runtime_of(now)):
         console.print(said, soft_wrap=True)
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
@@ -171,13 +173,13 @@ def make_config(
     task.plan(plan, scratch, here)
     has_val = task.has_val
     plan.choose("patience", max(5.0, 0.25 * plan.settings["epochs"]) if has_val else 0.0, _patience(has_val))
-    settings, fabric = plan.settings, make_fabric(plan.settings)
+    settings, fabric = plan.settings, make_fabric(runtime_of(plan.settings))
     settings |= {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
     settings |= {"model": model_text(encoder), "channels": encoder.channels}
     if settings["batch"] % settings["accumulate"]:
         raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
     measured = trial(
-        lambda: ready(task.make_objective(typed(task.settings, settings), scratch), settings),
+        lambda: ready(task.make_objective(typed(task.settings, settings), scratch), runtime_of(settings)),
         lambda size: task.make_loader(typed(task.settings, settings), size),
         plan,
         fabric,
@@ -208,7 +210,7 @@ def make_config(
 
 
 def _train(config: dict[str, Any], task: TransferTask, scratch: bool, out: Path, console: Console) -> nn.Module:
-    settings, fabric = config["settings"], make_fabric(config["settings"])
+    settings, fabric = config["settings"], make_fabric(runtime_of(config["settings"]))
     log = Log(out, console, settings["batch"], task.count)
     epoch = max(1, round(task.count / settings["batch"]))  # steps
     every = max(epoch, -(-config["fit"]["steps"] // task.looks))
@@ -217,7 +219,7 @@ def _train(config: dict[str, Any], task: TransferTask, scratch: bool, out: Path,
     keeper = Keeper(task, chosen, out, fabric.device, every=every, patience=settings["patience"])
     fitting = make_fit(settings, task.count, log_every=settings["log_every"], save_every=save_every)
     objective, loader = task.make_objective(chosen, scratch), task.make_loader(chosen)
-    ready(objective, settings)
+    ready(objective, runtime_of(settings))
     try:
         fit(objective, loader, fitting, out, fabric, log, watch=keeper.of(objective))
     finally:
@@ -247,7 +249,7 @@ def _out(options: Transfer) -> Path:
         return Path(options.out)
     require_known(options.run)
     run = Path(options.run)
-    if not (run / CONFIG).exists() or "task" in Run(run).config:
+    if not (run / CONFIG).exists() or Run(run).task:
         raise UserError(f"{run} is no pretraining run; say with --out where the {model_noun(options.to)} should go")
     return run / options.to
 

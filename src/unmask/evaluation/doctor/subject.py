@@ -21,8 +21,10 @@ from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
 from unmask.files import read_json
 from unmask.models.encoder import Encoder, known_name
+from unmask.runs.run import Run
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, read
+from unmask.weights.files import is_run
 from unmask.weights.open import CONFIG, SUFFIXES, Opened, open_weights
 
 WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold images
@@ -49,8 +51,8 @@ class Subject:
         """place: a run, weights or data; data: images to try weights on, and to compare a run's statistics with."""
         self.place, self.path = place, Path(place)
         self.config: dict[str, Any] = read_json(self.path / CONFIG) if self.path.is_dir() else {}
-        if "settings" in self.config:
-            self.kind = "run"
+        if "task" in self.config or is_run(self.config):
+            self.kind, self.config = "run", Run(self.path).record
         elif self.config or self.path.suffix in WEIGHTS or (not self.path.exists() and known_name(place)):
             self.kind = "weights"
         else:

@@ -26,19 +26,21 @@ from unmask.errors import UserError
 from unmask.runtime.blocks import stacked
 from unmask.runtime.distributed.launcher import Launch, launch
 from unmask.runtime.machine import autocast_dtype
+from unmask.runtime.settings import RuntimeSettings
 
 TIMEOUT = timedelta(minutes=10)  # of a training step: longer waits go over `ranks`
 ENVIRONMENTS = {"alone": LightningEnvironment, "torchrun": TorchElasticEnvironment, "srun": SLURMEnvironment}
 
 
-def make_fabric(settings: dict[str, Any], alone: bool = False) -> Fabric:
+def make_fabric(settings: RuntimeSettings, *, alone: bool = False, idle: bool = False) -> Fabric:
     """Lightning Fabric over the devices that we were started on; it prints nothing.
 
-    alone: this process by itself whatever was started, e.g. to measure a few steps.
+    alone: this process by itself whatever was started, e.g. to measure a few steps. idle: some parameters get no
+    gradient in some steps.
     """
     for name in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    launched, device = launch(), settings["device"]
+    launched, device = launch(), settings.device
     precision = precision_plugin(settings)
     if launched.world == 1 or alone:
         place = [launched.rank % launched.here] if device == "cuda" else 1
@@ -49,7 +51,7 @@ def make_fabric(settings: dict[str, Any], alone: bool = False) -> Fabric:
         accelerator=device,
         devices=launched.here,
         num_nodes=launched.nodes,
-        strategy=_strategy(settings, launched.world),
+        strategy=_strategy(settings.strategy, launched.world, idle),
         plugins=[_environment(launched.how), precision],
     )
     _connect(launched, device)
@@ -62,7 +64,7 @@ def meet(device: str) -> None:
     if launch().world > 1 and not dist.is_initialized():
         if device == "auto":  # not asking more of a GPU before each process has its own
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        make_fabric({"device": device, "precision": "32"})
+        make_fabric(RuntimeSettings(device=device, precision="32"))
 
 
 def shard(model: nn.Module, mesh: Any) -> nn.Module:
@@ -74,11 +76,11 @@ def shard(model: nn.Module, mesh: Any) -> nn.Module:
     return fully_shard(model, mesh=mesh["data_parallel"])  # pyright: ignore[reportReturnType]
 
 
-def precision_plugin(settings: dict[str, Any]) -> Precision:
+def precision_plugin(settings: RuntimeSettings) -> Precision:
     """How Fabric computes in the precision of the settings."""
-    if autocast_dtype(settings["precision"]) is None:
+    if autocast_dtype(settings.precision) is None:
         return Precision()
-    return Autocast("bf16-mixed", settings["device"])
+    return Autocast("bf16-mixed", settings.device)
 
 
 class Autocast(MixedPrecision):
@@ -101,10 +103,9 @@ def _connect(launched: Launch, device: str) -> None:
     dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT, **on)
 
 
-def _strategy(settings: dict[str, Any], world: int) -> Any:
-    if settings.get("strategy") == "fsdp2":
+def _strategy(strategy: str, world: int, idle: bool) -> Any:
+    if strategy == "fsdp2":
         return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1, timeout=TIMEOUT)
-    idle = bool(settings.get("decoder_warmup"))  # an encoder that waits gets no gradient, which DDP must look out for
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters  # its name changed in torch 2.15
     buffers: dict[str, Any] = {
         "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from unmask.errors import Lost
+from unmask.errors import Lost, UserError
 from unmask.runtime.distributed.launcher import launch
 
 Value = TypeVar("Value")
@@ -44,17 +44,22 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
-    def tell(self, duty: str, **content: Any) -> None:
-        """The first process, to all that `attend`: do this, with that."""
-        self.share((duty, content))
+    def only_first(self, action: Callable[[], Value]) -> Value | None:
+        """Runs `action` in the first process while the others wait; None in these. A UserError is raised in all."""
+        value, failed = None, None
+        if self.first:
+            try:
+                value = action()
+            except UserError as error:
+                failed = error
+        if (failed := self.share(failed)) is not None:
+            raise failed
+        return value
 
-    def attend(self, **duties: Callable[..., Any]) -> Any:
-        """Every process but the first: does one duty after another as the first tells, until it tells the "end"."""
-        while True:
-            duty, content = self.share(("end", {}))
-            if duty == "end":
-                return content.get("result")
-            duties[duty](**content)
+    def from_first(self, action: Callable[[], Value]) -> Value:
+        """What `action` gives in the first process, in all of them."""
+        value: Any = self.only_first(action)
+        return self.share(value)
 
     def everybodys(self, value: Value) -> list[Value]:
         """What each process has, in order of rank."""

@@ -13,6 +13,7 @@ from typing import Any
 from unmask.errors import UserError, closest
 from unmask.models.decoder import essence
 from unmask.registry import parse
+from unmask.runs.config import Config
 
 RATIOS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 90)  # percent
 SAMPLING = (("random", 75), ("block", 50), ("block", 75), ("grid", 75))
@@ -63,52 +64,52 @@ def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in NAMES if name in names or not names)
 
 
-def make_axes(names: tuple[str, ...], settings: dict[str, Any], steps: int) -> tuple[list[Axis], list[str]]:
-    """The axes for a baseline of these settings and optimizer steps, and what a person should know of them."""
+def make_axes(names: tuple[str, ...], config: Config, steps: int) -> tuple[list[Axis], list[str]]:
+    """The axes for a baseline and its number of optimizer steps, and what a person should know of them."""
     makers = {"ratio": _ratio, "sampling": _sampling, "depth": _depth, "width": _width, "tokens": _tokens}
     makers |= {"target": _target, "augmentation": _augmentation}
-    axes = [_schedule(steps) if name == "schedule" else makers[name](settings) for name in names]
+    axes = [_schedule(steps) if name == "schedule" else makers[name](config) for name in names]
     remarks = []
-    if "augmentation" in names and settings["channels"] not in (1, 3):
-        remarks.append(f"colour jitter is left out: {settings['channels']} bands have no colours")
-    if "augmentation" in names and settings["flip"] == "off":
+    if "augmentation" in names and config.data.channels not in (1, 3):
+        remarks.append(f"colour jitter is left out: {config.data.channels} bands have no colours")
+    if "augmentation" in names and config.data.flip == "off":
         remarks.append("images are not mirrored on any axis: the plan for this data says so")
     return axes, remarks
 
 
-def _ratio(settings: dict[str, Any]) -> Axis:
+def _ratio(config: Config) -> Axis:
     values = [Value(f"{r} %", _mask("random", r), r, str(r)) for r in RATIOS]
     return Axis("ratio", "Mask ratio", values, "share of patches hidden, %")
 
 
-def _sampling(settings: dict[str, Any]) -> Axis:
+def _sampling(config: Config) -> Axis:
     values = [Value(f"{name}, {r} %", _mask(name, r), paper=f"{name} {r}") for name, r in SAMPLING]
     return Axis("sampling", "Mask sampling", values)
 
 
-def _depth(settings: dict[str, Any]) -> Axis:
-    own = decoder_size(settings)
+def _depth(config: Config) -> Axis:
+    own = decoder_size(config)
     depths = sorted({*DEPTHS, own["depth"]})
-    values = [Value(_blocks(d), _decoder(settings, depth=d), d, str(d) if d in DEPTHS else None) for d in depths]
+    values = [Value(_blocks(d), _decoder(config, depth=d), d, str(d) if d in DEPTHS else None) for d in depths]
     return Axis("depth", "Decoder depth", values, "blocks in the decoder", logarithmic=True)
 
 
-def _width(settings: dict[str, Any]) -> Axis:
-    own, values = decoder_size(settings), []
+def _width(config: Config) -> Axis:
+    own, values = decoder_size(config), []
     for name, share in WIDTHS.items():
         dim = max(8, round(own["dim"] * share))
         heads = next(h for h in range(max(1, round(own["heads"] * share)), 0, -1) if dim % h == 0)  # heads keep width
-        values.append(Value(str(dim), _decoder(settings, dim=dim, heads=heads), dim, name))
+        values.append(Value(str(dim), _decoder(config, dim=dim, heads=heads), dim, name))
     return Axis("width", "Decoder width", values, "width of the decoder", logarithmic=True)
 
 
-def _tokens(settings: dict[str, Any]) -> Axis:
+def _tokens(config: Config) -> Axis:
     values = [Value("without", {}, paper="without"), Value("with", {"method": "mae(symmetric=True)"}, paper="with")]
     return Axis("tokens", "Mask tokens in the encoder", values)
 
 
-def _target(settings: dict[str, Any]) -> Axis:
-    size = settings["channels"] * settings["patch_size"] ** 2
+def _target(config: Config) -> Axis:
+    size = config.data.channels * config.model.patch_size**2
     kept = max(1, min(96, size // 8))  # the paper keeps 96 of 768
     values = [
         Value("raw pixels", {"target": "pixels(normalize=False)"}, paper="raw pixels"),
@@ -118,13 +119,13 @@ def _target(settings: dict[str, Any]) -> Axis:
     return Axis("target", "What is rebuilt", values)
 
 
-def _augmentation(settings: dict[str, Any]) -> Axis:
+def _augmentation(config: Config) -> Axis:
     values = [
         Value("none", {"crop_kind": "whole", "flip": "off"}, paper="none"),
         Value("crop, fixed size", {"crop_kind": "fixed"}, paper="crop, fixed size"),
         Value("crop, random size", {}, paper="crop, random size"),
     ]
-    if settings["channels"] in (1, 3):
+    if config.data.channels in (1, 3):
         values.append(Value("+ colour jitter", {"jitter": JITTER}, paper="+ colour jitter"))
     return Axis("augmentation", "Augmentation", values)
 
@@ -142,23 +143,23 @@ def steps_of(changes: dict[str, Any], steps: int) -> int:
     return max(1, round(steps * changes.get("length", 1.0)))
 
 
-def settings_of(changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The baseline's settings with a value's changes; the length of the run is no setting."""
-    return settings | {name: value for name, value in changes.items() if name != "length"}
+def changed(config: Config, changes: dict[str, Any], seed: int) -> Config:
+    """The configuration of one run: the baseline's with a value's changes. The length of the run is no setting."""
+    return config.with_options({name: value for name, value in changes.items() if name != "length"} | {"seed": seed})
 
 
-def decoder_size(settings: dict[str, Any]) -> dict[str, int]:
+def decoder_size(config: Config) -> dict[str, int]:
     """dim, depth and heads of the baseline's decoder. Raises UserError for one that has no such options."""
-    options, names = essence(settings["decoder"])[1], ("dim", "depth", "heads")
+    options, names = essence(config.method.decoder)[1], ("dim", "depth", "heads")
     if not set(names) <= set(options):
-        raise UserError(f"the axes depth and width need a decoder with {', '.join(names)}: not {settings['decoder']}")
+        raise UserError(f"the axes depth and width need a decoder with {', '.join(names)}: not {config.method.decoder}")
     return {name: options[name] for name in names}
 
 
-def _decoder(settings: dict[str, Any], **changed: int) -> dict[str, Any]:
+def _decoder(config: Config, **changed: int) -> dict[str, Any]:
     """The baseline's decoder with another size."""
-    own = decoder_size(settings)
-    name, given = parse(settings["decoder"])
+    own = decoder_size(config)
+    name, given = parse(config.method.decoder)
     options = ", ".join(f"{key}={value!r}" for key, value in (own | given | changed).items())
     return {} if own | changed == own else {"decoder": f"{name}({options})"}
 

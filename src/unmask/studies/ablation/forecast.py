@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unmask.errors import UserError
 from unmask.planning.build import build, make_fit
@@ -12,16 +12,13 @@ from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare, trial
 from unmask.planning.plan import Plan
 from unmask.runs.run import make_encoder
-from unmask.studies.ablation.axes import steps_of
-from unmask.studies.ablation.one_run import WARMUP, Bench, configured, cost, linear_probe
+from unmask.runtime.settings import runtime_of
+from unmask.studies.ablation.axes import changed, steps_of
+from unmask.studies.ablation.one_run import WARMUP, Bench, cost, linear_probe
 from unmask.tasks.classification import finetune as finetuning
 from unmask.tasks.training_settings import typed
 from unmask.training.log import clock
 from unmask.training.speed.compile import ready
-
-if TYPE_CHECKING:
-    from unmask.cli.options.ablate import Ablate
-
 
 HOURS = 1.0  # of a study, when neither hours nor steps are given
 TUNING_SHARE = 1 / 3  # of the time, at the most, for fine-tuning
@@ -56,8 +53,18 @@ class Forecast:
         return text
 
 
-def make_forecast(bench: Bench, values: dict[str, dict[str, Any]], options: "Ablate", began: float) -> Forecast:
-    """Measures what runs cost and chooses their length. values: changes by key; began: when the command did.
+def make_forecast(
+    bench: Bench,
+    values: dict[str, dict[str, Any]],
+    began: float,
+    *,
+    seeds: int,
+    hours: float | None = None,
+    steps: int | None = None,
+    tuning_epochs: float | None = None,
+) -> Forecast:
+    """Measures what runs cost and chooses their length. values: changes by key; began: when the command did; seeds:
+    runs of every value; hours: for all; steps: of the baseline, instead; tuning_epochs: of fine-tuning, if given.
 
     Pretraining is measured once and scaled by counted FLOPs. Raises UserError where the time asked for is too short.
     """
@@ -66,25 +73,24 @@ def make_forecast(bench: Bench, values: dict[str, dict[str, Any]], options: "Abl
     probe, start = time.monotonic() - start, time.monotonic()
     flops = {}
     for key, changes in values.items():  # also refuses, before anything is run, what cannot be built
-        config = configured(bench, changes, bench.config["settings"]["seed"])
+        config = changed(bench.config, changes, bench.config.training.seed)
         objective = build(config, Start())
         prepare(objective, partial(make_loader, config, bench.samples))
         flops[key] = cost(objective, bench)
     splits = {name: len(places) for name, places in bench.labelled.splits.items()}
     twice = 1 + splits["test"] / sum(splits.values())  # the test images are seen by the fine-tuned encoder too
     judging = twice * probe + (time.monotonic() - start) / len(values)
-    settings = bench.config["settings"]
-    step = settings["batch"] / bench.config["expected"]["images_per_second"]
+    step = bench.config.training.batch / bench.config.record.expected.images_per_second
     relative = {key: flops[key] / flops["baseline"] * changes.get("length", 1.0) for key, changes in values.items()}
-    runs = len(values) * options.seeds
-    hours = options.hours or (None if options.steps else HOURS)
+    runs = len(values) * seeds
+    hours = hours or (None if steps else HOURS)
     seconds = None if hours is None else (1 - RESERVE) * (3600 * hours - (time.monotonic() - began))
-    tuning, tuning_seconds = _tuning(bench, options.finetune_epochs, None if seconds is None else seconds / runs)
+    tuning, tuning_seconds = _tuning(bench, tuning_epochs, None if seconds is None else seconds / runs)
     if seconds is None:
-        steps = options.steps or 1
+        steps = steps or 1
     else:
         left = seconds - runs * (judging + tuning_seconds)
-        steps = int(left / (options.seeds * step * sum(relative.values())))
+        steps = int(left / (seeds * step * sum(relative.values())))
         if steps < 1:
             raise UserError(
                 f"{hours:g} hours are too short: probes and fine-tuning of {runs} runs alone take"
@@ -103,7 +109,7 @@ def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[
     samples, plan = labelled.samples("train", encoder.channels), Plan(dict(tuning))
     chosen = typed(finetuning.ClassifySettings, tuning)
     measured = trial(
-        lambda: ready(finetuning.make_task(encoder, labelled.classes, chosen), tuning),
+        lambda: ready(finetuning.make_task(encoder, labelled.classes, chosen), runtime_of(tuning)),
         lambda size: replace(finetuning.make_loader(samples, chosen, encoder), batch=size),
         plan,
         bench.fabric,

@@ -1,10 +1,9 @@
 """One run of a study: pretrain, judge with a linear probe, fine-tune, and count what it cost."""
 
-import copy
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +20,31 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare
+from unmask.runs.config import Config
 from unmask.runtime.distributed.fabric import Fabric
 from unmask.runtime.machine import autocast_dtype
-from unmask.studies.ablation.axes import settings_of, steps_of
+from unmask.studies.ablation.axes import changed, steps_of
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.metrics import scores
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, Log, read
-from unmask.training.loop import Fit, fit
+from unmask.training.loop import fit
 from unmask.training.objective import Objective
+from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
 from unmask.training.speed.step_cost import step_flops
 
 CHECKPOINT_EVERY = 60.0  # seconds; what a kill can lose
 WARMUP = 0.05  # of the steps, as `plan_length` has it
 COUNTED = 2  # images that FLOPs are counted on
-FIT = ("batch", "lr", "weight_decay", "clip", "accumulate")
+FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed")
 
 
 @dataclass(frozen=True)
 class Bench:
     """What all runs of a study share."""
 
-    config: dict[str, Any]  # of the baseline, as `pretrain` plans it
+    config: Config  # of the baseline, as `pretrain` plans it
     steps: int  # of the baseline's pretraining
     tuning: dict[str, Any]  # settings of fine-tuning; empty: there is none
     samples: Samples
@@ -54,9 +55,9 @@ class Bench:
 class Told(Log):
     """Records as every run does, shows nothing, and passes on how far it is."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], count: int, tell: Callable[[int], Any]):
+    def __init__(self, folder: Path, config: Config, count: int, tell: Callable[[int], Any]):
         quiet = Console(quiet=True, force_terminal=False)
-        super().__init__(folder, quiet, config["settings"]["batch"], count, config["context"])
+        super().__init__(folder, quiet, config.training.batch, count, config.record.context)
         self.tell = tell
 
     def step(
@@ -66,24 +67,17 @@ class Told(Log):
         self.tell(step)
 
 
-def configured(bench: Bench, changes: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The configuration of a run, as `pretrain` would have it."""
-    config = copy.deepcopy(bench.config)
-    config["settings"] = settings_of(changes, config["settings"]) | {"seed": seed}
-    return config
-
-
 def run_cell(
     bench: Bench, key: str, changes: dict[str, Any], seed: int, folder: Path, tell: Callable[[str, float], Any]
 ) -> dict[str, Any]:
     """The line of one run. `folder` holds its checkpoint while it lasts; `tell(what, share)` hears how far it is."""
-    config = configured(bench, changes, seed)
+    config = changed(bench.config, changes, seed)
     objective = build(config, Start())
     steps = steps_of(changes, bench.steps) if changes.get("length", 1.0) else 0
     trained = {"loss": None, "seconds": 0.0}
     if steps:
         trained = _pretrain(bench, config, objective, steps, folder, lambda step: tell("pretraining", step / steps))
-    counted = {"flops": cost(objective, bench) if steps else 0.0, "images": steps * config["settings"]["batch"]}
+    counted = {"flops": cost(objective, bench) if steps else 0.0, "images": steps * config.training.batch}
     tell("linear probe", 1.0)
     start = time.monotonic()
     probe = linear_probe(objective.encoder, bench)
@@ -98,26 +92,26 @@ def run_cell(
 
 
 def _pretrain(
-    bench: Bench, config: dict[str, Any], objective: Objective, steps: int, folder: Path, tell: Callable[[int], Any]
+    bench: Bench, config: Config, objective: Objective, steps: int, folder: Path, tell: Callable[[int], Any]
 ) -> dict[str, Any]:
     """Its last record. Where the folder holds a checkpoint, training goes on from there."""
-    settings, expected = config["settings"], config["expected"]
+    training = config.training
     folder.mkdir(parents=True, exist_ok=True)
     if not checkpoint.begun(folder):
         prepare(objective, lambda size: make_loader(config, bench.samples, size))
-    every = max(1, int(CHECKPOINT_EVERY * expected["images_per_second"] / settings["batch"]))
-    shared = {name: settings[name] for name in FIT} | {"seed": settings["seed"], "save_every": every}
+    every = max(1, int(CHECKPOINT_EVERY * config.record.expected.images_per_second / training.batch))
+    shared: dict[str, Any] = {name: getattr(training, name) for name in FIT} | {"save_every": every}
     fitting = Fit(steps=steps, warmup=round(WARMUP * steps), log_every=max(1, steps // 20), **shared)
     log = Told(folder, config, len(bench.samples), tell)
-    ready(objective, settings | {"compile": "off"})  # trainings are many and short
+    ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
     fit(objective, make_loader(config, bench.samples), fitting, folder, bench.fabric, log)
     return [record for record in read(folder / METRICS) if "loss" in record][-1]
 
 
 def cost(objective: Objective, bench: Bench) -> float:
     """FLOPs per image of forward and backward, without changing any chance that follows."""
-    settings = bench.config["settings"]
-    shape = (COUNTED, settings["channels"], *settings["image_size"])
+    data = bench.config.data
+    shape = (COUNTED, data.channels, *data.image_size)
     batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.fabric.device)]}
     with torch.random.fork_rng():
         objective.to(bench.fabric.device).train()
@@ -146,4 +140,4 @@ def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
 
 
 def _autocast(bench: Bench) -> torch.dtype | None:
-    return autocast_dtype(bench.config["settings"]["precision"])
+    return autocast_dtype(bench.config.runtime.precision)

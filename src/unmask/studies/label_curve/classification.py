@@ -26,6 +26,7 @@ from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import autocast_dtype, machine, tune
+from unmask.runtime.settings import runtime_of
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study, size_of
 from unmask.tasks.classification.finetune import answers, finetune
@@ -162,7 +163,7 @@ class ClassificationStudy(Study):
         plan = Plan(dict(asked))
         plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
-        task = finetune(encoder, samples, plan.settings, make_fabric(plan.settings), scratch=scratch)
+        task = finetune(encoder, samples, plan.settings, make_fabric(runtime_of(plan.settings)), scratch=scratch)
         size = encoder.grid.size
         loader = self.data.loader("test", encoder.channels, WholeImage((size[0], size[1])))
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)

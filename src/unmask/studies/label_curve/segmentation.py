@@ -20,6 +20,7 @@ from unmask.planning.build import make_fit
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine, tune
+from unmask.runtime.settings import runtime_of
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study
 from unmask.tasks.open import load_encoder
@@ -122,8 +123,8 @@ class SegmentationStudy(Study):
         settings, chosen = plan.settings, typed(SegmentSettings, plan.settings)
         task = make_segment_task(start, self.data, chosen, scratch)
         segments = self.data.segments("train", self.encoder.channels, [int(row) for row in rows])
-        ready(task, settings)
+        ready(task, runtime_of(settings))
         loader = make_segment_loader(segments, start, chosen)
-        fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(settings), Silent())
+        fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(runtime_of(settings)), Silent())
         model = task.result.eval().to(torch.device(settings["device"]))
         return score_split(model, self.data, "test", chosen.precision)["miou"]

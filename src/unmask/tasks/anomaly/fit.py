@@ -65,17 +65,16 @@ def open_model(run: Path, method: str) -> tuple[Rebuilder | Encoder, dict[str, A
             Run(run)  # says what is wrong with a folder
         raise UserError(f"{run} is no run folder, so there is no decoder to rebuild with; use --method features")
     opened_run = Run(run)
-    config = opened_run.config
-    if "task" in config:
+    if opened_run.task:
         raise UserError(
-            f"{run} was made by {config['task']}, it has no decoder to rebuild with; give the folder of the"
+            f"{run} was made by {opened_run.task}, it has no decoder to rebuild with; give the folder of the"
             " pretraining, or use --method features"
         )
     model = opened_run.objective()
     if not isinstance(model, Rebuilder):
-        what = config["settings"]["method"]
+        what = opened_run.config.method.name
         raise UserError(f"{run} was trained with {what}, which rebuilds no pixels; use --method features")
-    return model, {name: config[name] for name in ("settings", "mean", "std", "timm", "data")}
+    return model, {name: opened_run.record[name] for name in ("settings", "mean", "std", "timm", "data")}
 
 
 def choose_settings(

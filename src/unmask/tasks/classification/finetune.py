@@ -20,6 +20,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import copied
 from unmask.planning.build import make_fit
 from unmask.runtime.distributed.fabric import Fabric
+from unmask.runtime.settings import runtime_of
 from unmask.seeds import mix
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.objective import Classify
@@ -66,7 +67,7 @@ def finetune(
     chosen = typed(ClassifySettings, settings)
     task = make_task(encoder, samples.classes, chosen, scratch=scratch, multi_label=samples.source.multi_label)
     loader = make_loader(samples, chosen, encoder)
-    ready(task, settings)
+    ready(task, runtime_of(settings))
     watching = {} if watch is None else {"watch": watch(task)}
     fit(task, loader, make_fit(settings, len(samples), **(fit_options or {})), out, fabric, log or Silent(), **watching)
     return task

@@ -1,6 +1,6 @@
 """Makes a model ready for fast training, as the settings of a run say. Names and values of weights do not change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unmask.models.layers.lean_mlp import make_lean
 from unmask.runtime.blocks import stacked
 from unmask.runtime.machine import by_length
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.objective import Objective
 from unmask.training.speed.activation_checkpoint import Forward, recompute, wrap
 from unmask.training.speed.bf16_weights import lower
@@ -19,31 +20,31 @@ Backend = str | Callable[..., Any]  # of torch.compile
 MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
 
 
-def ready(objective: Objective, settings: Mapping[str, Any], backend: Backend = "inductor") -> Objective:
+def ready(objective: Objective, settings: RuntimeSettings, backend: Backend = "inductor") -> Objective:
     """Returns the objective itself, changed in place: attention backend, memory format, bf16 weights, activation
     checkpointing, compiled blocks. The package's docstring says in which order blocks are wrapped, and why.
 
-    Settings that are missing leave things as they are. backend: of torch.compile.
+    Settings that are "auto" leave things as they are. backend: of torch.compile.
     """
-    _set_attention(objective, settings.get("attention"))
+    _set_attention(objective, settings.attention)
     embed = getattr(getattr(objective.encoder, "net", None), "patch_embed", None)
-    if settings.get("channels_last") == "on" and embed is not None:
+    if settings.channels_last == "on" and embed is not None:
         embed.to(memory_format=torch.channels_last)
         embed.register_forward_pre_hook(_channels_last)
-    if settings.get("precision") == "bf16-weights":
+    if settings.precision == "bf16-weights":
         lower(objective)
-    again, compiled = settings.get("checkpoint_activations") == "on", settings.get("compile") in ("on", "graphs")
+    again, compiled = settings.checkpoint_activations == "on", settings.compile in ("on", "graphs")
     if again:
         recompute(objective)
     if compiled:
-        _compile(objective, settings["compile"] == "graphs", backend)
+        _compile(objective, settings.compile == "graphs", backend)
     elif not again:
         for _, block in stacked(objective):
             make_lean(block)
     return objective
 
 
-def _set_attention(objective: nn.Module, how: str | None) -> None:
+def _set_attention(objective: nn.Module, how: str) -> None:
     """Sets the backend of every attention, or lets each choose by the length of its sequence. A block that computes
     attention itself, as the last one of MAE's decoder does, never calls its attention module, so blocks choose too. An
     attention that is called chooses again, since its sequence may be one window of the block's."""

@@ -6,6 +6,7 @@ from typing import Any
 from unmask.errors import UserError
 from unmask.models.decoder import SelfAttention, essence
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
+from unmask.weights.files import is_run
 
 __all__ = ["Ours"]
 
@@ -19,7 +20,7 @@ class Ours(WeightFormat):
     def canonical(file: WeightFile) -> Canonical:
         whole = under(file.state, "encoder.net.")
         encoder = whole or file.state
-        facts = file.config if "timm" in file.config else {k: _value(v) for k, v in file.header.items()}
+        facts = _facts(file.config) or {k: _value(v) for k, v in file.header.items()}
         settings = facts.get("settings") or {}
         arguments = dict(facts["timm"]) if "timm" in facts else {}
         decoder = under(file.state, "decoder.")
@@ -48,6 +49,16 @@ class Ours(WeightFormat):
             classes=tuple(facts["classes"]) if head and facts.get("classes") else None,
             licence=facts.get("licence"),
         )
+
+
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """What a config.json says of the weights: a pretraining run's, or a task's."""
+    if "timm" in config or not is_run(config):
+        return config if "timm" in config else {}
+    model, data, method = config["model"], config["data"], config["method"]
+    settings = {**method, "model": model["name"], "image_size": data["image_size"]}
+    licence = config["record"]["licence"]
+    return {"settings": settings, "timm": model["timm"], "mean": data["mean"], "std": data["std"], "licence": licence}
 
 
 def _model(arguments: dict[str, Any]) -> str:

@@ -1,0 +1,28 @@
+"""What a run learns from: which images, at which size, cut and mirrored how, read by whom."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    paths: tuple[str, ...]  # folders, archives, arrays, lists of paths or shards, as given
+    count: int  # training images; of a stream about as many
+    fingerprint: str  # of the content, to notice that it changed
+    split: str | None  # "train" where the data has splits
+    packed: str | None  # how a pack holds its images: "files", "jpeg" or "raw"; None: it is no pack
+    image_size: tuple[int, int]  # of crops: height and width in pixels
+    channels: int
+    bands: tuple[str, ...] | None = None  # names of the channels
+    mean: tuple[float, ...]  # of each channel, in raw units
+    std: tuple[float, ...]
+    max_side: int  # pixels; larger images are shrunk to it while they are decoded
+    crop: float  # least share of an image's area that a random crop takes
+    crop_kind: str = "random"  # or "fixed", "whole"
+    flip: str  # "on" or "off"
+    jitter: float = 0.0  # strength of colour jitter, 0 to 1
+    resize: str = "exact"  # or "fast"
+    views_per_image: int = 1  # crops of each decoded image
+    in_memory: str = "off"  # "on": images live on the device
+    workers: int = 0  # processes that load images; 0: the main one
+    shuffle_buffer: int | None = None  # of streams: samples over which the order is mixed
+    max_bad: float = 0.05  # share of bad files above which training does not start

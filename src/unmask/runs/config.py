@@ -1,0 +1,160 @@
+"""The configuration of a pretraining run: the settings that each room owns, composed; JSON only at the disk."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unmask.data.settings import DataSettings
+from unmask.errors import UserError
+from unmask.files import write_json
+from unmask.methods.settings import MethodSettings
+from unmask.models.settings import ModelSettings
+from unmask.runtime.settings import RuntimeSettings
+from unmask.training.resolution import NONE
+from unmask.training.settings import TrainingSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What was promised before training; nothing yet."""
+
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    memory_mb: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a run came about; nothing that it computes depends on this."""
+
+    asked: dict[str, Any]  # options as the user gave them
+    reasons: dict[str, str]  # of each choice, by the name of the option
+    context: dict[str, float]  # losses of trivial predictors on this data
+    expected: Expected
+    weights: dict[str, Any] | None  # what `--init` named
+    licence: str | None  # of these weights
+    machine: dict[str, Any]
+    launch: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    data: DataSettings
+    model: ModelSettings
+    method: MethodSettings
+    training: TrainingSettings
+    runtime: RuntimeSettings
+    record: Record
+
+    def at_size(self, size: tuple[int, int]) -> "Config":
+        """The same run at one image size."""
+        data, training = replace(self.data, image_size=size), replace(self.training, resolutions=NONE)
+        return replace(self, data=data, training=training)
+
+    def with_options(self, changes: dict[str, Any]) -> "Config":
+        """With other values of some settings, by the names of their options."""
+        names = {"data": "paths", "model": "name", "method": "name"}  # options that have the name of a section
+        sections, left = {}, dict(changes)
+        for section in SECTIONS:
+            own = {names[section]: left.pop(section)} if section in left else {}
+            own |= {f.name: left.pop(f.name) for f in dataclasses.fields(SECTIONS[section]) if f.name in left}
+            sections[section] = replace(getattr(self, section), **own)
+        if left:
+            raise UserError(f"a run has no setting {', '.join(left)}")
+        return replace(self, **sections)
+
+    def options(self) -> dict[str, Any]:
+        """Every setting as a plain value by the name of its option: for tables, and to begin another run with."""
+        data, model, method, training, runtime = (dataclasses.asdict(getattr(self, name)) for name in SECTIONS)
+        data = {"data": data.pop("paths"), **data}
+        model = {"model": model.pop("name"), **model}
+        method = {"method": method.pop("name"), **method}
+        training |= {"warmup": self.training.warmup_epochs, "spike": self.training.spike or "off"}
+        if self.training.epochs is not None or self.training.hours is not None:
+            training["steps"] = None  # they follow from these
+        flat = data | model | method | training | runtime
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items() if name not in DERIVED}
+
+    def flat(self) -> dict[str, Any]:
+        """The record that runs of every kind share, those of tasks included, as plain values."""
+        record = dataclasses.asdict(self.record)
+        kept = {name: value for name, value in record.items() if value is not None}
+        data = {name: getattr(self.data, name) for name in ("fingerprint", "count", "split", "packed")}
+        fit = {"steps": self.training.steps, "seconds": self.training.seconds}
+        statistics = {"mean": list(self.data.mean), "std": list(self.data.std)}
+        return {"settings": self.options(), "timm": self.model.timm, "fit": fit, "data": data} | statistics | kept
+
+    def to_json(self, path: Path) -> None:
+        write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, path: Path) -> "Config":
+        """Raises UserError, with file and key, for a file that is damaged or lacks something."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); the run cannot be opened without it") from error
+        return cls.from_plain(content, str(path))
+
+    @classmethod
+    def from_plain(cls, content: Any, where: str) -> "Config":
+        """From what JSON holds. where: the file, for errors."""
+        if isinstance(content, dict) and "settings" in content and "task" not in content:
+            raise UserError(f"{where} was made by an unreleased version of unmask; run pretrain again")
+        return _typed(cls, content, where, "")
+
+
+SECTIONS: dict[str, Any] = {
+    "data": DataSettings,
+    "model": ModelSettings,
+    "method": MethodSettings,
+    "training": TrainingSettings,
+    "runtime": RuntimeSettings,
+}
+DERIVED = (  # settings that no option has
+    "count", "fingerprint", "split", "packed", "mean", "std", "max_side", "timm", "warmup_epochs", "betas", "optimizer",
+    "floor", "seconds", "begins", "costs", "patience",
+)  # fmt: skip
+
+
+def _typed(kind: Any, value: Any, where: str, key: str) -> Any:
+    """A plain value as what a field's type says; UserError where it cannot be that."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        names = {field.name for field in dataclasses.fields(kind)}
+        _same(names, value, where, key)
+        types_of = typing.get_type_hints(kind)
+        inside = {name: _typed(types_of[name], value[name], where, f"{key}.{name}".strip(".")) for name in names}
+        return typing.cast(Any, kind)(**inside)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _typed(next(part for part in arguments if part is not type(None)), value, where, key)
+    if origin is tuple and isinstance(value, list):
+        parts = arguments if arguments[-1] is not Ellipsis else [arguments[0]] * len(value)
+        if len(parts) == len(value):
+            return tuple(_typed(part, one, where, key) for part, one in zip(parts, value))
+    wanted = origin or kind
+    if wanted is Any or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))):
+        return value
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    raise UserError(f"{where} is damaged: {key} is {value!r}, which is no {getattr(kind, '__name__', kind)}")
+
+
+def _same(names: set[str], value: Any, where: str, key: str) -> None:
+    """Raises UserError unless `value` is an object that has these keys and no others."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is damaged: {key or 'it'} must be an object, it is {type(value).__name__}")
+    for wrong, what in ((names - value.keys(), "it lacks"), (value.keys() - names, "there is no setting")):
+        if wrong:
+            listed = ", ".join(sorted(f"{key}.{name}".strip(".") for name in wrong))
+            raise UserError(f"{where} is damaged: {what} {listed}")

@@ -1,0 +1,59 @@
+"""How a run trains: batch, learning rate, length, checkpoints; what the loop needs, and what stands behind it."""
+
+import math
+from dataclasses import dataclass
+
+from unmask.errors import UserError, closest
+
+OPTIMIZERS = ("adamw", "sgd", "lars")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What the loop needs to know."""
+
+    steps: int  # optimizer steps in all
+    batch: int  # samples per optimizer step, over all devices
+    lr: float  # peak learning rate
+    warmup: int = 0  # steps
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    optimizer: str = "adamw"  # or sgd, lars
+    fused: bool = True  # the optimizer in one pass over the weights
+    floor: float = 0.0  # learning rate at the end of the cosine
+    clip: float | None = None  # gradient norm; None: off, as in MAE
+    accumulate: int = 1  # micro-batches per optimizer step
+    seed: int = 0
+    seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time
+    begins: tuple[int, ...] = (0,)  # steps at which the cost of a step changes, for time budgets
+    costs: tuple[float, ...] = (1.0,)  # of a step from there on
+    log_every: int = 10  # steps
+    save_every: int = 1000  # steps between writing last.ckpt
+    keep_every: int = 0  # steps between lasting copies; 0: none
+    keep_last: int = 2  # newest checkpoints that are kept
+    spike: float | None = None  # deviations above recent losses at which a step is left out; None: only non-finite ones
+    patience: int = 10  # steps left out in a row after which the run goes back to a good state
+    rollbacks: int = 3  # times that it goes back without getting past the place, before it ends
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep_last", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.lr <= 0 or not math.isfinite(self.lr):
+            raise UserError(f"the learning rate must be a positive number, got {self.lr}")
+        if self.optimizer not in OPTIMIZERS:
+            near = closest(self.optimizer, OPTIMIZERS)
+            raise UserError(f"no optimizer {self.optimizer!r}{near} There are: {', '.join(OPTIMIZERS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Fit):
+    """What the loop needs, and what a pretraining run says besides."""
+
+    epochs: float | None = None  # as the length was given or chosen: passes over the data ...
+    hours: float | None = None  # ... or a time; None for both: in steps
+    warmup_epochs: float = 0.0  # in which the learning rate rises
+    resolutions: str = "none"  # sizes with shares of the steps
+    recipe: str | None = None  # that filled in what was left open
+    probe: str | None = None  # labelled data on which the encoder is judged meanwhile
+    probe_every: float | None = None  # epochs
