@@ -50,6 +50,7 @@ from unmask.training import checkpoint
 from unmask.training.determinism import determinism, early
 from unmask.training.log import METRICS, Log, Silent, clock, memory_mb, read
 from unmask.training.loop import fit
+from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share
 
@@ -76,6 +77,7 @@ def pretrain(options: Pretrain) -> "Run | None":
 
 def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     """The same in every process; only the first one speaks."""
+    options = with_final_size(options)
     began, out, asked = time.monotonic(), Path(options.out), asked_for(options)
     console = make_console() if ranks.first else Console(quiet=True)
     options, reasons = follow(options, "pretrain")
@@ -105,6 +107,16 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     probe = ranks.only_first(lambda: write_beginning(config, sheet, out))
     train(config, samples, out, probe, console, ranks)
     return Run(out)
+
+
+def with_final_size(options: Pretrain) -> Pretrain:
+    """The image size is that of the last stage of a schedule of sizes, also where only the schedule is given."""
+    if options.resolutions in (None, "auto"):
+        return options
+    size = parse_resolutions(options.resolutions)[-1].size
+    if options.image_size not in (None, size):
+        raise UserError(f"resolutions {options.resolutions!r} must end with the image size {options.image_size}")
+    return dataclasses.replace(options, image_size=size)
 
 
 def asked_for(options: Pretrain) -> dict[str, Any]:

@@ -26,8 +26,6 @@ from unmask.plain import (
     settle,
     texts,
 )
-from unmask.planning.recipe_book import find_recipe
-from unmask.training.resolution import parse
 
 __all__ = ["Pretrain"]
 
@@ -113,13 +111,6 @@ class Pretrain(RuntimeOptions):
             if len(size) not in (1, 2):
                 raise UserError(f"image size is one number or height and width, got {size}")
             settle(self, "image_size", tuple(size) * (3 - len(size)))
-        stages = parse(self.resolutions) if self.resolutions not in (None, "auto") else []
-        if stages:
-            settle(self, "image_size", self.image_size or stages[-1].size)
-            if self.image_size != stages[-1].size:
-                raise UserError(f"resolutions {self.resolutions!r} must end with the image size {self.image_size}")
-        if self.recipe is not None:
-            find_recipe(self.recipe, "pretrain")
         if self.lr is not None and self.blr is not None:
             raise UserError("give --lr or --blr, not both")
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}
