@@ -72,10 +72,11 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def names(kind: str) -> list[str]:
-    """The parts of a kind: the files of its folder, but for a contract, which is named like the folder of its parts."""
+    """The parts of a kind: the files of its folder. Left out are a contract, which is named like the folder of its
+    parts, and settings that all parts share."""
     modules = list(pkgutil.iter_modules(importlib.import_module(KINDS[kind]).__path__))
     folders = {module.name for module in modules if module.ispkg}
-    return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders)
+    return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders and m.name != "settings")
 
 
 def find(kind: str, name: str) -> Any:

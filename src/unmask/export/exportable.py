@@ -23,7 +23,8 @@ from unmask.models.segmenter import Segmenter
 from unmask.training.objective import Rebuilder
 
 Outputs = dict[str, Tensor]  # by name; the batch comes first, except for a loss
-Model = Encoder | Classifier | Segmenter | Detector | Backbone  # the last: what a detector is exported as, too
+Trained = Encoder | Classifier | Segmenter | Detector
+Model = Trained | Backbone  # the last: what a detector is exported as, too
 EXACT = 1e-4  # share of the largest value by which the same float32 sums, done in another order, may differ
 
 

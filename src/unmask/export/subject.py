@@ -10,7 +10,7 @@ from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError, UserError
-from unmask.export.exportable import Exportable, Model
+from unmask.export.exportable import Exportable, Trained
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runs.run import Run
@@ -22,7 +22,7 @@ IMAGES = 16  # for the check
 
 def open_subject(
     run: Run,
-    model: Model,
+    model: Trained,
     images: tuple[str, ...],
     *,
     normalize: str,

@@ -61,10 +61,10 @@ def _raw(file: TiffFile) -> Raw:
             alpha = None  # 32-bit integers are measurements: there is no white to composite on
     tag = page.tags.get(274)
     notes = [f"first of {frames} frames"] if frames > 1 else []
-    rows, columns, *channels = values.shape
-    bands = channels[0] + (alpha is not None) if channels else 1
+    shape: tuple[int, ...] = values.shape
+    bands = shape[2] + (alpha is not None) if len(shape) == 3 else 1
     mode = f"{page.dtype}" if bands == 1 else f"{bands} x {page.dtype}"
-    size = (rows, columns)
+    size = (shape[0], shape[1])
     return Raw(values, "TIFF", mode, depth, size, alpha, int(tag.value) if tag else 1, notes)
 
 
