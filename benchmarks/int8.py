@@ -13,6 +13,8 @@ nearest other image, by cosine, stays the same. Times are medians for one image,
 """
 
 import argparse
+import contextlib
+import io
 import statistics
 import tempfile
 import time
@@ -148,14 +150,29 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=128, help="images that errors are measured on")
     parser.add_argument("--rounds", type=int, default=50, help="turns of each file")
     parser.add_argument("--smoke", action="store_true", help="a tiny encoder without training")
+    parser.add_argument("--out", type=Path, help="folder for int8.txt, what is printed")
     return parser
 
 
 def main() -> None:
     given = parser().parse_args()
     torch.set_num_threads(1)
+    if given.out is None:
+        return run(given)
+    given.out.mkdir(parents=True, exist_ok=True)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            run(given)
+    finally:
+        print(printed.getvalue(), end="")
+        (given.out / "int8.txt").write_text(printed.getvalue(), encoding="utf-8")
+
+
+def run(given: argparse.Namespace) -> None:
     subjects.IMAGES = given.count  # of its check, otherwise
     if given.smoke:
+        print("smoke run, the figures mean nothing")
         torch.manual_seed(0)
         model = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
         encoder = create_encoder(model, image_size=(32, 32), patch_size=8, mean=(120.0,) * 3, std=(60.0,) * 3).eval()

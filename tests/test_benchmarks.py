@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = [
     path
     for path in sorted((ROOT / "benchmarks").glob("*.py"))
-    if re.search(r'^if __name__ == "__main__":', path.read_text(encoding="utf-8"), re.M)
+    if not path.stem.startswith("same_numbers")  # it compares two trees: the test below
+    and re.search(r'^if __name__ == "__main__":', path.read_text(encoding="utf-8"), re.M)
 ]
 
 
@@ -36,6 +37,16 @@ def test_a_smoke_run_goes_through_and_leaves_the_results_alone(script, tmp_path)
     assert not list(cwd.iterdir()), "a smoke run writes into --out only"
     after = {path: path.stat().st_mtime_ns for path in [*results.iterdir(), *(ROOT / "docs").rglob("*")]}
     assert after == before, "a smoke run leaves the records and the pages as they are"
+
+
+@pytest.mark.slow
+def test_the_tree_computes_the_same_numbers_as_the_last_commit_in_a_short_run(tmp_path):
+    if not (ROOT / ".git").exists():
+        pytest.skip("there is no history to take a commit from")
+    command = [sys.executable, str(ROOT / "benchmarks" / "same_numbers.py"), "--smoke", "--before", "HEAD"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert "all equal" in done.stdout
 
 
 def test_there_are_benchmarks():
