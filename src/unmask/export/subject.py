@@ -10,7 +10,7 @@ from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import DataError, UserError
-from unmask.export.exportable import Exportable, Trained
+from unmask.export.exportable import Exportable, Trained, encoder_of
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runs.run import Run
@@ -38,7 +38,7 @@ def open_subject(
     if run.task is None and checkpoint.begun(run.path):
         objective = run.objective()
         whole = objective if isinstance(objective, Rebuilder) else None
-    encoder = whole.encoder if whole is not None else getattr(model, "encoder", model)
+    encoder = whole.encoder if whole is not None else encoder_of(model)
     pixels, where = _images(images, run, encoder, model.input_size)
     subject = Exportable(
         model, run.record, pixels, whole, normalize=normalize, quantize=quantize, precision=precision, seed=seed

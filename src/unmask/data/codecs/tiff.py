@@ -61,7 +61,7 @@ def _raw(file: TiffFile) -> Raw:
             alpha = None  # 32-bit integers are measurements: there is no white to composite on
     tag = page.tags.get(274)
     notes = [f"first of {frames} frames"] if frames > 1 else []
-    shape: tuple[int, ...] = values.shape
+    shape = tuple(int(side) for side in values.shape)
     bands = shape[2] + (alpha is not None) if len(shape) == 3 else 1
     mode = f"{page.dtype}" if bands == 1 else f"{bands} x {page.dtype}"
     size = (shape[0], shape[1])
