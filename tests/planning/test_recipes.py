@@ -230,8 +230,8 @@ def test_a_large_batch_is_worked_off_in_parts_where_memory_cannot_be_tried():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Pretrain(data="x", recipe="mae_vit_bse"), "did you mean 'mae_vit_base'"),
-        (lambda: Pretrain(data="x", recipe="mae_finetune_vit_base"), "is for unmask transfer"),
+        (lambda: follow(Pretrain(data="x", recipe="mae_vit_bse"), "pretrain"), "did you mean 'mae_vit_base'"),
+        (lambda: follow(Pretrain(data="x", recipe="mae_finetune_vit_base"), "pretrain"), "is for unmask transfer"),
         (lambda: transfer_with("mae_vit_base"), "is for unmask pretrain"),
         (
             lambda: follow(Transfer(run="x", on="y", recipe="mae_finetune_vit_bse"), "transfer"),

@@ -170,10 +170,11 @@ def test_a_schedule_of_sizes_resumes_exactly_across_the_switch(photos, tmp_path,
     ],
 )
 def test_schedules_that_cannot_be_are_refused(text, says):
+    from unmask.cli.commands.pretrain import with_final_size
     from unmask.cli.options.pretrain import Pretrain
 
     with pytest.raises(UserError, match=says):
-        Pretrain(data="x", resolutions=text, image_size=128)
+        with_final_size(Pretrain(data="x", resolutions=text, image_size=128))
 
 
 def test_steps_and_time_are_shared_out_over_sizes():

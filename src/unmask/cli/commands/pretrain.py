@@ -111,9 +111,10 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
 
 def with_final_size(options: Pretrain) -> Pretrain:
     """The image size is that of the last stage of a schedule of sizes, also where only the schedule is given."""
-    if options.resolutions in (None, "auto"):
+    stages = [] if options.resolutions in (None, "auto") else parse_resolutions(options.resolutions)
+    if not stages:
         return options
-    size = parse_resolutions(options.resolutions)[-1].size
+    size = stages[-1].size
     if options.image_size not in (None, size):
         raise UserError(f"resolutions {options.resolutions!r} must end with the image size {options.image_size}")
     return dataclasses.replace(options, image_size=size)
