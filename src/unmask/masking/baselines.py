@@ -1,4 +1,4 @@
-"""Trivial predictors, so that a reconstruction loss can be read: what knowing almost nothing would score."""
+"""Trivial predictors, so that a reconstruction loss can be read: the scores of models that learned nothing."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ def trivial(target: Float[Tensor, "b n p"], mask: Mask, grid: Grid) -> dict[str,
 
     `data_mean`: the average target of the batch, the zero point of "variance explained"; `unit_mean`: each hidden
     unit's own mean, one value per unit; `visible_mean`: the average of the sample's visible units; `nearest`: a copy of
-    the nearest visible unit. The first two use what a model cannot see: they are yardsticks, not rivals.
+    the nearest visible unit. The first two use values that a model cannot see: they are reference points, not rivals.
     """
     hidden, visible = take(target, mask.hidden), take(target, mask.visible)
     at = grid.coordinates(target.device)

@@ -1,8 +1,8 @@
-"""Complementary masks: together they hide every unit of an image, and each as often, so that every unit has an error.
+"""Complementary masks: together they hide every unit of an image equally often, so that every unit gets an error.
 
 With 75 % hidden a set has four masks: the units are dealt out into four parts, and each mask shows one of them. Every
-unit is then seen once and hidden three times. A single random mask would say nothing of the quarter that it shows. The
-same parts as in training on several masks of an image (EMAE, Li et al. 2023), here for judging.
+unit is then seen once and hidden three times. A single random mask would say nothing about the quarter that it shows.
+Training with several masks per image uses the same parts (EMAE, Li et al. 2023); here they serve evaluation.
 """
 
 import torch
@@ -18,9 +18,9 @@ from unmask.seeds import mix
 def complement(num_units: int, ratio: float, seed: int = 0) -> list[Mask]:
     """One set: masks for one image each (b = 1) that hide every unit equally often.
 
-    The share hidden is the nearest to `ratio` that parts allow: 1 - 1/k from one half on, where each of k parts is
-    shown once; 1/k below, where each is hidden once. Parts differ by one unit at the most where k does not divide the
-    number of units. Raises UserError for a ratio outside of 0 and 1, or fewer than two units.
+    The hidden share is the one nearest to `ratio` that equal parts allow: 1 - 1/k from one half on, where each of k
+    parts is shown once; 1/k below, where each is hidden once. If k does not divide the number of units, parts differ by
+    at most one unit. Raises UserError for a ratio that is not between 0 and 1, or for fewer than two units.
     """
     if not 0 < ratio < 1:
         raise UserError(f"the mask ratio must lie between 0 and 1, both excluded; got {ratio}")
@@ -44,13 +44,13 @@ def complements(num_units: int, ratio: float, sets: int, seed: int = 0) -> list[
 
 
 def num_parts(ratio: float) -> int:
-    """Parts that a set deals the units out into: 4 for 0.75."""
+    """Number of parts into which the units are divided: 4 for a ratio of 0.75."""
     return max(2, round(1 / (1 - ratio if ratio >= 0.5 else ratio)))
 
 
 def nearness(grid: Grid, visible: Tensor) -> Float[Tensor, "n v"]:
-    """How much each visible unit says of each place: inverse cubed distance, rows add up to 1. A visible unit is taken
-    to be one unit away from itself, so that it does not speak for itself alone."""
+    """Weight of each visible unit at each position: inverse cubed distance, rows sum to 1. A visible unit is treated as
+    one unit away from itself, so that its neighbours count as well."""
     at = grid.coordinates()
     weight = torch.cdist(at, at[visible]).clamp(min=1.0) ** -3
     return weight / weight.sum(dim=1, keepdim=True)

@@ -36,7 +36,7 @@ class Grid:
 
     def covering(self, size: Sequence[int]) -> "Grid":
         """The grid of the same units for another size, in input samples along each axis. Raises UserError, with the
-        nearest sizes, for one that is no whole number of units."""
+        nearest sizes, for a size that is not a whole number of units."""
         size = tuple(int(side) for side in size)
         if size == self.size:
             return self
@@ -67,7 +67,7 @@ class Grid:
         return x.permute(*order).reshape(b, -1, *self.size)  # b h w p q c -> b c (h p) (w q)
 
     def coordinates(self, device: torch.device | str | None = None) -> Float[Tensor, "n k"]:
-        """Where each unit stands, in units along each axis; used for distances and position tables."""
+        """Position of each unit, in units along each axis; used for distances and position tables."""
         axes = torch.meshgrid(*(torch.arange(float(n), device=device) for n in self.shape), indexing="ij")
         return torch.stack([axis.flatten() for axis in axes], dim=1)
 

@@ -17,22 +17,22 @@ class Mask(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Where the samples at hand lie in the whole batch of a step.
+    """Position of this micro-batch within the whole batch of a step.
 
-    Chance is drawn for the whole batch, and each process takes its rows of it: however many processes and micro-batches
-    a batch is worked off in, every sample gets the same mask.
+    Random numbers are drawn for the whole batch, and each process takes its own rows: every sample gets the same mask,
+    however many processes and micro-batches share the batch.
     """
 
     seed: int  # of the step
-    first: int  # row of the first sample at hand
-    count: int  # samples at hand
+    first: int  # row of the micro-batch's first sample
+    count: int  # samples in the micro-batch
     total: int  # samples in the batch of the step, over all micro-batches and processes
 
 
 class Sampler(ABC):
     """Draws masks. A sampler only scores the units; `hide_top` hides exactly as many in every sample."""
 
-    scattered = False  # scores are independent of each other, so that any part of their order is a fair mask too
+    scattered = False  # scores are independent, so that any subset of their order is a fair mask too
 
     def __init__(self, ratio: float = 0.75):
         """ratio: share of units to hide, between 0 and 1."""
@@ -54,15 +54,16 @@ class Sampler(ABC):
     ) -> Mask:
         """Masks for `batch` samples; the same `rows`, `generator` state or global seed give the same masks.
 
-        rows: where these samples lie in the batch of a step, while training; then there is no need of a generator.
+        rows: where these samples lie in the batch of a training step; no generator is needed then.
         """
         return hide_top(self.score(batch, grid, Noise(device, generator, rows)), self.ratio)
 
     def several(self, count: int, batch: int, grid: Grid, device: torch.device | str, rows: Rows | None = None) -> Mask:
         """`count` masks for each of `batch` samples, those of a sample in a row: b count v and b count h, flattened.
 
-        Where scores are scattered and units suffice, no unit is visible in two masks of a sample, so that they show
-        most of it: with ratio 0.75 and 4 masks all of it (EMAE, Li et al. 2023). Else each is drawn on its own.
+        If scores are scattered and there are enough units, no unit is visible in two masks of a sample, so that
+        together they show most of it: all of it with ratio 0.75 and 4 masks (EMAE, Li et al. 2023). Otherwise each is
+        drawn alone.
         """
         visible = grid.num_units - num_hidden(grid.num_units, self.ratio)
         if not self.scattered or count * visible > grid.num_units:
@@ -75,7 +76,7 @@ class Sampler(ABC):
 class Noise:
     """Uniform random numbers in [0, 1) on a device: what a sampler needs to be seedable.
 
-    The first axis of what is drawn is the sample (or several per sample, those of one sample side by side).
+    The first axis is the sample; where several draws belong to one sample, they lie side by side.
     """
 
     def __init__(self, device: torch.device | str, generator: Generator | None = None, rows: Rows | None = None):
@@ -96,7 +97,7 @@ class Noise:
 def num_hidden(num_units: int, ratio: float) -> int:
     """How many of `num_units` are hidden: all but floor(n * (1 - ratio)), as in MAE, and at least one on each side.
 
-    The 1e-6 mends floats: 10 * (1 - 0.9) is 0.9999999999999998 and must keep one.
+    The 1e-6 makes up for rounding: 10 * (1 - 0.9) is 0.9999999999999998 and must keep one.
     """
     if num_units < 2:
         raise UserError(f"a mask needs at least 2 units, the grid has {num_units}: use a smaller patch or larger image")

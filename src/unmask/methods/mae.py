@@ -34,12 +34,12 @@ class MAE(Rebuilder):
     ):
         """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind.
 
-        decoder_warmup: steps at the beginning in which only the decoder learns, so that a fresh one does not spoil an
-        encoder that is not.
-        symmetric: mask tokens inside the encoder, which so sees a token for every unit and costs as much; the decoder
-        then gets what the encoder made of them. The paper's table 1c: worse, and dearer.
-        masks_per_image: masks of each image in a training step, so that it is decoded and cropped once for all of
-        them (EMAE, Li et al. 2023, without its consistency loss). A batch still counts images.
+        decoder_warmup: first steps in which only the decoder is trained, so that a fresh decoder does not spoil an
+        encoder that is already trained.
+        symmetric: put mask tokens into the encoder, which then computes a token for every unit at full cost; the
+        decoder gets their outputs. The paper's table 1c: worse, and more expensive.
+        masks_per_image: masks drawn for each image in a training step, so that one decoded crop serves them all (EMAE,
+        Li et al. 2023, without its consistency loss). The batch size still counts images.
         """
         super().__init__()
         encoder.require_masks()
@@ -49,9 +49,9 @@ class MAE(Rebuilder):
         self.target = build("target", target, grid=grid, channels=encoder.channels)
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)
-        if symmetric and not getattr(self.decoder, "filled", False):  # a decoder of somebody else's may not know it
+        if symmetric and not getattr(self.decoder, "filled", False):  # a decoder from elsewhere may not take it
             raise UserError(f"the decoder {decoder} cannot take tokens of all units, so not symmetric=True; full can")
-        # a decoder of somebody else's may say nothing of these
+        # a decoder from elsewhere may not define these
         self.share, self.layers = getattr(self.decoder, "share", 1.0), getattr(self.decoder, "layers", 1)
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, encoder.dim)) if symmetric else None
 
@@ -85,13 +85,13 @@ class MAE(Rebuilder):
 
     @torch.no_grad()
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
-        """What is to be predicted for the units in `index`. Others are not even normalised, where the target allows."""
+        """Targets of the units in `index`. Where the target allows it, the other units are not even normalised."""
         if isinstance(self.target, UnitTarget):
             return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
         return take(self.target(self.encoder.normalize(x)), index)
 
     def prepare(self, batches: Iterator[Batch]) -> None:
-        """Fits the target, where it has something to fit."""
+        """Fits the target to the data, if it needs that."""
         if isinstance(self.target, Target):
             self.target.fit(self.encoder.normalize(batch["views"][0]) for batch in batches)
 
@@ -99,7 +99,7 @@ class MAE(Rebuilder):
         self.frozen = step < self.decoder_warmup
 
     def draw(self, batch: Batch) -> Mask:
-        """The caller's mask if the batch brings one, else a fresh one."""
+        """The batch's own mask if it has one, otherwise a new one."""
         (x,) = batch["views"]
         if "mask" in batch:
             return batch["mask"]
@@ -110,12 +110,12 @@ class MAE(Rebuilder):
         (x,) = batch["views"]
         losses = trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid_of(x))
         if isinstance(self.target, Target) and not self.target.per_pixel:
-            del losses["unit_mean"]  # the mean over other values than pixels says nothing
+            del losses["unit_mean"]  # a mean over values that are not pixels is meaningless
         return losses
 
     @torch.no_grad()
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
-        """The input with its hidden units replaced by the model's, in raw units; visible units are copied.
+        """The input with its hidden units replaced by predictions, in raw pixel values; visible units are copied.
 
         `leak=True` uses the true mean and deviation of hidden units (see `Pixels.to_pixels`): label such images.
         """

@@ -10,4 +10,4 @@ class MethodSettings:
     target: str
     decoder: str
     masks_per_image: int = 1
-    decoder_warmup: int | None = None  # steps in which a fresh decoder learns alone; None: it is not fresh
+    decoder_warmup: int | None = None  # first steps that train only a fresh decoder; None: the decoder is not fresh

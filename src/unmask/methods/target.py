@@ -1,4 +1,4 @@
-"""What every target is: values to predict for each unit of an input, and the way back to pixels."""
+"""The contract of targets: values to predict for each unit of an input, and the way back to pixels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from unmask.masking.mask import Mask
 
 
 class Target(nn.Module, ABC):
-    """Parts in `targets/` fill in `dim` and the two methods. What a target has learned of the data it keeps in buffers:
-    they are part of the objective's state, so that checkpoints carry them."""
+    """Parts in `targets/` define `dim` and the two methods. Anything that a target learned from the data is kept in
+    buffers: they belong to the objective's state, so checkpoints contain them."""
 
-    grid: Grid  # whose units are the targets'; an input may have more or fewer of them
+    grid: Grid  # its units are the targets' units; an input may have more or fewer of them
     dim: int  # values per unit
     per_pixel = True  # a unit's values are its pixels, so that their mean means something
 
@@ -26,19 +26,20 @@ class Target(nn.Module, ABC):
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False
     ) -> Float[Tensor, "b h q"]:
-        """Predictions of hidden units back to the pixels of `x`; `leak=True` may use what only hidden units know."""
+        """Turns predictions for hidden units back into pixels of `x`; `leak=True` may use true values of hidden
+        units."""
 
     def fit(self, inputs: Iterable[Float[Tensor, "b c *size"]]) -> None:
-        """Before training, once: looks at a few batches of normalised inputs; most targets need to know nothing.
+        """Called once before training with a few batches of normalised inputs; most targets need no fitting.
 
         The same inputs must leave the same buffers: a run that is killed before its first checkpoint fits again.
         """
 
 
 class UnitTarget(Target):
-    """A target that sees no more of an input than the unit it belongs to: then only the hidden units need be looked at.
+    """A target that depends on its own unit only, so that nothing is computed for visible units.
 
-    Parts fill in `of` instead of `forward`.
+    Parts define `of` instead of `forward`.
     """
 
     @abstractmethod

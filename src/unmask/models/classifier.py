@@ -32,9 +32,9 @@ class Classifier(nn.Module):
         pooling: str = "mean",
         norm: str = "layer",
         multi_label: bool = False,
-        eval_crop: float = 1.0,  # share of an image's short side that it sees when judging
+        eval_crop: float = 1.0,  # share of an image's short side that is kept at evaluation
     ):
-        """Raises UserError for a pooling that is none or that the encoder does not have."""
+        """Raises UserError for an unknown pooling, or one that the encoder does not support."""
         super().__init__()
         if pooling not in POOLINGS:
             raise UserError(f"no pooling {pooling!r}{closest(pooling, POOLINGS)} There are: {', '.join(POOLINGS)}")
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Classifier":
-        """One like that which a folder's config.json describes, with a fresh head."""
+        """The classifier that a folder's config.json describes, with a new head."""
         shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
         return cls(encoder, config["classes"], multi_label=config["multi_label"], **shape)
 
@@ -102,7 +102,7 @@ class AttentivePool(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         tokens = self.norm(tokens)
-        # shape[0], not len(): a tracer would take the latter for a constant
+        # shape[0], not len(): a tracer would record the latter as a constant
         query = self.query.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         return self.attend(query, tokens, tokens, need_weights=False)[0][:, 0]
 

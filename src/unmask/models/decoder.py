@@ -1,8 +1,8 @@
-"""What every decoder is: the encoder's tokens in, one prediction per hidden unit out; and MAE's, which others vary.
+"""The contract of decoders (the encoder's tokens in, one prediction per hidden unit out), and MAE's decoder.
 
-MAE's decoder is self-attention over visible tokens and mask tokens. He et al. 2021, section 3. The sequence is
-[prefix | visible | hidden] with gathered positions and is never put back in reading order: attention does not care, and
-the hidden units come out last. So the last block computes nothing but keys and values for the others.
+MAE's decoder is self-attention over visible tokens and mask tokens. He et al. 2021, section 3. The sequence is [prefix
+| visible | hidden] with gathered positions. It is never put back in reading order: attention does not depend on the
+order, and hidden units stand last, so that the last block needs only keys and values of the other tokens.
 """
 
 import inspect
@@ -26,30 +26,31 @@ from unmask.models.layers.weight_init import initialize
 from unmask.seeds import mix
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's default is the same; torch's is 1e-5
-SOME = 0x50E  # sets the seeds of predicted units apart from those of masks
+SOME = 0x50E  # keeps the seeds of predicted units distinct from those of masks
 BLOCK = {"norm_layer": LayerNorm, "qkv_bias": True}
 
 
 class Decoder(nn.Module, ABC):
-    """Parts in `decoders/` fill in `forward`, call `keep_positions`, and change the others where they differ.
+    """Parts in `decoders/` define `forward`, call `keep_positions`, and override other methods where they differ.
 
-    It predicts the hidden units of whatever mask it is given. In a training step that may be some of them only, drawn
-    at random by the objective; an image is always shown with all of them.
+    A decoder predicts the hidden units of the mask that it is given. In a training step the objective may pass only a
+    random share of them; when an image is drawn, all are predicted.
     """
 
     share: float = 1.0  # of the hidden units that a training step predicts
-    layers: int = 1  # encoder layers whose tokens it wants; with more than one, `forward` gets a list, the deepest last
+    layers: int = 1  # number of encoder layers it reads; with more than one, `forward` gets a list, the deepest last
     filled: bool = False  # takes tokens of all units, hidden ones too
-    grid: Grid  # that it was built for; calls may bring others
-    stored: bool = False  # its table of positions came with weights: for its own grid only
+    grid: Grid  # that it was built for; inputs may have others
+    stored: bool = False  # its position table came with the weights and fits its own grid only
     position: Tensor  # n d, fixed; or 1 + n d where it is stored: a first row for all prefix tokens
 
     @abstractmethod
     def forward(self, tokens: Tokens | list[Tokens], mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
-        """One prediction per hidden unit, in the order of `mask.hidden`. grid: of the call; None: its own."""
+        """One prediction per hidden unit, in the order of `mask.hidden`. grid: that of this input; None: the decoder's
+        own."""
 
     def keep_positions(self, grid: Grid, dim: int, stored: bool = False) -> None:
-        """Makes `position`, and remembers for which grid."""
+        """Builds `position` and records the grid that it is for."""
         self.grid, self.stored = grid, stored
         table = sincos(grid, dim)
         table = nn.functional.pad(table, (0, 0, 1, 0)) if stored else table
@@ -57,7 +58,7 @@ class Decoder(nn.Module, ABC):
         self._tables: dict[Any, Tensor] = {}
 
     def position_of(self, grid: Grid | None) -> Float[Tensor, "n d"]:
-        """The table for the grid of a call, computed once. Raises UserError for another grid where it is stored."""
+        """The position table for a grid, computed once. Raises UserError where a stored table is for another grid."""
         if grid is None or grid.shape == self.grid.shape:
             return self.position
         self.require_grid(grid)
@@ -68,7 +69,7 @@ class Decoder(nn.Module, ABC):
         return self._tables[key]
 
     def require_grid(self, grid: Grid) -> None:
-        """Raises UserError for a grid that it has no positions for."""
+        """Raises UserError for a grid without positions."""
         if self.stored and grid.shape != self.grid.shape:
             own, other = (" x ".join(map(str, g.shape)) for g in (self.grid, grid))
             raise UserError(
@@ -78,7 +79,7 @@ class Decoder(nn.Module, ABC):
 
 
 class SelfAttention(Decoder):
-    last_block: type[Block] | None = None  # what the last block is, if not one that is lean
+    last_block: type[Block] | None = None  # replaces the last block, unless it is already lean
 
     def __init__(
         self,
@@ -93,9 +94,9 @@ class SelfAttention(Decoder):
     ):
         """dim, depth, heads: width, blocks and attention heads.
 
-        position: "fixed" for MAE's table; "stored" for one that is kept with the weights, as of foreign decoders whose
-        table is another, or was made for another image size.
-        filled: the encoder's tokens are of all units, hidden ones too, so no mask token is added.
+        position: "fixed" for MAE's table; "stored" for a table that is saved with the weights, as in decoders from
+        elsewhere whose table differs or was made for another image size.
+        filled: the encoder returns tokens of all units, hidden ones included, so no mask token is added.
         """
         super().__init__()
         if position not in ("fixed", "stored"):
@@ -135,10 +136,10 @@ class SelfAttention(Decoder):
 
 
 class LastBlock(Block):
-    """timm's block, whose queries and MLP are those of the last `num` tokens only. The numbers are the same.
+    """timm's block, computing queries and the MLP for the last `num` tokens only. Their values are the same.
 
-    A class and not a function, so that what wraps blocks (compilation, sharding) sees it called; and with a choice of
-    attention of its own, as timm's attentions have, since that of `attn` is not called.
+    A module rather than a function, so that wrappers of blocks (compilation, sharding) see the call. It has its own
+    switch for fused attention, as timm's attentions do, because `attn.forward` is not called.
     """
 
     def __init__(self, dim: int, heads: int, **options: Any):
@@ -170,8 +171,9 @@ def attend(
 
 
 def essence(text: str) -> tuple[Any, dict[str, Any]]:
-    """What a decoder computes, and its options with those left open: decoders of the same essence can take each other's
-    weights, whatever they are called and however many units they predict in a step. Raises UserError for no decoder."""
+    """The architecture of a decoder and all its options, defaults included. Decoders of equal essence can load each
+    other's weights, whatever their names and however many units they predict in a step. Raises UserError for an unknown
+    decoder."""
     name, given = registry.parse(text)
     part = registry.find("decoder", name)
     parameters = inspect.signature(part).parameters.values()
@@ -182,19 +184,19 @@ def essence(text: str) -> tuple[Any, dict[str, Any]]:
 
 
 def num_predicted(num_hidden: int, share: float) -> int:
-    """How many of the hidden units a share of them is: rounded, at least one."""
+    """Number of hidden units that a share amounts to: rounded, at least one."""
     return max(1, round(share * num_hidden))
 
 
 def some(hidden: Int[Tensor, "b h"], num: int, rows: Rows | None = None) -> Int[Tensor, "b m"]:
-    """`num` of the hidden units of each sample, at random. The first of a mask would not do: only random masks order
-    them at random."""
+    """A random choice of `num` hidden units of each sample. The first ones of a mask would not do: only random masks
+    are in random order."""
     noise = Noise(hidden.device, rows=None if rows is None else rows._replace(seed=mix(rows.seed, SOME)))
     return hidden.gather(1, noise(*hidden.shape).topk(num, dim=1).indices)
 
 
 def require_size(dim: int, depth: int, heads: int) -> None:
-    """Raises UserError for a width, depth or number of heads that cannot be."""
+    """Raises UserError for an impossible width, depth or number of heads."""
     for name, value in (("dim", dim), ("depth", depth), ("heads", heads)):
         require_whole(f"the decoder's {name}", value)
     if dim % heads:
@@ -205,6 +207,6 @@ def require_size(dim: int, depth: int, heads: int) -> None:
 
 
 def require_share(name: str, share: float) -> None:
-    """Raises UserError for a share of the hidden units that is none."""
+    """Raises UserError for a share that is not above 0 and at most 1."""
     if not 0 < share <= 1:
         raise UserError(f"{name} is a share of the hidden units, above 0 and at most 1 (all of them); got {share}")

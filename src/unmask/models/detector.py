@@ -1,7 +1,7 @@
 """An encoder that finds objects: Faster or Mask R-CNN of torchvision on a feature pyramid. Li et al. 2022 (ViTDet).
 
 Heads as in ViTDet: two convolutions for proposals, four and one linear layer for boxes, four for masks, with LayerNorm.
-Raw pixels go in, since normalisation lies in the encoder; torchvision's own resizing and normalisation is not used.
+Inputs are raw pixels, since the encoder normalises; torchvision's own resizing and normalisation are not used.
 """
 
 import math
@@ -25,13 +25,13 @@ from unmask.errors import UserError
 from unmask.models.encoder import Encoder
 from unmask.models.pyramid import ChannelNorm
 
-LEVELS = ("0", "1", "2", "3")  # of the pyramid, from fine to coarse; a fifth, twice as coarse, serves proposals alone
-LOWEST = 0.01  # score below which nothing is called a detection
+LEVELS = ("0", "1", "2", "3")  # of the pyramid, from fine to coarse; a fifth, twice as coarse, serves proposals only
+LOWEST = 0.01  # detections with a lower score are dropped
 MOST = 100  # detections per image, as in COCO
 
 
 class Detector(nn.Module):
-    """`detector(x, targets)` gives losses to train by, `detect` the objects in a batch of inputs."""
+    """`detector(x, targets)` returns the training losses, `detect` the objects in a batch of inputs."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class Detector(nn.Module):
         classes: Sequence[str],
         *,
         size: tuple[int, int],  # height, width of the inputs in pixels, multiples of the coarsest stride
-        anchors: Sequence[float],  # side of the anchors of each of the five levels, pixels of the input
+        anchors: Sequence[float],  # side of the anchors at each of the five levels, in pixels of the input
         ratios: Sequence[float] = (0.5, 1.0, 2.0),  # height / width of anchors
         width: int = 256,  # channels of pyramid and heads
-        rois: int = 512,  # boxes per image that the box head learns from
+        rois: int = 512,  # boxes per image that train the box head
         masks: bool = False,  # predict masks too
         pyramid: str = "simple",  # a part of unmask.pyramids
-        standardize: bool = False,  # bring every feature of the encoder to mean 0 and deviation 1 before the pyramid
+        standardize: bool = False,  # standardise every feature of the encoder (mean 0, deviation 1) before the pyramid
     ):
-        """Raises UserError for a size that the coarsest level does not divide."""
+        """Raises UserError for a size that is no multiple of the coarsest stride."""
         super().__init__()
         self.classes, self.size, self.has_masks = list(classes), (size[0], size[1]), masks
         backbone = Backbone(encoder, pyramid, width, standardize)
@@ -90,7 +90,7 @@ class Detector(nn.Module):
 
     @classmethod
     def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Detector":
-        """One like that which a folder's config.json describes, with fresh heads."""
+        """The detector that a folder's config.json describes, with new heads."""
         settings = config["settings"]
         shape = {name: settings[name] for name in ("anchors", "ratios", "width", "rois", "pyramid", "standardize")}
         size, masks = tuple(settings["input_size"]), settings["masks"] == "on"
@@ -123,7 +123,7 @@ class Detector(nn.Module):
         return found | self.rcnn.roi_heads(features, proposals, images.image_sizes, shifted)[1]
 
     def detect(self, x: Shaped[Tensor, "b c h w"]) -> list[dict[str, Tensor]]:
-        """boxes, labels (from 0), scores, and masks n 1 28 28 where it has them, in pixels of the input."""
+        """boxes (pixels of the input), labels (from 0), scores, and masks n 1 28 28 where the detector has them."""
         features, images = self._features(x)
         proposals, _ = self.rcnn.rpn(images, features)
         found = self.rcnn.roi_heads(features, proposals, images.image_sizes)[0]
@@ -136,7 +136,7 @@ class Detector(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Images to the five maps of a detector, in fp32: boxes in bf16 would be off by whole pixels."""
+    """Turns images into a detector's five maps, in fp32: boxes in bf16 would be off by whole pixels."""
 
     def __init__(self, encoder: Encoder, pyramid: str, width: int, standardize: bool):
         super().__init__()
@@ -144,7 +144,7 @@ class Backbone(nn.Module):
         self.pyramid = registry.build("pyramid", pyramid, encoder=encoder, dim=width)
         dims = encoder.feature_dims(self.pyramid.layers) if standardize else []
         self.scales = nn.ModuleList(nn.BatchNorm2d(dim, affine=False) for dim in dims)
-        self.out_channels = width  # what torchvision asks a backbone for
+        self.out_channels = width  # torchvision reads this attribute of a backbone
 
     outputs = (*(f"map_{name}" for name in LEVELS), "map_pool")  # of `traced`
 
@@ -162,7 +162,7 @@ class Backbone(nn.Module):
 
 
 def _pool(size: int, strides: Sequence[float]) -> MultiScaleRoIAlign:
-    """Cuts boxes out of the level that suits their size. Scales are told, since torchvision would guess powers of two
+    """Crops boxes from the level that suits their size. Scales are given, since torchvision would guess powers of two
     from the sizes of the maps."""
     pool = MultiScaleRoIAlign(list(LEVELS), output_size=size, sampling_ratio=2)
     pool.scales = [1 / stride for stride in strides]
@@ -172,7 +172,7 @@ def _pool(size: int, strides: Sequence[float]) -> MultiScaleRoIAlign:
 
 
 def _as_float(module: nn.Module, args: Any, output: Any) -> Any:
-    """Scores and box offsets in fp32 under autocast, as those of `Backbone`."""
+    """Scores and box offsets in fp32 under autocast, like the maps of `Backbone`."""
     if isinstance(output, Tensor):
         return output.float()
     return tuple([v.float() for v in value] if isinstance(value, list) else value.float() for value in output)

@@ -1,4 +1,4 @@
-"""What every encoder is: raw samples in, tokens of the visible units out; without a mask, tokens of all units."""
+"""The contract of encoders: raw samples in, tokens of the visible units out; without a mask, tokens of all units."""
 
 import re
 from abc import ABC, abstractmethod
@@ -25,20 +25,20 @@ class Tokens(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """Parts in `encoders/` fill in `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
+    """Parts in `encoders/` define `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
 
-    Normalisation lives here, in two buffers, so that raw pixels can go to the device as they are.
+    Normalisation is part of the encoder (two buffers), so that raw pixels can go to the device unchanged.
     """
 
-    net: Any  # the timm model itself, an nn.Module; Any, since its attributes differ by family
+    net: Any  # the timm model, an nn.Module; Any, since attributes differ by family
     mean: Tensor  # c, raw units
     std: Tensor
-    grid: Grid  # of the inputs it was built for; others come in too, see `grid_of`
+    grid: Grid  # of the inputs it was built for; for others see `grid_of`
     dim: int  # width of a token
     channels: int  # of the input
-    arguments: dict[str, Any]  # what timm.create_model needs to make `net` again, "model_name" included
+    arguments: dict[str, Any]  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
-    classifier: Callable[[], Any] | None = None  # opens the classifier that was made of it, where there is one
+    classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         """mean, std: one per channel, in raw units (0..255 for 8-bit images)."""
@@ -47,20 +47,20 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def normalize(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
-        """Raw samples to zero mean and unit variance per channel; this is the network's input and MAE's target."""
+        """Scales raw samples to zero mean and unit variance per channel: the network's input and MAE's target."""
         if x.shape[1] != len(self.mean):
             raise UserError(f"the encoder takes {len(self.mean)} channels, the input has {x.shape[1]}")
         shape = (-1, *(1,) * (x.ndim - 2))
         return (x.float() - self.mean.view(shape)) / self.std.view(shape)
 
     def normalize_units(self, units: Shaped[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
-        """`normalize` for units that `Grid.cut` has cut: the same numbers, for those that are needed."""
+        """`normalize` for units from `Grid.cut`: the same values, computed only for the units that are needed."""
         pixels = units.unflatten(2, (-1, len(self.mean)))  # the channel is last in a unit
         return ((pixels.float() - self.mean) / self.std).flatten(2)
 
     def grid_of(self, x: Shaped[Tensor, "b c *size"]) -> Grid:
         """The grid of an input: the encoder's own at its own size, more or fewer of the same units at another. Raises
-        UserError, with the nearest sizes, for a size that is no whole number of units."""
+        UserError, with the nearest sizes, for a size that is not a whole number of units."""
         size = tuple(int(side) for side in x.shape[2:])
         return self.grid if size == self.input_size else self.grid.covering(size)
 
@@ -68,14 +68,14 @@ class Encoder(nn.Module, ABC):
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
-        """Tokens of raw samples of any size of whole units; UserError for another. Hidden units are dropped, or
-        replaced by `fill` and kept (SimMIM, BEiT). Without a mask, every unit is seen and the result is deterministic
-        in eval mode. Units of the mask are those of `grid_of(x)`."""
+        """Tokens of raw samples whose size is a whole number of units; UserError for others. Hidden units are dropped,
+        or kept with `fill` in their place (SimMIM, BEiT). Without a mask, every unit is seen and the result is
+        deterministic in eval mode. The mask refers to the units of `grid_of(x)`."""
 
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
-        """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; those of the visible
-        units only where a mask is given. Inputs as for `forward`."""
+        """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; only visible units if a
+        mask is given. Inputs as for `forward`."""
 
     def features(
         self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
@@ -83,9 +83,9 @@ class Encoder(nn.Module, ABC):
         """Feature maps `b d rows columns` of raw pixels of any size, one for each of `layers`, in the order given.
 
         layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone.
-        norm: apply the encoder's last norm. Detectors and segmenters want the maps without it (ViTDet, UperNet).
-        Normalised pixels are padded with zeros on the right and at the bottom, to whole units: a map has
-        ceil(height / stride) rows. The numbers are those of `layers` before its norm.
+        norm: apply the encoder's last norm. Detectors and segmenters use the maps without it (ViTDet, UperNet).
+        Normalised pixels are padded with zeros on the right and at the bottom, to whole units: a map has ceil(height /
+        stride) rows. The values are those of `layers` before its norm.
         """
         if x.ndim != 4:
             raise UserError(f"feature maps are made of images, b c h w; the input has {x.ndim} axes")
@@ -96,7 +96,7 @@ class Encoder(nn.Module, ABC):
         return self._maps(x, numbers, norm)
 
     def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
-        """`features` of normalised pixels that are whole units; layers counted from 0."""
+        """`features` of normalised pixels whose size is a whole number of units; layers counted from 0."""
         raise UserError(f"{type(self).__name__} gives no feature maps")
 
     def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:
@@ -104,13 +104,13 @@ class Encoder(nn.Module, ABC):
         return [self.dim for _ in self.layer_numbers(layers)]
 
     def feature_strides(self, layers: Sequence[int] | None = None) -> list[int]:
-        """Pixels from one place of a map to the next, for each map that `features` gives for these layers."""
+        """Pixels between neighbouring positions of each map that `features` gives for these layers."""
         if len(set(self.grid.unit)) > 1:
             raise UserError(f"feature maps of one stride need square units, these are {self.grid.unit}")
         return [self.grid.unit[0] for _ in self.layer_numbers(layers)]
 
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
-        """Layers counted from 0. Raises UserError for one that is not there."""
+        """Layer indices counted from 0. Raises UserError for a layer that does not exist."""
         count = self.num_maps
         for number in layers or ():
             if not -count <= number < count:
@@ -121,23 +121,23 @@ class Encoder(nn.Module, ABC):
 
     @property
     def num_maps(self) -> int:
-        """How many layers `features` can be asked for: blocks, or stages where there are stages."""
+        """Number of layers that `features` offers: stages for hierarchical networks, blocks for others."""
         return self.num_blocks
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """Height and width that it was built for. A few timm models look at less of an image, their `grid.size`."""
+        """Height and width that it was built for. A few timm models see less of an image: their `grid.size`."""
         return self.grid.size
 
     @property
     def num_layers(self) -> int:
-        """How many of the deepest layers give tokens of width `dim`: what a decoder can weigh against each other."""
+        """Number of deepest layers whose tokens have width `dim`, so that a decoder can mix them."""
         return self.num_blocks
 
     def predict(self, images: Any, batch: int = 64) -> Any:
-        """What the classifier that `transfer` made of this encoder's run says of images (`Classifier.predict`).
+        """Predictions for images by the classifier that `transfer` trained from this run (`Classifier.predict`).
 
-        Raises UserError where there is none: an encoder alone names no classes.
+        Raises UserError if there is none: an encoder alone has no classes.
         """
         if self.classifier is None:
             raise UserError(
@@ -159,7 +159,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def windowable(self) -> bool:
-        """True where window=, global_blocks= and relative= are options of it."""
+        """True if window=, global_blocks= and relative= are among its options."""
         return False
 
     def require_masks(self) -> None:
@@ -168,8 +168,8 @@ class Encoder(nn.Module, ABC):
             raise UserError("an encoder with relative=True takes no mask: pretrain without it, and add it in transfer")
 
     def take_norm(self) -> None:
-        """Removes the last normalisation, for a head that brings its own behind the pooling (as in MAE's fine-tuning).
-        `forward` then returns the last block's tokens as they are."""
+        """Removes the last norm, for a head with its own norm behind the pooling (as in MAE's fine-tuning). `forward`
+        then returns the last block's output."""
         raise UserError(f"{type(self).__name__} cannot give its last norm away")
 
     @property
@@ -177,10 +177,10 @@ class Encoder(nn.Module, ABC):
         return len(self.net.blocks)
 
     def depth_of(self, name: str) -> int:
-        """How deep a parameter lies: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for what
-        follows them. The layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning).
+        """Depth of a parameter: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for what follows
+        them. These are the layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning).
 
-        name: in `net`, or in the encoder: `net.blocks.3.norm1.weight`, and `relative.3.rows` for a table beside it.
+        name: within `net` or within the encoder: `net.blocks.3.norm1.weight`, `relative.3.rows` for a table beside it.
         """
         name = name.removeprefix("net.")
         block = re.match(r"(?:blocks|relative)\.(\d+)\.", name)
@@ -190,13 +190,13 @@ class Encoder(nn.Module, ABC):
 
 
 def known_name(model: str) -> bool:
-    """True for a model name that some encoder part takes, with or without a tag and options."""
+    """True for a model name that some encoder part accepts, with or without a tag and options."""
     name = registry.parse(model)[0]
     return any(registry.find("encoder", part).accepts(name) for part in registry.names("encoder"))
 
 
 def known_names() -> list[str]:
-    """Model names that some encoder part knows, also those that it refuses."""
+    """All model names that encoder parts recognise, those that they refuse included."""
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]
     return [name for part in parts for name in part.known()]
 
@@ -213,10 +213,10 @@ def create_encoder(
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a dotted name of your own file.
 
-    Raises UserError for a name nobody knows or a model that cannot hide units, saying why and which can.
+    Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can.
     """
     if (fused := fused_attention()) is not None:
-        set_fused_attn(fused)  # of attentions that are built from now on, those of decoders and heads too
+        set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
     name, options = registry.parse(model)
     given = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]

@@ -1,7 +1,7 @@
-"""What a pyramid is: an encoder's feature maps in, maps of several strides out, from fine to coarse.
+"""The contract of pyramids: an encoder's feature maps in, maps of several strides out, from fine to coarse.
 
-Detectors and segmenters look for small things on fine maps and for large ones on coarse maps. A plain ViT has one
-stride only, so its pyramids make the others. Parts are in `pyramids/`:
+Detectors and segmenters find small objects on fine maps and large ones on coarse maps. A plain ViT has a single stride,
+so its pyramids compute the others. Parts are in `pyramids/`:
 
     pyramid = registry.build("pyramid", "simple(dim=256)", encoder=encoder)
     maps = pyramid(encoder.features(x, pyramid.layers))
@@ -26,19 +26,19 @@ Maps = list[Float[Tensor, "b _ _ _"]]
 
 
 class Pyramid(nn.Module, ABC):
-    """Parts in `pyramids/` fill in the attributes and `forward`."""
+    """Parts in `pyramids/` define the attributes and `forward`."""
 
-    layers: tuple[int, ...]  # what `Encoder.features` is asked for
+    layers: tuple[int, ...]  # the layers to request from `Encoder.features`
     dims: list[int]  # channels of each level
-    strides: list[float]  # pixels from one place of a level to the next; half ones for patches of 14 enlarged 4 times
+    strides: list[float]  # pixels between neighbours on a level; fractions for patches of 14 enlarged 4 times
 
     @abstractmethod
     def forward(self, features: Maps) -> Maps:
-        """Levels from fine to coarse, of the maps that the encoder gives for `layers`."""
+        """Levels from fine to coarse, computed from the encoder's maps of `layers`."""
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of a map, at each place by itself."""
+    """LayerNorm over the channels of a map, separately at each position."""
 
     def __init__(self, dim: int):
         super().__init__(dim, eps=1e-6)
@@ -49,17 +49,17 @@ class ChannelNorm(nn.LayerNorm):
 
 
 def make_norm(kind: str, dim: int) -> nn.Module:
-    """`layer`, which does not depend on the batch, or `batch`. Raises UserError for another."""
+    """The norm called `layer`, which does not depend on the batch, or `batch`. Raises UserError for other names."""
     if kind not in NORMS:
         raise UserError(f"no norm {kind!r}{closest(kind, NORMS)} There are: {', '.join(NORMS)}")
     return ChannelNorm(dim) if kind == "layer" else nn.BatchNorm2d(dim)
 
 
 def rescale(dim: int, scale: float, shrink: bool, norm: str) -> tuple[nn.Sequential, int]:
-    """A module that enlarges or shrinks a map by a power of two, and the channels that it gives.
+    """A module that enlarges or shrinks a map by a power of two, and its number of output channels.
 
-    Enlarging by 2: a transposed convolution; by 4: another one, behind a norm and GELU; and so on. Shrinking: the
-    largest of each square, which at the border may be cut off, so that sizes are rounded up. shrink: each enlargement
+    Enlarging by 2 takes a transposed convolution; by 4, another one behind a norm and GELU; and so on. Shrinking is
+    max-pooling, whose squares may be cut off at the border, so that sizes are rounded up. shrink: each enlargement
     halves the channels, as in ViTDet.
     """
     steps: list[nn.Module] = []
@@ -76,8 +76,8 @@ def rescale(dim: int, scale: float, shrink: bool, norm: str) -> tuple[nn.Sequent
 
 
 def scaled_strides(encoder: Encoder, layers: Sequence[int], scales: Sequence[float]) -> list[float]:
-    """Strides of an encoder's maps after scaling. Raises UserError for scales that are no powers of two from large to
-    small, and for layers whose strides differ."""
+    """Strides of an encoder's maps after scaling. Raises UserError unless scales are powers of two from large to small
+    and all layers have the same stride."""
     if not scales or any(a <= b for a, b in pairwise(scales)):
         raise UserError(f"scales must fall, such as {SCALES}; got {tuple(scales)}")
     own = encoder.feature_strides(layers)
@@ -97,7 +97,7 @@ def _power(scale: float) -> int:
 
 
 def check_width(dim: int) -> int:
-    """Raises UserError for a width that is none."""
+    """Raises UserError for a width that is not positive."""
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
         raise UserError(f"a pyramid's dim is its number of channels, 1 or more; got {dim!r}")
     return dim

@@ -18,7 +18,7 @@ from unmask.models.sliding_window import Size, slide
 class Segmenter(nn.Module):
     """head(pyramid(encoder.features(x))): logits for every class and pixel.
 
-    window: height, width of the pieces that it sees of an image, which is resized until its shorter side is `side`.
+    window: height and width of the crops that it sees of an image, which is first resized to a shorter side of `side`.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Segmenter(nn.Module):
         window: Size | None = None,  # pixels; None: the encoder's own size
         side: int | None = None,  # pixels; None: the shorter side of the window
     ):
-        """Raises UserError for a head that is none."""
+        """Raises UserError for an unknown head."""
         super().__init__()
         self.encoder, self.classes, self.numbers = encoder, list(classes), list(numbers)
         own = encoder.input_size
@@ -52,7 +52,7 @@ class Segmenter(nn.Module):
 
     @classmethod
     def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Segmenter":
-        """A fresh one as config.json describes it."""
+        """The segmenter that a folder's config.json describes, with a new head."""
         settings = config["settings"]
         shape = {"head": settings["head"], "window": tuple(settings["crop_size"]), "side": settings["side"]}
         return cls(encoder, config["classes"], list(config["numbers"]), **shape)
@@ -73,11 +73,11 @@ class Segmenter(nn.Module):
         return self.window
 
     def features(self, x: Shaped[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """The encoder's maps that the head, or the pyramid before it, looks at."""
+        """The encoder's maps that the head, or the pyramid before it, reads."""
         return self.encoder.features(x, self.layers, norm=self.head.norm)
 
     def read(self, features: list[Float[Tensor, "b _ _ _"]], size: Size) -> list[Float[Tensor, "b k _ _"]]:
-        """The head's logits at `size`; while training, those of its auxiliary head too, where it has one."""
+        """The head's logits at `size`; during training also those of its auxiliary head, if it has one."""
         maps = features if self.pyramid is None else self.pyramid(features)
         found = [self.head(maps)]
         if self.training and self.head.auxiliary_weight:
@@ -91,7 +91,7 @@ class Segmenter(nn.Module):
         batch: int = 16,
         autocast: torch.dtype | None = None,
     ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-        """A map of classes for each image, at the size that comes with it; the model should be in eval mode.
+        """A class map for each image at the size given with it; the model should be in eval mode.
 
         batch: windows at a time.
         """
@@ -102,11 +102,12 @@ class Segmenter(nn.Module):
             with on:
                 return self(x.to(where))
 
-        # what lies beyond an image is the data's mean, which is 0 for the network
+        # beyond an image lies the data's mean, which the network sees as 0
         shape = {"window": self.window, "side": self.side, "fill": self.encoder.mean.cpu(), "batch": batch}
         yield from slide(run, images, **shape)
 
 
 def quarters(depth: int) -> list[int]:
-    """The last block of each quarter: 2, 5, 8 and 11 of twelve; fewer where there are fewer blocks."""
+    """Indices of the last block of each quarter: 2, 5, 8 and 11 of twelve; fewer for an encoder of fewer than four
+    blocks."""
     return sorted({-(-part * depth // 4) - 1 for part in range(1, 5)})

@@ -8,5 +8,5 @@ from typing import Any
 class ModelSettings:
     name: str  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
     patch_size: int  # pixels along a side of a patch
-    timm: dict[str, Any]  # arguments of timm.create_model that give the same network
-    init: str = "none"  # weights to go on from
+    timm: dict[str, Any]  # arguments of timm.create_model that rebuild the network
+    init: str = "none"  # weights to start from

@@ -1,4 +1,4 @@
-"""A class for every pixel of images of any size, by a model that sees windows of one size.
+"""Class maps for images of any size, from a model that sees windows of one size.
 
 Windows overlap by a third and their logits are averaged, as in the usual tests on ADE20K (windows of 512, 341 apart).
 Windows of different images share batches, so that small images are as quick as large ones.
@@ -16,16 +16,16 @@ from torch.nn.functional import interpolate
 
 OVERLAP = 1 / 3  # of neighbouring windows
 WINDOW_PIXELS = 2**21  # of the windows at a time, where they are large
-STRIP = 2**24  # numbers of enlarged logits at a time: a large image's would not fit into memory
+STRIP = 2**24  # enlarged logits at a time: those of a large image would not fit into memory
 Size = tuple[int, int]
 
 
 @dataclass
 class _Canvas:
-    """An image at work: its windows that wait, and the sum of those that are done."""
+    """An image in progress: its pending windows, and the sum of the logits of finished ones."""
 
     image: Tensor  # c h w, at working size
-    size: Size  # height, width of the map that is wanted
+    size: Size  # height, width of the requested map
     places: list[Size]  # top, left of windows
     sums: Tensor | None = None
     counts: Tensor | None = None
@@ -41,10 +41,10 @@ def slide(
     *,
     window: Size,  # height, width in pixels
     side: int,  # pixels that the shorter side of an image is resized to
-    fill: Float[Tensor, "_"],  # raw values of what lies beyond an image smaller than a window
+    fill: Float[Tensor, "_"],  # raw values to pad an image smaller than a window
     batch: int,  # windows at a time
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-    """The most probable class of every pixel, for each image in turn, at the size that is asked for with it.
+    """The most probable class of every pixel, for each image in turn, at the size given with it.
 
     `run` gives logits at the size of its input. The result does not depend on `batch`, up to rounding.
     """
@@ -66,25 +66,26 @@ def slide(
 
 
 def windows_at_once(window: Size) -> int:
-    """As many as memory surely bears: 8 of 512 x 512, 64 of 144 x 144."""
+    """A number of windows that certainly fits into memory: 8 of 512 x 512, 64 of 144 x 144."""
     return max(1, min(64, WINDOW_PIXELS // (window[0] * window[1])))
 
 
 def working_size(height: int, width: int, side: int) -> Size:
-    """An image's size when its shorter side is `side`."""
+    """The size of an image resized to a shorter side of `side`."""
     share = side / min(height, width)
     return max(side, round(height * share)), max(side, round(width * share))
 
 
 def resized(image: Shaped[Tensor, "c h w"], size: Size) -> Shaped[Tensor, "c h2 w2"]:
-    """Bilinear, antialiased; the dtype stays."""
+    """Resizes bilinearly with antialiasing; the dtype is kept."""
     if tuple(image.shape[1:]) == size:
         return image
     return interpolate(image[None].contiguous(), size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def most_probable(logits: Float[Tensor, "k h w"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
-    """The class with the largest logit, enlarged bilinearly to `size`, in strips that memory surely bears."""
+    """The class with the largest logit after bilinear enlargement to `size`, computed in strips that fit into
+    memory."""
     if tuple(logits.shape[1:]) == size:
         return logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
     rows = max(1, STRIP // (logits.shape[0] * size[1]))
@@ -102,7 +103,7 @@ def most_probable(logits: Float[Tensor, "k h w"], size: Size) -> UInt8[np.ndarra
 
 
 def places(length: int, window: int) -> list[int]:
-    """Where windows begin along a side: a window less the overlap apart, the last at the end."""
+    """Start of each window along a side: one window minus the overlap apart, the last one flush with the end."""
     stride = max(1, round(window * (1 - OVERLAP)))
     last = max(0, length - window)
     return [*range(0, last, stride), last]

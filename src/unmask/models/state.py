@@ -10,29 +10,29 @@ from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.seeds import mix
 
-NORMS = ("norm.", "head.norm.")  # where families keep an encoder's last norm
+NORMS = ("norm.", "head.norm.")  # names of an encoder's last norm in different families
 
 
 def copied(encoder: Encoder, drop_path: float, scratch: bool) -> Encoder:
-    """One like `encoder` with the same weights, or with fresh ones from torch's global generator."""
+    """A copy of `encoder` with the same weights, or with new ones from torch's global generator."""
     options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     copy = same_again(encoder, **options)
     if not scratch:
         fresh = {name: value for name, value in copy.net.state_dict().items() if name.startswith(NORMS)}
-        load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # a classifier's may lack its norm
+        load_strictly(copy.net, fresh | encoder.net.state_dict(), "the encoder")  # may be missing in a classifier
         load_relative(copy, encoder)
     return copy
 
 
 def load_relative(copy: Encoder, encoder: Encoder) -> None:
-    """Relative positions that `encoder` learnt, which lie beside its net. Raises UserError where windows differ."""
+    """Loads learned relative positions, which are kept beside the encoder's net. Raises UserError if windows differ."""
     if encoder.own.get("relative"):
         tables: Any = encoder.relative
         load_strictly(copy.relative, tables.state_dict(), "the relative positions")  # type: ignore[arg-type]
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """32 hexadecimal digits that differ wherever a weight, a buffer or its name does."""
+    """32 hexadecimal digits that change with any weight, buffer or name."""
     found = hashlib.blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
@@ -41,8 +41,8 @@ def weights_hash(model: torch.nn.Module) -> str:
 
 
 def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **options: Any) -> Encoder:
-    """An encoder of the same kind and normalisation with fresh weights; options of the timm model may be changed, such
-    as drop_path_rate. Patch size and, unless it is given, image size are those of `encoder`."""
+    """An encoder of the same kind and normalisation with new weights; options of the timm model, such as
+    drop_path_rate, may be changed. Patch size and, unless given, image size are those of `encoder`."""
     arguments = dict(encoder.arguments)
     model = arguments.pop("model_name").split(".")[0]
     set_by_us = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}
@@ -59,13 +59,14 @@ def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **op
 
 
 def at_random(encoder: Encoder, seed: int) -> Encoder:
-    """The same encoder with MAE's initialisation and the same normalisation: what pretraining started from."""
+    """The same encoder at MAE's initialisation, with the same normalisation: the starting point of pretraining."""
     torch.manual_seed(mix(seed, 0xE7A1))
     return same_again(encoder)
 
 
 def model_text(encoder: Encoder) -> str:
-    """The timm model with its options, as `--model` takes it; dropping paths matters to training alone."""
+    """The timm model with its options, in the form that `--model` accepts; without drop path, which affects only
+    training."""
     arguments = same_again(encoder).arguments | {**encoder.own}
     fixed = {"model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size", "drop_path_rate"}
     options = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in fixed)

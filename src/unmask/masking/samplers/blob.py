@@ -13,7 +13,7 @@ __all__ = ["Blob"]
 
 class Blob(Sampler):
     def __init__(self, ratio: float = 0.75, radius: int = 1):
-        """radius: of the blur, in units; larger gives fewer and larger blobs."""
+        """radius: of the blur, in units; a larger radius gives fewer, larger blobs."""
         super().__init__(ratio)
         require_whole("radius, in units,", radius)
         self.radius = radius

@@ -1,7 +1,7 @@
 """Block-wise masking: random boxes hide units until enough are hidden. Bao et al. 2021 (BEiT), section 2.3.
 
-Drawn for all samples at once and for any number of axes: boxes have an order, a unit is hidden by the first box that
-covers it, and the box in which the count is reached is hidden from its middle outwards.
+Drawn for all samples at once and for any number of axes. Boxes are ordered: a unit is hidden by the first box that
+covers it, and the box that reaches the required count is hidden from its centre outwards.
 """
 
 import math
@@ -19,7 +19,8 @@ __all__ = ["Block"]
 
 class Block(Sampler):
     def __init__(self, ratio: float = 0.75, smallest: float = 16 / 196, aspect: float = 0.3, boxes: int = 32):
-        """smallest: least share of the grid in a box; aspect: least side ratio; boxes: drawn per sample."""
+        """smallest: smallest share of the grid in a box; aspect: smallest side ratio; boxes: number drawn per
+        sample."""
         super().__init__(ratio)
         require_whole("boxes", boxes)
         if not (0 < smallest <= 1 and 0 < aspect <= 1):

@@ -1,6 +1,6 @@
 """Regular masking: of every 2 x 2 units (2 along every axis) the same one is kept. He et al. 2021, figure 6.
 
-Other ratios keep more or fewer of the places in each cell; which place comes first is drawn per sample.
+Other ratios keep more or fewer of the positions in each cell; which comes first is drawn per sample.
 """
 
 import torch
@@ -16,6 +16,6 @@ __all__ = ["Regular"]
 class Regular(Sampler):
     def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
         at = grid.coordinates(noise.device).long()
-        place = sum((at[:, axis] % 2) << axis for axis in range(at.shape[1]))  # 0..2^k-1: which place of its cell
-        rank = noise(batch, 2 ** at.shape[1]).argsort(dim=1)  # the order in which places are hidden
+        place = sum((at[:, axis] % 2) << axis for axis in range(at.shape[1]))  # 0..2^k-1: position within its cell
+        rank = noise(batch, 2 ** at.shape[1]).argsort(dim=1)  # the order in which positions are hidden
         return rank.gather(1, torch.as_tensor(place).expand(batch, -1)) + noise(batch, grid.num_units)

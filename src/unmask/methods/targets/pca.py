@@ -40,12 +40,12 @@ class Pca(UnitTarget):
         self.register_buffer("basis", torch.eye(components, size))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("fitted", torch.tensor(False))
-        self._ready = False  # as `fitted`, but known without asking the device
+        self._ready = False  # same as `fitted`, but readable without waiting for the device
         self.register_load_state_dict_post_hook(_note_ready)
 
     def fit(self, inputs: Iterable[Float[Tensor, "b c *size"]]) -> None:
-        """Components of the inputs' units; once fitted (or loaded from a checkpoint) they stay as they are, since a
-        decoder that has learned to predict one basis knows nothing of another."""
+        """Computes the components of the inputs' units. Once fitted (or loaded from a checkpoint) they stay fixed,
+        since a decoder that learned to predict one basis cannot predict another."""
         if self._ready:
             return
         size = len(self.mean)
@@ -60,21 +60,21 @@ class Pca(UnitTarget):
         basis, kept = vectors.T.flip(0)[: self.dim], variance.flip(0)[: self.dim].clamp(min=0)
         largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)
-        self.basis.copy_(basis * largest.sign())  # an eigenvector's sign is the library's whim otherwise
-        self.scale.copy_(kept.mean().sqrt().clamp(min=1e-6))  # so a loss of 1 is the average's, as with pixels
+        self.basis.copy_(basis * largest.sign())  # the sign of an eigenvector depends on the library otherwise
+        self.scale.copy_(kept.mean().sqrt().clamp(min=1e-6))  # the average then has a loss of 1, as with pixels
         self.fitted.fill_(True)
         self._ready = True
 
     def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
         if not self._ready:
             raise RuntimeError("Pca must be fitted before it is used: call fit, or load a checkpoint")
-        with torch.autocast(units.device.type, enabled=False):  # a product, but no part of the network
+        with torch.autocast(units.device.type, enabled=False):  # a matrix product that is not part of the network
             return (units - self.mean) @ self.basis.T / self.scale
 
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False
     ) -> Float[Tensor, "b h q"]:
-        """Predicted coefficients of hidden units back to the scale of `x`; there is nothing to leak."""
+        """Turns predicted coefficients of hidden units back into values of `x`; there is nothing to leak."""
         return prediction * self.scale @ self.basis + self.mean
 
 

@@ -31,10 +31,10 @@ class Pixels(UnitTarget):
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False
     ) -> Float[Tensor, "b h p"]:
-        """Predictions of hidden units back to the scale of `x`.
+        """Turns predictions for hidden units back into values of `x`.
 
         A normalised prediction lacks each unit's mean and deviation. They are interpolated from the visible units;
-        `leak=True` takes the true ones instead, which a model cannot know: label such images.
+        `leak=True` takes the true ones instead, which a model cannot know: label such images as leaking.
         """
         if not self.normalize:
             return prediction

@@ -1,7 +1,7 @@
-"""Cross-attention only: hidden units ask the encoder's tokens and never each other. Fu et al. 2024 (CrossMAE).
+"""Cross-attention only: hidden units attend to the encoder's tokens, never to each other. Fu et al. 2024 (CrossMAE).
 
-https://arxiv.org/abs/2401.14391. Since units do not see each other, a step predicts some of the hidden ones, and a
-prediction is the same whichever others are asked for. Each block sees its own learned mixture of the encoder's layers.
+https://arxiv.org/abs/2401.14391. Hidden units do not see each other, so a step may predict only some of them, and each
+prediction is the same whichever others are made. Each block sees its own learned mixture of the encoder's layers.
 """
 
 import torch
@@ -33,9 +33,9 @@ class Cross(Decoder):
         layers: int | None = None,
     ):
         """predict: share of the hidden units that each training step predicts, drawn anew for every sample; with MAE's
-        ratio of 0.75 the default is the paper's quarter of all units. Images are shown with all of them.
-        dim, depth, heads: width, blocks and attention heads; the paper has 12 blocks, these are as many as MAE's.
-        layers: the deepest of the encoder's layers that are mixed; by default all. num_layers: how many there are.
+        ratio of 0.75 the default is the paper's quarter of all units. Drawn images have all of them predicted.
+        dim, depth, heads: width, blocks and attention heads; the paper has 12 blocks, the default is MAE's 8.
+        layers: number of the encoder's deepest layers to mix; all by default. num_layers: layers of the encoder.
         """
         super().__init__()
         require_share("predict", predict)
@@ -63,11 +63,11 @@ class Cross(Decoder):
         return self.predict(self.norm(hidden))
 
     def memories(self, tokens: list[Tokens]) -> list[Float[Tensor, "b m c"]]:
-        """What each block looks at: prefix and visible tokens, mixed over the encoder's layers."""
+        """Keys and values of each block: prefix and visible tokens, mixed over the encoder's layers."""
         if self.mixture is None:
             return [torch.cat(tokens[-1], dim=1)] * len(self.blocks)
         flat = torch.cat([part for layer in tokens for part in layer], dim=1)  # b (l m) c
-        flat = flat.view(len(flat), self.layers, -1)  # -> b l (m c): one product mixes for all blocks
+        flat = flat.view(len(flat), self.layers, -1)  # -> b l (m c): one matrix product mixes for all blocks
         mixed = self.mixture.view(-1, self.layers).softmax(dim=1).to(flat.dtype) @ flat
         return list(mixed.unflatten(2, (-1, tokens[-1].units.shape[2])).unbind(dim=1))
 

@@ -1,7 +1,7 @@
-"""MAE's decoder with a share of the hidden units: the others are neither decoded nor predicted in that step.
+"""MAE's decoder on a share of the hidden units: the others are neither decoded nor predicted in that step.
 
-The idea of throwing away hidden tokens is PR-MIM's, Li et al. 2024, https://arxiv.org/abs/2411.15746; its cheap
-reconstruction of the thrown ones is not here. The weights are those of `full`, and so are the numbers with keep=1.
+The idea of dropping hidden tokens is PR-MIM's (Li et al. 2024, https://arxiv.org/abs/2411.15746); its cheap
+reconstruction of the dropped ones is not included. The weights are those of `full`; with keep=1, so are the results.
 """
 
 from unmask.masking.grid import Grid
@@ -23,7 +23,7 @@ class Partial(SelfAttention):
         filled: bool = False,
     ):
         """keep: share of the hidden units that each training step decodes, drawn anew for every sample; the paper's
-        lossless half is the default. Images are shown with all of them."""
+        lossless half is the default. Drawn images have all of them predicted."""
         require_share("keep", keep)
         super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
         self.share = keep

@@ -1,10 +1,10 @@
 """MAE's decoder with attention inside windows of the grid, for large images: every hidden unit is predicted, and the
 cost grows with the number of units, not with its square.
 
-Units stand on the grid again. Every second block's windows are shifted by half of their size, so that what one window
-knows crosses its border; both ideas are Swin's, Liu et al. 2021, https://arxiv.org/abs/2103.14030. Prefix tokens are
-seen by all windows, and each takes the mean of what they make of it. The weights are those of `full`, and where one
-window covers the grid so are the numbers.
+Units are put back on the grid. The windows of every second block are shifted by half their size, so that information
+crosses their borders; both ideas are Swin's, Liu et al. 2021, https://arxiv.org/abs/2103.14030. Every window sees the
+prefix tokens, whose new value is the mean over windows. The weights are those of `full`; where one window covers the
+grid, so are the results.
 """
 
 import math
@@ -26,7 +26,7 @@ __all__ = ["Windowed"]
 
 
 class Windowed(SelfAttention):
-    last_block = Block  # windows have units of both kinds in the last one too
+    last_block = Block  # every block needs all units, the last one too
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class Windowed(SelfAttention):
         heads: int = 16,
         filled: bool = False,
     ):
-        """window: units along each axis of a window at the most; windows are all of one size, the smallest that covers
-        the grid with as many, and what they cover beyond it is left out of attention."""
+        """window: largest number of units along each axis of a window. All windows have the same size, the smallest
+        that covers the grid with that many windows; positions beyond the grid are left out of attention."""
         require_whole("window, in units along each axis,", window)
         super().__init__(grid, in_dim, out_dim, dim, depth, heads, filled=filled)
         self.window = window
@@ -56,7 +56,7 @@ class Windowed(SelfAttention):
         return self.predict(self.norm(take(x, mask.hidden)))
 
     def cuts(self, grid: Grid, device: torch.device) -> "list[_Cut]":
-        """Windows as they are, and shifted; made once for each grid."""
+        """The plain and the shifted windows, computed once for each grid."""
         key = grid.shape, device
         if key not in self._cuts:
             with torch.inference_mode(False):  # made here, they may be used in training later
@@ -83,7 +83,7 @@ def _cut(grid: Grid, most: int, shifted: bool, device: torch.device) -> _Cut:
 def inside(
     block: Any, cut: _Cut, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
 ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"]]:
-    """A block on each window with the prefix tokens; units in reading order before and after."""
+    """Applies a block to each window together with the prefix tokens; units are in reading order before and after."""
     (batch, _, dim), (count, size), num = x.shape, cut.unit.shape, prefix.shape[1]
     windows = x[:, cut.unit.flatten()].view(batch * count, size, dim)
     windows = torch.cat([prefix.repeat_interleave(count, dim=0), windows], dim=1)
@@ -95,8 +95,8 @@ def inside(
 
 
 def _windows(shape: tuple[int, ...], most: int, shifted: bool) -> tuple[Int[Tensor, "w t"], Int[Tensor, "w t"]]:
-    """Which unit stands at each place of each window, -1 beyond the grid; and its region: only places of one region
-    are neighbours, since a shifted window at the border holds units of opposite edges. Regions beyond are -1."""
+    """The unit at each position of each window, -1 beyond the grid, and its region: only positions of one region are
+    neighbours, since a shifted window at the border holds units of opposite edges. Regions beyond the grid are -1."""
     units = regions = torch.zeros(1, 1, dtype=torch.long, device="cpu")  # read while it is made, wherever that is
     for length in shape:
         count = math.ceil(length / min(most, length))
@@ -111,14 +111,14 @@ def _windows(shape: tuple[int, ...], most: int, shifted: bool) -> tuple[Int[Tens
 
 
 def _outer(a: Int[Tensor, "w t"], b: Int[Tensor, "v s"], base: int) -> Int[Tensor, "w*v t*s"]:
-    """Row-major numbers of pairs, window by window and place by place; -1 where either is."""
+    """Row-major indices of pairs, window by window and position by position; -1 where either is -1."""
     first, second = a[:, None, :, None], b[None, :, None, :]
     both = torch.where((first < 0) | (second < 0), -1, first * base + second)
     return both.flatten(2, 3).flatten(0, 1)
 
 
 def _bias(region: Int[Tensor, "w t"], num: int, batch: int, dtype: torch.dtype) -> Float[Tensor, "k 1 s s"]:
-    """What is added to attention: nothing between places of one region and to prefix tokens, which see all units."""
+    """The attention bias: 0 between positions of one region and for prefix tokens, which see all units."""
     same = pad(region[:, :, None] == region[:, None, :], (num, 0), value=True)
     seen = pad(region >= 0, (num, 0), value=True)[:, None].expand(-1, num, -1)
     allowed = torch.cat([seen, same], dim=1)

@@ -109,8 +109,8 @@ class Hiera(Encoder):
     def _run(
         self, x: Float[Tensor, "b c h w"], stages: Sequence[int], mask: Mask | None = None
     ) -> list[Float[Tensor, "b t d"]]:
-        """Tokens of normalised pixels at the ends of these stages, which rise, in reading order; or those of the
-        visible units, in the order of the mask, for which there is only the last stage. Before the last norm."""
+        """Tokens of normalised pixels at the ends of these stages (in rising order), before the last norm, in reading
+        order. With a mask: tokens of the visible units in the mask's order, of the last stage only."""
         net, grid = self.net, self.grid_of(x)
         unroll, reroll = self._orders(grid)
         seen = None if mask is None else as_bool(mask.visible, grid.num_units).view(-1, 1, *grid.shape)

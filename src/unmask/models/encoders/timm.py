@@ -1,8 +1,8 @@
 """Any timm ViT, DeiT, EVA or DINOv3 as an encoder that can drop or blank the hidden units.
 
-timm's own parts are run one after the other (patch embedding, positions, blocks, norm), so that units can be dropped
-between positions and blocks, and positions be those of the call's grid. Nothing of the net is changed for it: the
-weights stay a plain timm state dict, and timm's `forward` gives the same numbers.
+timm's own modules run one after the other (patch embedding, positions, blocks, norm), so that units can be dropped
+between positions and blocks, and positions can follow the grid of each input. The network itself is not changed: the
+weights stay a plain timm state dict, and timm's `forward` gives the same values.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,8 @@ class Timm(Encoder):
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
-        window, global_blocks: attention within window x window units, but in so many blocks; see windowed_attention.py.
+        window, global_blocks: attention within window x window units, except in this many blocks; see
+        windowed_attention.py.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
@@ -126,10 +127,10 @@ class Timm(Encoder):
         mask: Mask | None = None,
         fill: Float[Tensor, "d"] | None = None,
     ) -> list[Float[Tensor, "b t d"]]:
-        """Tokens of normalised pixels after the blocks of these numbers, which rise; before the last norm. Blocks
-        behind them are not computed."""
+        """Tokens of normalised pixels after the blocks with these indices (in rising order), before the last norm.
+        Later blocks are not computed."""
         net, grid = self.net, self.grid_of(x)
-        if tuple(x.shape[2:]) != grid.size:  # a few models look at less than they are given
+        if tuple(x.shape[2:]) != grid.size:  # a few models see less than their input
             x = x[..., : grid.size[0], : grid.size[1]]
         units = net.patch_embed(x).flatten(1, -2)
         visible = None
@@ -162,14 +163,14 @@ class Timm(Encoder):
         return tokens if table is None else tokens + table
 
     def _block_options(self, grid: Grid, visible: Tensor | None) -> list[dict[str, Any]]:
-        """What each block is told of where its tokens stand: the layout of windows, or rotary embeddings."""
+        """Positions passed to each block: the layout of windows, or rotary embeddings."""
         count, rope = self.num_blocks, getattr(self.net, "rope", None)
         if self.windows is not None:
             return [{"layout": self.windows.layout(grid, visible)}] * count
         if rope is None:
             return [{}] * count
         table = rope.get_embed(shape=list(grid.shape))
-        if getattr(self.net, "rope_mixed", False):  # a table of each block and head
+        if getattr(self.net, "rope_mixed", False):  # one table per block and head
             table = table if visible is None else table[:, :, visible].transpose(1, 2)  # -> blocks b heads v _
             return [{"rope": table[number]} for number in range(count)]
         return [{"rope": table if visible is None else table[visible].unsqueeze(1)}] * count  # -> b 1 v _
@@ -182,7 +183,7 @@ class Timm(Encoder):
 
 
 def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool) -> Any:
-    """timm's model, which takes any size of whole units; windowed: with blocks that know of windows."""
+    """timm's model for inputs of any whole number of units; windowed: with blocks that support windows."""
     size, patch = arguments.get("img_size"), arguments.get("patch_size")
     if size and patch and any(s % patch for s in size):
         near = tuple(max(1, round(s / patch)) * patch for s in size)
@@ -206,7 +207,7 @@ def _family(name: str) -> str:
 
 
 def _fill_position(table: nn.Parameter, grid: Grid) -> None:
-    """Writes MAE's fixed table; rows of class and register tokens, where the model has them, are zero."""
+    """Writes MAE's fixed table; the rows of class and register tokens, if any, are zero."""
     with torch.no_grad():
         table.zero_()
         table[0, table.shape[1] - grid.num_units :] = sincos(grid, table.shape[2])

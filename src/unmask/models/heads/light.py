@@ -1,8 +1,8 @@
 """Four feature maps, each through its own 1x1 convolution, joined and brought to a quarter of the patch by two learnt
 upsamplings: an all-MLP head as SegFormer's (Xie et al. 2021, section 3.2), on the encoder's own maps.
 
-It is for machines and data that UperNet is too heavy for: this costs at most a tenth of the encoder's arithmetic,
-UperNet five to ten times as much as the encoder.
+For machines and data for which UperNet is too expensive: this head takes at most a tenth of the encoder's FLOPs,
+UperNet five to ten times the encoder's.
 """
 
 from collections.abc import Sequence

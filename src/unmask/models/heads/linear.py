@@ -1,4 +1,4 @@
-"""One 1x1 convolution behind BatchNorm, on the last feature map: what the encoder's features say by themselves.
+"""One 1x1 convolution behind BatchNorm, on the last feature map: a linear probe for every pixel.
 
 The usual dense probe (Zhou et al. 2021, iBOT; Oquab et al. 2023, DINOv2), with the encoder frozen or tuned.
 """

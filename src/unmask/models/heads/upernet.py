@@ -1,9 +1,9 @@
-"""UperNet: pyramid pooling on the coarsest map, a way down through the others, all of them fused. Xiao et al. 2018.
+"""UperNet: pyramid pooling on the coarsest map, a top-down path through the others, all maps fused. Xiao et al. 2018.
 
 As the MAE paper has it on ADE20K (He et al. 2021, appendix A.4; reference implementation implus/mae_segmentation): four
 taps of the ViT brought to strides 4, 8, 16 and 32, pooling to 1, 2, 3 and 6 cells, and an auxiliary head of one
-convolution on the third map, whose loss counts 0.4. GroupNorm stands where that has SyncBN: it gives the same for any
-batch, also a batch of one image, and in one process as in several.
+convolution on the third map, whose loss has weight 0.4. GroupNorm replaces its SyncBN: results do not depend on the
+batch, which may be a single image, or on the number of processes.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ ELEMENTWISE = (nn.GELU, nn.SiLU, nn.ReLU)  # without chance, and without paramet
 
 
 class LeanMlp(nn.Module):
-    """timm's `Mlp` with the same layers under the same names; the numbers and the state dict are the same."""
+    """timm's `Mlp` with the same layers under the same names; values and state dict are the same."""
 
     def __init__(self, mlp: Mlp):
         super().__init__()
@@ -25,7 +25,7 @@ class LeanMlp(nn.Module):
     def forward(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n e"]:
         hidden = self.fc1(x)
         if is_grad_enabled() and hidden.requires_grad:
-            random = self.drop1.p > 0  # replaying random numbers costs time, so only where there are some
+            random = self.drop1.p > 0  # replaying random numbers takes time, so only if there are any
             y = checkpoint(self._project, hidden, use_reentrant=False, preserve_rng_state=random)
         else:
             y = self._project(hidden)
@@ -36,7 +36,7 @@ class LeanMlp(nn.Module):
 
 
 def make_lean(module: nn.Module) -> int:
-    """Replaces every plain `Mlp` inside `module` by a lean one; returns how many there were."""
+    """Replaces every plain `Mlp` inside `module` by a lean one; returns their number."""
     plain = [
         (parent, name, child)
         for parent in module.modules()

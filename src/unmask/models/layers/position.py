@@ -1,4 +1,4 @@
-"""Position tables: fixed sine-cosine ones for a grid of any dimension, and any table brought to another grid.
+"""Position tables: fixed sine-cosine tables for a grid of any dimension, and any table resampled for another grid.
 
 He et al. 2021; reference order [x | y]. Tables are resampled as timm does: bicubic, antialiased.
 """
@@ -34,7 +34,7 @@ def sincos(grid: Grid, dim: int) -> Float[Tensor, "n d"]:
 def resampled(
     table: Float[Tensor, "1 n d"], old: tuple[int, ...], new: tuple[int, ...], prefix: int
 ) -> Float[Tensor, "1 m d"]:
-    """A table for another grid of two axes; the same table where nothing changes. Gradients reach the old one.
+    """The table for another grid of two axes; unchanged if the grid is the same. Gradients reach the old table.
 
     old, new: shapes of the grids; prefix: rows before the units' (class and register tokens), which stay as they are.
     """
@@ -47,10 +47,10 @@ def resampled(
 
 
 class TableCache:
-    """An encoder's position table for the grids of its calls.
+    """An encoder's position table for the grids of its inputs.
 
-    No module and no buffer: checkpoints do not see it. A table that trains is resampled in every call, so that
-    gradients reach it; of a fixed one, each grid's is kept until the table itself changes.
+    Neither a module nor a buffer, so checkpoints do not contain it. A trainable table is resampled in every call, so
+    that gradients reach it; of a fixed table, the result is kept per grid until the table itself changes.
 
     MAE's sine-cosine table is computed for a grid that fits into the encoder's own, so that units keep the positions
     they have there. Beyond it positions were never trained, and interpolated ones serve better than extrapolated ones:
@@ -64,13 +64,13 @@ class TableCache:
         self.is_sincos, self.tables = False, {}
 
     def __call__(self, table: Float[Tensor, "1 n d"], grid: Grid) -> Float[Tensor, "1 m d"]:
-        """table: of class and register tokens, where it has rows for them, then of the units of the own grid."""
+        """table: rows of class and register tokens, if it has any, then of the units of the encoder's own grid."""
         if grid.shape == self.grid.shape:
             return table
         prefix = int(table.shape[1]) - self.grid.num_units  # a tracer hands out tensors
         if table.requires_grad:
             return resampled(table, self.grid.shape, grid.shape, prefix)
-        if torch.compiler.is_compiling():  # what is recorded has no memory; `torch.export` also comes here
+        if torch.compiler.is_compiling():  # a recorded graph cannot cache; `torch.export` takes this path too
             kept = self.tables.get(grid.shape)
             return self._made(table, grid, prefix) if kept is None else kept
         with torch.inference_mode(False), torch.no_grad():  # made here, it may be used in training later
@@ -82,7 +82,7 @@ class TableCache:
         return self.tables[grid.shape]
 
     def _renew(self, table: Tensor, prefix: int) -> None:
-        """Forgets what was made from another table, or from this one before it changed."""
+        """Drops tables computed from another table, or from this one before it changed."""
         state = table.device, table.dtype, None if table.is_inference() else table._version
         if table is not self.source or state != self.state:
             own = sincos(self.grid, table.shape[2]).to(table)

@@ -1,13 +1,13 @@
 """Decomposed relative positions: attention also sees how many rows and columns lie between two units. Li et al. 2022.
 
 As in ViTDet (https://arxiv.org/abs/2203.16527): query q and key k have the logit q.k / sqrt(d) + q.R_h[dy] + q.R_w[dx],
-with one table of 2S-1 rows for each axis, shared by the heads of a block, and zero at first, so that weights without
-them give what they gave. S is the side of a window in windowed blocks and that of the whole grid in global ones; for
-another grid, tables are interpolated linearly. Class and register tokens have no place, and no such term.
+with one table of 2S-1 rows for each axis, shared by the heads of a block. Tables start at zero, so that adding them to
+trained weights changes nothing at first. S is the side of a window in windowed blocks and of the whole grid in global
+ones; for another grid, tables are interpolated linearly. Class and register tokens have no position and no such term.
 
-The tables lie beside the timm model, not in it: its weights stay plain. They come in where timm normalises queries and
-keys: a query is continued by its terms for every row and column, a key by which row and column are its own. The product
-of the two is the logit, so that fused attention works and no matrix of all pairs is made for it.
+The tables are kept beside the timm model, not in it, so that its weights stay plain. They enter where timm normalises
+queries and keys: each query is extended by its terms for every row and column, each key by a one-hot code of its own
+row and column. Their product is the logit, so that fused attention works and no matrix of all pairs is needed.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ from unmask.errors import UserError
 
 
 class Place(NamedTuple):
-    """Where the tokens of an attention stand."""
+    """Positions of the tokens of an attention."""
 
     shape: tuple[int, int]  # rows and columns of units
     prefix: int = 0  # tokens before the units
@@ -33,7 +33,7 @@ class Relative(nn.Module):
     """The two tables of one block's attention."""
 
     def __init__(self, attn: Any, sides: tuple[int, ...], prefix: int):
-        """attn: timm's attention, which is hooked; sides: rows and columns of units that the tables are made for;
+        """attn: timm's attention, which gets hooks; sides: rows and columns of units that the tables are made for;
         prefix: class and register tokens."""
         super().__init__()
         for name in ("q_norm", "k_norm", "head_dim", "scale", "fused_attn"):
@@ -60,7 +60,7 @@ class Relative(nn.Module):
         return torch.cat([key, own.expand(*key.shape[:-1], -1)], dim=-1)
 
     def terms(self, query: Float[Tensor, "b h n d"]) -> Float[Tensor, "b h n t"]:
-        """What each token adds to its logits of the units of each row, then of each column."""
+        """The terms that each token adds to its logits: for the units of each row, then of each column."""
         (rows, columns), prefix, windows = self.place
         units = query[:, :, prefix:].unflatten(2, (rows, columns))
         down = torch.einsum("bnhwd,hkd->bnhwk", units, steps(self.rows, rows).to(query.dtype))
@@ -73,7 +73,7 @@ class Relative(nn.Module):
 
 
 def steps(table: Float[Tensor, "_ d"], side: int) -> Float[Tensor, "s s d"]:
-    """The rows of a table for each pair of places along an axis: [i, j] for the query at i and the key at j."""
+    """The table's rows for each pair of positions along an axis: [i, j] for the query at i and the key at j."""
     if len(table) != 2 * side - 1:
         table = interpolate(table.T[None], size=2 * side - 1, mode="linear")[0].T
     places = torch.arange(side, device=table.device)

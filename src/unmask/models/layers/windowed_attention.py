@@ -1,4 +1,4 @@
-"""Windowed attention for images of many units: most blocks look at a window, a few at everything. Li et al. 2022.
+"""Windowed attention for images of many units: most blocks see one window, a few the whole image. Li et al. 2022.
 
 "Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet, https://arxiv.org/abs/2203.16527), as in
 SAM: windows of 14 x 14 units that do not overlap, and 4 global blocks, each the last of a quarter. Neither adds a
@@ -6,13 +6,13 @@ parameter, so that weights of a plain ViT fit and stay a plain ViT's. ViTDet's r
 option: see `relative_position.py`.
 
 Class and register tokens are a window of their own: in windowed blocks they see each other, in global ones all. Without
-a mask, units are cut into windows, padded where the grid is no multiple, and nothing attends to padding. With hidden
-units dropped, windows hold different numbers of visible ones, and which is known on the device only. Then attention is
-over all visible units and others than those of the same window are masked out: exactly the same, with static shapes. It
-saves no time there, but with 3/4 hidden attention is a small part of a step; windows pay when nothing is hidden.
+a mask, units are cut into windows, padded where the grid is no multiple, and nothing attends to padding. When hidden
+units are dropped, windows hold different numbers of visible units, known only on the device. Attention then runs over
+all visible units, with those of other windows masked out: the same result with static shapes. This saves no time, but
+with 3/4 hidden, attention is a small part of a step; windows pay off when nothing is hidden.
 
-The grid is the call's, which may be another than the encoder was built for: each block is given it with its tokens, as
-a `Layout`, so that it still knows when activation checkpointing computes it again.
+The grid is that of the input, which may differ from the encoder's own: each block gets it as a `Layout` together with
+its tokens, so that it is still available when activation checkpointing recomputes the block.
 """
 
 import math
@@ -31,15 +31,15 @@ WIDEST = 128  # patches along a side of a window: 16,384 that all see each other
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a call stand."""
+    """Positions of the tokens of one call."""
 
     shape: tuple[int, int]  # rows and columns of units
-    bias: Float[Tensor, "b 1 t t"] | None = None  # -inf between windows, where units are hidden; None: all are there
+    bias: Float[Tensor, "b 1 t t"] | None = None  # -inf between windows when units are hidden; None: all units given
 
 
 class WindowedBlock(Block):
-    """timm's block, whose attention keeps to windows and knows relative positions, where it is told to. Other parts
-    work on each token by itself and need not know."""
+    """timm's block with optional windows and relative positions in its attention. Its other parts work on each token
+    separately and are unchanged."""
 
     windows: "Windows | None" = None  # None: attention to everything
     relative: tuple[Relative, ...] = ()  # one, if any; in a tuple, since its weights are not part of the net
@@ -86,8 +86,8 @@ class Windows:
         global_blocks: int = 4,
         relative: bool = False,
     ):
-        """blocks: WindowedBlocks of the ViT; window: units along a side, None for none; global_blocks: how many at the
-        most see everything; relative: with relative positions, whose tables are `tables`, one for each block."""
+        """blocks: WindowedBlocks of the ViT; window: units along a side, None for none; global_blocks: at most this
+        many blocks see everything; relative: use relative positions, whose tables are `tables`, one for each block."""
         require_whole("global_blocks, without which windows never learn of each other,", global_blocks)
         if window is not None:
             require_whole("window (ViTDet and SAM have window=14)", window)
@@ -110,7 +110,8 @@ class Windows:
                 block.relative = (self.tables[-1],)
 
     def layout(self, grid: Grid, visible: Int[Tensor, "b v"] | None) -> Layout:
-        """The layout of a call, on a grid of two axes; visible: the units that come, None for all in reading order."""
+        """The layout of a call on a grid of two axes; visible: indices of the given units, None for all in reading
+        order."""
         shape = (grid.shape[0], grid.shape[1])
         if visible is None or not self.windowed:
             return Layout(shape)
@@ -119,12 +120,12 @@ class Windows:
         return Layout(shape, torch.zeros_like(same, dtype=dtype).masked_fill(~same, -math.inf))
 
     def place(self, shape: tuple[int, int]) -> Place:
-        """Where the tokens of attention inside windows stand, on a grid of this shape."""
+        """Positions of tokens for attention inside windows, on a grid of this shape."""
         count = math.prod(self._counts(shape)) + 1 if self.num_prefix else 0
         return Place((self.window, self.window), windows=count)
 
     def _together(self, visible: Int[Tensor, "b v"], grid: Grid) -> Bool[Tensor, "b 1 t t"]:
-        """Which tokens share a window; prefix tokens are in window -1."""
+        """True where two tokens share a window; prefix tokens are in window -1."""
         at = grid.coordinates(visible.device).long() // self.window
         of_unit = at[:, 0] * self._counts(grid.shape)[1] + at[:, 1]
         prefix = of_unit.new_full((len(visible), self.num_prefix), -1)
@@ -134,15 +135,15 @@ class Windows:
     def split(
         self, x: Float[Tensor, "b t d"], shape: tuple[int, int]
     ) -> tuple[Float[Tensor, "w s d"], Float[Tensor, "w 1 1 s"] | None]:
-        """Tokens by window, those of a sample in a row and its prefix tokens last; 0 for tokens and -inf for padding,
-        or None where there is no padding."""
+        """Tokens by window, the windows of a sample in a row and its prefix tokens last; and the attention bias, 0 for
+        tokens and -inf for padding, or None where there is no padding."""
         (rows, columns), w, p = shape, self.window, self.num_prefix
         down, across = self._counts(shape)
         units = x[:, p:].unflatten(1, shape)
         units = nn.functional.pad(units, (0, 0, 0, across * w - columns, 0, down * w - rows))
         units = units.unflatten(2, (-1, w)).unflatten(1, (-1, w)).transpose(2, 3).flatten(1, 2)  # -> b (y x) w w d
         parts = units.flatten(2, 3)
-        if p:  # as often as they fit: attention to copies is attention to the token
+        if p:  # repeated to fill a window: attending to copies of a token is attending to the token
             copies = x[:, :p].repeat(1, w * w // p, 1)
             parts = torch.cat([parts, nn.functional.pad(copies, (0, 0, 0, w * w - copies.shape[1]))[:, None]], dim=1)
         real = self._real(shape, x.device)
@@ -159,16 +160,16 @@ class Windows:
         return torch.cat([parts[:, -1, :p], units], dim=1) if p else units
 
     def _counts(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Windows along each axis."""
+        """Number of windows along each axis."""
         return -(-shape[0] // self.window), -(-shape[1] // self.window)
 
     def _full(self, shape: tuple[int, int]) -> bool:
-        """True where windows hold no padding."""
+        """True if no window holds padding."""
         divides = all(side % self.window == 0 for side in shape)
         return divides and (not self.num_prefix or self.window**2 % self.num_prefix == 0)
 
     def _real(self, shape: tuple[int, int], device: torch.device) -> Bool[Tensor, "w s"]:
-        """True where a place in a window holds a token."""
+        """True where a position in a window holds a token."""
         (rows, columns), w, p = shape, self.window, self.num_prefix
         counts = self._counts(shape)
         down = torch.arange(counts[0] * w, device=device).view(-1, 1, w, 1) < rows
@@ -181,7 +182,7 @@ class Windows:
 
 
 def last_of_parts(depth: int, parts: int) -> set[int]:
-    """The last block of each of `parts` equal parts, as in ViTDet: 2, 5, 8, 11 of 12. Fewer parts where one would have
-    fewer than three blocks."""
+    """The last block of each of `parts` equal parts, as in ViTDet: 2, 5, 8, 11 of 12. There are fewer parts if one
+    would have fewer than three blocks."""
     parts = min(parts, max(1, depth // 3))
     return {(place + 1) * depth // parts - 1 for place in range(parts)}

@@ -1,4 +1,4 @@
-"""The simple feature pyramid: every level is made of the last block's map alone. Li et al. 2022 (ViTDet).
+"""The simple feature pyramid: every level is computed from the last block's map alone. Li et al. 2022 (ViTDet).
 
 https://arxiv.org/abs/2203.16527, section 3: after enlarging or shrinking, a 1x1 convolution to `dim` channels and a 3x3
 one, each without bias and followed by a norm over channels.

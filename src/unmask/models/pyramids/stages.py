@@ -1,7 +1,7 @@
 """A hierarchical encoder's own stages as a pyramid, such as Hiera's with strides 4, 8, 16 and 32. Ryali et al. 2023.
 
-Each stage's map has its own norm, since the encoder brings one for the last stage only, and an ordinary feature pyramid
-network brings all to one width (Lin et al. 2017, here torchvision's).
+Each stage's map has its own norm, since the encoder has one for the last stage only, and an ordinary feature pyramid
+network projects all maps to one width (Lin et al. 2017, here torchvision's).
 """
 
 from torch import nn
@@ -16,8 +16,8 @@ __all__ = ["Stages"]
 
 class Stages(Pyramid):
     def __init__(self, encoder: Encoder, dim: int | None = 256):
-        """dim: channels of every level; None keeps each stage's own and has no feature pyramid network. Raises
-        UserError for an encoder of one stride."""
+        """dim: channels of every level; None keeps each stage's own channels, without a feature pyramid network. Raises
+        UserError for an encoder with a single stride."""
         super().__init__()
         self.layers = tuple(range(encoder.num_maps))
         self.strides = [*encoder.feature_strides(self.layers)]

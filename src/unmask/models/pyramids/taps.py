@@ -1,4 +1,4 @@
-"""The four-tap pyramid: a map from the end of each quarter of the blocks, brought to four strides. Li et al. 2021.
+"""The four-tap pyramid: a map from the end of each quarter of the blocks, rescaled to four strides. Li et al. 2021.
 
 "Benchmarking Detection Transfer Learning with Vision Transformers" (https://arxiv.org/abs/2111.11429): the first is
 enlarged 4 times by two transposed convolutions, a norm and GELU behind the first of them; the second 2 times by one;
@@ -27,7 +27,7 @@ class Taps(Pyramid):
         scales: Sequence[float] = SCALES,
         norm: str = "layer",
     ):
-        """dim: channels of every level; None keeps the encoder's and has no feature pyramid network.
+        """dim: channels of every level; None keeps the encoder's, without a feature pyramid network.
 
         layers: numbers of the blocks, one for each scale; None: the last of each equal part, 2, 5, 8 and 11 of 12.
         Published segmenters took 3, 5, 7 and 11. scales: as of `simple`. norm: layer, or batch for large batches.
