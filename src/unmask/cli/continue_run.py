@@ -1,12 +1,9 @@
-"""Commands that write a folder: where, and whether what lies there may be continued."""
+"""Commands that go on with what lies in their folder: whether they may."""
 
 from pathlib import Path
 from typing import Any
 
 from unmask.errors import UserError
-from unmask.plain import Place
-from unmask.runs.run import CONFIG
-from unmask.weights.open import require_known
 
 
 def refuse_other_settings(asked: dict[str, Any], then: dict[str, Any], chosen: dict[str, Any], out: Path) -> None:
@@ -31,14 +28,3 @@ def absolute(place: str) -> str:
     """The same place named from the root, if it is there: so that it is the same from any folder."""
     local = Path(place).exists() or ("{" in place and ":" not in place)  # a brace range of shards
     return str(Path(place).resolve()) if place != "demo" and local else place
-
-
-def results_folder(run: Place, asked: Place | None) -> Path:
-    """The run folder, or the folder asked for; a place that cannot work is refused before the work."""
-    require_known(run)
-    if asked is None and not (Path(run) / CONFIG).exists():
-        raise UserError(f"{run} is no run folder; say with --out where the results should go")
-    out = Path(asked or run)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
-    return out

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from unmask.cli.continue_run import absolute
 from unmask.cli.options.anomaly import Anomaly
+from unmask.cli.outputs import choose_place, require_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.files import read_json, write_json
@@ -109,8 +110,7 @@ def _apply(options: Anomaly) -> AnomalyResults:
     tune(hardware.device)
     finder = open_finder(Path(options.model))
     method, out = finder.chosen(options.method), _results_folder(options)
-    if (out / RESULT).exists():
-        console.print(f"{out} holds results of an earlier call, which will be replaced", soft_wrap=True, markup=False)
+    say_replaced([out / RESULT, out / SCORES, out / PAGE], console)
     places, masks = texts(options.on) or texts(options.images), None if options.masks is None else Path(options.masks)
     images = read_images(places, bool(options.on), texts(options.normal), masks, finder, console)
     maps = judge(finder.to(hardware.device), images.samples, options.batch, console)
@@ -142,9 +142,7 @@ def _apply(options: Anomaly) -> AnomalyResults:
 def _finder_folder(options: Anomaly) -> Path:
     if options.out is None and not (Path(options.model) / CONFIG).exists():
         raise UserError(f"{options.model} is no run folder; say with --out where to write")
-    out = Path(options.out or Path(options.model) / ANOMALY)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
+    out = require_folder(Path(options.out or Path(options.model) / ANOMALY))
     ours = read_json(out / CONFIG).get("task") == ANOMALY
     if out.is_dir() and any(path.name != FINDER for path in out.iterdir()) and not ours:
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
@@ -152,9 +150,7 @@ def _finder_folder(options: Anomaly) -> Path:
 
 
 def _results_folder(options: Anomaly) -> Path:
-    out = Path(options.out or Path(options.model) / "results")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
+    out = require_folder(choose_place(options.model, options.out, "results"))
     if out.is_dir() and any(out.iterdir()) and not (out / RESULT).exists() and not (out / SCORES).exists():
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     return out

@@ -6,6 +6,7 @@ from rich.console import Console
 from torch import Tensor
 
 from unmask.cli.options.embed import Embed
+from unmask.cli.outputs import choose_place
 from unmask.cli.verb import verb
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import collate
@@ -30,7 +31,8 @@ def embed(options: Embed) -> Path:
 
     Raises UserError for another ending than .npz or .parquet, or a pooling that the encoder does not have.
     """
-    console, out, device = make_console(), Path(options.out), machine(options.device, "32").device
+    console, out = make_console(), choose_place(options.run, options.out, "features.npz")
+    device = machine(options.device, "32").device
     check_suffix(out)
     tune(device)
     encoder = load_encoder(options.run).to(device)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unmask.cli.continue_run import results_folder
 from unmask.cli.options.evaluate import Evaluate
+from unmask.cli.outputs import results_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
@@ -38,6 +38,7 @@ def evaluate(options: Evaluate) -> Verdict:
     console, here = make_console(), machine(options.device)
     tune(here.device)
     out = results_folder(options.run, options.out)
+    say_replaced([out / RESULT, out / IMAGE], console)
     encoder = load_encoder(options.run)
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)

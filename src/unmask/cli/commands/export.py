@@ -9,6 +9,7 @@ from rich.table import Table
 
 from unmask import registry
 from unmask.cli.options.export import Export
+from unmask.cli.outputs import say_replaced
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
@@ -60,6 +61,7 @@ def export(options: Export) -> "Exported":
     )  # fmt: skip
     remarks = {name: part.refuse(subject) for name, part in formats.items()}
     previous = previous_formats(out, formats)
+    say_replaced([out / name for name in formats], console)
     for remark in filter(None, remarks.values()):
         console.print(remark, soft_wrap=True)
     accuracy = _measure_accuracy(options, subject, console) if options.on else None

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
-from unmask.cli.continue_run import results_folder
 from unmask.cli.options.labels import Labels
+from unmask.cli.outputs import results_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.errors import Interrupted
 from unmask.files import write_json
@@ -35,6 +35,7 @@ def labels(options: Labels) -> Curve:
     """
     console, out = make_console(), results_folder(options.run, options.out)
     say: Callable[[str], None] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
+    say_replaced([out / RESULT, out / IMAGE], console)
     study = _segmentation(options, console) if options.to == "segment" else _classification(options, say)
     say(f"{len(study.classes)} classes; {study.said} images")
     against = texts(options.against)

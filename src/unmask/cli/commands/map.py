@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unmask.cli.options.map import Map
+from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
 from unmask.data.source import open_source
 from unmask.errors import UserError
@@ -27,10 +28,13 @@ def map(options: Map) -> Path:
     Bad images are named and left out. Raises UserError for UMAP where it is not installed, DataError where no image
     can be used.
     """
-    console, out, device = make_console(), Path(options.out), machine(options.device, "32").device
+    console, device = make_console(), machine(options.device, "32").device
+    out = choose_place(options.run, options.out, "map.html", beside=(".png", ".csv"))
+    table, image = out.with_suffix(".csv"), out.with_suffix(".png")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file that ends in .html")
     choose(options.method, options.most)  # refuses before the work
+    say_replaced([out, image, table], console)
     tune(device)
     encoder = load_encoder(options.run).to(device)
     check_poolings(encoder, [options.pooling])
@@ -60,7 +64,6 @@ def map(options: Map) -> Path:
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     out.parent.mkdir(parents=True, exist_ok=True)
-    table, image = out.with_suffix(".csv"), out.with_suffix(".png")
     write_places(atlas, table)
     draw_atlas(atlas, image)
     write_page(atlas, out)

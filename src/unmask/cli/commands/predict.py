@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.cli.options.predict import Predict
+from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.plain import texts
@@ -29,9 +30,12 @@ def predict(options: Predict) -> Any:
     if options.threshold != Predict.threshold and not task.takes_threshold:
         noun = model_noun(config["task"])
         raise UserError(f"--threshold is for detectors, and {folder} holds a {noun}: take it out")
-    out = task.predictions_place(None if options.out is None else Path(options.out))
+    name = task.predictions_place(None).name
+    out = task.predictions_place(choose_place(folder, options.out, name))
     here = machine(options.device, "32")  # the same answers everywhere, and as those of the model's own `predict`
     tune(here.device)
+    console = make_console()
+    say_replaced([out], console)
     model = open_trained(folder).to(here.device)
     asked = PredictOptions(texts(options.images), options.batch, options.threshold)
-    return task.predict(model, config, asked, out, make_console())
+    return task.predict(model, config, asked, out, console)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.cli.options.search import Search
+from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source
-from unmask.errors import UserError
 from unmask.evaluation.features import check_poolings
 from unmask.files import write_table
 from unmask.models.state import at_random
@@ -16,7 +16,7 @@ from unmask.plain import texts
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_console, progress
 from unmask.tasks.open import load_encoder
-from unmask.tasks.retrieval.duplicates import Copies, find_copies, write_copies
+from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar, say_bad
 from unmask.tasks.retrieval.likeness import thumbnail
@@ -56,9 +56,8 @@ def search(options: Search) -> SearchResults:
     Features are kept in an index folder and computed only for images that are new to it. Raises UserError for a
     pooling that the encoder does not have, DataError where no image can be used.
     """
-    console, out, device = make_console(), Path(options.out), machine(options.device, "32").device
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
+    console, out = make_console(), require_folder(choose_place(options.run, options.out, "search"))
+    device = machine(options.device, "32").device
     tune(device)
     encoder, name, pooling = load_encoder(options.run).to(device), Path(options.run).name, options.pooling
     check_poolings(encoder, [pooling])
@@ -67,11 +66,14 @@ def search(options: Search) -> SearchResults:
     source = open_source(texts(options.data))
     for remark in source.remarks:
         say(remark)
-    folder = index_folder(options.index, options.run, out, texts(options.data), pooling)
+    shared = below(options.run) / "search" if options.out is None else out
+    folder = index_folder(options.index, options.run, shared, texts(options.data), pooling)
     index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
     say_bad(index.bad, say)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
     say(f"{len(index.numbers):,} images in the index ({new}): {folder}")
+    written = [*([RESULTS, PNG, PAGE] if queries else []), *(FILES if options.duplicates else [])]
+    say_replaced([out / file for file in written], console)
     out.mkdir(parents=True, exist_ok=True)
 
     hits: list[Hit] = []

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask.cli.options.show import Show
+from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
 from unmask.data.datasets.few_images import SUFFIXES, read_images
 from unmask.data.transforms.crops import WholeImage
@@ -35,11 +36,13 @@ def show(options: Show) -> Path:
     Raises UserError for weights without a decoder where something is to be rebuilt, for encoders without attention maps
     where these are asked for, and for images that cannot be read, each with its reason.
     """
-    path = Path(options.out or ("panel.png" if options.what == "rebuild" else f"{options.what}.png"))
+    name = "panel.png" if options.what == "rebuild" else f"{options.what}.png"
+    path = choose_place(options.run, options.out, f"show/{name}")
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {path}: images are written as {', '.join(SUFFIXES)}")
     device = machine(options.device, "32").device
     tune(device)
+    say_replaced([path], make_console())
     if options.what == "rebuild":
         rebuilt = rebuilt_rows(options, device)
         path.parent.mkdir(parents=True, exist_ok=True)

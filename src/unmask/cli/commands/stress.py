@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from unmask.cli.options.stress import StressTest
+from unmask.cli.outputs import require_folder, say_replaced
 from unmask.cli.verb import verb
-from unmask.errors import UserError
 from unmask.evaluation.intervals import wilson
 from unmask.files import CLASSIFY, write_json
 from unmask.plain import numbers, plain, texts
@@ -42,7 +42,8 @@ def stress(options: StressTest) -> Stress:
     console, hardware = make_console(), machine(options.device, "32")
     tune(hardware.device)
     names, folder = _corruptions(texts(options.corruptions)), _classifier_folder(Path(options.run))
-    out = _results_folder(Path(options.out or folder))
+    out = require_folder(Path(options.out or folder))
+    say_replaced([out / RESULT, out / IMAGE, out / EXAMPLES], console)
     classifier = open_classifier(folder)
     images = read_evaluation_set(texts(options.on), folder, classifier, options.most, options.seed, console)
     columns = choose_columns(images.columns, texts(options.groups))
@@ -89,12 +90,6 @@ def _classifier_folder(folder: Path) -> Path:
     """The folder given, or `classify` in it."""
     inside = folder / CLASSIFY
     return inside if not (folder / CLASSIFIER).exists() and (inside / CLASSIFIER).exists() else folder
-
-
-def _results_folder(out: Path) -> Path:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
-    return out
 
 
 def _write(result: Stress, bench: Bench, clean: np.ndarray, names: list[str], out: Path) -> None:

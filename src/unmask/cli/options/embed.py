@@ -1,7 +1,6 @@
 """`unmask embed RUN DATA --out features.npz`: one feature vector per image."""
 
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -18,7 +17,7 @@ class Embed:
     run: Positional[Place]  # folder of a run, or a timm name
     data: Positional[Places]  # anything that pretrain takes
     _: KW_ONLY
-    out: Place = Path("features.npz")  # .npz or .parquet
+    out: Place | None = None  # .npz or .parquet; by default RUN/features.npz
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     batch: PositiveInt = 256  # images at a time
     device: str = "auto"  # cuda, mps, cpu, or auto

@@ -20,7 +20,7 @@ class Map:
     run: Positional[Place]  # folder of a run, or a timm name
     data: Positional[Places]  # images: anything that pretrain takes, but streams
     _: KW_ONLY
-    out: Place = Path("map.html")  # the page; an image .png and places .csv of the same name are written beside it
+    out: Place | None = None  # the page; an image and a table are written beside it; by default RUN/map.html
     method: str = "auto"  # pca, tsne or umap; auto is umap where it is installed, else tsne, else pca for very many
     most: PositiveInt = 20_000  # images on the map at the most, spread over the data
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
@@ -31,11 +31,11 @@ class Map:
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
-        settle(self, "out", Path(self.out))
+        settle(self, "out", None if self.out is None else Path(self.out))
         if not self.data:
             raise UserError("name the images: unmask map RUN DATA --out map.html")
         if self.method not in METHODS:
             raise UserError(f"--method {self.method!r} is none of {', '.join(METHODS)}{closest(self.method, METHODS)}")
-        if Path(self.out).suffix.lower() not in (".html", ".htm"):
+        if self.out is not None and Path(self.out).suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--out {self.out}: a map is written as .html")
         check_fields(self)

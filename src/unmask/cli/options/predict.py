@@ -18,7 +18,7 @@ class Predict:
     run: Positional[Place]  # folder that transfer wrote, or the run that it started from
     images: Positional[Places] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
-    out: Place | None = None  # of a classifier a .csv, predictions.csv by default; else a folder, predictions
+    out: Place | None = None  # of a classifier a .csv, else a folder; by default predictions.csv or predictions in RUN
     batch: PositiveInt = 64  # images at a time
     threshold: Share = 0.5  # score from which on a detector's boxes are drawn and listed
     device: str = "auto"  # cuda, mps, cpu, or auto

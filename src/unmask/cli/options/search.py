@@ -22,7 +22,7 @@ class Search:
     _: KW_ONLY
     query: Places = ()  # images to search for, inside or outside the data; files, folders, ...
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
-    out: Place = Path("search")  # folder for results.csv, gallery.png and .html, duplicates.csv, .png and .html
+    out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
     standardize: bool = True  # bring every feature to mean 0 and deviation 1 over the data before the cosine
@@ -36,7 +36,7 @@ class Search:
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         settle(self, "query", texts(self.query))
-        settle(self, "out", Path(self.out))
+        settle(self, "out", None if self.out is None else Path(self.out))
         if not self.data:
             raise UserError("name the images to search in: unmask search RUN DATA --query IMAGE...")
         if not self.query and not self.duplicates:

@@ -33,7 +33,7 @@ class Show:
     images: Positional[Places] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
     what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
-    out: Place | None = None  # image to write; by default panel.png, features.png or attention.png
+    out: Place | None = None  # image to write; by default panel.png, features.png or attention.png in RUN/show
     ratio: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of rebuild: shares to hide, a row each; by default the run's
     mask: Names = ()  # of rebuild: masks, one row each per image; by default the run's
     most: PositiveInt = 8  # images at the most

@@ -12,7 +12,7 @@ from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, wri
 from unmask.tasks.retrieval.index import Index
 from unmask.tasks.retrieval.neighbours import Pairs, pairs, unit
 
-TABLE, PNG, PAGE = "duplicates.csv", "duplicates.png", "duplicates.html"
+TABLE, PNG, PAGE = FILES = "duplicates.csv", "duplicates.png", "duplicates.html"
 THRESHOLD = 0.98
 SHOWN, MEMBERS = 200, 12  # groups in the page, images of a group in it
 MEANS = {
