@@ -1,4 +1,4 @@
-"""The configuration of a pretraining run: the settings that each room owns, composed; JSON only at the disk."""
+"""The configuration of a pretraining run, composed of the settings that each room owns; JSON only on disk."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What was promised before training; nothing yet."""
+    """The forecast made before training; empty until then."""
 
     seconds: float = 0.0
     images_per_second: float = 0.0
@@ -31,7 +31,7 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How a run came about; nothing that it computes depends on this."""
+    """Provenance of a run; no computation depends on it."""
 
     asked: dict[str, Any]  # options as the user gave them
     reasons: dict[str, str]  # of each choice, by the name of the option
@@ -60,7 +60,7 @@ class Config:
         return replace(self, data=data, training=training)
 
     def with_options(self, changes: dict[str, Any]) -> "Config":
-        """With other values of some settings, by the names of their options."""
+        """A copy with some settings changed, given by the names of their options."""
         names = {"data": "paths", "model": "name", "method": "name"}  # options that have the name of a section
         sections, left = {}, dict(changes)
         for section in SECTIONS:
@@ -72,19 +72,19 @@ class Config:
         return replace(self, **sections)
 
     def options(self) -> dict[str, Any]:
-        """Every setting as a plain value by the name of its option: for tables, and to begin another run with."""
+        """Every setting as a plain value by the name of its option, for tables and to start another run."""
         data, model, method, training, runtime = (dataclasses.asdict(getattr(self, name)) for name in SECTIONS)
         data = {"data": data.pop("paths"), **data}
         model = {"model": model.pop("name"), **model}
         method = {"method": method.pop("name"), **method}
         training |= {"warmup": self.training.warmup_epochs, "spike": self.training.spike or "off"}
         if self.training.epochs is not None or self.training.hours is not None:
-            training["steps"] = None  # they follow from these
+            training["steps"] = None  # derived from these
         flat = data | model | method | training | runtime
         return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items() if name not in DERIVED}
 
     def flat(self) -> dict[str, Any]:
-        """The record that runs of every kind share, those of tasks included, as plain values."""
+        """The record shared by runs of every kind, tasks included, as plain values."""
         record = dataclasses.asdict(self.record)
         kept = {name: value for name, value in record.items() if value is not None}
         data = {name: getattr(self.data, name) for name in ("fingerprint", "count", "split", "packed")}
@@ -97,7 +97,7 @@ class Config:
 
     @classmethod
     def from_json(cls, path: Path) -> "Config":
-        """Raises UserError, with file and key, for a file that is damaged or lacks something."""
+        """Raises UserError, naming file and key, for a damaged or incomplete file."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -106,7 +106,7 @@ class Config:
 
     @classmethod
     def from_plain(cls, content: Any, where: str) -> "Config":
-        """From what JSON holds. where: the file, for errors."""
+        """Builds a configuration from parsed JSON. where: the file, for errors."""
         if isinstance(content, dict) and "settings" in content and "task" not in content:
             raise UserError(f"{where} was made by an unreleased version of unmask; run pretrain again")
         return _typed(cls, content, where, "")
@@ -126,7 +126,7 @@ DERIVED = (  # settings that no option has
 
 
 def _typed(kind: Any, value: Any, where: str, key: str) -> Any:
-    """A plain value as what a field's type says; UserError where it cannot be that."""
+    """Converts a plain value to a field's type; UserError if that is impossible."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         names = {field.name for field in dataclasses.fields(kind)}
@@ -151,7 +151,7 @@ def _typed(kind: Any, value: Any, where: str, key: str) -> Any:
 
 
 def _same(names: set[str], value: Any, where: str, key: str) -> None:
-    """Raises UserError unless `value` is an object that has these keys and no others."""
+    """Raises UserError unless `value` is an object with exactly these keys."""
     if not isinstance(value, dict):
         raise UserError(f"{where} is damaged: {key or 'it'} must be an object, it is {type(value).__name__}")
     for wrong, what in ((names - value.keys(), "it lacks"), (value.keys() - names, "there is no setting")):

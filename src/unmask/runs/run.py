@@ -22,7 +22,7 @@ CONFIG, SUMMARY = "config.json", "summary.json"
 
 @dataclass(frozen=True)
 class Run:
-    """What `unmask.pretrain` returns and `unmask.load` opens."""
+    """Returned by `unmask.pretrain`, opened by `unmask.load`."""
 
     path: Path
 
@@ -46,7 +46,7 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What config.json says, in the form that tasks and pretraining share: see `Config.flat`."""
+        """The contents of config.json in the form that tasks and pretraining share: see `Config.flat`."""
         content = read_json(self.path / CONFIG)
         if "task" not in content:
             return self.config.flat()
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def task(self) -> str | None:
-        """What `transfer` or `anomaly fit` trained; None for a pretraining run."""
+        """The task that `transfer` or `anomaly fit` trained for; None for a pretraining run."""
         return read_json(self.path / CONFIG).get("task")
 
     def read(self, name: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Run:
 
 
 def make_encoder(config: Config) -> Encoder:
-    """A fresh encoder as a configuration describes it, with the data's statistics."""
+    """A new encoder as a configuration describes it, with the data's mean and deviation."""
     model, data = config.model, config.data
     return create_encoder(
         model.name,
@@ -101,13 +101,13 @@ def make_encoder(config: Config) -> Encoder:
 
 
 def make_objective(config: Config) -> Objective:
-    """A fresh objective as a configuration describes it; weights are random, from torch's global generator."""
+    """A new objective as a configuration describes it, with random weights from torch's global generator."""
     parts = dataclasses.asdict(config.method)
     return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
 
 
 def encoder_of_task(record: dict[str, Any]) -> Encoder:
-    """A fresh encoder as the record of a task's folder describes it."""
+    """A new encoder as the record of a task's folder describes it."""
     settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
     size, shape = tuple(settings["image_size"]), {name: settings[name] for name in ("patch_size", "channels")}
     return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)

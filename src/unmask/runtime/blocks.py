@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from torch import nn
 
-STACK = "blocks"  # by this name encoders and decoders keep their blocks
+STACK = "blocks"  # attribute in which encoders and decoders keep their blocks
 
 
 def stacked(objective: nn.Module) -> Iterator[tuple[bool, nn.Module]]:
-    """All blocks of encoders and decoders, each with True if it is the last of its stack."""
+    """All blocks of encoders and decoders, each with True if it is the last one of its stack."""
     for name, stack in objective.named_modules():
         if name.rpartition(".")[2] == STACK and isinstance(stack, nn.ModuleList | nn.Sequential):
             for index, block in enumerate(stack):

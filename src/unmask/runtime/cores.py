@@ -1,4 +1,4 @@
-"""The cores that this process may use, and work that threads share on them."""
+"""The cores available to this process, and parallel maps over threads."""
 
 import os
 from collections import deque
@@ -12,15 +12,15 @@ Result = TypeVar("Result")
 
 
 def num_cores() -> int:
-    """Cores of this process, which may be fewer than the machine has."""
+    """Cores available to this process, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None, ahead: int = 2
 ) -> Iterator[Result]:
-    """Results in the order of the items. At most `ahead` per thread wait, so that memory stays bounded however slow the
-    caller is; joblib's generators and `ThreadPoolExecutor.map` finish everything ahead of it.
+    """Results in the order of the items. At most `ahead` results per thread are pending, so that memory stays bounded
+    with a slow caller; joblib's generators and `ThreadPoolExecutor.map` would compute everything ahead.
 
     threads: one per core, at most 8, unless given.
     """

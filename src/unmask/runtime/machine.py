@@ -1,6 +1,6 @@
-"""What this machine is, and the settings that make it fast; chosen once, at the start, and shown in the plan.
+"""Describes this machine and chooses the settings that make it fast, once at the start; the plan shows them.
 
-Whatever can differ between machines of one kind is measured, not assumed. The measurements are in docs/performance.md.
+Anything that can differ between machines of one kind is measured, not assumed. Figures are in docs/performance.md.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from unmask.runtime.settings import RuntimeSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("bf16", "bf16-weights", "32")
-CHOICES = {  # of every setting below; "auto" leaves it to `choices`
+CHOICES = {  # allowed values of each setting; "auto" leaves it to `choices`
     "matmul": ("auto", "default", "onednn", "tf32"),
     "attention": ("auto", "by-length", "sdpa", "matmul"),
     "allocator": ("auto", "keep", "system"),
@@ -34,9 +34,9 @@ CHOICES = {  # of every setting below; "auto" leaves it to `choices`
     "channels_last": ("auto", "on", "off"),
 }
 EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
-ROUNDS = 5  # of a measurement, whose best counts
-WORTH = 1.1  # times as fast: less is not worth another backend
-HOPELESS = 0.25  # gain of small bf16 products below which large ones are not measured
+ROUNDS = 5  # repetitions of a measurement; the best counts
+WORTH = 1.1  # speed-up below which another backend is not worth it
+HOPELESS = 0.25  # speed-up of small bf16 products below which large ones are not measured
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's names of what mallopt sets
 
 
@@ -51,7 +51,7 @@ class Machine:
 
 
 def machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """Looks at the hardware. Raises UserError for a device or precision that it does not have."""
+    """Inspects the hardware. Raises UserError for a device or precision that it lacks."""
     device = _device(device)
     if precision not in ("auto", *PRECISIONS):
         fewer = any(bits in precision for bits in "48")  # fp8, int8, fp4
@@ -71,12 +71,12 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
-    """The dtype for torch.autocast in one of our precisions; None if it stays off."""
+    """The dtype of torch.autocast for one of our precisions; None if autocast is off."""
     return None if precision == "32" else torch.bfloat16
 
 
 def check(settings: RuntimeSettings) -> None:
-    """Raises UserError for a runtime setting that does not exist, or that cannot work here. Cheap: call it first."""
+    """Raises UserError for a runtime setting that does not exist or cannot work here. Cheap, so call it first."""
     for name, allowed in CHOICES.items():
         value = getattr(settings, name)
         if value not in allowed:
@@ -106,9 +106,9 @@ def check(settings: RuntimeSettings) -> None:
 
 
 def choices(device: str, measure: bool = True) -> dict[str, Choice]:
-    """The best setting of everything in CHOICES, and of threads, each with its reason.
+    """The best value of each setting in CHOICES and of threads, with its reason.
 
-    measure: False leaves alone what is chosen by measuring, which might come out otherwise next time.
+    measure: False skips settings that are chosen by measuring, since the next measurement might choose differently.
     """
     on_cpu = device == "cpu"
     asis = "default", "--deterministic: nothing that another measurement might choose otherwise"
@@ -135,19 +135,19 @@ def choices(device: str, measure: bool = True) -> dict[str, Choice]:
 
 
 class _Process:
-    """What `tune` chose for the whole process and torch has no switch for."""
+    """Process-wide choices of `tune` for which torch has no switch."""
 
     fused_attention: bool | None = None
 
 
 def fused_attention() -> bool | None:
-    """Whether attentions that are built from now on use torch's fused attention; None: nothing was chosen yet."""
+    """Whether new attention layers use torch's fused attention; None: not chosen yet."""
     return _Process.fused_attention
 
 
 def tune(device: str, settings: RuntimeSettings | None = None) -> str:
-    """Applies the settings that hold for the whole process; those that `settings` leaves open are chosen. They change
-    results by rounding at most. Returns a sentence if a setting cannot be used on this machine, else ""."""
+    """Applies process-wide settings and chooses those that `settings` leaves open. They change results by rounding at
+    most. Returns a sentence if a setting cannot be used on this machine, otherwise ""."""
     asked = asdict(settings or RuntimeSettings())
     given = {name: value for name, value in asked.items() if value not in (None, "auto")}
     best = choices(device, measure=not given.get("deterministic"))
@@ -156,8 +156,8 @@ def tune(device: str, settings: RuntimeSettings | None = None) -> str:
     if _glibc():
         keep = chosen["allocator"] == "keep"
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(MMAP_MAX, 0 if keep else 65536)  # no mmap for large blocks, so they are used again
-        libc.mallopt(TRIM_THRESHOLD, -1 if keep else 131072)  # never give the heap's top back
+        libc.mallopt(MMAP_MAX, 0 if keep else 65536)  # no mmap for large blocks, so that they are reused
+        libc.mallopt(TRIM_THRESHOLD, -1 if keep else 131072)  # never return the top of the heap
     if "threads" in given:
         torch.set_num_threads(given["threads"])
     matmul, said = chosen["matmul"], ""
@@ -214,8 +214,8 @@ def _matmul(device: str) -> tuple[str, str]:
 
 @lru_cache
 def _onednn(rows: int = 384, width: int = 512) -> tuple[float, float]:
-    """How many times as fast fp32 products are through oneDNN, and their relative error against float64. On CPUs with
-    bf16 tiles (AMX) torch lets the same switch round to bf16, which the error shows."""
+    """Speed-up of fp32 products through oneDNN, and their relative error against float64. On CPUs with bf16 tiles (AMX)
+    the same switch of torch allows rounding to bf16, which the error reveals."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, width, generator=generator)
     weight = torch.randn(4 * width, width, generator=generator)  # the shapes of a block's MLP
@@ -234,8 +234,8 @@ def _onednn(rows: int = 384, width: int = 512) -> tuple[float, float]:
 
 @lru_cache
 def _bf16_gain(size: int = 768, small: int = 192) -> float:
-    """How many times as fast bf16 products are as fp32. CPUs without instructions for bf16 can take 40 times as long,
-    seconds for a product of the size that counts: a small one tells those apart."""
+    """Speed-up of bf16 products over fp32. CPUs without bf16 instructions can take 40 times as long, seconds for a
+    product of realistic size: a small product recognises them first."""
     gain = _gain(small)
     return gain if gain < HOPELESS else _gain(size)
 
@@ -248,7 +248,7 @@ def _gain(size: int) -> float:
 
 
 def _seconds(action: Callable[[], Any]) -> float:
-    """CPU time of this process, which other programs on the machine do not lengthen."""
+    """Seconds of CPU time, which does not depend on other programs on the machine."""
     start = time.process_time()
     action()
     return time.process_time() - start

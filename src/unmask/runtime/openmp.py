@@ -1,8 +1,8 @@
-"""How idle threads wait for work: a setting of the OpenMP library, which reads it once, when torch is loaded.
+"""How idle threads wait for work: a setting that the OpenMP library reads once, when torch is loaded.
 
-Threads that spin start again sooner, but on a busy machine they take the core from the one thread that the others wait
-for, and a step becomes many times slower. So they sleep at once on a busy machine, and spin only briefly on an idle
-one, in case it becomes busy later. benchmarks/waiting.py measures it.
+Spinning threads resume sooner, but on a busy machine they take the core from the very thread that the others wait for,
+and a step becomes many times slower. So they sleep at once on a busy machine, and spin only briefly on an idle one, in
+case it becomes busy later. benchmarks/waiting.py measures this.
 """
 
 import os
@@ -13,7 +13,7 @@ BRIEFLY = "1000"  # turns of GNU OpenMP's waiting loop: some microseconds; its o
 
 
 def settle_waiting() -> None:
-    """Call it before torch is imported. Variables that the user has set stay as they are."""
+    """To be called before torch is imported. Variables set by the user are not changed."""
     if any(name in os.environ for name in VARIABLES):
         return
     if busy():
@@ -23,7 +23,7 @@ def settle_waiting() -> None:
 
 
 def busy() -> bool:
-    """Whether others are using the cores; False where that cannot be known."""
+    """True if other programs are using the cores; False if unknown."""
     try:
         return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
     except (AttributeError, OSError):  # Windows
@@ -31,6 +31,6 @@ def busy() -> bool:
 
 
 def waiting() -> str:
-    """In words, for the plan."""
+    """The setting in words, for the plan."""
     variables = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
     return f"idle threads wait by {' '.join(variables)}" if variables else "idle threads wait by OpenMP's default"

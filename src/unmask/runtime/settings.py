@@ -18,9 +18,9 @@ class RuntimeSettings:
     threads: int | None = None
     strategy: str = "auto"  # over several devices: "ddp" or "fsdp2"
     checkpoint_activations: str = "auto"
-    deterministic: bool = False  # the same bytes of weights every time
+    deterministic: bool = False  # bit-identical weights every time
 
 
 def runtime_of(options: Mapping[str, Any]) -> RuntimeSettings:
-    """Those of a command's options that say how to use the machine; the others are left aside."""
+    """The runtime settings among a command's options; others are ignored."""
     return RuntimeSettings(**{f.name: options[f.name] for f in fields(RuntimeSettings) if f.name in options})

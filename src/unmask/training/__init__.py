@@ -1,1 +1,1 @@
-"""The loop, and what it needs: objective, optimizer, schedule, checkpoints, log."""
+"""The training loop and its parts: objective, optimizer, schedule, checkpoints, log."""

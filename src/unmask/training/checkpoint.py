@@ -1,4 +1,4 @@
-"""Checkpoints: written beside their place, flushed to disk, read again and compared, then renamed.
+"""Checkpoints: written to a temporary file, flushed to disk, read back and compared, then renamed.
 
 A checkpoint is the file that `torch.save` writes, followed by a footer of 64 bytes: a few facts about it and the
 SHA-256 of everything before the checksum. `torch.load` ignores what follows its zip archive.
@@ -25,22 +25,22 @@ FOOTER = struct.Struct("<8sqq?7x")  # magic, step, saves, good; then the checksu
 
 
 class Damaged(Exception):
-    """A checkpoint is not what was written; the text says how that shows."""
+    """A checkpoint is damaged; the text says how."""
 
 
 class Facts(NamedTuple):
-    """What a checkpoint says about itself without being loaded."""
+    """Facts about a checkpoint that can be read without loading it."""
 
-    step: int | float  # optimizer steps made; infinite if nobody knows
-    saves: int | float  # how many saves of this run came before it, and this one
+    step: int | float  # optimizer steps made; infinite if unknown
+    saves: int | float  # saves of this run up to and including this one
     good: bool  # saved after a step that counted
 
 
 def write_state(path: Path, content: dict[str, Any], facts: Facts, ready: Callable[[], object] = lambda: None) -> None:
-    """Writes a checkpoint. The file is read back and compared with what was written; only then `ready` is called, and
-    the file takes its place.
+    """Writes a checkpoint. The file is read back and compared with what was written; only then `ready` is called and
+    the file gets its final name.
 
-    Raises OSError if that fails; whatever was at `path` before is then still there.
+    Raises OSError if that fails; the previous file at `path` is then untouched.
     """
 
     def write(part: Path) -> None:
@@ -70,7 +70,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> None:
-    """Raises Damaged unless every byte is as it was written."""
+    """Raises Damaged unless every byte is the one that was written."""
     digest = hashlib.sha256()
     try:
         read_facts(path)
@@ -98,7 +98,7 @@ def read_facts(path: Path) -> Facts:
 
 
 class _Hashing:
-    """A file to write to that computes the checksum of all that is written."""
+    """A writable file that computes the checksum of everything written to it."""
 
     def __init__(self, file: IO[bytes]):
         self.file, self.digest = file, hashlib.sha256()
@@ -113,31 +113,31 @@ class _Hashing:
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 ASIDE = ".damaged"  # ends the name of a checkpoint that is damaged, so that it is never taken for a good one
-LEFT = ".left"  # ends the name of one that somebody went back from by hand
+LEFT = ".left"  # ends the name of a checkpoint newer than the one that a user went back to
 
 
 def before_last(number: int) -> str:
-    """The name of the checkpoint `number` saves before the last."""
+    """Name of the checkpoint saved `number` saves before the last one."""
     return f"last.{number}.ckpt" if number else LAST
 
 
 def lasting(step: int) -> str:
-    """The name of a checkpoint that is kept for good."""
+    """Name of a checkpoint that is never removed."""
     return f"step_{step:08d}.ckpt"
 
 
 def begun(out: Path) -> bool:
-    """Whether a run has saved anything yet."""
+    """True if the run has saved a checkpoint."""
     return any(out.glob("*.ckpt"))
 
 
 def candidates(out: Path) -> list[Path]:
-    """All checkpoints: `last.ckpt`, also where somebody put an older one there, then the one saved last first."""
+    """All checkpoints: `last.ckpt` first (even if a user put an older one there), then the others, newest first."""
     return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -_facts(path).saves))
 
 
 def _facts(path: Path) -> Facts:
-    """What a checkpoint says about itself; of a damaged one, what its name says."""
+    """Facts from a checkpoint's footer; for a damaged one, from its name."""
     with contextlib.suppress(OSError, Damaged):
         return read_facts(path)
     number = path.stem.rpartition("_")[2]
@@ -152,15 +152,15 @@ def aloud(path: Path, reason: str) -> None:
 
 
 def newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> Path | None:
-    """The newest good checkpoint of a run; None where there is none at all. `say` hears of those that are damaged.
+    """The newest undamaged checkpoint of a run; None if it has no checkpoints. `say` is called for each damaged one.
 
-    Raises UserError where all that there are are damaged.
+    Raises UserError if all checkpoints are damaged.
     """
     return next((path for path, _ in _good(candidates(out), say, verify)), None)
 
 
 def read_newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> tuple[Path, dict[str, Any]] | None:
-    """The newest good checkpoint with what is in it, on the CPU; otherwise as `newest`."""
+    """The newest undamaged checkpoint and its contents on the CPU; otherwise like `newest`."""
     return next(_good(candidates(out), say, read_state), None)
 
 
@@ -185,21 +185,23 @@ def _good(
 
 
 class Keeping:
-    """Saves the state of a run, and finds the state to go on from. With `out=None` it keeps nothing."""
+    """Saves the state of a run and finds the state to resume from. With `out=None` nothing is kept."""
 
     def __init__(self, out: Path | None, *, last: int, every: int, lasting: int):
-        """last: number of newest ones kept; every: steps between saves; lasting: between lasting ones, 0: none."""
+        """last: number of newest checkpoints to keep; every: steps between saves; lasting: steps between lasting
+        checkpoints, 0 for none."""
         self.out, self.last, self.every, self.lasting = out, last, every, lasting
-        self.owed = False  # a save that had to wait for a good step
+        self.owed = False  # a save that is waiting for a good step
 
     def due(self, step: int) -> bool:
-        """Whether the state after this step is to be saved."""
+        """True if the state after this step should be saved."""
         regular = step % self.every == 0 or (bool(self.lasting) and step % self.lasting == 0)
         return self.out is not None and (self.owed or regular)
 
     def find(self, say: Callable[[str, str, str], Any]) -> dict[str, Any] | None:
-        """The newest good state. Set aside are damaged files, and where somebody put an older one in place of the last,
-        those saved after it: they must not be gone on from either. `say(event, file, reason)` hears of them."""
+        """The newest good state. Damaged files are set aside; so are those saved after `last.ckpt`, if a user put an
+        older one in its place, since the run must not resume from them. `say(event, file, reason)` is called for
+        each."""
         if self.out is None:
             return None
         for rest in self.out.glob(".*.part"):  # of a process that was killed while writing
@@ -218,8 +220,8 @@ class Keeping:
         return found[1]
 
     def good(self, before: float = math.inf) -> dict[str, Any] | None:
-        """The newest state that is good in both senses: undamaged, and saved after a step that counted. before: a step
-        that it should come before; it may be that of it where there is no other."""
+        """The newest state that is undamaged and was saved after a step that counted. before: prefer a state from
+        before this step; the one of this step is returned only if there is no other."""
         if self.out is None:
             return None
         facts = {path: _facts(path) for path in candidates(self.out)}
@@ -232,8 +234,8 @@ class Keeping:
         return None
 
     def save(self, state: dict[str, Any], *, rotate: bool = True, best: bool = False) -> str | None:
-        """Writes `last.ckpt` and lets the one before move on; returns why that did not work, if it did not: then all
-        that was there still is, and the next save tries again. best: keep a copy as the best so far."""
+        """Writes `last.ckpt` after renaming the previous one. If that fails, returns the reason: nothing is lost then,
+        and the next save tries again. best: also keep a copy as the best so far."""
         assert self.out is not None
         names = [lasting(state["step"])] if self.lasting and state["step"] % self.lasting == 0 else []
         try:
@@ -249,7 +251,7 @@ class Keeping:
         return None
 
     def _rotate(self) -> None:
-        """`last.ckpt` gets a second name; it keeps its first until the new one takes that over."""
+        """Gives `last.ckpt` a second name; it keeps its first until the new checkpoint replaces it."""
         assert self.out is not None
         if not (self.out / LAST).exists():
             return
@@ -260,7 +262,7 @@ class Keeping:
             self._copy(before_last(1))
 
     def _copy(self, name: str) -> None:
-        """Another name for the bytes of `last.ckpt`; a second file where the disk knows no such thing."""
+        """A hard link to `last.ckpt`, or a copy if the file system has no hard links."""
         assert self.out is not None
         content = self.out / LAST
 

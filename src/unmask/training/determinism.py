@@ -1,4 +1,4 @@
-"""The same bytes every time: flags of torch and cuBLAS that make a training deterministic."""
+"""Bit-identical training: flags of torch and cuBLAS that make operations deterministic."""
 
 import contextlib
 import os
@@ -10,12 +10,12 @@ import torch.utils.deterministic
 
 from unmask.errors import UserError
 
-WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # without it cuBLAS may add up in another order each time
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # without it cuBLAS may sum in a different order each time
 ALLOWED = (":4096:8", ":16:8")
 
 
 def early(deterministic: bool) -> None:
-    """What must be set before a GPU is touched. Raises UserError where the environment says otherwise."""
+    """Sets what must be set before a GPU is used. Raises UserError if the environment contradicts it."""
     if deterministic and os.environ.setdefault(WORKSPACE, ALLOWED[0]) not in ALLOWED:
         raise UserError(
             f"--deterministic needs {WORKSPACE} to be {' or '.join(ALLOWED)}, it is {os.environ[WORKSPACE]!r}; unset it"
@@ -24,7 +24,7 @@ def early(deterministic: bool) -> None:
 
 @contextlib.contextmanager
 def determinism(asked: bool) -> Iterator[None]:
-    """Inside it, only operations that give the same bits every time; others raise an error that names them."""
+    """Context in which operations are bit-reproducible; others raise an error that names them."""
     if not asked:
         yield
         return
@@ -33,7 +33,7 @@ def determinism(asked: bool) -> Iterator[None]:
     fill = memory.fill_uninitialized_memory
     try:
         torch.use_deterministic_algorithms(True)
-        memory.fill_uninitialized_memory = False  # nothing reads it, and filling takes time
+        memory.fill_uninitialized_memory = False  # nothing reads uninitialised memory, and filling it takes time
         cudnn.deterministic, cudnn.benchmark = True, False
         yield
     finally:

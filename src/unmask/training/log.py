@@ -18,7 +18,7 @@ from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState
 
 METRICS = "metrics.jsonl"
-SAID = 3  # left-out steps that are said one by one
+SAID = 3  # skipped steps that are printed one by one
 ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, since going back drops later records
 
 
@@ -35,8 +35,8 @@ class Log:
         self._waiting: list[str] = []  # lines that could not be written yet
 
     def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
-        """Drops what a crash left behind the last checkpoint, so that no step is recorded twice. rolled: the times that
-        the run went back, which are never dropped."""
+        """Drops records of steps after the last checkpoint, so that no step is recorded twice. rolled: records of
+        rollbacks, which are never dropped."""
         self.steps = steps
         kept = self._drop(step, rolled)
         self.last = next(((r["step"], r["seconds"]) for r in reversed(kept) if "seconds" in r), (0, 0.0))
@@ -51,8 +51,8 @@ class Log:
     def step(
         self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
     ) -> None:
-        """Records the means since the last record. `seconds`: of training in all; rates are of this window alone, and
-        so are the seconds `waited` for data."""
+        """Records the means since the last record. `seconds`: of training in total; rates and the seconds `waited` for
+        data cover this window only."""
         before, then = self.last
         rate = (step - before) / max(seconds - then, 1e-9)
         record = {"step": step, "epoch": round(step * self.batch / self.samples, 3), "lr": lr, **means}
@@ -76,7 +76,7 @@ class Log:
             )
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
-        """Records updates that were left out, each with its own step number."""
+        """Records skipped updates, each with its own step number."""
         for count, left in enumerate(steps):
             record = {"step": left.step, "event": "skipped", "why": left.why, "lr": left.lr}
             self._write(record | {"loss": str(left.loss), "grad_norm": str(left.norm), "limit": str(left.limit)})
@@ -88,18 +88,18 @@ class Log:
             self.console.print(f"and {len(steps) - SAID} more, up to step {steps[-1].step}", style="yellow")
 
     def event(self, step: int, name: str, text: str, **facts: Any) -> None:
-        """Records and says what happened to the run itself."""
+        """Records and prints an event of the run itself."""
         self._write({"step": step, "event": name, **facts})
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def rolled_back(self, state: RunState, text: str) -> None:
-        """The run is back at an earlier step: what was recorded of later ones is dropped. state: of the run, now."""
+        """Drops the records of later steps after a rollback. state: the run's state now."""
         self._drop(state.step, state.rolled)
         self.last = state.step, state.seconds
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def note(self, step: int, values: dict[str, Any]) -> None:
-        """Records what was seen at a step besides the loss, such as a probe's accuracy."""
+        """Records further values of a step, such as a probe's accuracy."""
         if values:
             self._write({"step": step, **values})
             self.console.print(
@@ -119,7 +119,7 @@ class Log:
         return kept
 
     def _write(self, record: dict[str, Any]) -> None:
-        """A full disk does not end a run: what cannot be written now is written with the next record."""
+        """A full disk does not end a run: lines that cannot be written now are written with the next record."""
         self._waiting.append(json.dumps(record) + "\n")
         self._flush()
 
@@ -135,14 +135,14 @@ class Log:
                 raise
             if len(self._waiting) == 1:
                 self.console.print(f"{self.path} cannot be written now: {error.strerror}", style="yellow")
-            with contextlib.suppress(OSError):  # half a line would spoil the next
+            with contextlib.suppress(OSError):  # half a line would corrupt the next
                 os.truncate(self.path, size)
             return
         self._waiting.clear()
 
 
 class Silent(Log):
-    """Keeps nothing and shows nothing: for the many short runs of a study, which has a progress bar of its own."""
+    """Records and shows nothing: for the many short runs of a study, which has its own progress bar."""
 
     def __init__(self):
         self.steps, self.last = 0, (0, 0.0)
@@ -172,7 +172,7 @@ class Silent(Log):
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a last line that a crash cut off is passed over."""
+    """The records of a `metrics.jsonl`; a last line cut off by a crash is ignored."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -185,7 +185,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def memory_mb() -> int:
-    """Peak memory so far: of the GPU where one is used, else of this process."""
+    """Peak memory so far: of the GPU if one is used, otherwise of this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return round(torch.cuda.max_memory_allocated() / 2**20)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

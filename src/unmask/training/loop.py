@@ -27,7 +27,7 @@ from unmask.training.signals import StopRequest
 from unmask.training.state import RunState
 from unmask.training.timing import Timed, steps_in_time
 
-MASKS = 0x3A5C  # sets the seeds of masks apart from others
+MASKS = 0x3A5C  # keeps the seeds of masks distinct from others
 
 
 Loader = Callable[[int], Iterator[Batch]]
@@ -44,11 +44,11 @@ def fit(
 ) -> int:
     """Trains `objective` from where `out` left off to the end; returns the number of optimizer steps made.
 
-    `loader(n)` yields micro-batches from the n-th on. `watch(step, steps)` is called after every step and returns what
-    it saw, mostly nothing; `{"stop": True}` ends training, `{"score": x}` says how good the weights are, to keep the
-    best; it may put the objective in eval mode. With `out=None` nothing is saved, for the many short runs of a study.
-    Nothing in a step waits for the device: what it computed is read where the loop records or saves. Raises Interrupted
-    (state saved) on a signal, Diverged (good state saved) when going back did not help, Unsaved on a full disk.
+    `loader(n)` yields micro-batches from the n-th on. `watch(step, steps)` is called after every step and returns its
+    measurements, usually none; `{"stop": True}` ends training, `{"score": x}` rates the weights so that the best are
+    kept; it may put the objective in eval mode. With `out=None` nothing is saved, for the many short runs of a study.
+    No step waits for the device: results are read where the loop records or saves. Raises Interrupted (state saved) on
+    a signal, Diverged (good state saved) when rollbacks did not help, Unsaved on a full disk.
     """
     ranks, model = Ranks(), fabric.setup_module(objective)
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
@@ -98,9 +98,9 @@ def make_step(
     state: RunState,
     fabric: Fabric,
 ) -> float:
-    """One optimizer step, which is left out on the device where its loss is bad; returns its learning rate."""
+    """One optimizer step, skipped on the device if its loss is bad; returns its learning rate."""
     step = state.step
-    torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # of drops; masks have their own seeds
+    torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # for dropout; masks have their own seeds
     lr = learning_rate(step, steps=state.steps, warmup=config.warmup, peak=config.lr, floor=config.floor)
     set_rate(optimizer, lr)
     objective.before_step(step)
@@ -136,19 +136,19 @@ def backward(
 
 
 def open_stream(loader: Loader, state: RunState, config: Fit) -> Timed:
-    """Micro-batches from where the run is, timed."""
+    """Micro-batches from the run's current position on, timed."""
     return Timed(loader(rollback.position(state, config.accumulate)), state.waited)
 
 
 def read(guard: Guard, state: RunState, log: Log, seconds: float, waited: float) -> RunState:
-    """The state up to date with the device; says which steps were left out. seconds, waited: of the slowest process."""
+    """The state, updated from the device; reports skipped steps. seconds, waited: of the slowest process."""
     state, left_out = guard.read(replace(state, seconds=seconds, waited=waited))
     log.left_out(left_out)
     return state
 
 
 def record(state: RunState, guard: Guard, lr: float, config: Fit, log: Log) -> RunState:
-    """Logs the means since the last record, and fits the number of steps to the time that is left."""
+    """Logs the means since the last record, and adjusts the number of steps to the remaining time."""
     state, means = guard.means(state)
     log.step(state.step, lr, means, state.seconds, state.skipped, state.waited)
     log.steps = steps_in_time(state, config.seconds, config.begins, config.costs)
@@ -156,8 +156,8 @@ def record(state: RunState, guard: Guard, lr: float, config: Fit, log: Log) -> R
 
 
 def recover(state: RunState, why: LeftOut, snapshots: Snapshots, most: int, log: Log) -> RunState:
-    """Goes back to a good state, at most `most` times; its weights are in place. Raises Diverged where that did not
-    help, with the last good weights saved."""
+    """Restores the weights and state of a good checkpoint, at most `most` times. Raises Diverged if that did not help,
+    with the last good weights saved."""
     earlier, saved = rollback.go_back(state, snapshots.keeping, most, why)
     if earlier is None or saved is None:
         snapshots.give_up(state)
@@ -171,8 +171,8 @@ def recover(state: RunState, why: LeftOut, snapshots: Snapshots, most: int, log:
 def look(
     watch: Callable[[int, int], dict[str, Any]], state: RunState, log: Log
 ) -> tuple[RunState, dict[str, float] | None]:
-    """The state after `watch` was called, which may end training; and step and score of the weights, if they are
-    better than all before. An image that finds no room on the disk does not end a run."""
+    """Calls `watch`, which may end training; returns the state, and step and score of the weights if they are the best
+    so far. A figure that does not fit on the disk does not end a run."""
     try:
         seen = dict(watch(state.step, state.steps))
     except OSError as error:
@@ -192,7 +192,8 @@ def look(
 
 
 def save(state: RunState, snapshots: Snapshots, best: dict[str, float] | None, last: bool) -> RunState:
-    """Saves the run if its state is good. last: nothing follows, so it is saved whatever it is; raises Unsaved."""
+    """Saves the run if its state is good. last: this is the final save, so the state is saved in any case; raises
+    Unsaved."""
     keeping = snapshots.keeping
     keeping.owed = bool(state.bad_in_row) and not last  # what is kept shall be good
     if keeping.owed:

@@ -1,7 +1,7 @@
-"""Which steps count: decided on the device without waiting for it, read by the host now and then.
+"""Which steps count: decided on the device without synchronisation, and read by the host at intervals.
 
-A step whose loss or gradient is not finite, or whose loss is far above the recent ones, is left out: its update is not
-made, so weights and moments stay what they were before its batch.
+A step whose loss or gradient is not finite, or whose loss is far above the recent ones, is skipped: its update is not
+applied, so weights and moments stay as they were before its batch.
 """
 
 import math
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from unmask.training.state import RunState
 
-RECENT, ENOUGH = 100, 20  # losses that the rule for spikes looks back on; fewer than ENOUGH say nothing yet
-SCALE = 1.4826  # makes the median distance from the median the deviation, where losses are normally distributed
+RECENT, ENOUGH = 100, 20  # number of recent losses in the rule for spikes; fewer than ENOUGH are too few to judge by
+SCALE = 1.4826  # median absolute deviation -> standard deviation, for normally distributed losses
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A step whose update was not made."""
+    """A step whose update was skipped."""
 
     step: int
     lr: float
@@ -37,7 +37,7 @@ class LeftOut:
 
 class Guard:
     def __init__(self, state: RunState, spike: float | None, fabric: Fabric):
-        """spike: deviations above the median of recent losses at which one is a spike; None: no such limit."""
+        """spike: deviations above the median of recent losses from which a loss is a spike; None: no limit."""
         self.spike, self.fabric = spike, fabric
         self.unread: list[Tensor] = []  # on the device: the values of a step, and whether it counts
         self.facts: list[tuple[list[str], int, float, float]] = []  # of the same: names, step, learning rate, limit
@@ -45,7 +45,7 @@ class Guard:
         self.begin(state)
 
     def begin(self, state: RunState) -> None:
-        """Takes up a state: at the start, and after going back."""
+        """Starts from a state: at the beginning, and after a rollback."""
         self.unread.clear()
         self.facts.clear()
         self._allow(state.limit)
@@ -61,7 +61,7 @@ class Guard:
         return good
 
     def read(self, state: RunState) -> tuple[RunState, list[LeftOut]]:
-        """The state up to date with the device, in one transfer, and the steps that were left out since."""
+        """The state, updated from the device in one transfer, and the steps skipped since."""
         if not self.unread:
             return state, []
         flat, left_out = iter(torch.cat(self.unread).tolist()), []
@@ -82,7 +82,7 @@ class Guard:
         return replace(state, window=(*state.window, *good), losses=losses, **counts), left_out
 
     def means(self, state: RunState) -> tuple[RunState, dict[str, float]]:
-        """Of the steps that counted since the last call; sets the limit for those that follow."""
+        """Means over the steps that counted since the last call; sets the limit for the following steps."""
         columns: dict[str, list[float]] = {}
         for row in state.window:
             for name, value in row.items():
@@ -96,8 +96,8 @@ class Guard:
 
 
 def limit_of(losses: Sequence[float], spike: float | None) -> float:
-    """The largest loss that is no spike: the median of the recent ones, plus `spike` deviations, but at least as much
-    again as the median itself, so that ordinary noise never is one. The deviation is robust: from the median distance.
+    """The largest loss that is not a spike: the median of recent losses plus `spike` deviations, and at least twice the
+    median, so that ordinary noise never counts as one. The deviation is the robust one, from the median distance.
     """
     if spike is None or len(losses) < ENOUGH:
         return math.inf
@@ -107,5 +107,5 @@ def limit_of(losses: Sequence[float], spike: float | None) -> float:
 
 
 def average(values: Tensor, fabric: Fabric) -> Tensor:
-    """The same values on every device: means over them. One call per step, and the host does not wait for it."""
+    """Means over all devices, the same on each. One call per step, without waiting on the host."""
     return values if fabric.world_size == 1 else fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]

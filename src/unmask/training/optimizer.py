@@ -24,10 +24,10 @@ def make_optimizer(
     betas: tuple[float, float] = (0.9, 0.95),
     fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """The optimizer over all trained parameters; its learning rate is set at every step.
+    """The optimizer over all trainable parameters; its learning rate is set at every step.
 
-    fused: one pass over the weights, where the device has that. Raises UserError for a name that is not one of
-    OPTIMIZERS, and for bf16 weights with another one than AdamW.
+    fused: one pass over the weights, where the device supports it. Raises UserError for a name that is not in
+    OPTIMIZERS, and for bf16 weights with an optimizer other than AdamW.
     """
     parameters = groups(objective, weight_decay)
     low = any(master(p) is not None for group in parameters for p in group["params"])
@@ -46,8 +46,8 @@ def make_optimizer(
 class MasterAdamW(torch.optim.AdamW):
     """AdamW that updates the fp32 masters of bf16 weights, then rounds them into the weights. Its moments are fp32.
 
-    The parameter groups hold the weights, whose gradients are clipped and cleared as usual; a second AdamW does the
-    work on the masters. The masters are saved with the model (`bf16_weights.py`), the moments here; both are exact.
+    The parameter groups hold the weights, whose gradients are clipped and cleared as usual; a second AdamW updates the
+    masters. The masters are saved with the model (`bf16_weights.py`), the moments here; both exactly.
     """
 
     def __init__(self, params: list[dict[str, Any]], **options: Any):
@@ -90,7 +90,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]  # a weight and its master, which is th
 
 
 def _portions(pairs: list[Pair], most: int = 16_000_000) -> Iterator[list[Pair]]:
-    """Lists of at most so many numbers: fp32 copies of gradients exist for one of them at a time."""
+    """Splits a list into portions of limited size: fp32 copies of gradients exist for one portion at a time."""
     portion, size = [], 0
     for weight, full in pairs:
         if portion and size + weight.numel() > most:
@@ -103,7 +103,7 @@ def _portions(pairs: list[Pair], most: int = 16_000_000) -> Iterator[list[Pair]]
 
 
 def groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups by what `objective.treatment` says: those that decay first, each with its factor `scale`."""
+    """Parameter groups by `objective.treatment`: those with weight decay first, each with its factor `scale`."""
     parameters: dict[tuple[bool, float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
@@ -118,7 +118,7 @@ def groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of this step, times each group's own `scale`. Rates that are tensors, as captured graphs need them, are
+    """Sets the rate of this step times each group's `scale`. Rates that are tensors, as captured graphs need them, are
     filled in place."""
     for group in optimizer.param_groups:
         scaled = rate * group.get("scale", 1.0)
@@ -129,10 +129,10 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def update(optimizer: Any, good: torch.Tensor) -> None:
-    """One step, left out where `good`, a 0-dim bool on the device, is False: weights, moments and counts then stay.
+    """One step, skipped if `good`, a 0-dim bool on the device, is False: weights, moments and counts then stay.
 
-    A fused optimizer decides that on the device, as it does for gradient scalers; for others the host must look, and so
-    waits for the device.
+    A fused optimizer decides that on the device, as it does for gradient scalers; for others the host must read `good`
+    and waits for the device.
     """
     inner = getattr(optimizer, "optimizer", optimizer)  # Fabric wraps it
     if skips_on_device(inner):
@@ -143,7 +143,7 @@ def update(optimizer: Any, good: torch.Tensor) -> None:
 
 
 def skips_on_device(optimizer: Any) -> bool:
-    """Whether an optimizer reads `found_inf`: the fused AdamW does, and one that says so by `skips_on_device`."""
+    """True if an optimizer reads `found_inf`: the fused AdamW, and any with the attribute `skips_on_device`."""
     fused = isinstance(optimizer, torch.optim.Adam) and optimizer.defaults.get("fused")
     return bool(fused or getattr(optimizer, "skips_on_device", False))
 

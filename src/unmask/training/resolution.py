@@ -1,8 +1,8 @@
-"""A resolution schedule: small crops at first, the full size later, when a run has learned what they can teach.
+"""A resolution schedule: small crops at first, the full size later.
 
-Fewer patches make cheaper steps. Fixed position tables make it free: no table has to be learned anew. As in DailyMAE
-(Wu et al. 2024, arXiv 2404.00509) and FixRes (Touvron et al. 2019). Written `128:0.5,224`: half of the steps at 128
-pixels, the rest at 224. This file is about steps and shares only: encoders, decoders and targets take any size.
+Fewer patches make cheaper steps, and with fixed position tables nothing has to be relearned at the next size. As in
+DailyMAE (Wu et al. 2024, arXiv 2404.00509) and FixRes (Touvron et al. 2019). Written `128:0.5,224`: half of the steps
+at 128 pixels, the rest at 224. This file handles steps and shares only: encoders, decoders and targets take any size.
 """
 
 import math
@@ -22,7 +22,7 @@ class Stage(NamedTuple):
 
 
 def parse(text: str) -> list[Stage]:
-    """The stages of `128:0.5,224`, in order; the last one has no share, it takes the rest. Empty for "none"."""
+    """The stages of `128:0.5,224`, in order; the last one has no share and takes the rest. Empty for "none"."""
     if text in (NONE, ""):
         return []
     stages = []
@@ -43,7 +43,7 @@ def parse(text: str) -> list[Stage]:
 
 
 def early_and_full(image_size: tuple[int, int], patch: int) -> str:
-    """A schedule for a size: half of the steps at about 0.7 of its sides, so with half of the patches."""
+    """A schedule for a size: half of the steps at about 0.7 of its side, which has half as many patches."""
     sides = [max(1, round(EARLY * side / patch)) * patch for side in image_size]
     if min(sides) < SMALLEST * patch or list(sides) == list(image_size):
         return NONE
@@ -51,7 +51,7 @@ def early_and_full(image_size: tuple[int, int], patch: int) -> str:
 
 
 def firsts(stages: list[Stage], steps: int) -> list[int]:
-    """The step at which each stage begins, for a run of `steps`; a stage without any step begins with the next."""
+    """The first step of each stage, for a run of `steps`; a stage without steps begins with the next one."""
     done, begins = 0.0, []
     for stage in stages:
         begins.append(round(done * steps))
@@ -60,7 +60,7 @@ def firsts(stages: list[Stage], steps: int) -> list[int]:
 
 
 def steps_within(work: float, begins: Sequence[int], costs: Sequence[float], step: int) -> int:
-    """How many more steps after `step` cost `work`; costs: of a step in each stage."""
+    """Number of steps after `step` that cost `work`; costs: of one step in each stage."""
     more = 0.0
     for place, cost in enumerate(costs):
         begin, end = begins[place], begins[place + 1] if place + 1 < len(begins) else math.inf
@@ -71,7 +71,7 @@ def steps_within(work: float, begins: Sequence[int], costs: Sequence[float], ste
 
 
 def work_until(step: int, begins: Sequence[int], costs: Sequence[float]) -> float:
-    """What the steps before `step` cost."""
+    """Cost of the steps before `step`."""
     ends = [*begins[1:], math.inf]
     return sum(cost * max(0.0, min(step, end) - begin) for begin, end, cost in zip(begins, ends, costs))
 

@@ -1,6 +1,6 @@
-"""A run as one dictionary and back: weights, moments and the plain values of its state.
+"""Converts a run to one dictionary and back: weights, moments and the plain values of its state.
 
-The only place that takes the parts of a model together to save them, and puts them back.
+Only this file collects the parts of a model for saving and restores them.
 """
 
 import dataclasses
@@ -20,15 +20,16 @@ from unmask.training.state import RunState, state_of
 
 
 class Snapshots:
-    """Saves a model in training with its state, and puts it back; in every process at the same place."""
+    """Saves a model in training with its state and restores it; to be called in every process at the same point."""
 
     def __init__(self, keeping: Keeping, objective: Objective, optimizer: Any, log: Log, ranks: Ranks):
         self.keeping, self.objective, self.optimizer, self.log, self.ranks = keeping, objective, optimizer, log, ranks
 
     def resume(self, fresh: RunState) -> RunState:
-        """The newest good state, its weights and moments in place, else `fresh`; says what was set aside as damaged.
+        """Restores weights and moments of the newest good checkpoint and returns its state, otherwise `fresh`; reports
+        files set aside as damaged.
 
-        Raises UserError where processes do not see the same files.
+        Raises UserError if processes do not see the same files.
         """
         aside: list[tuple[str, str, str]] = []
         saved = self.keeping.find(lambda *what: aside.append(what)) if self.ranks.first else None
@@ -49,7 +50,7 @@ class Snapshots:
         return state
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Puts weights and moments in place, on the device where they were."""
+        """Restores weights and moments in place, on their devices."""
         if is_cut(self.objective):
             cut_weights(self.objective, saved["objective"])
             cut_moments(self.objective, _inner(self.optimizer), saved["optimizer"])
@@ -60,17 +61,18 @@ class Snapshots:
     def keep(
         self, state: RunState, *, rotate: bool = True, best: dict[str, float] | None = None
     ) -> tuple[RunState, str | None]:
-        """Saves the run; returns its state, and why that failed, after saying so. Training can go on either way.
+        """Saves the run; returns its state and, after reporting it, the reason if that failed. Training can continue
+        either way.
 
-        rotate: the checkpoint before stays too. best: step and score, where the weights are the best so far; they are
-        called so only when they are saved.
+        rotate: keep the previous checkpoint too. best: step and score if the weights are the best so far; recorded only
+        once they are saved.
         """
         if self.keeping.out is None:
             return state, None
-        state = replace(got_past(state), saves=state.saves + 1)  # also where it fails: no two files have one number
+        state = replace(got_past(state), saves=state.saves + 1)  # counted even if it fails: numbers are unique
         saved, failed = replace(state, best=best or state.best), None
         content = self._weights() | dataclasses.asdict(saved)
-        self.ranks.wait()  # others may still read what is about to move
+        self.ranks.wait()  # other processes may still be reading the file about to be renamed
         if self.ranks.first:
             failed = self.keeping.save(content, rotate=rotate, best=best is not None)
         failed = self.ranks.share(failed)
@@ -85,16 +87,16 @@ class Snapshots:
         return state, failed
 
     def give_up(self, state: RunState) -> None:
-        """Leaves good weights behind: those of the newest good checkpoint, or where there is none, what there is."""
+        """Leaves good weights behind: those of the newest good checkpoint, or the current ones if there is none."""
         saved = self.keeping.good()
         if saved is not None:
             self.restore(saved)
-        if saved is None or saved["saves"] < state.saves:  # then the newest on the disk is none of the good ones
+        if saved is None or saved["saves"] < state.saves:  # then the newest file on the disk is not a good one
             state = state if saved is None else replace(state_of(saved), saves=state.saves)
             self.keep(state, rotate=False)
 
     def _weights(self) -> dict[str, Any]:
-        """Weights and moments; of a model cut into shards all in the first process, and only there."""
+        """Weights and moments; those of a sharded model are gathered in the first process only."""
         if is_cut(self.objective):
             moments = whole_moments(self.objective, _inner(self.optimizer))
             return {"objective": whole_weights(self.objective), "optimizer": moments}
@@ -102,5 +104,5 @@ class Snapshots:
 
 
 def _inner(optimizer: Any) -> torch.optim.Optimizer:
-    """Torch's own, which Fabric wraps."""
+    """Torch's own optimizer, inside Fabric's wrapper."""
     return getattr(optimizer, "optimizer", optimizer)

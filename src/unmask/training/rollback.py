@@ -1,7 +1,7 @@
-"""Going back to the last good state when training went wrong, and past the batches that it met since.
+"""Rollback: restores the last good state when training went wrong, and skips the batches seen since.
 
 As PaLM's authors did by hand (Chowdhery et al. 2022, section 5.1): restart from a checkpoint before the spike and skip
-the batches around it. Learning rate and all other settings stay as they were.
+the batches around it. Learning rate and all other settings stay the same.
 """
 
 from dataclasses import replace
@@ -13,24 +13,25 @@ from unmask.training.log import ROLLED_BACK
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState, state_of
 
-NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries", "saves")  # what time does not undo
+NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries", "saves")  # state that a rollback keeps
 
 
 def position(state: RunState, accumulate: int) -> int:
-    """The micro-batch that comes next."""
+    """Index of the next micro-batch."""
     return (state.step + state.skip) * accumulate
 
 
 def went_wrong(state: RunState, patience: int, last: bool) -> bool:
-    """Whether so many steps in a row were left out that the weights must be to blame; at the end, three are enough."""
+    """True if so many steps in a row were skipped that the weights must be the cause; at the end of a run, three
+    suffice."""
     return state.bad_in_row >= (min(patience, 3) if last else patience)
 
 
 def go_back(
     state: RunState, keeping: Keeping, most: int, why: LeftOut
 ) -> tuple[RunState, dict[str, Any]] | tuple[None, None]:
-    """A good state saved before, further back where that did not help, and what was saved with it; None where there is
-    none, or it was tried `most` times without getting past the place."""
+    """An earlier good state and its checkpoint, further back if the last rollback did not help; None if there is none,
+    or after `most` attempts that failed at the same point."""
     if state.tries >= most:
         return None, None
     saved = keeping.good(before=state.rolled[-1]["step"] if state.tries else state.step)
@@ -46,12 +47,12 @@ def go_back(
 
 
 def got_past(state: RunState) -> RunState:
-    """Called when a good state is saved: beyond the place where the run went wrong, the next trouble is a new one."""
+    """Called when a good state is saved: once past the point of failure, the count of attempts starts again."""
     return replace(state, tries=0) if state.rolled and state.step > state.rolled[-1]["from"] else state
 
 
 def told(state: RunState, most: int) -> str:
-    """The last time of going back, for people."""
+    """Describes the last rollback in words."""
     event = state.rolled[-1]
     kind = "a loss far above the recent ones" if event["why"] == "spike" else "no finite loss or gradient"
     first, after = event["batches"]
@@ -63,7 +64,7 @@ def told(state: RunState, most: int) -> str:
 
 
 def remedy(step: int, why: LeftOut, state: RunState, out: Path | None) -> str:
-    """What to do when going back did not help or there is nothing to go back to."""
+    """What to do when rollbacks did not help or there is no state to return to."""
     where = f"step {step}, learning rate {why.lr:.3g}, loss {why.loss:.3g}, gradient norm {why.norm:.3g}"
     kind = f"a loss above {why.limit:.3g}" if why.why == "spike" else "a non-finite loss or gradient"
     back = f" Going back {state.tries} times to a good state did not help." if state.tries else ""

@@ -12,10 +12,10 @@ def learning_rate(step: int, *, steps: int, warmup: int, peak: float, floor: flo
 
 
 def peak_rate(batch: int, width: int) -> float:
-    """A peak for AdamW on MAE when none is given. width: of the encoder.
+    """The default peak rate for AdamW on MAE. width: of the encoder.
 
-    2.4e-3 at batch 4096 (1.5e-4 per 256, He et al. 2021, table 8); below that times the square root of the share, not
-    the share: published small runs (batch 128: 5e-4; batch 256: 2e-4 to 2.4e-3) sit near the root. Encoders narrower
-    than 384 bear more, and in short runs need it: 1e-3 at any batch.
+    2.4e-3 at batch 4096 (1.5e-4 per 256, He et al. 2021, table 8). Smaller batches scale it by the square root rather
+    than linearly: published small runs (batch 128: 5e-4; batch 256: 2e-4 to 2.4e-3) are near the root. Encoders
+    narrower than 384 tolerate more, and need it in short runs: 1e-3 at any batch.
     """
     return 1e-3 if width < 384 else 2.4e-3 * math.sqrt(batch / 4096)

@@ -1,4 +1,4 @@
-"""How a run trains: batch, learning rate, length, checkpoints; what the loop needs, and what stands behind it."""
+"""How a run trains: batch size, learning rate, length, checkpoints."""
 
 import math
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ OPTIMIZERS = ("adamw", "sgd", "lars")
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What the loop needs to know."""
+    """Settings of the loop."""
 
-    steps: int  # optimizer steps in all
+    steps: int  # optimizer steps in total
     batch: int  # samples per optimizer step, over all devices
     lr: float  # peak learning rate
     warmup: int = 0  # steps
@@ -31,9 +31,9 @@ class Fit:
     save_every: int = 1000  # steps between writing last.ckpt
     keep_every: int = 0  # steps between lasting copies; 0: none
     keep_last: int = 2  # newest checkpoints that are kept
-    spike: float | None = None  # deviations above recent losses at which a step is left out; None: only non-finite ones
-    patience: int = 10  # steps left out in a row after which the run goes back to a good state
-    rollbacks: int = 3  # times that it goes back without getting past the place, before it ends
+    spike: float | None = None  # deviations above recent losses that skip a step; None: only non-finite losses do
+    patience: int = 10  # skipped steps in a row after which the run rolls back to a good state
+    rollbacks: int = 3  # rollbacks at the same point before the run gives up
 
     def __post_init__(self):
         for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep_last", "patience"):
@@ -48,7 +48,7 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(Fit):
-    """What the loop needs, and what a pretraining run says besides."""
+    """Settings of the loop, and further settings of a pretraining run."""
 
     epochs: float | None = None  # as the length was given or chosen: passes over the data ...
     hours: float | None = None  # ... or a time; None for both: in steps

@@ -1,4 +1,4 @@
-"""Turns Ctrl-C, SIGTERM and SIGUSR1 into a request that the loop answers between two steps, after saving.
+"""Turns Ctrl-C, SIGTERM and SIGUSR1 into a request to stop, which the loop follows between two steps, after saving.
 
 SIGUSR1 is what SLURM sends on request some time before a job's end (docs/scale.md).
 """

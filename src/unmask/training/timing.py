@@ -1,4 +1,4 @@
-"""Time in a run: how long it waits for data, and how many steps fit into a time budget."""
+"""Timing of a run: how long it waits for data, and how many steps fit into a time budget."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +29,9 @@ class Timed:
 def steps_in_time(
     state: RunState, budget: float | None, begins: Sequence[int] = (0,), costs: Sequence[float] = (1.0,)
 ) -> int:
-    """As many steps as fit into `budget` seconds at the speed so far, more or fewer than planned; the rate follows.
+    """The number of steps that fit into `budget` seconds at the speed so far, more or fewer than planned.
 
-    begins, costs: steps at which what a step costs changes, and what it costs from there on, as in `resolution.py`.
+    begins, costs: first steps of stages, and the cost of a step in each, as in `resolution.py`.
     """
     if budget is None or state.step >= state.steps:
         return state.steps
@@ -39,11 +39,11 @@ def steps_in_time(
     return state.step + steps_within(left, begins, costs, state.step)
 
 
-WAITING = 0.1  # share of the time above which a run is told what to do
+WAITING = 0.1  # share of the time above which advice is given
 
 
 def waiting_share(records: Iterable[dict[str, Any]]) -> float | None:
-    """Of a run's whole time, the part spent waiting for data; None where that was not recorded."""
+    """Share of a run's time spent waiting for data; None if not recorded."""
     waited, before = 0.0, 0.0
     known = False
     for record in records:
@@ -54,7 +54,7 @@ def waiting_share(records: Iterable[dict[str, Any]]) -> float | None:
 
 
 def waiting_advice(share: float | None, data: DataSettings, device: str, cores: int) -> str | None:
-    """What would feed the device faster, where it waits more than a tenth of the time."""
+    """Advice on faster loading if the device waits more than a tenth of the time."""
     if share is None or share <= WAITING:
         return None
     ways = []

@@ -1,8 +1,8 @@
-"""How training spreads over devices: Lightning Fabric, set up from the settings and from how we were started.
+"""Training on several devices: Lightning Fabric, set up from the settings and from how the process was launched.
 
 Alone: one device. Started by torchrun or srun: DDP (each device has the whole model, gradients are averaged; Li et al.
-2020) or FSDP2 (weights, gradients and moments are cut into shards, one per device, and gathered block by block; Zhao et
-al. 2023). Nothing here opens connections or starts processes itself; Fabric reads what the launcher says.
+2020) or FSDP2 (weights, gradients and moments are sharded over devices and gathered block by block; Zhao et al. 2023).
+No processes are started here; Fabric reads the launcher's environment.
 """
 
 import inspect
@@ -33,10 +33,10 @@ ENVIRONMENTS = {"alone": LightningEnvironment, "torchrun": TorchElasticEnvironme
 
 
 def make_fabric(settings: RuntimeSettings, *, alone: bool = False, idle: bool = False) -> Fabric:
-    """Lightning Fabric over the devices that we were started on; it prints nothing.
+    """Lightning Fabric over the devices of this launch; it prints nothing.
 
-    alone: this process by itself whatever was started, e.g. to measure a few steps. idle: some parameters get no
-    gradient in some steps.
+    alone: only this process, whatever was launched, e.g. to time a few steps. idle: some parameters get no gradient in
+    some steps.
     """
     for name in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -60,15 +60,15 @@ def make_fabric(settings: RuntimeSettings, *, alone: bool = False, idle: bool = 
 
 
 def meet(device: str) -> None:
-    """Connects the processes of one training, if there are several. device: as asked for, maybe "auto"."""
+    """Connects the processes of one training, if there are several. device: the option, which may be "auto"."""
     if launch().world > 1 and not dist.is_initialized():
-        if device == "auto":  # not asking more of a GPU before each process has its own
+        if device == "auto":  # not touching a GPU before each process has its own
             device = "cuda" if torch.cuda.is_available() else "cpu"
         make_fabric(RuntimeSettings(device=device, precision="32"))
 
 
 def shard(model: nn.Module, mesh: Any) -> nn.Module:
-    """Cuts every repeated block into shards of its own, and what is left of the model into one more."""
+    """Shards every repeated block separately, and the rest of the model together."""
     from torch.distributed.fsdp import fully_shard
 
     for _, block in stacked(model):
@@ -84,16 +84,16 @@ def precision_plugin(settings: RuntimeSettings) -> Precision:
 
 
 class Autocast(MixedPrecision):
-    """Lightning's mixed precision, but it leaves images alone: Lightning rounds all input to bf16, and targets with
-    it, which for images deeper than 8 bits are numbers that bf16 does not have."""
+    """Lightning's mixed precision without rounding images: Lightning converts all inputs to bf16, and so the targets,
+    although bf16 cannot represent pixel values deeper than 8 bits."""
 
     def convert_input(self, data: Any) -> Any:
         return data
 
 
 def _connect(launched: Launch, device: str) -> None:
-    """Lightning connects processes by itself, but torchrun keeps one store over all restarts of a job, and there the
-    addresses of processes that are gone would be found: each restart gets a corner of its own."""
+    """Lightning would connect processes itself, but torchrun keeps one store across all restarts of a job, which then
+    holds addresses of dead processes: each restart gets its own prefix."""
     if launched.how != "torchrun" or dist.is_initialized():
         return
     store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))  # pyright: ignore[reportPrivateImportUsage]

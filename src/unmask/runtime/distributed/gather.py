@@ -15,8 +15,8 @@ from torch.autograd import Function
 def gather(x: Float[Tensor, "b *d"]) -> Float[Tensor, "c *d"]:
     """The rows of every process in order of rank, as in the batch of a single process; `x` itself where there is one.
 
-    All processes must bring as many rows. The gradient of a row is the sum over what every process makes of it; with
-    the mean that data parallelism takes over processes, the weights get the gradient of the mean of all losses.
+    All processes must bring equally many rows. The gradient of a row is the sum over all processes; with the mean that
+    data parallelism takes over processes, weights get the gradient of the mean loss.
     """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return x

@@ -1,4 +1,4 @@
-"""How this process was started: alone, or as one of many by `torchrun` or `srun`. Reads the environment; light."""
+"""How this process was started: alone, or as one of many by `torchrun` or `srun`. Reads only the environment."""
 
 import os
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ class Launch:
 
     @property
     def nodes(self) -> int:
-        """Machines."""
+        """Number of machines."""
         return self.world // self.here
 
 
 def launch() -> Launch:
-    """What the launcher says in the environment. Inside a SLURM allocation, but without srun, a process is alone."""
+    """The launch described by the environment. Inside a SLURM allocation, but without srun, a process is alone."""
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         rank, world, here = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
@@ -35,7 +35,7 @@ def launch() -> Launch:
 
 
 def refuse_many(what: str) -> None:
-    """Raises UserError where several processes would do the same work and write the same files."""
+    """Raises UserError if several processes would do the same work and write the same files."""
     launched = launch()
     if launched.world > 1:
         raise UserError(
@@ -44,7 +44,7 @@ def refuse_many(what: str) -> None:
 
 
 def check_asked(devices: int | None, nodes: int | None, command: str) -> None:
-    """Raises UserError where `--devices` or `--nodes` ask for other than what was started. command: `pretrain ...`."""
+    """Raises UserError if `--devices` or `--nodes` differ from the actual launch. command: `pretrain ...`."""
     launched = launch()
     if (devices or launched.here, nodes or launched.nodes) == (launched.here, launched.nodes):
         return

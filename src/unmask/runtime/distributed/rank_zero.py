@@ -1,4 +1,4 @@
-"""Looking at a model in training that several processes share: the first one looks, the others wait and hear of it."""
+"""Evaluating a model while several processes train it: the first process evaluates, the others wait for its result."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from unmask.runtime.distributed.sharded_state import whole_weights
 class Looking:
     """A `watch` for the loop, called in every process after every step; `watch` itself runs in the first alone.
 
-    Where the model is cut into shards, a whole copy of it is brought up to date before it is looked at.
+    If the model is sharded, a whole copy of it is updated first.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Looking:
         if self.ranks.first:
             try:
                 seen = self.watch(step, steps)
-            except OSError as error:  # the loop lives with a full disk, in all processes alike
+            except OSError as error:  # a full disk does not end the loop, in any process
                 failed = error
         seen, failed = self.ranks.share((seen, failed))
         if failed is not None:
@@ -41,13 +41,13 @@ class Looking:
         return seen
 
     def first(self, action: Callable[[], Any]) -> None:
-        """Something else that the first process does while the others wait."""
+        """Runs something else in the first process while the others wait."""
         if self.ranks.first:
             action()
         self.ranks.wait()
 
     def refresh(self) -> None:
-        """Gathers the shards into the copy that is shown; nothing to do where there is none."""
+        """Gathers the shards into the whole copy, if there is one."""
         if self.shown is self.model:
             return
         whole = whole_weights(self.model)

@@ -1,7 +1,7 @@
-"""The processes of one training among themselves: what the first one says, what all agree on, who may speak.
+"""Communication among the processes of one training: broadcasts, agreement, and which process prints errors.
 
-Everything here goes over a group of its own on the CPU (gloo), so that nothing waits for a GPU, and with a patience of
-days: the others wait for the first process while it inspects data, probes or draws. In one process all of it is free.
+Everything here uses a separate CPU group (gloo), so that nothing waits for a GPU, with a timeout of days: the others
+wait while the first process inspects data, probes or draws. With a single process, all of it costs nothing.
 """
 
 import os
@@ -18,11 +18,11 @@ from unmask.runtime.distributed.launcher import launch
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(days=7)
-SIGNS = ("gloo", "Connection closed", "Connection reset", "NCCL", "process group")  # of a lost process, in errors
+SIGNS = ("gloo", "Connection closed", "Connection reset", "NCCL", "process group")  # how errors of a lost process read
 
 
 class Ranks:
-    """Made in every process at the same place of the program; so is every call below."""
+    """To be created, and called, in every process at the same point of the program."""
 
     def __init__(self):
         there = dist.is_available() and dist.is_initialized()
@@ -33,11 +33,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes, prints and looks."""
+        """True in the process that writes, prints and evaluates."""
         return self.rank == 0
 
     def share(self, value: Value) -> Value:
-        """What the first process has, in all of them."""
+        """The first process's value, in all of them."""
         if self.world == 1:
             return value
         box = [value]
@@ -45,7 +45,7 @@ class Ranks:
         return box[0]
 
     def only_first(self, action: Callable[[], Value]) -> Value | None:
-        """Runs `action` in the first process while the others wait; None in these. A UserError is raised in all."""
+        """Runs `action` in the first process while the others wait and get None. A UserError is raised in all."""
         value, failed = None, None
         if self.first:
             try:
@@ -57,12 +57,12 @@ class Ranks:
         return value
 
     def from_first(self, action: Callable[[], Value]) -> Value:
-        """What `action` gives in the first process, in all of them."""
+        """The result of `action` in the first process, in all of them."""
         value: Any = self.only_first(action)
         return self.share(value)
 
     def everybodys(self, value: Value) -> list[Value]:
-        """What each process has, in order of rank."""
+        """Each process's value, in order of rank."""
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
@@ -70,7 +70,7 @@ class Ranks:
         return found
 
     def most(self, *numbers: float) -> tuple[float, ...]:
-        """The largest of each number in any process."""
+        """The element-wise maximum over processes."""
         if self.world == 1:
             return numbers
         line = torch.tensor(numbers, dtype=torch.float64)
@@ -78,7 +78,7 @@ class Ranks:
         return tuple(line.tolist())
 
     def agree(self, wish: int) -> int:
-        """The largest wish of any process, as it stood one call ago, so that nobody waits for the exchange.
+        """The largest request of any process as of the previous call, so that no process waits for the exchange.
 
         Called once per step: all processes get the same answer at the same step, whenever a signal reached each.
         """
@@ -92,20 +92,20 @@ class Ranks:
         return seen
 
     def settle(self) -> None:
-        """Waits for the exchange under way, if there is one."""
+        """Waits for a pending exchange, if there is one."""
         if self._asked is not None:
             self._asked.wait()
             self._asked = None
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Waits until all processes have called it."""
         if self.world > 1:
             dist.barrier(group=self.group)
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Turns what a collective raises when another process is gone into one clear error, `Lost`."""
+    """Turns the errors of a collective whose peer is gone into one clear error, `Lost`."""
     try:
         yield
     except RuntimeError as error:
@@ -119,9 +119,9 @@ def together() -> Iterator[None]:
 
 
 def may_speak() -> bool:
-    """True in the first process that asks, of all of one launch: an error that ends all of them is said once.
+    """True in the first process of a launch that calls it, so that an error that ends all of them is printed once.
 
-    They ask the store at which they met. Where it is gone too, the first process of each machine speaks.
+    Decided by the store through which they connected. If that is gone too, the first process of each machine prints.
     """
     launched = launch()
     if launched.world == 1:

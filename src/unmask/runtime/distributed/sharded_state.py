@@ -1,7 +1,7 @@
-"""Weights and moments of a model that FSDP2 has cut into shards, made whole and cut again.
+"""Gathers and shards the weights and moments of a model under FSDP2.
 
-By torch.distributed.checkpoint, which knows both by name. Whole, they are what one device would have: so a checkpoint
-is the same whatever it was trained on, and goes on on any number of devices.
+With torch.distributed.checkpoint, which addresses both by name. Gathered, they are what one device would have: a
+checkpoint does not depend on the devices it was trained on, and resumes on any number of them.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def is_cut(model: nn.Module) -> bool:
-    """Whether the weights are shards; then all processes must call what follows together."""
+    """True if the weights are shards; then all processes must call the functions below together."""
     if not torch.distributed.is_available():
         return False
     from torch.distributed.tensor import DTensor
@@ -20,14 +20,14 @@ def is_cut(model: nn.Module) -> bool:
 
 
 def whole_weights(model: nn.Module) -> dict[str, Any]:
-    """The state dict on the CPU: in the first process; else it is empty."""
+    """The state dict on the CPU in the first process; empty in the others."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def whole_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's state dict with numbers for names, as torch has it, likewise."""
+    """The optimizer's state dict with indices instead of names, as torch has it; empty in the others."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -49,7 +49,7 @@ def cut_weights(model: nn.Module, state: dict[str, Any]) -> None:
 
 
 def cut_moments(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Likewise the state dict of an optimizer."""
+    """Loads an optimizer's whole state dict; each process takes its shards."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 
     names = _names(model, optimizer)
@@ -61,6 +61,6 @@ def cut_moments(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[
 
 
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Of the trained parameters, in the optimizer's order."""
+    """Names of the trainable parameters, in the optimizer's order."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]

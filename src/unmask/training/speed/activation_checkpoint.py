@@ -1,4 +1,4 @@
-"""Activation checkpointing: a block keeps only its input and is computed again in the backward pass. Chen et al. 2016.
+"""Activation checkpointing: a block keeps only its input and is recomputed in the backward pass. Chen et al. 2016.
 
 It costs about one more forward pass and saves most of the memory of activations. A block's own hooks run once.
 """
@@ -17,7 +17,7 @@ Forward = Callable[..., Any]  # of a block: tokens and what else it takes in, to
 
 
 def wrap(block: nn.Module, around: Callable[..., Any]) -> None:
-    """From now on calling `block` calls `around(forward, *args, **kwargs)`, where `forward` is what it did before.
+    """Makes calls of `block` go to `around(forward, *args, **kwargs)`, where `forward` is its previous forward.
 
     Copies made by `copy.deepcopy` are wrapped too, each around its own weights.
     """
@@ -25,9 +25,9 @@ def wrap(block: nn.Module, around: Callable[..., Any]) -> None:
 
 
 def recompute(module: nn.Module) -> int:
-    """From now on the blocks inside `module` are computed again in the backward pass; returns how many there are.
+    """Makes the blocks inside `module` recompute their activations in the backward pass; returns their number.
 
-    Losses and gradients are the same, with dropout and drop path too: the random numbers are replayed.
+    Losses and gradients stay the same, also with dropout and drop path: random numbers are replayed.
     """
     blocks = [block for _, block in stacked(module)]
     for block in blocks:

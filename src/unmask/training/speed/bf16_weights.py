@@ -1,12 +1,12 @@
 """Weights in bf16 with fp32 masters: the blocks compute in bf16, and small updates are not lost to rounding.
 
-bf16 keeps 8 bits of a number, so adding a small update to a bf16 weight often changes nothing. Therefore every bf16
-weight has a master in fp32, which the optimizer updates (`MasterAdamW`) and of which the weight is a rounded copy, as
-in mixed precision training (Micikevicius et al. 2018, section 3.1, https://arxiv.org/abs/1710.03740). A module's state
-dict holds the masters: whatever reads one, such as checkpoints and exports, sees the fp32 model under its usual names.
+bf16 has 8 significant bits, so adding a small update to a bf16 weight often changes nothing. Therefore every bf16
+weight has an fp32 master, which the optimizer updates (`MasterAdamW`); the weight is a rounded copy of it, as in mixed
+precision training (Micikevicius et al. 2018, section 3.1, https://arxiv.org/abs/1710.03740). A module's state dict
+holds the masters, so that checkpoints and exports see the fp32 model under its usual names.
 
-What stays in fp32: embeddings and their positions, the norms and the head behind the blocks, targets and loss. Inside
-the blocks, a norm takes its statistics in fp32 whatever its input.
+In fp32 stay: embeddings and positions, the norms and the head behind the blocks, targets and loss. Norms inside the
+blocks compute their statistics in fp32 for any input.
 """
 
 from functools import partial
@@ -22,16 +22,16 @@ LOW = torch.bfloat16
 
 
 def lower(objective: nn.Module) -> int:
-    """Brings the trained blocks of all stacks to bf16, in place; returns how many weights that were.
+    """Converts the trainable blocks of all stacks to bf16, in place; returns the number of weights converted.
 
-    A block with a frozen parameter stays as it is.
+    A block with a frozen parameter is not converted.
     """
     count = 0
     for last, block in list(stacked(objective)):
         if not all(p.requires_grad for p in block.parameters()):
             continue
         for parameter in block.parameters():
-            if master(parameter) is None:  # else it is shared with a block that was lowered
+            if master(parameter) is None:  # otherwise it is shared with a block already converted
                 full = parameter.detach().float().clone()
                 parameter.data = full.to(LOW)
                 parameter.master = full  # type: ignore[attr-defined]
@@ -51,9 +51,9 @@ def master(parameter: Tensor) -> Tensor | None:
 
 
 def _in_bf16(block: nn.Module, last: bool, forward: Forward, *args: Any, **kwargs: Any) -> Tensor:
-    """Tokens go in and come out in bf16, those of the last block come out in fp32. Outside training all come out in
-    fp32, since anything may want to read them. Only positional arguments are rounded: tables given by name, such as
-    rotary positions, are not."""
+    """Tokens go in and come out in bf16; the last block returns fp32. Outside training every block returns fp32, since
+    any layer may be read. Only positional arguments are rounded: tables passed by keyword, such as rotary positions,
+    are not."""
     args = tuple(a.to(LOW) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
     with torch.autocast(args[0].device.type, enabled=False):  # would bring norms back to fp32 on some devices
         y = forward(*args, **kwargs)
@@ -67,7 +67,7 @@ def _save_masters(block: nn.Module, state: dict[str, Any], prefix: str, metadata
 
 
 def _load_masters(block: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """torch fills the weights themselves afterwards, rounded from the same values."""
+    """torch then fills the weights, rounded from the same values."""
     for name, parameter in block.named_parameters():
         full = master(parameter)
         if full is not None and (prefix + name) in state:

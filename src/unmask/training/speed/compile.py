@@ -1,4 +1,4 @@
-"""Makes a model ready for fast training, as the settings of a run say. Names and values of weights do not change."""
+"""Prepares a model for fast training, following the settings of a run. Names and values of weights do not change."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,16 +15,16 @@ from unmask.training.objective import Objective
 from unmask.training.speed.activation_checkpoint import Forward, recompute, wrap
 from unmask.training.speed.bf16_weights import lower
 
-FUSED = "fused_attn"  # the name that timm's attentions share, and ours
+FUSED = "fused_attn"  # attribute of timm's attentions, and of ours
 Backend = str | Callable[..., Any]  # of torch.compile
 MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
 
 
 def ready(objective: Objective, settings: RuntimeSettings, backend: Backend = "inductor") -> Objective:
-    """Returns the objective itself, changed in place: attention backend, memory format, bf16 weights, activation
-    checkpointing, compiled blocks. The package's docstring says in which order blocks are wrapped, and why.
+    """Changes the objective in place and returns it: attention backend, memory format, bf16 weights, activation
+    checkpointing, compiled blocks. The package's docstring gives the order of wrapping, with reasons.
 
-    Settings that are "auto" leave things as they are. backend: of torch.compile.
+    Settings that are "auto" change nothing. backend: of torch.compile.
     """
     _set_attention(objective, settings.attention)
     embed = getattr(getattr(objective.encoder, "net", None), "patch_embed", None)
@@ -45,9 +45,9 @@ def ready(objective: Objective, settings: RuntimeSettings, backend: Backend = "i
 
 
 def _set_attention(objective: nn.Module, how: str) -> None:
-    """Sets the backend of every attention, or lets each choose by the length of its sequence. A block that computes
-    attention itself, as the last one of MAE's decoder does, never calls its attention module, so blocks choose too. An
-    attention that is called chooses again, since its sequence may be one window of the block's."""
+    """Sets the backend of every attention, or lets each choose by sequence length. A block that computes attention
+    itself, like the last one of MAE's decoder, never calls its attention module, so blocks choose too. An attention
+    that is called chooses again, since its sequence may be one of the block's windows."""
     attentions = [module for module in objective.modules() if hasattr(module, FUSED)]
     if how in ("sdpa", "matmul"):
         for module in attentions:
@@ -74,8 +74,8 @@ def _channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _compile(objective: nn.Module, graphs: bool, backend: Backend) -> None:
-    """Block by block: blocks of one kind share the code that is compiled for the first. Shapes never change in
-    training, and CUDA graphs need that."""
+    """Compiles block by block: blocks of one kind share the code compiled for the first. Shapes never change in
+    training, as CUDA graphs require."""
     import torch._dynamo.config as dynamo
 
     dynamo.cache_size_limit = max(dynamo.cache_size_limit, MOST_VARIANTS)
@@ -93,5 +93,5 @@ def _call(forward: Forward, *args: Any, **kwargs: Any) -> Any:
 
 
 def _compiled_in_training(block: nn.Module, compiled: Any, forward: Forward, *args: Any, **kwargs: Any) -> Any:
-    """Probes and figures come seldom and in other sizes: compiling for each would take longer than running them."""
+    """Probes and figures are rare and have other sizes: compiling for each would take longer than running them."""
     return compiled(forward, *args, **kwargs) if block.training else forward(*args, **kwargs)

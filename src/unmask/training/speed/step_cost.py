@@ -1,5 +1,5 @@
-"""How much memory a training step needs, known before it is taken: where there is none left, a CPU's process is killed
-without a word, so that it must not be found out by trying."""
+"""Memory that a training step needs, computed beforehand: a process that runs out of main memory is killed without a
+message, so trying it out is not an option."""
 
 import weakref
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from unmask.errors import many
 from unmask.training.objective import Batch, Objective
 
 Autocast = Callable[[], AbstractContextManager[Any]]
-SAFE = 0.85  # of the free memory may be planned for: libraries take some, and other programs may want more
-CERTAIN = 0.25  # below this share a look at one sample is enough
-GROWN = 1.9  # growth of the peak from n samples to 2 n that shows that activations make it
+SAFE = 0.85  # share of the free memory to plan with: libraries take some, and other programs may need more
+CERTAIN = 0.25  # below this share, measuring one sample is enough
+GROWN = 1.9  # growth of the peak from n to 2 n samples that shows that activations dominate it
 
 
 class TooLarge(Exception):
-    """A step needs more than there is; the text says how much."""
+    """A step needs more memory than is free; the text says how much."""
 
 
 def check_fits(objective: Objective, batch: Batch, size: int, autocast: Autocast) -> None:
-    """Raises TooLarge where a step of `size` samples would not fit into the free memory of this machine.
+    """Raises TooLarge if a step of `size` samples would not fit into the free memory of this machine.
 
-    batch: samples like those of the step, few or many. autocast: the precision of a step.
+    batch: samples like those of the step, any number. autocast: the precision of a step.
     """
     free = psutil.virtual_memory().available
     if size * _peak(objective, _first(batch, 1), autocast) + _moments(objective) < CERTAIN * free:
@@ -44,9 +44,9 @@ def check_fits(objective: Objective, batch: Batch, size: int, autocast: Autocast
 
 
 def step_bytes(objective: Objective, batch: Batch, size: int, autocast: Autocast = nullcontext) -> int:
-    """Bytes of a training step of `size` samples with AdamW: gradients, moments and the most that is alive of
-    activations. Weights are there already and not counted. Tried with few samples of `batch`, as many as it takes for
-    activations, which grow with them, to outweigh gradients, which do not."""
+    """Bytes of a training step of `size` samples with AdamW: gradients, moments and the peak of activations. Weights
+    exist already and are not counted. Measured with a few samples of `batch`: enough for activations, which grow with
+    their number, to outweigh gradients, which do not."""
     few, before, peak, gradients = 1, 0, _peak(objective, _first(batch, 1), autocast), _moments(objective) // 2
     while few < size and (few == 1 or (peak < GROWN * before and peak < 4 * gradients)):
         few, before = min(2 * few, size), peak
@@ -63,7 +63,7 @@ def _peak(objective: Objective, batch: Batch, autocast: Autocast) -> int:
     norms = [m for m in objective.modules() if isinstance(m, _BatchNorm) and m.training]
     objective.zero_grad(set_to_none=True)
     for norm in norms:
-        norm.eval()  # it refuses to train on one sample, and needs about as much memory so
+        norm.eval()  # BatchNorm refuses to train on one sample; in eval mode it needs about as much memory
     with torch.random.fork_rng(), _Alive() as alive:
         with autocast():
             loss = objective(batch)["loss"]
@@ -84,7 +84,7 @@ def _first(batch: Batch, count: int) -> Batch:
 
 
 class _Alive(TorchDispatchMode):
-    """Counts the bytes of tensors that operations make, for as long as somebody holds them."""
+    """Counts the bytes of tensors that operations create, for as long as they are referenced."""
 
     def __init__(self):
         super().__init__()
