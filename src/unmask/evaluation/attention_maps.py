@@ -1,8 +1,8 @@
-"""Where a block of a ViT looks: the class token's attention to the patches, head by head.
+"""Attention maps of a ViT block: the class token's attention to the patches, head by head.
 
-The image that Caron et al. 2021 (DINO, https://arxiv.org/abs/2104.14294) made known. Without a class token: how much
-attention each patch receives from all others on average. Class and register tokens are no places in an image and are
-left out of the map. The attention is timm's own, computed step by step from queries and keys instead of in one piece.
+As made popular by Caron et al. 2021 (DINO, https://arxiv.org/abs/2104.14294). Without a class token: the average
+attention that each patch receives. Class and register tokens have no position and are left out of the map. The
+attention is timm's own, with the fused kernel switched off so that its weights can be read.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ class Attention:
 def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -> Attention:
     """Attention maps of raw pixels of any size in one block, counted from 0 or from -1 backwards.
 
-    A class token's shares sum to 1 together with what it gives itself and the registers. Raises UserError for encoders
-    and blocks in which no token sees all patches: Hiera, and blocks within windows.
+    The class token's attention to patches, itself and registers sums to 1. Raises UserError for encoders and blocks in
+    which no token sees all patches: Hiera, and windowed blocks.
     """
     blocks = getattr(encoder.net, "blocks", [])
     name = encoder.arguments.get("model_name", type(encoder.net).__name__)
@@ -59,7 +59,7 @@ def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -
 
 @contextmanager
 def _recorded(layer: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
-    """Collects the attention weights of every forward pass. The layer computes step by step while this is open."""
+    """Collects the attention weights of every forward pass within this context."""
     weights: list[Tensor] = []
     fused, drop = layer.fused_attn, layer.attn_drop
     assert isinstance(drop, nn.Module)

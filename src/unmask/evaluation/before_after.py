@@ -1,6 +1,6 @@
 """Before and after: what continued pretraining changed, on the same images with the same masks.
 
-With a fresh decoder, "before" is the end of its warm-up: until then the encoder has not moved, and a decoder at random
+With a new decoder, "before" is the end of its warm-up: until then the encoder has not changed, and a random decoder
 would make any encoder look bad.
 """
 
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def sentence(content: dict[str, Any], warmup: int) -> str:
-    """What changed, in one sentence for people; also where it got worse."""
+    """The change in one sentence, improvements and regressions alike."""
     before, after, parts = content["before"], content["after"], []
     if "loss" in before and "loss" in after:
         share = after["loss"] / before["loss"] - 1

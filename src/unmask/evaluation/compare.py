@@ -1,7 +1,7 @@
 """The comparison: does pretraining help, over the same encoder at random initialisation and over raw pixels?
 
-Everything that can be chosen (pooling, strength of the penalty) is chosen on the validation split; test labels are
-looked at once, to count the right answers. Few-label accuracy follows MSN (Assran et al. 2022), with more draws.
+All choices (pooling, strength of the penalty) are made on the validation split; test labels are used once, to compute
+accuracy. Few-label accuracy follows MSN (Assran et al. 2022), with more draws.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class Evaluator(Protocol):
     """A part of `frozen/`."""
 
     def candidates(self) -> Sequence["Evaluator"]:
-        """What is chosen from on the validation split."""
+        """The candidates to choose from on the validation split."""
         ...
 
     def fit_predict(
@@ -46,10 +46,10 @@ def judge(
 ) -> Verdict:
     """Compares features of the same labelled images; the first competitor is the one judged.
 
-    A competitor is a function from "train", "val" or "test" to Features, called once for each; "random init" and
-    "raw pixels" are the names by which the verdict knows its yardsticks. Samples without a label (-1) are left out.
-    The same samples are drawn for all, and the draw of fewer labels is part of that of more. Raises UserError for
-    unknown evaluators, competitors over different samples, empty splits, or a single class.
+    A competitor is a function from "train", "val" or "test" to Features, called once for each; "random init" and "raw
+    pixels" are the names of the baselines in the verdict. Samples without a label (-1) are left out. The same samples
+    are drawn for all, and draws of fewer labels are subsets of draws of more. Raises UserError for unknown evaluators,
+    competitors over different samples, empty splits, or a single class.
     """
     if not competitors or draws < 1 or any(n < 1 for n in labels_per_class):
         raise UserError("judging takes a competitor, a draw, and a label per class or more")
@@ -88,7 +88,7 @@ def judge(
 def _score(
     name: str, text: str, part: Evaluator, splits: dict[str, Features], drawn: dict[int, list[np.ndarray]]
 ) -> tuple[Score, np.ndarray]:
-    """The score, and which test samples were classified correctly."""
+    """The score, and for each test sample whether it was classified correctly."""
     train, test = splits["train"], splits["test"]
     val_accuracy, pooling, chosen = _choose(part, train, splits["val"])
     train_x, test_x = train.pools[pooling], test.pools[pooling]
@@ -111,7 +111,7 @@ def _score(
 
 
 def _choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str, Evaluator]:
-    """Accuracy on the validation split, pooling and evaluator of the best pair; the first of equals."""
+    """Validation accuracy, pooling and evaluator of the best pair; the first one among equals."""
     best = (-1.0, "", part)
     for pooling, train_x in train.pools.items():
         for candidate in part.candidates():
@@ -123,13 +123,13 @@ def _choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str
 
 
 def _balanced(test: Features, answers: np.ndarray) -> float:
-    """Mean recall over the classes of the test split: scikit-learn's balanced accuracy, but without its warning where
-    an answer is a class that the test split lacks."""
+    """Mean recall over the classes of the test split: scikit-learn's balanced accuracy without its warning when a
+    predicted class is missing from the test split."""
     return float(recall_score(test.labels, answers, labels=np.unique(test.labels), average="macro"))
 
 
 def _draws(labels: np.ndarray, number: int, draws: int, seed: int) -> list[np.ndarray]:
-    """Indices of `number` samples per class, `draws` times; none where a class has fewer, or where that is all of them.
+    """Indices of `number` samples per class, `draws` times; none if a class has fewer, or if that is all of them.
 
     A draw of more begins with those of a draw of fewer, since the permutations do not depend on `number`.
     """

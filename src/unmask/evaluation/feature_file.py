@@ -1,4 +1,4 @@
-"""Features of a whole data set into one file, in chunks: a stopped run goes on where it was."""
+"""Writes the features of a whole data set to one file, in chunks: an interrupted command resumes where it stopped."""
 
 import hashlib
 import itertools
@@ -29,7 +29,7 @@ FOREIGN = b"unmask_"  # before our keys in a parquet file's metadata
 
 @runtime_checkable
 class Named(Protocol):
-    """What is embedded; `unmask.data.datasets.images.Samples` is such."""
+    """The samples to embed, such as `unmask.data.datasets.images.Samples`."""
 
     names: list[str]
     labels: Tensor | None  # n, int64; -1 for none
@@ -43,21 +43,21 @@ def write_features(
     samples: Named,
     out: Path,
     *,
-    load: Callable[[list[int]], Shaped[Tensor, "b c *size"]],  # places in `samples` -> raw samples
+    load: Callable[[list[int]], Shaped[Tensor, "b c *size"]],  # indices into `samples` -> raw samples
     pooling: str = "mean",  # of an Encoder; a function does its own
     batch: int = 64,  # samples
-    chunk: int = CHUNK,  # samples per file while under way: at most so many are lost to an interruption
+    chunk: int = CHUNK,  # samples per chunk: an interruption loses at most this many
     device: torch.device | str = "cpu",  # where the model is
     autocast: torch.dtype | None = None,  # e.g. torch.bfloat16
-    identity: str = "",  # what else decides the features, e.g. image size; a function needs its weights' hash here
-    say: Callable[[str], Any] | None = None,  # told in words what is done anew and what is not
+    identity: str = "",  # anything else that determines the features, e.g. image size or a weights hash
+    say: Callable[[str], Any] | None = None,  # called with messages about what is reused and what is computed
     progress: Callable[[int], Any] | None = None,  # called with the number of samples done so far
 ) -> int:
-    """Writes `out`, .npz or .parquet, and returns how many samples were computed in this call; 0 if it was there.
+    """Writes `out`, .npz or .parquet, and returns the number of samples computed in this call; 0 if the file existed.
 
-    Finished chunks lie in `OUT.parts/` until all are done. They, and a finished `out`, are used again only if their
-    fingerprint fits: weights, pooling, names, labels, sizes and `identity`. Otherwise all starts over. Raises UserError
-    for another suffix, a file in the way that unmask did not write, no samples, or features that are not finite.
+    Finished chunks stay in `OUT.parts/` until all are done. They, and a finished `out`, are reused only if their
+    fingerprint matches: weights, pooling, names, labels, sizes and `identity`. Otherwise everything starts over. Raises
+    UserError for another suffix, an existing file that unmask did not write, no samples, or non-finite features.
     """
     out, say = Path(out), say or (lambda text: None)
     check_suffix(out)
@@ -100,13 +100,13 @@ def write_features(
 
 
 def check_suffix(out: Path) -> None:
-    """UserError unless the file's ending is one that can be written; call it before anything slow."""
+    """Raises UserError unless the file's suffix can be written; to be called before anything slow."""
     if Path(out).suffix not in WRITERS:
         raise UserError(f"features are written as .npz or .parquet, by the file's ending; got {Path(out).name!r}")
 
 
 def fingerprint_of_file(path: Path) -> str | None:
-    """What a finished file was made of, or None for a file that `unmask embed` did not write."""
+    """The fingerprint of a finished file, or None for a file that `unmask embed` did not write."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -213,7 +213,7 @@ def _prepare(parts: Path, key: str, say: Callable[[str], Any]) -> None:
 
 
 def _clear(parts: Path) -> None:
-    """Only files of ours; a folder with others in it stays."""
+    """Deletes our own files only; a folder that holds others is kept."""
     for path in [*parts.glob("chunk-*.npz"), *parts.glob(".*.part"), parts / KEY]:
         path.unlink(missing_ok=True)
     if not any(parts.iterdir()):
@@ -231,7 +231,7 @@ def _load(path: Path) -> Float[np.ndarray, "n d"]:
 
 
 def _length(path: Path) -> int:
-    """Samples in a chunk; 0 if it is missing or cannot be read."""
+    """Number of samples in a chunk; 0 if it is missing or unreadable."""
     try:
         return len(_load(path))
     except Exception:  # numpy and zipfile raise many kinds for a damaged file; it is computed again
@@ -239,7 +239,7 @@ def _length(path: Path) -> int:
 
 
 def _peek(chunks: Chunks) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """The first chunk, for its width, and all of them."""
+    """The first chunk, for its width, and an iterator over all of them."""
     rest = iter(chunks)
     first = next(rest)
     return first, itertools.chain([first], rest)

@@ -1,4 +1,4 @@
-"""Features of images from a frozen encoder: one vector each, by every pooling worth trying."""
+"""Features of images from a frozen encoder: one vector per image and pooling."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,7 +24,7 @@ SIDE = 32  # pixels; larger images are shrunk to this before they count as raw p
 
 @dataclass(frozen=True)
 class Features:
-    """Of n samples, in the loader's order."""
+    """Features of n samples, in the loader's order."""
 
     pools: dict[str, np.ndarray]  # pooling -> n d, float32
     labels: np.ndarray  # n, int64; -1 for none
@@ -34,23 +34,23 @@ class Features:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> "Features":
-        """Some samples, by place or by a mask of booleans."""
+        """A subset of the samples, by index or boolean mask."""
         return Features({name: x[rows] for name, x in self.pools.items()}, self.labels[rows], self.index[rows])
 
 
 def available(encoder: Encoder) -> tuple[str, ...]:
-    """The poolings of this encoder: registers alone are no class token, so the net must have one by name."""
+    """The poolings that this encoder supports; `cls` needs a class token, registers do not count."""
     return tuple(name for name in POOLINGS if name != "cls" or getattr(encoder.net, "cls_token", None) is not None)
 
 
 def pooled(
     encoder: Encoder, x: Shaped[Tensor, "b c *size"], poolings: Sequence[str] | None = None
 ) -> dict[str, Float[Tensor, "b _"]]:
-    """One vector per raw sample and pooling, float32; all poolings of the encoder unless some are named.
+    """One float32 vector per raw sample and pooling; all poolings of the encoder unless given.
 
     mean: the last layer's unit tokens, averaged. cls: its class token. mean4: the unit tokens of the last 4 layers,
-    averaged in each and joined; where layers differ in width (Hiera), so do the parts. Raises UserError for a pooling
-    that this encoder does not have.
+    averaged per layer and concatenated (Hiera's layers differ in width). Raises UserError for a pooling that this
+    encoder does not have.
     """
     poolings = check_poolings(encoder, poolings)
     most = max(1, SCORES // encoder.grid.num_units**2)
@@ -66,7 +66,7 @@ def pooled(
 
 
 def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[str, ...]:
-    """Those asked for, or all there are; UserError for one that this encoder does not have."""
+    """The requested poolings, or all; UserError for one that this encoder does not have."""
     possible = available(encoder)
     for name in poolings or ():
         if name not in possible:
@@ -85,8 +85,8 @@ def extract(
 ) -> Features:
     """Features of all batches `{"views": [x], "label": b, "index": b}`; without labels, they count as -1.
 
-    The encoder must be on `device` already. Nothing is hidden, and its training mode is restored. Raises UserError for
-    features that are not finite, which no evaluator could use.
+    The encoder must be on `device` already. Nothing is masked, and its training mode is restored. Raises UserError for
+    features that are not finite.
     """
     poolings = check_poolings(encoder, poolings)
     kind = torch.device(device).type
@@ -102,10 +102,10 @@ def extract(
 def pixels(
     loader: Iterable[dict[str, Any]], side: int = SIDE, progress: Callable[[int], Any] | None = None
 ) -> Features:
-    """The images themselves as features, the yardstick `raw pixels`: flattened to b (c h w), float32, raw units.
+    """The images themselves as features, the baseline `raw pixels`: flattened to b (c h w), float32, raw pixel values.
 
-    Where a side is longer than `side` pixels, images are first shrunk by averaging, their shape kept: at 224 pixels
-    there are 150,528 numbers in each, more than a linear model can be fitted to.
+    Images with a side longer than `side` pixels are first shrunk by averaging, keeping their aspect ratio: at 224
+    pixels an image has 150,528 values, too many to fit a linear model to.
     """
 
     def flatten(x: Shaped[Tensor, "b c h w"]) -> dict[str, Tensor]:
@@ -127,13 +127,13 @@ def split_features(
 
 
 def split_pixels(labelled: Labelled, split: str, channels: int, size: tuple[int, ...]) -> Features:
-    """A split's images themselves, at the size that the encoder sees, at most 32 pixels."""
+    """A split's raw pixels, at the size that the encoder sees, but at most 32 pixels."""
     return pixels(labelled.loader(split, channels, WholeImage((size[0], size[1]))))
 
 
 @contextmanager
 def judged(module: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards every submodule is in the mode it was in, frozen ones included."""
+    """Context of eval mode without gradients; afterwards every submodule returns to its previous mode."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

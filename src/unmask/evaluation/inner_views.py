@@ -1,4 +1,4 @@
-"""What an encoder tells apart and where it looks, as rows of images: patch features in colour, attention maps."""
+"""Rows of images that show an encoder's inside: patch features as colours, attention maps."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,14 +15,14 @@ from unmask.report.panel import Row
 from unmask.report.reconstruction import displayed, value_range
 
 Images = Iterable[Shaped[Tensor, "c h w"]]  # raw pixels, where the encoder is
-HEADS = 16  # maps of single heads that are drawn at the most
-DIM = 0.35  # brightness of the image where background was taken off
+HEADS = 16  # at most this many heads are drawn separately
+DIM = 0.35  # brightness of the image where the background was removed
 
 
 def feature_rows(
     encoder: Encoder, names: Sequence[str], images: Images, block: int, background: bool
 ) -> tuple[list[Row], str]:
-    """Each image beside its patch features of a block, and a note for all. background: False takes it off."""
+    """Each image beside a block's patch features, and a note for all. background: False removes it."""
     shown, maps = [], []
     with judged(encoder):
         for image in images:
@@ -41,7 +41,7 @@ def feature_rows(
 
 
 def attention_rows(encoder: Encoder, names: Sequence[str], images: Images, block: int) -> tuple[list[Row], str]:
-    """Each image beside the attention of a block, the mean and single heads, and a note for all."""
+    """Each image beside a block's attention, the mean and single heads, and a note for all."""
     rows, kind = [], ""
     for name, image in zip(names, images):
         result = attention(encoder, image[None], block)
@@ -57,5 +57,5 @@ def _shown(image: Shaped[Tensor, "c h w"]) -> Float[np.ndarray, "h w 3"]:
 
 
 def _enlarged(x: Float[Tensor, "rows columns c"], size: tuple[int, ...]) -> Float[np.ndarray, "h w c"]:
-    """Each patch as a square."""
+    """Enlarges each patch to a square."""
     return interpolate(x.permute(2, 0, 1)[None], size, mode="nearest")[0].permute(1, 2, 0).numpy()

@@ -7,17 +7,19 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.stats import binomtest, t
 
-LEVEL = 0.95  # of all intervals: a difference made by chance is not to pass for one made by pretraining
+LEVEL = 0.95  # of all intervals, so that chance is not mistaken for an effect of pretraining
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Of a proportion, e.g. the accuracy over `total` test images. Wilson 1927: also good near 0, near 1, for few."""
+    """Interval of a proportion, e.g. the accuracy on `total` test images. Wilson 1927: valid near 0, near 1 and for
+    few."""
     low, high = binomtest(correct, total).proportion_ci(LEVEL, method="wilson")
     return float(low), float(high)
 
 
 def student(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> tuple[float, float] | None:
-    """Of the mean of a few values, cut to low..high (0 and 1 for accuracies); None for fewer than two values."""
+    """Interval of the mean of a few values, clipped to low..high (0 and 1 for accuracies); None for fewer than two
+    values."""
     if len(values) < 2:
         return None
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -28,8 +30,8 @@ def student(values: Sequence[float], low: float = -math.inf, high: float = math.
 def paired_difference(first: Bool[np.ndarray, "n"], second: Bool[np.ndarray, "n"]) -> tuple[float, float, float]:
     """Accuracy of `first` minus that of `second` on the same n test images, and its interval; True = correct.
 
-    Newcombe 1998 (paired proportions, method 10): Wilson's two intervals, joined with regard to how often both are
-    correct on the same image. Never empty, even where the two always agree.
+    Newcombe 1998 (paired proportions, method 10): combines the two Wilson intervals, accounting for how often both are
+    correct on the same image. Never of zero width, even if the two always agree.
     """
     total = len(first)
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
@@ -56,8 +58,8 @@ def bootstrap(
     resamples: int,
     interpolate: bool = True,
 ) -> tuple[float, float]:
-    """Percentile interval. resample: draws anew and returns the statistic; interpolate: False where it may be
-    infinite, so that a limit is one of the values drawn."""
+    """Percentile bootstrap interval. resample: draws a sample and returns its statistic; interpolate: False if that may
+    be infinite, so that each limit is one of the drawn values."""
     values = [resample(generator) for _ in range(resamples)]
     limits = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     low, high = np.quantile(values, limits, method="linear" if interpolate else "nearest")

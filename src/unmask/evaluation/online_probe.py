@@ -1,4 +1,4 @@
-"""The probe: the encoder of a run under way, judged now and then on labelled images."""
+"""The probe: evaluates a run's encoder on labelled images at intervals during training."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from unmask.models.encoder import Encoder
 
 
 class Probe:
-    """Reads the labelled data once; every call judges an encoder on it with all labels."""
+    """Reads the labelled data once; every call evaluates an encoder on it with all labels."""
 
     def __init__(self, place: str | Path, size: tuple[int, ...], seed: int):
         self.labelled = Labelled((str(place),), max_side=decode_side(size), seed=seed)

@@ -1,8 +1,8 @@
 """Colours for patches: the first three principal components of their features, fitted over several images together.
 
-Patches of like features get like colours in all images, as Oquab et al. 2023 (DINOv2, https://arxiv.org/abs/2304.07193)
-show them. As there, the background can be taken off: the first component often tells it from the rest, and then three
-components of what is left are shown. Which side is the background is told by the borders of the images.
+Patches with similar features get similar colours in all images, as in Oquab et al. 2023 (DINOv2,
+https://arxiv.org/abs/2304.07193). As there, the background can be removed: the first component often separates it, and
+three components of the foreground are shown. The side that dominates the image borders counts as background.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ LOW, HIGH = 0.02, 0.98  # quantiles that become black and full colour
 
 @dataclass(frozen=True)
 class Colours:
-    images: list[Float[Tensor, "rows columns 3"]]  # 0 to 1; 0 where background was taken off
+    images: list[Float[Tensor, "rows columns 3"]]  # 0 to 1; 0 where the background was removed
     kept: list[Bool[Tensor, "rows columns"]]  # True where it is not background
-    explained: tuple[float, float, float]  # shares of the variance that the components have
+    explained: tuple[float, float, float]  # the components' shares of the variance
 
 
 def patch_colours(maps: Sequence[Float[Tensor, "d _ _"]], background: bool = True) -> Colours:
-    """Colours of feature maps, which may differ in size. background=False: taken off first."""
+    """Colours of feature maps, which may differ in size. background=False removes it first."""
     patches = torch.cat([map_.flatten(1).T.double() for map_ in maps])
     kept = torch.ones(len(patches), dtype=torch.bool, device=patches.device)
     if not background and len(patches) > 1:
@@ -58,7 +58,7 @@ def _components(x: Float[Tensor, "n d"], count: int) -> tuple[Float[Tensor, "n _
 
 
 def _threshold(x: Float[Tensor, "n"]) -> float:
-    """Between the two parts of some values that differ most from each other (Otsu 1979), in the middle of their gap."""
+    """The threshold that separates values best into two groups (Otsu 1979), in the middle of the gap between them."""
     x = x.sort().values
     below = torch.arange(1, len(x), device=x.device)
     total = x.cumsum(0)

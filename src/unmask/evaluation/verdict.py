@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 PRETRAINED, RANDOM, PIXELS = "pretrained", "random init", "raw pixels"
-NAMES = {"knn": "kNN"}  # how evaluators are written for people, where not as their file
+NAMES = {"knn": "kNN"}  # display names of evaluators, where they differ from the file name
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `judge` found. The first competitor is the one judged."""
+    """The result of `judge`. The first competitor is the one evaluated."""
 
     classes: list[str]
     counts: dict[str, int]  # split -> labelled images used
@@ -82,7 +82,7 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        """The evaluator that the sentence speaks of first."""
+        """The evaluator that the sentence mentions first."""
         return next((name for name in self.evaluators if name.split("(")[0] == "linear"), self.evaluators[0])
 
     def score(self, competitor: str, evaluator: str) -> Score:
@@ -92,7 +92,7 @@ class Verdict:
         return next(d for d in self.differences if (d.other, d.evaluator) == (other, evaluator))
 
     def outcome(self, evaluator: str) -> str:
-        """What pretraining did, in a few words: a difference counts if its 95 % interval leaves out zero."""
+        """The effect of pretraining in a few words: a difference counts if its 95 % interval excludes zero."""
         others = [name for name in (RANDOM, PIXELS) if name in self.competitors[1:]]
         if not others:
             return "Nothing to compare with"
@@ -106,7 +106,7 @@ class Verdict:
         return "No clear benefit"
 
     def sentence(self) -> str:
-        """What came out, in words and with the numbers it rests on."""
+        """The outcome in words, with the numbers behind it."""
         subject, best = self.competitors[0], self.score(self.competitors[0], self.headline)
         parts = [self._against(name) for name in (RANDOM, PIXELS) if name in self.competitors[1:]]
         against = " against " + " and ".join(parts) if parts else ""
@@ -232,7 +232,7 @@ def _draw_curves(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
 
 
 def _name_lines(axis: Axes, scores: list[Score], colors: dict[str, str], x: float) -> None:
-    """Names right of the line ends, moved apart where they would overlap."""
+    """Writes names to the right of the lines' ends, moved apart where they would overlap."""
     low, high = axis.get_ylim()
     gap, place = 0.062 * (high - low), -float("inf")
     for score in sorted(scores, key=lambda s: s.accuracy):

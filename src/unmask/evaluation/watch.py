@@ -1,4 +1,4 @@
-"""Looks at a run while it trains: frames of a filmstrip, the exported encoder, and the probe if one was asked for."""
+"""Watches a run while it trains: frames of a filmstrip, the exported encoder, and the optional probe."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ FILM = "film"
 
 
 class Watch:
-    """Called after every step; acts on some. What it draws is the same images with the same masks throughout."""
+    """Called after every step; acts on some. It always draws the same images with the same masks."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Watch:
             self.comparison.note(when, step, seen or (self._probe() if self.probe_steps else {}))
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether it acts after this step; of several processes all know, though only the first looks."""
+        """True if it acts after this step; the same in every process, though only the first one acts."""
         probes = bool(self.probe_steps) and step % self.probe_steps == 0
         compares = self.comparison is not None and step == self.comparison.warmup
         return step >= steps or step in self.first or step % self.every == 0 or probes or compares
@@ -81,7 +81,7 @@ class Watch:
         return seen | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
 
     def export(self) -> None:
-        """Writes the encoder as it is now."""
+        """Writes the current encoder."""
         encoder, timm, data = self.objective.encoder, self.config.model.timm, self.config.data
         facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
         facts |= {"timm": json.dumps(timm)}
@@ -90,7 +90,7 @@ class Watch:
 
     @torch.no_grad()
     def panel(self) -> None:
-        """Writes panel.png, where the method rebuilds."""
+        """Writes panel.png, if the method can reconstruct."""
         if isinstance(self.objective, Rebuilder):
             x, mask = self._ready(self.objective)
             draw(rows(self.objective, x, mask, self.titles, true_statistics=True), self.out / "panel.png")

@@ -1,1 +1,1 @@
-"""Choose, measure, say why: model, batch, length, runtime, loaders."""
+"""Chooses and measures, with reasons: model, batch, length, runtime, loaders."""

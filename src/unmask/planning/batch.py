@@ -1,4 +1,4 @@
-"""Chooses the batch, the parts it is worked off in, and the learning rate that goes with it."""
+"""Chooses the batch size, the number of micro-batches, and the learning rate that goes with it."""
 
 import math
 
@@ -8,11 +8,11 @@ from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine
 from unmask.training.schedule import peak_rate
 
-LARGEST = 256  # images at a time where running out of memory ends the process instead of raising an error
+LARGEST = 256  # images per micro-batch where running out of memory kills the process instead of raising an error
 
 
 def plan_rate(plan: Plan) -> None:
-    """A rate per 256 images becomes one for the batch, whatever that is: the linear rule (Goyal et al. 2017)."""
+    """Converts a rate per 256 images to one for the batch: the linear rule (Goyal et al. 2017)."""
     blr, batch = plan.settings.pop("blr", None), plan.settings["batch"]
     if blr is not None:
         why = plan.reasons.pop("blr", "asked for")
@@ -21,7 +21,7 @@ def plan_rate(plan: Plan) -> None:
 
 
 def plan_parts(plan: Plan, machine: Machine) -> None:
-    """Parts that the batch is worked off in; on a GPU the trial finds out whether there must be more."""
+    """Number of micro-batches per batch; on a GPU the trial determines whether more are needed."""
     batch = plan.settings["batch"]
     per_device = batch // launch().world
     whole, crops = machine.device == "cuda" or per_device <= LARGEST, plan.settings.get("views_per_image", 1)

@@ -1,4 +1,4 @@
-"""From the configuration of a run to its objective and its loop settings."""
+"""Builds the objective and the loop settings from the configuration of a run."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def make_fit(settings: dict[str, Any], count: int, **more: Any) -> Fit:
 
 
 def build(config: Config, start: Start) -> Objective:
-    """The objective with its first weights: from the seed, or from `--init`."""
+    """The objective with its initial weights: from the seed, or from `--init`."""
     torch.manual_seed(mix(config.training.seed, 0x1217))
     objective = make_objective(config)
     start.load(objective, config.method.decoder, config.data.bands)

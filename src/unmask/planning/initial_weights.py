@@ -1,4 +1,5 @@
-"""What `--init` names: no weights, or weights of any kind that `weights/open.py` opens, and what they decide."""
+"""The starting weights of `--init`: none, or any that `weights/open.py` can open, and the settings that follow from
+them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,32 +13,32 @@ from unmask.training.objective import Objective
 from unmask.weights.canonical import Statistics, under
 from unmask.weights.open import Opened, open_weights
 
-FAR = 5.0  # times: where data and weights differ by more in mean or std, they are not in the same units
+FAR = 5.0  # ratio of mean or std above which data and weights are not in the same units
 
 
 class Start:
-    """No weights: everything stays at random, by MAE's rules."""
+    """No weights: MAE's random initialisation is kept."""
 
-    lines: Sequence[str] = ()  # what the weights are, for people
+    lines: Sequence[str] = ()  # description of the weights
     facts: dict[str, Any] | None = None  # for config.json
 
     def guide(self, plan: Plan, channels: int) -> None:
-        """Lets the weights choose what must fit them. channels: of the data."""
+        """Sets the options that must fit the weights. channels: of the data."""
 
     def statistics(self, data: Statistics, plan: Plan) -> Statistics:
         """Mean and std of the run, given those of its data."""
         return data
 
     def load(self, objective: Objective, decoder: str, bands: Sequence[str] | None) -> None:
-        """Puts the weights in, strictly. decoder: text of the objective's; bands: names of the data's channels."""
+        """Loads the weights strictly. decoder: text of the objective's decoder; bands: names of the data's channels."""
 
     def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
-        """True if a trained encoder meets a decoder that starts at random."""
+        """True if the encoder is trained but the decoder starts at random."""
         return False
 
 
 def initial(text: str, *, model: str | None = None) -> Start:
-    """The start that `--init` asks for. model: the timm name that was asked for, if one was.
+    """The start that `--init` names. model: the requested timm name, if any.
 
     Raises UserError for weights that cannot be opened.
     """
@@ -92,9 +93,10 @@ class FromWeights(Start):
         return mean, std
 
     def load(self, objective: Objective, decoder: str, bands: Sequence[str] | None) -> None:
-        """All of a run's objective where the new one is built alike; else the encoder, and the decoder if it fits."""
+        """Loads a run's whole objective if the new one has the same structure; otherwise the encoder, and the decoder
+        if it fits."""
         whole, own, part = self.opened.whole, objective.state_dict(), self.opened.weights.decoder_part
-        same = part is None or essence(part) == essence(decoder)  # shapes alone do not tell
+        same = part is None or essence(part) == essence(decoder)  # shapes alone are not enough
         if (
             whole is not None
             and same

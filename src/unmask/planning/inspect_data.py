@@ -1,4 +1,4 @@
-"""Opens the data of a run and looks at it: data sheet, bad files, training split."""
+"""Opens and inspects the data of a run: data sheet, bad files, training split."""
 
 from collections.abc import Sequence
 
@@ -25,10 +25,10 @@ def look_at(
     shuffle_buffer: int | None = None,
     max_bad: float = 0.05,
 ) -> tuple[Sheet, Samples | StreamSamples]:
-    """Opens and inspects the data; the training split where there are splits, else everything.
+    """Opens and inspects the data: the training split if there are splits, otherwise everything.
 
-    max_side: pixels to which larger images are shrunk; channels: None: as many as the data has. Raises UserError for
-    data that cannot be opened, DataError where more than a share of `max_bad` is bad.
+    max_side: pixels to which larger images are shrunk; channels: None for as many as the data has. Raises UserError for
+    data that cannot be opened, DataError if more than a share of `max_bad` is bad.
     """
     if not data:
         raise UserError("say on which images: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
@@ -54,7 +54,7 @@ def look_at(
 def _look_at_stream(
     data: Sequence[str], console: Console, max_side: int, channels: int | None, max_bad: float
 ) -> tuple[Sheet, StreamSamples]:
-    """Opens a stream and looks at some of it: it may be too long to look at all before anything is learned."""
+    """Opens a stream and inspects a part of it: inspecting all of it before training could take too long."""
     stream = open_stream(data).training()
     with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
         preview = glimpse(stream)
@@ -65,7 +65,7 @@ def _look_at_stream(
 
 
 def _good(sheet: Sheet, indices: Sequence[int], console: Console, max_bad: float) -> list[int]:
-    """Says what the sheet holds; the indices of files that can be read."""
+    """Prints the sheet and returns the indices of readable files."""
     console.print(sheet.text(), soft_wrap=True)
     check_bad(sheet, max_bad)
     bad = {index for index, _, _ in sheet.bad}

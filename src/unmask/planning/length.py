@@ -1,4 +1,4 @@
-"""Chooses the length of a training: epochs, hours or steps, warm-up."""
+"""Chooses the length of training: epochs, hours or steps, and warm-up."""
 
 import math
 
@@ -7,15 +7,15 @@ from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
-BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/budget.py; EMAE's 300 beat 1600 of MAE on ViT-B
-DECODER_WARMUP = 500  # steps at most, a tenth of a short run
+BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/budget.py; EMAE's 300 epochs beat MAE's 1600 on ViT-B
+DECODER_WARMUP = 500  # steps at most; a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
 
 def plan_length(
     plan: Plan, count: int, seconds_per_step: float, machine: Machine, spent: float
 ) -> tuple[int, float | None]:
-    """Optimizer steps and, for `--hours`, the seconds that are left; fills in epochs, warm-up and the intervals.
+    """Optimizer steps and, for `--hours`, the remaining seconds; fills in epochs, warm-up and the intervals.
 
     count: images per epoch; spent: seconds since the command began.
     """
@@ -62,7 +62,7 @@ def plan_length(
 
 
 def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
-    """Steps in which a fresh decoder learns alone, before its gradients may move a trained encoder."""
+    """First steps that train only a new decoder, before its gradients may change a trained encoder."""
     if plan.settings.get("decoder_warmup") is None and not plan.new_decoder:
         return
     fresh = (
@@ -73,6 +73,6 @@ def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
 
 
 def refuse_warmup(decoder_warmup: int, steps: int) -> None:
-    """Raises UserError where the encoder would never learn."""
+    """Raises UserError if the encoder would never be trained."""
     if decoder_warmup >= steps:
         raise UserError(f"--decoder-warmup {decoder_warmup} leaves none of {many(steps, 'step')} for the encoder")

@@ -1,4 +1,4 @@
-"""Feeds the data of a run to the loop as the settings say."""
+"""Builds the loaders of a run from its settings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,35 +20,35 @@ from unmask.runs.config import Config
 from unmask.runtime.distributed.launcher import launch
 from unmask.training.resolution import firsts, parse
 
-WINDOW = 1000  # samples: MAE-like batches mix many shards' worth of classes, and memory stays small
+WINDOW = 1000  # samples: mixes the classes of many shards while memory stays small
 
 
 @dataclass(frozen=True)
 class InStages:
-    """`stages(n)` yields micro-batches from the n-th on, each from the loader whose turn it is: every loader can begin
-    at any place of the same order, so that a resumed run meets the very same batches."""
+    """`stages(n)` yields micro-batches from the n-th on, each from the current stage's loader. Every loader can start
+    anywhere in the same order, so that a resumed run sees the same batches."""
 
     loaders: tuple[Callable[[int], Iterator[dict[str, Any]]], ...]
-    begins: tuple[int, ...]  # the micro-batch at which each takes over
+    begins: tuple[int, ...]  # first micro-batch of each stage
 
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
         for loader, begin, end in zip(self.loaders, self.begins, (*self.begins[1:], None)):
             begin = max(begin, first)
             if end is None or begin < end:
-                with torch.random.fork_rng(devices=[]):  # opening a loader draws a number, which a step must not miss
+                with torch.random.fork_rng(devices=[]):  # opening a loader draws a random number
                     stream = loader(begin)
                 yield from islice(stream, None if end is None else end - begin)
 
 
 def plan_order(plan: Plan, samples: Samples | StreamSamples) -> None:
-    """Over how many samples the order of a stream is mixed; other data is mixed over everything."""
+    """Size of the shuffle buffer of a stream; other data is shuffled as a whole."""
     if isinstance(samples, StreamSamples):
         why = f"samples over which each reader mixes the order of its shards; about {samples.megabytes(WINDOW):,.0f} MB"
         plan.choose("shuffle_buffer", WINDOW, why)
 
 
 def note_readers(plan: Plan, samples: Samples | StreamSamples) -> None:
-    """Says so where a stream has fewer shards than the workers, now that these were chosen."""
+    """Warns if a stream has fewer shards than there are workers."""
     if isinstance(samples, StreamSamples):
         shards, workers = len(samples.stream.shards), max(1, plan.settings["workers"])
         if workers > shards:
@@ -60,8 +60,8 @@ def note_readers(plan: Plan, samples: Samples | StreamSamples) -> None:
 def make_loader(
     config: Config, samples: Samples | StreamSamples, size: int | None = None, workers: int | None = None
 ) -> Loader | StreamLoader | InMemory | InStages:
-    """Training batches in the parts that the settings say, as large as the step wants them, those of this process; or
-    `size` images of the final size, the same in every process; or by other workers than the settings say."""
+    """Training micro-batches of this process as the settings say; or, with `size`, batches of that many images at the
+    final image size, the same in every process; `workers` overrules the settings."""
     data, training, launched = config.data, config.training, launch()
     stages = parse(training.resolutions) if size is None else []
     if stages:
@@ -74,7 +74,7 @@ def make_loader(
     crops = data.views_per_image
     micro = divide(training.batch, training.accumulate, crops)
     if size is not None and size % crops:
-        crops = 1  # batches of another size are for looking at the data
+        crops = 1  # batches of another size serve to inspect the data
     shared: dict[str, Any] = {"view": view, "seed": training.seed, "batch": size or micro, "crops": crops}
     if size is None:
         shared |= {"rank": launched.rank, "world": launched.world}
@@ -89,13 +89,13 @@ def make_loader(
 
 
 def to_send(samples: Samples | StreamSamples) -> Samples | StreamSamples:
-    """The same, for another process: without the decoded images that this one holds."""
+    """A copy to send to another process, without cached images."""
     return samples.light() if isinstance(samples, Samples) else samples
 
 
 def divide(batch: int, accumulate: int, crops: int = 1) -> int:
-    """Samples that a device works off at a time. Raises UserError where a batch cannot be divided equally, or crops of
-    each image do not go evenly into its parts."""
+    """Samples per micro-batch and device. Raises UserError if a batch cannot be divided equally, or the crops of each
+    image do not fit evenly into its micro-batches."""
     world = launch().world
     micro, rest = divmod(batch, accumulate * world)
     if not rest and micro:

@@ -1,4 +1,4 @@
-"""Measures a few steps on a throw-away copy, before anything is promised: time, memory, trivial losses."""
+"""Measures a few steps on a throw-away copy before training: time, memory, losses of trivial predictors."""
 
 import math
 import statistics
@@ -31,12 +31,12 @@ from unmask.training.speed.compile import ready
 from unmask.training.speed.step_cost import TooLarge, check_fits
 from unmask.training.timing import Timed
 
-STEPS, ENOUGH = 6, 30.0  # at the most; seconds after which no further step is measured
+STEPS, ENOUGH = 6, 30.0  # at most this many steps; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
 CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer images at a time where they are large
 LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
-FEW = 8  # images at a time: computing activations again is dearer than parts of more than so many
+FEW = 8  # images per micro-batch above which smaller micro-batches are cheaper than recomputing activations
 
 
 Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batch on
@@ -51,16 +51,16 @@ class Measured:
 
     @property
     def seconds(self) -> float:
-        """Of one optimizer step in all."""
+        """Seconds of one whole optimizer step."""
         return self.computing + self.preparing
 
 
 def trial(
     make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, fabric: Fabric, retry: bool
 ) -> Measured:
-    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. A batch too large for the memory is
-    worked off in parts, with `retry`, and its activations are computed again, where that was left open. On a CPU this
-    is known before it is tried. Raises UserError with what would help."""
+    """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
+    the memory is split into micro-batches, and activation checkpointing is turned on if it was left open. On a CPU this
+    is computed rather than tried. Raises UserError with remedies."""
     settings, why = plan.settings, "so that the batch fits into memory"
     while True:
         try:
@@ -79,7 +79,7 @@ def trial(
                 )
             else:
                 raise UserError(_does_not_fit(settings, str(error))) from error
-        except RuntimeError as error:  # of the compiler, whose own kinds of error all are one
+        except RuntimeError as error:  # any error of the compiler
             if plan.reasons.get("compile") == ASKED or settings.get("compile") not in LESS:
                 raise
             settings["compile"], plan.reasons["compile"] = LESS[settings["compile"]], _failed(settings, error)
@@ -97,12 +97,12 @@ def measure(
     *,
     retry: bool,
 ) -> Measured:
-    """A few steps in every process at once; what the slowest one needs, and the most parts.
+    """Runs a few steps in every process at once; returns the needs of the slowest, and the largest number of
+    micro-batches.
 
-    make_config: the configuration with what is chosen so far, which `trial` may change. With DDP each process measures
-    by itself, so that one may run out of memory and try again; the time to exchange gradients is not in it. Shards are
-    of no use without the others: with FSDP2 they step together, and there is no second try.
-    """  # fmt: skip
+    make_config: builds the configuration from the choices so far, which `trial` may change. With DDP each process
+    measures separately, so that one may run out of memory and try again; the exchange of gradients is not included.
+    With FSDP2 all processes step together, without a second try. """  # fmt: skip
     config = make_config()
     shards = config.runtime.strategy == "fsdp2"
     fabric = make_fabric(config.runtime, alone=not shards)
@@ -125,7 +125,7 @@ def _failed(settings: dict[str, Any], error: Exception) -> str:
 
 
 def _does_not_fit(settings: dict[str, Any], error: str) -> str:
-    """What a user can do, what costs least first."""
+    """What a user can do, the cheapest remedy first."""
     micro = _micro(settings)
     need = error if "at a time need" in error else f"{many(micro, 'image')} at a time do not fit into this device"
     full = str(settings.get("decoder", "")).startswith("full")
@@ -137,8 +137,8 @@ def _does_not_fit(settings: dict[str, Any], error: str) -> str:
 
 
 def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
-    """What the slowest of several processes needs, each having measured by itself, and the most parts of a batch; the
-    plan is the first one's in all of them."""
+    """Combines what several processes measured: the slowest time and the largest number of micro-batches; the plan is
+    the first process's in all of them."""
     if ranks.world == 1:
         return measured
     settings = plan.settings
@@ -152,7 +152,7 @@ def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
 
 
 def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
-    """Shows a new objective the first few batches of its data, if it wants to see them."""
+    """Calls `prepare` of a new objective with the first few batches of its data."""
 
     def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
         yield from islice(loader(_context_batch(objective))(0), PREPARE_BATCHES)
@@ -184,19 +184,19 @@ def _measure(
         times.append(time.perf_counter() - start - waits[-1])
         if sum(times) + sum(waits) > ENOUGH:
             break
-    measured = statistics.median(times[2:] or times)  # the first steps warm caches up
+    measured = statistics.median(times[2:] or times)  # the first steps warm up caches
     preparing = statistics.median(waits[2:] or waits)
     context = _context(objective, loader(_context_batch(objective))(0), fabric)
     return Measured(measured, memory_mb(), context, preparing)
 
 
 def _context_batch(objective: Objective) -> int:
-    """As many images as always, fewer where they are so large that as many would not fit."""
+    """A batch of a fixed number of images, fewer if they are too large for memory."""
     return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
 
 
 def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:
-    """Always over the same number of images, whatever the batch: the average of a small batch would fit it well."""
+    """Trivial losses over a fixed number of images: the mean of a small batch would predict that batch too well."""
     found: dict[str, list[float]] = {}
     if type(objective).context is Objective.context:  # knows none, so that no images need be decoded for it
         return {}

@@ -17,7 +17,7 @@ TINY = 40  # pixels: below this, images are used at their own size
 
 
 def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
-    """Chooses model, parts, augmentation and batch; returns the encoder it chose, as proof that it can be built."""
+    """Chooses model, parts, augmentation and batch; returns the encoder, which proves that it can be built."""
     small, patch = machine.device != "cuda", plan.settings["patch_size"]
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
     side = _median_side(sheet)
@@ -68,7 +68,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
 
 
 def plan_resolutions(plan: Plan) -> None:
-    """Sizes over the run, once image and patch size are known."""
+    """Chooses the resolution schedule, once image and patch size are known."""
     settings = plan.settings
     if settings.get("resolutions") == "auto":
         text = early_and_full(tuple(settings["image_size"]), settings["patch_size"])
@@ -106,14 +106,14 @@ def _median_side(sheet: Sheet) -> int:
 
 
 def patch_of(model: str, image_size: Sequence[int], machine: Machine) -> int:
-    """Pixels along a side of a patch, where none were asked for."""
+    """The default patch size in pixels."""
     if model.startswith(HIERA):
         return 32
     return _patch(math.gcd(*image_size), min(image_size), machine.device != "cuda")
 
 
 def usual_model(count: int, device: str) -> str:
-    """The model for so many images, where none was asked for."""
+    """The default model for this many images."""
     if device != "cuda":
         return "vit_tiny_patch16_224(depth=6)"
     size = "tiny" if count < 2_000 else "small" if count < 100_000 else "base"
@@ -121,8 +121,8 @@ def usual_model(count: int, device: str) -> str:
 
 
 def _patch(common: int, side: int, small: bool) -> int:
-    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, but of 32 and 16 pixels at most, since what lies inside
-    a larger one is hardly seen; always dividing both sides, whose greatest common divisor is `common`."""
+    """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, of at most 32 and 16 pixels, since a model hardly
+    resolves detail within larger ones; always a divisor of both sides, whose greatest common divisor is `common`."""
     wanted = min(32, side / 8) if small or side <= TINY else min(16, max(4, side / 14))
     there = (p for p in range(2, common + 1) if common % p == 0 and p < side)
     return min(there, key=lambda p: abs(p - wanted), default=side)

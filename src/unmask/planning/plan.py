@@ -1,4 +1,4 @@
-"""The builder of settings: what the user left open is chosen, with a reason for every choice."""
+"""The builder of settings: options that the user left open are chosen, with a reason for every choice."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -6,19 +6,19 @@ from typing import Any, TypeVar
 
 from unmask.choice import Choice
 
-ASKED = "asked for"  # the reason of what the user gave
+ASKED = "asked for"  # the reason of an option that the user gave
 Settings = TypeVar("Settings")
 
 
 class Plan:
-    """Options by name, filled in one after the other, and why each was chosen; ends in typed settings by `fill`."""
+    """Options by name, chosen one after the other with their reasons; `fill` turns them into typed settings."""
 
     def __init__(self, settings: dict[str, Any], reasons: dict[str, str] | None = None):
         self.settings, self.reasons = settings, reasons or {}
-        self.new_decoder = False  # a trained encoder meets a decoder that starts at random
+        self.new_decoder = False  # the encoder is trained, the decoder starts at random
 
     def choose(self, name: str, value: Any, why: str) -> None:
-        """Fills an option that was left open; one that was given stays."""
+        """Sets an option if the user left it open."""
         if self.settings.get(name) in (None, "auto"):
             self.settings[name], self.reasons[name] = value, why
         else:
@@ -30,13 +30,13 @@ class Plan:
             self.choose(name, value, reason)
 
     def fill(self, settings: type[Settings], **more: Any) -> Settings:
-        """A dataclass of settings: from `more`, else as chosen; what is still open has the default of its field."""
+        """Builds a dataclass of settings: each field from `more`, otherwise as chosen, otherwise its default."""
         names = [field.name for field in fields(settings)]  # type: ignore[arg-type]
         chosen = {name: self.settings[name] for name in names if self.settings.get(name) is not None} | more
         return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()})
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Name, value, reason of every choice, for people."""
+        """Name, value and reason of every choice, for display."""
         return [(name, _text(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
 
 

@@ -49,10 +49,10 @@ PACKAGES = ("torch", "torchvision", "timm", "lightning")
 
 @dataclass(frozen=True)
 class Given:
-    """What a plan starts from: the user's options, and what was seen of data and machine."""
+    """Inputs of a plan: the user's options, and facts about data and machine."""
 
     asked: dict[str, Any]  # options as the user gave them, by name
-    options: dict[str, Any]  # with what a recipe filled in
+    options: dict[str, Any]  # with the options of a recipe filled in
     reasons: dict[str, str]  # for that
     sheet: Sheet
     samples: Samples | StreamSamples
@@ -62,7 +62,7 @@ class Given:
 
     @property
     def packed(self) -> str | None:
-        """As of a source."""
+        """The pack's facts, as recorded in a configuration."""
         return self.samples.source.packed if isinstance(self.samples, Samples) else None
 
 
@@ -71,8 +71,8 @@ def make_plan(
 ) -> tuple[Config, Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    start: the weights that `--init` names; began: when the command did. Every process comes to the same plan, since
-    `given` and what is measured are the same in all.
+    start: the weights that `--init` names; began: start time of the command. Every process makes the same plan, since
+    `given` and the measurements are the same in all.
     """
     ranks, plan = ranks or Ranks(), Plan(dict(given.options), dict(given.reasons))
     for line in start.lines:
@@ -86,7 +86,7 @@ def make_plan(
 
 @dataclass(frozen=True)
 class Draft:
-    """A plan on its way to a configuration."""
+    """A plan that becomes a configuration."""
 
     plan: Plan
     given: Given
@@ -96,8 +96,8 @@ class Draft:
     std: tuple[float, ...]
 
     def config(self, record: Record | None = None, **length: Any) -> Config:
-        """The settings as they are chosen now. length: of the loop, by the names of its settings; before it is
-        chosen, that of a single step."""
+        """The current choices as a configuration. length: settings of the loop's length; before it is chosen, a single
+        step."""
         given, settings = self.given, self.plan.settings
         spike = settings["spike"]
         loop: dict[str, Any] = {"steps": 1, "warmup": 0, "fused": settings["fused"] != "off"} | length
@@ -117,7 +117,8 @@ class Draft:
 
 
 def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
-    """Everything but what must be measured. Raises UserError for what cannot be built or divided."""
+    """Makes all choices that need no measurement. Raises UserError for a model that cannot be built or a batch that
+    cannot be divided."""
     sheet, samples = given.sheet, given.samples
     start.guide(plan, sheet.channels)
     encoder = plan_model(plan, sheet, given.machine)
@@ -137,7 +138,7 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
 
 
 def measure_stages(draft: Draft, start: Start, ranks: Ranks) -> list[Measured]:
-    """A few steps of every image size of the run, the final one last; the others have its parts."""
+    """Measures a few steps at every image size of the run, the final one last; all use its number of micro-batches."""
     given = draft.given
     retry = given.options["accumulate"] is None
     measured = [measure(draft.config, draft.plan, given.samples, start, ranks, retry=retry)]
@@ -151,7 +152,7 @@ def measure_stages(draft: Draft, start: Start, ranks: Ranks) -> list[Measured]:
 
 
 def choose_length(draft: Draft, measured: list[Measured], spent: float) -> Config:
-    """Workers and length, from what was measured. spent: seconds since the command began."""
+    """Chooses workers and length from the measurements. spent: seconds since the command began."""
     plan, given, final = draft.plan, draft.given, measured[-1]
     stages = parse_resolutions(plan.settings["resolutions"])
     shares = [stage.share for stage in stages] or [1.0]
@@ -174,7 +175,7 @@ def choose_length(draft: Draft, measured: list[Measured], spent: float) -> Confi
 def make_record(
     given: Given, start: Start, reasons: dict[str, str], context: dict[str, float], expected: Expected
 ) -> Record:
-    """How the run came about."""
+    """The provenance of the run."""
     versions = {"unmask": __version__, "python": platform.python_version()}
     return Record(
         asked=given.asked,

@@ -1,7 +1,7 @@
 """Published recipes by name: each file of `recipes/` is a family, a list of RECIPES.
 
-A recipe gives options of one command by name, `pretrain` or `transfer`. `follow` puts them where the user left
-something open, so that every other flag still counts.
+A recipe sets options of one command, `pretrain` or `transfer`. `follow` fills in those that the user left open, so that
+explicit flags win.
 """
 
 import importlib
@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from unmask.errors import UserError, closest
 from unmask.registry import KINDS, names
 
-EITHER = (("epochs", "steps", "hours"), ("lr", "blr"))  # of such options one counts: given one, a recipe fills none
+EITHER = (("epochs", "steps", "hours"), ("lr", "blr"))  # alternatives: if one is given, a recipe fills none of them
 
 Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a publication did, as options of a command."""
+    """The settings of a publication, as options of a command."""
 
     name: str
     verb: str  # "pretrain" or "transfer"
@@ -30,7 +30,7 @@ class Recipe:
 
 
 def recipes() -> dict[str, Recipe]:
-    """All of them by name."""
+    """All recipes by name."""
     families = [importlib.import_module(f"{KINDS['recipe']}.{family}") for family in names("recipe")]
     return {recipe.name: recipe for family in families for recipe in family.RECIPES}
 
@@ -49,9 +49,9 @@ def find_recipe(name: str, verb: str) -> Recipe:
 
 
 def follow(options: Options, verb: str) -> tuple[Options, dict[str, str]]:
-    """Options with those that were left open filled in from `options.recipe`, and the reason for each of these.
+    """The options, with open ones filled in from `options.recipe`, and the reason for each of these.
 
-    Where the user changed the number of epochs, warm-up keeps its share of the run.
+    If the user changed the number of epochs, warm-up keeps its share of the run.
     """
     name = getattr(options, "recipe", None)
     if name is None:
@@ -85,5 +85,5 @@ def markdown() -> str:
 
 
 def _open(options: Any, field: Any) -> bool:
-    """True where the user gave nothing: the value is the default, and the default means `chosen`."""
+    """True if the user left the option open: its value is the default, and the default means `chosen`."""
     return field.default is not MISSING and getattr(options, field.name) in (None, "auto", ())

@@ -1,4 +1,4 @@
-"""Every check on one subject: what was found, what is fine, and what could not be looked at."""
+"""Runs every check on one subject: findings, checks that passed, and checks that could not run."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ Check = Callable[[Subject], list[Finding]]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings by check, the checks that found nothing, and those with nothing to look at, with the reason."""
+    """The findings by check, the checks that passed, and those that could not run, with the reason."""
 
     place: str
     kind: str  # "run", "weights" or "data"
@@ -26,7 +26,7 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """What the command line ends with."""
+        """The exit code of the command."""
         return 7 if self.findings else 0
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def all_checks() -> dict[str, Check]:
 
 
 def diagnose(subject: Subject) -> Diagnosis:
-    """Runs all checks; none changes anything, not even the random numbers that follow."""
+    """Runs all checks; none changes anything, not even the state of random generators."""
     diagnosis = Diagnosis(subject.place, subject.kind)
     with torch.random.fork_rng(devices=[]):
         for name, check in all_checks().items():

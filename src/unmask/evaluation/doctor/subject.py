@@ -1,7 +1,7 @@
-"""What `unmask doctor` looks at, opened as far as it can be: a run, weights of any origin, or data.
+"""The subject of `unmask doctor`, opened as far as possible: a run, weights of any origin, or data.
 
-A check is a function of a `Subject` that returns its findings. It takes what it needs from the subject, which raises
-Unknown for what is missing: a check that could not look never passes for one that found nothing.
+A check is a function from a `Subject` to its findings. It reads what it needs from the subject, which raises Unknown
+for anything missing: a check that could not run is never reported as passed.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ MAX_SIDE = 1024  # pixels to which larger images are shrunk while they are inspe
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong, in a line, and what to do about it, in another."""
+    """A fault in one line, and its remedy in another."""
 
     what: str
     remedy: str
 
 
 class Unknown(Exception):
-    """A check has nothing to look at; the text says what is missing."""
+    """A check cannot run; the text says what is missing."""
 
 
 class Subject:
@@ -149,7 +149,7 @@ class Subject:
 
 
 def _sheet(content: dict[str, Any]) -> Sheet:
-    """The sheet that a run wrote when it began; JSON knows no tuples."""
+    """The sheet that a run wrote when it began; lists from JSON become tuples."""
     facts: dict[str, Any] = {**content, "bad": [tuple(entry) for entry in content.get("bad", ())]}
     for name in ("min_size", "median_size", "max_size", "value_range"):
         facts[name] = tuple(content.get(name, ()))

@@ -1,4 +1,5 @@
-"""Weighted nearest neighbours: nothing is learnt, so what is judged is the space. Wu et al. 2018, as in DINO (2021)."""
+"""Weighted nearest neighbours: no training, so this measures the feature space itself. Wu et al. 2018, as in DINO
+(2021)."""
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ CHUNK = 2**25  # similarities held at a time: 128 MiB
 
 
 class Knn:
-    """The `k` nearest by cosine vote for their class with weight exp(similarity / temperature)."""
+    """The `k` nearest neighbours by cosine similarity vote for their class with weight exp(similarity /
+    temperature)."""
 
     def __init__(self, k: int = 20, temperature: float = 0.07):
-        """k: neighbours; of fewer training samples, all vote."""
+        """k: number of neighbours; with fewer training samples, all of them vote."""
         if k < 1 or temperature <= 0:
             raise UserError(f"k must be 1 or more and temperature above 0; got {k} and {temperature}")
         self.k, self.temperature = k, temperature
@@ -25,7 +27,7 @@ class Knn:
         return f"knn(k={self.k})"
 
     def candidates(self) -> "list[Knn]":
-        """What may be chosen from on a validation split: these settings are fixed."""
+        """The candidates for the validation split: only itself, since its settings are fixed."""
         return [self]
 
     def fit_predict(
@@ -44,4 +46,4 @@ class Knn:
 
 
 def _tensor(x: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.require(x, np.float32, "W"))  # torch warns of arrays that cannot be written to
+    return torch.from_numpy(np.require(x, np.float32, "W"))  # torch warns about read-only arrays

@@ -1,8 +1,8 @@
-"""Multinomial logistic regression with an L2 penalty on standardised features: how much a linear map can read off them.
+"""Multinomial logistic regression with an L2 penalty on standardised features.
 
-The objective is scikit-learn's, and so is its minimum (a test compares them). L-BFGS is torch's, and preconditioned:
-features of an encoder vary by orders of magnitude along their principal axes, and there the plain method takes hundreds
-of steps where this one takes tens.
+Objective and minimum equal scikit-learn's (a test compares them). torch's L-BFGS is preconditioned: an encoder's
+features vary by orders of magnitude along their principal axes, where plain L-BFGS takes hundreds of steps and this one
+tens.
 """
 
 import math
@@ -34,7 +34,7 @@ class Linear:
         return "linear" if self.C is None else f"linear(C={self.C:g})"
 
     def candidates(self) -> "list[Linear]":
-        """What may be chosen from on a validation split."""
+        """The candidates to choose from on a validation split."""
         return [Linear(C) for C in GRID] if self.C is None else [self]
 
     def fit_predict(
@@ -82,7 +82,7 @@ def fit(x: Float[Tensor, "n d"], y: Int[Tensor, "n"], C: float) -> tuple[Float[T
 
 
 def _factor(x: Tensor, curvature: float, penalty: float) -> Tensor | None:
-    """Cholesky factor of about the Hessian; a share of the rows is enough, since it only speeds up the search."""
+    """Cholesky factor of the approximate Hessian; a share of the rows suffices, since it only speeds up the search."""
     if x.shape[1] > WIDE:
         return None
     some = x[:: max(1, len(x) // (3 * x.shape[1]))]
@@ -92,7 +92,8 @@ def _factor(x: Tensor, curvature: float, penalty: float) -> Tensor | None:
 
 
 def _mean_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each feature. One that is constant up to float32's rounding keeps its scale, and so gets no weight."""
+    """Mean and deviation of each feature. A feature that is constant up to float32 rounding is not scaled, so gets no
+    weight."""
     mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     constant = std <= 1e-6 * np.maximum(np.abs(mean), np.abs(x).max(axis=0))
     return mean.astype(np.float32), np.where(constant, 1, std).astype(np.float32)

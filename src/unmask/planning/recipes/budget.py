@@ -1,14 +1,14 @@
-"""Pretraining for little: what was found to cut the cost of MAE at about equal quality, for data of any size.
+"""Pretraining on a budget: published ways to cut the cost of MAE at about equal quality, for data of any size.
 
-- more is hidden, and the decoder predicts only some of it without the hidden units seeing each other: CrossMAE, Fu et
-  al. 2024 (arXiv 2401.14391). A high ratio alone saves little, since a full decoder works on hidden units anyway;
-- a shallow decoder, a high ratio and fewer epochs: MAE are Secretly Efficient Learners, CVPR workshops 2024;
-- small crops at first: DailyMAE, Wu et al. 2024 (arXiv 2404.00509). MAE's fixed position tables make that exact;
-- several masks of each decoded image: EMAE, Li et al. 2023 (arXiv 2302.14431). On a GPU only, by default: on a CPU
-  decoding takes a percent of the time.
+- a higher mask ratio with a decoder that predicts only some hidden units, which do not attend to each other: CrossMAE,
+Fu et al. 2024 (arXiv 2401.14391). A high ratio alone saves little, since a full decoder processes hidden units too; - a
+shallow decoder, a high ratio and fewer epochs: MAE are Secretly Efficient Learners, CVPR workshops 2024; - small crops
+at first: DailyMAE, Wu et al. 2024 (arXiv 2404.00509). MAE's fixed position tables make that exact; - several masks of
+each decoded image: EMAE, Li et al. 2023 (arXiv 2302.14431). On a GPU only, by default: on a CPU decoding takes a
+percent of the time.
 
-Unlike published recipes this one has no model, batch or length of its own: the plan chooses them for the data and the
-machine, and with it the decoder's size, masks per image and at most 300 epochs (`plan.py`).
+Unlike published recipes, this one fixes no model, batch or length: the plan chooses them for the data and the machine,
+together with the decoder's size, masks per image and at most 300 epochs.
 """
 
 from unmask.planning.recipe_book import Recipe

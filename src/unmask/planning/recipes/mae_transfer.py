@@ -1,14 +1,13 @@
 """MAE's evaluation with labels on ImageNet-1K: the paper's (He et al. 2021) and the official code's. And MAE-Lite's.
 
 Fine-tuning (table 9, FINETUNE.md): the two differ. The code averages the patch tokens behind the last block and gives
-the head a norm of its own, has another rate and layer decay for ViT-B, more drop path, random erasing, and ends at a
-rate of 1e-6. The paper takes the class token. Test images are resized to 256 pixels along the short side, and the
-central 224 are seen.
+the head its own norm, uses another rate and layer decay for ViT-B, more drop path, random erasing, and ends at a rate
+of 1e-6. The paper takes the class token. Test images are resized to a short side of 256 pixels and centre-cropped to
+224.
 
 Linear (table 10; the official code trains L and H for fewer epochs): a frozen encoder, its class token behind the
-encoder's norm, BatchNorm without parameters, a linear head; LARS at a rate of 6.4. One thing differs: a crop that does
-not fit is drawn again, ten times at the most, where theirs is drawn once. Where a batch is worked off in parts,
-BatchNorm takes its statistics from the parts.
+encoder's norm, BatchNorm without parameters, a linear head; LARS at a rate of 6.4. One difference: a crop that does not
+fit is redrawn up to ten times, theirs once. With several micro-batches, BatchNorm uses the statistics of each.
 
 Partial fine-tuning (section 4.3, figure 9): the last blocks of ViT-L/16 alone, with the settings of table 9; for each
 number of blocks the paper takes the best of 50, 100 and 200 epochs (`--epochs`).

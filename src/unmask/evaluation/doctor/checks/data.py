@@ -1,4 +1,4 @@
-"""What may be wrong with data: bad files, copies, statistics that are not its own."""
+"""Faults of data: bad files, duplicates, statistics of other data."""
 
 from collections import Counter
 
@@ -7,13 +7,13 @@ from unmask.evaluation.doctor.subject import Finding, Subject, Unknown
 
 __all__ = ["duplicates", "files", "statistics"]
 MANY_BAD = 0.01  # share of the images
-FLAT = 0.01  # standard deviation over the possible range, below which images hardly show anything
+FLAT = 0.01  # standard deviation / possible range, below which an image counts as empty
 MANY_COPIES = 0.05  # share of the images
 SHIFT, MIN_RATIO, MAX_RATIO = 0.5, 0.5, 2.0  # in standard deviations of the data; and the ratio of the deviations
 
 
 def duplicates(subject: Subject) -> list[Finding]:
-    """Exact copies: of test images in the training data, which make results too good, and of many images."""
+    """Exact copies: of test images in the training data, which inflate results, and of many images."""
     sheet = subject.sheet
     findings = []
     if sheet.test_in_train:
@@ -43,7 +43,7 @@ def files(subject: Subject) -> list[Finding]:
 
 
 def statistics(subject: Subject) -> list[Finding]:
-    """A mean and std that are not the data's: the network sees images too bright, too dark or too flat."""
+    """A mean and std that do not fit the data: the network sees images too bright, too dark or too flat."""
     if subject.kind == "data":
         raise Unknown("it is data, without weights")
     mean, std = subject.config.get("mean"), subject.config.get("std")

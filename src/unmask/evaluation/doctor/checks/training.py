@@ -1,4 +1,4 @@
-"""What may be wrong with the course of a training: its rate, its warm-up, its loss, its data loading."""
+"""Faults of training: its learning rate, warm-up, loss and data loading."""
 
 from statistics import fmean, median
 
@@ -8,7 +8,7 @@ from unmask.training.schedule import peak_rate
 
 __all__ = ["rate", "steps", "trivial", "waiting", "warmup"]
 LINEAR_RATE = 1.5e-4 / 256  # MAE's learning rate per image of the batch, He et al. 2021, table 8
-RATE_FACTOR = 4.0  # times what the rules say, up or down
+RATE_FACTOR = 4.0  # factor beyond the rules, up or down
 MANY_SPIKES = 0.01  # share of steps
 TRIVIAL = {"data_mean": "the average of the data", "visible_mean": "the average of the visible units"}
 BETTER = 0.98  # of the trivial loss
@@ -20,7 +20,7 @@ MAX_WARMUP = 0.5  # of the run
 def rate(subject: Subject) -> list[Finding]:
     """A learning rate far outside of the linear rule (Goyal et al. 2017) and the root rule (`schedule.peak_rate`).
 
-    Between the two rules anything is right; far outside of both, the batch was forgotten.
+    Any rate between the two rules is plausible; far outside of both, the rate was probably not scaled to the batch.
     """
     subject.of_pretraining()
     lr, batch, width = subject.setting("lr"), subject.setting("batch"), _width(subject)
@@ -39,7 +39,7 @@ def _width(subject: Subject) -> int:
 
 
 def steps(subject: Subject) -> list[Finding]:
-    """Many updates left out as spikes, or a run that had to go back. What is not finite is left to `numbers`."""
+    """Many updates skipped as spikes, or a run that was rolled back. Non-finite values belong to `numbers`."""
     records, last = subject.records, subject.steps[-1]["step"]
     spikes = sum(record.get("event") == "skipped" and record.get("why") == "spike" for record in records)
     back = [record for record in records if record.get("event") == ROLLED_BACK]
@@ -58,7 +58,7 @@ def steps(subject: Subject) -> list[Finding]:
 
 
 def trivial(subject: Subject) -> list[Finding]:
-    """A loss no better than that of the average image or of the average visible unit, measured on the run's data."""
+    """A loss no better than predicting the average image or the average visible unit, measured on the run's data."""
     context = subject.of_pretraining().get("context") or {}
     levels = {words: context[name] for name, words in TRIVIAL.items() if name in context}
     losses = [record["loss"] for record in subject.steps if "loss" in record]
@@ -75,7 +75,7 @@ def trivial(subject: Subject) -> list[Finding]:
 
 
 def waiting(subject: Subject) -> list[Finding]:
-    """A run that waits for its data, in its second half: past caches that fill and processes that start."""
+    """A run that waits for its data, judged on its second half, when caches are filled and workers started."""
     shares = [record["waiting"] for record in subject.steps if "waiting" in record]
     if not shares:
         raise Unknown("the run recorded no waiting times")
@@ -88,7 +88,7 @@ def waiting(subject: Subject) -> list[Finding]:
 
 
 def warmup(subject: Subject) -> list[Finding]:
-    """A warm-up as long as the run, or nearly: the learning rate hardly reaches its peak."""
+    """A warm-up about as long as the run: the learning rate hardly reaches its peak."""
     epochs, batch = subject.setting("warmup"), subject.setting("batch")
     steps = subject.config["fit"]["steps"]
     long = epochs * subject.config["data"]["count"] / batch

@@ -1,4 +1,4 @@
-"""What may be wrong with weights: damage, collapse, parts that were never trained."""
+"""Faults of weights: damage, collapse, parts that were never trained."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ SAME = 1e-6  # largest difference between positions that counts as none
 
 
 def checkpoints(subject: Subject) -> list[Finding]:
-    """Checkpoints that are not what was written: all are read and their checksums compared."""
+    """Damaged checkpoints: all are read and their checksums compared."""
     if subject.kind != "run":
         raise Unknown("it is no run")
     paths = sorted(subject.path.glob("*.ckpt"))
@@ -36,10 +36,10 @@ def checkpoints(subject: Subject) -> list[Finding]:
 
 
 def decoder(subject: Subject) -> list[Finding]:
-    """A decoder that never learned: it draws noise, whatever the encoder knows.
+    """A decoder that was never trained: it draws noise, however good the encoder is.
 
-    That is the result of loading weights without a decoder into a model that has one. A fresh decoder gives itself
-    away: its biases are exactly zero and the scales of its norms exactly one; the first training step changes them all.
+    This happens when weights without a decoder are loaded into a model that has one. An untrained decoder is recognised
+    by biases of exactly zero and norm scales of exactly one; the first training step changes them all.
     """
     opened = subject.opened
     inside = "decoder."
@@ -64,7 +64,7 @@ def _fresh(state: dict[str, Tensor]) -> bool:
 
 @torch.no_grad()
 def features(subject: Subject) -> list[Finding]:
-    """Collapse: features that are the same for every image, or lie along one line.
+    """Collapse: features that are the same for every image, or vary along few directions.
 
     The effective rank is the participation ratio of the variances; like RankMe (Garrido et al. 2023), it needs no
     labels.
@@ -90,7 +90,7 @@ def features(subject: Subject) -> list[Finding]:
 
 
 def numbers(subject: Subject) -> list[Finding]:
-    """Weights, losses or gradients that are not finite, as from a precision with too small a range."""
+    """Weights, losses or gradients that are not finite, for example from a precision of too small a range."""
     if subject.kind == "data":
         raise Unknown("it is data, without weights")
     findings = []
@@ -116,9 +116,9 @@ def numbers(subject: Subject) -> list[Finding]:
 
 
 def positions(subject: Subject) -> list[Finding]:
-    """Position tables that are the same everywhere, in encoder or decoder: the network cannot tell where a patch is.
+    """Constant position tables, in encoder or decoder: the network cannot tell where a patch is.
 
-    A known trap of models whose fixed tables are filled in by code that did not run: zeros load without an error.
+    A known trap of models whose fixed tables are filled by code that did not run: zeros load without an error.
     """
     weights = subject.opened.weights
     tables = {f"encoder's {key}": value for key, value in weights.encoder.items() if "pos_embed" in key}
