@@ -1,1 +1,1 @@
-"""Pages and pictures: HTML, tables, reconstructions."""
+"""Reports: HTML pages, tables, figures, reconstructions."""

@@ -1,4 +1,4 @@
-"""The model card: what was learned, from which data and weights, how it did, how to open it, how it was checked.
+"""The model card: training data, initial weights, results, how to load the model and how the files were checked.
 
 Paths of this machine are shortened to names: a card is made to be given away.
 """
@@ -28,7 +28,7 @@ SHEET = {
 
 
 def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **facts: Any) -> str:
-    """README.md of one exported format. figures: of export.json; facts: what the template asks for besides."""
+    """README.md of one exported format. figures: from export.json; facts: further values of the template."""
     start, licence = initial_weights(config)
     sheet = read_json(run / "data_sheet.json")
     settings = config["settings"]
@@ -49,7 +49,7 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
 
 
 def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
-    """What training started from, in words, and the licence of those weights where it is known."""
+    """The initial weights in words, with their licence if it is known."""
     settings, asked = config["settings"], config["asked"]
     init = str(settings.get("init") or "none")
     init = str(asked.get("run") or init) if init == "run" else init
@@ -68,7 +68,7 @@ def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
-    """The plain numbers of a classifier's metrics.json, of its test split."""
+    """The test metrics of a classifier's metrics.json."""
     found = metrics.get("test", metrics)
     return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 

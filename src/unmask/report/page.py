@@ -1,4 +1,4 @@
-"""Pages of reports: one self-contained HTML file made of sections, and sections made of a few kinds of blocks."""
+"""Report pages: one self-contained HTML file of sections, which consist of a few kinds of blocks."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -16,20 +16,20 @@ Lines = Sequence[Sequence[str]]  # of a table: rows of cells
 
 
 def write_page(path: Path, title: str, *blocks: str, kind: str = "") -> Path:
-    """Writes the page and returns its path. kind: what the folder holds, for the browser's title: "classifier"."""
+    """Writes the page and returns its path. kind: of the folder, for the browser's title: "classifier"."""
     page = template("page.html.jinja").render(title=title, kind=kind, blocks=blocks)
     write_atomically(path, lambda part: part.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return path
 
 
 def section(title: str, *blocks: str) -> Markup:
-    """A heading with blocks below it; nothing where all blocks are empty."""
+    """A heading with blocks below it; empty if all blocks are empty."""
     content = Markup("\n").join(block for block in blocks if block)
     return Markup("<h2>{}</h2>\n{}").format(title, content) if content else Markup("")
 
 
 def paragraph(text: str, kind: str = "") -> Markup:
-    """kind: "verdict" for what counts most, "note" for what explains; nothing for an empty text."""
+    """kind: "verdict" for the main result, "note" for explanations; empty for an empty text."""
     start = Markup('<p class="{}">').format(kind) if kind else Markup("<p>")
     return start + Markup("{}</p>").format(text) if text else Markup("")
 
@@ -47,7 +47,7 @@ def code(text: str) -> Markup:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
-    """Numbers in large type, each with the words below it. pairs: words, number."""
+    """Numbers in large type, each with its label below. pairs: label, number."""
     boxes = Markup("").join(
         Markup("<div><b>{}</b><span>{}</span></div>").format(value, words) for words, value in pairs
     )
@@ -55,13 +55,13 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
 
 
 def image(source: Path | Figure | str | None, words: str, about: str = "") -> Markup:
-    """source: a file, a figure or a data address; about: a note above it; nothing where there is no image."""
+    """source: a file, a figure or a data URL; about: a note above it; empty if there is no image."""
     address = source if isinstance(source, str | None) else image_address(source)
     return note(about) + Markup('<img src="{}" alt="{}">').format(address, words) if address else Markup("")
 
 
 def gallery(cells: Iterable[tuple[str, Sequence[str], str]]) -> Markup:
-    """Small images side by side. cells: address of the image, lines below it, a mark before them in colour or ""."""
+    """Small images side by side. cells: URL of the image, lines below it, a coloured mark before them or ""."""
     figures = []
     for address, words, mark in cells:
         lines = [Markup("<b>{}</b>").format(mark)] if mark else []
@@ -72,14 +72,14 @@ def gallery(cells: Iterable[tuple[str, Sequence[str], str]]) -> Markup:
 
 
 def folded(summary: str, *blocks: str) -> Markup:
-    """Blocks that a click opens; nothing where all are empty."""
+    """Blocks that are folded until clicked; empty if all blocks are."""
     content = Markup("").join(block for block in blocks if block)
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, content) if content else Markup("")
 
 
 def table(lines: Lines, kinds: Sequence[str] = ("",), heading: bool = True, marked: str | None = None) -> Markup:
-    """kinds: of each column, "n" for numbers and "why" for reasons, the last for all that follow; marked: the words in
-    the first cell of a row that stands out. Nothing for no lines."""
+    """kinds: of each column, "n" for numbers and "why" for reasons, the last one for all further columns; marked: the
+    first cell of a highlighted row. Empty if there are no lines."""
     if not lines:
         return Markup("")
     rows = []
@@ -97,7 +97,7 @@ def _cell(tag: str, text: str, kind: str) -> Markup:
 
 
 def image_address(source: Figure | Path) -> str | None:
-    """An image as a data address, so that the page needs no other file."""
+    """An image as a data URL, so that the page needs no other file."""
     if isinstance(source, Path):
         if not source.exists():
             return None
@@ -110,7 +110,7 @@ def image_address(source: Figure | Path) -> str | None:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page beside this file; text is escaped, unknown names are errors."""
+    """A template beside this file; text is escaped, unknown names are errors."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.globals["colours"] = PAGE

@@ -1,4 +1,4 @@
-"""Colours that tell apart without red and green (Okabe and Ito 2008), and the habits that all figures share."""
+"""Colour-blind-safe colours (Okabe and Ito 2008), and the style that all figures share."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,19 +24,19 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 
 def make_figure(width: float, height: float, dpi: int = 110) -> Figure:
-    """A figure in inches whose parts find their places by themselves."""
+    """A figure with constrained layout; sizes in inches."""
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Whole or not at all, in the format of the file's ending."""
+    """Writes the figure atomically, in the format of the file's suffix."""
     write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
 
 
 def style(
     axis: Axes, grid: Literal["x", "y"] | None = None, hidden: Sequence[str] = ("top", "right"), title: float = 9.5
 ) -> None:
-    """Takes off the frame's sides that say nothing. grid: "x" or "y", lines across it; title: its size in points."""
+    """Removes the upper and right sides of the frame. grid: "x" or "y", grid lines; title: its size in points."""
     axis.spines[list(hidden)].set_visible(False)
     axis.title.set_fontsize(title)
     if grid:
@@ -45,7 +45,7 @@ def style(
 
 
 def unframe(axis: Axes) -> None:
-    """For images: no ticks and no frame, but labels stay."""
+    """For images: no ticks and no frame; labels are kept."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
@@ -58,8 +58,8 @@ def training_curves(
     score_title: str,
     scale: float = 1.0,
 ) -> Figure | None:
-    """Losses by step, and beside them scores of the val split, times `scale`, where there are any; None before the
-    first record. losses, scores: label of each line by its name in the records; what no record has is left out."""
+    """Losses by step, and beside them validation scores times `scale`, if there are any; None before the first record.
+    losses, scores: label of each line by its name in the records; names without records are left out."""
     steps = [record for record in records if "loss" in record and "epoch" in record]
     if not steps:
         return None

@@ -21,8 +21,8 @@ class Row:
 
 
 def draw_panel(rows: Sequence[Row], path: Path, note: str, cell: float, scale: float | None = None) -> None:
-    """Writes the panel in the format of the file's ending. cell: width of a column in inches; scale: the number that is
-    brightest in all maps; None: each map from its least to its greatest."""
+    """Writes the panel in the format of the file's suffix. cell: width of a column in inches; scale: the value drawn
+    brightest in all maps; None: each map from its minimum to its maximum."""
     headings = list(rows[0].columns)
     shapes = [next(iter(row.columns.values())).shape[:2] for row in rows]
     heights = [cell * height / width for height, width in shapes]

@@ -1,4 +1,4 @@
-"""Images of what a model rebuilds: the panel of `unmask show` and the filmstrip of a training run."""
+"""Drawings of reconstructions: the panel of `unmask show` and the filmstrip of a training run."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from unmask.report.palette import save
 from unmask.report.panel import Row, draw_panel
 from unmask.training.objective import Rebuilder
 
-GREY = 0.62  # of what is hidden; neither black nor white, so that it is not taken for content
-PIXELS = 32 * 224**2  # of images that are rebuilt at a time
-FILM_SIDE = 256  # pixels of an image in the film, at the most
+GREY = 0.62  # brightness of hidden patches; neither black nor white, so that it is not mistaken for content
+PIXELS = 32 * 224**2  # pixels that are reconstructed at a time
+FILM_SIDE = 256  # largest side of an image in the film, in pixels
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def rows(
 def rebuild(
     model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, leak: bool = False
 ) -> Shaped[Tensor, "b c h w"]:
-    """As `model.rebuild`, with as many images at a time as memory surely bears: large ones one by one."""
+    """`model.rebuild` with a number of images at a time that certainly fits into memory: large ones one by one."""
     most = max(1, PIXELS // (x.shape[2] * x.shape[3]))
     sides = zip(x.split(most), mask.visible.split(most), mask.hidden.split(most))
     return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
@@ -72,14 +72,14 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray:
-    """For the eye: h w 3 in 0..1. One channel is grey; of more than three the first three are shown."""
+    """For display: h w 3 in 0..1. One channel is grey; of more than three, the first three are shown."""
     x = ((x.float() - low) / max(high - low, 1e-9)).nan_to_num(0.0).clamp(0, 1)  # a diverged model predicts anything
     x = x[:3] if len(x) >= 3 else x[:1].expand(3, -1, -1)
     return x.permute(1, 2, 0).cpu().numpy()
 
 
 def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path: Path) -> None:
-    """One frame: the same images, below each other, rebuilt with the visible units pasted in."""
+    """One frame: the same images, below each other, reconstructed with the visible units pasted in."""
     strip(rebuild(model, x, mask), x, path)
 
 
@@ -97,7 +97,7 @@ def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: P
 
 
 def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
-    """Frames side by side, each with its heading: how the same images were rebuilt over training."""
+    """Frames side by side, each with its heading: reconstructions of the same images over training."""
     images = [(title, np.asarray(Image.open(frame).convert("RGB"))) for title, frame in frames]
     height, width = images[0][1].shape[:2]
     figure = Figure(figsize=(1.25 * len(images), 1.25 * height / width + 0.3), dpi=130)
@@ -111,7 +111,7 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
 
 
 def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
-    """Black and white of the display: 0 and 255 for ordinary images, else the data's 1 % and 99 % quantiles."""
+    """Values shown as black and white: 0 and 255 for 8-bit images, otherwise the data's 1 % and 99 % quantiles."""
     if x.dtype == torch.uint8 or (float(x.min()) >= 0 and 8 < float(x.max()) <= 255):
         return 0.0, 255.0
     values = x.float().flatten()

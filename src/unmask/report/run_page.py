@@ -1,4 +1,4 @@
-"""What the pages of all runs share: how it was trained, its data, how to use it; and the page of a trained task."""
+"""Sections that the pages of all runs share (training, data, how to use the model), and the page of a trained task."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ def write_task_page(
 
 
 def class_lines(per_class: Sequence[Json], show: Callable[[float | None], str]) -> list[list[str]]:
-    """Headings, then a row per class: its name, count and scores as `show` writes them; nothing for no class."""
+    """Headings, then a row per class: its name, count and scores as `show` writes them; empty without classes."""
     if not per_class:
         return []
     keys = list(per_class[0])
@@ -84,7 +84,7 @@ def versions(config: Json) -> Markup:
 
 
 def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
-    """The data sheet's plain entries; lists of names are shown by their number."""
+    """The data sheet's plain entries; lists of names are replaced by their length."""
     rows = []
     for name, value in sheet.items():
         if isinstance(value, float):

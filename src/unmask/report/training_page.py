@@ -1,4 +1,4 @@
-"""report.html of a pretraining run, made from the files in its folder and nothing else."""
+"""report.html of a pretraining run, built only from the files in its folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +27,11 @@ YARDSTICKS = {
 
 
 def write_training_page(out: Path) -> Path:
-    """Writes `report.html` from what the run folder holds so far; returns its path."""
+    """Writes `report.html` from the current contents of the run folder; returns its path."""
     run, name = Run(out), out.resolve().name
     config = run.config
     records = list(read(out / METRICS))
-    steps = [r for r in records if "loss" in r and "epoch" in r]  # not updates that were left out
+    steps = [r for r in records if "loss" in r and "epoch" in r]  # not skipped updates
     frames = _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
@@ -138,7 +138,7 @@ def _curves(steps: Records, records: Records, config: Config) -> Figure:
 
 
 def _context(config: Config, steps: Records) -> Markup:
-    """This model between the trivial predictors: loss, share of variance explained."""
+    """This model's loss among those of trivial predictors, and the share of variance explained."""
     context = config.record.context
     if not steps or not context.get("data_mean"):
         return Markup("")
@@ -186,7 +186,7 @@ def _frames(out: Path) -> list[tuple[str, Path]]:
 
 
 def _bad_files(out: Path) -> Markup:
-    """The first of those that were left out."""
+    """The first few files that were left out."""
     path = out / "bad_files.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if path.exists() else []
     return folded("Bad files", code("\n".join(lines))) if len(lines) > 1 else Markup("")

@@ -1,4 +1,4 @@
-"""The command `ablate`, step by step: look at the data, plan the baseline, forecast, run what is missing, write."""
+"""The command `ablate`, step by step: inspect the data, plan the baseline, forecast, run unfinished runs, write."""
 
 import dataclasses
 import shlex
@@ -104,7 +104,7 @@ def ablating(options: Ablate) -> Ablation | None:
     facts = _facts(study, bench, forecast, axes, remarks, options)
     try:
         _run_missing(out, bench, forecast, axes, options, console)
-    finally:  # what is there is worth seeing, however it ends
+    finally:  # finished runs are worth a report, however the study ends
         cells = read_cells(out)
         results = write_results(out, axes, cells, facts) if cells else {}
     console.print(f"{len(cells)} runs. Tables, images and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
@@ -112,7 +112,7 @@ def ablating(options: Ablate) -> Ablation | None:
 
 
 def read_labelled(options: Ablate, console: Console) -> Labelled:
-    """What the runs are judged on: a val split to choose by, and no more images than asked for."""
+    """The labelled data for evaluation: with a validation split, and at most the given number of images."""
     with progress(console, "looking at the labelled images") as update:
         labelled = Labelled(
             texts(options.on) or texts(options.data),
@@ -139,13 +139,13 @@ def plan_tuning(config: Config, labelled: Labelled, here: Machine) -> dict[str, 
 
 
 def _given(basis: Pretrain, sheet: Sheet, samples: Samples, here: Machine) -> Given:
-    """What the baseline is planned from."""
+    """The inputs of the baseline's plan."""
     asked = asked_for(basis)
     return Given(asked, asked, {}, sheet, samples, here, choices(here.device))
 
 
 def _values(axes: list[Axis]) -> dict[str, dict[str, Any]]:
-    """Every different run: what it changes, by key. The baseline comes first and serves all axes."""
+    """The changes of every distinct run, by key. The baseline comes first and is part of all axes."""
     found: dict[str, dict[str, Any]] = {BASELINE: {}, scratch().key: scratch().changes}
     return found | {value.key: value.changes for axis in axes for value in axis.values}
 
@@ -158,7 +158,8 @@ def _run_missing(
     options: Ablate,
     console: Console,
 ) -> None:
-    """All values with the first seed, then with the next: an unfinished study is a complete one with fewer seeds."""
+    """Runs all values with the first seed, then with the next: an unfinished study is a complete one with fewer
+    seeds."""
     values, names = _values(axes), {value.key: f"{axis.name} {value.label}" for axis in axes for value in axis.values}
     names |= {BASELINE: BASELINE, scratch().key: scratch().label}
     todo = list(_todo(values, read_cells(out), options))
@@ -226,7 +227,7 @@ def _facts(
     remarks: list[str],
     options: Ablate,
 ) -> dict[str, Any]:
-    """What the report says of the study besides its results."""
+    """Facts about the study for its report, besides its results."""
     config, labelled, tuning = bench.config, bench.labelled, bench.tuning
     size, splits = config.data.image_size, labelled.splits
     on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
@@ -256,7 +257,7 @@ def _asked(options: Ablate) -> dict[str, Any]:
 
 
 def _saved(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """The study in the folder, if there is one and it is the one asked for."""
+    """The study in the folder, if there is one; it must have the same settings."""
     if (out / STUDY).exists():
         saved = read_json(out / STUDY)
         refuse_other_settings(asked, saved["asked"], {}, out)
@@ -272,9 +273,9 @@ def _passed_on(options: Ablate) -> dict[str, Any]:
 
 @verb(Ablate)
 def ablate(options: Ablate) -> "Ablation | None":
-    """Runs the study, or continues it, and returns what it found; None for a dry run.
+    """Runs the study, or continues it, and returns its results; None for a dry run.
 
     Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
-    finished runs are kept, and the run under way continues from its last checkpoint.
+    finished runs are kept, and the current run resumes from its last checkpoint.
     """
     return ablating(options)

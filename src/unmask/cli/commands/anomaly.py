@@ -157,7 +157,7 @@ def _results_folder(options: Anomaly) -> Path:
 
 
 def _asked(options: Anomaly) -> dict[str, Any]:
-    """What decides about the fit, as plain values."""
+    """The options that determine the fit, as plain values."""
     asked = {name: value for name, value in plain(options).items() if name not in NOT_FITTED}
     for name in ("images", "calibrate_on"):
         asked[name] = [absolute(place) for place in asked[name]]
@@ -165,7 +165,7 @@ def _asked(options: Anomaly) -> dict[str, Any]:
 
 
 def _fitted_before(out: Path, asked: dict[str, Any], console: Console) -> Finder:
-    """The same command again has nothing to do; another one would mix two folders."""
+    """True if the same command was finished before. Raises UserError if other options were, since results would mix."""
     saved = Run(out).record["asked"]
     other = [name for name, value in asked.items() if saved.get(name) != value]
     if other:
@@ -176,7 +176,7 @@ def _fitted_before(out: Path, asked: dict[str, Any], console: Console) -> Finder
 
 
 def _pretrained_on(run: Path) -> list[str]:
-    """The data that the encoder was pretrained on, as far as the run tells."""
+    """The data that the encoder was pretrained on, as far as the run records it."""
     data = (Run(run).record["asked"].get("data") or []) if (run / CONFIG).exists() else []
     return [absolute(place) for place in ([data] if isinstance(data, str) else data)]
 

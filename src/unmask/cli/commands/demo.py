@@ -1,4 +1,4 @@
-"""The command `demo`: writes photographs of scikit-image as files, then does what every user does with a folder."""
+"""The command `demo`: writes scikit-image's photographs as files, then runs the main commands on that folder."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from unmask.runs.run import Run
 from unmask.runtime.progress import make_console
 
 __all__ = ["demo"]
-RECIPE = {  # a network small enough to learn something in 100 seconds on two cores; the rest is planned as ever
+RECIPE = {  # a network small enough to learn something in 100 seconds on two cores; everything else is planned as usual
     "model": "vit_tiny_patch16_224(embed_dim=128, depth=4, num_heads=4)",
     "decoder": "full(dim=64, depth=1, heads=2)",
     "batch": 64,
@@ -26,7 +26,7 @@ RECIPE = {  # a network small enough to learn something in 100 seconds on two co
 
 @verb(Demo)
 def demo(options: Demo) -> Run:
-    """Writes the photographs as a folder of files, then does what a user would: pretrain, show, evaluate, report."""
+    """Writes the photographs as a folder of files, then runs pretrain, show, evaluate and report on it."""
     console, out = make_console(), Path(options.out)
     data = out.with_name(out.name + "-images")
     write_images(data)

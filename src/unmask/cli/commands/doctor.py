@@ -17,7 +17,7 @@ __all__ = ["doctor"]
 
 @verb(Doctor)
 def doctor(options: Doctor) -> Diagnosis:
-    """Runs every check that has something to look at, prints the findings, and returns the diagnosis.
+    """Runs every check that applies, prints the findings, and returns the diagnosis.
 
     On the command line the exit code is 0 without a finding and 7 with one. Raises UserError for a place that does not
     exist.
@@ -34,7 +34,7 @@ def doctor(options: Doctor) -> Diagnosis:
 
 
 def table(diagnosis: Diagnosis) -> Table:
-    """For a terminal: the findings first, then what is fine, then what was not looked at."""
+    """The diagnosis for a terminal: findings first, then passed checks, then checks that could not run."""
     title = f"{diagnosis.place} ({diagnosis.kind})"
     lines = Table("check", "found", "remedy", title=escape(title), title_justify="left", box=None)
     for name, findings in diagnosis.findings.items():

@@ -1,4 +1,4 @@
-"""The command `evaluate`, step by step: open the encoder and its rivals, read the labelled images, judge, draw."""
+"""The command `evaluate`, step by step: open the encoder and its rivals, read the labelled images, compare, draw."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,9 +31,9 @@ RESULT, IMAGE = "evaluation.json", "evaluation.png"
 
 @verb(Evaluate)
 def evaluate(options: Evaluate) -> Verdict:
-    """Judges with kNN and a linear classifier on frozen features; writes evaluation.json and .png and the report.
+    """Evaluates frozen features with kNN and a linear classifier; writes evaluation.json and .png and the report.
 
-    Raises UserError for what is no run and no timm name, DataError for images without labels.
+    Raises UserError for a path that is neither a run nor a timm name, DataError for images without labels.
     """
     console, here = make_console(), machine(options.device)
     tune(here.device)
@@ -59,7 +59,7 @@ def evaluate(options: Evaluate) -> Verdict:
 
 
 def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labelled:
-    """The labelled data, one label per image; UserError for several."""
+    """The labelled data with one label per image; UserError for several labels."""
     with progress(console, "looking at the labelled images") as update:
         labelled = Labelled(
             texts(options.on),

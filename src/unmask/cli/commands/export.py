@@ -1,4 +1,4 @@
-"""The command `export`: open the run, refuse what a format cannot hold, write, open again, compare, report."""
+"""The command `export`: open the run, refuse models that a format cannot hold, write, reopen, compare, report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,7 @@ def _measure_accuracy(options: Export, subject: Exportable, console: Console) ->
 
 
 def _figures_of_model(subject: Exportable, accuracy: Accuracy | None) -> Figures:
-    """Speed and accuracy of the model itself, with which those of every file are compared."""
+    """Speed and accuracy of the model itself, the reference for those of every file."""
     model = Traceable(subject.model)
     own = {"latency": latency(lambda x: dict(zip(subject.outputs, model(x))), subject.images[:1])}
     return {

@@ -1,4 +1,4 @@
-"""The command `labels`: open data and competitors, train what is not finished yet, put the curve together."""
+"""The command `labels`: open data and competitors, run unfinished trainings, assemble the curve."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,10 +28,10 @@ RESULT, IMAGE, RECORDS = "labels.json", "labels.png", "labels.jsonl"
 
 @verb(Labels)
 def labels(options: Labels) -> Curve:
-    """Trains and judges every competitor on the same draws; writes labels.json and .png and the report. Finished
-    trainings are kept: the same command goes on where it was interrupted.
+    """Trains and evaluates every competitor on the same draws; writes labels.json and .png and the report. Finished
+    trainings are kept: the same command resumes where it was interrupted.
 
-    Raises UserError for what is no run and no timm name, DataError for data that cannot be used.
+    Raises UserError for a path that is neither a run nor a timm name, DataError for data that cannot be used.
     """
     console, out = make_console(), results_folder(options.run, options.out)
     say: Callable[[str], None] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
@@ -98,7 +98,7 @@ def _segmentation(options: Labels, console: Console) -> Study:
 
 
 def _train(study: Study, cells: Sequence[Cell], records: Records, console: Console) -> None:
-    """Each score is on disk as soon as there is one."""
+    """Runs unfinished trainings; each score is written to disk at once."""
     costs = {cell: study.cost(cell) for cell in cells}
     with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("label curve", total=sum(costs.values()))

@@ -1,4 +1,4 @@
-"""The command `map`: open the encoder, index the images, give each a place, write page, image, table."""
+"""The command `map`: open the encoder, index the images, project them to two dimensions, write page, image, table."""
 
 from pathlib import Path, PurePosixPath
 
@@ -23,17 +23,17 @@ __all__ = ["map"]
 
 @verb(Map)
 def map(options: Map) -> Path:
-    """Writes the page, the image and the table of places; returns the page's path.
+    """Writes the page, the image and the table of coordinates; returns the page's path.
 
-    Bad images are named and left out. Raises UserError for UMAP where it is not installed, DataError where no image
-    can be used.
+    Bad images are named and left out. Raises UserError for UMAP if it is not installed, DataError if no image can be
+    used.
     """
     console, device = make_console(), machine(options.device, "32").device
     out = choose_place(options.run, options.out, "map.html", beside=(".png", ".csv"))
     table, image = out.with_suffix(".csv"), out.with_suffix(".png")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file that ends in .html")
-    choose(options.method, options.most)  # refuses before the work
+    choose(options.method, options.most)  # refuses before the slow part
     say_replaced([out, image, table], console)
     tune(device)
     encoder = load_encoder(options.run).to(device)

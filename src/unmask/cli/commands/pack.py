@@ -1,4 +1,4 @@
-"""The command `pack`, step by step: read every image, write it where it is quick to read, list what cannot be used."""
+"""The command `pack`, step by step: read every image, write it to a file that is fast to read, list bad images."""
 
 import dataclasses
 import shlex
@@ -81,7 +81,7 @@ def _begun(out: Path) -> dict[str, Any]:
 
 
 def _refuse_another(begun: dict[str, Any], facts: dict[str, Any], out: Path) -> None:
-    """A folder holds one pack: what is asked now must be what was asked then, of the same images."""
+    """Raises UserError if the folder holds another pack: of other images, or with other options."""
     then, now = begun["asked"], facts["asked"]
     differing = [
         f"{name}: {then.get(name)} in the folder, {now[name]} now" for name in now if now[name] != then.get(name)
@@ -100,7 +100,7 @@ def _names(source: Source) -> str:
 
 
 def _probe(source: Source, asked: dict[str, Any]) -> None:
-    """Refuses what the format cannot keep before the work begins, by some images from all over the data."""
+    """Refuses images that the format cannot hold before the slow part, by a sample from all over the data."""
     for index in sorted(set(np.linspace(0, len(source.items) - 1, PROBED).astype(int).tolist())):
         try:
             image = decode(source.read(index), max_side=SIZE)
@@ -122,7 +122,7 @@ def _unfit(image: DecodedImage, asked: dict[str, Any]) -> str | None:
 
 
 def _make(source: Source, asked: dict[str, Any], index: int) -> Packed | str:
-    """An image ready to be written, or why it cannot be used."""
+    """An image ready to be written, or the reason why it cannot be used."""
     try:
         data = source.read(index)
         whole = asked["format"] == "original" and isinstance(data, np.ndarray)  # an array has no file to keep
@@ -208,7 +208,7 @@ def _save(path: Path, index: np.ndarray) -> None:
 
 
 def _describe(source: Source, out: Path, console: Console) -> None:
-    """The data sheet of what was packed, which reads every image back; the originals' bad ones are in it."""
+    """The data sheet of the packed images, all of which are read back; it lists the bad originals."""
     packed = open_source(str(out))
     with progress(console, "reading it back", len(packed.items)) as update:
         sheet, _ = inspect(packed, max_side=None, progress=update)
@@ -229,9 +229,9 @@ def _describe(source: Source, out: Path, console: Console) -> None:
 
 @verb(Packing)
 def pack(options: Packing) -> Path:
-    """Writes the pack, or goes on where the same call was interrupted; returns its folder.
+    """Writes the pack, or resumes an interrupted call; returns its folder.
 
-    Raises UserError for a place that holds something else or images that the format cannot keep, DataError where no
+    Raises UserError for a folder that holds something else, or images that the format cannot hold; DataError if no
     image can be used.
     """
     return packing(options)

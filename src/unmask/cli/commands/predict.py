@@ -1,4 +1,4 @@
-"""The command `predict`: opens what transfer trained, and lets its task say what it sees in images."""
+"""The command `predict`: opens a trained model and writes its task's predictions for images."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ __all__ = ["predict"]
 
 @verb(Predict)
 def predict(options: Predict) -> Any:
-    """Writes a table or a folder and returns what it holds. Bad images are named and left out, unless none is good.
+    """Writes predictions as a table or a folder and returns them. Bad images are named and left out, unless none is
+    good.
 
-    Raises UserError for what transfer did not make, DataError where no image can be read.
+    Raises UserError for a folder that `transfer` did not write, DataError if no image can be read.
     """
     folder = find_trained(Path(options.run))
     config = Run(folder).record
@@ -32,7 +33,7 @@ def predict(options: Predict) -> Any:
         raise UserError(f"--threshold is for detectors, and {folder} holds a {noun}: take it out")
     name = task.predictions_place(None).name
     out = task.predictions_place(choose_place(folder, options.out, name))
-    here = machine(options.device, "32")  # the same answers everywhere, and as those of the model's own `predict`
+    here = machine(options.device, "32")  # the same on every machine, and equal to the model's own `predict`
     tune(here.device)
     console = make_console()
     say_replaced([out], console)

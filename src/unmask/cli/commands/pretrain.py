@@ -1,7 +1,7 @@
-"""The command `pretrain`, step by step: look at data and machine, plan, measure, train, write encoder and report.
+"""The command `pretrain`, step by step: inspect data and machine, plan, measure, train, write encoder and report.
 
-Started as several processes, each runs all of this. What only one should do (look at the data, write files) the first
-one does, and the others hear of the result: so all of them plan the same.
+If launched as several processes, each runs all of this. Work for one process only (inspecting data, writing files) is
+done by the first, which broadcasts the result, so that all of them make the same plan.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ NOT_SETTINGS = ("out", "config", "dry_run", "devices", "nodes", "strategy")  # w
 
 @verb(Pretrain)
 def pretrain(options: Pretrain) -> "Run | None":
-    """Pretrains, or continues where the same call left off, and returns the run; None for a dry run.
+    """Pretrains, or resumes an earlier call with the same options, and returns the run; None for a dry run.
 
     Raises UserError for options or data that cannot work, Interrupted on a signal (state saved), Diverged when
     training met non-finite values again and again (last good state saved).
@@ -76,7 +76,7 @@ def pretrain(options: Pretrain) -> "Run | None":
 
 
 def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
-    """The same in every process; only the first one speaks."""
+    """Runs in every process; only the first one prints."""
     options = with_final_size(options)
     began, out, asked = time.monotonic(), Path(options.out), asked_for(options)
     console = make_console() if ranks.first else Console(quiet=True)
@@ -110,7 +110,7 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
 
 
 def with_final_size(options: Pretrain) -> Pretrain:
-    """The image size is that of the last stage of a schedule of sizes, also where only the schedule is given."""
+    """Sets the image size to that of a resolution schedule's last stage, also if only the schedule is given."""
     stages = [] if options.resolutions in (None, "auto") else parse_resolutions(options.resolutions)
     if not stages:
         return options
@@ -128,7 +128,7 @@ def asked_for(options: Pretrain) -> dict[str, Any]:
 
 
 def earlier_run(out: Path, asked: dict[str, Any]) -> Config | None:
-    """The configuration of the run that lies in the folder, if there is one and it is the one asked for."""
+    """The configuration of the run in the folder, if there is one; it must have the same settings."""
     if (out / CONFIG).exists():
         saved = Run(out).config
         refuse_other_settings(asked, saved.record.asked, saved.options(), out)
@@ -139,7 +139,7 @@ def earlier_run(out: Path, asked: dict[str, Any]) -> Config | None:
 
 
 def look_at_machine(options: Pretrain, out: Path) -> Machine:
-    """Raises UserError for what this machine cannot do."""
+    """Raises UserError for settings that this machine cannot run."""
     require_writable(out)
     here = machine(options.device, options.precision)
     check(runtime_of(plain(options)))
@@ -147,7 +147,7 @@ def look_at_machine(options: Pretrain, out: Path) -> Machine:
 
 
 def open_start(options: Pretrain, here: Machine | None) -> Start:
-    """The weights that `--init` names; with a machine, what cannot work whatever the data is is refused."""
+    """The weights that `--init` names. With a machine, settings that cannot work with any data are refused."""
     start = initial(str(options.init), model=options.model)
     if here is not None:
         refuse_early(plain(options), start, here)
@@ -157,7 +157,7 @@ def open_start(options: Pretrain, here: Machine | None) -> Start:
 def look_at_data(
     options: Pretrain, saved: Config | None, console: Console, ranks: Ranks
 ) -> tuple[Sheet, Samples | StreamSamples]:
-    """What the first process sees of the data, in all of them; it alone has the images that it decoded meanwhile."""
+    """The first process's inspection of the data, in all of them; only the first keeps the decoded images."""
     own = ranks.only_first(lambda: inspect_options(options, saved, console))
     sent = ranks.share(None if own is None else (own[0], to_send(own[1])))
     seen = own or sent
@@ -166,7 +166,7 @@ def look_at_data(
 
 
 def inspect_options(options: Pretrain, saved: Config | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:
-    """The data that the options name, opened and inspected. saved: the configuration of a run that is continued."""
+    """Opens and inspects the data that the options name. saved: the configuration of a resumed run."""
     return look_at(
         texts(options.data),
         console,
@@ -178,7 +178,7 @@ def inspect_options(options: Pretrain, saved: Config | None, console: Console) -
 
 
 def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
-    """Raises UserError where a run cannot go on with the data that it began with."""
+    """Raises UserError if the data of a resumed run has changed."""
     if config.data.fingerprint != sheet.fingerprint:
         raise UserError(
             f"the data changed since {out} was begun ({config.data.count} images then, {sheet.count} now, or other"
@@ -188,7 +188,7 @@ def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
 
 
 def write_beginning(config: Config, sheet: Sheet, out: Path) -> Probe | None:
-    """Writes what is known before training. The probe, if there is one: it refuses data without labels."""
+    """Writes the files known before training; returns the probe, if there is one, which refuses data without labels."""
     probe_data, seed = config.training.probe, config.training.seed
     probe = Probe(probe_data, config.data.image_size, seed) if probe_data else None
     out.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def train(
     console: Console,
     ranks: Ranks,
 ) -> None:
-    """Runs the loop from where it left off; the first process then writes encoder, panel, summary and report."""
+    """Runs the loop from where it stopped; the first process then writes encoder, panel, summary and report."""
     training, runtime = config.training, config.runtime
     fabric = make_fabric(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
@@ -244,7 +244,7 @@ def train(
 
 
 def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) -> None:
-    """Writes what a finished run leaves behind, and says where."""
+    """Writes the results of a finished run and prints where they are."""
     watch.export()
     watch.panel()
     waited = waiting_share(read(out / METRICS))

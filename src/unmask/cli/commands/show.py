@@ -1,4 +1,4 @@
-"""The command `show`, step by step: open the run, read the images, hide, rebuild, draw."""
+"""The command `show`, step by step: open the run, read the images, mask, reconstruct, draw."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -33,8 +33,8 @@ __all__ = ["show"]
 def show(options: Show) -> Path:
     """Draws the panel and returns its path.
 
-    Raises UserError for weights without a decoder where something is to be rebuilt, for encoders without attention maps
-    where these are asked for, and for images that cannot be read, each with its reason.
+    Raises UserError for weights without a decoder, which cannot reconstruct; for encoders without attention maps, if
+    these are requested; and for images that cannot be read, each with its reason.
     """
     name = "panel.png" if options.what == "rebuild" else f"{options.what}.png"
     path = choose_place(options.run, options.out, f"show/{name}")
@@ -56,7 +56,7 @@ def show(options: Show) -> Path:
 
 
 def rebuilt_rows(options: Show, device: str) -> list[Row]:
-    """For every image and mask: the input, what was visible, what was rebuilt, the error."""
+    """For every image and mask: the input, the visible patches, the reconstruction, the error."""
     objective, run = open_rebuilder(str(options.run))
     objective.to(device)
     data = run.config.data
@@ -87,7 +87,7 @@ def inner_rows(options: Show, device: str) -> tuple[list[Row], str]:
 
 
 def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
-    """The whole objective of a run folder; UserError with the reason where there is no decoder to rebuild with."""
+    """The whole objective of a run folder; UserError with the reason if it has no decoder."""
     path = Path(run)
     if path.is_file() or not path.exists():
         what = f"{run} is a file of weights" if path.is_file() else f"there is no folder {run}"

@@ -1,4 +1,4 @@
-"""The command `stress`: open the classifier, read the test images once, damage and judge, draw, say."""
+"""The command `stress`: open the classifier, read the test images once, corrupt and classify them, draw, report."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ SHOWN = 3  # severity of the examples, where it is among those tested
 def stress(options: StressTest) -> Stress:
     """Tests under every corruption and severity; writes stress.json, stress.png, stress_examples.png and the report.
 
-    An interrupted test goes on where it stopped. Raises UserError for a folder that is no classifier, an unknown
-    corruption or column, or classes that the classifier does not know; DataError for images without labels.
+    An interrupted test resumes where it stopped. Raises UserError for a folder without a classifier, an unknown
+    corruption or column, or classes that the classifier does not have; DataError for images without labels.
     """
     console, hardware = make_console(), machine(options.device, "32")
     tune(hardware.device)
@@ -80,7 +80,7 @@ def stress(options: StressTest) -> Stress:
 
 
 def _corruptions(chosen: tuple[str, ...]) -> list[str]:
-    """Those chosen, or all, in the order of the tables."""
+    """The chosen corruptions, or all, in the order of the tables."""
     for name in chosen:
         require_corruption(name)
     return [name for name in CORRUPTIONS if name in chosen or not chosen]
@@ -107,7 +107,7 @@ def _write(result: Stress, bench: Bench, clean: np.ndarray, names: list[str], ou
 
 
 def _example(bench: Bench, clean: np.ndarray) -> int:
-    """An image that is answered rightly when clean, with a confidence in the middle of all such."""
+    """A test image that is classified correctly when clean, with the median confidence among those."""
     right = np.flatnonzero(bench.images.right(clean))
     if not len(right):
         return 0

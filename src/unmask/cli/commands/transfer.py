@@ -1,6 +1,6 @@
-"""The command `transfer`, step by step: open the encoder, read the labelled data, plan, train, judge, keep, report.
+"""The command `transfer`, step by step: open the encoder, read the labelled data, plan, train, evaluate, save, report.
 
-What differs between tasks is in `tasks/`.
+Everything specific to a task is in `tasks/`.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ NOT_SETTINGS = ("out", "config", "dry_run")
 
 @dataclass(frozen=True)
 class Transferred:
-    """What `unmask.transfer` returns: a folder with a trained model and how good it is."""
+    """What `unmask.transfer` returns: the folder of a trained model, with its metrics."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class Transferred:
 
     @property
     def classifier(self) -> Any:
-        """`model`, where the task was to classify."""
+        """`model`, if the task is classification."""
         return self.model
 
     @cached_property
@@ -80,7 +80,7 @@ class Transferred:
 
 @verb(Transfer)
 def transfer(options: Transfer) -> Transferred | None:
-    """Trains, or continues where the same call left off, and returns what was made; None for a dry run.
+    """Trains, or resumes an earlier call with the same options, and returns the result; None for a dry run.
 
     Raises UserError for options that cannot work, DataError for data that cannot be used, Interrupted on a signal
     (state saved), Diverged when training met non-finite values again and again.
@@ -123,7 +123,7 @@ def transfer(options: Transfer) -> Transferred | None:
 
 
 def own_options(options: Transfer) -> Any:
-    """Those that the task alone takes, as the dataclass that lies beside it."""
+    """The task's own options, as the dataclass in its folder."""
     kind = task_options(options.to)
     return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
 
@@ -139,7 +139,7 @@ def asked_for(options: Transfer) -> dict[str, Any]:
 
 
 def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
-    """The encoder, and whether only its architecture counts. A classifier's folder gives the encoder it trained."""
+    """The encoder, and whether only its architecture is used. From a classifier's folder, its trained encoder."""
     init = str(options.init or "run")
     encoder = load_encoder(options.run if init in ("run", "none") else init)
     wanted = {"window": options.window, "global_blocks": options.global_blocks, "relative": options.relative or None}
@@ -148,7 +148,8 @@ def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
 
 
 def reshaped(encoder: Encoder, changed: dict[str, Any]) -> Encoder:
-    """One with the same weights that attends within windows or knows relative positions: neither is in the weights."""
+    """The same weights in an encoder with windowed attention or relative positions, neither of which is part of the
+    weights."""
     if not encoder.windowable:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UserError(f"{flags}: for ViTs without rotary positions; {encoder.arguments['model_name']} is none")
@@ -167,7 +168,7 @@ def make_config(
     here: Machine,
     console: Console,
 ) -> dict[str, Any]:
-    """Plans, measures a few steps, says both; what can be wrong is wrong here, before anything is written."""
+    """Plans, measures a few steps and prints both; errors are raised here, before anything is written."""
     plan, encoder = Plan(asked_for(options), dict(reasons)), task.encoder
     plan.choose("init", "run", "the run's own weights")
     task.plan(plan, scratch, here)
@@ -244,7 +245,7 @@ def _judge(config: dict[str, Any], model: nn.Module, task: TransferTask, out: Pa
 
 
 def _out(options: Transfer) -> Path:
-    """The folder asked for, or one named after the task in the run's."""
+    """The requested folder, or RUN/TASK."""
     if options.out is not None:
         return Path(options.out)
     require_known(options.run)
@@ -255,7 +256,7 @@ def _out(options: Transfer) -> Path:
 
 
 def _other_size(options: Transfer, encoder: Encoder) -> list[str]:
-    """A remark where a recipe was published for another size of encoder: its settings still count."""
+    """A remark if a recipe was published for another size of encoder; its settings are used all the same."""
     meant, model = re.search(r"vit_[a-z]+", options.recipe or ""), encoder.arguments["model_name"]
     if meant is None or model.startswith(meant[0]):
         return []

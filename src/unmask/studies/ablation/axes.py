@@ -1,7 +1,7 @@
 """The axes of the MAE paper's ablations, as data: what each value changes in a run. He et al. 2021, table 1.
 
-The paper's own numbers stand in `mae_table1.json`, with their source. Where a size follows the model (the decoder's
-width, the length of the schedule), the values stand to the baseline as the paper's stand to its own.
+The paper's numbers are in `mae_table1.json`, with their source. Sizes that depend on the model (the decoder's width,
+the length of the schedule) have the same ratio to the baseline as in the paper.
 """
 
 import json
@@ -27,7 +27,7 @@ NAMES = ("ratio", "sampling", "depth", "width", "tokens", "target", "augmentatio
 
 @dataclass(frozen=True)
 class Value:
-    """One place on an axis."""
+    """One value of an axis."""
 
     label: str
     changes: dict[str, Any] = field(default_factory=dict)  # of the baseline's settings, and `length`, a share of its
@@ -37,7 +37,7 @@ class Value:
 
     @property
     def key(self) -> str:
-        """The same for the same run, whichever axis asks for it."""
+        """Identifies a run: the same key for the same settings, on any axis."""
         return ", ".join(f"{name}={value}" for name, value in sorted(self.changes.items())) or "baseline"
 
 
@@ -52,12 +52,12 @@ class Axis:
 
 @cache
 def paper() -> dict[str, Any]:
-    """The paper's values, as in `mae_table1.json`."""
+    """The paper's results from `mae_table1.json`."""
     return json.loads(Path(__file__).with_name("mae_table1.json").read_text(encoding="utf-8"))
 
 
 def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The axes asked for, all where none is named; UserError for one that there is not."""
+    """The requested axes, or all; UserError for an unknown axis."""
     for name in names:
         if name not in NAMES:
             raise UserError(f"no axis {name!r}{closest(name, NAMES)} There are: {', '.join(NAMES)}")
@@ -65,7 +65,7 @@ def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def make_axes(names: tuple[str, ...], config: Config, steps: int) -> tuple[list[Axis], list[str]]:
-    """The axes for a baseline and its number of optimizer steps, and what a person should know of them."""
+    """The axes for a baseline and its number of optimizer steps, and remarks for the user."""
     makers = {"ratio": _ratio, "sampling": _sampling, "depth": _depth, "width": _width, "tokens": _tokens}
     makers |= {"target": _target, "augmentation": _augmentation}
     axes = [_schedule(steps) if name == "schedule" else makers[name](config) for name in names]
@@ -139,17 +139,17 @@ def _schedule(steps: int) -> Axis:
 
 
 def steps_of(changes: dict[str, Any], steps: int) -> int:
-    """Optimizer steps of a run, where the baseline makes `steps`."""
+    """Optimizer steps of a run when the baseline has `steps`."""
     return max(1, round(steps * changes.get("length", 1.0)))
 
 
 def changed(config: Config, changes: dict[str, Any], seed: int) -> Config:
-    """The configuration of one run: the baseline's with a value's changes. The length of the run is no setting."""
+    """The configuration of one run: the baseline's with a value's changes, except for the run's length."""
     return config.with_options({name: value for name, value in changes.items() if name != "length"} | {"seed": seed})
 
 
 def decoder_size(config: Config) -> dict[str, int]:
-    """dim, depth and heads of the baseline's decoder. Raises UserError for one that has no such options."""
+    """dim, depth and heads of the baseline's decoder. Raises UserError for a decoder without such options."""
     options, names = essence(config.method.decoder)[1], ("dim", "depth", "heads")
     if not set(names) <= set(options):
         raise UserError(f"the axes depth and width need a decoder with {', '.join(names)}: not {config.method.decoder}")

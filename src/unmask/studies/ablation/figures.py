@@ -14,7 +14,8 @@ COLORS = {"finetune": VERMILION, "linear": BLUE}
 
 
 def draw_axis(axis: Axis, found: list[Row], scratch: Row | None, where: str) -> Figure:
-    """Left this data, right the paper; fine-tuned above, linear probe below: their scales have little in common."""
+    """Draws this data on the left and the paper on the right, fine-tuning above and linear probe below, with own
+    scales."""
     figure = make_figure(10.5, 6.2)
     grid = figure.subplots(2, 2, sharex="col", squeeze=False)
     points = paper()["axes"][axis.name]
@@ -68,7 +69,7 @@ def _theirs(panel: Axes, axis: Axis, points: Sequence[dict[str, Any]], metric: s
 
 
 def _places(panel: Axes, axis: Axis, named: Sequence[tuple[float | None, str]]) -> list[float]:
-    """Where the values stand, with ticks at them: numbers at their place, names side by side."""
+    """Positions and ticks of the values: numbers to scale, names evenly spaced."""
     if not axis.unit:
         panel.set_xticks(range(len(named)), [label for _, label in named], rotation=12, fontsize=8)
         panel.set_xlim(-0.5, len(named) - 0.5)

@@ -1,4 +1,4 @@
-"""What a study found: one line per finished run, and what the lines say of each axis over the seeds."""
+"""Results of a study: one line per finished run, and a summary of each axis over the seeds."""
 
 import json
 import os
@@ -32,13 +32,13 @@ class Interval:
 
     @property
     def apart(self) -> bool:
-        """The interval leaves out zero."""
+        """True if the interval excludes zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
 class Row:
-    """One value of an axis, over the seeds that are finished."""
+    """One value of an axis, over its finished seeds."""
 
     value: Value
     seeds: list[int]
@@ -52,12 +52,12 @@ class Row:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Student's, over seeds."""
+    """Student's interval over seeds."""
     return Interval(float(np.mean(values)), *(student(values) or (None, None)), list(values))
 
 
 def rows(axis: Axis, cells: Cells) -> list[Row]:
-    """The axis' values in order; those without a finished run are left out."""
+    """The axis's values in order, without those that have no finished run."""
     known = {point["key"]: point for point in paper()["axes"][axis.name]}
     found = []
     for value in axis.values:
@@ -68,7 +68,7 @@ def rows(axis: Axis, cells: Cells) -> list[Row]:
 
 
 def make_row(value: Value, cells: Cells, point: dict[str, float]) -> Row | None:
-    """One value's figures; None where no seed of it is finished."""
+    """One value's figures; None if no seed of it is finished."""
     cells = {place: cell for place, cell in cells.items() if "diverged" not in cell}
     mine = {seed: cell for (key, seed), cell in sorted(cells.items()) if key == value.key}
     if not mine:
@@ -90,7 +90,7 @@ def make_row(value: Value, cells: Cells, point: dict[str, float]) -> Row | None:
 
 
 def scratch() -> Value:
-    """The yardstick: the same encoder, judged and fine-tuned without pretraining."""
+    """The baseline: the same encoder, evaluated and fine-tuned without pretraining."""
     return Value(SCRATCH, {"length": 0.0})
 
 
@@ -99,7 +99,7 @@ def scratch_row(cells: Cells) -> Row | None:
 
 
 def finding(axis: Axis, found: list[Row]) -> str:
-    """What an axis says, in a sentence that claims no more than the intervals allow."""
+    """The result of an axis in one sentence, which claims no more than the intervals support."""
     parts = []
     for metric, words in METRICS.items():
         apart = [row for row in found if row.difference and row.difference[metric].apart]
@@ -148,7 +148,7 @@ def to_json(axis: Axis, found: list[Row]) -> dict[str, Any]:
 
 
 def read_cells(out: Path) -> Cells:
-    """The finished runs of a study's folder; a last line that a crash cut off is passed over."""
+    """The finished runs of a study's folder; a last line cut off by a crash is ignored."""
     path = out / CELLS
     found: Cells = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
@@ -161,7 +161,7 @@ def read_cells(out: Path) -> Cells:
 
 
 def add_cell(out: Path, cell: dict[str, Any]) -> None:
-    """Adds one line and flushes it to disk, behind a line that a crash cut off if there is one."""
+    """Appends one line and flushes it to disk; a line cut off by a crash is terminated first."""
     path = out / CELLS
     try:
         with open(path, "ab+") as file:

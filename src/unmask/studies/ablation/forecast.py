@@ -1,4 +1,4 @@
-"""How long a study takes, from a few measured steps: and for a given time, how long its runs may be."""
+"""The duration of a study, from a few measured steps; or the length of its runs, for a given duration."""
 
 import time
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ from unmask.training.log import clock
 from unmask.training.speed.compile import ready
 
 HOURS = 1.0  # of a study, when neither hours nor steps are given
-TUNING_SHARE = 1 / 3  # of the time, at the most, for fine-tuning
-RESERVE = 0.05  # of the time, for tables and images and for being wrong
-FEW = 100  # optimizer steps of pretraining below which little can be seen
+TUNING_SHARE = 1 / 3  # largest share of the time for fine-tuning
+RESERVE = 0.05  # share of the time reserved for tables, figures and errors of the forecast
+FEW = 100  # optimizer steps of pretraining below which effects are hardly visible
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Plain values only: it is saved with the study."""
+    """The forecast, in plain values, since it is saved with the study."""
 
     steps: int  # of the baseline's pretraining
     tuning: dict[str, Any]  # settings of fine-tuning, with the length that fits
@@ -66,7 +66,7 @@ def make_forecast(
     """Measures what runs cost and chooses their length. values: changes by key; began: when the command did; seeds:
     runs of every value; hours: for all; steps: of the baseline, instead; tuning_epochs: of fine-tuning, if given.
 
-    Pretraining is measured once and scaled by counted FLOPs. Raises UserError where the time asked for is too short.
+    Pretraining is measured once and scaled by counted FLOPs. Raises UserError if the requested time is too short.
     """
     start = time.monotonic()
     linear_probe(make_encoder(bench.config), bench)

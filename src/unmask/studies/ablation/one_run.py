@@ -1,4 +1,4 @@
-"""One run of a study: pretrain, judge with a linear probe, fine-tune, and count what it cost."""
+"""One run of a study: pretrain, fit a linear probe, fine-tune, and count the cost."""
 
 import shutil
 import time
@@ -34,7 +34,7 @@ from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
 from unmask.training.speed.step_cost import step_flops
 
-CHECKPOINT_EVERY = 60.0  # seconds; what a kill can lose
+CHECKPOINT_EVERY = 60.0  # seconds that a kill can lose
 WARMUP = 0.05  # of the steps, as `plan_length` has it
 COUNTED = 2  # images that FLOPs are counted on
 FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed")
@@ -42,7 +42,7 @@ FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed")
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs of a study share."""
+    """Data and settings that all runs of a study share."""
 
     config: Config  # of the baseline, as `pretrain` plans it
     steps: int  # of the baseline's pretraining
@@ -53,7 +53,7 @@ class Bench:
 
 
 class Told(Log):
-    """Records as every run does, shows nothing, and passes on how far it is."""
+    """A log that records as usual, prints nothing, and reports its progress."""
 
     def __init__(self, folder: Path, config: Config, count: int, tell: Callable[[int], Any]):
         quiet = Console(quiet=True, force_terminal=False)
@@ -70,7 +70,8 @@ class Told(Log):
 def run_cell(
     bench: Bench, key: str, changes: dict[str, Any], seed: int, folder: Path, tell: Callable[[str, float], Any]
 ) -> dict[str, Any]:
-    """The line of one run. `folder` holds its checkpoint while it lasts; `tell(what, share)` hears how far it is."""
+    """The line of one run. `folder` holds its checkpoint while it runs; `tell(what, share)` is called with its
+    progress."""
     config = changed(bench.config, changes, seed)
     objective = build(config, Start())
     steps = steps_of(changes, bench.steps) if changes.get("length", 1.0) else 0
@@ -94,7 +95,7 @@ def run_cell(
 def _pretrain(
     bench: Bench, config: Config, objective: Objective, steps: int, folder: Path, tell: Callable[[int], Any]
 ) -> dict[str, Any]:
-    """Its last record. Where the folder holds a checkpoint, training goes on from there."""
+    """Pretrains and returns the last record; resumes from a checkpoint in the folder."""
     training = config.training
     folder.mkdir(parents=True, exist_ok=True)
     if not checkpoint.begun(folder):
@@ -109,7 +110,7 @@ def _pretrain(
 
 
 def cost(objective: Objective, bench: Bench) -> float:
-    """FLOPs per image of forward and backward, without changing any chance that follows."""
+    """FLOPs per image of forward and backward; random generators are left unchanged."""
     data = bench.config.data
     shape = (COUNTED, data.channels, *data.image_size)
     batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.fabric.device)]}
@@ -119,7 +120,7 @@ def cost(objective: Objective, bench: Bench) -> float:
 
 
 def linear_probe(encoder: Encoder, bench: Bench) -> dict[str, Any]:
-    """Accuracy of a linear classifier on frozen features; pooling and penalty are chosen on the val split."""
+    """Accuracy of a linear classifier on frozen features; pooling and penalty are chosen on the validation split."""
     device, labelled = bench.fabric.device, bench.labelled
     encoder.to(device).eval()
     competitors = {"pretrained": lambda split: split_features(labelled, encoder, split, device, _autocast(bench))}

@@ -1,4 +1,4 @@
-"""A study's results for people: tables as Markdown, one self-contained HTML page, one JSON file."""
+"""A study's results: tables as Markdown, one self-contained HTML page, one JSON file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ RESULT, TABLES, PAGE = "ablation.json", "ablation.md", "ablation.html"
 
 
 def write_results(out: Path, axes: list[Axis], cells: Cells, facts: dict[str, Any]) -> dict[str, Any]:
-    """Writes all that the finished runs allow into `out`; returns what `ablation.json` holds.
+    """Writes the results of the finished runs to `out`; returns the contents of `ablation.json`.
 
     facts: `where` (the data), `command`, `baseline` (names and values), `planned` (runs in all), `notes` (sentences).
     """

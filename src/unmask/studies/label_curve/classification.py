@@ -1,7 +1,7 @@
-"""How many labels does pretraining save a classifier? The same data, draws and encoders in every process.
+"""Label-efficiency of classifiers: how many labels does pretraining save?
 
-Frozen protocols take features once per encoder; trainings go through `finetune`, side by side in processes that each
-open the data for themselves.
+Frozen protocols extract features once per encoder; fine-tuning uses `finetune`, in parallel processes that each open
+the data themselves. Data, draws and encoders are the same in every process.
 """
 
 import os
@@ -35,13 +35,13 @@ from unmask.tasks.open import load_encoder
 
 POOLING = "mean4"  # of kNN and linear, fixed: choosing one takes labels
 CHOOSE = 5  # labels per class from which the linear strength is chosen, on a fifth of them
-PER_JOB = 2 * 2**30  # bytes of memory that a training process is reckoned to take
+PER_JOB = 2 * 2**30  # estimated bytes of memory per training process
 FROZEN = ("knn", "linear")  # that are fitted on features taken once
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a process needs to open data and encoders for itself; hashable, so that it does so once."""
+    """What a process needs to open data and encoders; hashable, so that it does so once."""
 
     run: str
     on: tuple[str, ...]
@@ -82,7 +82,7 @@ class ClassificationStudy(Study):
         self.hashes: dict[str, str] = {}
 
     def cells(self, design: Design) -> list[Cell]:
-        """Loads every competitor, so that an unknown name fails before the slow part."""
+        """All cells; loads every competitor, so that an unknown name fails before the slow part."""
         for name in (PRETRAINED, *design.against):
             self.hashes[f"weights of {name}"] = weights_hash(self.encoder(name))
         sizes, self.skipped = self._sizes(design)
@@ -111,7 +111,7 @@ class ClassificationStudy(Study):
         return len(self.rows(size, 0)) / len(self.classes)
 
     def cost(self, cell: Cell) -> float:
-        """In frozen fits; of a training by the images that it looks at."""
+        """Cost in units of a frozen fit; of a training, by its number of images."""
         if cell.protocol in FROZEN:
             return 1.0
         count = len(self.rows(cell.size, cell.draw))
@@ -182,7 +182,7 @@ class ClassificationStudy(Study):
         return max(1, min(cores, hardware.memory // (PER_JOB + cached)))
 
     def _sizes(self, design: Design) -> tuple[list[str], list[str]]:
-        """The sizes that the data has, and a line for each that it has not."""
+        """The sizes that the data supports, and a remark for each other one."""
         fewest, total = int(np.bincount(self.train_labels).min()), len(self.train_labels)
         sizes, skipped = [], []
         for size in design.labels_per_class:
@@ -207,7 +207,7 @@ def _study(setting: Setting) -> ClassificationStudy:
 
 
 def _best_linear(x: np.ndarray, y: np.ndarray) -> Linear:
-    """The penalty that does best on a fifth of the labels, where there are enough; the default where there are not."""
+    """The penalty with the best accuracy on a fifth of the labels; the default if there are too few."""
     if np.bincount(y).min() < CHOOSE:
         return Linear()
     keep, held = hold_out(y)

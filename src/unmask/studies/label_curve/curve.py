@@ -75,7 +75,7 @@ class Curve:
         return sorted(found, key=lambda p: p.per_class)
 
     def sentence(self) -> str:
-        """What pretraining is worth, by fine-tuning if that was done; also where it does not help."""
+        """What pretraining is worth, by fine-tuning if that was done; also if it does not help."""
         if not self.worths:
             return "Nothing to compare with: the curve has too few points."
         worth = next((w for w in self.worths if w.protocol == "full"), self.worths[0])
@@ -89,7 +89,7 @@ class Curve:
         return f"{start} {_times(worth.ratio, self.unit)} ({_interval(worth)}; {how}).{self._gaps(worth)}"
 
     def _gaps(self, worth: Worth) -> str:
-        """Where the two curves' own intervals lie apart, and the accuracies at the largest such gap."""
+        """The sizes at which the two curves' intervals do not overlap, and the accuracies at the largest gap."""
         rivals = {p.size: p for p in self.line(worth.protocol, worth.rival)}
         pairs = [(p, rivals[p.size]) for p in self.line(worth.protocol, PRETRAINED) if p.size in rivals]
         apart = [(p, q) for p, q in pairs if p.low > q.high]
@@ -109,8 +109,8 @@ class Curve:
 def make_point(
     protocol: str, competitor: str, size: str, per_class: float, draws: Sequence[float], num_test: int | None
 ) -> Point:
-    """Mean and interval of some draws. num_test: images behind each accuracy; None: scores that are no share of
-    images, of which a single draw has no interval."""
+    """Mean and interval over draws. num_test: images behind each accuracy; None: scores that are not shares of images,
+    for which a single draw has no interval."""
     mean = float(np.mean(draws))
     low, high = student(draws, 0, 1) or ((mean, mean) if num_test is None else wilson(round(mean * num_test), num_test))
     return Point(protocol, competitor, size, per_class, mean, low, high, list(draws))
@@ -131,10 +131,10 @@ def worths(points: Sequence[Point], num_test: int | None, seed: int = 0) -> list
 def horizontal_gap(
     labels: Float[np.ndarray, "n"], mine: Float[np.ndarray, "n"], theirs: Float[np.ndarray, "n"]
 ) -> tuple[float, tuple[float, float] | None]:
-    """How far apart two rising curves lie along the axis of labels, as a factor, averaged over accuracies (evenly
-    spaced) that both reach; and those accuracies. Infinite, or zero, where one curve begins above the other's end.
+    """The horizontal distance of two rising curves as a factor of labels, averaged over evenly spaced accuracies that
+    both reach; and those accuracies. Infinite, or zero, if one curve begins above the other's end.
 
-    Curves are made to rise by isotonic regression and joined by lines on log(labels).
+    Curves are made monotone by isotonic regression and interpolated linearly on log(labels).
     """
     at = np.log(labels)
     mine, theirs = (isotonic_regression(y) for y in (mine, theirs))
@@ -163,7 +163,7 @@ def draw_curve(curve: Curve, path: Path) -> None:
 
 
 def _heading(sentence: str, inches: float) -> str:
-    """The first of the sentences, in lines that an image of this width has room for."""
+    """The first sentence, wrapped to the width of the figure."""
     first, end, _ = sentence.partition(").")
     return "\n".join(textwrap.wrap(first + end, int(11.5 * inches)))
 
@@ -202,7 +202,7 @@ def _worth(protocol: str, rival: str, mine: list[Point], theirs: list[Point], nu
 
 
 def _resampled(line: list[Point], num_test: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Draws with replacement, and other test images in their place."""
+    """Resamples the draws and the test images with replacement."""
     means = np.array([np.mean(rng.choice(p.draws, len(p.draws))) for p in line])
     if num_test is None:
         return means
@@ -210,7 +210,7 @@ def _resampled(line: list[Point], num_test: int | None, rng: np.random.Generator
 
 
 def _reach(accuracy: np.ndarray, at: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Where a rising curve reaches each level; where it is level for a while, about where that begins."""
+    """Where a rising curve reaches each level; on a plateau, about where it begins."""
     rising = accuracy + 1e-9 * np.arange(len(accuracy))
     return np.interp(levels, rising, at)
 

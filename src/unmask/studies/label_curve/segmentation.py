@@ -1,8 +1,8 @@
-"""How many segmented images does pretraining save? Trainings on parts of the images, the same for every rival.
+"""Label-efficiency of segmenters: how many annotated images does pretraining save?
 
-As the study of classification, with mIoU instead of accuracy and images instead of labels per class. Every size is
-trained several times: another part of the images each time, and where that is all of them, another seed, since a single
-mIoU has no interval.
+Like the study of classifiers, with mIoU instead of accuracy and images instead of labels per class. Subsets of the
+images are the same for every rival. Every size is trained several times: on another subset each time, or with another
+seed if it is all images, since a single mIoU has no interval.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ from unmask.training.speed.compile import ready
 
 @dataclass(frozen=True)
 class SegmentSetting:
-    """The data, and what every training has in common."""
+    """The data, and the settings that all trainings share."""
 
     run: str
     on: tuple[str, ...]

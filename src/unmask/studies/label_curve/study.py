@@ -1,4 +1,4 @@
-"""What the label studies of all tasks share: cells of a curve, a file of finished ones, and the curve made of them."""
+"""Shared by the label studies of all tasks: cells, a file of finished cells, and the curve computed from them."""
 
 import json
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ PROTOCOLS = ("knn", "linear", "attentive", "full")  # in the order of the panels
 
 @dataclass(frozen=True)
 class Cell:
-    """One training or fit, and its place in the curve."""
+    """One training or fit, and its position in the curve."""
 
     protocol: str
     competitor: str
@@ -54,11 +54,11 @@ class Study(ABC):
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
-        """What finished trainings must have in common with what is asked now."""
+        """The settings that finished trainings must share with the current command."""
 
     @abstractmethod
     def rows(self, size: str, draw: int) -> Int[np.ndarray, "n"]:
-        """Images of the training split: the same for every competitor, and fewer are part of more."""
+        """Indices into the training split: the same for every competitor; smaller sets are subsets of larger ones."""
 
     @abstractmethod
     def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, float]]:
@@ -66,14 +66,14 @@ class Study(ABC):
 
     @abstractmethod
     def cost(self, cell: Cell) -> float:
-        """How long a training takes, about, in any unit."""
+        """Estimated duration of a training, in any unit."""
 
     def labels(self, size: str) -> float:
-        """How many of `unit` a size is."""
+        """A size as a number of `unit`."""
         return float(len(self.rows(size, 0)))
 
     def curve(self, scores: Mapping[Cell, float]) -> Curve:
-        """Of everything that was ever finished in this folder, so that a curve can grow."""
+        """The curve of everything finished in this folder, so that it can grow."""
         groups: dict[tuple[str, str, str], list[float]] = {}
         for cell in sorted(scores, key=_order):
             groups.setdefault((cell.protocol, cell.competitor, cell.size), []).append(scores[cell])
@@ -86,7 +86,7 @@ class Study(ABC):
 
 
 class Records:
-    """Scores of finished cells, one JSON line each, below a line that says what they were made of."""
+    """Scores of finished cells, one JSON line each, below a line with their fingerprint."""
 
     def __init__(self, path: Path, fingerprint: dict[str, str]):
         self.path, self.scores = path, {}
@@ -105,25 +105,25 @@ class Records:
         write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
     def add(self, cell: Cell, score: float) -> None:
-        """At once on disk."""
+        """Appends a score and flushes it to disk."""
         self.scores[cell] = score
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(cell) | {"accuracy": score}) + "\n")
 
 
 def size_of(size: str) -> float:
-    """A size as a number, to sort by; all is 0."""
+    """A size as a number for sorting; all is 0."""
     return 0.0 if size == ALL else float(size.rstrip(" %"))
 
 
 def _order(cell: Cell) -> tuple:
-    """Whatever was finished first: protocols as listed, the run before its rivals, few labels before many."""
+    """The order of display: protocols as listed, the run before its rivals, few labels before many."""
     rival = cell.competitor != PRETRAINED
     return PROTOCOLS.index(cell.protocol), rival, cell.competitor, cell.size == ALL, size_of(cell.size), cell.draw
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """A record; None for a line that a crash cut off."""
+    """A record; None for a line cut off by a crash."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:

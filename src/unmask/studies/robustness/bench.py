@@ -1,4 +1,4 @@
-"""A classifier judged on damaged images: one corruption and severity after the other, each kept when it is finished."""
+"""Evaluates a classifier on corrupted images: one corruption and severity after the other, each saved when finished."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ Key = tuple[str, int]  # corruption and severity
 
 @dataclass
 class Bench:
-    """A classifier and the images that it is tested on, damaged in many ways."""
+    """A classifier and its test images, to be corrupted."""
 
     classifier: Classifier  # on `device`
     images: EvaluationSet
@@ -55,7 +55,7 @@ class Bench:
         return self.probabilities(pixels[i : i + self.batch] for i in range(0, len(pixels), self.batch))
 
     def right(self, name: str, severity: int) -> Bool[np.ndarray, "n"]:
-        """Which images are answered rightly under a corruption."""
+        """True for images that are classified correctly under a corruption."""
         with Parallel(n_jobs=self.threads, prefer="threads") as parallel:
             rows = range(len(self.images))
             batches = (
@@ -65,12 +65,12 @@ class Bench:
             return self.images.right(self.probabilities(batches))  # type: ignore[arg-type]
 
     def damaged(self, row: int, name: str, severity: int) -> Tensor:
-        """One image, damaged; the same in every run."""
+        """One corrupted image; the same in every run."""
         number = self.images.numbers[row]
         return corrupt(self.images.pixels[row], name, severity, seed=self.seed, number=number)
 
     def fingerprint(self) -> str:
-        """Changes with whatever decides which images are answered rightly."""
+        """Changes with anything that affects the predictions."""
         facts = f"{__version__} {self.seed} {weights_hash(self.classifier)} {self.images.numbers} "
         digest = hashlib.blake2b(facts.encode() + self.images.truth.tobytes(), digest_size=16)
         for image in self.images.pixels:
@@ -79,7 +79,7 @@ class Bench:
 
 
 class FinishedCells:
-    """Finished corruptions and severities in a file: for each, one bit per image."""
+    """A file of finished corruptions and severities, with one bit per image."""
 
     def __init__(self, path: Path, bench: Bench, say: Callable[[str], None]):
         self.path, self.fingerprint, self.count = path, bench.fingerprint(), len(bench.images)
@@ -99,7 +99,7 @@ class FinishedCells:
         return f"{key[0]} {key[1]}" in self.bits
 
     def keep(self, key: Key, right: Bool[np.ndarray, "n"]) -> None:
-        """At once on disk."""
+        """Appends a result and flushes it to disk."""
         self.bits[f"{key[0]} {key[1]}"] = np.packbits(right).tobytes().hex()
         write_json(self.path, {"fingerprint": self.fingerprint, "cells": self.bits})
 
@@ -109,7 +109,7 @@ class FinishedCells:
 
 
 def compute_missing(bench: Bench, keys: Sequence[Key], cells: FinishedCells, console: Console) -> None:
-    """Judges under each corruption and severity that is not finished; raises Interrupted, with what is kept."""
+    """Evaluates each unfinished corruption and severity; raises Interrupted, with a note on what is saved."""
     missing = [key for key in keys if key not in cells]
     if len(missing) < len(keys):
         text = f"{len(keys) - len(missing)} of {len(keys)} results are there already and not computed again"

@@ -1,4 +1,4 @@
-"""One image, damaged in a named way: the seam between `unmask stress` and the functions in `corruptions/`.
+"""Corrupts one image: the interface between `unmask stress` and the functions in `corruptions/`.
 
 The fifteen corruptions of ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261), at five severities.
 """
@@ -26,10 +26,10 @@ def require_corruption(name: str) -> None:
 def corrupt(
     image: Shaped[Tensor, "c h w"], name: str, severity: int, *, seed: int = 0, number: int = 0
 ) -> Shaped[Tensor, "c h w"]:
-    """The image with its shape and dtype, damaged; values in 0..255, whole ones where the dtype is uint8.
+    """The corrupted image with its shape and dtype; values in 0..255, whole numbers if the dtype is uint8.
 
-    Chance comes from seed, number (which image), name and severity alone. Raises UserError for an unknown name or
-    severity, for anything but 1 or 3 channels, and for values outside 0..255.
+    Random numbers depend only on seed, number (of the image), name and severity. Raises UserError for an unknown name
+    or severity, for other than 1 or 3 channels, and for values outside 0..255.
     """
     if severity not in SEVERITIES:
         raise UserError(f"severities are 1 (least) to 5; got {severity}")

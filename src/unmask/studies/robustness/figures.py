@@ -1,4 +1,4 @@
-"""Images of `unmask stress`: accuracies as a map, the drops, the groups, and what was done to an image."""
+"""Figures of `unmask stress`: accuracies as a map, the drops, the groups, and example images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def draw_stress(stress: Stress, path: Path) -> None:
 def draw_examples(
     images: Sequence[Shaped[Tensor, "c h w"]], titles: Sequence[str], answers: Sequence[tuple[str, bool]], path: Path
 ) -> None:
-    """One image clean and under each corruption, with the answer that it got, and whether that was right."""
+    """One image clean and under each corruption, with its predicted class, marked as correct or wrong."""
     across = min(len(images), 4 if len(images) != 6 else 3)
     down = -(-len(images) // across)
     shape = images[0].shape[-2] / images[0].shape[-1]

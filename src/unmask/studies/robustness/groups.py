@@ -1,4 +1,4 @@
-"""Does a classifier serve all groups alike? Accuracy per value of a column of labels.csv, and the largest gap."""
+"""Accuracy per group (value of a column of labels.csv), and the largest gap between groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Gap:
-    """The best group minus the worst; small groups are passed over where two or more are not small."""
+    """The best group minus the worst; small groups are ignored if at least two are not small."""
 
     best: str
     worst: str
@@ -54,7 +54,7 @@ class Grouping:
     gap: Gap
 
     def sentence(self) -> str:
-        """The gap in words, and how far it can be trusted."""
+        """The gap in words, and how reliable it is."""
         of = {group.value: group for group in self.groups}
         best, worst, gap = of[self.gap.best], of[self.gap.worst], self.gap
         stands = f"chance alone makes a gap this large in {100 * gap.chance:.1f} % of random groups"
@@ -69,7 +69,7 @@ class Grouping:
 
 
 def choose_columns(columns: Sequence[dict[str, str]], chosen: Sequence[str]) -> list[str]:
-    """The columns chosen, or all with 2 to 20 different values; of the images that are tested, one dict each.
+    """The chosen columns, or all with 2 to 20 different values; one dict per test image.
 
     Raises UserError for a column that does not exist or that makes no groups.
     """
@@ -99,7 +99,7 @@ def compare(
     right: Bool[np.ndarray, "n"],
     corrupted: Float[np.ndarray, "n"] | None = None,  # how often each image was answered rightly when damaged
 ) -> Grouping:
-    """Accuracy of each group, and the largest gap; there must be two values or more."""
+    """Accuracy of each group, and the largest gap; at least two values are required."""
     of, groups = np.array(values), []
     for value in sorted({value for value in values if value}, key=natural):
         inside = of == value

@@ -1,4 +1,4 @@
-"""What corruptions share: the scale of an image, and small blur kernels.
+"""Shared by corruptions: the scale of an image, and small blur kernels.
 
 The published constants are for images of 224 pixels. Here a length in pixels is multiplied by `scale`, the short side
 divided by 224, and the strength of noise by `strength`, its square root, at most 1: at 32 pixels that is close to what
@@ -16,17 +16,17 @@ REFERENCE = 224  # pixels of the short side that the published constants are for
 
 
 def scale(x: Float[np.ndarray, "h w c"]) -> float:
-    """How long a published pixel is in this image, in its own pixels."""
+    """Pixels of this image per published pixel."""
     return min(x.shape[:2]) / REFERENCE
 
 
 def strength(x: Float[np.ndarray, "h w c"]) -> float:
-    """Factor for noise: a small image has fewer pixels to average it over; a large one gets no more."""
+    """Factor for noise: less for small images, which have fewer pixels to average over; at most 1."""
     return min(1.0, math.sqrt(scale(x)))
 
 
 def disk(radius: float) -> Float[np.ndarray, "k k"]:
-    """The kernel of a lens out of focus; radius in pixels, fractions count."""
+    """The kernel of a lens out of focus; radius in pixels, may be fractional."""
     steps = np.linspace(-1, 1, 41) * radius
     down, right = (axis.ravel() for axis in np.meshgrid(steps, steps))
     inside = down**2 + right**2 <= radius**2
@@ -34,14 +34,14 @@ def disk(radius: float) -> Float[np.ndarray, "k k"]:
 
 
 def streak(radius: float, sigma: float, angle: float) -> Float[np.ndarray, "k k"]:
-    """The kernel of a movement: half a Gaussian of deviation `sigma`, 2 `radius` long, at `angle` degrees."""
+    """The kernel of motion blur: half a Gaussian of deviation `sigma`, 2 `radius` long, at `angle` degrees."""
     along = np.linspace(0, 2 * radius, max(8, round(8 * radius)))
     turn = math.radians(angle)
     return _kernel(along * math.sin(turn), along * math.cos(turn), np.exp(-0.5 * (along / sigma) ** 2))
 
 
 def filtered(x: Float[np.ndarray, "h w c"], kernel: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "h w c"]:
-    """Every channel convolved with the kernel; the image goes on as in a mirror."""
+    """Every channel convolved with the kernel, with mirrored borders."""
     return cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(x.shape)
 
 
@@ -54,14 +54,14 @@ def smooth(x: Float[np.ndarray, "h w *c"], sigma: float, reach: float = 4) -> Fl
 def moved(
     x: Float[np.ndarray, "h w c"], down: Float[np.ndarray, "h w"], right: Float[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "h w c"]:
-    """Each pixel read at an offset from its own place, in pixels, between pixels by interpolation."""
+    """Samples each pixel at an offset in pixels, with interpolation."""
     rows, columns = np.indices(x.shape[:2], dtype=np.float32)
     places = columns + right.astype(np.float32), rows + down.astype(np.float32)
     return cv2.remap(x, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).reshape(x.shape)
 
 
 def _kernel(down: np.ndarray, right: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, "k k"]:
-    """Weighted points around the middle, each shared among the four pixels about it; sums to 1."""
+    """A kernel of weighted points around the centre, each distributed over its four nearest pixels; sums to 1."""
     reach = int(max(np.abs(down).max(), np.abs(right).max())) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     top, left = np.floor(down).astype(int), np.floor(right).astype(int)

@@ -1,4 +1,4 @@
-"""What `unmask stress` found: accuracy clean, under each corruption at each severity, and per group."""
+"""Results of `unmask stress`: accuracy clean, under each corruption at each severity, and per group."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Stress:
-    """The result of `unmask.stress`. Accuracy with several labels per image: all labels of an image right."""
+    """The result of `unmask.stress`. With several labels per image, an image counts as correct if all labels are."""
 
     count: int  # test images
     classes: list[str]
@@ -61,11 +61,11 @@ class Stress:
 
     @property
     def kept(self) -> float:
-        """Mean accuracy under corruption as a share of the clean accuracy; 0 where nothing was right to begin with."""
+        """Mean accuracy under corruption as a share of the clean accuracy; 0 if the clean accuracy is 0."""
         return self.mean().accuracy / self.accuracy if self.accuracy else 0.0
 
     def sentence(self) -> str:
-        """What came out, in words."""
+        """The outcome in words."""
         mean, by = self.mean(), [self.mean(name) for name in self.corruptions]
         worst, least = max(by, key=lambda cell: cell.drop), min(by, key=lambda cell: cell.drop)
         kinds = f"{len(by)} corruption{'s' * (len(by) != 1)} at {_several(self.severities)}"
@@ -90,14 +90,14 @@ class Stress:
 
 
 def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
-    """From which of the same n images were answered rightly, clean and damaged."""
+    """Computes a cell from the correctness of the same n images, clean and corrupted."""
     good = int(right.sum())
     return Cell(corruption, severity, good / len(right), *wilson(good, len(right)), *paired_difference(clean, right))
 
 
 def mean_of(cells: Sequence[Cell], name: str) -> Cell:
-    """Means of all numbers. The mean of intervals is an interval of the mean, on the safe side: it fits where the
-    same images fail everywhere, and is wider than needed where they do not."""
+    """Means of all numbers. The mean of the intervals is a conservative interval of the mean: exact if the same images
+    fail everywhere, wider than necessary otherwise."""
     names = ("accuracy", "low", "high", "drop", "drop_low", "drop_high")
     return Cell(name, None, *(float(np.mean([getattr(cell, field) for cell in cells])) for field in names))
 

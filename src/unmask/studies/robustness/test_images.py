@@ -1,4 +1,4 @@
-"""The images that a finished classifier is tested on, decoded once, at the size that it sees."""
+"""The test images of a trained classifier, decoded once, at its input size."""
 
 import json
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ class EvaluationSet:
         return len(self.pixels)
 
     def right(self, probabilities: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n"]:
-        """Which answers are right; with several labels per image, all labels of an image."""
+        """True for correct predictions; with several labels per image, all of them must be correct."""
         if self.truth.ndim == 1:
             return probabilities.argmax(axis=1) == self.truth
         return ((probabilities > 0.5) == (self.truth > 0.5)).all(axis=1)
 
     def at(self, rows: list[int]) -> "EvaluationSet":
-        """Some of them, in the order given."""
+        """A subset, in the given order."""
         pixels, numbers, columns = ([part[i] for i in rows] for part in (self.pixels, self.numbers, self.columns))
         return EvaluationSet(pixels, numbers, self.truth[rows], columns)  # type: ignore[arg-type]
 
@@ -48,10 +48,10 @@ class EvaluationSet:
 def read_evaluation_set(
     places: Sequence[str], folder: Path, classifier: ImageClassifier, most: int | None, seed: int, console: Console
 ) -> EvaluationSet:
-    """The test split of the data: its own, else its val split; else what `transfer` held out, where it is the data that
-    the classifier was trained on, and everything where it is not. folder: the classifier's. most, seed: of the draw.
+    """The test split of the data, otherwise its validation split; otherwise the images that `transfer` held out if the
+    classifier was trained on this data, and all images if not. folder: the classifier's. most, seed: of the draw.
 
-    What cannot work is refused before anything is decoded: channels, classes that the classifier does not know.
+    Unsuitable channels, and classes that the classifier does not have, are refused before anything is decoded.
     """
     channels = classifier.encoder.channels
     if channels not in (1, 3):
@@ -81,7 +81,7 @@ def read_evaluation_set(
 
 
 def _decode(source: Source, rows: list[int], classifier: ImageClassifier, console: Console) -> list[Tensor | str]:
-    """Each image as the classifier sees it, in its own channels, or why it cannot be used."""
+    """Each image as the classifier sees it, in its own channels, or the reason why it cannot be used."""
     encoder = classifier.encoder
 
     def read(row: int) -> Tensor | str:

@@ -18,16 +18,14 @@ ZOOM = ((1.1, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))  # la
 
 
 def defocus_blur(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """A lens out of focus: every point becomes a disk. The published softening of the disk's rim is taken over by
-    a disk that knows fractions of pixels.
-    """
+    """A lens out of focus: every point becomes a disk. An antialiased disk replaces the published softening of its rim."""
     return filtered(x, disk(RADIUS[severity - 1] * scale(x)))
 
 
 def glass_blur(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
     """Frosted glass: in each round every pixel is read at a random offset within the reach, in both directions.
 
-    The published version swaps whole pixels one after the other; offsets that may be fractions can be scaled.
+    The published version swaps whole pixels one after the other; fractional offsets can be scaled to the image.
     """
     deviation, reach, rounds = GLASS[severity - 1]
     offsets = rng.uniform(-reach, reach, (rounds, 2, *x.shape[:2])).sum(axis=0) * scale(x)
@@ -41,8 +39,8 @@ def motion_blur(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Gen
 
 
 def zoom_blur(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """A camera that moved towards the scene while the shutter was open: the mean of the image and of itself,
-    enlarged about its middle by ever more.
+    """A camera that moved towards the scene while the shutter was open: the mean of the image and increasingly enlarged
+    copies of it.
     """
     last, step = ZOOM[severity - 1]
     factors = np.arange(1, last + step / 2, step)

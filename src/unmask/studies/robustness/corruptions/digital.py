@@ -27,8 +27,8 @@ def contrast(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Genera
 def elastic_transform(
     x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "h w c"]:
-    """An image drawn on rubber, pulled as a whole or rippled. The shares are the height of ripples, their
-    smoothness, and how far three points of the whole are pulled.
+    """An elastic deformation, of the whole image or in ripples. Parameters are shares of a side: the height of ripples,
+    their smoothness, and how far three points of the image are moved.
 
     As published, severities 1 and 2 pull and bend the whole image, 3 to 5 ripple it finely: how far an image is from
     the original in pixels does not grow from 2 to 3.
@@ -60,8 +60,8 @@ def jpeg_compression(
 
 
 def pixelate(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """Too few pixels: blocks of one colour. A block is 1 / share pixels wide at 224, and what it has above one
-    pixel shrinks with the image.
+    """Too few pixels: blocks of one colour. A block is 1 / share pixels wide at 224; its width above one pixel scales
+    with the image.
     """
     height, width = x.shape[:2]
     block = 1 + (1 / LEFT[severity - 1] - 1) * scale(x)

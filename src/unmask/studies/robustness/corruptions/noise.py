@@ -23,14 +23,14 @@ def gaussian_noise(
 
 
 def impulse_noise(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """Salt and pepper: values lost to black or white, half each, each channel for itself."""
+    """Salt and pepper: values set to black or white, half each, separately per channel."""
     hit, white = rng.random(x.shape) < LOST[severity - 1] * strength(x), rng.random(x.shape) < 0.5
     return np.where(hit, white.astype(x.dtype), x)
 
 
 def shot_noise(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """Noise of counting photons, stronger where it is bright. The deviation falls with the square root of the
-    photons, so `strength` counts twice.
+    """Photon noise, stronger in bright areas. The deviation falls with the square root of the number of photons, so
+    `strength` enters squared.
     """
     photons = PHOTONS[severity - 1] / strength(x) ** 2
     return (rng.poisson(x * photons) / photons).astype(x.dtype)

@@ -37,7 +37,7 @@ def brightness(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Gene
 
 
 def fog(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """Clouds of light over the scene, whose contrast falls."""
+    """Bright clouds over the scene, which loses contrast."""
     thickness, decay = FOG[severity - 1]
     clouds = fitted(plasma(*layer_size(x), decay, rng), x)
     top = max(float(x.max()), 1e-6)
@@ -45,7 +45,7 @@ def fog(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) 
 
 
 def frost(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """Ice on the lens, a random piece of one of six textures; drawn, where the published ice was photographed."""
+    """Ice on the lens, a random crop of one of six textures; these are synthetic, the published ones photographs."""
     scene, ice = FROST[severity - 1]
     height, width = layer_size(x)
     texture = _texture(int(rng.integers(TEXTURES)))
@@ -96,7 +96,7 @@ def fitted(layer: Float[np.ndarray, "p q *k"], x: Float[np.ndarray, "h w c"]) ->
 def plasma(height: int, width: int, decay: float, rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
     """Clouds in 0..1 by the diamond-square algorithm (Fournier et al. 1982) on a torus of 256 x 256.
 
-    decay: by how much the roughness falls from one octave to the next.
+    decay: factor by which the roughness falls from one octave to the next.
     """
     side = step = 256
     field, wobble = np.zeros((side, side), np.float32), 1.0
