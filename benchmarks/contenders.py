@@ -123,14 +123,14 @@ def _ours(
     from unmask.models.encoder import create_encoder
     from unmask.runtime.distributed.fabric import make_fabric
     from unmask.runtime.machine import choices, tune
-    from unmask.runtime.settings import runtime_of
+    from unmask.runtime.settings import RuntimeSettings
     from unmask.training.loop import backward
     from unmask.training.optimizer import make_optimizer
     from unmask.training.settings import Fit
     from unmask.training.speed.compile import ready
 
     settings = {name: value for name, (value, _) in choices(device).items()} | asked
-    runtime = runtime_of(settings | {"device": device, "precision": precision})
+    runtime = RuntimeSettings(**settings | {"device": device, "precision": precision})
     tune(device, runtime)
     side = (size.image, size.image)
     encoder = create_encoder(size.name, image_size=side, patch_size=size.patch, mean=MEAN, std=STD)

@@ -14,6 +14,7 @@ from typing import Any
 
 from unmask.errors import UserError
 
+Json = dict[str, Any]  # an object, as it lies on the disk
 RESULT = "metrics.json"  # in a folder of transfer: how good the trained model is
 CLASSIFY = "classify"  # in a run folder: what `transfer --to classify` writes unless told otherwise
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -48,7 +49,7 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Json:
     """An object from a JSON file; empty where there is no such file. UserError for a damaged one."""
     if not path.is_file():
         return {}

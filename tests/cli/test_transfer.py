@@ -20,18 +20,17 @@ from unmask.errors import Interrupted, UserError
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine
-from unmask.runtime.settings import runtime_of
 from unmask.tasks.classification.finetune import finetune
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.classification.transfer import ClassifyTask
 from unmask.tasks.early_stopping import Keeper
+from unmask.tasks.task import Score
 
 
 def settings_of(encoder, samples, labelled, scratch=False, **given):
     plan = Plan({"protocol": "full", "seed": 0, "flip": "auto", "balanced": "auto"} | given)
-    plan_transfer(plan, len(samples), encoder, scratch, labelled.sheet, machine("cpu", "32"))
-    return plan.settings
+    return plan_transfer(plan, len(samples), encoder, scratch, labelled.sheet, machine("cpu", "32"))
 
 
 def test_a_classifier_is_trained_judged_and_kept(done, run, data):
@@ -125,11 +124,8 @@ def test_early_stopping_ends_training_and_keeps_the_best(run, data, place, monke
         if split != "val":
             return score(self, classifier, split, settings, where)
         seen.append({key: value.clone() for key, value in classifier.state_dict().items()})
-        return {
-            "main": "accuracy",
-            "accuracy": [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4][len(seen) - 1],
-            "watched": ["accuracy"],
-        }
+        accuracy = [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4][len(seen) - 1]
+        return Score(accuracy, {"accuracy": accuracy})
 
     score = ClassifyTask.score
     monkeypatch.setattr(ClassifyTask, "score", falling)
@@ -205,7 +201,7 @@ def test_a_small_set_can_be_learnt_by_heart(run, data, protocol):
     samples = labelled.samples("train", 3)
     off = {"randaug": "off", "smoothing": 0.0, "crop": 1.0, "drop_path": 0.0, "lr": 3e-3, "weight_decay": 0.0}
     settings = settings_of(encoder, samples, labelled, protocol=protocol, epochs=40.0, batch=16, **off)
-    fabric = make_fabric(runtime_of(settings))
+    fabric = make_fabric(settings)
     first, second = (finetune(encoder, samples, settings, fabric).result.eval() for _ in range(2))
     found = first.predict(str(data / "train"))
     assert (found.probabilities.argmax(axis=1) == labelled.labels("train")).mean() == 1.0

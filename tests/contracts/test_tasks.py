@@ -3,7 +3,9 @@ learns from, a model that is made again from its configuration, a score from 0 t
 
 import copy
 import io
+import json
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +20,11 @@ from support.segmenting import write_pairs
 from unmask.cli.commands.transfer import asked_for, own_options
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.task_options import joined
+from unmask.errors import UserError
+from unmask.plain import plain
 from unmask.planning.plan import Plan
 from unmask.tasks.folders import task_folders
-from unmask.tasks.task import DataOptions, find_task
-from unmask.tasks.training_settings import typed
+from unmask.tasks.task import DataOptions, find_task, settings_from
 
 SPLITS = {"train": 6, "val": 4, "test": 4}
 
@@ -72,13 +75,11 @@ def planned(request, tmp_path_factory):
         DataOptions((str(root),), None, 0), own_options(options), vit(), Console(file=io.StringIO())
     )
     plan = Plan(asked_for(options), {})
-    task.plan(plan, scratch=False, machine=CPU)
-    plan.settings["image_size"] = list(task.encoder.grid.size)
-    return task, typed(task.settings, plan.settings), plan.settings
+    return task, task.plan(plan, scratch=False, machine=CPU)
 
 
 def test_the_same_settings_give_the_same_weights_and_leave_the_encoder_alone(planned):
-    task, settings, _ = planned
+    task, settings = planned
     before = copy.deepcopy(task.encoder.state_dict())
     first = task.make_objective(settings, scratch=False)
     torch.manual_seed(99)
@@ -92,7 +93,7 @@ def test_the_same_settings_give_the_same_weights_and_leave_the_encoder_alone(pla
 
 
 def test_batches_are_the_same_from_any_place_on(planned):
-    task, settings, _ = planned
+    task, settings = planned
     third = next(islice(task.make_loader(settings)(0), 2, None))
     again = next(task.make_loader(settings)(2))
     assert [torch.equal(a, b) for a, b in zip(third["views"], again["views"])] == [True] * len(third["views"])
@@ -100,7 +101,7 @@ def test_batches_are_the_same_from_any_place_on(planned):
 
 
 def test_the_loss_is_finite_also_in_bf16_and_every_trained_parameter_learns_from_it(planned):
-    task, settings, _ = planned
+    task, settings = planned
     objective, batch = task.make_objective(settings, scratch=False).train(), next(task.make_loader(settings)(0))
     with torch.autocast("cpu", torch.bfloat16):
         assert objective(batch)["loss"].isfinite()
@@ -111,17 +112,30 @@ def test_the_loss_is_finite_also_in_bf16_and_every_trained_parameter_learns_from
 
 
 def test_the_model_is_made_again_from_its_configuration(planned):
-    task, settings, plain = planned
+    task, settings = planned
     model = task.make_objective(settings, scratch=False).result
-    config = {"settings": plain, "task": task.name, **task.facts()}
-    again = type(model).of_config(copy.deepcopy(task.encoder), config)
+    content = json.loads(json.dumps({"settings": plain(settings) | {"on": "others"}, **task.facts()}))
+    again = settings_from(task.settings, content["settings"], Path("config.json"))
+    assert again == settings
+    again = task.make_model(copy.deepcopy(task.encoder), again, content)
     assert again.state_dict().keys() == model.state_dict().keys()
     assert all(value.shape == again.state_dict()[key].shape for key, value in model.state_dict().items())
 
 
-def test_a_score_names_what_to_compare_by(planned):
-    task, settings, _ = planned
+def test_a_score_has_what_to_compare_by_and_what_to_record(planned):
+    task, settings = planned
     model = task.make_objective(settings, scratch=False).result.eval()
     score = task.score(model, "val", settings, torch.device("cpu"))
-    assert 0 <= score[score["main"]] <= 1
-    assert np.isfinite([score[name] for name in score["watched"]]).all()
+    assert 0 <= score.value <= 1
+    assert np.isfinite(list(score.watched.values())).all()
+    assert score.watched
+
+
+def test_settings_of_a_damaged_config_are_refused_with_the_file_and_the_name(planned):
+    task, settings = planned
+    content = plain(settings)
+    with pytest.raises(UserError, match=r"run/config.json is damaged: settings.batch is 'many', which is no int"):
+        settings_from(task.settings, content | {"batch": "many"}, Path("run/config.json"))
+    del content["lr"]
+    with pytest.raises(UserError, match=r"run/config.json is damaged: it lacks settings.lr"):
+        settings_from(task.settings, content, Path("run/config.json"))

@@ -18,7 +18,6 @@ from unmask.methods.mae import MAE
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import create_encoder
 from unmask.planning.batch import LARGEST
-from unmask.planning.build import make_fit
 from unmask.planning.length import plan_length
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan
@@ -26,6 +25,7 @@ from unmask.planning.recipe_book import follow, markdown, recipes
 from unmask.runtime.machine import Machine
 from unmask.tasks.classification.objective import Classify
 from unmask.tasks.classification.plan import plan_transfer
+from unmask.tasks.classification.settings import ClassifySettings
 from unmask.training.optimizer import groups
 from unmask.training.schedule import learning_rate
 
@@ -175,7 +175,7 @@ def test_transfer_recipes_build_the_published_groups_and_schedule(name):
             free = p.ndim == 1 or p is encoder.net.cls_token or p is encoder.net.pos_embed
             assert group["weight_decay"] == (0.0 if free else decay)
 
-    fit = make_fit(settings, COUNT)
+    fit = plan.fill(ClassifySettings).fit(COUNT)
     assert fit.steps == round(published["epochs"] * COUNT / published["batch"])
     assert fit.warmup == round(published["warmup"] * COUNT / published["batch"])
     assert fit.betas == published.get("betas", fit.betas)

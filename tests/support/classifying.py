@@ -35,8 +35,7 @@ def batch(count=6, size=32, seed=0):
 
 def settings(encoder, count=100, scratch=False, **given):
     plan = Plan({"device": "cpu", "precision": "32", "seed": 0, "flip": "auto", "balanced": "auto"} | given)
-    plan_transfer(plan, count, encoder, scratch, SHEET, CPU)
-    return plan.settings
+    return plan_transfer(plan, count, encoder, scratch, SHEET, CPU)
 
 
 def layer(name, depth):

@@ -14,9 +14,8 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import UserError
-from unmask.tasks.classification.finetune import ClassifySettings, class_weights, make_task
+from unmask.tasks.classification.finetune import class_weights, make_task
 from unmask.tasks.classification.metrics import scores
-from unmask.tasks.training_settings import typed
 from unmask.training.optimizer import make_optimizer
 
 
@@ -194,18 +193,17 @@ def test_the_centre_crop_is_resize_256_then_224():
 def test_from_scratch_takes_the_architecture_and_no_weights():
     encoder = vit()
     for scratch in (False, True):
-        made = make_task(
-            encoder, CLASSES, typed(ClassifySettings, settings(encoder, scratch=scratch)), scratch=scratch
-        ).encoder.net
+        made = make_task(encoder, CLASSES, settings(encoder, scratch=scratch), scratch=scratch).encoder.net
         same = torch.equal(made.blocks[0].attn.qkv.weight, encoder.net.blocks[0].attn.qkv.weight)
         assert same != scratch
-    changed_fields = {k for k, v in settings(encoder).items() if settings(encoder, scratch=True)[k] != v}
+    own, fresh = (vars(settings(encoder, scratch=scratch)) for scratch in (False, True))
+    changed_fields = {name for name in own if own[name] != fresh[name]}
     assert {"layer_decay", "weight_decay", "betas", "epochs"} <= changed_fields
 
 
 def test_an_encoder_that_gave_its_norm_away_can_be_trained_again():
     encoder = task().encoder
     for protocol in ("full", "linear"):
-        made = make_task(encoder, CLASSES, typed(ClassifySettings, settings(encoder, protocol=protocol)))
+        made = make_task(encoder, CLASSES, settings(encoder, protocol=protocol))
         assert torch.equal(made.encoder.net.pos_embed, encoder.net.pos_embed)
         assert torch.isfinite(made(batch())["loss"])

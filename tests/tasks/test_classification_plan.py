@@ -19,8 +19,7 @@ SHOWN = ("optimizer", "lr", "weight_decay", "betas", "layer_decay", "drop_path",
 
 def chosen(encoder, count, scratch=False, machine=CPU, **given):
     plan = Plan({"flip": "auto", "balanced": "auto"} | given)
-    plan_transfer(plan, count, encoder, scratch, SHEET, machine)
-    return plan.settings
+    return plan_transfer(plan, count, encoder, scratch, SHEET, machine)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +35,8 @@ def by_size(encoder):
     ]
     for count in SIZES:
         cpu, gpu, scratch = chosen(encoder, count), chosen(encoder, count, machine=GPU), chosen(encoder, count, True)
-        cells = [f"{count:,}", f"{cpu['batch']} / {gpu['batch']}", f"{cpu['epochs']:g} / {gpu['epochs']:g}"]
-        cells += [f"{scratch['epochs']:g}", f"{cpu['mixup']:g} / {cpu['cutmix']:g}"]
+        cells = [f"{count:,}", f"{cpu.batch} / {gpu.batch}", f"{cpu.epochs:g} / {gpu.epochs:g}"]
+        cells += [f"{scratch.epochs:g}", f"{cpu.mixup:g} / {cpu.cutmix:g}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -51,7 +50,7 @@ def by_protocol(tiny, base):
     for name in SHOWN:
         cells = []
         for narrow, broad in zip(found, wide):
-            values = [narrow[name], broad[name]] if name == "lr" else [narrow[name]]
+            values = [getattr(s, name) for s in ([narrow, broad] if name == "lr" else [narrow])]
             text = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in values]
             cells.append(" / ".join(dict.fromkeys(text)))
         lines.append(f"| `{name}` | {' | '.join(cells)} |")

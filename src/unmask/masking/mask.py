@@ -25,7 +25,7 @@ class Rows(NamedTuple):
 
     seed: int  # of the step
     first: int  # row of the micro-batch's first sample
-    count: int  # samples in the micro-batch
+    here: int  # samples in the micro-batch
     total: int  # samples in the batch of the step, over all micro-batches and processes
 
 
@@ -87,9 +87,9 @@ class Noise:
     def __call__(self, *shape: int) -> Float[Tensor, "..."]:
         if self.rows is None:
             return torch.rand(*shape, device=self.device, generator=self.generator)
-        per_sample, rest = divmod(shape[0], self.rows.count)
+        per_sample, rest = divmod(shape[0], self.rows.here)
         if rest:
-            raise UserError(f"noise of shape {shape}: its first axis must be the {self.rows.count} samples")
+            raise UserError(f"noise of shape {shape}: its first axis must be the {self.rows.here} samples")
         whole = torch.rand(per_sample * self.rows.total, *shape[1:], device=self.device, generator=self.generator)
         return whole[per_sample * self.rows.first :][: shape[0]]
 

@@ -1,7 +1,6 @@
 """An encoder with a pooling and a linear head: raw pixels in, one logit per class out. What `transfer` trains."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -52,12 +51,6 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.dim, len(self.classes))
         nn.init.trunc_normal_(self.head.weight, std=0.01 if norm == "batch" else 2e-5)
         nn.init.zeros_(self.head.bias)
-
-    @classmethod
-    def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Classifier":
-        """The classifier that a folder's config.json describes, with a new head."""
-        shape = {name: config["settings"][name] for name in ("pooling", "norm", "eval_crop")}
-        return cls(encoder, config["classes"], multi_label=config["multi_label"], **shape)
 
     def forward(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
         """Logits of raw pixels."""

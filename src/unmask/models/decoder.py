@@ -45,7 +45,7 @@ class Decoder(nn.Module, ABC):
     position: Tensor  # n d, fixed; or 1 + n d where it is stored: a first row for all prefix tokens
 
     @abstractmethod
-    def forward(self, tokens: Tokens | list[Tokens], mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
+    def forward(self, tokens: Tokens, mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
         """One prediction per hidden unit, in the order of `mask.hidden`. grid: that of this input; None: the decoder's
         own."""
 
@@ -146,7 +146,9 @@ class LastBlock(Block):
         super().__init__(dim, heads, **options)
         self.fused_attn = bool(self.attn.fused_attn)
 
-    def forward(self, x: Float[Tensor, "b n d"], num: int) -> Float[Tensor, "b m d"]:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Float[Tensor, "b n d"], num: int
+    ) -> Float[Tensor, "b m d"]:
         attn: Any = self.attn  # timm's, whose parts have no types
         asked, width = x[:, -num:], x.shape[2]
         normed = self.norm1(x)

@@ -88,14 +88,6 @@ class Detector(nn.Module):
             if isinstance(part, nn.Module):
                 part.register_forward_hook(_as_float)
 
-    @classmethod
-    def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Detector":
-        """The detector that a folder's config.json describes, with new heads."""
-        settings = config["settings"]
-        shape = {name: settings[name] for name in ("anchors", "ratios", "width", "rois", "pyramid", "standardize")}
-        size, masks = tuple(settings["input_size"]), settings["masks"] == "on"
-        return cls(encoder, config["classes"], size=size, masks=masks, **shape)
-
     @property
     def encoder(self) -> Encoder:
         return self.rcnn.backbone.encoder  # type: ignore[return-value]

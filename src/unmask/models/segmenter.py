@@ -50,13 +50,6 @@ class Segmenter(nn.Module):
             dims = encoder.feature_dims(self.layers)
         self.head = registry.build("head", head, dims=dims, num_classes=len(self.classes))
 
-    @classmethod
-    def of_config(cls, encoder: Encoder, config: dict[str, Any]) -> "Segmenter":
-        """The segmenter that a folder's config.json describes, with a new head."""
-        settings = config["settings"]
-        shape = {"head": settings["head"], "window": tuple(settings["crop_size"]), "side": settings["side"]}
-        return cls(encoder, config["classes"], list(config["numbers"]), **shape)
-
     def forward(self, x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """Logits of raw pixels, at their size."""
         return self.read(self.features(x), (x.shape[2], x.shape[3]))[0]

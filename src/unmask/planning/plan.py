@@ -1,13 +1,14 @@
 """The builder of settings: options that the user left open are chosen, with a reason for every choice."""
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, TypeVar
 
 from unmask.choice import Choice
 
 ASKED = "asked for"  # the reason of an option that the user gave
 Settings = TypeVar("Settings")
+T = TypeVar("T")
 
 
 class Plan:
@@ -17,12 +18,13 @@ class Plan:
         self.settings, self.reasons = settings, reasons or {}
         self.new_decoder = False  # the encoder is trained, the decoder starts at random
 
-    def choose(self, name: str, value: Any, why: str) -> None:
-        """Sets an option if the user left it open."""
+    def choose(self, name: str, value: T, why: str) -> T:
+        """Sets an option if the user left it open. Returns its value, whoever chose it."""
         if self.settings.get(name) in (None, "auto"):
             self.settings[name], self.reasons[name] = value, why
         else:
             self.reasons.setdefault(name, ASKED)
+        return self.settings[name]
 
     def choose_all(self, choices: Mapping[str, Choice]) -> None:
         """`choose` for each."""
@@ -31,7 +33,7 @@ class Plan:
 
     def fill(self, settings: type[Settings], **more: Any) -> Settings:
         """Builds a dataclass of settings: each field from `more`, otherwise as chosen, otherwise its default."""
-        names = [field.name for field in fields(settings)]  # type: ignore[arg-type]
+        names = inspect.signature(settings).parameters
         chosen = {name: self.settings[name] for name in names if self.settings.get(name) is not None} | more
         return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()})
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,7 +60,7 @@ class Config:
         data, training = replace(self.data, image_size=size), replace(self.training, resolutions=NONE)
         return replace(self, data=data, training=training)
 
-    def with_options(self, changes: dict[str, Any]) -> "Config":
+    def with_options(self, changes: Mapping[str, object]) -> "Config":
         """A copy with some settings changed, given by the names of their options."""
         names = {"data": "paths", "model": "name", "method": "name"}  # options that have the name of a section
         sections, left = {}, dict(changes)
@@ -109,7 +110,7 @@ class Config:
         """Builds a configuration from parsed JSON. where: the file, for errors."""
         if isinstance(content, dict) and "settings" in content and "task" not in content:
             raise UserError(f"{where} was made by an unreleased version of unmask; run pretrain again")
-        return _typed(cls, content, where, "")
+        return typed(cls, content, where, "")
 
 
 SECTIONS: dict[str, Any] = {
@@ -125,23 +126,23 @@ DERIVED = (  # settings that no option has
 )  # fmt: skip
 
 
-def _typed(kind: Any, value: Any, where: str, key: str) -> Any:
+def typed(kind: Any, value: Any, where: str, key: str) -> Any:
     """Converts a plain value to a field's type; UserError if that is impossible."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         names = {field.name for field in dataclasses.fields(kind)}
         _same(names, value, where, key)
         types_of = typing.get_type_hints(kind)
-        inside = {name: _typed(types_of[name], value[name], where, f"{key}.{name}".strip(".")) for name in names}
+        inside = {name: typed(types_of[name], value[name], where, f"{key}.{name}".strip(".")) for name in names}
         return typing.cast(Any, kind)(**inside)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        return _typed(next(part for part in arguments if part is not type(None)), value, where, key)
+        return typed(next(part for part in arguments if part is not type(None)), value, where, key)
     if origin is tuple and isinstance(value, list):
         parts = arguments if arguments[-1] is not Ellipsis else [arguments[0]] * len(value)
         if len(parts) == len(value):
-            return tuple(_typed(part, one, where, key) for part, one in zip(parts, value))
+            return tuple(typed(part, one, where, key) for part, one in zip(parts, value))
     wanted = origin or kind
     if wanted is Any or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))):
         return value

@@ -1,8 +1,6 @@
 """How a run uses the machine. "auto", or None for threads: `machine.choices` decides on each machine."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +19,7 @@ class RuntimeSettings:
     deterministic: bool = False  # bit-identical weights every time
 
 
-def runtime_of(options: Mapping[str, Any]) -> RuntimeSettings:
+def runtime_of(options: object) -> RuntimeSettings:
     """The runtime settings among a command's options; others are ignored."""
-    return RuntimeSettings(**{f.name: options[f.name] for f in fields(RuntimeSettings) if f.name in options})
+    names = [field.name for field in fields(RuntimeSettings) if hasattr(options, field.name)]
+    return RuntimeSettings(**{name: getattr(options, name) for name in names})

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -12,7 +11,7 @@ from torch import nn
 
 from unmask.models.state import load_strictly
 from unmask.tasks.task import TransferTask
-from unmask.tasks.training_settings import TrainingSettings
+from unmask.tasks.training_settings import TaskSettings
 from unmask.training.objective import Task
 from unmask.weights.files import read_state, save_state
 
@@ -29,29 +28,29 @@ class Keeper:
     def __init__(
         self,
         task: TransferTask,
-        settings: TrainingSettings,
+        settings: TaskSettings,
         out: Path,
         device: torch.device,
         *,
         every: int,  # steps between looks
-        patience: float,  # epochs without a better score that end training; 0: never
     ):
         self.task, self.settings, self.out, self.device, self.every = task, settings, out, device, every
+        patience = settings.patience
         self.patience = max(every, math.ceil(patience * task.count / settings.batch)) if patience else math.inf
 
-    def of(self, objective: Task) -> Callable[[int, int], dict[str, Any]]:
+    def of(self, objective: Task) -> Callable[[int, int], dict[str, float]]:
         """What the loop calls after every step."""
 
-        def look(step: int, steps: int) -> dict[str, Any]:
+        def look(step: int, steps: int) -> dict[str, float]:
             if not self.task.has_val or not (step % self.every == 0 or step >= steps):
                 return {}
             result = self.task.score(objective.result, "val", self.settings, self.device)
-            score = result[result["main"]] or 0.0, result.get("tie", 0.0)
+            score = result.value, result.tie
             before = self.best()
             if before is None or score > before[1]:
                 save_state(objective.result, self.out / BEST, {"step": str(step), "score": json.dumps(score)})
                 before = (step, score)
-            recorded = {f"val_{name}": result[name] for name in result["watched"]}
+            recorded = {f"val_{name}": value for name, value in result.watched.items()}
             return recorded | ({"stop": True} if step - before[0] >= self.patience else {})
 
         return look

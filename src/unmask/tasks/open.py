@@ -14,7 +14,7 @@ from unmask.runs.run import CONFIG, Run, encoder_of_task
 from unmask.tasks.anomaly.model import Finder
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.folders import model_noun, task_folders, weights_file
-from unmask.tasks.task import find_task
+from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
 from unmask.weights.files import is_run, read_state
 from unmask.weights.open import open_weights
@@ -85,7 +85,9 @@ def open_trained(path: Path, task: str | None = None) -> Any:
     """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
     folder = find_trained(path, task)
     record = Run(folder).record
-    model = find_task(record["task"]).model.of_config(encoder_of_task(record), record)
+    kind = find_task(record["task"])
+    settings = settings_from(kind.settings, record["settings"], folder / CONFIG)
+    model = kind.make_model(encoder_of_task(record), settings, record)
     weights = folder / weights_file(record["task"])
     load_strictly(model, read_state(weights), str(weights))
     return model.eval()

@@ -7,25 +7,29 @@ is the one loop.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from rich.console import Console
+from torch import nn
 
-from unmask.files import RESULT, write_json
+from unmask.data.batch import Batch
+from unmask.data.sheet import Sheet
+from unmask.files import RESULT, Json, write_json
 from unmask.models.encoder import Encoder
 from unmask.planning.plan import Plan
+from unmask.runs.config import typed
 from unmask.runtime.machine import Machine
-from unmask.runtime.progress import progress
 from unmask.tasks.folders import task_module
-from unmask.tasks.training_settings import TrainingSettings, typed
-from unmask.training.objective import Batch, Task
+from unmask.tasks.training_settings import TaskSettings
+from unmask.training.objective import Task
 
 Options = TypeVar("Options")
-Settings = TypeVar("Settings", bound=TrainingSettings)
+Settings = TypeVar("Settings", bound=TaskSettings)
+Model = TypeVar("Model", bound=nn.Module)
+Data = TypeVar("Data", bound="LabelledData")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ class PredictOptions:
     threshold: float = 0.5  # score from which on a detection counts
 
 
+@dataclass(frozen=True)
+class Score:
+    """How good a model is on a split."""
+
+    value: float  # to compare by, from 0 to 1
+    watched: Mapping[str, float]  # recorded while training, by name
+    tie: float = 0.0  # decides between equals, more is better
+
+
 class LabelledData(Protocol):
     """What the data sets of all tasks have."""
 
@@ -54,21 +67,20 @@ class LabelledData(Protocol):
     @property
     def splits(self) -> Mapping[str, Sequence[int]]: ...
     @property
-    def sheet(self) -> Any: ...  # a dataclass of plain values with `fingerprint`; kept as data_sheet.json
+    def sheet(self) -> Sheet: ...  # kept as data_sheet.json
 
 
-class TransferTask(ABC, Generic[Options, Settings]):
+class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
     """One task, on one encoder and one set of labelled data that has been read and checked.
 
     `encoder` stays as it is: tasks train copies.
     """
 
     name: ClassVar[str]  # of the task, as in --to
-    model: ClassVar[Any]  # what it makes; has `of_config(encoder, config)`
-    settings: type[Settings]  # what a plan is turned into
+    settings: ClassVar[type[TaskSettings]]  # what a plan is turned into
     looks: ClassVar[int] = 2**31  # at the val split during a training, at the most; about once an epoch else
     takes_threshold: ClassVar[bool] = False  # `predict` can leave out answers below a score
-    data: LabelledData
+    data: Data
     encoder: Encoder  # what it starts from
 
     @abstractmethod
@@ -86,39 +98,41 @@ class TransferTask(ABC, Generic[Options, Settings]):
         return bool(self.data.splits["val"])
 
     @abstractmethod
-    def plan(self, plan: Plan, scratch: bool, machine: Machine) -> None:
-        """Fills in what `plan.settings` leaves open. scratch: only the architecture of the encoder counts."""
+    def plan(self, plan: Plan, scratch: bool, machine: Machine) -> Settings:
+        """Fills in what `plan` leaves open. scratch: only the architecture of the encoder counts."""
 
-    def facts(self) -> dict[str, Any]:
-        """For config.json: "classes", and whatever else the model needs to be made again. Plain values."""
+    def facts(self) -> Json:
+        """For config.json: "classes", and whatever else the model needs to be made again."""
         return {"classes": self.data.classes}
 
-    def data_facts(self) -> dict[str, Any]:
-        """For "data" in config.json, beside fingerprint and count. Plain values."""
+    def data_facts(self) -> Json:
+        """For "data" in config.json, beside fingerprint and count."""
         return {}
 
     @abstractmethod
     def make_objective(self, settings: Settings, scratch: bool) -> Task:
         """The objective before training; the same arguments give the same weights."""
 
+    @staticmethod
+    @abstractmethod
+    def make_model(encoder: Encoder, settings: Settings, facts: Json) -> Model:
+        """The model that comes out, on this very encoder and with a fresh head. facts: see there."""
+
     @abstractmethod
     def make_loader(self, settings: Settings, micro: int | None = None) -> Callable[[int], Iterator[Batch]]:
         """Training batches of settings.batch / settings.accumulate samples, or of `micro`."""
 
     @abstractmethod
-    def score(self, model: Any, split: str, settings: Settings, device: torch.device) -> dict[str, Any]:
-        """How good a model on `device` is on a split. "main" names the entry to compare by, from 0 to 1; entries whose
-        names are in "watched" are recorded while training; "tie" (optional) decides between equals, more is better."""
+    def score(self, model: Model, split: str, settings: Settings, device: torch.device) -> Score:
+        """How good a model on `device` is on a split."""
 
     @abstractmethod
-    def judge_split(
-        self, model: Any, split: str, settings: Settings, device: torch.device, out: Path | None
-    ) -> dict[str, Any]:
+    def judge_split(self, model: Model, split: str, settings: Settings, device: torch.device, out: Path | None) -> Json:
         """Figures of a split for metrics.json; with `out`, images and tables too."""
 
     @staticmethod
     @abstractmethod
-    def headline(result: dict[str, Any], classes: list[str]) -> str:
+    def headline(result: Json, classes: list[str]) -> str:
         """The figures of the test split in one line for people."""
 
     @staticmethod
@@ -128,33 +142,36 @@ class TransferTask(ABC, Generic[Options, Settings]):
 
     @staticmethod
     @abstractmethod
-    def predict(model: Any, config: dict[str, Any], options: PredictOptions, out: Path, console: Console) -> Any:
+    def predict(model: Model, config: Json, options: PredictOptions, out: Path, console: Console) -> Any:
         """Writes what the model says of images into `out` and returns it. config: of the model's folder.
 
         Images that cannot be read are named and left out; raises DataError where none is left."""
 
-    def judge(self, model: Any, config: dict[str, Any], out: Path, device: torch.device) -> str:
-        """Scores the trained model, writes metrics.json and images into `out`; returns one line for people."""
-        settings = typed(self.settings, config["settings"])
-        result: dict[str, Any] = {"classes": config["classes"], "on": config["asked"]["on"]}
+    def judge(self, model: Model, settings: Settings, on: Sequence[str], out: Path) -> str:
+        """Scores the trained model, writes metrics.json and images into `out`; returns one line for people.
+
+        on: where the data is.
+        """
+        device = torch.device(settings.device)
+        result: Json = {"classes": self.data.classes, "on": list(on)}
         for split in ("val", "test"):
             if self.data.splits[split]:
                 result[split] = self.judge_split(model, split, settings, device, out if split == "test" else None)
         write_json(out / RESULT, result)
-        return self.headline(result["test"], config["classes"])
-
-
-@contextmanager
-def reading(console: Console, words: str) -> Iterator[dict[str, Any]]:
-    """Arguments for what reads data: `say` for what a person should know, `progress` with a bar while this is open."""
-    with progress(console, words) as update:
-        yield {
-            "say": lambda text: console.print(text, soft_wrap=True, markup=False),
-            "progress": update,
-        }
+        return self.headline(result["test"], self.data.classes)
 
 
 def find_task(name: str) -> type[TransferTask]:
     """The class of a task by the name that users give."""
     module = task_module(name, "transfer")
     return getattr(module, module.__all__[0])
+
+
+def settings_from(kind: type[Settings], content: Mapping[str, object], where: Path) -> Settings:
+    """The settings of a trained model, from `content`, the "settings" of its config.json, which has others besides.
+
+    Raises UserError where one is missing or of another kind. where: the file.
+    """
+    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    named = {field.name: content[field.name] for field in fields(kind) if field.name in content}
+    return typed(kind, defaults | named, str(where), "settings")

@@ -1,45 +1,63 @@
 """Settings of a training with labels when everything has been chosen, typed; config.json holds them as `settings`."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypedDict
 
-from unmask.errors import UserError
+from unmask.runtime.settings import RuntimeSettings
+from unmask.training.settings import Fit
+
+
+class LoaderOptions(TypedDict):
+    batch: int
+    seed: int
+    workers: int
+    pin: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """What every task needs to build its model and its batches; each adds its own."""
+class TaskSettings(RuntimeSettings):
+    """What every task needs for its model, its batches and the loop; each adds its own in its `settings.py`."""
 
     protocol: str
-    drop_path: float
-    layer_decay: float  # factor on the learning rate from each layer to the one before
+    epochs: float  # passes over the training images
+    warmup: float  # epochs
     batch: int  # images per optimizer step
     accumulate: int  # equal parts that a batch is worked off in
+    optimizer: str
+    lr: float  # peak learning rate
+    weight_decay: float
+    betas: tuple[float, float]
+    layer_decay: float  # factor on the learning rate from each layer to the one before
+    drop_path: float
     flip: str  # on or off
     workers: int
-    device: str
-    precision: str
+    floor: float = 1e-6  # learning rate at the end
+    clip: float | None = None  # largest gradient norm
+    patience: float = 0.0  # epochs without a better val score that end training; 0: never
+    log_every: int = 10  # steps
     seed: int = 0
 
+    def fit(self, count: int, save_every: int = 1000) -> Fit:
+        """What the loop needs to know, for `count` training images."""
+        steps = max(1, round(self.epochs * count / self.batch))
+        return Fit(
+            steps=steps,
+            warmup=min(round(self.warmup * count / self.batch), steps // 2),
+            batch=self.batch,
+            accumulate=self.accumulate,
+            optimizer=self.optimizer,
+            fused=self.fused != "off",
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            betas=self.betas,
+            floor=self.floor,
+            clip=self.clip,
+            seed=self.seed,
+            log_every=self.log_every,
+            save_every=save_every,
+        )
 
-Settings = TypeVar("Settings", bound=TrainingSettings)
-
-
-def typed(kind: type[Settings], settings: Mapping[str, Any]) -> Settings:
-    """The settings of a plan or of a config.json as a dataclass. Raises UserError where one is missing."""
-    missing = [f.name for f in fields(kind) if f.default is MISSING and settings.get(f.name) is None]
-    if missing:
-        raise UserError(f"settings of a training are incomplete: {', '.join(missing)} missing")
-    return kind(**tupled({f.name: settings[f.name] for f in fields(kind) if f.name in settings}))
-
-
-def tupled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON gives them, with tuples for its lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def loader_options(settings: TrainingSettings, micro: int | None = None) -> dict[str, Any]:
-    """What the loaders of all tasks share. micro: images at a time, where it is not what the settings say."""
-    batch = micro or settings.batch // settings.accumulate
-    return {"batch": batch, "seed": settings.seed, "workers": settings.workers, "pin": settings.device == "cuda"}
+    def loading(self, micro: int | None = None) -> LoaderOptions:
+        """What the loaders of all tasks share. micro: images at a time, where it is not what the settings say."""
+        batch = micro or self.batch // self.accumulate
+        return {"batch": batch, "seed": self.seed, "workers": self.workers, "pin": self.device == "cuda"}

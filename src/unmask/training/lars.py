@@ -16,7 +16,7 @@ class Lars(torch.optim.Optimizer):
         super().__init__(params, {"lr": 0.0, "momentum": momentum, "weight_decay": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:

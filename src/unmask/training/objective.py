@@ -7,11 +7,9 @@ from typing import Any
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from unmask.data.batch import Batch
 from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder
-
-# {"views": [x, ...], "index": b}; optional are "label": b, "mask": Mask, and "rows": Rows, which the loop adds
-Batch = dict[str, Any]
 
 
 class Objective(nn.Module, ABC):
@@ -76,7 +74,7 @@ class Task(Objective):
     @property
     @abstractmethod
     def result(self) -> nn.Module:
-        """The model to keep. Its class method `of_config(encoder, config)` builds a new one."""
+        """The model to keep."""
 
 
 class Rebuilder(Objective):

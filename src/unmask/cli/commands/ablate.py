@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +22,7 @@ from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
 from unmask.errors import DataError, Diverged, UserError
-from unmask.files import read_json, write_json
+from unmask.files import Json, read_json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.planning.initial_weights import initial
 from unmask.planning.plan import Plan
@@ -34,12 +33,13 @@ from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console, progress
 from unmask.seeds import mix
-from unmask.studies.ablation.axes import Axis, chosen, decoder_size, make_axes
+from unmask.studies.ablation.axes import Axis, Changes, chosen, decoder_size, make_axes
 from unmask.studies.ablation.findings import BASELINE, Cells, add_cell, read_cells, scratch
 from unmask.studies.ablation.forecast import Forecast, make_forecast
 from unmask.studies.ablation.one_run import Bench, run_cell
-from unmask.studies.ablation.report import PAGE, RESULT, write_results
+from unmask.studies.ablation.report import PAGE, RESULT, Facts, write_results
 from unmask.tasks.classification.plan import plan_transfer
+from unmask.tasks.classification.settings import ClassifySettings
 from unmask.training.log import clock
 
 __all__ = ["ablate"]
@@ -47,7 +47,10 @@ __all__ = ["ablate"]
 
 STUDY, RUNS = "study.json", "runs"
 NOT_SETTINGS = ("out", "dry_run")
-PASSED_ON = ("model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device")
+PASSED_ON = (
+    "model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device", "workers",
+    "max_bad",
+)  # fmt: skip
 NOISE = (
     "Intervals are 95 %, Student's over seeds; differences are paired by seed. Of twenty comparisons one is apart by"
     " chance. Test images are the same for all, so their choice is not in the intervals."
@@ -59,23 +62,45 @@ class Ablation:
     """What `unmask.ablate` returns."""
 
     path: Path
-    results: dict[str, Any]  # as in ablation.json
+    results: Json  # as in ablation.json
 
 
-def ablating(options: Ablate) -> Ablation | None:
-    """See `unmask.cli.commands.ablate.ablate`."""
+@dataclass(frozen=True)
+class Begun:
+    """What a study was begun with, as study.json keeps it."""
+
+    asked: Json  # options as the user gave them
+    config: Config  # of the baseline
+    forecast: Forecast
+    labelled: str  # fingerprint of the labelled data
+    command: str
+
+    @classmethod
+    def from_json(cls, path: Path) -> "Begun":
+        content = read_json(path)
+        config = Config.from_plain(content["config"], str(path))
+        forecast = Forecast.from_json(content["forecast"], path)
+        return cls(content["asked"], config, forecast, content["labelled"], content["command"])
+
+
+@verb(Ablate)
+def ablate(options: Ablate) -> Ablation | None:
+    """Runs the study, or continues it, and returns its results; None for a dry run.
+
+    Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
+    finished runs are kept, and the current run resumes from its last checkpoint.
+    """
     began, console, out = time.monotonic(), make_console(), Path(options.out)
     names, asked = chosen(texts(options.axes)), _asked(options)
-    saved = _saved(out, asked)
+    begun = _saved(out, asked)
     here = machine(options.device, options.precision)
     tune(here.device)
-    basis = Pretrain(options.data, **_passed_on(options), steps=1)
-    config = None if saved is None else Config.from_plain(saved["config"], str(out / STUDY))
-    sheet, samples = inspect_options(basis, config, console)
+    basis = Pretrain(options.data, **{name: getattr(options, name) for name in PASSED_ON}, steps=1)
+    sheet, samples = inspect_options(basis, begun.config if begun else None, console)
     if not isinstance(samples, Samples):
         raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
     labelled = read_labelled(options, console)
-    if config is None or saved is None:
+    if begun is None:
         given = _given(basis, sheet, samples, here)
         config, _ = make_plan(given, initial(str(basis.init)), began, console)
         decoder_size(config)  # refuses a decoder whose size cannot be varied
@@ -85,23 +110,20 @@ def ablating(options: Ablate) -> Ablation | None:
         length = {"hours": options.hours, "steps": options.steps, "tuning_epochs": options.finetune_epochs}
         values = _values(make_axes(names, config, 800)[0])
         forecast = make_forecast(bench, values, began, seeds=options.seeds, **length)
-        study: dict[str, Any] = {"asked": asked, "config": dataclasses.asdict(config), "tuning": forecast.tuning}
-        study |= {"forecast": dataclasses.asdict(forecast), "labelled": labelled.sheet.fingerprint}
-        study["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    else:
-        study = saved
-        if (config.data.fingerprint, study["labelled"]) != (sheet.fingerprint, labelled.sheet.fingerprint):
-            raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")
-        forecast = Forecast(**study["forecast"])
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        begun = Begun(asked, config, forecast, labelled.sheet.fingerprint, command)
+    elif (begun.config.data.fingerprint, begun.labelled) != (sheet.fingerprint, labelled.sheet.fingerprint):
+        raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")
+    config, forecast = begun.config, begun.forecast
     samples.channels = config.data.channels
-    bench = Bench(config, forecast.steps, study["tuning"], samples, labelled, make_fabric(config.runtime))
+    bench = Bench(config, forecast.steps, forecast.tuning, samples, labelled, make_fabric(config.runtime))
     axes, remarks = make_axes(names, config, forecast.steps)
     _say_plan(console, axes, remarks, bench, forecast, options)
     if options.dry_run:
         return None
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / STUDY, study)
-    facts = _facts(study, bench, forecast, axes, remarks, options)
+    write_json(out / STUDY, dataclasses.asdict(begun))
+    facts = _facts(begun.command, bench, axes, remarks, options)
     try:
         _run_missing(out, bench, forecast, axes, options, console)
     finally:  # finished runs are worth a report, however the study ends
@@ -131,11 +153,10 @@ def read_labelled(options: Ablate, console: Console) -> Labelled:
     return labelled
 
 
-def plan_tuning(config: Config, labelled: Labelled, here: Machine) -> dict[str, Any]:
+def plan_tuning(config: Config, labelled: Labelled, here: Machine) -> ClassifySettings:
     """Settings of fine-tuning, as `transfer` would choose them for these labels."""
     plan = Plan({"seed": config.training.seed, "compile": "off"})  # many short trainings
-    plan_transfer(plan, len(labelled.splits["train"]), make_encoder(config), False, labelled.sheet, here)
-    return plan.settings
+    return plan_transfer(plan, len(labelled.splits["train"]), make_encoder(config), False, labelled.sheet, here)
 
 
 def _given(basis: Pretrain, sheet: Sheet, samples: Samples, here: Machine) -> Given:
@@ -144,10 +165,10 @@ def _given(basis: Pretrain, sheet: Sheet, samples: Samples, here: Machine) -> Gi
     return Given(asked, asked, {}, sheet, samples, here, choices(here.device))
 
 
-def _values(axes: list[Axis]) -> dict[str, dict[str, Any]]:
+def _values(axes: list[Axis]) -> dict[str, Changes]:
     """The changes of every distinct run, by key. The baseline comes first and is part of all axes."""
-    found: dict[str, dict[str, Any]] = {BASELINE: {}, scratch().key: scratch().changes}
-    return found | {value.key: value.changes for axis in axes for value in axis.values}
+    first: dict[str, Changes] = {BASELINE: {}, scratch().key: scratch().changes}
+    return first | {value.key: value.changes for axis in axes for value in axis.values}
 
 
 def _run_missing(
@@ -191,7 +212,7 @@ def _run_missing(
             update(number)
 
 
-def _todo(values: dict[str, dict[str, Any]], cells: Cells, options: Ablate) -> Iterator[tuple[str, int]]:
+def _todo(values: dict[str, Changes], cells: Cells, options: Ablate) -> Iterator[tuple[str, int]]:
     for seed in range(options.seed, options.seed + options.seeds):
         for key in values:
             if (key, seed) not in cells:
@@ -211,7 +232,7 @@ def _say_plan(
         "* the baseline, run once for all axes.",
         f"Baseline: {config.model.name}, {config.method.decoder}, {forecast.steps:,} steps of {config.training.batch}"
         f" images ({images / count:.2g} passes over {count:,}); fine-tuned for"
-        f" {bench.tuning['epochs']:.3g} passes over {len(bench.labelled.splits['train']):,} labelled images.",
+        f" {bench.tuning.epochs:.3g} passes over {len(bench.labelled.splits['train']):,} labelled images.",
         *remarks,
         forecast.sentence(len(_values(axes)), options.seeds),
     ]
@@ -219,14 +240,7 @@ def _say_plan(
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _facts(
-    study: dict[str, Any],
-    bench: Bench,
-    forecast: Forecast,
-    axes: list[Axis],
-    remarks: list[str],
-    options: Ablate,
-) -> dict[str, Any]:
+def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], options: Ablate) -> Facts:
     """Facts about the study for its report, besides its results."""
     config, labelled, tuning = bench.config, bench.labelled, bench.tuning
     size, splits = config.data.image_size, labelled.splits
@@ -236,46 +250,26 @@ def _facts(
         ("decoder", config.method.decoder),
         ("mask and target", "random, 75 %; pixels normalised per patch (the paper's ablations: raw pixels)"),
         ("augmentation", f"random crops of {config.data.crop:g} to 1 of the area, mirrored: {config.data.flip}"),
-        ("pretraining", f"{forecast.steps:,} steps of {config.training.batch} images, {len(bench.samples):,} images"),
-        ("fine-tuning", f"{tuning['epochs']:.3g} passes over {len(splits['train']):,} labelled images"),
+        ("pretraining", f"{bench.steps:,} steps of {config.training.batch} images, {len(bench.samples):,} images"),
+        ("fine-tuning", f"{tuning.epochs:.3g} passes over {len(splits['train']):,} labelled images"),
         ("tested on", f"{len(splits['test']):,} images of {len(labelled.classes)} classes"),
         ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
         ("machine", f"{config.record.machine['name']}, precision {config.runtime.precision}"),
     ]
-    return {
-        "where": on,
-        "command": study["command"],
-        "baseline": baseline,
-        "planned": len(_values(axes)) * options.seeds,
-        "notes": [NOISE, *remarks],
-    }
+    return Facts(on, command, baseline, len(_values(axes)) * options.seeds, [NOISE, *remarks])
 
 
-def _asked(options: Ablate) -> dict[str, Any]:
+def _asked(options: Ablate) -> Json:
     asked = {name: value for name, value in plain(options).items() if name not in NOT_SETTINGS}
     return asked | {name: [absolute(place) for place in asked[name]] for name in ("data", "on")}
 
 
-def _saved(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+def _saved(out: Path, asked: Json) -> Begun | None:
     """The study in the folder, if there is one; it must have the same settings."""
     if (out / STUDY).exists():
-        saved = read_json(out / STUDY)
-        refuse_other_settings(asked, saved["asked"], {}, out)
-        return saved
+        begun = Begun.from_json(out / STUDY)
+        refuse_other_settings(asked, begun.asked, {}, out)
+        return begun
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
     return None
-
-
-def _passed_on(options: Ablate) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in (*PASSED_ON, "workers", "max_bad")}
-
-
-@verb(Ablate)
-def ablate(options: Ablate) -> "Ablation | None":
-    """Runs the study, or continues it, and returns its results; None for a dry run.
-
-    Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
-    finished runs are kept, and the current run resumes from its last checkpoint.
-    """
-    return ablating(options)

@@ -78,7 +78,7 @@ def pretrain(options: Pretrain) -> "Run | None":
 def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     """Runs in every process; only the first one prints."""
     options = with_final_size(options)
-    began, out, asked = time.monotonic(), Path(options.out), asked_for(options)
+    began, out, asked, runtime = time.monotonic(), Path(options.out), asked_for(options), runtime_of(options)
     console = make_console() if ranks.first else Console(quiet=True)
     options, reasons = follow(options, "pretrain")
     saved = ranks.from_first(lambda: earlier_run(out, asked))
@@ -88,7 +88,8 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     early(options.deterministic)
     here = ranks.from_first(lambda: look_at_machine(options, out))
     start = Start() if saved else ranks.only_first(lambda: open_start(options, here)) or open_start(options, None)
-    runtime = runtime_of(asked) if saved is None else dataclasses.replace(saved.runtime, threads=options.threads)
+    if saved is not None:
+        runtime = dataclasses.replace(saved.runtime, threads=options.threads)
     if said := tune(here.device, runtime):
         console.print(said, soft_wrap=True)
     sheet, samples = look_at_data(options, saved, console, ranks)
@@ -142,7 +143,7 @@ def look_at_machine(options: Pretrain, out: Path) -> Machine:
     """Raises UserError for settings that this machine cannot run."""
     require_writable(out)
     here = machine(options.device, options.precision)
-    check(runtime_of(plain(options)))
+    check(runtime_of(options))
     return here
 
 

@@ -8,13 +8,12 @@ import platform
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -23,15 +22,15 @@ from unmask.cli.options.transfer import Transfer
 from unmask.cli.task_options import task_options
 from unmask.cli.verb import verb
 from unmask.errors import UserError
-from unmask.files import RESULT, write_json
+from unmask.files import RESULT, Json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_relative, load_strictly, model_text, same_again
 from unmask.plain import plain, texts
-from unmask.planning.build import make_fit
 from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
+from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, check, machine, tune
@@ -41,10 +40,11 @@ from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
 from unmask.tasks.open import load_encoder, open_trained
 from unmask.tasks.pages import write_report
-from unmask.tasks.task import DataOptions, TransferTask, find_task
-from unmask.tasks.training_settings import typed
+from unmask.tasks.task import DataOptions, TransferTask, find_task, settings_from
+from unmask.tasks.training_settings import TaskSettings
 from unmask.training.log import Log, clock, memory_mb
 from unmask.training.loop import fit
+from unmask.training.objective import Task
 from unmask.training.speed.compile import ready
 from unmask.version import __version__
 from unmask.weights.files import save_state
@@ -63,17 +63,17 @@ class Transferred:
     path: Path
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> nn.Module:
         """The classifier, segmenter or detector, in eval mode on the CPU."""
         return open_trained(self.path)
 
     @property
-    def classifier(self) -> Any:
+    def classifier(self) -> nn.Module:
         """`model`, if the task is classification."""
         return self.model
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Json:
         """As in metrics.json: shares from 0 to 1."""
         return Run(self.path).read(RESULT)
 
@@ -86,7 +86,7 @@ def transfer(options: Transfer) -> Transferred | None:
     (state saved), Diverged when training met non-finite values again and again.
     """
     console, out = make_console(), _out(options)
-    asked = asked_for(options)
+    asked, runtime = asked_for(options), runtime_of(options)
     options, reasons = follow(options, "transfer")
     saved = Run(out).record if (out / CONFIG).exists() else None
     if saved is not None:
@@ -96,39 +96,41 @@ def transfer(options: Transfer) -> Transferred | None:
             return Transferred(out)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
-    here = machine(options.device, options.precision)
-    check(runtime_of(asked))
-    now = (saved["settings"] if saved else asked) | {"threads": asked["threads"]}  # as many as this machine has
-    if said := tune(here.device, runtime_of(now)):
+    kind, here = find_task(options.to), machine(options.device, options.precision)
+    check(runtime)
+    before = None if saved is None else settings_from(kind.settings, saved["settings"], out / CONFIG)
+    if said := tune(here.device, replace(before or runtime, threads=runtime.threads)):  # as many as this machine has
         console.print(said, soft_wrap=True)
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
     labelled = DataOptions(texts(options.on), options.most, options.seed)
-    task = find_task(options.to)(labelled, own_options(options), encoder, console)
-    if saved is None:
-        config = make_config(options, asked, reasons, task, scratch, here, console)
+    task = kind(labelled, own_options(options), encoder, console)
+    if saved is None or before is None:
+        plan = Plan(asked_for(options), reasons)
+        settings, expected = make_plan(options, plan, task, scratch, here, console)
+        config = make_record(options, asked, plan, task, settings, expected, here)
     elif saved["data"]["fingerprint"] != task.data.sheet.fingerprint:
         raise UserError(f"the labelled data changed since {out} was begun; start in a new folder with --out")
     else:
-        config = saved
+        config, settings, expected = saved, before, Expected(**saved["expected"])
     if options.dry_run:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, config)
     write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
-    model = _train(config, task, scratch, out, console)
-    _judge(config, model, task, out, console)
+    model = _train(settings, expected, task, scratch, out, console)
+    _judge(settings, asked["on"], model, task, out, console)
     return Transferred(out)
 
 
-def own_options(options: Transfer) -> Any:
+def own_options(options: Transfer) -> object:
     """The task's own options, as the dataclass in its folder."""
     kind = task_options(options.to)
     return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
 
 
-def asked_for(options: Transfer) -> dict[str, Any]:
+def asked_for(options: Transfer) -> Json:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
@@ -143,66 +145,78 @@ def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
     init = str(options.init or "run")
     encoder = load_encoder(options.run if init in ("run", "none") else init)
     wanted = {"window": options.window, "global_blocks": options.global_blocks, "relative": options.relative or None}
-    changed = {name: value for name, value in wanted.items() if value is not None}
+    changed: dict[str, int] = {name: value for name, value in wanted.items() if value is not None}
     return (reshaped(encoder, changed) if changed else encoder), init == "none"
 
 
-def reshaped(encoder: Encoder, changed: dict[str, Any]) -> Encoder:
+def reshaped(encoder: Encoder, changed: dict[str, int]) -> Encoder:
     """The same weights in an encoder with windowed attention or relative positions, neither of which is part of the
     weights."""
     if not encoder.windowable:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UserError(f"{flags}: for ViTs without rotary positions; {encoder.arguments['model_name']} is none")
-    other = same_again(encoder, **changed)
+    other = same_again(encoder, None, **changed)
     load_strictly(other.net, encoder.net.state_dict(), "the encoder")
     load_relative(other, encoder)
     return other.eval()
 
 
-def make_config(
-    options: Transfer,
-    asked: dict[str, Any],
-    reasons: dict[str, str],
-    task: TransferTask,
-    scratch: bool,
-    here: Machine,
-    console: Console,
-) -> dict[str, Any]:
+def make_plan(
+    options: Transfer, plan: Plan, task: TransferTask, scratch: bool, here: Machine, console: Console
+) -> tuple[TaskSettings, Expected]:
     """Plans, measures a few steps and prints both; errors are raised here, before anything is written."""
-    plan, encoder = Plan(asked_for(options), dict(reasons)), task.encoder
     plan.choose("init", "run", "the run's own weights")
-    task.plan(plan, scratch, here)
-    has_val = task.has_val
-    plan.choose("patience", max(5.0, 0.25 * plan.settings["epochs"]) if has_val else 0.0, _patience(has_val))
-    settings, fabric = plan.settings, make_fabric(runtime_of(plan.settings))
-    settings |= {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
-    settings |= {"model": model_text(encoder), "channels": encoder.channels}
-    if settings["batch"] % settings["accumulate"]:
-        raise UserError(f"a batch of {settings['batch']} cannot be worked off in {settings['accumulate']} equal parts")
+    settings = task.plan(plan, scratch, here)
+    usual = max(5.0, 0.25 * settings.epochs) if task.has_val else 0.0
+    plan.choose("patience", usual, _patience(task.has_val))
+    if settings.batch % settings.accumulate:
+        raise UserError(f"a batch of {settings.batch} cannot be worked off in {settings.accumulate} equal parts")
+
+    def make() -> Task:
+        now = plan.fill(task.settings)  # which the trial changes
+        return ready(task.make_objective(now, scratch), now)
+
     measured = trial(
-        lambda: ready(task.make_objective(typed(task.settings, settings), scratch), runtime_of(settings)),
-        lambda size: task.make_loader(typed(task.settings, settings), size),
+        make,
+        lambda size: task.make_loader(plan.fill(task.settings), size),
         plan,
-        fabric,
+        make_fabric(settings),
         retry=options.accumulate is None,
     )
-    fitting = make_fit(settings, task.count)
-    plan.choose("log_every", max(1, min(100, fitting.steps // 50)), "steps")
-    seconds = fitting.steps * measured.seconds
+    steps = settings.fit(task.count).steps
+    plan.choose("log_every", max(1, min(100, steps // 50)), "steps")
+    expected = Expected(seconds=steps * measured.seconds, memory_mb=measured.memory_mb)
     console.print(plan_table(plan, f"{task.count:,} labelled images"))
-    console.print(f"Expected: {clock(seconds)} for {fitting.steps:,} steps, and the time to test.", soft_wrap=True)
+    console.print(f"Expected: {clock(expected.seconds)} for {steps:,} steps, and the time to test.", soft_wrap=True)
+    return plan.fill(task.settings), expected
+
+
+def make_record(
+    options: Transfer,
+    asked: Json,
+    plan: Plan,
+    task: TransferTask,
+    settings: TaskSettings,
+    expected: Expected,
+    here: Machine,
+) -> Json:
+    """What config.json holds."""
+    encoder = task.encoder
+    shape = {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
+    shape |= {"model": model_text(encoder), "channels": encoder.channels}
+    chosen = {name: value for name, value in plain(settings).items() if name in plan.settings}
     packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics")
     return {
         "task": options.to,
         "asked": asked,
-        "settings": settings,
+        "settings": plan.settings | chosen | shape,
         "reasons": plan.reasons,
         **task.facts(),
         "mean": encoder.mean.tolist(),
         "std": encoder.std.tolist(),
         "timm": encoder.arguments,
-        "fit": {"steps": fitting.steps, "seconds": None},
-        "expected": {"seconds": seconds, "memory_mb": measured.memory_mb},
+        "fit": {"steps": settings.fit(task.count).steps, "seconds": None},
+        "expected": {"seconds": expected.seconds, "memory_mb": expected.memory_mb},
         "data": {"fingerprint": task.data.sheet.fingerprint, "count": task.count, **task.data_facts()},
         "machine": dataclasses.asdict(here),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -210,32 +224,31 @@ def make_config(
     }
 
 
-def _train(config: dict[str, Any], task: TransferTask, scratch: bool, out: Path, console: Console) -> nn.Module:
-    settings, fabric = config["settings"], make_fabric(runtime_of(config["settings"]))
-    log = Log(out, console, settings["batch"], task.count)
-    epoch = max(1, round(task.count / settings["batch"]))  # steps
-    every = max(epoch, -(-config["fit"]["steps"] // task.looks))
-    save_every = max(1, min(2000, int(120 * config["fit"]["steps"] / max(config["expected"]["seconds"], 1e-3))))
-    chosen = typed(task.settings, settings)
-    keeper = Keeper(task, chosen, out, fabric.device, every=every, patience=settings["patience"])
-    fitting = make_fit(settings, task.count, log_every=settings["log_every"], save_every=save_every)
-    objective, loader = task.make_objective(chosen, scratch), task.make_loader(chosen)
-    ready(objective, runtime_of(settings))
+def _train(
+    settings: TaskSettings, expected: Expected, task: TransferTask, scratch: bool, out: Path, console: Console
+) -> nn.Module:
+    fabric, log = make_fabric(settings), Log(out, console, settings.batch, task.count)
+    epoch, steps = max(1, round(task.count / settings.batch)), settings.fit(task.count).steps
+    keeper = Keeper(task, settings, out, fabric.device, every=max(epoch, -(-steps // task.looks)))
+    save_every = max(1, min(2000, int(120 * steps / max(expected.seconds, 1e-3))))
+    objective, loader = task.make_objective(settings, scratch), task.make_loader(settings)
+    ready(objective, settings)
     try:
-        fit(objective, loader, fitting, out, fabric, log, watch=keeper.of(objective))
+        fit(objective, loader, settings.fit(task.count, save_every), out, fabric, log, watch=keeper.of(objective))
     finally:
         log.close()
     model = keeper.best_of(objective)
-    facts = {"model": settings["model"], "classes": "|".join(config["classes"])}
-    save_state(model, out / weights_file(config["task"]), facts)
+    facts = {"model": model_text(task.encoder), "classes": "|".join(task.data.classes)}
+    save_state(model, out / weights_file(task.name), facts)
     summary = {"finished": False, "seconds": round(log.last[1], 1), "steps": log.last[0], "memory_mb": memory_mb()}
     write_json(out / "training.json", summary | {"kept_step": keeper.kept_step(log.last[0])})
     return model
 
 
-def _judge(config: dict[str, Any], model: nn.Module, task: TransferTask, out: Path, console: Console) -> None:
-    device = torch.device(config["settings"]["device"])
-    sentence = task.judge(model.to(device), config, out, device)
+def _judge(
+    settings: TaskSettings, on: Sequence[str], model: nn.Module, task: TransferTask, out: Path, console: Console
+) -> None:
+    sentence = task.judge(model.to(settings.device), settings, on, out)
     training = Run(out).read("training.json") | {"finished": True}
     write_json(out / SUMMARY, training)
     write_report(out)

@@ -18,7 +18,7 @@ from unmask.errors import UserError
 from unmask.seeds import mix
 
 AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
-View = Callable[[Tensor, torch.Generator], Tensor]
+View = Callable[[Any, torch.Generator], Any]  # of an image, alone or with what is annotated in it
 Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 

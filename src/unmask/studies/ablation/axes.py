@@ -5,12 +5,13 @@ the length of the schedule) have the same ratio to the baseline as in the paper.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from unmask.errors import UserError, closest
+from unmask.files import Json
 from unmask.models.decoder import essence
 from unmask.registry import parse
 from unmask.runs.config import Config
@@ -21,6 +22,9 @@ DEPTHS = (1, 2, 4, 8, 12)
 WIDTHS = {"128": 0.25, "256": 0.5, "512": 1.0, "768": 1.5, "1024": 2.0}  # the paper's, as shares of its baseline's
 SCHEDULES = {"100": 1 / 8, "200": 1 / 4, "400": 1 / 2, "800": 1.0, "1600": 2.0}
 JITTER = 0.4
+Changes = Mapping[
+    str, str | float
+]  # settings of a run by the names of their options, and `length`, a share of its steps
 BASE = {"mask": "random(ratio=0.75)", "target": "pixels", "method": "mae"}  # settings that the axes change
 NAMES = ("ratio", "sampling", "depth", "width", "tokens", "target", "augmentation", "schedule")
 
@@ -30,8 +34,7 @@ class Value:
     """One value of an axis."""
 
     label: str
-    changes: dict[str, Any] = field(default_factory=dict)  # of the baseline's settings, and `length`, a share of its
-    # steps; none: the baseline itself
+    changes: Changes = field(default_factory=dict)  # to the baseline; none: the baseline itself
     x: float | None = None  # place on an axis of numbers
     paper: str | None = None  # the paper's name of the same value, where it has one
 
@@ -51,7 +54,7 @@ class Axis:
 
 
 @cache
-def paper() -> dict[str, Any]:
+def paper() -> Json:
     """The paper's results from `mae_table1.json`."""
     return json.loads(Path(__file__).with_name("mae_table1.json").read_text(encoding="utf-8"))
 
@@ -138,12 +141,17 @@ def _schedule(steps: int) -> Axis:
     return Axis("schedule", "Length of the schedule", values, "optimizer steps", logarithmic=True)
 
 
-def steps_of(changes: dict[str, Any], steps: int) -> int:
+def steps_of(changes: Changes, steps: int) -> int:
     """Optimizer steps of a run when the baseline has `steps`."""
-    return max(1, round(steps * changes.get("length", 1.0)))
+    return max(1, round(steps * length_of(changes)))
 
 
-def changed(config: Config, changes: dict[str, Any], seed: int) -> Config:
+def length_of(changes: Changes) -> float:
+    """Of a run, as a share of the baseline's steps."""
+    return float(changes.get("length", 1.0))
+
+
+def changed(config: Config, changes: Changes, seed: int) -> Config:
     """The configuration of one run: the baseline's with a value's changes, except for the run's length."""
     return config.with_options({name: value for name, value in changes.items() if name != "length"} | {"seed": seed})
 
@@ -156,7 +164,7 @@ def decoder_size(config: Config) -> dict[str, int]:
     return {name: options[name] for name in names}
 
 
-def _decoder(config: Config, **changed: int) -> dict[str, Any]:
+def _decoder(config: Config, **changed: int) -> Changes:
     """The baseline's decoder with another size."""
     own = decoder_size(config)
     name, given = parse(config.method.decoder)
@@ -164,7 +172,7 @@ def _decoder(config: Config, **changed: int) -> dict[str, Any]:
     return {} if own | changed == own else {"decoder": f"{name}({options})"}
 
 
-def _mask(name: str, percent: int) -> dict[str, Any]:
+def _mask(name: str, percent: int) -> Changes:
     text = f"{name}(ratio={percent / 100:g})"
     return {} if text == BASE["mask"] else {"mask": text}
 

@@ -5,12 +5,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unmask.errors import UserError
 from unmask.evaluation.intervals import student
+from unmask.files import Json
 from unmask.report.words import percent
 from unmask.studies.ablation.axes import Axis, Value, paper
 
@@ -18,7 +18,7 @@ CELLS = "cells.jsonl"
 BASELINE, SCRATCH = "baseline", "no pretraining"
 BASELINE_MARK = " (baseline)"  # behind the label in tables
 METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
-Cells = dict[tuple[str, int], dict[str, Any]]  # (what was changed, seed) -> the line
+Cells = dict[tuple[str, int], Json]  # (what was changed, seed) -> the line
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ def _line(row: Row, reference: float | None) -> list[str]:
     return [*cells, str(len(row.seeds)), " / ".join(known) + flops if row.paper else ""]
 
 
-def to_json(axis: Axis, found: list[Row]) -> dict[str, Any]:
+def to_json(axis: Axis, found: list[Row]) -> Json:
     """Plain values; accuracies are shares, 0 to 1, the paper's in percent as printed there."""
     lines = []
     for row in found:
-        line: dict[str, Any] = {"label": row.value.label, "x": row.value.x, "changes": row.value.changes}
+        line: Json = {"label": row.value.label, "x": row.value.x, "changes": row.value.changes}
         line |= {"baseline": row.value.key == BASELINE, "seeds": row.seeds}
         for name in METRICS:
             line[name] = vars(row.accuracy[name])
@@ -160,7 +160,7 @@ def read_cells(out: Path) -> Cells:
     return found
 
 
-def add_cell(out: Path, cell: dict[str, Any]) -> None:
+def add_cell(out: Path, cell: Json) -> None:
     """Appends one line and flushes it to disk; a line cut off by a crash is terminated first."""
     path = out / CELLS
     try:

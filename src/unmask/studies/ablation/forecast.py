@@ -1,22 +1,24 @@
 """The duration of a study, from a few measured steps; or the length of its runs, for a given duration."""
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from unmask.errors import UserError
-from unmask.planning.build import build, make_fit
+from unmask.files import Json
+from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare, trial
 from unmask.planning.plan import Plan
 from unmask.runs.run import make_encoder
-from unmask.runtime.settings import runtime_of
-from unmask.studies.ablation.axes import changed, steps_of
+from unmask.studies.ablation.axes import Changes, changed, length_of, steps_of
 from unmask.studies.ablation.one_run import WARMUP, Bench, cost, linear_probe
 from unmask.tasks.classification import finetune as finetuning
-from unmask.tasks.training_settings import typed
+from unmask.tasks.classification.settings import ClassifySettings
+from unmask.tasks.task import settings_from
 from unmask.training.log import clock
 from unmask.training.speed.compile import ready
 
@@ -28,13 +30,19 @@ FEW = 100  # optimizer steps of pretraining below which effects are hardly visib
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast, in plain values, since it is saved with the study."""
+    """It is saved with the study."""
 
     steps: int  # of the baseline's pretraining
-    tuning: dict[str, Any]  # settings of fine-tuning, with the length that fits
+    tuning: ClassifySettings  # of fine-tuning, with the length that fits
     pretraining: dict[str, float]  # seconds, by key
     judging: float  # seconds of each run: set-up, probe and test
     finetuning: float  # seconds of each run
+
+    @classmethod
+    def from_json(cls, content: Json, where: Path) -> "Forecast":
+        """where: the file, for errors."""
+        values: Json = content | {"tuning": settings_from(ClassifySettings, content["tuning"], where)}
+        return cls(**values)
 
     def of(self, key: str) -> float:
         """Seconds of one run."""
@@ -55,7 +63,7 @@ class Forecast:
 
 def make_forecast(
     bench: Bench,
-    values: dict[str, dict[str, Any]],
+    values: Mapping[str, Changes],
     began: float,
     *,
     seeds: int,
@@ -81,7 +89,7 @@ def make_forecast(
     twice = 1 + splits["test"] / sum(splits.values())  # the test images are seen by the fine-tuned encoder too
     judging = twice * probe + (time.monotonic() - start) / len(values)
     step = bench.config.training.batch / bench.config.record.expected.images_per_second
-    relative = {key: flops[key] / flops["baseline"] * changes.get("length", 1.0) for key, changes in values.items()}
+    relative = {key: flops[key] / flops["baseline"] * length_of(changes) for key, changes in values.items()}
     runs = len(values) * seeds
     hours = hours or (None if steps else HOURS)
     seconds = None if hours is None else (1 - RESERVE) * (3600 * hours - (time.monotonic() - began))
@@ -98,27 +106,25 @@ def make_forecast(
                 " --labels, --test or --finetune-epochs"
             )
     taken = {key: steps_of(values[key], steps) * step * flops[key] / flops["baseline"] for key in values}
-    taken |= {key: 0.0 for key, changes in values.items() if changes.get("length") == 0}
+    taken |= {key: 0.0 for key, changes in values.items() if length_of(changes) == 0}
     return Forecast(steps, tuning, taken, judging, tuning_seconds)
 
 
-def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[dict[str, Any], float]:
+def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[ClassifySettings, float]:
     """Settings of fine-tuning and its seconds: `epochs`, or what fits into a share of a run's `seconds`."""
     labelled, tuning = bench.labelled, bench.tuning
     encoder = make_encoder(bench.config)
-    samples, plan = labelled.samples("train", encoder.channels), Plan(dict(tuning))
-    chosen = typed(finetuning.ClassifySettings, tuning)
+    samples = labelled.samples("train", encoder.channels)
     measured = trial(
-        lambda: ready(finetuning.make_task(encoder, labelled.classes, chosen), runtime_of(tuning)),
-        lambda size: replace(finetuning.make_loader(samples, chosen, encoder), batch=size),
-        plan,
+        lambda: ready(finetuning.make_task(encoder, labelled.classes, tuning), tuning),
+        lambda size: finetuning.make_loader(samples, tuning, encoder, size),
+        Plan(asdict(tuning)),
         bench.fabric,
         retry=False,
     )
-    per_epoch = measured.seconds * len(samples) / tuning["batch"]
+    per_epoch = measured.seconds * len(samples) / tuning.batch
     if epochs is None:
-        planned = float(tuning["epochs"])
-        fits = planned if seconds is None else TUNING_SHARE * seconds / per_epoch
-        epochs = min(planned, max(fits, tuning["batch"] / len(samples)))
-    tuning = tuning | {"epochs": epochs, "warmup": WARMUP * epochs}
-    return tuning, make_fit(tuning, len(samples)).steps * measured.seconds
+        fits = tuning.epochs if seconds is None else TUNING_SHARE * seconds / per_epoch
+        epochs = min(tuning.epochs, max(fits, tuning.batch / len(samples)))
+    tuning = replace(tuning, epochs=epochs, warmup=WARMUP * epochs)
+    return tuning, tuning.fit(len(samples)).steps * measured.seconds

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,6 +14,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.compare import judge
 from unmask.evaluation.features import split_features
+from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
@@ -23,9 +23,10 @@ from unmask.planning.measure import prepare
 from unmask.runs.config import Config
 from unmask.runtime.distributed.fabric import Fabric
 from unmask.runtime.machine import autocast_dtype
-from unmask.studies.ablation.axes import changed, steps_of
+from unmask.studies.ablation.axes import Changes, changed, steps_of
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.metrics import scores
+from unmask.tasks.classification.settings import ClassifySettings
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, Log, read
 from unmask.training.loop import fit
@@ -37,7 +38,6 @@ from unmask.training.speed.step_cost import step_flops
 CHECKPOINT_EVERY = 60.0  # seconds that a kill can lose
 WARMUP = 0.05  # of the steps, as `plan_length` has it
 COUNTED = 2  # images that FLOPs are counted on
-FIT = ("batch", "lr", "weight_decay", "clip", "accumulate", "seed")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Bench:
 
     config: Config  # of the baseline, as `pretrain` plans it
     steps: int  # of the baseline's pretraining
-    tuning: dict[str, Any]  # settings of fine-tuning; empty: there is none
+    tuning: ClassifySettings  # of fine-tuning
     samples: Samples
     labelled: Labelled
     fabric: Fabric
@@ -55,7 +55,7 @@ class Bench:
 class Told(Log):
     """A log that records as usual, prints nothing, and reports its progress."""
 
-    def __init__(self, folder: Path, config: Config, count: int, tell: Callable[[int], Any]):
+    def __init__(self, folder: Path, config: Config, count: int, tell: Callable[[int], object]):
         quiet = Console(quiet=True, force_terminal=False)
         super().__init__(folder, quiet, config.training.batch, count, config.record.context)
         self.tell = tell
@@ -68,8 +68,8 @@ class Told(Log):
 
 
 def run_cell(
-    bench: Bench, key: str, changes: dict[str, Any], seed: int, folder: Path, tell: Callable[[str, float], Any]
-) -> dict[str, Any]:
+    bench: Bench, key: str, changes: Changes, seed: int, folder: Path, tell: Callable[[str, float], object]
+) -> Json:
     """The line of one run. `folder` holds its checkpoint while it runs; `tell(what, share)` is called with its
     progress."""
     config = changed(bench.config, changes, seed)
@@ -84,7 +84,7 @@ def run_cell(
     probe = linear_probe(objective.encoder, bench)
     middle = time.monotonic()
     tell("fine-tuning", 1.0)
-    tuned = fine_tune(objective.encoder, bench, seed) if bench.tuning else None
+    tuned = fine_tune(objective.encoder, bench, seed)
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
     line = {"key": key, "seed": seed, "changes": changes, "steps": steps, "loss": trained["loss"], **counted}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}
@@ -93,16 +93,26 @@ def run_cell(
 
 
 def _pretrain(
-    bench: Bench, config: Config, objective: Objective, steps: int, folder: Path, tell: Callable[[int], Any]
-) -> dict[str, Any]:
+    bench: Bench, config: Config, objective: Objective, steps: int, folder: Path, tell: Callable[[int], object]
+) -> Json:
     """Pretrains and returns the last record; resumes from a checkpoint in the folder."""
     training = config.training
     folder.mkdir(parents=True, exist_ok=True)
     if not checkpoint.begun(folder):
         prepare(objective, lambda size: make_loader(config, bench.samples, size))
     every = max(1, int(CHECKPOINT_EVERY * config.record.expected.images_per_second / training.batch))
-    shared: dict[str, Any] = {name: getattr(training, name) for name in FIT} | {"save_every": every}
-    fitting = Fit(steps=steps, warmup=round(WARMUP * steps), log_every=max(1, steps // 20), **shared)
+    fitting = Fit(
+        steps=steps,
+        warmup=round(WARMUP * steps),
+        batch=training.batch,
+        accumulate=training.accumulate,
+        lr=training.lr,
+        weight_decay=training.weight_decay,
+        clip=training.clip,
+        seed=training.seed,
+        log_every=max(1, steps // 20),
+        save_every=every,
+    )
     log = Told(folder, config, len(bench.samples), tell)
     ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
     fit(objective, make_loader(config, bench.samples), fitting, folder, bench.fabric, log)
@@ -119,7 +129,7 @@ def cost(objective: Objective, bench: Bench) -> float:
         return step_flops(objective, batch)
 
 
-def linear_probe(encoder: Encoder, bench: Bench) -> dict[str, Any]:
+def linear_probe(encoder: Encoder, bench: Bench) -> Json:
     """Accuracy of a linear classifier on frozen features; pooling and penalty are chosen on the validation split."""
     device, labelled = bench.fabric.device, bench.labelled
     encoder.to(device).eval()
@@ -130,7 +140,7 @@ def linear_probe(encoder: Encoder, bench: Bench) -> dict[str, Any]:
 
 def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
     """Accuracy on the test split after training all of a copy of the encoder with labels."""
-    labelled, settings = bench.labelled, bench.tuning | {"seed": seed}
+    labelled, settings = bench.labelled, replace(bench.tuning, seed=seed)
     samples = labelled.samples("train", encoder.channels)
     task = finetune(encoder.cpu(), samples, settings, bench.fabric)
     size = encoder.grid.size

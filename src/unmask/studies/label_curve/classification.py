@@ -26,7 +26,6 @@ from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import autocast_dtype, machine, tune
-from unmask.runtime.settings import runtime_of
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study, size_of
 from unmask.tasks.classification.finetune import answers, finetune
@@ -159,11 +158,10 @@ class ClassificationStudy(Study):
         encoder, scratch = self.encoder(cell.competitor), cell.competitor == SCRATCH
         hardware = machine(self.setting.device, self.setting.precision)
         asked = {"protocol": cell.protocol, "seed": self.seed + cell.draw, "epochs": self.setting.epochs}
-        asked["compile"] = "off"  # trainings are many and short
-        plan = Plan(dict(asked))
-        plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
+        plan = Plan(asked | {"compile": "off"})  # trainings are many and short
+        settings = plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
-        task = finetune(encoder, samples, plan.settings, make_fabric(runtime_of(plan.settings)), scratch=scratch)
+        task = finetune(encoder, samples, settings, make_fabric(settings), scratch=scratch)
         size = encoder.grid.size
         loader = self.data.loader("test", encoder.channels, WholeImage((size[0], size[1])))
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)

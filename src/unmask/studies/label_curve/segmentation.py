@@ -16,18 +16,15 @@ from rich.console import Console
 
 from unmask.data.datasets.segmentation import Segmented
 from unmask.models.state import at_random, weights_hash
-from unmask.planning.build import make_fit
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.settings import runtime_of
+from unmask.runtime.progress import make_say, progress
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study
 from unmask.tasks.open import load_encoder
-from unmask.tasks.segmentation.finetune import SegmentSettings, make_segment_loader, make_segment_task, score_split
+from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, score_split
 from unmask.tasks.segmentation.plan import plan_segment
-from unmask.tasks.task import reading
-from unmask.tasks.training_settings import typed
 from unmask.training.log import Silent
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
@@ -62,7 +59,7 @@ class SegmentationStudy(Study):
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
         self.encoder = load_encoder(setting.run)
-        with reading(console, "looking at images and masks") as told:
+        with progress(console, "looking at images and masks") as update:
             self.data = Segmented(
                 setting.on,
                 max_side=4 * (setting.side or min(setting.crop_size or self.encoder.input_size)),
@@ -70,7 +67,8 @@ class SegmentationStudy(Study):
                 classes=setting.classes,
                 most=setting.most,
                 seed=setting.seed,
-                **told,
+                say=make_say(console),
+                progress=update,
             )
         self.data.sheet.statistics(self.encoder.channels)  # refuses images that cannot be brought to these channels
         self.classes, self.said = self.data.classes, self.data.said
@@ -118,13 +116,10 @@ class SegmentationStudy(Study):
         asked |= {"protocol": cell.protocol, "seed": seed, "compile": "off"}
         if cell.protocol == "linear":
             asked["head"] = None  # the linear one: what the features say by themselves
-        plan = Plan(dict(asked))
-        plan_segment(plan, len(rows), start, scratch, self.data.sheet, self.hardware)
-        settings, chosen = plan.settings, typed(SegmentSettings, plan.settings)
-        task = make_segment_task(start, self.data, chosen, scratch)
+        settings = plan_segment(Plan(asked), len(rows), start, scratch, self.data.sheet, self.hardware)
+        task = make_segment_task(start, self.data, settings, scratch)
         segments = self.data.segments("train", self.encoder.channels, [int(row) for row in rows])
-        ready(task, runtime_of(settings))
-        loader = make_segment_loader(segments, start, chosen)
-        fit(task, loader, make_fit(settings, len(rows)), None, make_fabric(runtime_of(settings)), Silent())
-        model = task.result.eval().to(torch.device(settings["device"]))
-        return score_split(model, self.data, "test", chosen.precision)["miou"]
+        loader = make_segment_loader(segments, start, settings)
+        fit(ready(task, settings), loader, settings.fit(len(rows)), None, make_fabric(settings), Silent())
+        model = task.result.eval().to(torch.device(settings.device))
+        return score_split(model, self.data, "test", settings.precision)["miou"]

@@ -13,24 +13,25 @@ from unmask.planning.batch import plan_parts, plan_rate
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
+from unmask.tasks.classification.settings import ClassifySettings
 
 MIXING = 5_000  # images from which mixup and cutmix pay
 PAPER_BATCH = 1024
 RANDAUG = "rand-m9-mstd0.5-inc1"
-FIXED = {"clip": None, "floor": 1e-6, "ema": None, "eval_crop": 1.0}
 
 
-def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
-    """Fills in what `plan.settings` leaves open, for `count` labelled training images."""
-    plan.choose("protocol", "full", "everything is trained")
-    protocol = plan.settings["protocol"]
+def plan_transfer(
+    plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine
+) -> ClassifySettings:
+    """Fills in what `plan` leaves open, for `count` labelled training images."""
+    protocol = plan.choose("protocol", "full", "everything is trained")
     head_only = protocol in ("linear", "attentive")
     if plan.settings.get("blocks") is not None and protocol != "partial":
         raise UserError(f"--blocks is for --protocol partial; with {protocol} it has no effect: take it out")
-    plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
-    if protocol == "attentive" and plan.settings["pooling"] != "attentive":
-        raise UserError(f"--protocol attentive trains its own pooling; take --pooling {plan.settings['pooling']} out")
-    plan.settings["norm"] = _norm(protocol, plan.settings["pooling"])
+    pooling = plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
+    if protocol == "attentive" and pooling != "attentive":
+        raise UserError(f"--protocol attentive trains its own pooling; take --pooling {pooling} out")
+    plan.settings["norm"] = _norm(protocol, pooling)
     _plan_length(plan, count, scratch, head_only, machine)
     plan_parts(plan, machine)
     plan_rate(plan)
@@ -41,9 +42,7 @@ def plan_transfer(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet
     plan_runtime(plan, machine)
     if protocol == "partial" and plan.settings.get("blocks") is None:
         plan.settings["blocks"] = 1.0
-    for name, value in FIXED.items():
-        if plan.settings.get(name) is None:
-            plan.settings[name] = value
+    return plan.fill(ClassifySettings)
 
 
 def _norm(protocol: str, pooling: str) -> str:
@@ -61,15 +60,15 @@ def _plan_length(plan: Plan, count: int, scratch: bool, head_only: bool, machine
     least = 50 if machine.device == "cuda" and count > 100_000 else 10
     epochs = max(least, min(150, round(20 * math.sqrt(2000 / count)))) * (2 if scratch else 1)
     why = f"{count:,} labelled images: the fewer, the more epochs"
-    plan.choose("epochs", float(epochs), why + (", twice as many from scratch" if scratch else ""))
-    plan.choose("warmup", round(0.05 * plan.settings["epochs"], 2), "epochs; 5 % of the run, as in MAE's fine-tuning")
+    epochs = plan.choose("epochs", float(epochs), why + (", twice as many from scratch" if scratch else ""))
+    plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run, as in MAE's fine-tuning")
 
 
 def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool) -> None:
     batch = plan.settings["batch"]
     if head_only:
-        plan.choose("optimizer", "sgd" if plan.settings["protocol"] == "linear" else "adamw", "for a head alone")
-        sgd = plan.settings["optimizer"] != "adamw"
+        usual = "sgd" if plan.settings["protocol"] == "linear" else "adamw"
+        sgd = plan.choose("optimizer", usual, "for a head alone") != "adamw"
         plan.choose("lr", 0.1 * batch / 256 if sgd else 1e-3, "for a head alone")
         plan.choose("weight_decay", 0.0 if sgd else 0.05, "as in MAE's linear evaluation" if sgd else "for a query")
         plan.choose("layer_decay", 1.0, "no layer but the head is trained")

@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +11,7 @@ from unmask.data.loaders.map_style import each_once
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.errors import UserError
-from unmask.files import write_atomically
+from unmask.files import Json, write_atomically
 from unmask.runtime.progress import tracked
 from unmask.tasks.classification.classifier import ImageClassifier, Predictions
 from unmask.tasks.classification.finetune import answers
@@ -31,7 +30,7 @@ def predictions_place(out: Path | None) -> Path:
 
 
 def predict_classes(
-    model: ImageClassifier, config: dict[str, Any], options: PredictOptions, out: Path, console: Console
+    model: ImageClassifier, config: Json, options: PredictOptions, out: Path, console: Console
 ) -> Predictions:
     """See `TransferTask.predict`."""
     samples = _read(options.images, model, console)

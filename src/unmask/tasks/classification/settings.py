@@ -1,11 +1,12 @@
-"""What `--to classify` is called, what it makes, and what it alone takes as options."""
+"""What `--to classify` is called, what it makes, and what it alone takes: as options, and when all is chosen."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from unmask.plain import BelowOne, NonNegativeFloat, OneOf, PositiveFloat, PositiveShare, Share
+from unmask.tasks.training_settings import TaskSettings
 
-__all__ = ["ClassifyOptions"]
+__all__ = ["ClassifyOptions", "ClassifySettings"]
 NAME = "classify"
 MODEL = "classifier"  # what transfer makes
 PROTOCOLS = ("full", "partial", "linear", "attentive")
@@ -29,3 +30,21 @@ class ClassifyOptions:
     eval_crop: PositiveShare | None = None  # share of an image's short side seen when judging: 0.875
     balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often
     max_bad: Share = 0.05  # share of the files that may be left out as bad
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(TaskSettings):
+    """What fine-tuning a classifier needs, when everything has been chosen."""
+
+    pooling: str
+    norm: str  # between pooling and head: layer, batch or none
+    smoothing: float
+    mixup: float
+    cutmix: float
+    randaug: str
+    erase: float
+    crop: float
+    balanced: str  # on or off
+    blocks: float | None = None
+    ema: float | None = None
+    eval_crop: float = 1.0

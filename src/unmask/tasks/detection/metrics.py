@@ -6,7 +6,6 @@ those above 96 x 96 large.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from unmask.data.annotations.objects import Target
+from unmask.files import Json
 from unmask.tasks.detection.detections import Detections
 
 KINDS = {"bbox": "box", "segm": "mask"}  # COCO's names -> those in figures
@@ -24,7 +24,7 @@ RECALLS = np.linspace(0, 1, 101)  # at which precision is known
 
 def box_scores(
     found: Sequence[Detections], truth: Iterable[Target], classes: Sequence[str], masks: bool = False
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[Json, dict[str, np.ndarray]]:
     """Figures from 0 to 1, None where there is nothing to judge; and precision by recall (0, 0.01, ..., 1) of every
     class that is there, for boxes at an overlap of 0.5.
 
@@ -38,9 +38,10 @@ def box_scores(
         metric.update([_found(one, masks)], [_true(true, masks)])
         counts.update(true.labels[~true.crowd].tolist())
     raw = metric.compute()
-    result: dict[str, Any] = {"main": "map", "count": len(found), "objects": sum(counts.values()), "masks": masks}
+    result: Json = {"main": "map", "count": len(found), "objects": sum(counts.values()), "masks": masks}
+    curves: dict[str, np.ndarray] = {}
     there = [int(c) for c in raw["classes"].view(-1)]
-    per_class: dict[int, dict[str, Any]] = {c: {"name": classes[c], "count": counts[c]} for c in sorted(there)}
+    per_class: dict[int, Json] = {c: {"name": classes[c], "count": counts[c]} for c in sorted(there)}
     for kind in kinds:
         before = f"{kind}_" if len(kinds) > 1 else ""
         after = "" if kind == "bbox" else "mask_"

@@ -17,10 +17,10 @@ from unmask.planning.batch import plan_parts, plan_rate
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
+from unmask.tasks.detection.settings import DetectSettings
 
 LARGE = 5_000  # images from which on the jitter of the published recipe pays
 LONGEST = {"cuda": 1024, "mps": 512, "cpu": 320}  # pixels of the longer side of an input
-FIXED = {"floor": 1e-6}
 LSJ, MILD = (0.1, 2.0), (0.5, 1.5)
 PASSES = {"cuda": 100.0, "mps": 30.0, "cpu": 20.0}  # epochs for FEW images
 FEW = 200
@@ -52,10 +52,10 @@ class Shapes:
         return self.boxes * rates[self.of][:, None]
 
 
-def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machine: Machine) -> None:
-    """Fills in what `plan.settings` leaves open."""
-    plan.choose("protocol", "full", "everything is trained")
-    count, frozen = len(boxed.splits["train"]), plan.settings["protocol"] == "linear"
+def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machine: Machine) -> DetectSettings:
+    """Fills in what `plan` leaves open."""
+    frozen = plan.choose("protocol", "full", "everything is trained") == "linear"
+    count = len(boxed.splits["train"])
     plan.settings["standardize"] = True
     plan.reasons["standardize"] = "of pretrained features a few vary far more than the rest; as in linear probes"
     shapes = Shapes.of_boxed(boxed)
@@ -74,9 +74,7 @@ def plan_detect(plan: Plan, boxed: Boxed, encoder: Encoder, scratch: bool, machi
     if machine.device == "cuda":
         plan.choose("compile", "on", "blocks compiled once; shapes in the heads change, which CUDA graphs do not bear")
     plan_runtime(plan, machine)
-    for name, value in FIXED.items():
-        if plan.settings.get(name) is None:
-            plan.settings[name] = value
+    return plan.fill(DetectSettings)
 
 
 def fit_anchors(boxes: np.ndarray, strides: Sequence[float]) -> tuple[list[float], list[float], str]:
@@ -102,9 +100,10 @@ def _plan_pyramid(plan: Plan, encoder: Encoder) -> list[float]:
     scales = tuple(first / 2**level for level in range(4))
     text = "simple" if scales == (4, 2, 1, 0.5) else f"simple(scales={scales})".replace(".0", "")
     strides = [own / scale for scale in scales]
-    plan.choose("pyramid", text, f"as in ViTDet: strides {', '.join(f'{s:g}' for s in strides)} of patches of {own}")
-    if plan.settings["pyramid"] in ("simple", "taps") and text != "simple":
-        plan.settings["pyramid"] = text.replace("simple", plan.settings["pyramid"])
+    why = f"as in ViTDet: strides {', '.join(f'{s:g}' for s in strides)} of patches of {own}"
+    pyramid = plan.choose("pyramid", text, why)
+    if pyramid in ("simple", "taps") and text != "simple":
+        plan.settings["pyramid"] = text.replace("simple", pyramid)
     return strides
 
 
@@ -116,10 +115,8 @@ def _plan_input(plan: Plan, shapes: Shapes, machine: Machine, multiple: int) -> 
     rate = min(1.0, LONGEST[machine.device] / max(height, width))
     size = [max(multiple, round(side * rate / multiple) * multiple) for side in (height, width)]
     what = f"about {rate:.0%} of the usual image, {height:.0f} x {width:.0f}; multiples of {multiple}"
-    plan.choose("input_size", size, f"{what}; upright images turn it")
-    given = plan.settings["input_size"] = [int(side) for side in plan.settings["input_size"]]
-    if len(given) == 1:
-        given = plan.settings["input_size"] = given * 2
+    given = [int(side) for side in plan.choose("input_size", size, f"{what}; upright images turn it")]
+    given = plan.settings["input_size"] = given * 2 if len(given) == 1 else given
     if any(side % multiple for side in given):
         near = " ".join(str(max(multiple, round(side / multiple) * multiple)) for side in given)
         asked = " ".join(map(str, given))
@@ -128,11 +125,11 @@ def _plan_input(plan: Plan, shapes: Shapes, machine: Machine, multiple: int) -> 
 
 def _plan_anchors(plan: Plan, boxes: np.ndarray, strides: Sequence[float]) -> None:
     anchors, ratios, why = fit_anchors(boxes, strides)
-    plan.choose("anchors", anchors, why)
-    plan.choose("ratios", ratios, "height / width; boxes are long" if len(ratios) > 3 else "height / width of anchors")
-    if len(plan.settings["anchors"]) != len(strides) + 1:
+    why_ratios = "height / width; boxes are long" if len(ratios) > 3 else "height / width of anchors"
+    chosen = {"anchors": plan.choose("anchors", anchors, why), "ratios": plan.choose("ratios", ratios, why_ratios)}
+    if len(chosen["anchors"]) != len(strides) + 1:
         raise UserError(f"--anchors takes {len(strides) + 1} sides, one for each level from fine to coarse")
-    plan.settings |= {name: [float(v) for v in plan.settings[name]] for name in ("anchors", "ratios")}
+    plan.settings |= {name: [float(v) for v in values] for name, values in chosen.items()}
 
 
 def _plan_heads(plan: Plan, count: int, machine: Machine) -> None:
@@ -152,8 +149,8 @@ def _plan_length(plan: Plan, count: int, scratch: bool, machine: Machine) -> Non
     epochs = max(12.0, PASSES[machine.device] * math.sqrt(FEW / count))
     epochs = float(round(min(epochs, 5 * PASSES[machine.device])) * (2 if scratch else 1))
     why = f"{count:,} images with boxes: the fewer, the more epochs"
-    plan.choose("epochs", epochs, why + (", twice as many from scratch" if scratch else ""))
-    plan.choose("warmup", round(0.05 * plan.settings["epochs"], 2), "epochs; 5 % of the run")
+    epochs = plan.choose("epochs", epochs, why + (", twice as many from scratch" if scratch else ""))
+    plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run")
 
 
 def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -> None:
@@ -172,7 +169,7 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -
 def _plan_augmentation(plan: Plan, boxed: Boxed, count: int) -> None:
     low, high = LSJ if count >= LARGE else MILD
     why = "large-scale jitter, as in ViTDet" if count >= LARGE else f"below {LARGE:,} images milder than ViTDet's"
-    plan.choose("jitter", [low, high], f"scales, by chance; {why}")
-    plan.settings["jitter"] = [float(v) for v in plan.settings["jitter"]]
+    jitter = plan.choose("jitter", [low, high], f"scales, by chance; {why}")
+    plan.settings["jitter"] = [float(v) for v in jitter]
     writing = boxed.sheet.share_extreme > 0.75
     plan.choose("flip", "off" if writing else "on", "mirrored images mean the same" if not writing else "writing")

@@ -12,7 +12,7 @@ from unmask.data.annotations.geometry import pixels_in, run_lengths
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source, why
 from unmask.errors import UserError
-from unmask.files import write_json
+from unmask.files import Json, write_json
 from unmask.runtime.progress import progress
 from unmask.tasks.detection.detections import Detections, counted
 from unmask.tasks.detection.detector import ImageDetector, read_image
@@ -34,7 +34,7 @@ def predictions_place(out: Path | None) -> Path:
 
 
 def find_objects(
-    model: ImageDetector, config: dict[str, Any], options: PredictOptions, out: Path, console: Console
+    model: ImageDetector, config: Json, options: PredictOptions, out: Path, console: Console
 ) -> list[Detections]:
     """See `TransferTask.predict`: what was found with the score asked for."""
     source = open_source(options.images)

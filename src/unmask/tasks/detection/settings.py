@@ -1,4 +1,4 @@
-"""What `--to detect` is called, what it makes, and what it alone takes as options."""
+"""What `--to detect` is called, what it makes, and what it alone takes: as options, and when all is chosen."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,8 +7,9 @@ from annotated_types import Interval
 
 from unmask.errors import UserError
 from unmask.plain import Exists, OneOf, Place, PositiveFloat, PositiveInt, Share, Size, numbers, settle
+from unmask.tasks.training_settings import TaskSettings
 
-__all__ = ["DetectOptions"]
+__all__ = ["DetectOptions", "DetectSettings"]
 NAME = "detect"
 MODEL = "detector"  # what transfer makes
 PROTOCOLS = ("full", "linear")
@@ -39,3 +40,18 @@ class DetectOptions:
             settle(self, "input_size", size)
             if len(size) not in (1, 2):
                 raise UserError(f"--input-size takes one side, or height and width; got {len(size)} numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectSettings(TaskSettings):
+    """What a detector and its batches are made from, when everything has been chosen."""
+
+    input_size: tuple[int, int]  # height, width in pixels
+    jitter: tuple[float, float]
+    anchors: tuple[float, ...]
+    ratios: tuple[float, ...]
+    width: int
+    rois: int
+    pyramid: str
+    masks: str  # on or off
+    standardize: bool

@@ -1,9 +1,7 @@
 """One training of a segmenter, from settings: what `transfer` does once and studies do many times."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,42 +13,30 @@ from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.segmentation import Segmented, Segments
 from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.segmentation import SceneView
+from unmask.files import Json
 from unmask.models.encoder import Encoder
+from unmask.models.segmenter import Segmenter
 from unmask.models.sliding_window import windows_at_once
 from unmask.models.state import copied
 from unmask.plain import Place
 from unmask.runtime.machine import autocast_dtype
+from unmask.runtime.progress import make_say, progress
 from unmask.seeds import mix
 from unmask.tasks.segmentation.metrics import overlap
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import class_weights
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
-from unmask.tasks.task import DataOptions, reading
-from unmask.tasks.training_settings import TrainingSettings, loader_options
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentSettings(TrainingSettings):
-    """What a segmenter and its batches are made from, when everything has been chosen."""
-
-    head: str
-    crop_size: tuple[int, int]  # height, width in pixels
-    side: int  # pixels of the shorter side of an image
-    scale: tuple[float, float]
-    class_limit: float
-    distort: str  # on or off
-    dice: float
-    balanced: str  # on or off
+from unmask.tasks.segmentation.settings import SegmentSettings
+from unmask.tasks.task import DataOptions
 
 
 def make_segment_task(encoder: Encoder, data: Segmented, settings: SegmentSettings, scratch: bool) -> Segment:
     """The segmenter before training: weights of `encoder`, or fresh ones, and a head, drawn from the seed."""
     torch.manual_seed(mix(settings.seed, 0x5E63))
     copy = copied(encoder, settings.drop_path, scratch)
-    shape: dict[str, Any] = {"head": settings.head, "window": settings.crop_size, "side": settings.side}
     weights = class_weights(data.pixels["train"].astype(float)) if settings.balanced == "on" else None
     return Segment(
-        ImageSegmenter(copy, data.classes, data.numbers, **shape),
+        make_segmenter(copy, data.classes, data.numbers, settings),
         protocol=settings.protocol,
         layer_decay=settings.layer_decay,
         dice=settings.dice,
@@ -58,7 +44,16 @@ def make_segment_task(encoder: Encoder, data: Segmented, settings: SegmentSettin
     )
 
 
-def make_segment_loader(segments: Any, encoder: Encoder, settings: SegmentSettings, micro: int | None = None) -> Loader:
+def make_segmenter(
+    encoder: Encoder, classes: Sequence[str], numbers: Sequence[int], settings: SegmentSettings
+) -> ImageSegmenter:
+    """On this very encoder, with a head drawn from torch's global generator. numbers: of the classes, in masks."""
+    return ImageSegmenter(encoder, classes, numbers, head=settings.head, window=settings.crop_size, side=settings.side)
+
+
+def make_segment_loader(
+    segments: Segments, encoder: Encoder, settings: SegmentSettings, micro: int | None = None
+) -> Loader:
     """Augmented training batches of images with their maps."""
     view = SceneView(
         settings.crop_size,
@@ -69,11 +64,11 @@ def make_segment_loader(segments: Any, encoder: Encoder, settings: SegmentSettin
         flip=settings.flip == "on",
         distort=settings.distort == "on",
     )
-    return Loader(samples=segments, view=view, **loader_options(settings, micro))
+    return Loader(samples=segments, view=view, **settings.loading(micro))
 
 
 def answers(
-    model: Any, segments: Segments, precision: str, rows: list[int] | None = None
+    model: Segmenter, segments: Segments, precision: str, rows: list[int] | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Answered and true map of images, one after the other, as the model is used later: whole, by windows."""
     rows, truths = list(range(len(segments))) if rows is None else rows, []
@@ -90,9 +85,7 @@ def answers(
         truths[place] = None  # many large maps would not fit into memory
 
 
-def score_split(
-    model: Any, data: Segmented, split: str, precision: str, rows: list[dict[str, Any]] | None = None
-) -> dict[str, Any]:
+def score_split(model: Segmenter, data: Segmented, split: str, precision: str, rows: list[Json] | None = None) -> Json:
     """See `overlap`. rows: filled with a line for each image."""
     was, segments = model.training, data.segments(split, model.encoder.channels)
     model.eval()
@@ -123,7 +116,8 @@ def read_segmented(
     max_bad: float | None = None,
 ) -> Segmented:
     """The segmented data, checked for this purpose. What a person should know is said."""
-    with reading(console, "looking at images and masks") as told:
+    say = make_say(console)
+    with progress(console, "looking at images and masks") as update:
         segmented = Segmented(
             data.on,
             max_side=decode_side(side or min(crop_size or encoder.input_size)),
@@ -133,8 +127,9 @@ def read_segmented(
             most=data.most,
             seed=data.seed,
             max_bad=max_bad,
-            **told,
+            say=say,
+            progress=update,
         )
     segmented.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
-    told["say"](f"{len(segmented.classes)} classes; {segmented.said} images")
+    say(f"{len(segmented.classes)} classes; {segmented.said} images")
     return segmented

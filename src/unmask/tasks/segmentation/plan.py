@@ -17,30 +17,33 @@ from unmask.planning.batch import plan_parts, plan_rate
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
+from unmask.tasks.segmentation.settings import SegmentSettings
 
 PAPER_BATCH = 16
-FIXED = {"clip": None, "floor": 1e-6}
 PAPER = "as in the public recipe on ADE20K"
 HEAVIEST = 10.0  # weight of a class, at the most
 
 
-def plan_segment(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine) -> None:
-    """Fills in what `plan.settings` leaves open, for `count` segmented training images."""
-    settings, gpu = plan.settings, machine.device == "cuda"
-    plan.choose("protocol", "full", "everything is trained")
-    frozen = settings["protocol"] == "linear"
+def plan_segment(
+    plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet: Sheet, machine: Machine
+) -> SegmentSettings:
+    """Fills in what `plan` leaves open, for `count` segmented training images."""
+    gpu = machine.device == "cuda"
+    frozen = plan.choose("protocol", "full", "everything is trained") == "linear"
     light = "at most a tenth of the encoder's arithmetic; upernet is several times as much"
     head, why = ("upernet", PAPER) if gpu else ("light", light)
     plan.choose("head", "linear" if frozen else head, "what the features say by themselves" if frozen else why)
-    plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
-    settings["crop_size"] = list(settings["crop_size"])
-    plan.choose("side", min(settings["crop_size"]), "images' shorter side fits a crop, as in the public recipe")
-    if settings["side"] < min(settings["crop_size"]) / 4:
-        raise UserError(f"--side {settings['side']} is less than a quarter of the crops of {settings['crop_size']}")
+    crop = plan.settings["crop_size"] = list(
+        plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
+    )
+    side = plan.choose("side", min(crop), "images' shorter side fits a crop, as in the public recipe")
+    if side < min(crop) / 4:
+        raise UserError(f"--side {side} is less than a quarter of the crops of {crop}")
     most = 2 ** int(math.log2(max(2, count / 4)))
     plan.choose("batch", max(2, min(PAPER_BATCH if gpu else 8, most)), "at least four steps per epoch")
-    plan.choose("epochs", _epochs(count, gpu) * (2.0 if scratch else 1.0), _why_epochs(count, scratch))
-    plan.choose("warmup", round(0.05 * settings["epochs"], 2), "epochs; 5 % of the run")
+    usual = _epochs(count, gpu) * (2.0 if scratch else 1.0)
+    epochs = plan.choose("epochs", usual, _why_epochs(count, scratch))
+    plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run")
     plan_parts(plan, machine)
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, frozen)
@@ -49,9 +52,7 @@ def plan_segment(plan: Plan, count: int, encoder: Encoder, scratch: bool, sheet:
     plan.choose("balanced", "off", "every pixel counts the same; on: classes by the root of how rare their pixels are")
     plan.choose("workers", min(8, machine.cores - 1) if gpu else 0, "as for pretraining")
     plan_runtime(plan, machine)
-    for name, value in FIXED.items():
-        if settings.get(name) is None:
-            settings[name] = value
+    return plan.fill(SegmentSettings)
 
 
 def class_weights(pixels: Float[np.ndarray, "k"]) -> list[float]:
@@ -94,6 +95,6 @@ def _plan_augmentation(plan: Plan, encoder: Encoder, sheet: Sheet) -> None:
     writing = sheet.share_extreme > 0.75
     plan.choose("flip", "off" if writing else "on", "mirrored images mean the same" if not writing else "text or scans")
     eight_bit = set(sheet.bits) <= {"1", "8"} and encoder.channels in (1, 3)
-    plan.choose("distort", "on" if eight_bit else "off", PAPER if eight_bit else "not for deep or many-band images")
-    if plan.settings["distort"] == "on" and not eight_bit:
+    why = PAPER if eight_bit else "not for deep or many-band images"
+    if plan.choose("distort", "on" if eight_bit else "off", why) == "on" and not eight_bit:
         raise UserError("--distort on is for 8-bit images with 1 or 3 channels; these are others")

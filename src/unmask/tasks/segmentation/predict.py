@@ -15,7 +15,7 @@ from torch import Tensor
 from unmask.data.datasets.full_size import Shown, read_shown
 from unmask.data.source import open_source
 from unmask.errors import UserError, many
-from unmask.files import write_atomically, write_json
+from unmask.files import Json, write_atomically, write_json
 from unmask.models.sliding_window import windows_at_once
 from unmask.runtime.progress import progress
 from unmask.tasks.prediction import say_first, say_left_out
@@ -49,9 +49,7 @@ def predictions_place(out: Path | None) -> Path:
     return out
 
 
-def predict_maps(
-    model: ImageSegmenter, config: dict[str, Any], options: PredictOptions, out: Path, console: Console
-) -> Written:
+def predict_maps(model: ImageSegmenter, config: Json, options: PredictOptions, out: Path, console: Console) -> Written:
     """See `TransferTask.predict`."""
     source, bad = open_source(options.images), []
     shown = read_shown(source, model.encoder.channels, 4 * model.side, lambda name, why: bad.append((name, why)))

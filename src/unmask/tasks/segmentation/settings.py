@@ -1,4 +1,4 @@
-"""What `--to segment` is called, what it makes, and what it alone takes as options."""
+"""What `--to segment` is called, what it makes, and what it alone takes: as options, and when all is chosen."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -20,8 +20,9 @@ from unmask.plain import (
     settle,
     texts,
 )
+from unmask.tasks.training_settings import TaskSettings
 
-__all__ = ["SegmentOptions"]
+__all__ = ["SegmentOptions", "SegmentSettings"]
 NAME = "segment"
 MODEL = "segmenter"  # what transfer makes
 PROTOCOLS = ("full", "linear")
@@ -56,3 +57,17 @@ class SegmentOptions:
             settle(self, "void", texts(self.void))
         if self.scale and self.scale[0] > self.scale[1]:
             raise UserError(f"--scale {self.scale[0]:g} {self.scale[1]:g}: it takes smallest <= largest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSettings(TaskSettings):
+    """What a segmenter and its batches are made from, when everything has been chosen."""
+
+    head: str
+    crop_size: tuple[int, int]  # height, width in pixels
+    side: int  # pixels of the shorter side of an image
+    scale: tuple[float, float]
+    class_limit: float
+    distort: str  # on or off
+    dice: float
+    balanced: str  # on or off

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from unmask.training.speed.activation_checkpoint import Forward, recompute, wrap
 from unmask.training.speed.bf16_weights import lower
 
 FUSED = "fused_attn"  # attribute of timm's attentions, and of ours
+Trained = TypeVar("Trained", bound=Objective)
 Backend = str | Callable[..., Any]  # of torch.compile
 MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
 
 
-def ready(objective: Objective, settings: RuntimeSettings, backend: Backend = "inductor") -> Objective:
+def ready(objective: Trained, settings: RuntimeSettings, backend: Backend = "inductor") -> Trained:
     """Changes the objective in place and returns it: attention backend, memory format, bf16 weights, activation
     checkpointing, compiled blocks. The package's docstring gives the order of wrapping, with reasons.
 

@@ -18,7 +18,7 @@ ZOOM = ((1.1, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))  # la
 
 
 def defocus_blur(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-    """A lens out of focus: every point becomes a disk. An antialiased disk replaces the published softening of its rim."""
+    """A lens out of focus: every point becomes a disk. An antialiased disk replaces the published softened one."""
     return filtered(x, disk(RADIUS[severity - 1] * scale(x)))
 
 

@@ -1,0 +1,7 @@
+"""What a loader yields and an objective takes."""
+
+from typing import Any
+
+# {"views": [x, ...], "index": b}; optional are "label": b, "targets" of detectors, "mask": Mask, and "rows": Rows,
+# which the loop adds
+Batch = dict[str, Any]
