@@ -3,9 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: install demo test test-slow test-all lint types
+.PHONY: install demo test test-slow test-all lint types wheel signatures
 
-install: .venv/.installed  ## the package and what it needs
+install: .venv/.installed  ## the package, and what it and the commands of the README need
 
 demo: .venv/.installed  ## pretrain, look, evaluate and report on photographs that come with the dependencies
 	$(BIN)/unmask demo
@@ -25,10 +25,16 @@ lint: .venv/.tested
 types: .venv/.tested
 	$(BIN)/pyright
 
+wheel: .venv/.tested  ## build the wheel, install it into an empty environment, use it from another folder
+	.ci/wheel
+
+signatures: .venv/.tested  ## after options changed: what editors know of the functions
+	$(BIN)/python tests/test_signatures.py > src/unmask/__init__.pyi.new && mv src/unmask/__init__.pyi.new src/unmask/__init__.pyi
+
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[export]"
 	@touch $@
 
 .venv/.tested: .venv/.installed

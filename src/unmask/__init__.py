@@ -15,41 +15,26 @@
     unmask.anomaly("fit", "run", "normal/", out="anomaly")
     unmask.anomaly("apply", "anomaly", "new/", out="results")
 
-Every command is a function here under its name, with the same options. Nothing heavy is imported before use.
+Every command is a function here under its name, with the same options: `help(unmask.pretrain)` explains them. Nothing
+heavy is imported before use. Import unmask before torch, which settles for good how idle threads wait for work.
+
+Editors and type checkers read the signatures in `__init__.pyi`, which `make signatures` writes.
 """
 
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from unmask.runtime.openmp import settle_waiting
 from unmask.version import __version__
-
-if TYPE_CHECKING:
-    from unmask.cli.commands.ablate import ablate
-    from unmask.cli.commands.anomaly import anomaly
-    from unmask.cli.commands.demo import demo
-    from unmask.cli.commands.doctor import doctor
-    from unmask.cli.commands.embed import embed
-    from unmask.cli.commands.evaluate import evaluate
-    from unmask.cli.commands.export import export
-    from unmask.cli.commands.labels import labels
-    from unmask.cli.commands.map import map
-    from unmask.cli.commands.pack import pack
-    from unmask.cli.commands.predict import predict
-    from unmask.cli.commands.pretrain import pretrain
-    from unmask.cli.commands.search import search
-    from unmask.cli.commands.show import show
-    from unmask.cli.commands.stress import stress
-    from unmask.cli.commands.transfer import transfer
-    from unmask.runs.run import Run
-    from unmask.tasks.open import load
 
 __all__ = [
     "Run",
     "__version__",
     "ablate",
     "anomaly",
+    "completion",
     "demo",
     "doctor",
     "embed",
@@ -77,6 +62,7 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+settle_waiting()
 
 
 def __getattr__(name: str) -> Any:

@@ -270,12 +270,12 @@ def test_foreign_folders_are_left_alone(run, tmp_path):
     assert (tmp_path / "timm" / "mine.txt").read_text() == "mine"
 
 
-def test_a_missing_library_is_named_with_the_extra_to_install(run, monkeypatch, tmp_path):
+def test_a_missing_library_is_named_with_the_line_that_installs_it(run, monkeypatch, tmp_path):
     import importlib.util
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "onnxscript" else find(name, *a))
-    with pytest.raises(UserError, match=r"needs onnxscript: pip install 'unmask\[export\]'"):
+    with pytest.raises(UserError, match=r"needs onnxscript: .*pip install .*onnxscript$"):
         unmask.export(run.path, to="timm,onnx", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

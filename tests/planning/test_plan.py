@@ -102,6 +102,7 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
 
 def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):
     import os
+    import sys
 
     for load, own, expected in (
         (9.0, {}, {"OMP_WAIT_POLICY": "PASSIVE"}),
@@ -113,9 +114,14 @@ def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypat
         for name, value in own.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load * (os.cpu_count() or 1), 0, 0))
-        openmp.settle_waiting()
+        with monkeypatch.context() as fresh:
+            fresh.delitem(sys.modules, "torch")
+            openmp.settle_waiting()
         assert {name: os.environ[name] for name in openmp.VARIABLES if name in os.environ} == expected
         assert all(f"{name}={value}" in openmp.waiting() for name, value in expected.items())
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    openmp.settle_waiting()  # torch is loaded: it would say what is not so
+    assert "torch was imported before unmask" in openmp.waiting()
 
 
 @pytest.mark.parametrize("threads", [None, 1])

@@ -20,6 +20,7 @@ COMMANDS = {
     "look and judge": ("show", "evaluate", "labels", "stress", "ablate", "doctor"),
     "use": ("predict", "embed", "search", "map", "anomaly"),
     "move": ("export", "pack"),
+    "set up": ("completion",),
 }
 USUAL = ("out", "on", "to", "model", "image_size", "epochs", "hours", "device")  # what most people give; always first
 GROUPS = {  # every option of every command by subject, in the order in which they are shown
@@ -111,7 +112,7 @@ def overview(options_by_name: dict[str, Any]) -> str:
     rest = [name for name in options_by_name if not any(name in names for names in COMMANDS.values())]
     for purpose, names in (*COMMANDS.items(), ("more", tuple(rest))):
         lines += ["", f"{purpose}:"] if set(names) & options_by_name.keys() else []
-        lines += [f"  {n:<10} {_summary(options_by_name[n])}" for n in names if n in options_by_name]
+        lines += [f"  {n:<10} {summary(options_by_name[n])}" for n in names if n in options_by_name]
     return "\n".join(
         [*lines, "", "unmask COMMAND --help lists the options of a command; unmask --version tells the version."]
     )
@@ -121,10 +122,10 @@ def page(name: str, options: Any) -> str:
     """The page of `unmask NAME --help`. options: the frozen dataclass of the command."""
     fields, texts, types_of = (
         dataclasses.fields(options),
-        _comments(options),
+        comments(options),
         get_type_hints(options, include_extras=True),
     )
-    places = [field for field in fields if _is_positional(types_of[field.name])]
+    places = [field for field in fields if is_positional(types_of[field.name])]
     usage = " ".join(_metavar(field.name, types_of[field.name], field.default) for field in places)
     lines = [f"usage: unmask {name} {usage} [options]".replace("  ", " "), "", inspect.cleandoc(options.__doc__ or "")]
     if places:
@@ -135,6 +136,16 @@ def page(name: str, options: Any) -> str:
         lines += ["", f"{group}:"]
         for field in members:
             lines += _entry(_flag(field, types_of[field.name]), _described(field, texts.get(field.name, "")))
+    return "\n".join(lines)
+
+
+def describe(options: Any) -> str:
+    """Every option with its text and default, by its name in Python: for docstrings."""
+    lines, texts = [], comments(options)
+    for field in dataclasses.fields(options):
+        default = f" [{field.default}]" if isinstance(field.default, bool) else ""
+        text = f"{field.name}: {_described(field, texts.get(field.name, ''))}{default}"
+        lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
     return "\n".join(lines)
 
 
@@ -209,17 +220,28 @@ def _kinds(hint: Any) -> tuple[set[Any], bool, tuple[str, ...]]:
     return {hint}, False, ()
 
 
-def _is_positional(hint: Any) -> bool:
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """The words that an option may have, where its type names them."""
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return tuple(map(str, inner))
+    if get_origin(hint) is Annotated:
+        named = [words for part in inner[1:] for words in getattr(part, "words", ())]
+        return tuple(named) or choices_of(inner[0])
+    return tuple(word for part in inner for word in choices_of(part)) if isinstance(hint, types.UnionType) else ()
+
+
+def is_positional(hint: Any) -> bool:
     marker = get_args(Positional[int])[1]  # the public name is all that tyro promises
     return get_origin(hint) is Annotated and marker in get_args(hint)[1:]
 
 
-def _summary(options: Any) -> str:
+def summary(options: Any) -> str:
     return (options.__doc__ or "").strip().splitlines()[0]
 
 
 @functools.cache
-def _comments(options: Any) -> dict[str, str]:
+def comments(options: Any) -> dict[str, str]:
     """The comments behind the fields of a dataclass and of those that it extends, by field."""
     texts: dict[str, str] = {}
     for part in reversed(options.__mro__):

@@ -21,7 +21,6 @@ from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
-from unmask.runtime.openmp import settle_waiting
 from unmask.version import __version__
 
 TOGETHER = ("pretrain",)  # commands that several processes do together
@@ -30,7 +29,6 @@ TOGETHER = ("pretrain",)  # commands that several processes do together
 def main(arguments: list[str] | None = None) -> None:
     """The command line. Never returns: it ends the process with one of the exit codes above."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    settle_waiting()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(run(arguments))

@@ -10,11 +10,14 @@ import functools
 import importlib
 import inspect
 import json
+import operator
 import pkgutil
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from unmask.cli.help import describe
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
 from unmask.tasks.folders import task_folders
@@ -43,7 +46,8 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         for task in task_folders() if getattr(options, "BY_TASK", False) else ():
             call.__doc__ += f"\n\nOptions of to={task!r}:\n{describe(task_options(task))}"
         call.options = options  # type: ignore[attr-defined]
-        call.__signature__ = _signature(options)  # type: ignore[attr-defined]
+        returned = inspect.signature(function).return_annotation
+        call.__signature__ = _signature(options).replace(return_annotation=returned)  # type: ignore[attr-defined]
         return call
 
     return wrap
@@ -51,14 +55,30 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
 
 def _signature(options: Any) -> inspect.Signature:
     """That of the dataclass; where options depend on a task, with those of every task."""
-    own = inspect.signature(options)
+    own = signature(options)
     if not getattr(options, "BY_TASK", False):
         return own
     parameters = dict(own.parameters)
     for task in task_folders():
-        parameters = dict(inspect.signature(task_options(task)).parameters) | parameters
+        parameters = dict(signature(task_options(task)).parameters) | parameters
     ordered = sorted(parameters.values(), key=lambda parameter: parameter.kind)  # positional ones first
     return own.replace(parameters=ordered)
+
+
+def signature(options: Any) -> inspect.Signature:
+    """That of a dataclass of options, with the types that Python callers may give; not what tyro and ranges note."""
+    hints = get_type_hints(options, include_extras=True)
+    parameters = inspect.signature(options).parameters.values()
+    return inspect.Signature([p.replace(annotation=_plain_type(hints[p.name])) for p in parameters])
+
+
+def _plain_type(hint: Any) -> Any:
+    if get_origin(hint) is Annotated:
+        return _plain_type(get_args(hint)[0])
+    inner = tuple(_plain_type(part) for part in get_args(hint))
+    if get_origin(hint) in (Union, types.UnionType):
+        return functools.reduce(operator.or_, inner)
+    return get_origin(hint)[inner] if get_origin(hint) in (tuple, list, Sequence) else hint
 
 
 def commands() -> dict[str, Any]:
@@ -77,15 +97,6 @@ def command(name: str) -> Callable:
 def _public(module: str) -> Any:
     loaded = importlib.import_module(module)
     return getattr(loaded, loaded.__all__[0])
-
-
-def describe(options: Any) -> str:
-    """The fields with their defaults, for docstrings."""
-    lines = []
-    for field in dataclasses.fields(options):
-        default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
-        lines.append(f"    {field.name}: {getattr(field.type, '__name__', field.type)}{default}")
-    return "\n".join(lines)
 
 
 def saved(options: Any, path: str | Path) -> dict[str, Any]:

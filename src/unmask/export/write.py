@@ -13,6 +13,7 @@ from unmask.export.exportable import Exportable, Format, Opened
 from unmask.export.latency import Call, latency
 from unmask.files import read_json
 from unmask.report.model_card import model_card
+from unmask.version import install_line
 
 FIGURES = "export.json"
 Figures = dict[str, Any]  # sizes, differences, speed and accuracy, as in export.json
@@ -36,7 +37,7 @@ def require_libraries(name: str, part: Format) -> None:
     """Raises UserError for a format whose optional libraries are not installed."""
     missing = [library for library in part.needs if importlib.util.find_spec(library) is None]
     if missing:
-        raise UserError(f"--to {name} needs {', '.join(missing)}: pip install 'unmask[export]'")
+        raise UserError(f"--to {name} needs {', '.join(missing)}: {install_line(*missing)}")
 
 
 def previous_formats(out: Path, names: Iterable[str]) -> dict[str, Figures]:

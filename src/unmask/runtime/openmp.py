@@ -3,18 +3,22 @@
 Spinning threads resume sooner, but on a busy machine they take the core from the very thread that the others wait for,
 and a step becomes many times slower. So they sleep at once on a busy machine, and spin only briefly on an idle one, in
 case it becomes busy later. benchmarks/waiting.py measures this.
+
+`import unmask` sets it, so that functions called from Python are as fast as commands.
 """
 
 import os
+import sys
 
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 BUSY = 0.5  # processes per core that want to run, averaged over a minute
+TOO_LATE = "OpenMP's default: torch was imported before unmask"
 BRIEFLY = "1000"  # turns of GNU OpenMP's waiting loop: some microseconds; its own default takes milliseconds
 
 
 def settle_waiting() -> None:
-    """To be called before torch is imported. Variables set by the user are not changed."""
-    if any(name in os.environ for name in VARIABLES):
+    """Has an effect only before torch is imported. Variables set by the user are not changed."""
+    if "torch" in sys.modules or any(name in os.environ for name in VARIABLES):
         return
     if busy():
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -33,4 +37,4 @@ def busy() -> bool:
 def waiting() -> str:
     """The setting in words, for the plan."""
     variables = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
-    return f"idle threads wait by {' '.join(variables)}" if variables else "idle threads wait by OpenMP's default"
+    return f"idle threads wait by {' '.join(variables) or TOO_LATE}"

@@ -12,6 +12,7 @@ from typing import Any
 from unmask.data.labels import SPLITS, is_hidden, is_image_name, natural
 from unmask.data.shards.remote import Patience, is_remote, reach
 from unmask.errors import DataError, UserError, closest
+from unmask.version import install_line
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ENDINGS = (*TARS, ".parquet")
@@ -72,7 +73,7 @@ def _braces(place: str) -> list[str]:
     try:
         from braceexpand import braceexpand
     except ImportError as error:
-        raise UserError(f"{place} needs a package that is not installed: pip install 'unmask[streams]'") from error
+        raise UserError(f"{place} needs a package that is not installed: {install_line('braceexpand')}") from error
     ranges = re.findall(r"\{(\d+)\.\.(\d+)", place)
     if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST:  # it would fill the memory
         raise UserError(f"{place} names more than {MOST:,} shards")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from unmask.errors import DataError, UserError
+from unmask.version import install_line
 
 BLOCK = 4 << 20  # bytes asked for at a time: what is held of a remote file, however large it is
 _PASSING = (408, 425, 429)  # HTTP statuses below 500 after which it is worth to ask again
@@ -178,7 +179,10 @@ def explained(error: BaseException, place: str) -> UserError:
     """One line that says what to do about an error of a store."""
     status, kind = _status(error), type(error).__name__
     if isinstance(error, ImportError):
-        return UserError(f"{place} needs a package that is not installed ({error}); try: pip install 'unmask[streams]'")
+        scheme = place.partition(":")[0]
+        packages = {"s3": ("s3fs",), "gs": ("gcsfs",), "gcs": ("gcsfs",), "hf": ("huggingface-hub",)}
+        line = install_line(*packages.get(scheme, ("fsspec[http]",)))
+        return UserError(f"{place} needs a package that is not installed ({error}): {line}")
     if type(error) is ValueError and "rotocol" in str(error):
         return UserError(f"{place}: {error}. Common ones are s3://, gs://, https://, hf:// (docs/streams.md)")
     if isinstance(error, FileNotFoundError) or status in (404, 410):

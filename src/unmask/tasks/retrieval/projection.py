@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from unmask.errors import UserError
 from unmask.tasks.retrieval.neighbours import unit
+from unmask.version import install_line
 
 METHODS = ("auto", "pca", "tsne", "umap")
 COMPONENTS = 50
@@ -23,7 +24,7 @@ def choose(method: str, count: int) -> tuple[str, str]:
     """The method and why. Raises UserError for UMAP where it is not installed."""
     there = find_spec("umap") is not None
     if method == "umap" and not there:
-        raise UserError("UMAP is not installed: pip install 'unmask[maps]', or use --method tsne or pca")
+        raise UserError(f"UMAP is not installed: {install_line('umap-learn')}, or use --method tsne or pca")
     if count < FEW:
         return "pca", f"{count} images have no neighbourhoods to keep"
     if method != "auto":

@@ -12,6 +12,7 @@ from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError, UserError
+from unmask.version import install_line
 
 __all__ = ["Hub"]
 
@@ -94,7 +95,7 @@ def _load(asked: str) -> Any:
     try:
         from datasets import Image, get_dataset_split_names, load_dataset
     except ImportError as error:
-        raise UserError(f"{asked} needs a package that is not installed: pip install 'unmask[streams]'") from error
+        raise UserError(f"{asked} needs a package that is not installed: {install_line('datasets')}") from error
     name, config, split = [*asked.removeprefix("hf:").split(":"), "", ""][:3]
     try:
         if not split:

@@ -1,0 +1,30 @@
+"""`unmask completion bash|zsh|fish`: the script that makes a shell complete commands and options."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional
+
+from unmask.errors import UserError
+from unmask.plain import OneOf, check_fields
+
+__all__ = ["Completion"]
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print the script that makes a shell complete commands, options and their values.
+
+    bash: echo 'eval "$(unmask completion bash)"' >> ~/.bashrc
+    zsh:  echo 'eval "$(unmask completion zsh)"' >> ~/.zshrc
+    fish: unmask completion fish > ~/.config/fish/completions/unmask.fish
+    """
+
+    shell: Positional[Annotated[str, OneOf(SHELLS)]] = ""  # bash, zsh or fish
+
+    def __post_init__(self):
+        if not self.shell:
+            raise UserError(f"name the shell: unmask completion {'|'.join(SHELLS)}")
+        check_fields(self)
