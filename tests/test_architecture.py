@@ -51,6 +51,9 @@ FENCES = {  # third-party library -> the only rooms, folders or files that may i
     "tenacity": ["data/shards"],
     "braceexpand": ["data/shards"],
     "yaml": ["data/annotations"],
+    "tensorboard": [],  # by torch.utils.tensorboard
+    "wandb": ["training/trackers"],
+    "mlflow": ["training/trackers"],
     "faiss": ["tasks/retrieval"],
     "umap": ["tasks/retrieval"],
     "faster_coco_eval": ["data/annotations", "tasks/detection"],

@@ -3,7 +3,9 @@
 make signatures
 """
 
+import ast
 import inspect
+import re
 import textwrap
 import types
 import typing
@@ -35,13 +37,15 @@ OTHERS = ("unmask.runs.run.Run", "unmask.tasks.open.load", "unmask.version.__ver
 
 
 def returned(name):
-    """What a command returns, as text, and the imports that the text needs."""
-    function = inspect.unwrap(command(name))
-    text = function.__annotations__["return"]
-    text = text if isinstance(text, str) else written(text)
-    names = [part for part in text.split(" | ") if part not in ("None", "Any", "Path")]
-    space = vars(inspect.getmodule(function))
-    return text, [f"{space[part].__module__}.{part}" for part in names]
+    """What a command returns, as text, and the imports that this needs: from its source, to import nothing heavy."""
+    path = Path(unmask.__file__).parent / "cli" / "commands" / f"{name}.py"
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    function = next(node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == name)
+    text = ast.unparse(function.returns).strip("'")
+    where = {alias.name: node.module for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    where |= {node.name: f"unmask.cli.commands.{name}" for node in nodes if isinstance(node, ast.ClassDef)}
+    ours = [part for part in re.findall(r"\w+", text) if where.get(part, "").startswith("unmask")]
+    return text, [f"{where[part]}.{part}" for part in ours]
 
 
 def written(hint):

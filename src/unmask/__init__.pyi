@@ -20,10 +20,11 @@ from unmask.tasks.open import load as load
 from unmask.version import __version__ as __version__
 
 __all__ = [
-    "Run", "__version__", "ablate", "anomaly", "demo", "doctor", "embed", "evaluate", "export", "labels", "load", "map",
-    "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
+    "Run", "__version__", "ablate", "anomaly", "completion", "demo", "doctor", "embed", "evaluate", "export", "labels",
+    "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
 ]
 
+@overload
 def ablate(
     data: str | Path | Sequence[str | Path] = (), *, on: str | Path | Sequence[str | Path] = (),
     out: str | Path = 'ablation', axes: str | Sequence[str] = (), seeds: int = 3, hours: float | None = None,
@@ -31,8 +32,18 @@ def ablate(
     model: str | None = None, image_size: int | Sequence[int] | None = None, patch_size: int | None = None,
     channels: int | None = None, decoder: str | None = None, batch: int | None = None, lr: float | None = None,
     seed: int = 0, precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
-    dry_run: bool = False
-) -> Ablation | None: ...
+    dry_run: Literal[False] = False
+) -> Ablation: ...
+@overload
+def ablate(
+    data: str | Path | Sequence[str | Path] = (), *, on: str | Path | Sequence[str | Path] = (),
+    out: str | Path = 'ablation', axes: str | Sequence[str] = (), seeds: int = 3, hours: float | None = None,
+    steps: int | None = None, labels: int | None = 2000, test: int | None = 2000, finetune_epochs: float | None = None,
+    model: str | None = None, image_size: int | Sequence[int] | None = None, patch_size: int | None = None,
+    channels: int | None = None, decoder: str | None = None, batch: int | None = None, lr: float | None = None,
+    seed: int = 0, precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
+    dry_run: Literal[True]
+) -> None: ...
 @overload
 def anomaly(
     action: Literal['fit'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
@@ -53,6 +64,9 @@ def anomaly(
     on: str | Path | Sequence[str | Path] = (), masks: str | Path | None = None, save_maps: str | None = None,
     heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> AnomalyResults: ...
+def completion(
+    shell: str = ''
+) -> str: ...
 def demo(
     *, out: str | Path = 'demo-run', device: str = 'auto'
 ) -> Run: ...
@@ -102,7 +116,7 @@ def pretrain(
     data: str | Path | Sequence[str | Path] = (), *, precision: str = 'auto', matmul: str = 'auto',
     attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
+    log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
     image_size: int | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
     channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
     target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
@@ -125,7 +139,7 @@ def pretrain(
     data: str | Path | Sequence[str | Path] = (), *, precision: str = 'auto', matmul: str = 'auto',
     attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
+    log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
     image_size: int | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
     channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
     target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
@@ -163,11 +177,11 @@ def stress(
 def transfer(
     run: str | Path, *, precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
     fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, on: str | Path | Sequence[str | Path] = (),
-    to: Literal['classify'] = 'classify', out: str | Path | None = None, protocol: str | None = None,
-    recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify', out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None,
+    batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None,
+    blr: float | None = None, floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
     weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
     drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
@@ -181,11 +195,11 @@ def transfer(
 def transfer(
     run: str | Path, *, precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
     fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, on: str | Path | Sequence[str | Path] = (),
-    to: Literal['classify'] = 'classify', out: str | Path | None = None, protocol: str | None = None,
-    recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify', out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None,
+    batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None,
+    blr: float | None = None, floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
     weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
     drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
@@ -199,11 +213,11 @@ def transfer(
 def transfer(
     run: str | Path, *, precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
     fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['detect'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None,
+    batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None,
+    blr: float | None = None, floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
     weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
     drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
@@ -217,11 +231,11 @@ def transfer(
 def transfer(
     run: str | Path, *, precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
     fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['detect'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None,
+    batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None,
+    blr: float | None = None, floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
     weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
     drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
@@ -235,11 +249,11 @@ def transfer(
 def transfer(
     run: str | Path, *, precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
     fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, on: str | Path | Sequence[str | Path] = (),
-    to: Literal['segment'], out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['segment'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None,
+    batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None,
+    blr: float | None = None, floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
     weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
     drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
@@ -254,11 +268,11 @@ def transfer(
 def transfer(
     run: str | Path, *, precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
     fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, on: str | Path | Sequence[str | Path] = (),
-    to: Literal['segment'], out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['segment'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, epochs: float | None = None,
+    batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None,
+    blr: float | None = None, floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
     weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
     drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,

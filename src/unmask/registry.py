@@ -26,6 +26,7 @@ KINDS = {  # kind -> the package whose files are its parts
     "source": "unmask.data.sources",
     "stream": "unmask.data.shards.formats",
     "target": "unmask.methods.targets",
+    "tracker": "unmask.training.trackers",
     "weights": "unmask.weights.formats",
 }
 

@@ -52,7 +52,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "workers", "jobs", "strategy", "devices", "nodes", "deterministic",
     ),
     "output": (
-        "log_every", "save_every", "keep_every", "keep_last", "spike", "rollbacks", "probe", "probe_every",
+        "log_to", "log_every", "save_every", "keep_every", "keep_last", "spike", "rollbacks", "probe", "probe_every",
         "index", "save_maps", "heatmaps", "json", "config", "dry_run",
     ),
 }  # fmt: skip
@@ -98,6 +98,7 @@ OPEN = {  # what happens where an option is left open
     "finetune_epochs": "fits the time",
     "window": "all patches see each other",
     "ema": "off",
+    "log_to": "metrics.jsonl alone",
 }
 WIDTH, COLUMN = 100, 30
 

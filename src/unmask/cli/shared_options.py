@@ -1,8 +1,13 @@
-"""Options about the machine that all commands that train share: chosen by `runtime/machine.py` where left open."""
+"""Options that all commands that train share: about the machine (`runtime/machine.py` chooses), and about records."""
 
+import importlib.util
+import re
 from dataclasses import dataclass
 
-from unmask.plain import NonNegativeInt
+from unmask import registry
+from unmask.errors import UserError
+from unmask.plain import Names, NonNegativeInt, settle, texts
+from unmask.version import install_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +24,15 @@ class RuntimeOptions:
     threads: int | None = None  # CPU threads
     device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is available
     workers: NonNegativeInt | None = None  # processes that load images; 0: the main process
+    log_to: Names = ()  # also send records to tensorboard, wandb or mlflow, "wandb(offline=True)"; several with commas
+
+
+def settle_trackers(options: RuntimeOptions) -> None:
+    """Splits what `log_to` names; UserError for a tool that there is none of or that is not installed."""
+    named = [part.strip() for text in texts(options.log_to) for part in re.split(r",(?![^(]*\))", text)]
+    settle(options, "log_to", tuple(dict.fromkeys(part for part in named if part)))
+    for text in texts(options.log_to):
+        registry.build("tracker", text)
+        package = registry.parse(text)[0]
+        if "." not in package and importlib.util.find_spec(package) is None:
+            raise UserError(f"--log-to {package} needs a package that is not installed: {install_line(package)}")

@@ -1,11 +1,11 @@
-"""One record, one JSON line. The console and the report read that record; nothing is computed twice."""
+"""One record, one JSON line. Console, report and trackers read that record; nothing is computed twice."""
 
 import contextlib
 import json
 import os
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from unmask.errors import UserError
 from unmask.files import is_full, write_atomically
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState
+from unmask.training.trackers import Tracker, scalars
 
 METRICS = "metrics.jsonl"
 SAID = 3  # skipped steps that are printed one by one
@@ -25,8 +27,21 @@ ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, si
 class Log:
     """Writes `metrics.jsonl` and shows progress: a live bar on a terminal, plain lines elsewhere."""
 
-    def __init__(self, out: Path, console: Console, batch: int, samples: int, context: dict[str, float] | None = None):
-        """batch: samples per step; samples: per epoch; context: losses of trivial predictors on this data."""
+    def __init__(
+        self,
+        out: Path,
+        console: Console,
+        batch: int,
+        samples: int,
+        context: dict[str, float] | None = None,
+        trackers: Sequence[Tracker] = (),
+        settings: Mapping[str, object] | None = None,
+    ):
+        """batch: samples per step; samples: per epoch; context: losses of trivial predictors on this data.
+
+        trackers: receive every record too; settings: of the run, for them.
+        """
+        self.trackers, self.settings = list(trackers), scalars(settings or {})
         self.path, self.console, self.batch, self.samples = out / METRICS, console, batch, samples
         self.context, self.last = context or {}, (0, 0.0)
         self.steps = 0
@@ -39,6 +54,7 @@ class Log:
         rollbacks, which are never dropped."""
         self.steps = steps
         kept = self._drop(step, rolled)
+        self._begin_tracking(step)
         self.last = next(((r["step"], r["seconds"]) for r in reversed(kept) if "seconds" in r), (0, 0.0))
         if step:
             self.console.print(f"Continuing after step {step} of {steps}.")
@@ -95,6 +111,7 @@ class Log:
     def rolled_back(self, state: RunState, text: str) -> None:
         """Drops the records of later steps after a rollback. state: the run's state now."""
         self._drop(state.step, state.rolled)
+        self._begin_tracking(state.step)
         self.last = state.step, state.seconds
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
@@ -108,6 +125,8 @@ class Log:
 
     def close(self) -> None:
         self._flush()
+        for tracker in self.trackers:
+            self._track(tracker, tracker.close)
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -122,6 +141,27 @@ class Log:
         """A full disk does not end a run: lines that cannot be written now are written with the next record."""
         self._waiting.append(json.dumps(record) + "\n")
         self._flush()
+        values = {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
+        step = int(values.pop("step"))
+        for tracker in self.trackers if values and "event" not in record else ():
+            self._track(tracker, lambda tracker=tracker: tracker.write(step, values))
+
+    def _begin_tracking(self, step: int) -> None:
+        """Raises UserError where a tool does not let us in: the user asked for it."""
+        for tracker in self.trackers:
+            try:
+                tracker.begin(self.path.parent, self.settings, step)
+            except Exception as error:
+                raise UserError(f"--log-to {type(tracker).__name__}: {error or type(error).__name__}") from error
+
+    def _track(self, tracker: Tracker, work: Callable[[], None]) -> None:
+        """A tool that fails, such as one over the network, does not end a training: it is left out from then on."""
+        try:
+            work()
+        except Exception as error:
+            self.trackers = [other for other in self.trackers if other is not tracker]
+            text = f"{type(tracker).__name__} gets no more records ({error}); {self.path} has them all"
+            self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def _flush(self) -> None:
         if not self._waiting:

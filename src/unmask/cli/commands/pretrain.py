@@ -8,12 +8,14 @@ import contextlib
 import copy
 import dataclasses
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from unmask import registry
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
@@ -53,13 +55,14 @@ from unmask.training.loop import fit
 from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share
+from unmask.training.trackers import Tracker
 
 __all__ = ["pretrain"]
 if TYPE_CHECKING:
     from unmask.runs.run import Run
 
 
-NOT_SETTINGS = ("out", "config", "dry_run", "devices", "nodes", "strategy")  # where and how, not what
+NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "devices", "nodes", "strategy")  # where and how, not what
 
 
 @verb(Pretrain)
@@ -106,7 +109,8 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     if options.dry_run:
         return None
     probe = ranks.only_first(lambda: write_beginning(config, sheet, out))
-    train(config, samples, out, probe, console, ranks)
+    trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
+    train(config, samples, out, probe, console, ranks, trackers)
     return Run(out)
 
 
@@ -206,6 +210,7 @@ def train(
     probe: Probe | None,
     console: Console,
     ranks: Ranks,
+    trackers: Sequence[Tracker] = (),
 ) -> None:
     """Runs the loop from where it stopped; the first process then writes encoder, panel, summary and report."""
     training, runtime = config.training, config.runtime
@@ -215,7 +220,8 @@ def train(
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / "bad_files.txt")
-    log = Log(out, console, training.batch, len(samples), config.record.context) if ranks.first else Silent()
+    about = (config.record.context, trackers, config.options())
+    log = Log(out, console, training.batch, len(samples), *about) if ranks.first else Silent()
     shown = copy.deepcopy(objective) if runtime.strategy == "fsdp2" else objective  # shards cannot be drawn
     watch = Watch(config, shown, samples, out, fabric.device, probe)
     look = Looking(watch, watch.due, objective, shown, ranks)

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
+from unmask import registry
 from unmask.cli.continue_run import absolute, refuse_other_settings
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.task_options import task_options
@@ -46,6 +47,7 @@ from unmask.training.log import Log, clock, memory_mb
 from unmask.training.loop import fit
 from unmask.training.objective import Task
 from unmask.training.speed.compile import ready
+from unmask.training.trackers import Tracker
 from unmask.version import __version__
 from unmask.weights.files import save_state
 from unmask.weights.open import require_known
@@ -53,7 +55,7 @@ from unmask.weights.open import require_known
 __all__ = ["transfer"]
 
 
-NOT_SETTINGS = ("out", "config", "dry_run")
+NOT_SETTINGS = ("out", "config", "dry_run", "log_to")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def transfer(options: Transfer) -> Transferred | None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, config)
     write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
-    model = _train(settings, expected, task, scratch, out, console)
+    trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
+    model = _train(settings, expected, task, scratch, out, console, trackers)
     _judge(settings, asked["on"], model, task, out, console)
     return Transferred(out)
 
@@ -225,9 +228,16 @@ def make_record(
 
 
 def _train(
-    settings: TaskSettings, expected: Expected, task: TransferTask, scratch: bool, out: Path, console: Console
+    settings: TaskSettings,
+    expected: Expected,
+    task: TransferTask,
+    scratch: bool,
+    out: Path,
+    console: Console,
+    trackers: Sequence[Tracker],
 ) -> nn.Module:
-    fabric, log = make_fabric(settings), Log(out, console, settings.batch, task.count)
+    about = {"trackers": trackers, "settings": dataclasses.asdict(settings)}
+    fabric, log = make_fabric(settings), Log(out, console, settings.batch, task.count, **about)
     epoch, steps = max(1, round(task.count / settings.batch)), settings.fit(task.count).steps
     keeper = Keeper(task, settings, out, fabric.device, every=max(epoch, -(-steps // task.looks)))
     save_every = max(1, min(2000, int(120 * steps / max(expected.seconds, 1e-3))))

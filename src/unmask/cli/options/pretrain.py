@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import RuntimeOptions
+from unmask.cli.shared_options import RuntimeOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
     Names,
@@ -121,6 +121,7 @@ class Pretrain(RuntimeOptions):
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         check_fields(self)
+        settle_trackers(self)
         if self.bands is not None:
             settle(self, "bands", tuple(part.strip() for text in texts(self.bands) for part in text.split(",") if part))
         for name in ("bands", "decoder_warmup"):

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import RuntimeOptions
+from unmask.cli.shared_options import RuntimeOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
     BelowOne,
@@ -72,6 +72,7 @@ class Transfer(RuntimeOptions):
         if not self.on:
             raise UserError(f"say on which labelled data: unmask transfer RUN --to {self.to} --on LABELLED")
         check_fields(self)
+        settle_trackers(self)
         if self.relative and self.protocol in ("linear", "attentive"):
             raise UserError(
                 f"--relative is learnt, and --protocol {self.protocol} leaves the encoder as it is: take one out"
