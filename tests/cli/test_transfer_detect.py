@@ -185,7 +185,7 @@ def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatc
 
     score = DetectTask.score
     monkeypatch.setattr(DetectTask, "score", stopping)
-    monkeypatch.setattr("unmask.training.checkpoint.Keeping.due", lambda self, step: True)
+    monkeypatch.setattr("unmask.training.keeping.Keeping.due", lambda self, step, steps: True)
     with pytest.raises(Interrupted):
         unmask.transfer(place / "run", out=place / "again", **options)
     newest = checkpoint.read_newest(place / "again")

@@ -15,6 +15,7 @@ from support.small_training import Crash, losses, records, train
 from unmask.errors import Unsaved, UserError
 from unmask.training import checkpoint, log
 from unmask.training.checkpoint import Damaged, Facts, read_facts, read_state, verify, write_state
+from unmask.training.keeping import Keeping
 
 
 def steps(out):
@@ -161,8 +162,8 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed_before_anything_is_replac
         self.file.write(b"\x01")
         return kept
 
-    keeper = checkpoint.Keeping(tmp_path, last=2, every=5, lasting=0)
-    state = {"step": 5, "saves": 1, "bad_in_row": 0, "weight": torch.ones(9)}
+    keeper = Keeping(tmp_path, last=2, every=5, lasting=0)
+    state = {"step": 5, "steps": 20, "saves": 1, "bad_in_row": 0, "weight": torch.ones(9)}
     assert keeper.save(state) is None
     monkeypatch.setattr(checkpoint._Hashing, "write", rot)
     assert "other bytes than were written" in (keeper.save(state | {"step": 10, "saves": 2}) or "")

@@ -94,7 +94,8 @@ OPEN = {  # what happens where an option is left open
     "masks": "none",
     "save_maps": "none",
     "patience": "chosen from the length",
-    "keep_every": "none",
+    "keep_every": "four copies of the weights",
+    "keep_last": "2, and 1 when the run is finished",
     "finetune_epochs": "fits the time",
     "window": "all patches see each other",
     "ema": "off",
@@ -142,8 +143,11 @@ def page(name: str, options: Any) -> str:
 
 def describe(options: Any) -> str:
     """Every option with its text and default, by its name in Python: for docstrings."""
-    lines, texts = [], comments(options)
-    for field in dataclasses.fields(options):
+    lines, texts, hints = [], comments(options), get_type_hints(options, include_extras=True)
+    fields = dataclasses.fields(options)
+    places = [field for field in fields if is_positional(hints[field.name])]
+    groups = _grouped([field for field in fields if field not in places])
+    for field in [*places, *(field for members in groups.values() for field in members)]:
         default = f" [{field.default}]" if isinstance(field.default, bool) else ""
         text = f"{field.name}: {_described(field, texts.get(field.name, ''))}{default}"
         lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")

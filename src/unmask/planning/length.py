@@ -8,6 +8,7 @@ from unmask.runtime.machine import Machine
 
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
 BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/budget.py; EMAE's 300 epochs beat MAE's 1600 on ViT-B
+COPIES = 4  # lasting ones of the weights, unless --keep-every asks for whole checkpoints
 DECODER_WARMUP = 500  # steps at most; a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
@@ -55,7 +56,7 @@ def plan_length(
     plan.choose(
         "save_every", max(1, min(2000, int(120 / seconds_per_step))), "steps; about two minutes at the most are lost"
     )
-    plan.choose("keep_every", max(1, math.ceil(steps / 4)), "steps; four lasting checkpoints")
+    plan.choose("keep_every", max(1, math.ceil(steps / COPIES)), f"steps; {COPIES} lasting copies of the weights")
     if settings["probe"]:
         plan.choose("probe_every", max(1.0, round(length / 5)), "epochs; five probes")
     return steps, seconds

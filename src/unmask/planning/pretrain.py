@@ -25,7 +25,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.settings import ModelSettings
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
-from unmask.planning.length import plan_length
+from unmask.planning.length import COPIES, plan_length
 from unmask.planning.loaders import make_loader, note_readers, plan_order
 from unmask.planning.measure import Measured, measure
 from unmask.planning.model import plan_model
@@ -101,6 +101,8 @@ class Draft:
         given, settings = self.given, self.plan.settings
         spike = settings["spike"]
         loop: dict[str, Any] = {"steps": 1, "warmup": 0, "fused": settings["fused"] != "off"} | length
+        loop["lasting_copies"] = COPIES if given.options["keep_every"] is None else 0
+        loop["tidy"] = given.options["keep_last"] is None
         loop["spike"] = None if spike in (None, "off") else float(spike)
         facts: dict[str, Any] = {"fingerprint": given.sheet.fingerprint, "count": len(given.samples)}
         facts |= {"split": "train" if given.sheet.splits else None, "packed": given.packed}

@@ -35,13 +35,14 @@ def require_writable(out: Path) -> None:
 
 def short_of_room(objective: nn.Module, training: Fit, out: Path) -> str | None:
     """A sentence where the disk has no room for all checkpoints that the run is to keep, else nothing."""
-    size = MOMENTS * sum(p.numel() * p.element_size() for p in objective.parameters())
-    lasting = training.steps // training.keep_every if training.keep_every else 0
-    count = training.keep_last + lasting + 1  # and the one being written
-    free = shutil.disk_usage(out).free
-    if count * size <= free:
+    weights = sum(p.numel() * p.element_size() for p in objective.parameters())
+    lasting = training.steps // training.keep_every if training.keep_every and not training.lasting_copies else 0
+    count, size = training.keep_last + lasting + 1, MOMENTS * weights  # and the one being written
+    free, copies = shutil.disk_usage(out).free, training.lasting_copies
+    if count * size + copies * weights <= free:
         return None
+    besides = f" and {copies} of {weights / 2**20:,.0f} MB" if copies else ""
     return (
-        f"{count} checkpoints of {size / 2**20:,.0f} MB do not fit into the {free / 2**20:,.0f} MB free at {out}: make"
-        " room, or keep fewer with --keep-last and --keep-every"
+        f"{count} checkpoints of {size / 2**20:,.0f} MB{besides} do not fit into the {free / 2**20:,.0f} MB free at"
+        f" {out}: make room, or keep fewer with --keep-last and --keep-every"
     )

@@ -81,6 +81,10 @@ class Config:
         training |= {"warmup": self.training.warmup_epochs, "spike": self.training.spike or "off"}
         if self.training.epochs is not None or self.training.hours is not None:
             training["steps"] = None  # derived from these
+        if self.training.lasting_copies:
+            training["keep_every"] = None
+        if self.training.tidy:
+            training["keep_last"] = None
         flat = data | model | method | training | runtime
         return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items() if name not in DERIVED}
 
@@ -122,7 +126,7 @@ SECTIONS: dict[str, Any] = {
 }
 DERIVED = (  # settings that no option has
     "count", "fingerprint", "split", "packed", "mean", "std", "max_side", "timm", "warmup_epochs", "betas", "optimizer",
-    "floor", "seconds", "begins", "costs", "patience",
+    "floor", "seconds", "begins", "costs", "patience", "lasting_copies", "tidy",
 )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class TaskSettings(RuntimeSettings):
             seed=self.seed,
             log_every=self.log_every,
             save_every=save_every,
+            tidy=True,
         )
 
     def loading(self, micro: int | None = None) -> LoaderOptions:

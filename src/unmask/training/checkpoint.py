@@ -8,7 +8,6 @@ import contextlib
 import errno
 import hashlib
 import math
-import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import torch
 
 from unmask.errors import UserError
-from unmask.files import is_full, write_atomically
+from unmask.files import write_atomically
 
 MAGIC, DIGEST = b"unmask01", 32
 FOOTER = struct.Struct("<8sqq?7x")  # magic, step, saves, good; then the checksum
@@ -34,6 +33,11 @@ class Facts(NamedTuple):
     step: int | float  # optimizer steps made; infinite if unknown
     saves: int | float  # saves of this run up to and including this one
     good: bool  # saved after a step that counted
+
+
+def facts_of(state: dict[str, Any]) -> Facts:
+    """Those of a state that is about to be saved."""
+    return Facts(state["step"], state["saves"], not state["bad_in_row"])
 
 
 def write_state(path: Path, content: dict[str, Any], facts: Facts, ready: Callable[[], object] = lambda: None) -> None:
@@ -73,7 +77,7 @@ def verify(path: Path) -> None:
     """Raises Damaged unless every byte is the one that was written."""
     digest = hashlib.sha256()
     try:
-        read_facts(path)
+        readfacts_in(path)
         with open(path, "rb") as file:
             left = path.stat().st_size - DIGEST
             while left and (block := file.read(min(2**22, left))):
@@ -112,6 +116,7 @@ class _Hashing:
 
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+MOMENTS = "optimizer"  # the entry that copies of the weights alone lack
 ASIDE = ".damaged"  # ends the name of a checkpoint that is damaged, so that it is never taken for a good one
 LEFT = ".left"  # ends the name of a checkpoint newer than the one that a user went back to
 
@@ -133,13 +138,13 @@ def begun(out: Path) -> bool:
 
 def candidates(out: Path) -> list[Path]:
     """All checkpoints: `last.ckpt` first (even if a user put an older one there), then the others, newest first."""
-    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -_facts(path).saves))
+    return sorted(sorted(out.glob("*.ckpt")), key=lambda path: (path.name != LAST, -facts_in(path).saves))
 
 
-def _facts(path: Path) -> Facts:
+def facts_in(path: Path) -> Facts:
     """Facts from a checkpoint's footer; for a damaged one, from its name."""
     with contextlib.suppress(OSError, Damaged):
-        return read_facts(path)
+        return readfacts_in(path)
     number = path.stem.rpartition("_")[2]
     if path.name == LAST:
         return Facts(math.inf, math.inf, True)
@@ -156,15 +161,15 @@ def newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> Path | None:
 
     Raises UserError if all checkpoints are damaged.
     """
-    return next((path for path, _ in _good(candidates(out), say, verify)), None)
+    return next((path for path, _ in undamaged(candidates(out), say, verify)), None)
 
 
 def read_newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> tuple[Path, dict[str, Any]] | None:
     """The newest undamaged checkpoint and its contents on the CPU; otherwise like `newest`."""
-    return next(_good(candidates(out), say, read_state), None)
+    return next(undamaged(candidates(out), say, read_state), None)
 
 
-def _good(
+def undamaged(
     paths: list[Path], say: Callable[[Path, str], Any], read: Callable[[Path], Any]
 ) -> Iterator[tuple[Path, Any]]:
     found, broken = 0, []
@@ -182,95 +187,3 @@ def _good(
         raise UserError(
             f"{which}, and there is no other checkpoint. Put a copy of one in its place, or start again in a new folder"
         )
-
-
-class Keeping:
-    """Saves the state of a run and finds the state to resume from. With `out=None` nothing is kept."""
-
-    def __init__(self, out: Path | None, *, last: int, every: int, lasting: int):
-        """last: number of newest checkpoints to keep; every: steps between saves; lasting: steps between lasting
-        checkpoints, 0 for none."""
-        self.out, self.last, self.every, self.lasting = out, last, every, lasting
-        self.owed = False  # a save that is waiting for a good step
-
-    def due(self, step: int) -> bool:
-        """True if the state after this step should be saved."""
-        regular = step % self.every == 0 or (bool(self.lasting) and step % self.lasting == 0)
-        return self.out is not None and (self.owed or regular)
-
-    def find(self, say: Callable[[str, str, str], Any]) -> dict[str, Any] | None:
-        """The newest good state. Damaged files are set aside; so are those saved after `last.ckpt`, if a user put an
-        older one in its place, since the run must not resume from them. `say(event, file, reason)` is called for
-        each."""
-        if self.out is None:
-            return None
-        for rest in self.out.glob(".*.part"):  # of a process that was killed while writing
-            rest.unlink()
-        damaged: list[tuple[Path, str]] = []
-        found = read_newest(self.out, lambda path, reason: damaged.append((path, reason)))
-        for path, reason in damaged:
-            os.replace(path, path.with_name(path.name + ASIDE))
-            say("damaged", path.name, reason)
-        if found is None:
-            return None
-        saves = _facts(found[0]).saves
-        for path in [path for path in candidates(self.out) if _facts(path).saves > saves]:
-            os.replace(path, path.with_name(path.name + LEFT))
-            say("left", path.name, f"saved after what was put in place of {LAST}")
-        return found[1]
-
-    def good(self, before: float = math.inf) -> dict[str, Any] | None:
-        """The newest state that is undamaged and was saved after a step that counted. before: prefer a state from
-        before this step; the one of this step is returned only if there is no other."""
-        if self.out is None:
-            return None
-        facts = {path: _facts(path) for path in candidates(self.out)}
-        paths = [path for path, fact in facts.items() if fact.good]
-        if before < math.inf:
-            paths.sort(key=lambda path: (facts[path].step == before, -facts[path].step, -facts[path].saves))
-        with contextlib.suppress(UserError):
-            states = (state for _, state in _good(paths, lambda path, reason: None, read_state))
-            return next((s for s in states if not s.get("bad_in_row") and s["step"] <= before), None)
-        return None
-
-    def save(self, state: dict[str, Any], *, rotate: bool = True, best: bool = False) -> str | None:
-        """Writes `last.ckpt` after renaming the previous one. If that fails, returns the reason: nothing is lost then,
-        and the next save tries again. best: also keep a copy as the best so far."""
-        assert self.out is not None
-        names = [lasting(state["step"])] if self.lasting and state["step"] % self.lasting == 0 else []
-        try:
-            facts = Facts(state["step"], state["saves"], not state["bad_in_row"])
-            write_state(self.out / LAST, state, facts, self._rotate if rotate else lambda: None)
-            for name in [*names, *([BEST] if best else [])]:
-                self._copy(name)
-        except OSError as error:
-            if not is_full(error):
-                raise
-            return f"{error.strerror or error}"
-        self.owed = False
-        return None
-
-    def _rotate(self) -> None:
-        """Gives `last.ckpt` a second name; it keeps its first until the new checkpoint replaces it."""
-        assert self.out is not None
-        if not (self.out / LAST).exists():
-            return
-        for number in range(self.last - 1, 1, -1):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(self.out / before_last(number - 1), self.out / before_last(number))
-        if self.last > 1:
-            self._copy(before_last(1))
-
-    def _copy(self, name: str) -> None:
-        """A hard link to `last.ckpt`, or a copy if the file system has no hard links."""
-        assert self.out is not None
-        content = self.out / LAST
-
-        def link(part: Path) -> None:
-            part.unlink(missing_ok=True)
-            try:
-                os.link(content, part)
-            except OSError:
-                part.write_bytes(content.read_bytes())
-
-        write_atomically(self.out / name, link)

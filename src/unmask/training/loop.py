@@ -15,7 +15,7 @@ from unmask.masking.mask import Rows
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.seeds import mix
 from unmask.training import rollback
-from unmask.training.checkpoint import Keeping
+from unmask.training.keeping import Keeping
 from unmask.training.log import Log
 from unmask.training.loss_guard import Guard, LeftOut
 from unmask.training.objective import Batch, Objective
@@ -53,7 +53,7 @@ def fit(
     ranks, model = Ranks(), fabric.setup_module(objective)
     made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
     optimizer: Any = fabric.setup_optimizers(made)
-    keeping = Keeping(out, last=config.keep_last, every=config.save_every, lasting=config.keep_every)
+    keeping = keeping_of(config, out)
     snapshots = Snapshots(keeping, objective, optimizer, log, ranks)
     state = snapshots.resume(RunState(steps=config.steps))
     guard = Guard(state, config.spike, fabric)
@@ -78,14 +78,22 @@ def fit(
             state, best = look(watch, state, log)
             objective.train()
             signum, done = ranks.agree(stop.signum or 0), state.step >= state.steps
-            if out is not None and (done or signum or best or keeping.due(state.step)):
+            if out is not None and (done or signum or best or keeping.due(state.step, state.steps)):
                 state = read(guard, state, log, state.seconds, state.waited)
                 state = save(state, snapshots, best, last=bool(done or signum))
             if signum and not done:
                 kept = f"saved in {out}" if out is not None else "nothing of this training is kept"
                 raise Interrupted(f"stopped by signal {signum} after step {state.step}; {kept}", signum)
+    if config.tidy and ranks.first and out is not None:
+        keeping.tidy()
     ranks.settle()
     return state.step
+
+
+def keeping_of(config: Fit, out: Path | None) -> Keeping:
+    """Which checkpoints are kept."""
+    copies, every = config.lasting_copies, config.keep_every
+    return Keeping(out, last=config.keep_last, every=config.save_every, lasting=every, copies=copies)
 
 
 def make_step(

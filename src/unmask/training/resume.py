@@ -12,7 +12,8 @@ import torch
 from unmask.errors import UserError
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.distributed.sharded_state import cut_moments, cut_weights, is_cut, whole_moments, whole_weights
-from unmask.training.checkpoint import Keeping
+from unmask.training.checkpoint import MOMENTS
+from unmask.training.keeping import Keeping
 from unmask.training.log import Log
 from unmask.training.objective import Objective
 from unmask.training.rollback import got_past
@@ -36,6 +37,7 @@ class Snapshots:
         self.ranks.wait()
         if not self.ranks.first:
             saved = self.keeping.find(lambda *_: None)
+        self.keeping.kept = self.ranks.share(self.keeping.kept)
         if len(set(self.ranks.everybodys(saved["step"] if saved else None))) > 1:
             raise UserError(
                 f"not all machines see the same checkpoints in {self.keeping.out}; --out must be storage they share"
@@ -44,19 +46,27 @@ class Snapshots:
             self.restore(saved)
         state = fresh if saved is None else state_of(saved)
         self.log.start(state.step, state.steps, state.rolled)
+        if saved is not None and MOMENTS not in saved:
+            text = f"going on from step {state.step} with a copy of the weights alone: the optimizer starts anew"
+            self.log.event(state.step, "no_moments", text)
         for event, file, reason in aside:
             text = f"{file} was set aside: {event} ({reason}); going on from step {state.step}"
             self.log.event(state.step, event, text, file=file, reason=reason)
         return state
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Restores weights and moments in place, on their devices."""
+        """Restores weights and moments in place, on their devices; a copy of the weights alone has no moments."""
+        moments = saved.get(MOMENTS)
         if is_cut(self.objective):
             cut_weights(self.objective, saved["objective"])
-            cut_moments(self.objective, _inner(self.optimizer), saved["optimizer"])
         else:
             self.objective.load_state_dict(saved["objective"])
-            self.optimizer.load_state_dict(saved["optimizer"])
+        if moments is None:
+            _inner(self.optimizer).state.clear()
+        elif is_cut(self.objective):
+            cut_moments(self.objective, _inner(self.optimizer), moments)
+        else:
+            self.optimizer.load_state_dict(moments)
 
     def keep(
         self, state: RunState, *, rotate: bool = True, best: dict[str, float] | None = None
@@ -76,8 +86,8 @@ class Snapshots:
         if self.ranks.first:
             failed = self.keeping.save(content, rotate=rotate, best=best is not None)
         failed = self.ranks.share(failed)
-        self.keeping.owed = self.keeping.owed and failed is not None
         if not failed:
+            self.keeping.saved(saved.step, saved.steps)
             return saved, None
         text = (
             f"step {state.step}: the checkpoint could not be written ({failed}). The one before is untouched;"

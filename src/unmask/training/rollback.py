@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unmask.training.checkpoint import Keeping
+from unmask.training.keeping import Keeping
 from unmask.training.log import ROLLED_BACK
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState, state_of

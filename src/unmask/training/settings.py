@@ -29,6 +29,8 @@ class Fit:
     costs: tuple[float, ...] = (1.0,)  # of a step from there on
     log_every: int = 10  # steps
     save_every: int = 1000  # steps between writing last.ckpt
+    lasting_copies: int = 0  # of the weights alone, in all, instead of whole checkpoints every keep_every steps
+    tidy: bool = False  # at the end only the last whole checkpoint is kept, and the lasting ones
     keep_every: int = 0  # steps between lasting copies; 0: none
     keep_last: int = 2  # newest checkpoints that are kept
     spike: float | None = None  # deviations above recent losses that skip a step; None: only non-finite losses do

@@ -90,8 +90,8 @@ class Pretrain(RuntimeOptions):
     )
     log_every: PositiveInt | None = None  # steps between records
     save_every: PositiveInt | None = None  # steps between checkpoints
-    keep_every: NonNegativeInt | None = None  # steps between checkpoints that are never deleted
-    keep_last: PositiveInt | None = None  # number of newest checkpoints to keep
+    keep_every: NonNegativeInt | None = None  # steps between whole checkpoints that are never deleted
+    keep_last: PositiveInt | None = None  # newest checkpoints to keep, also at the end
     spike: float | str | None = None  # standard deviations above recent losses beyond which a step is skipped, or off
     rollbacks: NonNegativeInt | None = (
         None  # times that a run may return to a good checkpoint after several bad steps in a row
