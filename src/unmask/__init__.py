@@ -23,10 +23,12 @@ Editors and type checkers read the signatures in `__init__.pyi`, which `make sig
 
 import sys
 from importlib import import_module
+from time import monotonic
 from types import ModuleType
 from typing import Any
 
 from unmask.runtime.openmp import settle_waiting
+from unmask.runtime.stopwatch import imported
 from unmask.version import __version__
 
 __all__ = [
@@ -68,10 +70,13 @@ settle_waiting()
 def __getattr__(name: str) -> Any:
     if name in ("Run", "load"):
         return getattr(import_module("unmask.runs.run" if name == "Run" else "unmask.tasks.open"), name)
+    start = monotonic()
     try:
-        return getattr(import_module(f"unmask.cli.commands.{name}"), name)
+        command = getattr(import_module(f"unmask.cli.commands.{name}"), name)
     except ModuleNotFoundError:
         raise AttributeError(f"module 'unmask' has no attribute {name!r}; its commands: {', '.join(__all__)}") from None
+    imported(monotonic() - start)
+    return command
 
 
 def __dir__() -> list[str]:

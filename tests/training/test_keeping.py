@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: four copies of the weights, however its length changes, and one whole state at the end."""
+"""Which checkpoints a run keeps: four copies of the weights, however its length changes; one whole state at the end."""
 
 import shutil
 

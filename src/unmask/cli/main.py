@@ -21,6 +21,7 @@ from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
+from unmask.runtime.stopwatch import run_by_command_line
 from unmask.version import __version__
 
 TOGETHER = ("pretrain",)  # commands that several processes do together
@@ -28,6 +29,8 @@ TOGETHER = ("pretrain",)  # commands that several processes do together
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line. Never returns: it ends the process with one of the exit codes above."""
+    if arguments is None:
+        run_by_command_line()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminated)
     try:

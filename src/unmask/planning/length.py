@@ -1,14 +1,20 @@
 """Chooses the length of training: epochs, hours or steps, and warm-up."""
 
+import dataclasses
 import math
 
 from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
+from unmask.training.log import clock
+from unmask.training.objective import Objective
+from unmask.training.settings import TrainingSettings
 
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
 BUDGET, BUDGET_EPOCHS = "budget", 300  # of recipes/budget.py; EMAE's 300 epochs beat MAE's 1600 on ViT-B
 COPIES = 4  # lasting ones of the weights, unless --keep-every asks for whole checkpoints
+AFTERWARDS = 5  # seconds: drawing and the report, with what they import
+CHECKPOINT, DISK = 4, 150e6  # times the weights, with moments and a copy; bytes per second, hashed and read again
 DECODER_WARMUP = 500  # steps at most; a tenth of a short run
 HOURS = {"cpu": 0.4, "mps": 2.0, "cuda": 8.0}  # length of a run when no budget is given
 
@@ -29,9 +35,14 @@ def plan_length(
         steps = max(1, round(settings["epochs"] * per_epoch))
         plan.reasons.setdefault("epochs", "asked for")
     elif settings["hours"]:
-        seconds = settings["hours"] * 3600 - spent
-        reserve = min(0.1 * seconds, 15 + 0.03 * seconds)  # for images, checkpoints and the report
-        seconds -= reserve
+        seconds = settings["hours"] * 3600 - spent - finishing(settings["hours"])
+        if seconds < seconds_per_step:
+            least = (spent + 10 * seconds_per_step + 1.5 * AFTERWARDS) / 3000
+            raise UserError(
+                f"--hours {settings['hours']:g} ({clock(settings['hours'] * 3600)}) leaves no time to train: the start"
+                f" took {spent:.0f} s, images and report will take {finishing(settings['hours']):.0f} s; give"
+                f" --hours {least:.2g} or more"
+            )
         steps = max(1, int(0.97 * seconds / seconds_per_step))
         plan.reasons["hours"] = f"asked for; room for {many(steps, 'step')} at the measured speed"
     else:
@@ -60,6 +71,27 @@ def plan_length(
     if settings["probe"]:
         plan.choose("probe_every", max(1.0, round(length / 5)), "epochs; five probes")
     return steps, seconds
+
+
+def finishing(hours: float, weights: int = 0) -> float:
+    """Seconds of so many hours that are kept for what follows training: the last checkpoint, images and the report.
+
+    weights: bytes of the model's weights, where they are known.
+    """
+    seconds = 3600 * hours
+    return min(0.25 * seconds, AFTERWARDS + min(0.02 * seconds, 30) + CHECKPOINT * weights / DISK)
+
+
+def in_time(training: TrainingSettings, objective: Objective, passed: float, begun: bool) -> TrainingSettings:
+    """With the seconds that are left for the loop, where there is a time budget: it is that of the whole command.
+
+    passed: seconds since the command began; begun: whether an earlier one trained, whose seconds the checkpoint knows.
+    """
+    if training.hours is None or training.seconds is None:
+        return training
+    weights = sum(p.numel() * p.element_size() for p in objective.parameters())
+    left = training.seconds if begun else 3600 * training.hours - finishing(training.hours, weights)
+    return dataclasses.replace(training, seconds=left - passed)
 
 
 def _plan_decoder_warmup(plan: Plan, steps: int) -> None:

@@ -31,6 +31,7 @@ from unmask.training.speed.compile import ready
 from unmask.training.speed.step_cost import TooLarge, check_fits
 from unmask.training.timing import Timed
 
+MEASURING = 0.08  # of a time budget, at most
 STEPS, ENOUGH = 6, 30.0  # at most this many steps; seconds after which no further step is measured
 CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
@@ -182,7 +183,7 @@ def _measure(
         float(outputs["loss"])  # waits for the device
         waits.append(stream.waited)
         times.append(time.perf_counter() - start - waits[-1])
-        if sum(times) + sum(waits) > ENOUGH:
+        if sum(times) + sum(waits) > min(ENOUGH, MEASURING * 3600 * (settings.get("hours") or math.inf)):
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm up caches
     preparing = statistics.median(waits[2:] or waits)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
 from unmask.training.settings import Fit
+from unmask.weights.files import ENCODER
 
 SPIKE, KEEP_LAST, ROLLBACKS = 10.0, 2, 3
 MOMENTS = 3  # times the weights: themselves and AdamW's two moments
@@ -45,4 +46,16 @@ def short_of_room(objective: nn.Module, training: Fit, out: Path) -> str | None:
     return (
         f"{count} checkpoints of {size / 2**20:,.0f} MB{besides} do not fit into the {free / 2**20:,.0f} MB free at"
         f" {out}: make room, or keep fewer with --keep-last and --keep-every"
+    )
+
+
+def kept(out: Path) -> str:
+    """What of the checkpoints of a finished run is kept, and how much that is."""
+    names = ", ".join(sorted(path.name for path in out.glob("*.ckpt") if not path.name.startswith("step_")))
+    sizes = {file.stat().st_ino: file.stat().st_size for file in out.rglob("*") if file.is_file()}  # links count once
+    copies, encoder = len(list(out.glob("step_*.ckpt"))), (out / ENCODER).stat().st_size
+    total = sum(sizes.values())
+    return (
+        f"Kept: {names} to draw and to go on from, {many(copies, 'lasting checkpoint')}, {ENCODER}; in all"
+        f" {total / 1e6:,.0f} MB, {total / encoder:.1f} times the encoder"
     )

@@ -77,7 +77,7 @@ def verify(path: Path) -> None:
     """Raises Damaged unless every byte is the one that was written."""
     digest = hashlib.sha256()
     try:
-        readfacts_in(path)
+        read_facts(path)
         with open(path, "rb") as file:
             left = path.stat().st_size - DIGEST
             while left and (block := file.read(min(2**22, left))):
@@ -144,7 +144,7 @@ def candidates(out: Path) -> list[Path]:
 def facts_in(path: Path) -> Facts:
     """Facts from a checkpoint's footer; for a damaged one, from its name."""
     with contextlib.suppress(OSError, Damaged):
-        return readfacts_in(path)
+        return read_facts(path)
     number = path.stem.rpartition("_")[2]
     if path.name == LAST:
         return Facts(math.inf, math.inf, True)

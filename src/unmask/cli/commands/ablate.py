@@ -29,6 +29,7 @@ from unmask.planning.plan import Plan
 from unmask.planning.pretrain import Given, make_plan
 from unmask.runs.config import Config
 from unmask.runs.run import make_encoder
+from unmask.runtime import stopwatch
 from unmask.runtime.distributed.fabric import make_fabric
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console, progress
@@ -90,7 +91,7 @@ def ablate(options: Ablate) -> Ablation | None:
     Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
     finished runs are kept, and the current run resumes from its last checkpoint.
     """
-    began, console, out = time.monotonic(), make_console(), Path(options.out)
+    began, console, out = stopwatch.began(), make_console(), Path(options.out)
     names, asked = chosen(texts(options.axes)), _asked(options)
     begun = _saved(out, asked)
     here = machine(options.device, options.precision)

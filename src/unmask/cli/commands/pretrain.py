@@ -31,15 +31,17 @@ from unmask.plain import numbers, plain, texts
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, initial
 from unmask.planning.inspect_data import look_at
+from unmask.planning.length import in_time
 from unmask.planning.loaders import make_loader, to_send
 from unmask.planning.measure import prepare
 from unmask.planning.pretrain import Given, expectation, make_plan
 from unmask.planning.recipe_book import follow
 from unmask.planning.runtime import continued
-from unmask.planning.safety import require_writable, short_of_room
+from unmask.planning.safety import kept, require_writable, short_of_room
 from unmask.planning.validate import refuse_early
 from unmask.runs.config import Config
 from unmask.runs.run import CONFIG, SUMMARY, Run
+from unmask.runtime import stopwatch
 from unmask.runtime.distributed.fabric import make_fabric, meet
 from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
@@ -81,7 +83,7 @@ def pretrain(options: Pretrain) -> "Run | None":
 def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     """Runs in every process; only the first one prints."""
     options = with_final_size(options)
-    began, out, asked, runtime = time.monotonic(), Path(options.out), asked_for(options), runtime_of(options)
+    began, out, asked, runtime = stopwatch.began(), Path(options.out), asked_for(options), runtime_of(options)
     console = make_console() if ranks.first else Console(quiet=True)
     options, reasons = follow(options, "pretrain")
     saved = ranks.from_first(lambda: earlier_run(out, asked))
@@ -110,7 +112,7 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
         return None
     probe = ranks.only_first(lambda: write_beginning(config, sheet, out))
     trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
-    train(config, samples, out, probe, console, ranks, trackers)
+    train(config, samples, out, probe, console, ranks, began, trackers)
     return Run(out)
 
 
@@ -210,7 +212,8 @@ def train(
     probe: Probe | None,
     console: Console,
     ranks: Ranks,
-    trackers: Sequence[Tracker] = (),
+    began: float,
+    trackers: Sequence[Tracker],
 ) -> None:
     """Runs the loop from where it stopped; the first process then writes encoder, panel, summary and report."""
     training, runtime = config.training, config.runtime
@@ -233,6 +236,7 @@ def train(
     ready(objective, runtime)
     try:
         with determinism(runtime.deterministic):
+            training = in_time(training, objective, ranks.most(time.monotonic() - began)[0], begun)
             fit(objective, make_loader(config, samples), training, out, fabric, log, look)
     except Exception as error:
         everywhere = isinstance(error, Interrupted | Diverged)  # all processes are at the same place
@@ -263,3 +267,4 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     write_report(out)
     where = f"Encoder, images and report: {out / 'report.html'}"
     console.print(f"Done in {clock(seconds)}. {where}", soft_wrap=True)
+    console.print(kept(out), soft_wrap=True, highlight=False, markup=False)
