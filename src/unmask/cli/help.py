@@ -128,12 +128,12 @@ def page(name: str, options: Any) -> str:
         get_type_hints(options, include_extras=True),
     )
     places = [field for field in fields if is_positional(types_of[field.name])]
-    usage = " ".join(_metavar(field.name, types_of[field.name], field.default) for field in places)
+    usage = " ".join(metavar(field.name, types_of[field.name], field.default) for field in places)
     lines = [f"usage: unmask {name} {usage} [options]".replace("  ", " "), "", inspect.cleandoc(options.__doc__ or "")]
     if places:
         lines.append("")
         for field in places:
-            lines += _entry(_metavar(field.name, types_of[field.name], None), texts.get(field.name, ""))
+            lines += _entry(metavar(field.name, types_of[field.name], None), texts.get(field.name, ""))
     for group, members in _grouped([field for field in fields if field not in places]).items():
         lines += ["", f"{group}:"]
         for field in members:
@@ -187,10 +187,10 @@ def _flag(field: dataclasses.Field, hint: Any) -> str:
     flag = f"--{field.name.replace('_', '-')}"
     if isinstance(field.default, bool):
         return f"--no-{field.name.replace('_', '-')}" if field.default else flag
-    return f"{flag} {_metavar(field.name, hint, None, flag=True)}"
+    return f"{flag} {metavar(field.name, hint, None, flag=True)}"
 
 
-def _metavar(name: str, hint: Any, default: Any, flag: bool = False) -> str:
+def metavar(name: str, hint: Any, default: Any, flag: bool = False) -> str:
     """What to write for a value: N, X, PATH, TEXT, the choices, or several of them."""
     kinds, several, choices = _kinds(hint)
     word = (
