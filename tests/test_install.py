@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 def test_install_lines_fit_an_environment_with_pip_with_uv_and_with_neither(monkeypatch):
     present = {"pip": True}
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: present.get(name) and find("json"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find("json") if present.get(name) else None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert install_line("onnx", "fsspec[http]") == f"{sys.executable} -m pip install onnx 'fsspec[http]'"
     monkeypatch.setattr(shutil, "which", lambda name: sys.executable if name == "python" else None)

@@ -10,7 +10,7 @@ from torch import nn
 import unmask
 from unmask.errors import UserError
 from unmask.planning.safety import short_of_room
-from unmask.training.determinism import WORKSPACE, determinism, early
+from unmask.runtime.determinism import WORKSPACE, determinism, early
 from unmask.training.optimizer import make_optimizer, update
 from unmask.training.settings import Fit
 from unmask.training.speed.bf16_weights import lower

@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from unmask.cli.help import overview, page
+from unmask.cli.settings_file import without_checks, written_settings
 from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
@@ -24,6 +25,7 @@ from unmask.runtime.distributed.launcher import launch, refuse_many
 from unmask.runtime.stopwatch import run_by_command_line
 from unmask.version import __version__
 
+PRINT = "--print-config"  # says the options as a file for --config, and stops
 TOGETHER = ("pretrain",)  # commands that several processes do together
 
 
@@ -74,6 +76,7 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
         raise UserError(f"no command {name!r}{closest(name, options_by_name)} There are: {', '.join(options_by_name)}")
     if name not in TOGETHER:
         refuse_many(f"unmask {name}")
+    print_config, rest = PRINT in rest, [word for word in rest if word != PRINT]
     options = chosen(options_by_name[name], rest)
     if {"-h", "--help"} & {*rest}:
         print(page(name, options))
@@ -82,6 +85,9 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
             given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
+        if print_config:
+            print(written_settings(name, given))
+            sys.exit(0)
         return command(name), given
     except _Refused as caught:
         raise caught.error from None
@@ -126,7 +132,7 @@ def _default(options: Any, rest: list[str]) -> Any:
     for place, argument in enumerate(rest):
         if (argument == "--config" and place + 1 < len(rest)) or argument.startswith("--config="):
             path = argument.partition("=")[2] or rest[place + 1]
-            return options(**saved(options, path))
+            return without_checks(options, saved(options, path))
     return tyro.MISSING_NONPROP
 
 

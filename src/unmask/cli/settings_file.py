@@ -81,7 +81,8 @@ def written_settings(command: str, options: Any) -> str:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         value = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-        line = yaml.safe_dump({field.name: value}, default_flow_style=None, width=10**6, allow_unicode=True).strip()
+        text = yaml.safe_dump([value], default_flow_style=True, width=10**6, allow_unicode=True).strip()
+        line = f"{field.name}: {text[1:-1]}"  # without the brackets of a list that spares a document's marks
         is_default = field.default == getattr(options, field.name) or str(field.default) == str(value)
         if field.name != "config":
             (left if is_default else given).append(f"# {line}  # {texts.get(field.name, '')}" if is_default else line)

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from unmask.cli.settings_file import is_yaml, read_texts
 from unmask.errors import UserError, closest
 from unmask.tasks.folders import task_folders, task_module
 
@@ -91,6 +92,9 @@ def _task_of(config: str | Path | None) -> str | None:
     """The task of a saved run; None where there is none, or none that can be read: that is refused later."""
     if not config:
         return None
+    if is_yaml(config):
+        task = read_texts(config).get("to")
+        return task if isinstance(task, str) else None
     path = Path(config) / "config.json" if Path(config).is_dir() else Path(config)
     try:
         return json.loads(path.read_text(encoding="utf-8")).get("task")

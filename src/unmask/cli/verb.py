@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from unmask.cli.help import describe
+from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
 from unmask.tasks.folders import task_folders
@@ -101,6 +102,8 @@ def _public(module: str) -> Any:
 
 def saved(options: Any, path: str | Path) -> dict[str, Any]:
     """The settings of a saved run that `options` has fields for, from its config.json (or the folder that holds it)."""
+    if is_yaml(path):
+        return read_settings(options, path)
     from unmask.runs.config import Config
 
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)

@@ -7,7 +7,6 @@ from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 from unmask.training.log import clock
-from unmask.training.objective import Objective
 from unmask.training.settings import TrainingSettings
 
 PAPER_EPOCHS, PAPER_WARMUP = 1600, 0.05  # He et al. 2021, table 8: 40 warm-up epochs of 800
@@ -82,14 +81,14 @@ def finishing(hours: float, weights: int = 0) -> float:
     return min(0.25 * seconds, AFTERWARDS + min(0.02 * seconds, 30) + CHECKPOINT * weights / DISK)
 
 
-def in_time(training: TrainingSettings, objective: Objective, passed: float, begun: bool) -> TrainingSettings:
+def in_time(training: TrainingSettings, weights: int, passed: float, begun: bool) -> TrainingSettings:
     """With the seconds that are left for the loop, where there is a time budget: it is that of the whole command.
 
-    passed: seconds since the command began; begun: whether an earlier one trained, whose seconds the checkpoint knows.
+    weights: bytes of the model's; passed: seconds since the command began; begun: whether an earlier command trained,
+    whose seconds the checkpoint knows.
     """
     if training.hours is None or training.seconds is None:
         return training
-    weights = sum(p.numel() * p.element_size() for p in objective.parameters())
     left = training.seconds if begun else 3600 * training.hours - finishing(training.hours, weights)
     return dataclasses.replace(training, seconds=left - passed)
 

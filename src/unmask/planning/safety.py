@@ -34,9 +34,14 @@ def require_writable(out: Path) -> None:
         raise UserError(f"{out} cannot be written: {parent} is read-only, or not yours; give another folder with --out")
 
 
+def weight_bytes(model: nn.Module) -> int:
+    """What the parameters take, once."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
 def short_of_room(objective: nn.Module, training: Fit, out: Path) -> str | None:
     """A sentence where the disk has no room for all checkpoints that the run is to keep, else nothing."""
-    weights = sum(p.numel() * p.element_size() for p in objective.parameters())
+    weights = weight_bytes(objective)
     lasting = training.steps // training.keep_every if training.keep_every and not training.lasting_copies else 0
     count, size = training.keep_last + lasting + 1, MOMENTS * weights  # and the one being written
     free, copies = shutil.disk_usage(out).free, training.lasting_copies

@@ -81,21 +81,17 @@ def bash(flags: dict[str, list[Flag]], texts: dict[str, str]) -> str:
         '  if [ "$current" = "=" ]; then current=""',  # --option=value is three words to bash
         '  elif [ "$before" = "=" ]; then before="${COMP_WORDS[COMP_CWORD-2]}"; fi',
         f'  if [ "$COMP_CWORD" -le 1 ]; then words="{" ".join([*flags, "--help", "--version"])}"',
-        "  else",
-        '    case "$command $before" in',
+        '  elif [ "${current:0:1}" = "-" ]; then case "$command" in',
+        *(f'    {command}) words="{" ".join(f"--{flag.name}" for flag in own)}" ;;' for command, own in flags.items()),
+        '  esac; else case "$command $before" in',
+        f'    "completion completion") words="{" ".join(SHELLS)}" ;;',
     ]
     for command, own in flags.items():
         for values, names in _by_values(own):
             patterns = "|".join(f'"{command} --{name}"' for name in names)
-            lines.append(f"      {patterns}) words={shlex.quote(' '.join(values))} ;;")
-    lines.append(f'      "completion completion") words="{" ".join(SHELLS)}" ;;')
-    lines += ["    esac", '    if [ -z "$words" ] && [ "${current:0:1}" = "-" ]; then', '      case "$command" in']
-    for command, own in flags.items():
-        lines.append(f'        {command}) words="{" ".join(f"--{flag.name}" for flag in own)}" ;;')
+            lines.append(f"    {patterns}) words={shlex.quote(' '.join(values))} ;;")
     lines += [
-        "      esac",
-        "    fi",
-        "  fi",
+        "  esac; fi",
         '  [ -n "$words" ] && COMPREPLY=($(compgen -W "$words" -- "$current"))',
         "}",
         "complete -o bashdefault -o default -F _unmask unmask",  # files where there are no words
@@ -112,8 +108,9 @@ def zsh(flags: dict[str, list[Flag]], texts: dict[str, str]) -> str:
         for values, names in _by_values(own):
             patterns = "|".join(f'"{command} --{name}"' for name in names)
             lines.append(f"    {patterns}) compadd -- {shlex.join(values)}; return ;;")
-    lines += [f'    "completion completion") compadd -- {" ".join(SHELLS)}; return ;;', "  esac"]
-    lines += ['  if [[ "$PREFIX" != -* ]]; then _files; return; fi', "  case $words[2] in"]
+    lines += ["  esac", '  if [[ "$PREFIX" != -* ]]; then']
+    lines += [f"    [[ $words[2] == completion ]] && compadd -- {' '.join(SHELLS)} || _files; return"]
+    lines += ["  fi", "  case $words[2] in"]
     for command, own in flags.items():
         entries = " ".join(shlex.quote(f"--{flag.name}:{_plain(flag.text)}") for flag in own)
         lines.append(f"    {command}) words_=({entries}) ;;")

@@ -37,11 +37,12 @@ from unmask.planning.measure import prepare
 from unmask.planning.pretrain import Given, expectation, make_plan
 from unmask.planning.recipe_book import follow
 from unmask.planning.runtime import continued
-from unmask.planning.safety import kept, require_writable, short_of_room
+from unmask.planning.safety import kept, require_writable, short_of_room, weight_bytes
 from unmask.planning.validate import refuse_early
 from unmask.runs.config import Config
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime import stopwatch
+from unmask.runtime.determinism import determinism, early
 from unmask.runtime.distributed.fabric import make_fabric, meet
 from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
@@ -51,7 +52,6 @@ from unmask.runtime.progress import make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.pages import write_report
 from unmask.training import checkpoint
-from unmask.training.determinism import determinism, early
 from unmask.training.log import METRICS, Log, Silent, clock, memory_mb, read
 from unmask.training.loop import fit
 from unmask.training.resolution import parse as parse_resolutions
@@ -236,7 +236,7 @@ def train(
     ready(objective, runtime)
     try:
         with determinism(runtime.deterministic):
-            training = in_time(training, objective, ranks.most(time.monotonic() - began)[0], begun)
+            training = in_time(training, weight_bytes(objective), ranks.most(time.monotonic() - began)[0], begun)
             fit(objective, make_loader(config, samples), training, out, fabric, log, look)
     except Exception as error:
         everywhere = isinstance(error, Interrupted | Diverged)  # all processes are at the same place
