@@ -1,4 +1,4 @@
-"""Tools that records are sent to besides `metrics.jsonl`: one file per tool, named after the package that it needs."""
+"""Tools that receive the records too: one file per tool, named after the package that it needs."""
 
 import json
 from abc import ABC, abstractmethod
