@@ -70,8 +70,8 @@ class MasterAdamW(torch.optim.AdamW):
             self.inner.step()
             for (weight, full), gradient in zip(pairs, gradients):
                 full.grad = gradient if weight is full else None
-                if weight is not full:
-                    weight.copy_(full)
+            if rounded := [(weight, full) for weight, full in pairs if weight is not full]:
+                torch._foreach_copy_(*map(list, zip(*rounded)))  # one kernel for all of them on a GPU
         self._share_moments()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
