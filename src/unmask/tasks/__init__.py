@@ -1,1 +1,1 @@
-"""Learn with labels, or use an encoder: one folder per task."""
+"""Tasks that train with labels or use an encoder: one folder each."""

@@ -1,4 +1,4 @@
-"""Watches a model while it trains: scores it on the val split, keeps the best weights, says when to stop."""
+"""Early stopping: scores a model on the validation split during training, keeps the best weights, says when to stop."""
 
 import json
 import math
@@ -19,10 +19,10 @@ BEST = "best.safetensors"
 
 
 class Keeper:
-    """Without a val split it does nothing, and the last weights are kept.
+    """Without a validation split it does nothing, and the last weights are kept.
 
-    What is best so far lives in BEST alone, with its step and score. A run that goes on from an older checkpoint finds
-    there what it is about to reach, and changes nothing until it has.
+    The best weights so far are in BEST, with their step and score. A run resumed from an older checkpoint finds them
+    there and changes nothing until it does better.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Keeper:
         self.patience = max(every, math.ceil(patience * task.count / settings.batch)) if patience else math.inf
 
     def of(self, objective: Task) -> Callable[[int, int], dict[str, float]]:
-        """What the loop calls after every step."""
+        """The callback for the loop after every step."""
 
         def look(step: int, steps: int) -> dict[str, float]:
             if not self.task.has_val or not (step % self.every == 0 or step >= steps):

@@ -1,4 +1,4 @@
-"""Which tasks there are: the folders of this room that have a `transfer.py`, by the names that users give.
+"""Finds the tasks: the folders of this room that have a `transfer.py`, by their public names.
 
 Light: only the `settings.py` of each folder is imported, which holds plain data.
 """
@@ -24,10 +24,10 @@ def task_module(name: str, file: str) -> ModuleType:
 
 
 def model_noun(name: str) -> str:
-    """What a task makes: "classifier", "segmenter" or "detector"."""
+    """The kind of model that a task trains: "classifier", "segmenter" or "detector"."""
     return task_module(name, "settings").MODEL
 
 
 def weights_file(name: str) -> str:
-    """The file that holds what a task trained."""
+    """The file that holds a task's trained weights."""
     return f"{model_noun(name)}.safetensors"

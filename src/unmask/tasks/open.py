@@ -1,4 +1,4 @@
-"""Opens what was trained: an encoder, the model of a task, or a finder of anomalies, whatever a folder holds."""
+"""Opens trained models: an encoder, the model of a task, or a finder of anomalies, depending on the folder."""
 
 import sys
 from functools import partial
@@ -41,7 +41,7 @@ def load(run: str | Path, **options: Any) -> Any:
 
 
 def load_encoder(run: str | Path, **options: Any) -> Encoder:
-    """As `load`, for those that need an encoder; of a classifier's folder it is the encoder, trained with labels."""
+    """Like `load`, but always an encoder: from a classifier's folder, its encoder, trained with labels."""
     task = None if options else task_of(Path(run))
     if task:
         return load(run).encoder
@@ -94,7 +94,7 @@ def open_trained(path: Path, task: str | None = None) -> Any:
 
 
 def open_classifier(path: Path) -> ImageClassifier:
-    """The classifier of a folder that `transfer` wrote, or of `classify` in a run's folder, in eval mode on the CPU.
+    """The classifier in a folder that `transfer` wrote, or in `classify` of a run's folder, in eval mode on the CPU.
 
     Raises UserError for a folder without one.
     """
@@ -102,7 +102,7 @@ def open_classifier(path: Path) -> ImageClassifier:
 
 
 def open_finder(path: Path) -> Finder:
-    """What `unmask anomaly fit` learned, in eval mode on the CPU. Raises UserError for any other folder."""
+    """The finder that `unmask anomaly fit` wrote, in eval mode on the CPU. Raises UserError for any other folder."""
     path = Path(path)
     inside = path / ANOMALY
     if not (path / FINDER).exists() and (inside / FINDER).exists():

@@ -1,4 +1,4 @@
-"""The page of any run folder: pretraining has one, and each task brings its own `report.py`."""
+"""Writes the page of any run folder: pretraining has one, and each task has its own `report.py`."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from unmask.tasks.folders import task_module
 
 
 def write_report(out: Path) -> Path:
-    """Writes `report.html` from what the folder holds so far; returns its path."""
+    """Writes `report.html` from the current contents of the folder; returns its path."""
     task = read_json(out / CONFIG).get("task")
     return write_training_page(out) if task is None else task_module(task, "report").write_page(out)

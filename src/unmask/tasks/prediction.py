@@ -1,4 +1,4 @@
-"""What `unmask predict` says on the screen, whatever the task: images that were left out, the first answers."""
+"""Messages of `unmask predict` for all tasks: images that were left out, the first predictions."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ SHOWN = 10  # answers on the screen
 
 
 def say_left_out(bad: Sequence[tuple[str, str]], num_good: int, console: Console) -> None:
-    """Names images that could not be read. bad: names and reasons. Raises DataError where none could."""
+    """Names images that could not be read. bad: names and reasons. Raises DataError if no image could be read."""
     if bad and not num_good:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
         raise DataError(f"no image could be read: {reasons}{'; ...' if len(bad) > 3 else ''}")
@@ -19,7 +19,7 @@ def say_left_out(bad: Sequence[tuple[str, str]], num_good: int, console: Console
 
 
 def say_first(lines: Sequence[str], console: Console) -> None:
-    """The first answers, a line each, and how many more there are."""
+    """Prints the first predictions, a line each, and the number of further ones."""
     for line in lines[:SHOWN]:
         console.print(line, soft_wrap=True, markup=False)
     if len(lines) > SHOWN:

@@ -1,1 +1,1 @@
-"""Where images are unlike normal ones: learned from normal images alone, with a bound on false alarms."""
+"""Anomaly detection: learned from normal images alone, with a bound on the rate of false alarms."""

@@ -1,4 +1,4 @@
-"""Judging images: what is known of them, their maps, and the files that show these."""
+"""Applies a finder to images: their labels and masks, their anomaly maps, and the files that show them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def judge(finder: Finder, samples: Samples, batch: int, console: Console) -> lis
 
 @dataclass(frozen=True)
 class Drawer:
-    """Writes raw maps and heat maps into the folder of some results, under the names of their images."""
+    """Writes raw maps and heat maps into a results folder, named after their images."""
 
     results: AnomalyResults
     finder: Finder
@@ -78,7 +78,8 @@ class Drawer:
         return Scale(calibration.median, calibration.image.threshold, calibration.pixel)
 
     def save_maps(self, ending: str | None) -> None:
-        """As npy or tif; None: not at all. What an earlier call left is deleted: it would pass for this one's."""
+        """Writes maps as npy or tif, or not at all for None. Maps of an earlier call are deleted, so that results do
+        not mix."""
         folder, method = self.results.path / "maps", self.results.method
         stale = set(folder.rglob("*.*"))
         for name, one in zip(_file_names(self.results.names), self.maps if ending else ()):
@@ -91,7 +92,8 @@ class Drawer:
             path.unlink()
 
     def draw_heatmaps(self, most: int, console: Console) -> int:
-        """Of mistakes and of the most anomalous images; returns how many. What an earlier call left is deleted."""
+        """Draws mistakes and the most anomalous images; returns their number. Heat maps of an earlier call are
+        deleted."""
         folder, names = self.results.path / "heatmaps", _file_names(self.results.names)
         stale, rows = set(folder.rglob("*.*")), self.results.drawing_order()[:most]
         for row in tracked(console, "drawing", rows):
@@ -121,7 +123,7 @@ def _save(values: np.ndarray, path: Path, ending: str | None) -> None:
 
 
 def _file_names(names: Sequence[str]) -> list[str]:
-    """Relative paths for what is written of each image: its own without the ending, made safe and unlike others."""
+    """Relative paths of the files of each image: its own path without the suffix, made safe and unique."""
     paths: dict[str, None] = {}
     for name in names:
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]

@@ -1,9 +1,9 @@
-"""Thresholds that bound the rate of false alarms, from scores of normal images that nothing was fitted on.
+"""Thresholds that bound the rate of false alarms, from scores of normal images that were not used for fitting.
 
-Whatever the distribution of scores, a fresh normal image exceeds the ceil((n + 1)(1 - rate))-th smallest of n
-others with a probability of `rate` at the most (split conformal prediction, Vovk et al. 2005). For pixels it is the
-expected share of a normal image above the threshold that is bounded (conformal risk control, Angelopoulos et al.
-2022). Both hold on average over the draws of the held-out images, where those and the fresh ones are alike.
+For any distribution of scores, a new normal image exceeds the ceil((n + 1)(1 - rate))-th smallest of n others with
+probability at most `rate` (split conformal prediction, Vovk et al. 2005). For pixels, the expected share of a normal
+image above the threshold is bounded (conformal risk control, Angelopoulos et al. 2022). Both hold on average over the
+draws of the held-out images, if these and the new images come from the same distribution.
 """
 
 import math
@@ -16,12 +16,12 @@ from scipy.stats import beta
 
 from unmask.errors import DataError
 
-CONFIDENCE = 0.9  # probability with which the true rate lies in `between`
+CONFIDENCE = 0.9  # probability that the true rate lies in `between`
 
 
 @dataclass(frozen=True)
 class ImageThreshold:
-    """Scores above it are anomalous; calibrated on n images."""
+    """A threshold calibrated on n images; scores above it are anomalous."""
 
     rate: float  # of false alarms, at the most
     count: int  # n
@@ -32,7 +32,7 @@ class ImageThreshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What held-out normal images say of one method."""
+    """Thresholds of one method, from held-out normal images."""
 
     image: ImageThreshold
     pixel: float  # values above it are anomalous
@@ -40,12 +40,12 @@ class Calibration:
 
 
 def images_needed(rate: float) -> int:
-    """Held-out normal images without which no threshold can keep the rate: 19 for 5 %."""
+    """The smallest number of held-out normal images for which a threshold can guarantee the rate: 19 for 5 %."""
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
 def check_enough(count: int, rate: float, where: str = "") -> None:
-    """DataError where the rate cannot be kept, with the number of images that it takes."""
+    """Raises DataError if the rate cannot be guaranteed, with the number of images required."""
     if count < images_needed(rate):
         raise DataError(
             f"{count} held-out normal images cannot promise {rate:.4g} false alarms: {images_needed(rate)} are needed."
@@ -64,10 +64,10 @@ def image_threshold(scores: Float[np.ndarray, "n"], rate: float) -> ImageThresho
 
 
 def pixel_threshold(maps: Sequence[Float[np.ndarray, "..."]], rate: float) -> float:
-    """The least value such that of a fresh normal image at most a share `rate` of pixels lies above, in expectation.
+    """The smallest value above which at most a share `rate` of a new normal image's pixels lies, in expectation.
 
-    As if one more image were there, all of it above: (sum of shares + 1) / (n + 1) <= rate. Images of any size
-    count alike.
+    Computed as if one more image lay entirely above it: (sum of shares + 1) / (n + 1) <= rate. Images of all sizes have
+    equal weight.
     """
     check_enough(len(maps), rate)
     values = np.concatenate([np.ravel(pixels) for pixels in maps])

@@ -1,4 +1,4 @@
-"""A memory of normal units that is small and leaves no gap: greedy k-centre, and the distance to the nearest of them.
+"""A small memory bank that covers the normal units: greedy k-centre selection, and the distance to the nearest entry.
 
 The idea and the numbers are PatchCore's (Roth et al. 2022, https://arxiv.org/abs/2106.08265): features of patches,
 averaged over their neighbours, a coreset chosen on random projections, and the nearest neighbour's distance.
@@ -17,7 +17,8 @@ CHUNK = 2**24  # distances at a time
 def coreset(
     x: Float[Tensor, "n d"], count: int, seed: int = 0, progress: Callable[[int], object] | None = None
 ) -> Int[Tensor, "m"]:
-    """Places of `count` rows, or of all if there are no more: each next one is the farthest from those chosen."""
+    """Indices of `count` rows, or of all if there are fewer: each next one is the farthest from those already
+    chosen."""
     if count >= len(x):
         return torch.arange(len(x))
     chance = Generator().manual_seed(seed)
@@ -42,8 +43,8 @@ def nearest(
     bank: Float[Tensor, "m d"],
     groups: tuple[Int[Tensor, "n"], Int[Tensor, "m"]] | None = None,
 ) -> Float[Tensor, "n"]:
-    """Distance of each row to the nearest of the bank. groups: of rows and of the bank; those of a row's own group do
-    not count, so that images which the bank was made of can be measured as if they were new."""
+    """Distance of each row to its nearest neighbour in the bank. groups: of rows and of the bank; entries of a row's
+    own group are ignored, so that images that the bank contains can be measured as if they were new."""
     found = []
     for start in range(0, len(x), step := max(1, CHUNK // max(1, len(bank)))):
         distance = torch.cdist(x[start : start + step], bank)

@@ -1,4 +1,4 @@
-"""What tells an anomaly: errors of hidden units that were rebuilt, and features of units that were seen."""
+"""Evidence of anomalies: reconstruction errors of hidden units, and features of visible ones."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder
 from unmask.training.objective import Rebuilder
 
-EPS = 1e-4  # variance that counts as none at all, in units of the data's
+EPS = 1e-4  # variance below which an area counts as uniform, in units of the data's variance
 CELL = 4  # pixels along a side of the smallest piece that gets an error of its own, where the unit can be cut so
 
 
 def cells(grid: Grid) -> tuple[int, int]:
-    """Pieces along height and width that get an error of their own."""
+    """Number of cells along height and width, each of which gets its own error."""
     return grid.shape[0] * _fine(grid.unit[0]), grid.shape[1] * _fine(grid.unit[1])
 
 
@@ -52,7 +52,7 @@ def errors(
 
 @torch.no_grad()
 def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b p q d"]:
-    """Features of each unit by the blocks named, side by side, each averaged with the units around it (PatchCore)."""
+    """Features of each unit from the given blocks, concatenated, each averaged with the units around it (PatchCore)."""
     layers_out, maps = encoder.layers(x, 10**6), []  # all of them
     for number in layers:
         tokens = layers_out[number].units.float()
@@ -65,14 +65,14 @@ def features(encoder: Encoder, layers: Sequence[int], x: Shaped[Tensor, "b c h w
 
 
 def resized(maps: Float[Tensor, "b h w"], size: Sequence[int]) -> Float[Tensor, "b H W"]:
-    """Enlarged without steps."""
+    """Enlarges a map bilinearly."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return interpolate(maps[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def blurred(x: Float[Tensor, "h w"], sigma: float) -> Float[Tensor, "h w"]:
-    """By a Gaussian of `sigma` pixels; beyond the edges the outermost values go on."""
+    """Blurs with a Gaussian of `sigma` pixels, replicating values at the edges."""
     if not sigma:
         return x
     radius = max(1, round(3 * sigma))
@@ -83,5 +83,5 @@ def blurred(x: Float[Tensor, "h w"], sigma: float) -> Float[Tensor, "h w"]:
 
 
 def _fine(unit: int) -> int:
-    """Cells along a side of a unit: as many as divide it and leave them `CELL` pixels or more."""
+    """Number of cells along a side of a unit: the largest divisor that leaves them at least `CELL` pixels."""
     return max(f for f in range(1, max(1, unit // CELL) + 1) if unit % f == 0)

@@ -1,9 +1,9 @@
-"""How large errors are on normal images, by position and by the texture around, so that larger ones stand out.
+"""The distribution of errors on normal images, by position and surrounding texture, so that larger errors stand out.
 
-A model rebuilds plain background well and fine print badly, whether or not anything is wrong. So an error is compared
-with the errors that normal images had where the visible surroundings were as busy, and at the same position. The
-measure is the upper tail, not the deviation: errors are far from normally distributed, and in calm surroundings an edge
-now and then is normal too. On planted defects, deviations of logarithms did worse than no comparison at all.
+A model reconstructs plain background well and fine print badly, with or without a defect. So an error is compared with
+those of normal images at the same position and in equally textured surroundings. It is measured against the upper tail,
+not the deviation: errors are far from normally distributed, and even in plain surroundings an occasional edge is
+normal. On planted defects, deviations of logarithms did worse than no comparison at all.
 """
 
 import torch
@@ -19,7 +19,7 @@ KINDS = ("place-texture", "place", "texture", "none")
 
 
 class ErrorModel(nn.Module):
-    """Median and tail of errors by texture, and how much larger they are by place; h x w cells."""
+    """Median and tail of errors by texture, and their ratio by position; h x w cells."""
 
     knots: Tensor
     middle: Tensor
@@ -36,7 +36,7 @@ class ErrorModel(nn.Module):
 
     @torch.no_grad()
     def fit(self, error: Float[Tensor, "n h w"], texture: Float[Tensor, "n h w"]) -> None:
-        """error: mean squares; texture: any number that says how busy the visible surroundings of a cell are."""
+        """error: mean squared errors; texture: any measure of texture in the visible surroundings of a cell."""
         if "texture" in self.kind:
             order = texture.flatten().argsort()
             bins = [part for part in order.tensor_split(BINS) if len(part)]
@@ -55,11 +55,11 @@ class ErrorModel(nn.Module):
             surprise = self._by_texture(error, texture)
             here, all_over = _quantile(surprise, RARE), _quantile(surprise.flatten(), RARE)
             shrunk = (len(error) * here + SHRINK * all_over) / (len(error) + SHRINK)
-            # only where errors are larger than elsewhere: a place where nothing ever happens must not cry wolf
+            # only where errors are larger than elsewhere: a uniform position must not raise false alarms
             self.place.copy_((shrunk / all_over.clamp(min=1e-6)).clamp(min=1.0))
 
     def forward(self, error: Float[Tensor, "n h w"], texture: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-        """How surprising errors are: 0 is the median, 1 the tail. Each image for itself. Kind `none`: the error."""
+        """Errors on the scale of normal images: 0 is the median, 1 the tail. Kind `none`: the error itself."""
         if self.kind == "none":
             return error
         return self._by_texture(error, texture) / self.place
@@ -79,5 +79,5 @@ def _tail(x: Float[Tensor, "n"]) -> tuple[Tensor, Tensor]:
 
 
 def _quantile(x: Float[Tensor, "n *rest"], share: float) -> Tensor:
-    """Of the first axis; torch.quantile takes no more than 16 million values."""
+    """Quantile along the first axis; torch.quantile takes at most 16 million values."""
     return x.sort(dim=0).values[min(len(x) - 1, int(share * len(x)))]

@@ -1,4 +1,4 @@
-"""Images of anomalies: maps drawn over photographs on one scale for all, with the threshold as a line; histograms."""
+"""Figures of anomalies: heat maps over images on a shared scale, with the threshold as a contour; histograms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SIDE = 2.6  # inches of an image's longer side
 
 @dataclass(frozen=True)
 class Scale:
-    """What colours mean, the same in all images: from the median to twice as far as the threshold."""
+    """The colour scale of all images: from the median to twice the distance to the threshold."""
 
     median: float  # of the maps of held-out normal images
     threshold: float  # of images: the contour
@@ -58,7 +58,7 @@ def draw_heatmap(shown: MapOnImage, scale: Scale, path: Path) -> None:
 
 
 def gallery(images: Sequence[MapOnImage], scale: Scale, columns: int = 6) -> Figure:
-    """Many of them: map over image; where it is known, the defect's outline in blue."""
+    """A grid of images with their maps; known defects are outlined in blue."""
     rows = -(-len(images) // columns)
     height, width = images[0].map.shape
     cell = 1.75
@@ -79,7 +79,7 @@ def gallery(images: Sequence[MapOnImage], scale: Scale, columns: int = 6) -> Fig
 def histogram(
     scores: Float[np.ndarray, "n"], labels: np.ndarray, calibration: Float[np.ndarray, "m"], threshold: float
 ) -> Figure:
-    """Scores of what was judged, by what is known of it, beside those of the held-out normal images."""
+    """Histogram of scores by label, beside those of the held-out normal images."""
     figure = make_figure(8, 2.9)
     axis = figure.subplots()
     groups = [("judged, nothing known", scores[labels < 0], GREY), ("normal", scores[labels == 0], BLUE)]
@@ -107,7 +107,7 @@ def _plain(axis: Axes, shown: MapOnImage, scale: Scale) -> None:
 
 
 def _overlay(axis: Axes, shown: MapOnImage, scale: Scale) -> None:
-    """Grey image below, so that colours are the map's alone."""
+    """Draws the map over a grey image, so that all colour comes from the map."""
     grey = shown.image.mean(axis=2)
     share = scale.norm(shown.map)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1)

@@ -33,7 +33,7 @@ BLUR = 1 / 64  # of the shorter side: 3.5 pixels at 224; PatchCore smooths by 4
 
 @dataclass(frozen=True)
 class Part:
-    """Some images of a set."""
+    """A subset of the images of a set."""
 
     samples: Samples
     rows: list[int]
@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class NormalImages:
-    """Which images are fitted on and calibrated on."""
+    """The images to fit on and to calibrate on."""
 
     images: Sequence[str]
     normal: Sequence[str]  # names of the classes that are normal; none: those with a usual name
@@ -90,7 +90,7 @@ def choose_settings(
     memory: int,
     tiles: int,
 ) -> Settings:
-    """What is left open, by the model. Raises UserError for a layer that it does not have."""
+    """Chooses open settings to suit the model. Raises UserError for a layer that it does not have."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     count = len(encoder.layers(torch.zeros(1, encoder.channels, *encoder.grid.size), 10**6))
     for layer in layers:
@@ -110,7 +110,7 @@ def choose_settings(
 
 
 def choose_images(chosen: NormalImages, finder: Finder, console: Console) -> tuple[Part, Part]:
-    """Normal images to fit on, and others to calibrate on; no image, nor a copy of one, is in both."""
+    """Normal images to fit on, and others to calibrate on; neither an image nor a copy of it is in both."""
     digests: set[bytes] = set()
     samples = _normal(chosen.images, chosen.normal, finder, console)
     rows, copies = without_copies(samples, digests)
@@ -138,7 +138,7 @@ def choose_images(chosen: NormalImages, finder: Finder, console: Console) -> tup
 
 
 def _normal(places: Sequence[str], names: Sequence[str], finder: Finder, console: Console) -> Samples:
-    """The normal images of a place: all, unless labels say which; those of a test split are not looked at."""
+    """The normal images of a source: all of them, unless labels say which; the test split is not used."""
     source = opened(places, console)
     rows = [i for i, item in enumerate(source.items) if item.split != "test"] or list(range(len(source.items)))
     if len(rows) < len(source.items):
@@ -178,7 +178,7 @@ def learn(finder: Finder, part: Part, batch: int, console: Console) -> None:
 def calibrate(
     finder: Finder, part: Part, rate: float, batch: int, console: Console
 ) -> dict[str, Float[np.ndarray, "n"]]:
-    """Sets the finder's thresholds so that they keep the rate of false alarms; returns the scores by method."""
+    """Sets the finder's thresholds to guarantee the rate of false alarms; returns the scores by method."""
     with Progress(console=console, transient=True) as bar:
         images = bar.track(good(part.samples, part.rows), len(part.rows), description="calibrating")
         maps = list(finder.maps(images, batch))
@@ -205,4 +205,4 @@ def save_finder(
     save_state(finder, out / FINDER, {"task": ANOMALY})
     content = {"task": ANOMALY, "unmask": __version__, "fit": {}, **config, **finder.to_config()}
     content["scores"] = {name: list(map(float, values)) for name, values in scores.items()}
-    write_json(out / CONFIG, content)  # last: with it, the folder is one that `apply` opens
+    write_json(out / CONFIG, content)  # last: `apply` recognises the folder by this file

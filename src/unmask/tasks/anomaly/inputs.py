@@ -1,4 +1,4 @@
-"""Images for a finder of anomalies: all that can be read, each by itself; what cannot is named and left out."""
+"""Images for a finder of anomalies: all readable ones; the others are named and left out."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ NAMED = 20  # bad files on the screen
 
 
 def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, console: Console, what: str) -> Samples:
-    """Raises DataError if none of the images can be used, or cannot be brought to the channels of the encoder."""
+    """Raises DataError if no image can be used, or if images cannot be converted to the encoder's channels."""
     with progress(console, f"reading {what}", len(rows)) as update:
         sheet, cache = inspect(
             source,
@@ -41,7 +41,7 @@ def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, c
 
 
 def opened(places: Sequence[str], console: Console) -> Source:
-    """The source, with its remarks said."""
+    """Opens the source and prints its remarks."""
     source = open_source(places)
     for remark in source.remarks:
         console.print(remark, soft_wrap=True, markup=False)
@@ -49,8 +49,8 @@ def opened(places: Sequence[str], console: Console) -> Source:
 
 
 def without_copies(samples: Samples, digests: set[bytes]) -> tuple[list[int], int]:
-    """Rows of images whose pixels are not in `digests`, which grows; and how many were copies. A copy on both sides
-    of a split would make the threshold too low: its score is that of something already seen."""
+    """Rows of images whose pixels are not in `digests`, to which they are added; and the number of copies. A copy on
+    both sides of a split would lower the threshold, since its score is that of a known image."""
     kept = []
     for row in range(len(samples)):
         image = samples.image(row)
@@ -62,7 +62,7 @@ def without_copies(samples: Samples, digests: set[bytes]) -> tuple[list[int], in
 
 
 def good(samples: Samples, rows: Iterable[int]) -> Iterator[Tensor]:
-    """The images; never another one instead of one that is bad, or has become so since it was read."""
+    """The images; a bad image, or one that became unreadable meanwhile, is never replaced by another."""
     for row in rows:
         image, used = samples.substitute(row)
         if used != row:

@@ -1,4 +1,4 @@
-"""What is known of images that are to be judged: which are normal, and where the defects of the others are."""
+"""Ground truth for anomaly detection: which images are normal, and where the defects of the others are."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from unmask.tasks.anomaly.tiling import Tiling
 
 NORMAL = ("normal", "good", "ok", "healthy", "negative")  # what a class of normal images is called; also 0 beside 1
 LEVELS = 16  # values in a mask of plain numbers: zeros and ones, zeros and 255, or classes of defects
-SHAPE = 0.02  # by how much the shapes of an image and its mask may differ
+SHAPE = 0.02  # largest difference between the aspect ratios of an image and its mask
 NAMED = 5  # examples in a message
 
 
 def normal_classes(source: Source, chosen: Sequence[str]) -> list[str]:
-    """The classes of a source that are normal: those chosen, or those with a usual name; empty where none has.
+    """The normal classes of a source: the chosen ones, or those with a common name; empty if there are none.
 
     Raises UserError for an unknown class.
     """
@@ -103,7 +103,7 @@ def read_masks(
 
 
 def check_both(labels: np.ndarray, where: str) -> None:
-    """DataError unless there are normal and anomalous images to tell apart."""
+    """Raises DataError unless there are both normal and anomalous images."""
     normal, anomalous = int((labels == 0).sum()), int((labels == 1).sum())
     if not normal or not anomalous:
         raise DataError(
@@ -123,13 +123,13 @@ def _read(source: Source, at: int, image: Tensor) -> Tensor:
 
 
 def _below(key: str) -> list[str]:
-    """A key without its outermost folders, one after the other: masks may lie under fewer of them."""
+    """A key without its outermost folder, then without the next, and so on: masks may lie in fewer folders."""
     parts = key.split("/")
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def _key(name: str) -> str:
-    """A path without ending and without what marks a mask."""
+    """A path without its suffix and without a mask's marker."""
     path = PurePosixPath(name)
     return str(path.with_name(re.sub(r"[_-](mask|gt|label|labels|ground_truth)$", "", path.stem)))
 

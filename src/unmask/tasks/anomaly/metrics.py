@@ -1,7 +1,7 @@
-"""How well scores tell anomalous from normal: areas under the ROC curve, of images and of pixels, with intervals.
+"""Area under the ROC curve for anomalous against normal, of images and of pixels, with intervals.
 
-The interval is of the choice of test images: they are drawn again with replacement, normal and anomalous ones apart.
-Pixels of an image stay together, since they are anything but independent.
+Intervals are by bootstrap over test images, normal and anomalous ones separately. Pixels of an image stay together,
+since they are not independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class Auroc:
 
 
 def of_images(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], seed: int = 0) -> Auroc:
-    """Of all images that are labelled 0 or 1; both must be there."""
+    """Computed over all images labelled 0 or 1; both must occur."""
     labelled = labels >= 0
     scores, labels = scores[labelled], labels[labelled]
     rank = np.unique(scores, return_inverse=True)[1]
@@ -44,7 +44,7 @@ def of_images(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], seed
 def of_pixels(
     maps: Sequence[Float[np.ndarray, "h w"]], masks: Sequence[Bool[np.ndarray, "h w"]], seed: int = 0
 ) -> Auroc:
-    """The same of all pixels of all images with a mask; some must be defect and some not."""
+    """Computed over all pixels of images with a mask; both defect and normal pixels must occur."""
     step = max(1, round((sum(mask.size for mask in masks) / MOST) ** 0.5))
     values = [pixels[::step, ::step].ravel() for pixels in maps]
     labels = [mask[::step, ::step].ravel().astype(np.int64) for mask in masks]
@@ -63,7 +63,7 @@ def of_pixels(
 
 
 def _areas(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Under the ROC curve and under precision and recall."""
+    """Areas under the ROC curve and under the precision-recall curve."""
     # torchmetrics puts values outside of 0..1 through a sigmoid, which makes large ones equal; ranks stay apart
     ranks = np.unique(scores, return_inverse=True)[1].astype(np.float64)
     p, y = torch.from_numpy(ranks / max(1.0, ranks.max())), torch.from_numpy(labels)
@@ -73,7 +73,7 @@ def _areas(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 def _interval(
     tally: Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "k 2"]], groups: Int[np.ndarray, "n"], seed: int
 ) -> tuple[float, float]:
-    """tally: from how often each image is drawn to how many normal and anomalous ones there are of each rank."""
+    """tally: maps how often each image is drawn to the numbers of normal and anomalous samples at each rank."""
     members = [np.flatnonzero(groups == group) for group in (0, 1)]
 
     def resample(generator: np.random.Generator) -> float:
@@ -84,7 +84,7 @@ def _interval(
 
 
 def _area(counts: Float[np.ndarray, "k 2"]) -> float:
-    """The share of pairs in which the anomalous one is higher; equal ranks count half."""
+    """The share of pairs in which the anomalous sample ranks higher; ties count half."""
     normal, anomalous = counts.astype(np.float64).T
     below = np.cumsum(normal) - normal
     return float((anomalous * (below + normal / 2)).sum() / (anomalous.sum() * normal.sum()))

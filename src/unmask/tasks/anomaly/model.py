@@ -1,4 +1,4 @@
-"""Where an image is unlike normal ones: by what a masked autoencoder fails to rebuild, and by its features.
+"""The finder of anomalies: compares reconstruction errors and features with those of normal images.
 
 The rebuilding side hides every unit several times (`masking/complementary.py`) and asks whether the error is larger
 than normal images have at that position and for that texture (`error_model.py`). The feature side is PatchCore's (Roth
@@ -38,7 +38,7 @@ CANDIDATES = 100_000  # units that the memory bank is chosen from; of more, thes
 
 @dataclass(frozen=True)
 class Settings:
-    """How a finder looks; plain values, kept in config.json."""
+    """Settings of a finder; plain values, kept in config.json."""
 
     methods: tuple[str, ...] = METHODS  # that there are
     ratio: float = 0.75  # share hidden
@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Anomalies:
-    """Of n images, in the order given."""
+    """Results for n images, in the order given."""
 
     names: list[str]
     method: str  # whose verdict counts
@@ -75,7 +75,7 @@ class Anomalies:
 
 @dataclass(frozen=True)
 class ImageMaps:
-    """The maps of one image, kept small until they are asked for."""
+    """The maps of one image, enlarged only when needed."""
 
     finder: "Finder"
     coarse: dict[str, Float[Tensor, "t _ _"]]  # by method, of each tile
@@ -86,12 +86,13 @@ class ImageMaps:
         return self.finder.full(self.coarse[method], self.canvas)
 
     def score(self, method: str) -> float:
-        """The highest value of the smooth map: so an image is anomalous where the threshold's contour shows."""
+        """The highest value of the smooth map, so that an image is anomalous if its map shows the threshold's
+        contour."""
         return float(self.full(method).max())
 
 
 class Finder(nn.Module):
-    """model: the whole objective of a run for `rebuild`, or an encoder where only features are compared."""
+    """model: the whole objective of a run for `rebuild`, or an encoder if only features are compared."""
 
     model: Rebuilder | Encoder
     bank: Tensor
@@ -117,7 +118,7 @@ class Finder(nn.Module):
 
     @classmethod
     def of_config(cls, model: Rebuilder | Encoder, config: Mapping[str, Any]) -> "Finder":
-        """As `config` of `to_config` describes it; its tensors are loaded afterwards."""
+        """Builds the finder that `to_config` describes; its tensors are loaded afterwards."""
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["finder"].items()}
         bank, width = options.pop("bank"), options.pop("width")
         finder = cls(model, Settings(**options), bank, width)
@@ -158,7 +159,7 @@ class Finder(nn.Module):
         return blurred(self.tiling.join(resized(coarse, self.tiling.size), canvas), self.settings.blur)
 
     def maps(self, images: Iterable[Shaped[Tensor, "c h w"]], batch: int = 32) -> Iterator[ImageMaps]:
-        """Of images of any size, in order; `batch`: tiles that go through the model at a time."""
+        """Maps of images of any size, in order; `batch`: tiles per forward pass."""
         waiting: list[tuple[Tensor, tuple[int, int]]] = []
         for image in images:
             whole = self.tiling.whole(image)
@@ -207,7 +208,7 @@ class Finder(nn.Module):
         return {method: calibration.image.threshold for method, calibration in self.calibrations.items()}
 
     def chosen(self, method: str | None) -> str:
-        """The method given, or the one that the folder was fitted for."""
+        """The given method, or the one that the finder was fitted for."""
         method = method or self.settings.methods[-1]
         if method not in self.settings.methods:
             raise UserError(
@@ -217,16 +218,16 @@ class Finder(nn.Module):
         return method
 
     def at_once(self, batch: int) -> int:
-        """Tiles that go through the model together: `batch`, or what memory surely bears of large ones."""
+        """Tiles per forward pass: `batch`, or fewer if they are large."""
         return min(batch, max(1, PIXELS // (self.tiling.size[0] * self.tiling.size[1])))
 
     @property
     def max_side(self) -> int:
-        """As for `decode`: images are decoded at no more than what the view can use."""
+        """Largest side for `decode`: images are decoded no larger than the view can use."""
         return 4 * max(1, self.settings.tiles) * max(self.tiling.size)
 
     def fit_rebuild(self, batches: Iterable[Tensor]) -> None:
-        """Learns what errors normal images have. batches: tiles of them, b c h w."""
+        """Fits the distribution of errors on normal images. batches: their tiles, b c h w."""
         parts = [[part.cpu() for part in errors(self._rebuilder, self.masks, x)] for x in batches]
         error, texture = (torch.cat(side) for side in zip(*parts))
         self.error_model.cpu().fit(error, texture)
@@ -237,7 +238,7 @@ class Finder(nn.Module):
     def fit_features(
         self, batches: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], object] | None = None
     ) -> None:
-        """Fills the memory bank with units of normal images, and measures how far a new normal image is from it.
+        """Fills the memory bank with units of normal images, and measures the distances of normal images to it.
 
         batches: tiles b c h w, and the numbers of the images that they are of.
         """
@@ -269,13 +270,13 @@ class Finder(nn.Module):
         self.scale[row] = torch.stack([middle, (MAD * (values - middle).abs().median()).clamp(min=1e-6)])
 
     def _joined(self, rebuild: Tensor, features: Tensor) -> Tensor:
-        """The mean of both on their own scales; the coarser is enlarged."""
+        """The mean of both maps, each on its own scale; the coarser one is enlarged."""
         (a, b), (c, d) = self.scale.tolist()
         other = resized((features - c) / d, rebuild.shape[-2:])
         return ((rebuild - a) / b + other) / 2
 
 
 def _lowest(units: Tensor, owner: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows with the lowest keys, as many as may be, in their order: a fair draw where keys are random."""
+    """A given number of rows with the lowest keys, in their order: a uniform draw if keys are random."""
     keep = key.argsort()[:CANDIDATES].sort().values
     return units[keep], owner[keep], key[keep]

@@ -1,4 +1,4 @@
-"""What `unmask anomaly apply` says: verdicts on images, how right they are where that is known, files and a page."""
+"""Results of `unmask anomaly apply`: verdicts on images, their accuracy where labels are known, files and a page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,7 +28,7 @@ LEGEND = "The same colours mean the same in all images. White line: threshold of
 
 @dataclass(frozen=True)
 class Share:
-    """Of some images, with Wilson's interval; 0 to 1."""
+    """A share of images with Wilson's interval; 0 to 1."""
 
     share: float
     low: float
@@ -42,7 +42,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How right one method is; None where nothing is known to tell it by."""
+    """The accuracy of one method; None where ground truth is missing."""
 
     false_alarms: Share | None = None  # of normal images
     found: Share | None = None  # of anomalous images
@@ -57,7 +57,7 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyResults(Anomalies):
-    """With what is known of the images."""
+    """Anomalies together with the images' ground truth."""
 
     labels: Int[np.ndarray, "n"]  # 0 normal, 1 anomalous, -1 unknown
     figures: dict[str, Accuracy]  # by method
@@ -114,7 +114,7 @@ def measure(
     labels: Int[np.ndarray, "n"],
     masks: Sequence[Bool[np.ndarray, "_ _"] | None],
 ) -> Accuracy:
-    """How right a method is, as far as labels and masks tell."""
+    """The accuracy of a method, as far as there are labels and masks."""
     flagged, normal, anomalous = scores > calibration.image.threshold, labels == 0, labels == 1
     areas = of_images(scores, labels) if normal.any() and anomalous.any() else None
     accuracy = Accuracy(_share(flagged[normal]), _share(flagged[anomalous]), areas)
@@ -188,7 +188,7 @@ def write_page(
 
 
 def _rows(results: AnomalyResults, calibrations: Mapping[str, Calibration]) -> list[list[str]]:
-    """Heading and a row per method; columns that nothing is known for are left out."""
+    """Heading and a row per method, without columns that lack ground truth."""
     rows = [["method", "threshold", "promised", "false alarms seen", "anomalous found", "AUROC of images"]]
     rows[0] += ["AUROC of pixels"]
     for method, accuracy in results.figures.items():

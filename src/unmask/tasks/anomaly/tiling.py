@@ -1,4 +1,4 @@
-"""What a finder of anomalies sees of an image: its centre at the size of the model, or tiles that cover all of it."""
+"""The parts of an image that a finder sees: its centre at the model's size, or tiles that cover all of it."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Tiling:
             raise UserError(f"--tiles must be 0 or more, got {self.tiles}")
 
     def canvas(self, height: int, width: int) -> tuple[int, int]:
-        """The size to which an image is brought before it is cut; its map has that size too."""
+        """The size to which an image is resized before it is cut into tiles; its map has that size too."""
         if not self.tiles:
             return self.size
         share = self.tiles * max(self.size[0] / height, self.size[1] / width)
@@ -35,7 +35,7 @@ class Tiling:
         )
 
     def whole(self, image: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c H W"]:
-        """The image on its canvas."""
+        """The resized image."""
         if not self.tiles:
             return WholeImage(self.size)(image)
         canvas = self.canvas(*image.shape[-2:])
@@ -44,13 +44,13 @@ class Tiling:
         return interpolate(image[None], canvas, mode="bicubic", antialias=True, align_corners=False)[0]
 
     def cut(self, whole: Shaped[Tensor, "c H W"]) -> Shaped[Tensor, "t c h w"]:
-        """Tiles of what `whole` gave, in reading order; they overlap evenly where sides are no multiple."""
+        """Tiles of a resized image in reading order; they overlap evenly if sides are no multiple."""
         h, w = self.size
         places = self._places(whole.shape[-2:])
         return torch.stack([whole[..., top : top + h, left : left + w] for top, left in places]).contiguous()
 
     def join(self, tiles: Float[Tensor, "t h w"], canvas: Sequence[int]) -> Float[Tensor, "H W"]:
-        """Maps of the tiles as one map; where tiles overlap, the one whose centre is nearer counts more."""
+        """Joins the maps of tiles; where tiles overlap, the one whose centre is nearer has more weight."""
         if len(tiles) == 1:
             return tiles[0]
         h, w = self.size

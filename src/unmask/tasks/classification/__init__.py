@@ -1,1 +1,1 @@
-"""A class for every image."""
+"""Classification: a class, or several, for every image."""

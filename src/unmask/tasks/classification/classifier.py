@@ -1,4 +1,4 @@
-"""A classifier that reads images: what `unmask.load` gives for a folder of `transfer --to classify`."""
+"""A classifier that reads images: returned by `unmask.load` for a folder of `transfer --to classify`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = ["ImageClassifier"]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of n images, in the order given."""
+    """Predictions for n images, in the order given."""
 
     names: list[str]
     classes: list[str]
@@ -31,7 +31,8 @@ class Predictions:
 
     @property
     def labels(self) -> list[Any]:
-        """The most probable class of each image; with several labels per image, all above one half."""
+        """The most probable class of each image; with several labels per image, all with a probability above one
+        half."""
         if self.multi_label:
             return [[self.classes[i] for i in np.flatnonzero(row > 0.5)] for row in self.probabilities]
         return [self.classes[i] for i in self.probabilities.argmax(axis=1)]
@@ -45,7 +46,7 @@ class ImageClassifier(Classifier):
 
     @property
     def view(self) -> WholeImage:
-        """What it sees of an image that is judged."""
+        """The view of an image at evaluation."""
         size = self.encoder.grid.size
         return WholeImage((size[0], size[1]), self.eval_crop)
 
@@ -75,6 +76,6 @@ class ImageClassifier(Classifier):
 
 
 def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
-    """Images for an encoder, all of them; a bad one is an error when it is read."""
+    """All images of a source, for an encoder; a bad one raises an error when it is read."""
     source = open_source(images)
     return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=4 * max(encoder.grid.size))

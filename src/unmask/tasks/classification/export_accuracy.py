@@ -1,4 +1,4 @@
-"""What an exported file costs: time for one image, and accuracy on labelled ones, beside the model it came from."""
+"""Accuracy and latency of an exported file, beside those of the model it came from."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,11 +17,11 @@ from unmask.tasks.classification.metrics import scores
 
 
 class Accuracy(Judge):
-    """Accuracy of outputs on the test split. An encoder's features are read by one linear classifier for all files: it
-    is fitted to the model's own features of the training split, so that only the files differ."""
+    """Accuracy of outputs on the test split. For encoders, one linear classifier serves all files: it is fitted to the
+    model's own features of the training split, so that only the files differ."""
 
     def __init__(self, subject: Exportable, labelled: Labelled, data: str):
-        """Raises DataError for labels that the classifier does not know, or that are of another kind."""
+        """Raises DataError for labels that the classifier does not have, or of another kind."""
         self.subject, self.labelled = subject, labelled
         self._check_kind(data)
         self.model = Traceable(subject.model)

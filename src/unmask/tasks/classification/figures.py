@@ -1,4 +1,4 @@
-"""A classifier's results as images and words: confusion matrix, sure mistakes, one line."""
+"""A classifier's results as figures and words: confusion matrix, confident mistakes, one line."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from unmask.tasks.classification.metrics import confident_mistakes
 
 PREDICTIONS = "predictions_test.csv"
 CONFUSION, MISTAKES, CLASSES = "confusion.png", "mistakes.png", "classes.png"
-GALLERY = 24  # sure mistakes that are drawn
+GALLERY = 24  # confident mistakes that are drawn
 NAMED = 40  # classes up to which the matrix carries names and numbers
 
 
@@ -53,7 +53,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
 def draw_mistakes(
     wrong: list[tuple[int, int, float]], truth: np.ndarray, predictions: Predictions, samples: Samples, path: Path
 ) -> None:
-    """The wrong answers that the classifier was surest of: mislabelled files show up here first."""
+    """The most confident mistakes: mislabelled files show up here first."""
     columns = min(8, len(wrong))
     lines = -(-len(wrong) // columns)
     figure = make_figure(1.7 * columns, 2.15 * lines + 0.35)

@@ -1,4 +1,4 @@
-"""One training of a classifier with labels, from settings: what `transfer` does once and studies do many times."""
+"""Trains a classifier with labels, from settings: once in `transfer`, many times in studies."""
 
 from collections.abc import Iterable, Sequence
 
@@ -34,7 +34,7 @@ def finetune(
     *,
     scratch: bool = False,  # take only the architecture of `encoder`, with fresh weights
 ) -> Classify:
-    """Trains a copy of `encoder` with a head on labelled samples; `encoder` itself stays as it is. Nothing is saved.
+    """Trains a copy of `encoder` with a head on labelled samples; `encoder` itself is not changed. Nothing is saved.
 
     The same arguments give the same result. Returns the task; its `result` is the classifier.
     """
@@ -52,7 +52,7 @@ def make_task(
     scratch: bool = False,
     multi_label: bool = False,
 ) -> Classify:
-    """The classifier before training: weights of `encoder`, or fresh ones, and a head, drawn from the seed."""
+    """The classifier before training: weights of `encoder`, or new ones, and a head initialised from the seed."""
     torch.manual_seed(mix(settings.seed, 0xC1A55))
     return Classify(
         make_classifier(copied(encoder, settings.drop_path, scratch), classes, settings, multi_label),
@@ -91,8 +91,7 @@ def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, 
 
 
 def class_weights(samples: Samples) -> Tensor:
-    """How often each sample is to be drawn so that every class comes equally often; with several labels per image,
-    by its rarest."""
+    """Sampling weights that make all classes equally frequent; with several labels per image, by its rarest one."""
     assert samples.labels is not None
     if samples.labels.ndim == 1:
         return (1.0 / torch.bincount(samples.labels).clamp(min=1))[samples.labels].double()

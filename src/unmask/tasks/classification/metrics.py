@@ -1,4 +1,4 @@
-"""How good predictions are: torchmetrics' numbers, with an interval for the accuracy, overall and per class."""
+"""Classification metrics by torchmetrics, with an interval for the accuracy, overall and per class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,7 +55,7 @@ def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[st
 def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
     k = len(classes)
     positives = y.sum(dim=0)
-    both = (positives > 0) & (positives < len(y))  # where ranking means something
+    both = (positives > 0) & (positives < len(y))  # where ranking is meaningful
     f1 = tm.multilabel_f1_score(p, y, k, average="none")
     auroc = [float(tm.binary_auroc(p[:, i], y[:, i])) if both[i] else None for i in range(k)]
     ap = [float(tm.binary_average_precision(p[:, i], y[:, i])) if both[i] else None for i in range(k)]
@@ -76,7 +76,7 @@ def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str
 def confident_mistakes(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"], most: int
 ) -> list[tuple[int, int, float]]:
-    """Place, answered class and its probability of wrong answers, the surest first."""
+    """Index, predicted class and its probability for wrong predictions, the most confident first."""
     answers = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
     sure = probabilities[wrong, answers[wrong]]

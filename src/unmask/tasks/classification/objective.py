@@ -1,4 +1,4 @@
-"""Learning to classify images with labels, on an encoder. He et al. 2021, section 4 and tables 9 to 11.
+"""Training a classifier on an encoder. He et al. 2021, section 4 and tables 9 to 11.
 
 Four protocols: `full` trains everything, with a rate that falls towards the input (layer decay); `partial` the last
 blocks, 0.5 meaning the last block's MLP (figure 9); `linear` and `attentive` the head alone, on a frozen encoder.
@@ -35,7 +35,7 @@ class Classify(Task):
         layer_decay: float = 1.0,  # factor on the learning rate from each layer to the one before
         smoothing: float = 0.0,  # of labels
         mixup: float = 0.0,  # Beta(mixup, mixup) mixes images; 0: off
-        cutmix: float = 0.0,  # likewise for rectangles; with both, each batch draws one
+        cutmix: float = 0.0,  # Beta(cutmix, cutmix) pastes rectangles; with both, each batch draws one of them
         ema: float | None = None,  # decay of the moving average of weights that is kept as the result; None: off
     ):
         super().__init__()
@@ -59,7 +59,7 @@ class Classify(Task):
 
     @property
     def result(self) -> Classifier:
-        """The classifier to keep: the moving average of weights where there is one."""
+        """The classifier to keep: the moving average of weights if there is one."""
         return self.classifier if self.average is None else self.average.module  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class Classify(Task):
 
 
 def freeze(classifier: Classifier, protocol: str, blocks: float) -> None:
-    """Leaves trainable what the protocol trains. Raises UserError for more blocks than there are."""
+    """Freezes everything that the protocol does not train. Raises UserError for more blocks than the encoder has."""
     encoder, net = classifier.encoder, classifier.encoder.net
     if protocol == "full":
         if getattr(net, "pos_embed", None) is not None:
@@ -115,7 +115,7 @@ def freeze(classifier: Classifier, protocol: str, blocks: float) -> None:
 
 
 def _warming(decay: float) -> Any:
-    """The average forgets its first, bad weights soon: its decay rises to `decay` (as in TensorFlow's)."""
+    """A decay that rises to `decay`, so that the average soon forgets its first, bad weights (as in TensorFlow)."""
 
     def update(averages: list[Tensor], values: list[Tensor], number: Tensor) -> None:
         count = int(number)

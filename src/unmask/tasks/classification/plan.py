@@ -1,7 +1,7 @@
-"""Chooses how a classifier is trained: by protocol, by where its weights come from, and by how many labels there are.
+"""Chooses how a classifier is trained, by protocol, initial weights and number of labels.
 
-The published recipes are for 1.28 million images (He et al. 2021, tables 9 to 11). With few labels, passes are
-cheap and mixing images makes rare ones rarer, so: more epochs, no mixup. docs/transfer.md has the rule as a table.
+The published recipes are for 1.28 million images (He et al. 2021, tables 9 to 11). With few labels, epochs are cheap
+and mixup makes unmixed images rare, so: more epochs, no mixup. docs/transfer.md has the rule as a table.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a classifier says of images, as a table: read them, write a row for each."""
+"""Predictions of a classifier as a table, one row per image."""
 
 import csv
 from pathlib import Path
@@ -20,7 +20,7 @@ from unmask.tasks.task import PredictOptions
 
 
 def predictions_place(out: Path | None) -> Path:
-    """The table asked for, `predictions.csv` by default. Raises UserError for another kind of file."""
+    """The requested file, `predictions.csv` by default. Raises UserError for another kind of file."""
     out = out or Path("predictions.csv")
     if out.suffix.lower() != ".csv":
         raise UserError(f"predictions are written as .csv, by the file's ending; got {out.name!r}")
@@ -47,7 +47,7 @@ def predict_classes(
 
 
 def write_predictions(predictions: Predictions, path: Path, truth: list[str] | None = None) -> None:
-    """Columns: path, label (several are joined by |), with `truth` also the true label, then one per class."""
+    """Columns: path, label (several are joined by |), the true label if `truth` is given, then one per class."""
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:
@@ -65,7 +65,7 @@ def _texts(predictions: Predictions) -> list[str]:
 
 
 def _read(images: tuple[str, ...], classifier: ImageClassifier, console: Console) -> Samples:
-    """Images that can be read; bad ones are said and left out, unless none is good."""
+    """Readable images; bad ones are named and left out, unless none is good."""
     source, side = open_source(images), decode_side(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))
     sheet, cache = inspect(source, max_side=side, limit=len(indices), keep_bytes=2**31)

@@ -1,4 +1,4 @@
-"""The page of a classifier's folder: how good it is, where it errs, how it was trained."""
+"""The page of a classifier's folder: its accuracy, its mistakes, its training."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ predictions.labels, predictions.probabilities"""
 
 
 def write_page(out: Path) -> Path:
-    """Writes `report.html` from what the folder holds so far; returns its path."""
+    """Writes `report.html` from the current contents of the folder; returns its path."""
     config, test = read_json(out / CONFIG), read_json(out / RESULT).get("test", {})
     records = list(read(out / METRICS))
     score = next((name for record in records for name in ("val_accuracy", "val_auroc") if name in record), "val_score")

@@ -1,1 +1,1 @@
-"""Boxes and masks of objects."""
+"""Detection: boxes and masks of objects."""

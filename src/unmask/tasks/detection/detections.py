@@ -1,4 +1,4 @@
-"""What a detector finds in an image, in the image's own pixels."""
+"""The detections in an image, in the image's own pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Detections:
     labels: Int64[np.ndarray, "n"]  # places in `classes`
     scores: Float[np.ndarray, "n"]  # 0 to 1
     classes: list[str]
-    shapes: Float[np.ndarray, "n p p"] | None = None  # chance of each part of a box to be of the object
+    shapes: Float[np.ndarray, "n p p"] | None = None  # probability of each cell of a box to belong to the object
 
     @property
     def names(self) -> list[str]:
@@ -28,7 +28,7 @@ class Detections:
 
     @property
     def masks(self) -> Bool[np.ndarray, "n h w"] | None:
-        """Which pixels are of each object; None for a detector of boxes alone. Made when asked for."""
+        """The pixels of each object, computed on demand; None for a detector without masks."""
         if self.shapes is None:
             return None
         found = np.zeros((len(self), *self.size), bool)
@@ -37,7 +37,7 @@ class Detections:
         return found
 
     def mask(self, place: int) -> Bool[np.ndarray, "h w"]:
-        """Which pixels are of one object: those of all at once are a hundred times a photograph."""
+        """The pixels of one object: the masks of all at once can take a hundred times an image's memory."""
         assert self.shapes is not None
         one = slice(place, place + 1)
         shape, box = torch.from_numpy(self.shapes[one])[:, None], torch.from_numpy(self.boxes[one])
@@ -47,7 +47,7 @@ class Detections:
         return len(self.scores)
 
     def above(self, threshold: float) -> "Detections":
-        """Those with at least this score."""
+        """The detections with at least this score."""
         keep = self.scores >= threshold
         shapes = None if self.shapes is None else self.shapes[keep]
         rest = (self.boxes[keep], self.labels[keep], self.scores[keep])

@@ -1,4 +1,4 @@
-"""A detector that reads images: what `unmask.load` gives for a folder of `transfer --to detect`."""
+"""A detector that reads images: returned by `unmask.load` for a folder of `transfer --to detect`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class ImageDetector(Detector):
 
     @property
     def view(self) -> Fitted:
-        """What it sees of a whole image."""
+        """The view of a whole image."""
         return Fitted(self.size, tuple(self.encoder.mean.tolist()))
 
     @torch.inference_mode()
@@ -44,7 +44,7 @@ class ImageDetector(Detector):
     def stream(
         self, names: Sequence[str], images: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None
     ) -> list[Detections]:
-        """Everything found in each image, in order, worked off in batches of one shape."""
+        """All detections of each image, in order, computed in batches of one shape."""
         found: dict[int, Detections] = {}
         waiting: dict[tuple[int, ...], list[tuple[int, View]]] = {}
         was, kind, view = self.training, self.encoder.mean.device.type, self.view
@@ -69,7 +69,7 @@ class ImageDetector(Detector):
         return [found[place] for place in sorted(found)]
 
     def _own(self, name: str, seen: View, answer: dict[str, Tensor]) -> Detections:
-        """From the view's pixels to the image's."""
+        """Converts from the view's pixels to the image's."""
         y, x = seen.rates
         rates = torch.tensor([x, y, x, y], device=answer["boxes"].device)
         boxes = clip_boxes_to_image(answer["boxes"].float() / rates, seen.size)

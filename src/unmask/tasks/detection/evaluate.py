@@ -1,4 +1,4 @@
-"""A detector judged: figures, images of what was found, and one line for people."""
+"""Evaluates a detector: metrics, example images, and one line of summary."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,9 +16,9 @@ from unmask.tasks.detection.figures import draw_curves, draw_examples
 from unmask.tasks.detection.metrics import RECALLS, box_scores
 
 EXAMPLES, CURVES = "examples.png", "precision_recall.png"
-BATCH = 8  # images at a time when judging
+BATCH = 8  # images at a time
 SHOWN = 6  # images that are drawn, spread over the test split
-THRESHOLD = 0.5  # score from which on they show what was found
+THRESHOLD = 0.5  # lowest score that they show
 
 
 def find_all(
@@ -50,7 +50,7 @@ class _Each(Dataset):
 def judge_split(
     model: ImageDetector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
 ) -> dict[str, Any]:
-    """Figures of a split; with `out`, images too."""
+    """Metrics of a split; with `out`, images too."""
     found, truth = find_all(model, boxes, workers, autocast)
     result, curves = box_scores(found, (true() for true in truth), boxes.classes, boxes.masks)
     if out is not None:

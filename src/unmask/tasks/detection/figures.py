@@ -1,4 +1,4 @@
-"""Boxes and masks drawn on images, true beside found; precision by recall; classes side by side."""
+"""Boxes and masks drawn on images, ground truth beside detections; precision by recall; classes side by side."""
 
 import inspect
 from collections.abc import Sequence
@@ -55,14 +55,14 @@ def draw(
 
 
 def as_detections(target: Target, name: str, size: tuple[int, int], classes: list[str]) -> Detections:
-    """What is true, in the form of what was found."""
+    """Ground truth in the form of detections."""
     keep = ~target.crowd
     rest = (target.boxes[keep].numpy(), target.labels[keep].numpy(), np.ones(int(keep.sum()), np.float32))
     return Detections(name, size, *rest, classes)
 
 
 def save_png(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
-    """Whole or not there."""
+    """Writes the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Path(part).write_bytes(encode_png(image).numpy().tobytes()))
 
@@ -70,7 +70,7 @@ def save_png(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
 def draw_examples(
     rows: Sequence[tuple[Tensor, Target, Detections]], threshold: float, path: Path, classes: list[str]
 ) -> None:
-    """A row per image: what is true on the left, what was found with at least this score on the right."""
+    """A row per image: ground truth on the left, detections with at least this score on the right."""
     figure = make_figure(11, 4.1 * len(rows), dpi=100)
     axes = figure.subplots(len(rows), 2, squeeze=False)
     for (left, right), (image, target, found) in zip(axes, rows):
@@ -87,7 +87,7 @@ def draw_examples(
 
 
 def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) -> None:
-    """Precision by recall at an overlap of 0.5, of the classes with the largest area, and the mean."""
+    """Precision by recall at an overlap of 0.5, for the classes with the highest precision, and the mean."""
     if not curves:
         return
     known = {name: np.clip(curve, 0, None) for name, curve in curves.items()}

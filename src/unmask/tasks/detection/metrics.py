@@ -1,4 +1,4 @@
-"""How good a detector is: COCO's mean average precision of boxes and masks, by torchmetrics. Lin et al. 2014.
+"""COCO's mean average precision of boxes and masks, by torchmetrics. Lin et al. 2014.
 
 Average precision is the mean over ten overlaps, 0.50 to 0.95. Objects below 32 x 32 pixels of the image are small,
 those above 96 x 96 large.
@@ -25,10 +25,10 @@ RECALLS = np.linspace(0, 1, 101)  # at which precision is known
 def box_scores(
     found: Sequence[Detections], truth: Iterable[Target], classes: Sequence[str], masks: bool = False
 ) -> tuple[Json, dict[str, np.ndarray]]:
-    """Figures from 0 to 1, None where there is nothing to judge; and precision by recall (0, 0.01, ..., 1) of every
-    class that is there, for boxes at an overlap of 0.5.
+    """Metrics from 0 to 1, None without ground truth; and precision by recall (0, 0.01, ..., 1) of every class that
+    occurs, for boxes at an overlap of 0.5.
 
-    "main" is "map", of boxes. With masks the same figures of masks are there too, as "mask_map" and so on.
+    "main" is "map", of boxes. With masks, their metrics are included as "mask_map" and so on.
     """
     kinds = ("bbox", "segm") if masks else ("bbox",)
     metric = MeanAveragePrecision(iou_type=kinds, extended_summary=True, backend="faster_coco_eval")
@@ -77,7 +77,7 @@ def _true(target: Target, masks: bool) -> dict[str, Tensor]:
 
 
 def _share(value: Tensor) -> float | None:
-    """COCO's -1 stands for nothing to judge."""
+    """A share; None for COCO's -1, which means that there is no ground truth."""
     return float(value) if float(value) >= 0 else None
 
 

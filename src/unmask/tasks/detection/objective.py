@@ -1,4 +1,4 @@
-"""Learning to find objects, on an encoder: the losses of Faster and Mask R-CNN. Li et al. 2022 (ViTDet), appendix.
+"""Training a detector on an encoder: the losses of Faster and Mask R-CNN. Li et al. 2022 (ViTDet), appendix.
 
 Two protocols: `full` trains everything, with a rate that falls towards the input; `linear` the pyramid and the heads
 alone, on a frozen encoder.

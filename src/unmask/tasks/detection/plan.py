@@ -1,7 +1,7 @@
-"""Chooses how a detector is built and trained: by the boxes there are, by how many images, and by the machine.
+"""Chooses how a detector is built and trained, by its boxes, the number of images, and the machine.
 
 ViTDet's recipe (Li et al. 2022) is for 118,000 images of COCO on 64 GPUs: inputs of 1024, 256 channels, large-scale
-jitter, 100 epochs of batch 64 at 1e-4. docs/detect.md has the rule by which it is made smaller as a table.
+jitter, 100 epochs of batch 64 at 1e-4. docs/detect.md has the rule that scales it down as a table.
 """
 
 import math
@@ -43,7 +43,7 @@ class Shapes:
         return cls(sizes, boxes, np.array([i for i, _ in found], int))
 
     def scaled(self, size: Sequence[int]) -> np.ndarray:
-        """Heights and widths of the boxes at an input size, which turns with the image."""
+        """Heights and widths of the boxes at an input size, which is transposed for upright images."""
         upright = self.images[:, 0] > self.images[:, 1]
         low, high = min(size), max(size)
         square = size[0] == size[1]

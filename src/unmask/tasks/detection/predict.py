@@ -1,4 +1,4 @@
-"""The work of `unmask predict` with a detector: COCO's JSON, and images with what was found drawn on them."""
+"""`unmask predict` with a detector: COCO's JSON, and images with the detections drawn on them."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ HELD = 2**29  # bytes of images that wait for a batch, at the most
 
 
 def predictions_place(out: Path | None) -> Path:
-    """The folder asked for, `predictions` by default. Raises UserError for a file."""
+    """The requested folder, `predictions` by default. Raises UserError for a file."""
     out = out or Path("predictions")
     if out.is_file() or out.suffix.lower() in (".csv", ".json"):
         raise UserError(f"a detector writes several files: give a folder with --out, not {out.name!r}")
@@ -36,7 +36,7 @@ def predictions_place(out: Path | None) -> Path:
 def find_objects(
     model: ImageDetector, config: Json, options: PredictOptions, out: Path, console: Console
 ) -> list[Detections]:
-    """See `TransferTask.predict`: what was found with the score asked for."""
+    """See `TransferTask.predict`: the detections with at least the requested score."""
     source = open_source(options.images)
     bad: list[tuple[str, str]] = []
     writer = Writer(out, model.classes, config["ids"], options.threshold)
@@ -122,7 +122,7 @@ class Writer:
         write_json(self.out / RESULTS, self.results)
 
     def _file(self, name: str) -> str:
-        """An image's name as that of one file, not taken by another."""
+        """A unique file name for an image."""
         stem = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", name)).strip("_.") or "image"
         file, number = f"{stem}.png", 1
         while file in self.taken:
@@ -133,7 +133,7 @@ class Writer:
 
 
 def _area(entry: dict[str, Any]) -> float:
-    """Of the mask where there is one, else of the box, in pixels."""
+    """Area in pixels of the mask if there is one, otherwise of the box."""
     if "segmentation" in entry:
         return pixels_in(entry["segmentation"])
     return round(entry["bbox"][2] * entry["bbox"][3], 2)

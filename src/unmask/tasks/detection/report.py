@@ -1,4 +1,4 @@
-"""The page of a detector's folder: how good it is, what it finds, how it was trained."""
+"""The page of a detector's folder: its metrics, its detections, its training."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ for found in unmask.load("{name}").predict(["a.jpg", "b.jpg"]):
 
 
 def write_page(out: Path) -> Path:
-    """Writes `report.html` from what the folder holds so far; returns its path."""
+    """Writes `report.html` from the current contents of the folder; returns its path."""
     config, test, sheet = read_json(out / CONFIG), read_json(out / RESULT).get("test", {}), read_json(out / SHEET)
     settings = config["settings"]
     kind = "boxes and masks" if settings["masks"] == "on" else "boxes"
@@ -76,7 +76,7 @@ def write_page(out: Path) -> Path:
 
 
 def _box_lines(sheet: dict[str, Any]) -> list[list[str]]:
-    """Headings, then for each class its objects in each split."""
+    """Headings, then the number of objects of each class in each split."""
     boxes, images = sheet.get("boxes", {}), sheet.get("images", {})
     splits = [split for split in boxes if images.get(split)]
     if not splits:
@@ -87,7 +87,7 @@ def _box_lines(sheet: dict[str, Any]) -> list[list[str]]:
 
 
 def _faults(sheet: dict[str, Any]) -> Markup:
-    """How many objects were left out or mended, and the first of them."""
+    """The number of objects left out or repaired, and the first few of them."""
     faults = sheet.get("faults", [])
     if not faults:
         return Markup("")

@@ -1,4 +1,4 @@
-"""The map as files: one interactive page that needs nothing else, one image, one table of places."""
+"""The map as files: one self-contained interactive page, one image, one table of coordinates."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ COLUMNS, TALL = 26, 26  # places for thumbnails in the image
 
 @dataclass(frozen=True)
 class Atlas:
-    """What is known of n images on a map."""
+    """Coordinates and facts of n images on a map."""
 
     names: list[str]
     xy: Float[np.ndarray, "n 2"]  # 0 to 1
@@ -66,7 +66,8 @@ def write_places(atlas: Atlas, path: Path) -> None:
 
 
 def draw_atlas(atlas: Atlas, path: Path) -> None:
-    """Left the images, one for each occupied place of a lattice; right all of them as dots, coloured."""
+    """Draws thumbnails on the left, one for each occupied cell of a lattice, and all images as coloured dots on the
+    right."""
     figure = Figure(figsize=(15, 7.4), dpi=140)
     left, right = figure.subplots(1, 2)
     for row, (x, y) in _on_lattice(atlas.xy):
@@ -99,13 +100,13 @@ def draw_atlas(atlas: Atlas, path: Path) -> None:
 
 
 def colourings(facts: dict[str, list[str]]) -> dict[str, list[str]]:
-    """What the images can be coloured by: what is not the same for all of them; at least one."""
+    """Properties to colour the images by: those that differ between images; at least one."""
     found = {name: texts for name, texts in facts.items() if len(set(texts)) > 1}
     return found or {"nothing": [""] * len(next(iter(facts.values())))}
 
 
 def _facet(name: str, texts: Sequence[str]) -> dict:
-    """Values, the most frequent first, with numbers and colours; beyond twenty they are one, in grey."""
+    """Values with counts and colours, the most frequent first; all beyond twenty are joined, in grey."""
     counts = Counter(texts)
     order = sorted(counts, key=lambda text: (-counts[text], text))
     kept = order[: len(COLOURS)]
@@ -127,7 +128,7 @@ def _facet(name: str, texts: Sequence[str]) -> dict:
 
 
 def _on_lattice(xy: np.ndarray) -> list[tuple[int, tuple[int, int]]]:
-    """For each occupied place of a lattice the row nearest to its centre."""
+    """The row nearest to the centre of each occupied cell of a lattice."""
     scaled = np.clip(xy, 0, 1 - 1e-6) * (COLUMNS, TALL)
     at = scaled.astype(int)
     distance = ((scaled - at - 0.5) ** 2).sum(axis=1)
@@ -155,12 +156,12 @@ class Sprites:
         return self.columns**2
 
     def addresses(self) -> list[str]:
-        """The sheets as data addresses, so that a page needs no other file."""
+        """The sheets as data URLs, so that a page needs no other file."""
         return ["data:image/jpeg;base64," + base64.b64encode(sheet).decode() for sheet in self.sheets]
 
 
 def make_sprites(thumbs: Sequence[bytes], quality: int = 80) -> Sprites:
-    """Sheets of JPEG thumbnails, smaller ones where there are more images."""
+    """Sheets of JPEG thumbnails, which are smaller if there are more images."""
     cell = next(side for most, side in CELLS if len(thumbs) <= most)
     columns, sizes, sheets = SHEET // cell, [], []
     for start in range(0, len(thumbs), columns**2):

@@ -1,4 +1,4 @@
-"""Copies within some data: the same file, the same pixels, or nearly the same image; and leaks between its splits."""
+"""Duplicates within a data set: same file, same pixels, or nearly the same image; and leaks between its splits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ def find_copies(
     device: str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Copies:
-    """Groups of copies: images of the same pixels are one from the start, and near ones hang together in chains."""
+    """Groups of copies: images of the same pixels form a group, and near copies are linked transitively."""
     threshold = THRESHOLD if threshold is None else threshold
     first: dict[bytes, int] = {}  # pixels -> the first row that has them
     for row, pixels in enumerate(index.pixels):
@@ -117,7 +117,7 @@ def _group(
 
 
 def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> list[str]:
-    """Writes the table, and images where there are groups; returns what a person should know."""
+    """Writes the table, and images if there are groups; returns a summary."""
     heading = ["group", "path", "kind", "nearest", "similarity", "split", "label", "leak", "labels_differ"]
     rows = []
     for number, group in enumerate(copies.groups, 1):

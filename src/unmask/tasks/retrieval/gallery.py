@@ -1,4 +1,4 @@
-"""Rows of small images with words below them, as a PNG and as one page that needs no other file."""
+"""Rows of small images with captions, as a PNG and as one self-contained page."""
 
 import base64
 import io

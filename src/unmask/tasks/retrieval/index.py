@@ -1,8 +1,8 @@
-"""An index of images for searching: a folder with features, tiny images and thumbnails, by the content of each image.
+"""A search index: a folder with features, tiny images and thumbnails, keyed by the content of each image.
 
-Rows belong to contents, not to names: what was renamed or added costs only what is new, a changed file is computed
-anew, and nothing is decoded twice. Whether a file changed is told by its size and time without reading it, where it
-lies in a folder. The folder belongs to one set of weights; for others it is made anew.
+Rows belong to contents, not to names: only new content is computed, renamed files cost nothing, and no image is decoded
+twice. Size and time tell whether a file in a folder changed, without reading it. The index belongs to one set of
+weights; for others it is rebuilt.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def open_index(
     say: Say = lambda text: None,
     progress: Callable[[int], object] = lambda done: None,  # told the number of images looked at
 ) -> Index:
-    """The index of all images of `source`, after computing what the folder does not hold yet.
+    """The index of all images of `source`; what the folder lacks is computed.
 
     Raises UserError for a folder with other things in it, DataError where no image is good.
     """
@@ -146,7 +146,7 @@ def _assembled(
 
 @dataclass(frozen=True)
 class _Content:
-    """What was read of an image."""
+    """The content of an image."""
 
     digest: bytes | None  # of the file; None where it cannot be read
     row: Row | None = None  # where it is new and good
@@ -154,7 +154,7 @@ class _Content:
 
 
 class _Reader:
-    """Tells which content an image is, and makes what is kept of it where that is new."""
+    """Identifies the content of an image, and computes its index entry if it is new."""
 
     def __init__(
         self, source: Source, stamps: dict[bytes, bytes], indexed: set[bytes], channels: int, size: tuple[int, int]
@@ -177,7 +177,7 @@ class _Reader:
             return _Content(content, reason=why(error))
 
     def stamp(self, number: int) -> bytes | None:
-        """Of path, size and time of a file; None where it is told only by reading."""
+        """A stamp of path, size and time of a file; None if the file must be read to identify it."""
         stamp = self.source.stamp(number)
         return None if stamp is None else digest(stamp.encode("utf-8", "surrogateescape"))
 
@@ -192,7 +192,7 @@ class _Reader:
 
 
 def index_folder(given: Place | None, run: Place, out: Path, data: Sequence[str], pooling: str) -> Path:
-    """The folder given; else one for these places of data in the run's folder, or in OUT where there is no run."""
+    """The given folder; otherwise one for this data in the run's folder, or in OUT if there is no run."""
     if given is not None:
         return Path(given)
     places = "\n".join(os.path.abspath(os.path.expanduser(place)) for place in data)
@@ -204,7 +204,7 @@ def index_folder(given: Place | None, run: Place, out: Path, data: Sequence[str]
 def open_index_with_bar(
     folder: Path, encoder: Encoder, source: Source, pooling: str, batch: int, device: str, console: Console
 ) -> Index:
-    """As `open_index`, with a bar."""
+    """Like `open_index`, with a progress bar."""
     with progress(console, "indexing the images", len(source.items)) as update:
         return open_index(
             folder,

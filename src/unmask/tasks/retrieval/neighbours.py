@@ -1,6 +1,6 @@
-"""Which vectors are near each other, exactly and in blocks: memory grows with the images, never with their square.
+"""Nearest neighbours of vectors, exact and in blocks: memory grows linearly with the number of images.
 
-Above a million vectors, pairs are sought with faiss's inverted lists where it is installed (Johnson et al. 2017,
+Above a million vectors, pairs are searched with faiss's inverted lists if it is installed (Johnson et al. 2017,
 https://arxiv.org/abs/1702.08734), which can miss some; everything else is exact.
 """
 
@@ -22,7 +22,7 @@ NEAR = 16  # neighbours of each vector that faiss looks for
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is nearest to each of n vectors, and who hangs together."""
+    """The nearest neighbour of each of n vectors, and the groups of linked vectors."""
 
     group: Int[np.ndarray, "n"]  # the same number for vectors joined by pairs at or above the threshold
     partner: Int[np.ndarray, "n"]  # the most similar other vector; -1 where there is none
@@ -31,15 +31,15 @@ class Pairs:
 
 
 def unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Each vector divided by its length, so that products are cosines; zero stays zero."""
+    """Normalises vectors to length 1, so that products are cosines; zero vectors stay zero."""
     x = np.asarray(x, np.float32)
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(length > 0, length, 1)
 
 
 class Scale:
-    """Brings every feature to mean 0 and deviation 1 over some data, then vectors to length 1: of MAE's features a few
-    vary far more than the rest, and would decide the cosine alone."""
+    """Standardises every feature over some data (mean 0, deviation 1), then normalises vectors to length 1: a few of
+    MAE's features vary far more than the rest and would dominate the cosine."""
 
     def __init__(self, x: Float[np.ndarray, "n d"]):
         self.mean, std = x.mean(axis=0), x.std(axis=0)
@@ -56,7 +56,7 @@ def nearest(
     device: str = "cpu",
     progress: Callable[[int], object] | None = None,  # told the number of queries done
 ) -> tuple[Float[np.ndarray, "q k"], Int[np.ndarray, "q k"]]:
-    """The k largest products of each query with the vectors, and their places; fewer where there are fewer vectors."""
+    """The k largest products of each query with the vectors, and their indices; fewer if there are fewer vectors."""
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     for start in range(0, len(queries), ROWS):
         query = _tensor(queries[start : start + ROWS], device)
@@ -80,7 +80,7 @@ def pairs(
     large: int = LARGE,
     progress: Callable[[int], object] | None = None,  # told the number of vectors done
 ) -> Pairs:
-    """All vectors compared with each other; those with a product of at least `threshold` hang together."""
+    """Compares all vectors with each other and links those with a product of at least `threshold`."""
     if len(vectors) > large and find_spec("faiss") is not None:
         return _pairs_by_lists(vectors, threshold, progress)
     joined, size = _Joined(len(vectors)), len(vectors)
@@ -113,7 +113,8 @@ def precision(
     most: int = 20_000,  # vectors that ask, spread over all; all are asked about
     device: str = "cpu",
 ) -> dict[int, float]:
-    """Share of the k nearest others that have the label of who asks, averaged over those who ask: leave one out."""
+    """Share of the k nearest other images with the query's label, averaged over all images as queries
+    (leave-one-out)."""
     asking = np.linspace(0, len(vectors) - 1, min(most, len(vectors))).round().astype(int)
     _, places = nearest(vectors[asking], vectors, max(ks) + 1, device)
     itself = places == asking[:, None]
@@ -124,7 +125,7 @@ def precision(
 
 
 class _Joined:
-    """Pairs, and the groups that they make; pairs are folded into groups now and then, so that they never pile up."""
+    """Linked pairs and their groups; pairs are merged into groups at intervals, so that memory stays bounded."""
 
     def __init__(self, size: int):
         self.group, self.waiting, self.count = np.arange(size), [], 0
@@ -136,7 +137,7 @@ class _Joined:
             self.groups()
 
     def groups(self) -> Int[np.ndarray, "n"]:
-        """A number for each, the same within a group."""
+        """A group number for each vector."""
         if self.count:
             one, other = (np.concatenate(side) for side in zip(*self.waiting))
             edges = (np.ones(len(one), bool), (self.group[one], self.group[other]))
