@@ -1,4 +1,4 @@
-"""What `transfer` asks of a task: labelled data, a plan, something to train, a score, a judgement.
+"""The contract of tasks for `transfer`: labelled data, a plan, an objective, a score, an evaluation.
 
 A task is a folder of `tasks/` with a `transfer.py`; its `settings.py` says how users name it and which options it alone
 takes. Each task opens its own kind of labels; the steps that all share are in `cli/commands/transfer.py`, and the loop
@@ -60,7 +60,7 @@ class Score:
 
 
 class LabelledData(Protocol):
-    """What the data sets of all tasks have."""
+    """The contract of labelled data sets."""
 
     @property
     def classes(self) -> list[str]: ...
@@ -73,7 +73,7 @@ class LabelledData(Protocol):
 class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
     """One task, on one encoder and one set of labelled data that has been read and checked.
 
-    `encoder` stays as it is: tasks train copies.
+    `encoder` is not changed: tasks train copies.
     """
 
     name: ClassVar[str]  # of the task, as in --to
@@ -85,7 +85,7 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
 
     @abstractmethod
     def __init__(self, data: DataOptions, options: Options, encoder: Encoder, console: Console):
-        """Reads the data and says what a person should know. Raises UserError and DataError for what cannot work."""
+        """Reads the data and prints remarks. Raises UserError and DataError if training cannot work."""
 
     @property
     def count(self) -> int:
@@ -94,7 +94,7 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
 
     @property
     def has_val(self) -> bool:
-        """There is a val split to keep the best weights by."""
+        """True if there is a validation split to select the best weights."""
         return bool(self.data.splits["val"])
 
     @abstractmethod
@@ -128,24 +128,25 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
 
     @abstractmethod
     def judge_split(self, model: Model, split: str, settings: Settings, device: torch.device, out: Path | None) -> Json:
-        """Figures of a split for metrics.json; with `out`, images and tables too."""
+        """Metrics of a split for metrics.json; with `out`, images and tables too."""
 
     @staticmethod
     @abstractmethod
     def headline(result: Json, classes: list[str]) -> str:
-        """The figures of the test split in one line for people."""
+        """The metrics of the test split in one line."""
 
     @staticmethod
     @abstractmethod
     def predictions_place(out: Path | None) -> Path:
-        """Where `predict` writes: `out`, or a default. Raises UserError for what this task cannot write into."""
+        """The output path of `predict`: `out`, or a default. Raises UserError for a path that this task cannot write
+        to."""
 
     @staticmethod
     @abstractmethod
     def predict(model: Model, config: Json, options: PredictOptions, out: Path, console: Console) -> Any:
-        """Writes what the model says of images into `out` and returns it. config: of the model's folder.
+        """Writes the model's predictions for images to `out` and returns them. config: of the model's folder.
 
-        Images that cannot be read are named and left out; raises DataError where none is left."""
+        Images that cannot be read are named and left out; raises DataError if none is left."""
 
     def judge(self, model: Model, settings: Settings, on: Sequence[str], out: Path) -> str:
         """Scores the trained model, writes metrics.json and images into `out`; returns one line for people.

@@ -1,7 +1,8 @@
-"""Features of images to places on a map: PCA, t-SNE (van der Maaten, Hinton 2008) or UMAP (McInnes et al. 2018).
+"""Projects features to the two dimensions of a map: PCA, t-SNE (van der Maaten, Hinton 2008) or UMAP (McInnes et al.
+2018).
 
-All start from the same: features of length 1, less their mean, in their first 50 principal components, as is usual
-before t-SNE; it removes noise and time, not neighbours.
+All start from the first 50 principal components of the centred unit-length features, as is usual before t-SNE; this
+removes noise and saves time but keeps neighbours.
 """
 
 import warnings
@@ -21,7 +22,7 @@ FEW = 5  # images below which there are no neighbourhoods to keep
 
 
 def choose(method: str, count: int) -> tuple[str, str]:
-    """The method and why. Raises UserError for UMAP where it is not installed."""
+    """The method and the reason. Raises UserError for UMAP if it is not installed."""
     there = find_spec("umap") is not None
     if method == "umap" and not there:
         raise UserError(f"UMAP is not installed: {install_line('umap-learn')}, or use --method tsne or pca")
@@ -37,7 +38,7 @@ def choose(method: str, count: int) -> tuple[str, str]:
 
 
 def project(features: Float[np.ndarray, "n d"], method: str, seed: int = 0) -> Float[np.ndarray, "n 2"]:
-    """Places with both coordinates from 0 to 1, the same for the same features, method and seed."""
+    """Coordinates from 0 to 1, the same for the same features, method and seed."""
     from sklearn.decomposition import PCA
 
     if len(features) == 1:

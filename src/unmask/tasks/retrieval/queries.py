@@ -1,4 +1,4 @@
-"""Images that are searched for, what is nearest to them, and how often that has the right label."""
+"""Query images, their nearest images, and how often these have the same label."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ class Hit:
 
 
 def read_queries(places: Sequence[str], encoder: Encoder, say: Callable[[str], object]) -> list[Query]:
-    """Bad images are named and left out. Raises DataError where none is good."""
+    """Reads the queries; bad images are named and left out. Raises DataError if none is good."""
     source = open_source(places)
     size = (encoder.grid.size[0], encoder.grid.size[1])
     queries, bad = [], []
@@ -76,7 +76,7 @@ def find_hits(
     top: int,
     device: str,
 ) -> list[Hit]:
-    """The query itself comes first where it is in the data, then its copies, then the others by likeness."""
+    """The query itself comes first if it is in the data, then its copies, then other images by similarity."""
     similarity, rows = nearest(query_vectors, vectors, top, device)
     files, pixels = _rows_by(index.files), _rows_by(index.pixels)
     hits = []
@@ -97,8 +97,8 @@ def find_hits(
 def precision_by_label(
     index: Index, rival: Index | None, source: Source, name: str, device: str
 ) -> dict[str, dict[int, float]]:
-    """Leave-one-out precision, competitor -> k -> share of the k nearest others with the same label; empty where no two
-    images share one. name: the encoder's. rival: the same images by the encoder with random weights."""
+    """Leave-one-out precision: competitor -> k -> share of the k nearest other images with the same label; empty if no
+    two images share a label. name: the encoder's. rival: the same images by the encoder with random weights."""
     labels = [None if source.multi_label else source.items[number].label for number in index.numbers]
     rows = np.array([row for row, label in enumerate(labels) if label is not None], int)
     counts = Counter(labels[row] for row in rows)

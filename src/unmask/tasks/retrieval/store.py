@@ -1,4 +1,4 @@
-"""The files of an index of images: rows in chunks, which file has which content, and what they were made with."""
+"""The files of a search index: rows in chunks, the content of each file, and the encoder that computed them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ FACTS, STAMPS = "index.json", "stamps.npz"
 
 @dataclass(frozen=True)
 class Row:
-    """What is kept of a content besides its features."""
+    """The index entry of a content, besides its features."""
 
     digest: bytes  # of the file
     pixels: bytes  # digest of the decoded pixels
@@ -51,7 +51,7 @@ class Store:
         self.stamps = self._stamps()
 
     def add(self, fresh: dict[bytes, Row], features: np.ndarray) -> int:
-        """Writes rows; returns their number."""
+        """Writes rows; returns how many."""
         rows = list(fresh.values())
         arrays = {
             "files": _bytes([row.digest for row in rows]),
@@ -68,7 +68,7 @@ class Store:
         return len(rows)
 
     def settle(self, stamps: dict[bytes, bytes], wanted: set[bytes]) -> None:
-        """What is known of files; files of rows that no image has any more are deleted."""
+        """Writes the table of files; chunks whose rows no image has any more are deleted."""
         bad = {found: reason for found, reason in self.bad.items() if found in wanted}
         reasons = np.array(list(bad.values()) or [""], dtype=str)
         known = {"stamps": _bytes(stamps.keys()), "files": _bytes(stamps.values()), "bad": _bytes(bad), "why": reasons}

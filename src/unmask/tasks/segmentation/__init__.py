@@ -1,1 +1,1 @@
-"""A class for every pixel."""
+"""Segmentation: a class for every pixel."""

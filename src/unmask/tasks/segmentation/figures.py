@@ -1,4 +1,4 @@
-"""A segmenter's results as images and words: overlays beside the truth, bars per class, one line."""
+"""A segmenter's results as figures and words: overlays beside the ground truth, bars per class, one line."""
 
 import colorsys
 import csv
@@ -26,7 +26,7 @@ Colours = Sequence[Sequence[int]]
 
 
 def colours_of(numbers: Sequence[int], legend: Legend) -> list[list[int]]:
-    """A colour for each class: the data's own where it has them for all, else ours."""
+    """A colour for each class: the data's own if it has one for each, otherwise ours."""
     if all(number in legend.colours for number in numbers):
         return [list(legend.colours[number]) for number in numbers]
     found = [list(colour) for colour in FIRST[: len(numbers)]]
@@ -37,7 +37,7 @@ def colours_of(numbers: Sequence[int], legend: Legend) -> list[list[int]]:
 
 
 def painted(map_: UInt8[np.ndarray, "h w"], colours: Colours) -> UInt8[np.ndarray, "h w 3"]:
-    """A map in colours; pixels of no class are black."""
+    """A map in colours; void pixels are black."""
     table = np.zeros((VOID + 1, 3), dtype=np.uint8)
     table[: len(colours)] = np.array(colours, dtype=np.uint8)
     return table[map_]
@@ -46,13 +46,13 @@ def painted(map_: UInt8[np.ndarray, "h w"], colours: Colours) -> UInt8[np.ndarra
 def laid_over(
     image: UInt8[np.ndarray, "h w 3"], map_: UInt8[np.ndarray, "h w"], colours: Colours
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The colours of a map over its image; pixels of no class stay as they are."""
+    """The colours of a map over its image; void pixels show the image."""
     mixed = image * (1 - OPACITY) + painted(map_, colours) * OPACITY
     return np.where((map_ == VOID)[..., None], image, mixed.round()).astype(np.uint8)
 
 
 def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Any image for the eye, resized where a size is given."""
+    """An image for display, resized if a size is given."""
     from unmask.models.sliding_window import resized
 
     shown = pixels if size is None or tuple(pixels.shape[1:]) == size else resized(pixels, size)
@@ -75,7 +75,7 @@ def draw_results(
 
 
 def chosen(rows: list[dict[str, Any]]) -> list[int]:
-    """Places of the best, middle and worst images, the best first."""
+    """Indices of the best, median and worst images, the best first."""
     order = sorted(
         (i for i, row in enumerate(rows) if row["pixel_accuracy"] is not None), key=lambda i: -rows[i]["pixel_accuracy"]
     )
@@ -92,7 +92,7 @@ def draw_overlays(
     colours: Colours,
     path: Path,
 ) -> None:
-    """A line for each image: itself, the truth, the answer, and where they differ."""
+    """A row for each image: the image, the ground truth, the prediction, and where they differ."""
     if not places:
         return
     titles = ("", "truth", "answer", "wrong pixels")  # over the image itself stands its name
@@ -142,7 +142,7 @@ def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
-    """Shares of each true class's pixels; classes that the test split lacks are left out."""
+    """Confusion matrix as shares of each true class's pixels; classes missing from the test split are left out."""
     there = np.flatnonzero(matrix.sum(axis=1))
     share = matrix[there] / matrix[there].sum(axis=1, keepdims=True)
     side = min(13.0, 2.6 + 0.36 * len(classes))
@@ -159,7 +159,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
 
 
 def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
-    """A line for each test image, the worst first: path, share of right pixels, share of void."""
+    """A row for each test image, the worst first: path, share of correct pixels, share of void pixels."""
     order = sorted(rows, key=lambda row: 2.0 if row["pixel_accuracy"] is None else row["pixel_accuracy"])
 
     def write(part: Path) -> None:

@@ -1,4 +1,4 @@
-"""One training of a segmenter, from settings: what `transfer` does once and studies do many times."""
+"""Trains a segmenter from settings: once in `transfer`, many times in studies."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ from unmask.tasks.task import DataOptions
 
 
 def make_segment_task(encoder: Encoder, data: Segmented, settings: SegmentSettings, scratch: bool) -> Segment:
-    """The segmenter before training: weights of `encoder`, or fresh ones, and a head, drawn from the seed."""
+    """The segmenter before training: weights of `encoder`, or new ones, and a head initialised from the seed."""
     torch.manual_seed(mix(settings.seed, 0x5E63))
     copy = copied(encoder, settings.drop_path, scratch)
     weights = class_weights(data.pixels["train"].astype(float)) if settings.balanced == "on" else None
@@ -70,7 +70,7 @@ def make_segment_loader(
 def answers(
     model: Segmenter, segments: Segments, precision: str, rows: list[int] | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Answered and true map of images, one after the other, as the model is used later: whole, by windows."""
+    """Predicted and true map of each image in turn, with the whole image seen by windows, as in later use."""
     rows, truths = list(range(len(segments))) if rows is None else rows, []
 
     def shown() -> Iterator[tuple[Tensor, tuple[int, int]]]:
@@ -115,7 +115,7 @@ def read_segmented(
     void: tuple[str, ...] = (),
     max_bad: float | None = None,
 ) -> Segmented:
-    """The segmented data, checked for this purpose. What a person should know is said."""
+    """Opens and checks the segmented data, and prints its remarks."""
     say = make_say(console)
     with progress(console, "looking at images and masks") as update:
         segmented = Segmented(

@@ -1,9 +1,9 @@
-"""How well maps of classes agree with the truth: torchmetrics' numbers over all pixels of a split.
+"""Segmentation metrics by torchmetrics, over all pixels of a split.
 
-Everything comes from one confusion matrix of the whole split, so that a large image counts for more than a small one
-and a class is not judged image by image. Means over classes are over those that the split's truth shows: a class
-that nobody could have found does not count as 0. Where it is answered nonetheless, those pixels count as missed for the
-classes that they belong to. Pixels of no class (void) count nowhere, whatever is answered there.
+Everything comes from one confusion matrix of the whole split, so that large images have more weight than small ones and
+classes are not scored per image. Means are over the classes that occur in the split's ground truth: a class that does
+not occur does not count as 0. Pixels predicted as such a class count as missed for their true class. Void pixels are
+ignored, whatever is predicted there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ Pair = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
 
 
 def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> dict[str, Any]:
-    """Plain numbers, shares from 0 to 1. pairs: answered and true map of each image, truth may hold VOID.
+    """Plain numbers, shares from 0 to 1. pairs: predicted and true map of each image; the true map may hold VOID.
 
-    `main` is miou, the mean over classes of intersection over union. None stands for a class that is not in the truth.
+    `main` is miou, the mean over classes of intersection over union. None stands for a class that does not occur.
     """
     number = len(classes)
     metrics = MetricCollection(

@@ -1,7 +1,7 @@
-"""Learning a class for every pixel, on an encoder. He et al. 2021, section 5 (ADE20K).
+"""Training a segmenter on an encoder. He et al. 2021, section 5 (ADE20K).
 
 `full` trains everything, with a rate that falls towards the input; `linear` leaves the encoder frozen and trains the
-head, whichever it is. Pixels of no class are neither learnt nor counted.
+head, whichever it is. Void pixels have no loss.
 """
 
 from collections.abc import Sequence
@@ -79,8 +79,8 @@ class Segment(Task):
 
 
 def dice_loss(logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    """1 - 2 |P T| / (|P| + |T|), mean over the classes that the batch shows; pixels of no class count nowhere.
-    Milletari et al. 2016 (V-Net), without their squares."""
+    """1 - 2 |P T| / (|P| + |T|), mean over the classes in the batch; void pixels are ignored. Milletari et al. 2016
+    (V-Net), without their squares."""
     valid = (truth != VOID)[:, None].float()
     there = one_hot(truth.where(truth != VOID, 0), logits.shape[1]).movedim(-1, 1) * valid
     share = logits.softmax(dim=1) * valid
@@ -91,8 +91,8 @@ def dice_loss(logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> 
 
 
 def _freeze_unused(segmenter: Segmenter) -> None:
-    """What no map depends on gets no gradient, and several processes would wait for it: the last norm where the head
-    takes maps without it."""
+    """Freezes parameters that no map depends on, since several processes would wait for their gradients: the last norm,
+    if the head takes maps without it."""
     net = segmenter.encoder.net
     if not segmenter.head.norm:
         for name in ("norm", "fc_norm"):

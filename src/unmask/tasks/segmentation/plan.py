@@ -1,4 +1,4 @@
-"""Chooses how a segmenter is trained: by where its weights come from, the machine, and how many images there are.
+"""Chooses how a segmenter is trained, by its initial weights, the machine, and the number of images.
 
 The published recipe (He et al. 2021, section 5, as in implus/mae_segmentation) is for 20,210 images of ADE20K: crops
 of 512, batch 16, 160,000 steps, AdamW 1e-4, layer decay 0.65, weight decay 0.05, drop path 0.1. docs/segment.md has the
@@ -56,8 +56,8 @@ def plan_segment(
 
 
 def class_weights(pixels: Float[np.ndarray, "k"]) -> list[float]:
-    """Of classes by their number of training pixels: the median over the class's own (Eigen & Fergus 2015), its root,
-    so that the rarest do not drown the rest; 10 at the most, and 0 for a class without pixels."""
+    """Weights of classes by their number of training pixels: the square root of the median over the class's own (Eigen
+    & Fergus 2015), so that rare classes do not dominate; at most 10, and 0 for a class without pixels."""
     there = pixels[pixels > 0]
     weights = np.sqrt(np.median(there) / np.maximum(pixels, 1))
     return [float(min(HEAVIEST, w)) if n else 0.0 for w, n in zip(weights, pixels)]

@@ -1,4 +1,4 @@
-"""The work of `unmask predict` with a segmenter: a PNG of class numbers, an overlay and a row of shares per image."""
+"""`unmask predict` with a segmenter: a PNG of class numbers, an overlay and a row of shares per image."""
 
 import csv
 from collections import deque
@@ -28,7 +28,7 @@ SHARES, OVERLAYS, CLASSES = "shares.csv", "overlays", "classes.json"
 
 @dataclass(frozen=True)
 class Written:
-    """What `unmask.predict` returns of a segmenter: maps that lie on disk, so that a folder of any size can be done."""
+    """The result of `unmask.predict` with a segmenter: maps stay on disk, so that a folder may have any size."""
 
     folder: Path
     names: list[str]  # of the images
@@ -42,7 +42,7 @@ class Written:
 
 
 def predictions_place(out: Path | None) -> Path:
-    """The folder asked for, `predictions` by default. Raises UserError for a file."""
+    """The requested folder, `predictions` by default. Raises UserError for a file."""
     out = out or Path("predictions")
     if out.suffix.lower() == ".csv" or (out.exists() and not out.is_dir()):
         raise UserError(f"a segmenter writes an image for each image: --out names a folder; got {out}")
@@ -84,7 +84,8 @@ def _largest(shares: np.ndarray, classes: list[str]) -> str:
 
 
 def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: Path, file: Path) -> None:
-    """The numbers as palette image, so that viewers show colours and programs read numbers; 16-bit grey above 255."""
+    """Writes a palette image, so that viewers show colours and programs read class numbers; 16-bit grey above 255
+    classes."""
     table = np.array(numbers)
     values = table[map_]
     path, aside = out / file, (out / OVERLAYS / file).with_suffix(".jpg")
@@ -103,7 +104,7 @@ def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: 
 
 
 def _file(name: str, taken: Container[Path]) -> Path:
-    """Below the folder, as the image lies below its own; two images of one stem keep their endings."""
+    """Path below the folder, mirroring the image's; images that share a stem keep their suffixes."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
     whole = Path(*parts) if parts else Path("image")
     short = whole.with_suffix(".png")

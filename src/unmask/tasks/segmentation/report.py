@@ -1,4 +1,4 @@
-"""The page of a segmenter's folder: how good it is, where it errs, how it was trained."""
+"""The page of a segmenter's folder: its metrics, its mistakes, its training."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ found.maps, found.classes, found.shares()"""
 
 
 def write_page(out: Path) -> Path:
-    """Writes `report.html` from what the folder holds so far; returns its path."""
+    """Writes `report.html` from the current contents of the folder; returns its path."""
     config, test, sheet = read_json(out / CONFIG), read_json(out / RESULT).get("test", {}), read_json(out / SHEET)
     settings = config["settings"]
     left_out = sheet.get("left_out", [])[:40]
@@ -71,7 +71,7 @@ def write_page(out: Path) -> Path:
 
 
 def _class_lines(test: dict[str, Any], sheet: dict[str, Any]) -> list[list[str]]:
-    """Headings, then a row per class: what was learnt from, what came out."""
+    """Headings, then a row per class: its share of the training data, its scores."""
     if not test:
         return []
     trained = sheet.get("pixel_shares", {}).get("train", {})

@@ -1,4 +1,4 @@
-"""A segmenter that reads images: what `unmask.load` gives for a folder of `transfer --to segment`."""
+"""A segmenter that reads images: returned by `unmask.load` for a folder of `transfer --to segment`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ __all__ = ["ImageSegmenter"]
 
 @dataclass(frozen=True)
 class Maps:
-    """Of n images, in the order given."""
+    """Class maps of n images, in the order given."""
 
     names: list[str]
     classes: list[str]
@@ -41,8 +41,8 @@ class ImageSegmenter(Segmenter):
     def predict(self, images: Any, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
         """Maps of images of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
 
-        batch: windows at a time; seen: told each name when its map is there. Raises DataError with the reason for a
-        image that cannot be read, UserError for pixels of another shape.
+        batch: windows at a time; seen: called with each name when its map is finished. Raises DataError with the reason
+        for an image that cannot be read, UserError for pixels of another shape.
         """
         channels, most = self.encoder.channels, 4 * self.side
         if isinstance(images, np.ndarray | Tensor):
