@@ -43,8 +43,8 @@ class Exists:
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """Options as plain values for JSON."""
-    content = dataclasses.asdict(options)
+    """Options as plain values for JSON; not the file that they came from."""
+    content = {name: value for name, value in dataclasses.asdict(options).items() if name != "config"}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in content.items()}
 
 

@@ -1,4 +1,5 @@
-"""Options that all commands that train share: about the machine (`runtime/machine.py` chooses), and about records."""
+"""Options that commands share: a file of options; and where they train, the machine (`runtime/machine.py` chooses) and
+records."""
 
 import importlib.util
 import re
@@ -6,12 +7,17 @@ from dataclasses import dataclass
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.plain import Names, NonNegativeInt, settle, texts
+from unmask.plain import Names, NonNegativeInt, Place, settle, texts
 from unmask.version import install_line
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeOptions:
+class ConfigOption:
+    config: Place | None = None  # YAML file of options by name, which those given here overrule; or, to train, a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions(ConfigOption):
     precision: str = (
         "auto"  # bf16, bf16-weights (weights too, with fp32 master copies), 32, or auto: bf16 where it is faster
     )

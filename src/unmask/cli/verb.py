@@ -19,6 +19,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_orig
 
 from unmask.cli.help import describe
 from unmask.cli.settings_file import is_yaml, read_settings
+from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
 from unmask.tasks.folders import task_folders
@@ -104,6 +105,10 @@ def saved(options: Any, path: str | Path) -> dict[str, Any]:
     """The settings of a saved run that `options` has fields for, from its config.json (or the folder that holds it)."""
     if is_yaml(path):
         return read_settings(options, path)
+    if not issubclass(options, RuntimeOptions):
+        raise UserError(
+            f"--config {path}: give a file that ends in .yaml; settings of runs are for pretrain and transfer"
+        )
     from unmask.runs.config import Config
 
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)

@@ -7,6 +7,7 @@ from typing import Annotated
 from annotated_types import Gt
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
     Names,
@@ -27,7 +28,7 @@ __all__ = ["Ablate"]
 
 
 @dataclass(frozen=True)
-class Ablate:
+class Ablate(ConfigOption):
     """Rerun the MAE paper's ablations on your data: what each choice does to accuracy, and what it costs."""
 
     data: Positional[Places] = ()  # images to pretrain on: whatever pretrain takes

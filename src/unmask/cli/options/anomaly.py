@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Counts,
@@ -50,7 +51,7 @@ APPLY = ("on", "masks", "save_maps", "heatmaps")
 
 
 @dataclass(frozen=True)
-class Anomaly:
+class Anomaly(ConfigOption):
     """Find what is unlike normal images: fit on normal ones, apply to others; heat maps, scores, a threshold.
 
     unmask anomaly fit RUN NORMALS... --out FOLDER: learn what normal images look like, and a threshold

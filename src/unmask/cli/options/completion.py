@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import OneOf, check_fields
 
@@ -14,7 +15,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @dataclass(frozen=True)
-class Completion:
+class Completion(ConfigOption):
     """Print the script that makes a shell complete commands, options and their values.
 
     bash: echo 'eval "$(unmask completion bash)"' >> ~/.bashrc

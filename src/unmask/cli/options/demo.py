@@ -3,13 +3,14 @@
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.plain import Place, settle
 
 __all__ = ["Demo"]
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(ConfigOption):
     """The main job on photographs that come with the dependencies: pretrain, look, evaluate, report. Offline."""
 
     _: KW_ONLY

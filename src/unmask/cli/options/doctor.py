@@ -4,13 +4,14 @@ from dataclasses import KW_ONLY, dataclass
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.plain import Place, Places, settle, texts
 
 __all__ = ["Doctor"]
 
 
 @dataclass(frozen=True)
-class Doctor:
+class Doctor(ConfigOption):
     """Look for known faults in a run, in weights of any origin or in data; each with a remedy."""
 
     place: Positional[Place]  # folder of a run, weights (a file, a folder, a timm name), or data

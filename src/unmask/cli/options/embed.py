@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import Place, Places, PositiveInt, check_fields, settle, texts
 
@@ -11,7 +12,7 @@ __all__ = ["Embed"]
 
 
 @dataclass(frozen=True)
-class Embed:
+class Embed(ConfigOption):
     """Write one feature vector per image, with its path and label."""
 
     run: Positional[Place]  # folder of a run, or a timm name

@@ -6,6 +6,7 @@ from typing import Annotated
 from annotated_types import Gt
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import Counts, Names, NonNegativeInt, Place, Places, PositiveInt, check_fields, numbers, settle, texts
 
@@ -13,7 +14,7 @@ __all__ = ["Evaluate"]
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(ConfigOption):
     """Judge an encoder on labelled images, beside the same encoder at random initialisation and raw pixels."""
 
     run: Positional[Place]  # folder of a run, or a timm name

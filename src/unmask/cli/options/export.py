@@ -6,6 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import Names, NonNegativeInt, Place, Places, PositiveInt, check_fields, settle, texts
 
@@ -15,7 +16,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(ConfigOption):
     """Write the model for timm, Hugging Face transformers, ONNX or torch.export; every file is checked against it."""
 
     run: Positional[Place]  # folder of a run, pretrained or transferred

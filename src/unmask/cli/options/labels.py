@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Interval
 from tyro.conf import Positional, arg
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Names,
@@ -35,7 +36,7 @@ Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ..
 
 
 @dataclass(frozen=True)
-class Labels:
+class Labels(ConfigOption):
     """Draw accuracy against labels per class: this run, the same network from scratch and at random, and others."""
 
     run: Positional[Place]  # folder of a run, or a timm name

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import NonNegativeInt, Place, Places, PositiveInt, check_fields, settle, texts
 
@@ -14,7 +15,7 @@ METHODS = ("auto", "pca", "tsne", "umap")
 
 
 @dataclass(frozen=True)
-class Map:
+class Map(ConfigOption):
     """Draw a map of a folder: images that the encoder finds alike lie near each other."""
 
     run: Positional[Place]  # folder of a run, or a timm name

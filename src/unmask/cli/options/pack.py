@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import Place, Places, PositiveInt, check_fields, settle, texts
 
@@ -14,7 +15,7 @@ __all__ = ["Packing"]
 
 
 @dataclass(frozen=True)
-class Packing:
+class Packing(ConfigOption):
     """Write images into few large files that are quick to read: a pack, which is data for every other command."""
 
     data: Positional[Places]  # anything that pretrain takes, also another pack; the last is the folder of the new one

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import Place, Places, PositiveInt, Share, check_fields, settle, texts
 
@@ -12,7 +13,7 @@ __all__ = ["Predict"]
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(ConfigOption):
     """Use what transfer made: the class of each image, of each of its pixels, or the objects in it."""
 
     run: Positional[Place]  # folder that transfer wrote, or the run that it started from

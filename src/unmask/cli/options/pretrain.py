@@ -100,7 +100,6 @@ class Pretrain(RuntimeOptions):
     probe: Place | None = None  # labelled data on which the encoder is evaluated during training
     probe_every: PositiveFloat | None = None  # epochs between probes
     max_bad: Share = 0.05  # share of unreadable files above which training does not start
-    config: Place | None = None  # config.json of a run to take settings from; other flags override them
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import Place, Places, PositiveInt, PositiveShare, check_fields, settle, texts
 
@@ -14,7 +15,7 @@ KINDS = ("pixels", "features")
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(ConfigOption):
     """Find the images nearest to others by an encoder's features, or images that are copies of each other."""
 
     run: Positional[Place]  # folder of a run, or a timm name

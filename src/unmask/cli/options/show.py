@@ -6,6 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Names,
@@ -26,7 +27,7 @@ KINDS = ("rebuild", "features", "attention")
 
 
 @dataclass(frozen=True)
-class Show:
+class Show(ConfigOption):
     """Draw what a run rebuilds from what it sees; or its patch features as colours; or its attention as maps."""
 
     run: Positional[Place]  # folder of a run; for features and attention also a timm name or weights

@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from tyro.conf import Positional
 
+from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
     Counts,
@@ -23,7 +24,7 @@ __all__ = ["StressTest"]
 
 
 @dataclass(frozen=True)
-class StressTest:
+class StressTest(ConfigOption):
     """Test a classifier on damaged images (the corruptions of ImageNet-C) and on groups of images."""
 
     run: Positional[Place]  # folder of a classifier, as `unmask transfer` writes it

@@ -63,7 +63,6 @@ class Transfer(RuntimeOptions):
     most: PositiveInt | None = None  # training images to use at the most, drawn at random
     seed: NonNegativeInt = 0  # of the head, the order, augmentation, and splits where the data has none
     log_every: PositiveInt | None = None  # steps between records
-    config: Place | None = None  # config.json of a transfer whose settings are taken over; other flags still count
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):
