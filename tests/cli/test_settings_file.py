@@ -117,7 +117,8 @@ def test_every_command_takes_a_file_from_python_too(written):
     from unmask.cli.verb import saved
 
     for name, options in commands().items():
-        field = next(field for field in dataclasses.fields(options) if isinstance(field.default, int | str | Path))
+        fields = [field for field in dataclasses.fields(options) if isinstance(field.default, int | str | Path)]
+        field = min(fields, key=lambda field: not isinstance(field.default, int))
         value = {int: 3, str: "x", bool: True}.get(type(field.default), "y")
         path = written(f"{field.name}: {str(value).lower()}")
         assert "config" in {field.name for field in dataclasses.fields(options)}, name

@@ -13,7 +13,9 @@ from unmask.version import install_line
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigOption:
-    config: Place | None = None  # YAML file of options by name, which those given here overrule; or, to train, a run
+    config: Place | None = (
+        None  # YAML file of options, which those given here overrule; --print-config writes one; to train, also a run
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
