@@ -116,7 +116,7 @@ def test_mlflow_has_every_record_once_and_the_settings(tmp_path):
     for first, records in ((0, [(2, 0.5), (4, 0.4)]), (2, [(4, 0.4), (6, 0.2)])):
         said = train(tmp_path, [build("tracker", "mlflow")], first, records)
         assert "no more records" not in said
-    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").resolve().as_uri())
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("unmask").experiment_id])
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "loss")] == [
         (2, 0.5),

@@ -13,6 +13,7 @@ from unmask.training.trackers import IDS, Plain, Tracker
 __all__ = ["MLflow"]
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+BASE = "mlflow.db"  # in the run folder, where no server is named
 AT_ONCE = 100  # parameters that MLflow takes in one call
 
 
@@ -31,7 +32,7 @@ class MLflow(Tracker):
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or (out / "mlruns").resolve().as_uri()
+        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(out / BASE).resolve()}"
         client, ids = MlflowClient(tracking_uri=uri), read_json(out / IDS)
         if "mlflow" in ids:
             self._id = ids["mlflow"]
