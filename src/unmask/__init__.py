@@ -21,6 +21,7 @@ heavy is imported before use. Import unmask before torch, which settles for good
 Editors and type checkers read the signatures in `__init__.pyi`, which `make signatures` writes.
 """
 
+# pyright: reportUnsupportedDunderAll=false
 import sys
 from importlib import import_module
 from time import monotonic

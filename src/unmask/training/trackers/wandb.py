@@ -1,15 +1,14 @@
 """Weights & Biases: online, or offline into the run's `wandb/`, from where `wandb sync` sends it later."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from unmask.files import read_json, write_json
 from unmask.training.trackers import IDS, Plain, Tracker
 
 __all__ = ["WeightsAndBiases"]
-if TYPE_CHECKING:
-    import wandb
 
 
 class WeightsAndBiases(Tracker):
@@ -20,15 +19,13 @@ class WeightsAndBiases(Tracker):
 
     def __init__(self, project: str = "unmask", entity: str | None = None, offline: bool = False):
         self.project, self.entity, self.offline = project, entity, offline
-        self._run: wandb.Run | None = None
+        self._run: Any = None
 
     def begin(self, out: Path, settings: Mapping[str, Plain], step: int) -> None:
         if self._run is not None:
             return
-        import wandb
-
         ids = read_json(out / IDS)
-        self._run = wandb.init(
+        self._run = import_module("wandb").init(
             project=self.project,
             entity=self.entity,
             name=out.resolve().name,
@@ -41,7 +38,6 @@ class WeightsAndBiases(Tracker):
         write_json(out / IDS, ids | {"wandb": self._run.id})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        assert self._run is not None
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
