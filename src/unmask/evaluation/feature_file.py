@@ -80,23 +80,23 @@ def write_features(
     paths = [parts / f"chunk-{number:05d}.npz" for number in range(len(starts))]
     _prepare(parts, key, say)
     extract = _extractor(model, pooling, device, autocast)
-    done = 0
+    num_done = 0
     for path, start in zip(paths, starts):
         stop = min(start + chunk, len(samples))
         if _length(path) != stop - start:
             with judged(model) if isinstance(model, Encoder) else torch.inference_mode():
                 x = _compute(extract, load, range(start, stop), batch)
             write_atomically(path, lambda part, x=x: _save(part, x))
-            done += stop - start
+            num_done += stop - start
         if progress:
             progress(stop)
-    if done < len(samples):
-        say(f"{len(samples) - done:,} of {len(samples):,} samples were done before and not computed again")
+    if num_done < len(samples):
+        say(f"{len(samples) - num_done:,} of {len(samples):,} samples were done before and not computed again")
     chunks = (_load(path) for path in paths)
     write = WRITERS[out.suffix]
     write_atomically(out, lambda part: write(part, chunks, samples, {"fingerprint": key, "pooling": pooling}))
     _clear(parts)
-    return done
+    return num_done
 
 
 def check_suffix(out: Path) -> None:

@@ -155,15 +155,15 @@ def _collect(
     loader: Iterable[dict[str, Any]], pool: Callable[[Tensor], dict[str, Tensor]], progress: Callable[[int], Any] | None
 ) -> Features:
     pools: dict[str, list[np.ndarray]] = {}
-    labels, index, done = [], [], 0
+    labels, index, num_done = [], [], 0
     for batch in loader:
         for name, x in pool(batch["views"][0]).items():
             pools.setdefault(name, []).append(finite(x.float().cpu().numpy(), name))
         index.append(batch["index"].cpu().numpy())
         labels.append(batch["label"].cpu().numpy() if "label" in batch else np.full(len(index[-1]), -1))
-        done += len(index[-1])
+        num_done += len(index[-1])
         if progress:
-            progress(done)
-    if not done:
+            progress(num_done)
+    if not num_done:
         raise UserError("there are no images to take features of")
     return Features({k: np.concatenate(v) for k, v in pools.items()}, np.concatenate(labels), np.concatenate(index))

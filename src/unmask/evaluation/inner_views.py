@@ -30,13 +30,13 @@ def feature_rows(
             shown.append(_shown(image))
     colours = patch_colours(maps, background)
     rows = []
-    for name, image, patches, kept in zip(names, shown, colours.images, colours.kept):
-        cover = _enlarged(kept.float()[..., None], image.shape[:2])
+    for name, image, patches, foreground in zip(names, shown, colours.images, colours.kept):
+        cover = _enlarged(foreground.float()[..., None], image.shape[:2])
         painted = _enlarged(patches, image.shape[:2]) * cover + DIM * image * (1 - cover)
         rows.append(Row(name, {"input": image, "patch features": painted}))
     parts = ", ".join(f"{share:.0%}" for share in colours.explained)
-    taken = "" if background else "; background taken off by the first component"
-    note = f"red, green, blue: first three principal components over all images ({parts} of the variance){taken}"
+    remark = "" if background else "; background taken off by the first component"
+    note = f"red, green, blue: first three principal components over all images ({parts} of the variance){remark}"
     return rows, f"block {block} of 0 to {encoder.num_maps - 1}; {note}"
 
 

@@ -25,23 +25,23 @@ class Colours:
 def patch_colours(maps: Sequence[Float[Tensor, "d _ _"]], background: bool = True) -> Colours:
     """Colours of feature maps, which may differ in size. background=False removes it first."""
     patches = torch.cat([map_.flatten(1).T.double() for map_ in maps])
-    kept = torch.ones(len(patches), dtype=torch.bool, device=patches.device)
+    foreground = torch.ones(len(patches), dtype=torch.bool, device=patches.device)
     if not background and len(patches) > 1:
         first = _components(patches, 1)[0][:, 0]
         above = first > _threshold(first)
         border = torch.cat([_border(*map_.shape[1:]).flatten() for map_ in maps]).to(above.device)
         share, inside = above[border].double().mean(), above[~border].double().mean()
         left = ~above if float(share) > float(inside) else above
-        kept = left if left.any() else kept  # all patches alike
-    scores, explained = _components(patches[kept], 3)
+        foreground = left if left.any() else foreground  # all patches alike
+    scores, explained = _components(patches[foreground], 3)
     low, high = torch.quantile(scores[:: max(1, len(scores) // 1_000_000)], scores.new_tensor([LOW, HIGH]), dim=0)
     colours = torch.zeros(len(patches), 3, dtype=torch.float32, device=patches.device)
-    colours[kept] = ((scores - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).float()
+    colours[foreground] = ((scores - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).float()
     sizes = [(map_.shape[1], map_.shape[2]) for map_ in maps]
     lengths = [rows * columns for rows, columns in sizes]
     return Colours(
         [part.view(*size, 3) for part, size in zip(colours.split(lengths), sizes)],
-        [part.view(*size) for part, size in zip(kept.split(lengths), sizes)],
+        [part.view(*size) for part, size in zip(foreground.split(lengths), sizes)],
         explained,
     )
 

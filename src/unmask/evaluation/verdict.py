@@ -136,9 +136,9 @@ class Verdict:
         others = [name for name in (RANDOM, PIXELS) if name in self.competitors[1:]]
         against = ", ".join(f"{_points(self.difference(name, evaluator))} over {name}" for name in others)
         outcome, first = self.outcome(evaluator), self.outcome(self.headline)
-        said = "the same" if outcome == first else outcome[0].lower() + outcome[1:]
+        words = "the same" if outcome == first else outcome[0].lower() + outcome[1:]
         mine = _range(self.score(self.competitors[0], evaluator))
-        return f"By {label(evaluator)} {'' if said == 'the same' else 'otherwise: '}{said}: {mine}, {against}."
+        return f"By {label(evaluator)} {'' if words == 'the same' else 'otherwise: '}{words}: {mine}, {against}."
 
 
 def label(evaluator: str) -> str:
@@ -173,8 +173,8 @@ def table(verdict: Verdict) -> "Table":
 
     heads, body = rows(verdict)
     result = Table(title=f"Accuracy on {verdict.counts['test']:,} test images, 95 % intervals", title_justify="left")
-    for place, head in enumerate(heads):
-        result.add_column(head, justify="right" if 2 <= place < len(heads) - 1 else "left")
+    for column, head in enumerate(heads):
+        result.add_column(head, justify="right" if 2 <= column < len(heads) - 1 else "left")
     for cells in body:
         result.add_row(*cells)
     return result
@@ -183,7 +183,7 @@ def table(verdict: Verdict) -> "Table":
 def markdown(verdict: Verdict) -> str:
     """For a file: the sentence, then the table."""
     heads, body = rows(verdict)
-    align = ["---:" if 2 <= place < len(heads) - 1 else "---" for place in range(len(heads))]
+    align = ["---:" if 2 <= column < len(heads) - 1 else "---" for column in range(len(heads))]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in (heads, align, *body)]
     return verdict.sentence() + "\n\n" + "\n".join(lines) + "\n"
 
@@ -234,20 +234,20 @@ def _draw_curves(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
 def _name_lines(axis: Axes, scores: list[Score], colors: dict[str, str], x: float) -> None:
     """Writes names to the right of the lines' ends, moved apart where they would overlap."""
     low, high = axis.get_ylim()
-    gap, place = 0.062 * (high - low), -float("inf")
+    gap, height = 0.062 * (high - low), -float("inf")
     for score in sorted(scores, key=lambda s: s.accuracy):
-        place = max(100 * score.accuracy, place + gap)
+        height = max(100 * score.accuracy, height + gap)
         text = f"{score.competitor} {100 * score.accuracy:.1f}"
-        end = {"xy": (x, 100 * score.accuracy), "xytext": (x * 1.2, place), "annotation_clip": False}
+        end = {"xy": (x, 100 * score.accuracy), "xytext": (x * 1.2, height), "annotation_clip": False}
         axis.annotate(text, **end, color=colors[score.competitor], va="center", fontsize=10)
 
 
 def _draw_bars(axis: Axes, verdict: Verdict, colors: dict[str, str]) -> None:
     names, evaluators = verdict.competitors, verdict.evaluators
     width, floor = 0.8 / len(names), 0.0
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         scores = [verdict.score(name, evaluator) for evaluator in evaluators]
-        x = [i + (place - (len(names) - 1) / 2) * width for i in range(len(scores))]
+        x = [i + (position - (len(names) - 1) / 2) * width for i in range(len(scores))]
         y = [100 * score.accuracy for score in scores]
         axis.bar(x, y, 0.92 * width, color=colors[name], label=name)
         axis.errorbar(x, y, yerr=_whiskers(scores), fmt="none", color="black", lw=1.1, capsize=3)

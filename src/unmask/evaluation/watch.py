@@ -67,18 +67,18 @@ class Watch:
         return step >= steps or step in self.first or step % self.every == 0 or probes or compares
 
     def __call__(self, step: int, steps: int) -> dict[str, Any]:
-        done = step >= steps
-        if step in self.first or step % self.every == 0 or done:
+        finished = step >= steps
+        if step in self.first or step % self.every == 0 or finished:
             self._frame(step)
         if step % self.every == 0:
             self.export()
-        seen = self._probe() if self.probe_steps and (done or step % self.probe_steps == 0) else {}
+        scores = self._probe() if self.probe_steps and (finished or step % self.probe_steps == 0) else {}
         if self.comparison and step == self.comparison.warmup:
-            self._compare("before", step, seen)
-        if done:
-            self._compare("after", step, seen)
-        accuracies = [value for name, value in seen.items() if name.startswith("probe_")]
-        return seen | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
+            self._compare("before", step, scores)
+        if finished:
+            self._compare("after", step, scores)
+        accuracies = [value for name, value in scores.items() if name.startswith("probe_")]
+        return scores | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
 
     def export(self) -> None:
         """Writes the current encoder."""

@@ -31,10 +31,10 @@ def complement(num_units: int, ratio: float, seed: int = 0) -> list[Mask]:
     order = torch.randperm(num_units, generator=Generator().manual_seed(seed))
     parts = order.tensor_split(count)
     masks = []
-    for place, part in enumerate(parts):
-        rest = torch.cat([other for number, other in enumerate(parts) if number != place])
-        one, others = part.sort().values[None], rest.sort().values[None]
-        masks.append(Mask(visible=one, hidden=others) if shown else Mask(visible=others, hidden=one))
+    for index, part in enumerate(parts):
+        rest = torch.cat([other for number, other in enumerate(parts) if number != index])
+        visible, others = part.sort().values[None], rest.sort().values[None]
+        masks.append(Mask(visible=visible, hidden=others) if shown else Mask(visible=others, hidden=visible))
     return masks
 
 

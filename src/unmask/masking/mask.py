@@ -69,7 +69,7 @@ class Sampler(ABC):
         if not self.scattered or count * visible > grid.num_units:
             return self(batch * count, grid, device, rows=rows)
         order = self.score(batch, grid, Noise(device, rows=rows)).argsort(dim=1)
-        turned = torch.stack([order.roll(-visible * place, dims=1) for place in range(count)], dim=1).flatten(0, 1)
+        turned = torch.stack([order.roll(-visible * number, dims=1) for number in range(count)], dim=1).flatten(0, 1)
         return Mask(visible=turned[:, :visible], hidden=turned[:, visible:])
 
 

@@ -150,14 +150,14 @@ class LastBlock(Block):
         self, x: Float[Tensor, "b n d"], num: int
     ) -> Float[Tensor, "b m d"]:
         attn: Any = self.attn  # timm's, whose parts have no types
-        asked, width = x[:, -num:], x.shape[2]
+        last, width = x[:, -num:], x.shape[2]
         normed = self.norm1(x)
         (to_query, to_both), (bias, biases) = (p.split([width, 2 * width]) for p in (attn.qkv.weight, attn.qkv.bias))
         query = linear(normed[:, -num:], to_query, bias)
         key, value = linear(normed, to_both, biases).chunk(2, dim=2)
         mixed = attn.proj_drop(attn.proj(attend(query, key, value, attn.num_heads, self.fused_attn)))
-        asked = asked + self.drop_path1(self.ls1(mixed))
-        return asked + self.drop_path2(self.ls2(self.mlp(self.norm2(asked))))
+        last = last + self.drop_path1(self.ls1(mixed))
+        return last + self.drop_path2(self.ls2(self.mlp(self.norm2(last))))
 
 
 def attend(
@@ -176,10 +176,10 @@ def essence(text: str) -> tuple[Any, dict[str, Any]]:
     """The architecture of a decoder and all its options, defaults included. Decoders of equal essence can load each
     other's weights, whatever their names and however many units they predict in a step. Raises UserError for an unknown
     decoder."""
-    name, given = registry.parse(text)
+    name, arguments = registry.parse(text)
     part = registry.find("decoder", name)
     parameters = inspect.signature(part).parameters.values()
-    options = {p.name: p.default for p in parameters if p.default is not p.empty} | given
+    options = {p.name: p.default for p in parameters if p.default is not p.empty} | arguments
     not_weights = ("predict", "keep", "filled")
     options = {"position": "fixed"} | {key: value for key, value in options.items() if key not in not_weights}
     return getattr(part, "forward", part), options

@@ -99,8 +99,8 @@ class Detector(nn.Module):
 
     def traced(self, pixels: Shaped[Tensor, "1 c h w"]) -> tuple[Tensor, ...]:
         """For exports: boxes n 4, labels n (from 0), scores n, masks n 1 28 28, of one image."""
-        found = self.detect(pixels)[0]
-        return tuple(found[name] for name in self.outputs)
+        objects = self.detect(pixels)[0]
+        return tuple(objects[name] for name in self.outputs)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -111,15 +111,15 @@ class Detector(nn.Module):
         """Losses by name. targets: of each image boxes: n 4, labels: n (from 0), and with masks: n h w."""
         features, images = self._features(x)
         shifted = [target | {"labels": target["labels"] + 1} for target in targets]  # 0 is the background
-        proposals, found = self.rcnn.rpn(images, features, shifted)
-        return found | self.rcnn.roi_heads(features, proposals, images.image_sizes, shifted)[1]
+        proposals, proposal_losses = self.rcnn.rpn(images, features, shifted)
+        return proposal_losses | self.rcnn.roi_heads(features, proposals, images.image_sizes, shifted)[1]
 
     def detect(self, x: Shaped[Tensor, "b c h w"]) -> list[dict[str, Tensor]]:
         """boxes (pixels of the input), labels (from 0), scores, and masks n 1 28 28 where the detector has them."""
         features, images = self._features(x)
         proposals, _ = self.rcnn.rpn(images, features)
-        found = self.rcnn.roi_heads(features, proposals, images.image_sizes)[0]
-        return [item | {"labels": item["labels"] - 1} for item in found]
+        objects = self.rcnn.roi_heads(features, proposals, images.image_sizes)[0]
+        return [item | {"labels": item["labels"] - 1} for item in objects]
 
     def _features(self, x: Shaped[Tensor, "b c h w"]) -> tuple[dict[str, Tensor], ImageList]:
         """The whole window counts as the image: torchvision tells the scale of a level by its size."""
@@ -145,9 +145,9 @@ class Backbone(nn.Module):
         return tuple(self(pixels).values())
 
     def forward(self, x: Shaped[Tensor, "b c h w"]) -> dict[str, Tensor]:
-        maps = [one.float() for one in self.encoder.features(x, self.pyramid.layers)]
+        maps = [feature_map.float() for feature_map in self.encoder.features(x, self.pyramid.layers)]
         if self.scales:
-            maps = [scale(one) for scale, one in zip(self.scales, maps)]
+            maps = [scale(feature_map) for scale, feature_map in zip(self.scales, maps)]
         maps = self.pyramid(maps)
         named = {name: level.float() for name, level in zip(LEVELS, maps)}
         return named | {"pool": max_pool2d(named[LEVELS[-1]], kernel_size=1, stride=2)}

@@ -218,18 +218,18 @@ def create_encoder(
     if (fused := fused_attention()) is not None:
         set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
     name, options = registry.parse(model)
-    given = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
+    arguments = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]
     for part in parts:
         if part.accepts(name):
-            return part(name, pretrained=pretrained, **given, **options)
-    known = known_names()
-    if name in known or name.split(".")[0] in known:
+            return part(name, pretrained=pretrained, **arguments, **options)
+    names = known_names()
+    if name in names or name.split(".")[0] in names:
         families = "; ".join(part.families for part in parts)
         raise UserError(
             f"{name} cannot be pretrained with hidden patches: its layers need the whole image (no place where timm"
             f" lets patches be dropped). Models that can: {families}"
         )
     if "." in name and not name.startswith("vit"):
-        return registry.build("encoder", model, **given)
-    raise UserError(f"no model {name!r} in timm{closest(name, known)} E.g. vit_tiny_patch16_224, hiera_tiny_224")
+        return registry.build("encoder", model, **arguments)
+    raise UserError(f"no model {name!r} in timm{closest(name, names)} E.g. vit_tiny_patch16_224, hiera_tiny_224")

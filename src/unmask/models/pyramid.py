@@ -85,8 +85,8 @@ def scaled_strides(encoder: Encoder, layers: Sequence[int], scales: Sequence[flo
         raise UserError(f"layers of one stride are needed, these have {own}; use pyramid stages")
     for scale in scales:
         _power(scale)
-    found = [own[0] / scale for scale in scales]
-    return [int(stride) if stride == int(stride) else stride for stride in found]
+    strides = [own[0] / scale for scale in scales]
+    return [int(stride) if stride == int(stride) else stride for stride in strides]
 
 
 def _power(scale: float) -> int:

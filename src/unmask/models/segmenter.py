@@ -72,10 +72,10 @@ class Segmenter(nn.Module):
     def read(self, features: list[Float[Tensor, "b _ _ _"]], size: Size) -> list[Float[Tensor, "b k _ _"]]:
         """The head's logits at `size`; during training also those of its auxiliary head, if it has one."""
         maps = features if self.pyramid is None else self.pyramid(features)
-        found = [self.head(maps)]
+        outputs = [self.head(maps)]
         if self.training and self.head.auxiliary_weight:
-            found.append(self.head.auxiliary(maps))
-        return [interpolate(logits.float(), size, mode="bilinear", align_corners=False) for logits in found]
+            outputs.append(self.head.auxiliary(maps))
+        return [interpolate(logits.float(), size, mode="bilinear", align_corners=False) for logits in outputs]
 
     @torch.inference_mode()
     def maps(

@@ -53,7 +53,7 @@ def slide(
     for image, size in images:
         canvas = _canvas(image, size, window, side)
         queue.append(canvas)
-        waiting += [(canvas, place) for place in canvas.places]
+        waiting += [(canvas, corner) for corner in canvas.places]
         while len(waiting) >= batch:
             _work(run, waiting[:batch], window, fill)
             del waiting[:batch]
@@ -93,13 +93,13 @@ def most_probable(logits: Float[Tensor, "k h w"], size: Size) -> UInt8[np.ndarra
     at = at.clamp(0, logits.shape[1] - 1)
     above = at.floor().long()
     below, share = (above + 1).clamp(max=logits.shape[1] - 1), at - above
-    found = []
+    strips = []
     for first in range(0, size[0], rows):
         part = slice(first, first + rows)
         strip = torch.lerp(logits[:, above[part]], logits[:, below[part]], share[part, None])
         wide = interpolate(strip, size[1], mode="linear", align_corners=False)  # k rows columns, rows as channels
-        found.append(wide.argmax(dim=0).to(torch.uint8).cpu())
-    return torch.cat(found).numpy()
+        strips.append(wide.argmax(dim=0).to(torch.uint8).cpu())
+    return torch.cat(strips).numpy()
 
 
 def places(length: int, window: int) -> list[int]:
@@ -118,21 +118,21 @@ def _canvas(image: Tensor, size: Size, window: Size, side: int) -> _Canvas:
 def _work(run: Callable[[Tensor], Tensor], jobs: list[tuple[_Canvas, Size]], window: Size, fill: Tensor) -> None:
     kinds = {canvas.image.dtype for canvas, _ in jobs}
     kind = kinds.pop() if len(kinds) == 1 else torch.float32
-    cut = torch.stack([_cut(canvas.image, place, window, fill, kind) for canvas, place in jobs])
+    cut = torch.stack([_cut(canvas.image, corner, window, fill, kind) for canvas, corner in jobs])
     for (canvas, (top, left)), logits in zip(jobs, run(cut).float()):
         height, width = canvas.image.shape[1:]
         if canvas.sums is None:
             canvas.sums = logits.new_zeros(len(logits), height, width)
             canvas.counts = logits.new_zeros(height, width)
         part = (slice(top, top + window[0]), slice(left, left + window[1]))
-        there = canvas.sums[(slice(None), *part)]
-        there += logits[:, : there.shape[1], : there.shape[2]]
+        window_sum = canvas.sums[(slice(None), *part)]
+        window_sum += logits[:, : window_sum.shape[1], : window_sum.shape[2]]
         canvas.counts[part] += 1  # type: ignore[index]
         canvas.open -= 1
 
 
-def _cut(image: Tensor, place: Size, window: Size, fill: Tensor, kind: torch.dtype) -> Tensor:
-    part = image[:, place[0] : place[0] + window[0], place[1] : place[1] + window[1]].to(kind)
+def _cut(image: Tensor, corner: Size, window: Size, fill: Tensor, kind: torch.dtype) -> Tensor:
+    part = image[:, corner[0] : corner[0] + window[0], corner[1] : corner[1] + window[1]].to(kind)
     if tuple(part.shape[1:]) == window:
         return part
     whole = fill.to(kind).view(-1, 1, 1).repeat(1, *window)

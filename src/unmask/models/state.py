@@ -33,11 +33,11 @@ def load_relative(copy: Encoder, encoder: Encoder) -> None:
 
 def weights_hash(model: torch.nn.Module) -> str:
     """32 hexadecimal digits that change with any weight, buffer or name."""
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **options: Any) -> Encoder:

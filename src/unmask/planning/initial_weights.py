@@ -102,8 +102,8 @@ class FromWeights(Start):
             and same
             and {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in own.items()}
         ):
-            kept = ("encoder.mean", "encoder.std")  # those of the settings
-            objective.load_state_dict(whole | {key: own[key] for key in kept})
+            statistics = ("encoder.mean", "encoder.std")  # those of the settings
+            objective.load_state_dict(whole | {key: own[key] for key in statistics})
             return
         self.opened.put(objective.encoder, bands)
         if not self.new_decoder(decoder, objective.encoder):
@@ -124,10 +124,10 @@ class FromWeights(Start):
             load_strictly(own_decoder, state, f"{self.opened.source}, decoder")
 
     def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
-        opened, asked = self.opened, essence(decoder)
+        opened, architecture = self.opened, essence(decoder)
         if opened.decoder is not None:
-            return essence(opened.decoder_text(encoder.grid)) != asked
+            return essence(opened.decoder_text(encoder.grid)) != architecture
         own, units = opened.weights.decoder_part, (opened.grid.unit, opened.channels)
         if own is None or opened.whole is None or "decoder.mask_token" not in opened.whole:
             return True
-        return essence(own) != asked or units != (encoder.grid.unit, encoder.channels)
+        return essence(own) != architecture or units != (encoder.grid.unit, encoder.channels)

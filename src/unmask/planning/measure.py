@@ -65,7 +65,7 @@ def trial(
     settings, why = plan.settings, "so that the batch fits into memory"
     while True:
         try:
-            found = _measure(make(), loader, settings, fabric)
+            measured = _measure(make(), loader, settings, fabric)
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
             parts, micro = 2 * settings["accumulate"], _micro(settings)
@@ -86,7 +86,7 @@ def trial(
             settings["compile"], plan.reasons["compile"] = LESS[settings["compile"]], _failed(settings, error)
     if "checkpoint_activations" in settings:
         plan.choose("checkpoint_activations", "off", "everything fits into memory")
-    return found
+    return measured
 
 
 def measure(
@@ -198,10 +198,10 @@ def _context_batch(objective: Objective) -> int:
 
 def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:
     """Trivial losses over a fixed number of images: the mean of a small batch would predict that batch too well."""
-    found: dict[str, list[float]] = {}
+    losses: dict[str, list[float]] = {}
     if type(objective).context is Objective.context:  # knows none, so that no images need be decoded for it
         return {}
     for _ in range(CONTEXT_BATCHES):
         for name, value in objective.context(fabric.to_device(next(stream))).items():
-            found.setdefault(name, []).append(float(value))
-    return {name: statistics.fmean(values) for name, values in found.items()}
+            losses.setdefault(name, []).append(float(value))
+    return {name: statistics.fmean(values) for name, values in losses.items()}

@@ -87,9 +87,9 @@ def plan_resolutions(plan: Plan) -> None:
 def _plan_augmentation(plan: Plan, sheet: Sheet) -> None:
     side = _median_side(sheet)
     if sheet.share_extreme > 0.75:
-        what = f"{sheet.share_extreme:.0%} of the pixels are near black or white: digits, text or scans"
-        plan.choose("crop", 0.5, f"{what}; small crops would cut strokes")
-        plan.choose("flip", "off", f"{what}; mirrored they mean something else")
+        reason = f"{sheet.share_extreme:.0%} of the pixels are near black or white: digits, text or scans"
+        plan.choose("crop", 0.5, f"{reason}; small crops would cut strokes")
+        plan.choose("flip", "off", f"{reason}; mirrored they mean something else")
     elif plan.settings["channels"] == 1:
         plan.choose("crop", 0.5, "grey images are mostly scans, where scale carries meaning")
         plan.choose("flip", "off", "in grey scans left and right often differ; --flip on for others")
@@ -124,5 +124,5 @@ def _patch(common: int, side: int, small: bool) -> int:
     """About 8 x 8 patches on a small machine, 14 x 14 on a GPU, of at most 32 and 16 pixels, since a model hardly
     resolves detail within larger ones; always a divisor of both sides, whose greatest common divisor is `common`."""
     wanted = min(32, side / 8) if small or side <= TINY else min(16, max(4, side / 14))
-    there = (p for p in range(2, common + 1) if common % p == 0 and p < side)
-    return min(there, key=lambda p: abs(p - wanted), default=side)
+    divisors = (p for p in range(2, common + 1) if common % p == 0 and p < side)
+    return min(divisors, key=lambda p: abs(p - wanted), default=side)

@@ -56,8 +56,8 @@ def follow(options: Options, verb: str) -> tuple[Options, dict[str, str]]:
     name = getattr(options, "recipe", None)
     if name is None:
         return options, {}
-    asked: Any = options
-    given = {field.name for field in fields(asked) if not _open(asked, field)}
+    filled: Any = options
+    given = {field.name for field in fields(filled) if not _open(filled, field)}
     published = find_recipe(name, verb).options
     changes = {key: value for key, value in published.items() if key not in given}
     for group in EITHER:
@@ -68,9 +68,9 @@ def follow(options: Options, verb: str) -> tuple[Options, dict[str, str]]:
         del reasons["warmup"], changes["warmup"]
         if getattr(options, "epochs", None) is not None:
             share = published["warmup"] / published["epochs"]
-            changes["warmup"] = share * asked.epochs
+            changes["warmup"] = share * filled.epochs
             reasons["warmup"] = f"recipe {name}: the same {share:.1%} of a run of another length"
-    return replace(asked, **changes), reasons
+    return replace(filled, **changes), reasons
 
 
 def markdown() -> str:

@@ -50,14 +50,14 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
 
 def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
     """The initial weights in words, with their licence if it is known."""
-    settings, asked = config["settings"], config["asked"]
+    settings, options = config["settings"], config["asked"]
     init = str(settings.get("init") or "none")
-    init = str(asked.get("run") or init) if init == "run" else init
+    init = str(options.get("run") or init) if init == "run" else init
     if init == "none":
         return "Random initialisation: no other weights are in it.", None
-    name, known = _name(init), config.get("licence")
-    if known:
-        return f"`{name}`, licence: {known}.", str(known)
+    name, licence_name = _name(init), config.get("licence")
+    if licence_name:
+        return f"`{name}`, licence: {licence_name}.", str(licence_name)
     if name.startswith(FAIR) or name.split(".")[-1] == "mae":
         return f"`{name}`: Meta's MAE weights, CC-BY-NC 4.0, not for commercial use.", NON_COMMERCIAL
     path = Path(init) / "config.json"
@@ -69,16 +69,16 @@ def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
     """The test metrics of a classifier's metrics.json."""
-    found = metrics.get("test", metrics)
-    return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    scores = metrics.get("test", metrics)
+    return {k: v for k, v in scores.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_text(one)}" for key, one in list(value.items())[:12])
+        return ", ".join(f"{key}: {_text(part)}" for key, part in list(value.items())[:12])
     if isinstance(value, list | tuple):
-        numbers = all(isinstance(one, int) for one in value) and len(value) == 2
-        return (" x " if numbers else ", ").join(_text(one) for one in value)
+        numbers = all(isinstance(part, int) for part in value) and len(value) == 2
+        return (" x " if numbers else ", ").join(_text(part) for part in value)
     return f"{value:.6g}" if isinstance(value, float) else _name(str(value))
 
 

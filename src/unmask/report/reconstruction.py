@@ -90,7 +90,7 @@ def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: P
         share = FILM_SIDE / min(x.shape[2:])
         view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)
     gap = np.ones((max(1, view.shape[2] // 16), view.shape[3], 3))
-    images = [part for one, span in zip(view, ranges) for part in (displayed(one, *span), gap)]
+    images = [part for image, span in zip(view, ranges) for part in (displayed(image, *span), gap)]
     pixels = (np.concatenate(images[:-1]) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))

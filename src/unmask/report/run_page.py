@@ -112,10 +112,12 @@ def _rounded(value: Any) -> str:
 def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Setting, value, reason."""
     settings, reasons = config["settings"], config["reasons"]
-    asked = config["asked"]
+    options = config["asked"]
 
     def text(value: Any) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
-    given = {name: "asked for" for name in ("data", "run", "on", "init") if asked.get(name)}
-    return [(k, text(v), reasons.get(k) or given.get(k, "default")) for k, v in settings.items() if v is not None]
+    reasons_given = {name: "asked for" for name in ("data", "run", "on", "init") if options.get(name)}
+    return [
+        (k, text(v), reasons.get(k) or reasons_given.get(k, "default")) for k, v in settings.items() if v is not None
+    ]

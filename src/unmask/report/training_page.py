@@ -167,9 +167,9 @@ def _cost(config: Config, steps: Records) -> str:
 
 def _snippet(timm: dict[str, Any]) -> str:
     arguments = {k: v for k, v in timm.items() if k != "model_name"}
-    given = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
+    keywords = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
     name = timm["model_name"]
-    return f'import timm\nnet = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {given})'
+    return f'import timm\nnet = timm.create_model("{name}", checkpoint_path="encoder.safetensors", {keywords})'
 
 
 def _normalisation(config: Config, name: str) -> Markup:

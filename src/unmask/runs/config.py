@@ -91,11 +91,11 @@ class Config:
     def flat(self) -> dict[str, Any]:
         """The record shared by runs of every kind, tasks included, as plain values."""
         record = dataclasses.asdict(self.record)
-        kept = {name: value for name, value in record.items() if value is not None}
+        filled = {name: value for name, value in record.items() if value is not None}
         data = {name: getattr(self.data, name) for name in ("fingerprint", "count", "split", "packed")}
         fit = {"steps": self.training.steps, "seconds": self.training.seconds}
         statistics = {"mean": list(self.data.mean), "std": list(self.data.std)}
-        return {"settings": self.options(), "timm": self.model.timm, "fit": fit, "data": data} | statistics | kept
+        return {"settings": self.options(), "timm": self.model.timm, "fit": fit, "data": data} | statistics | filled
 
     def to_json(self, path: Path) -> None:
         write_json(path, dataclasses.asdict(self))
@@ -146,7 +146,7 @@ def typed(kind: Any, value: Any, where: str, key: str) -> Any:
     if origin is tuple and isinstance(value, list):
         parts = arguments if arguments[-1] is not Ellipsis else [arguments[0]] * len(value)
         if len(parts) == len(value):
-            return tuple(typed(part, one, where, key) for part, one in zip(parts, value))
+            return tuple(typed(part, item, where, key) for part, item in zip(parts, value))
     wanted = origin or kind
     if wanted is Any or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))):
         return value
@@ -159,7 +159,7 @@ def _same(names: set[str], value: Any, where: str, key: str) -> None:
     """Raises UserError unless `value` is an object with exactly these keys."""
     if not isinstance(value, dict):
         raise UserError(f"{where} is damaged: {key or 'it'} must be an object, it is {type(value).__name__}")
-    for wrong, what in ((names - value.keys(), "it lacks"), (value.keys() - names, "there is no setting")):
+    for wrong, words in ((names - value.keys(), "it lacks"), (value.keys() - names, "there is no setting")):
         if wrong:
             listed = ", ".join(sorted(f"{key}.{name}".strip(".") for name in wrong))
-            raise UserError(f"{where} is damaged: {what} {listed}")
+            raise UserError(f"{where} is damaged: {words} {listed}")

@@ -69,12 +69,12 @@ class Run:
 
     def objective(self) -> Objective:
         """The whole objective, decoder included, with the weights of the last checkpoint, in eval mode on the CPU."""
-        found = checkpoint.read_newest(self.path)
-        if found is None:
+        newest = checkpoint.read_newest(self.path)
+        if newest is None:
             have = f" It has {ENCODER}, but an encoder alone cannot rebuild." if (self.path / ENCODER).exists() else ""
             raise UserError(f"{self.path} has no {checkpoint.LAST}, so there is no decoder to rebuild with.{have}")
         objective = make_objective(self.config)
-        load_strictly(objective, found[1]["objective"], str(found[0]))
+        load_strictly(objective, newest[1]["objective"], str(newest[0]))
         return objective.eval()
 
     def encoder(self) -> Encoder:

@@ -23,9 +23,9 @@ def early(deterministic: bool) -> None:
 
 
 @contextlib.contextmanager
-def determinism(asked: bool) -> Iterator[None]:
+def determinism(enabled: bool) -> Iterator[None]:
     """Context in which operations are bit-reproducible; others raise an error that names them."""
-    if not asked:
+    if not enabled:
         yield
         return
     cudnn, memory = _flags()

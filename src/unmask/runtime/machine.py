@@ -148,8 +148,8 @@ def fused_attention() -> bool | None:
 def tune(device: str, settings: RuntimeSettings | None = None) -> str:
     """Applies process-wide settings and chooses those that `settings` leaves open. They change results by rounding at
     most. Returns a sentence if a setting cannot be used on this machine, otherwise ""."""
-    asked = asdict(settings or RuntimeSettings())
-    given = {name: value for name, value in asked.items() if value not in (None, "auto")}
+    settings_by_name = asdict(settings or RuntimeSettings())
+    given = {name: value for name, value in settings_by_name.items() if value not in (None, "auto")}
     best = choices(device, measure=not given.get("deterministic"))
     chosen = {name: value for name, (value, _) in best.items()} | given
     _Process.fused_attention = chosen["attention"] == "sdpa"
@@ -160,11 +160,11 @@ def tune(device: str, settings: RuntimeSettings | None = None) -> str:
         libc.mallopt(TRIM_THRESHOLD, -1 if keep else 131072)  # never return the top of the heap
     if "threads" in given:
         torch.set_num_threads(given["threads"])
-    matmul, said = chosen["matmul"], ""
+    matmul, remark = chosen["matmul"], ""
     if matmul == "onednn" and _onednn()[1] > EXACT:  # a run that began on another machine
-        matmul, said = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
+        matmul, remark = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
     torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])
-    return said
+    return remark
 
 
 def by_length(tokens: int, dtype: torch.dtype) -> bool:

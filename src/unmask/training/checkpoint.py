@@ -172,7 +172,7 @@ def read_newest(out: Path, say: Callable[[Path, str], Any] = aloud) -> tuple[Pat
 def undamaged(
     paths: list[Path], say: Callable[[Path, str], Any], read: Callable[[Path], Any]
 ) -> Iterator[tuple[Path, Any]]:
-    found, broken = 0, []
+    newest, broken = 0, []
     for path in paths:
         try:
             content = read(path)
@@ -180,9 +180,9 @@ def undamaged(
             broken.append(path.name)
             say(path, str(error))
             continue
-        found += 1
+        newest += 1
         yield path, content
-    if broken and not found:
+    if broken and not newest:
         which = f"{' and '.join(broken)} in {paths[0].parent} {'is' if len(broken) == 1 else 'are'} damaged"
         raise UserError(
             f"{which}, and there is no other checkpoint. Put a copy of one in its place, or start again in a new folder"

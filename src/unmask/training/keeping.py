@@ -67,19 +67,19 @@ class Keeping:
         for rest in self.out.glob(".*.part"):  # of a process that was killed while writing
             rest.unlink()
         damaged: list[tuple[Path, str]] = []
-        found = read_newest(self.out, lambda path, reason: damaged.append((path, reason)))
+        newest = read_newest(self.out, lambda path, reason: damaged.append((path, reason)))
         for path, reason in damaged:
             os.replace(path, path.with_name(path.name + ASIDE))
             say("damaged", path.name, reason)
-        if found is None:
+        if newest is None:
             return None
-        saves = facts_in(found[0]).saves
+        saves = facts_in(newest[0]).saves
         for path in [path for path in candidates(self.out) if facts_in(path).saves > saves]:
             os.replace(path, path.with_name(path.name + LEFT))
             say("left", path.name, f"saved after what was put in place of {LAST}")
         self.kept = {path.name for path in self.out.glob("step_*.ckpt")}
-        self._keep_for_good(found[0], found[1])
-        return found[1]
+        self._keep_for_good(newest[0], newest[1])
+        return newest[1]
 
     def good(self, before: float = math.inf) -> dict[str, Any] | None:
         """The newest state that is undamaged and was saved after a step that counted. before: prefer a state from

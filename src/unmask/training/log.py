@@ -53,9 +53,9 @@ class Log:
         """Drops records of steps after the last checkpoint, so that no step is recorded twice. rolled: records of
         rollbacks, which are never dropped."""
         self.steps = steps
-        kept = self._drop(step, rolled)
+        records = self._drop(step, rolled)
         self._begin_tracking(step)
-        self.last = next(((r["step"], r["seconds"]) for r in reversed(kept) if "seconds" in r), (0, 0.0))
+        self.last = next(((r["step"], r["seconds"]) for r in reversed(records) if "seconds" in r), (0, 0.0))
         if step:
             self.console.print(f"Continuing after step {step} of {steps}.")
         if self.console.is_terminal:
@@ -132,10 +132,10 @@ class Log:
             self._bar = None
 
     def _drop(self, step: int, rolled: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        kept = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
-        lines = "".join(json.dumps(record) + "\n" for record in [*kept, *rolled])
+        records = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
+        lines = "".join(json.dumps(record) + "\n" for record in [*records, *rolled])
         write_atomically(self.path, lambda part: part.write_text(lines, encoding="utf-8"))
-        return kept
+        return records
 
     def _write(self, record: dict[str, Any]) -> None:
         """A full disk does not end a run: lines that cannot be written now are written with the next record."""

@@ -77,13 +77,13 @@ def fit(
                 stream.waited = 0.0
             state, best = look(watch, state, log)
             objective.train()
-            signum, done = ranks.agree(stop.signum or 0), state.step >= state.steps
-            if out is not None and (done or signum or best or keeping.due(state.step, state.steps)):
+            signum, finished = ranks.agree(stop.signum or 0), state.step >= state.steps
+            if out is not None and (finished or signum or best or keeping.due(state.step, state.steps)):
                 state = read(guard, state, log, state.seconds, state.waited)
-                state = save(state, snapshots, best, last=bool(done or signum))
-            if signum and not done:
-                kept = f"saved in {out}" if out is not None else "nothing of this training is kept"
-                raise Interrupted(f"stopped by signal {signum} after step {state.step}; {kept}", signum)
+                state = save(state, snapshots, best, last=bool(finished or signum))
+            if signum and not finished:
+                outcome = f"saved in {out}" if out is not None else "nothing of this training is kept"
+                raise Interrupted(f"stopped by signal {signum} after step {state.step}; {outcome}", signum)
     if config.tidy and ranks.first and out is not None:
         keeping.tidy()
     ranks.settle()
@@ -127,9 +127,9 @@ def backward(
     total: dict[str, torch.Tensor] = {}
     for micro in range(config.accumulate):
         batch = fabric.to_device(next(stream))
-        count, place = len(batch["views"][0]), micro * fabric.world_size + fabric.global_rank
+        count, index = len(batch["views"][0]), micro * fabric.world_size + fabric.global_rank
         whole = count * config.accumulate * fabric.world_size
-        batch["rows"] = Rows(mix(config.seed, step, MASKS), place * count, count, whole)
+        batch["rows"] = Rows(mix(config.seed, step, MASKS), index * count, count, whole)
         with fabric.no_backward_sync(model, enabled=micro < config.accumulate - 1):
             outputs = model(batch)
             fabric.backward(outputs["loss"] / config.accumulate)
@@ -182,18 +182,18 @@ def look(
     """Calls `watch`, which may end training; returns the state, and step and score of the weights if they are the best
     so far. A figure that does not fit on the disk does not end a run."""
     try:
-        seen = dict(watch(state.step, state.steps))
+        measurements = dict(watch(state.step, state.steps))
     except OSError as error:
         if not is_full(error):
             raise
         text = f"step {state.step}: {error.filename or 'a file'} could not be written: {error.strerror}"
         log.event(state.step, "unwritten", text)
         return state, None
-    if seen.pop("stop", False):
+    if measurements.pop("stop", False):
         log.steps = state.step
         state = replace(state, steps=state.step)
-    score = seen.pop("score", None)
-    log.note(state.step, seen)
+    score = measurements.pop("score", None)
+    log.note(state.step, measurements)
     if score is None or (state.best and score <= state.best["score"]):
         return state, None
     return state, {"step": state.step, "score": score}

@@ -52,21 +52,21 @@ def early_and_full(image_size: tuple[int, int], patch: int) -> str:
 
 def firsts(stages: list[Stage], steps: int) -> list[int]:
     """The first step of each stage, for a run of `steps`; a stage without steps begins with the next one."""
-    done, begins = 0.0, []
+    share_done, begins = 0.0, []
     for stage in stages:
-        begins.append(round(done * steps))
-        done += stage.share
+        begins.append(round(share_done * steps))
+        share_done += stage.share
     return begins
 
 
 def steps_within(work: float, begins: Sequence[int], costs: Sequence[float], step: int) -> int:
     """Number of steps after `step` that cost `work`; costs: of one step in each stage."""
     more = 0.0
-    for place, cost in enumerate(costs):
-        begin, end = begins[place], begins[place + 1] if place + 1 < len(begins) else math.inf
+    for stage, cost in enumerate(costs):
+        begin, end = begins[stage], begins[stage + 1] if stage + 1 < len(begins) else math.inf
         room = max(0.0, end - max(begin, step))
-        taken = min(room, max(0.0, work) / cost)
-        more, work = more + taken, work - taken * cost
+        stage_steps = min(room, max(0.0, work) / cost)
+        more, work = more + stage_steps, work - stage_steps * cost
     return int(more)
 
 

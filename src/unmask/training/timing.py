@@ -45,12 +45,12 @@ WAITING = 0.1  # share of the time above which advice is given
 def waiting_share(records: Iterable[dict[str, Any]]) -> float | None:
     """Share of a run's time spent waiting for data; None if not recorded."""
     waited, before = 0.0, 0.0
-    known = False
+    recorded = False
     for record in records:
         if "waiting" in record and "seconds" in record:
             waited += record["waiting"] * max(0.0, record["seconds"] - before)
-            before, known = record["seconds"], True
-    return waited / before if known and before > 0 else None
+            before, recorded = record["seconds"], True
+    return waited / before if recorded and before > 0 else None
 
 
 def waiting_advice(share: float | None, data: DataSettings, device: str, cores: int) -> str | None:

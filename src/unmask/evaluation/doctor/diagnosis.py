@@ -36,8 +36,8 @@ class Diagnosis:
             for name, several in self.findings.items()
             for finding in several
         ]
-        kept = {"place": self.place, "kind": self.kind, "findings": findings}
-        return kept | {"fine": self.fine, "not_looked_at": self.unknown}
+        report = {"place": self.place, "kind": self.kind, "findings": findings}
+        return report | {"fine": self.fine, "not_looked_at": self.unknown}
 
 
 def all_checks() -> dict[str, Check]:

@@ -113,8 +113,8 @@ class Subject:
     @cached_property
     def source(self) -> Source:
         """The data given; for a run without any, its own, if it is still there."""
-        asked = self.config.get("asked", {})
-        own = asked.get("data") or asked.get("on") or ()
+        options = self.config.get("asked", {})
+        own = options.get("data") or options.get("on") or ()
         places = self._data or ((own,) if isinstance(own, str) else tuple(own))
         if not places:
             raise Unknown("no data is given; name some with --on")

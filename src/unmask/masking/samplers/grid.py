@@ -16,6 +16,6 @@ __all__ = ["Regular"]
 class Regular(Sampler):
     def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
         at = grid.coordinates(noise.device).long()
-        place = sum((at[:, axis] % 2) << axis for axis in range(at.shape[1]))  # 0..2^k-1: position within its cell
+        position = sum((at[:, axis] % 2) << axis for axis in range(at.shape[1]))  # 0..2^k-1: position within its cell
         rank = noise(batch, 2 ** at.shape[1]).argsort(dim=1)  # the order in which positions are hidden
-        return rank.gather(1, torch.as_tensor(place).expand(batch, -1)) + noise(batch, grid.num_units)
+        return rank.gather(1, torch.as_tensor(position).expand(batch, -1)) + noise(batch, grid.num_units)

@@ -57,11 +57,11 @@ class Pca(UnitTarget):
             raise UserError("pca needs two units or more to be fitted on")
         mean = total / count
         variance, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))  # the largest last
-        basis, kept = vectors.T.flip(0)[: self.dim], variance.flip(0)[: self.dim].clamp(min=0)
+        basis, variances = vectors.T.flip(0)[: self.dim], variance.flip(0)[: self.dim].clamp(min=0)
         largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)
         self.basis.copy_(basis * largest.sign())  # the sign of an eigenvector depends on the library otherwise
-        self.scale.copy_(kept.mean().sqrt().clamp(min=1e-6))  # the average then has a loss of 1, as with pixels
+        self.scale.copy_(variances.mean().sqrt().clamp(min=1e-6))  # the average then has a loss of 1, as with pixels
         self.fitted.fill_(True)
         self._ready = True
 

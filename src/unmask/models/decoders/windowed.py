@@ -75,9 +75,9 @@ class _Cut(NamedTuple):
 
 def _cut(grid: Grid, most: int, shifted: bool, device: torch.device) -> _Cut:
     unit, region = _windows(grid.shape, most, shifted)
-    place = unit.flatten().argsort(stable=True)[-grid.num_units :]  # the first of them are beyond the grid
+    order = unit.flatten().argsort(stable=True)[-grid.num_units :]  # the first of them are beyond the grid
     apart = bool((region != region[:, :1]).any())
-    return _Cut(unit.clamp(min=0).to(device), region.to(device), place.to(device), apart)
+    return _Cut(unit.clamp(min=0).to(device), region.to(device), order.to(device), apart)
 
 
 def inside(
@@ -120,7 +120,7 @@ def _outer(a: Int[Tensor, "w t"], b: Int[Tensor, "v s"], base: int) -> Int[Tenso
 def _bias(region: Int[Tensor, "w t"], num: int, batch: int, dtype: torch.dtype) -> Float[Tensor, "k 1 s s"]:
     """The attention bias: 0 between positions of one region and for prefix tokens, which see all units."""
     same = pad(region[:, :, None] == region[:, None, :], (num, 0), value=True)
-    seen = pad(region >= 0, (num, 0), value=True)[:, None].expand(-1, num, -1)
-    allowed = torch.cat([seen, same], dim=1)
+    visible = pad(region >= 0, (num, 0), value=True)[:, None].expand(-1, num, -1)
+    allowed = torch.cat([visible, same], dim=1)
     bias = torch.zeros(allowed.shape, dtype=dtype, device=region.device).masked_fill(~allowed, float("-inf"))
     return bias[:, None].repeat(batch, 1, 1, 1)

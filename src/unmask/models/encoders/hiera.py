@@ -113,8 +113,8 @@ class Hiera(Encoder):
         order. With a mask: tokens of the visible units in the mask's order, of the last stage only."""
         net, grid = self.net, self.grid_of(x)
         unroll, reroll = self._orders(grid)
-        seen = None if mask is None else as_bool(mask.visible, grid.num_units).view(-1, 1, *grid.shape)
-        tokens = unroll(net.patch_embed(x, mask=seen) + self._positions(grid))
+        seen_units = None if mask is None else as_bool(mask.visible, grid.num_units).view(-1, 1, *grid.shape)
+        tokens = unroll(net.patch_embed(x, mask=seen_units) + self._positions(grid))
         order = None
         if mask is not None:
             visible, order = mask.visible.sort(dim=1)

@@ -67,8 +67,8 @@ class Timm(Encoder):
             raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
         windowed = window is not None or relative
         if windowed and _family(model.split(".")[0]) == "eva":
-            what = "window= and relative= are" if relative else "window= is"
-            raise UserError(f"{what} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+            words = "window= and relative= are" if relative else "window= is"
+            raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
         net = _create(model, arguments, pretrained, windowed)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")

@@ -50,8 +50,8 @@ class UperNetHead(Head):
         pools = [_to(pool(adaptive_avg_pool2d(coarse, cells)), coarse) for cells, pool in zip(SCALES, self.pools)]
         levels = [lateral(map_) for lateral, map_ in zip(self.lateral, maps)]
         levels.append(self.pooled(torch.cat([coarse, *pools], dim=1)))
-        for place in range(len(levels) - 2, -1, -1):  # from coarse to fine
-            levels[place] = levels[place] + _to(levels[place + 1], levels[place])
+        for index in range(len(levels) - 2, -1, -1):  # from coarse to fine
+            levels[index] = levels[index] + _to(levels[index + 1], levels[index])
         smooth = [part(level) for part, level in zip(self.smooth, levels)] + [levels[-1]]
         return self.classify(self.fuse(torch.cat([_to(level, smooth[0]) for level in smooth], dim=1)))
 

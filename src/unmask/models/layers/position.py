@@ -71,8 +71,8 @@ class TableCache:
         if table.requires_grad:
             return resampled(table, self.grid.shape, grid.shape, prefix)
         if torch.compiler.is_compiling():  # a recorded graph cannot cache; `torch.export` takes this path too
-            kept = self.tables.get(grid.shape)
-            return self._made(table, grid, prefix) if kept is None else kept
+            cached = self.tables.get(grid.shape)
+            return self._made(table, grid, prefix) if cached is None else cached
         with torch.inference_mode(False), torch.no_grad():  # made here, it may be used in training later
             self._renew(table, prefix)
             if grid.shape not in self.tables:

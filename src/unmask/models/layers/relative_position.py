@@ -65,11 +65,11 @@ class Relative(nn.Module):
         units = query[:, :, prefix:].unflatten(2, (rows, columns))
         down = torch.einsum("bnhwd,hkd->bnhwk", units, steps(self.rows, rows).to(query.dtype))
         across = torch.einsum("bnhwd,wkd->bnhwk", units, steps(self.columns, columns).to(query.dtype))
-        found = pad(torch.cat([down, across], dim=-1).flatten(2, 3), (0, 0, prefix, 0))
+        terms = pad(torch.cat([down, across], dim=-1).flatten(2, 3), (0, 0, prefix, 0))
         if windows:
             placed = torch.arange(windows, device=query.device) < windows - 1
-            found = (found.unflatten(0, (-1, windows)) * placed[:, None, None, None]).flatten(0, 1)
-        return found
+            terms = (terms.unflatten(0, (-1, windows)) * placed[:, None, None, None]).flatten(0, 1)
+        return terms
 
 
 def steps(table: Float[Tensor, "_ d"], side: int) -> Float[Tensor, "s s d"]:

@@ -185,4 +185,4 @@ def last_of_parts(depth: int, parts: int) -> set[int]:
     """The last block of each of `parts` equal parts, as in ViTDet: 2, 5, 8, 11 of 12. There are fewer parts if one
     would have fewer than three blocks."""
     parts = min(parts, max(1, depth // 3))
-    return {(place + 1) * depth // parts - 1 for place in range(parts)}
+    return {(part + 1) * depth // parts - 1 for part in range(parts)}

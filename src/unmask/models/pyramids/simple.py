@@ -33,5 +33,5 @@ class Simple(Pyramid):
 
 def _level(width: int, scale: float, dim: int) -> nn.Module:
     scaled, width = rescale(width, scale, shrink=True, norm="layer")
-    one, three = nn.Conv2d(width, dim, 1, bias=False), nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-    return nn.Sequential(*scaled, one, ChannelNorm(dim), three, ChannelNorm(dim))
+    pointwise, three = nn.Conv2d(width, dim, 1, bias=False), nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+    return nn.Sequential(*scaled, pointwise, ChannelNorm(dim), three, ChannelNorm(dim))

@@ -30,7 +30,7 @@ class Stages(Pyramid):
         self.merge = None if dim is None else FeaturePyramidNetwork(widths, dim)
 
     def forward(self, features: Maps) -> Maps:
-        maps = [norm(one) for norm, one in zip(self.norms, expect(features, len(self.layers)))]
+        maps = [norm(feature_map) for norm, feature_map in zip(self.norms, expect(features, len(self.layers)))]
         if self.merge is None:
             return maps
-        return list(self.merge({str(i): one for i, one in enumerate(maps)}).values())
+        return list(self.merge({str(i): feature_map for i, feature_map in enumerate(maps)}).values())

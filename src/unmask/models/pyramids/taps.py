@@ -47,7 +47,7 @@ class Taps(Pyramid):
         self.merge = None if dim is None else FeaturePyramidNetwork(widths, dim)
 
     def forward(self, features: Maps) -> Maps:
-        maps = [level(one) for level, one in zip(self.levels, expect(features, len(self.layers)))]
+        maps = [level(feature_map) for level, feature_map in zip(self.levels, expect(features, len(self.layers)))]
         if self.merge is None:
             return maps
-        return list(self.merge({str(i): one for i, one in enumerate(maps)}).values())
+        return list(self.merge({str(i): feature_map for i, feature_map in enumerate(maps)}).values())

@@ -43,8 +43,8 @@ def make_fabric(settings: RuntimeSettings, *, alone: bool = False, idle: bool = 
     launched, device = launch(), settings.device
     precision = precision_plugin(settings)
     if launched.world == 1 or alone:
-        place = [launched.rank % launched.here] if device == "cuda" else 1
-        return Fabric(accelerator=device, devices=place, plugins=[LightningEnvironment(), precision])
+        devices = [launched.rank % launched.here] if device == "cuda" else 1
+        return Fabric(accelerator=device, devices=devices, plugins=[LightningEnvironment(), precision])
     if device == "mps":
         raise UserError("an Apple GPU trains alone; start unmask without torchrun, or with --device cpu")
     fabric = Fabric(
@@ -106,9 +106,9 @@ def _connect(launched: Launch, device: str) -> None:
 def _strategy(strategy: str, world: int, idle: bool) -> Any:
     if strategy == "fsdp2":
         return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1, timeout=TIMEOUT)
-    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters  # its name changed in torch 2.15
+    parameters = inspect.signature(nn.parallel.DistributedDataParallel).parameters  # its name changed in torch 2.15
     buffers: dict[str, Any] = {
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+        "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers": False
     }
     return DDPStrategy(timeout=TIMEOUT, find_unused_parameters=idle, **buffers)
 

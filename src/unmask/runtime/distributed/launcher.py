@@ -34,12 +34,12 @@ def launch() -> Launch:
     return Launch()
 
 
-def refuse_many(what: str) -> None:
+def refuse_many(command: str) -> None:
     """Raises UserError if several processes would do the same work and write the same files."""
     launched = launch()
     if launched.world > 1:
         raise UserError(
-            f"{what} runs as one process, {launched.how} started {launched.world}; start it without {launched.how}"
+            f"{command} runs as one process, {launched.how} started {launched.world}; start it without {launched.how}"
         )
 
 

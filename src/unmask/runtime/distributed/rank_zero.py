@@ -29,16 +29,16 @@ class Looking:
         if not self.due(step, steps):
             return {}
         self.refresh()
-        seen, failed = {}, None
+        measurements, failed = {}, None
         if self.ranks.first:
             try:
-                seen = self.watch(step, steps)
+                measurements = self.watch(step, steps)
             except OSError as error:  # a full disk does not end the loop, in any process
                 failed = error
-        seen, failed = self.ranks.share((seen, failed))
+        measurements, failed = self.ranks.share((measurements, failed))
         if failed is not None:
             raise failed
-        return seen
+        return measurements
 
     def first(self, action: Callable[[], Any]) -> None:
         """Runs something else in the first process while the others wait."""

@@ -65,9 +65,9 @@ class Ranks:
         """Each process's value, in order of rank."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value, group=self.group)
-        return found
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value, group=self.group)
+        return values
 
     def most(self, *numbers: float) -> tuple[float, ...]:
         """The element-wise maximum over processes."""
@@ -85,11 +85,11 @@ class Ranks:
         if self.world == 1:
             return wish
         self.settle()
-        seen = int(self._flag)
+        largest = int(self._flag)
         self._flag = torch.tensor([wish])
         flag: Any = self._flag
         self._asked = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.group, async_op=True)
-        return seen
+        return largest
 
     def settle(self) -> None:
         """Waits for a pending exchange, if there is one."""
@@ -127,9 +127,9 @@ def may_speak() -> bool:
     if launched.world == 1:
         return True
     try:
-        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-            *place, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False
+            *address, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False
         )
         return store.add(f"unmask/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except (KeyError, ValueError, RuntimeError):

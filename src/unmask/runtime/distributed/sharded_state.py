@@ -31,13 +31,13 @@ def whole_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[st
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found: Any = get_optimizer_state_dict(model, optimizer, options=options)
-    if not found:
+    state: Any = get_optimizer_state_dict(model, optimizer, options=options)
+    if not state:
         return {}
     numbers = {name: number for number, name in enumerate(_names(model, optimizer))}
     return {
-        "state": {numbers[name]: values for name, values in found["state"].items()},
-        "param_groups": [g | {"params": [numbers[name] for name in g["params"]]} for g in found["param_groups"]],
+        "state": {numbers[name]: values for name, values in state["state"].items()},
+        "param_groups": [g | {"params": [numbers[name] for name in g["params"]]} for g in state["param_groups"]],
     }
 
 

@@ -113,11 +113,11 @@ def _tokens(config: Config) -> Axis:
 
 def _target(config: Config) -> Axis:
     size = config.data.channels * config.model.patch_size**2
-    kept = max(1, min(96, size // 8))  # the paper keeps 96 of 768
+    components = max(1, min(96, size // 8))  # the paper keeps 96 of 768
     values = [
         Value("raw pixels", {"target": "pixels(normalize=False)"}, paper="raw pixels"),
         Value("normalised pixels", {}, paper="normalised pixels"),
-        Value(f"PCA, {kept} of {size}", {"target": f"pca(components={kept})"}, paper="PCA"),
+        Value(f"PCA, {components} of {size}", {"target": f"pca(components={components})"}, paper="PCA"),
     ]
     return Axis("target", "What is rebuilt", values)
 
@@ -167,8 +167,8 @@ def decoder_size(config: Config) -> dict[str, int]:
 def _decoder(config: Config, **changed: int) -> Changes:
     """The baseline's decoder with another size."""
     own = decoder_size(config)
-    name, given = parse(config.method.decoder)
-    options = ", ".join(f"{key}={value!r}" for key, value in (own | given | changed).items())
+    name, arguments = parse(config.method.decoder)
+    options = ", ".join(f"{key}={value!r}" for key, value in (own | arguments | changed).items())
     return {} if own | changed == own else {"decoder": f"{name}({options})"}
 
 

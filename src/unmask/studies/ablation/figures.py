@@ -13,7 +13,7 @@ from unmask.studies.ablation.findings import BASELINE, METRICS, Row
 COLORS = {"finetune": VERMILION, "linear": BLUE}
 
 
-def draw_axis(axis: Axis, found: list[Row], scratch: Row | None, where: str) -> Figure:
+def draw_axis(axis: Axis, rows: list[Row], scratch: Row | None, where: str) -> Figure:
     """Draws this data on the left and the paper on the right, fine-tuning above and linear probe below, with own
     scales."""
     figure = make_figure(10.5, 6.2)
@@ -21,10 +21,10 @@ def draw_axis(axis: Axis, found: list[Row], scratch: Row | None, where: str) -> 
     points = paper()["axes"][axis.name]
     for line, (metric, words) in enumerate(METRICS.items()):
         ours, theirs = grid[line]
-        _ours(ours, axis, found, metric, scratch)
+        _ours(ours, axis, rows, metric, scratch)
         ours.set_ylabel(f"{words}, accuracy in %")
         _theirs(theirs, axis, points, metric)
-    seeds = max(len(row.seeds) for row in found)
+    seeds = max(len(row.seeds) for row in rows)
     grid[0][0].set_title(f"{where} · {seeds} seed{'s' if seeds > 1 else ''}, 95 % over seeds", fontsize=9.5)
     grid[0][1].set_title(paper()["label"], fontsize=9.5, color=GREY)
     if axis.unit:
@@ -34,18 +34,18 @@ def draw_axis(axis: Axis, found: list[Row], scratch: Row | None, where: str) -> 
     return figure
 
 
-def _ours(panel: Axes, axis: Axis, found: list[Row], metric: str, scratch: Row | None) -> None:
-    places = _places(panel, axis, [(row.value.x, row.value.label) for row in found])
-    means = [100 * row.accuracy[metric].mean for row in found]
+def _ours(panel: Axes, axis: Axis, rows: list[Row], metric: str, scratch: Row | None) -> None:
+    places = _places(panel, axis, [(row.value.x, row.value.label) for row in rows])
+    means = [100 * row.accuracy[metric].mean for row in rows]
     color = COLORS[metric]
     if axis.unit:
         panel.plot(places, means, color=color, lw=1.3, alpha=0.7)
-    for place, row, mean in zip(places, found, means):
+    for x, row, mean in zip(places, rows, means):
         of, base = row.accuracy[metric], row.value.key == BASELINE
         if of.low is not None and of.high is not None:
-            panel.errorbar(place, mean, [[mean - 100 * of.low], [100 * of.high - mean]], color=color, capsize=3, lw=1.3)
-        panel.plot([place] * len(of.values), [100 * v for v in of.values], ".", color=color, ms=4, alpha=0.45)
-        panel.plot(place, mean, "o", color=color, ms=7, mfc="white" if base else color, mew=1.8, zorder=3)
+            panel.errorbar(x, mean, [[mean - 100 * of.low], [100 * of.high - mean]], color=color, capsize=3, lw=1.3)
+        panel.plot([x] * len(of.values), [100 * v for v in of.values], ".", color=color, ms=4, alpha=0.45)
+        panel.plot(x, mean, "o", color=color, ms=7, mfc="white" if base else color, mew=1.8, zorder=3)
     if scratch is not None:
         level = 100 * scratch.accuracy[metric].mean
         panel.axhline(level, color=GREY, lw=0.9, ls=":")
@@ -61,8 +61,8 @@ def _theirs(panel: Axes, axis: Axis, points: Sequence[dict[str, Any]], metric: s
     places = _places(panel, axis, named)
     values = [p[metric] for p in points]
     panel.plot(places, values, "-o" if axis.unit else "o", color=GREY, lw=1.2, ms=5)
-    for place, value in zip(places, values):
-        panel.annotate(f"{value:.1f}", (place, value), (0, 5), textcoords="offset points", **_small("center"))
+    for x, value in zip(places, values):
+        panel.annotate(f"{value:.1f}", (x, value), (0, 5), textcoords="offset points", **_small("center"))
     panel.margins(y=0.2)
     panel.tick_params(colors=GREY)
     _plain(panel)

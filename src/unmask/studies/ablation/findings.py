@@ -58,13 +58,13 @@ def interval(values: Sequence[float]) -> Interval:
 
 def rows(axis: Axis, cells: Cells) -> list[Row]:
     """The axis's values in order, without those that have no finished run."""
-    known = {point["key"]: point for point in paper()["axes"][axis.name]}
-    found = []
+    published = {point["key"]: point for point in paper()["axes"][axis.name]}
+    axis_rows = []
     for value in axis.values:
-        point = {k: v for k, v in known.get(value.paper or "", {}).items() if k != "key"}
+        point = {k: v for k, v in published.get(value.paper or "", {}).items() if k != "key"}
         if (row := make_row(value, cells, point)) is not None:
-            found.append(row)
-    return found
+            axis_rows.append(row)
+    return axis_rows
 
 
 def make_row(value: Value, cells: Cells, point: dict[str, float]) -> Row | None:
@@ -98,25 +98,25 @@ def scratch_row(cells: Cells) -> Row | None:
     return make_row(scratch(), cells, paper()["scratch"])
 
 
-def finding(axis: Axis, found: list[Row]) -> str:
+def finding(axis: Axis, axis_rows: list[Row]) -> str:
     """The result of an axis in one sentence, which claims no more than the intervals support."""
     parts = []
     for metric, words in METRICS.items():
-        apart = [row for row in found if row.difference and row.difference[metric].apart]
-        said = [f"{row.value.label} {_points(row.difference[metric])}" for row in apart]
-        if said:
-            parts.append(f"{words}: different from the baseline beyond the seeds: {'; '.join(said)}")
+        apart = [row for row in axis_rows if row.difference and row.difference[metric].apart]
+        phrases = [f"{row.value.label} {_points(row.difference[metric])}" for row in apart]
+        if phrases:
+            parts.append(f"{words}: different from the baseline beyond the seeds: {'; '.join(phrases)}")
         else:
             parts.append(f"{words}: no value differs from the baseline beyond the seeds")
     return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
-def table(found: list[Row]) -> tuple[list[str], list[list[str]]]:
+def table(axis_rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Heading and lines, as text."""
     heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/image", "x baseline"]
     heading += ["TFLOP", "seconds", "loss", "seeds", "paper ft / lin, %"]
-    reference = next((row.flops for row in found if row.value.key == BASELINE), None)
-    return heading, [_line(row, reference) for row in found]
+    reference = next((row.flops for row in axis_rows if row.value.key == BASELINE), None)
+    return heading, [_line(row, reference) for row in axis_rows]
 
 
 def _line(row: Row, reference: float | None) -> list[str]:
@@ -127,15 +127,15 @@ def _line(row: Row, reference: float | None) -> list[str]:
         cells += [_points(row.difference[metric]) if row.difference else ""]
     cells += [f"{row.flops / 1e6:,.1f}", f"{row.flops / reference:.2f}" if reference else ""]
     cells += [f"{row.gflops / 1e3:.3g}", f"{row.seconds:,.1f}", "" if row.loss is None else f"{row.loss:.4f}"]
-    known = [f"{row.paper[name]:.1f}" if name in row.paper else "-" for name in METRICS]
+    published = [f"{row.paper[name]:.1f}" if name in row.paper else "-" for name in METRICS]
     flops = f" ({row.paper['flops']:g} x FLOPs)" if "flops" in row.paper else ""
-    return [*cells, str(len(row.seeds)), " / ".join(known) + flops if row.paper else ""]
+    return [*cells, str(len(row.seeds)), " / ".join(published) + flops if row.paper else ""]
 
 
-def to_json(axis: Axis, found: list[Row]) -> Json:
+def to_json(axis: Axis, axis_rows: list[Row]) -> Json:
     """Plain values; accuracies are shares, 0 to 1, the paper's in percent as printed there."""
     lines = []
-    for row in found:
+    for row in axis_rows:
         line: Json = {"label": row.value.label, "x": row.value.x, "changes": row.value.changes}
         line |= {"baseline": row.value.key == BASELINE, "seeds": row.seeds}
         for name in METRICS:
@@ -144,20 +144,20 @@ def to_json(axis: Axis, found: list[Row]) -> Json:
                 line[f"{name}_difference"] = vars(row.difference[name])
         cost = {"flops_per_image": row.flops, "gflops": row.gflops, "seconds": row.seconds}
         lines.append(line | cost | {"loss": row.loss, "paper": row.paper})
-    return {"name": axis.name, "title": axis.title, "finding": finding(axis, found), "values": lines}
+    return {"name": axis.name, "title": axis.title, "finding": finding(axis, axis_rows), "values": lines}
 
 
 def read_cells(out: Path) -> Cells:
     """The finished runs of a study's folder; a last line cut off by a crash is ignored."""
     path = out / CELLS
-    found: Cells = {}
+    cells: Cells = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             cell = json.loads(line)
-            found[cell["key"], cell["seed"]] = cell
+            cells[cell["key"], cell["seed"]] = cell
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
-    return found
+    return cells
 
 
 def add_cell(out: Path, cell: Json) -> None:

@@ -54,8 +54,8 @@ class Forecast:
         parts = [("pretraining", pretraining), ("fine-tuning", runs * self.finetuning)]
         parts.append(("probes and set-up", runs * self.judging))
         total = sum(seconds for _, seconds in parts)
-        said = ", ".join(f"{name} {clock(seconds)}" for name, seconds in parts)
-        text = f"Forecast: {clock(total)} for {values} different runs x {seeds} seeds = {runs} runs ({said})."
+        durations = ", ".join(f"{name} {clock(seconds)}" for name, seconds in parts)
+        text = f"Forecast: {clock(total)} for {values} different runs x {seeds} seeds = {runs} runs ({durations})."
         if self.steps < FEW:
             text += f" A run of {self.steps} steps learns little: more hours, fewer axes or a smaller model help."
         return text
@@ -105,9 +105,9 @@ def make_forecast(
                 f" {clock(runs * (judging + tuning_seconds))}. Give more --hours, fewer --axes or --seeds, or less"
                 " --labels, --test or --finetune-epochs"
             )
-    taken = {key: steps_of(values[key], steps) * step * flops[key] / flops["baseline"] for key in values}
-    taken |= {key: 0.0 for key, changes in values.items() if length_of(changes) == 0}
-    return Forecast(steps, tuning, taken, judging, tuning_seconds)
+    seconds_by_key = {key: steps_of(values[key], steps) * step * flops[key] / flops["baseline"] for key in values}
+    seconds_by_key |= {key: 0.0 for key, changes in values.items() if length_of(changes) == 0}
+    return Forecast(steps, tuning, seconds_by_key, judging, tuning_seconds)
 
 
 def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[ClassifySettings, float]:

@@ -146,8 +146,8 @@ def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
     size = encoder.grid.size
     loader = labelled.loader("test", encoder.channels, WholeImage((size[0], size[1])))
     classifier = task.result.to(bench.fabric.device)
-    found = answers(classifier, loader, bench.fabric.device, _autocast(bench))
-    return scores(found, labelled.labels("test"), labelled.classes)["accuracy"]
+    probabilities = answers(classifier, loader, bench.fabric.device, _autocast(bench))
+    return scores(probabilities, labelled.labels("test"), labelled.classes)["accuracy"]
 
 
 def _autocast(bench: Bench) -> torch.dtype | None:

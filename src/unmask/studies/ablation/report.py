@@ -42,14 +42,14 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: Facts) -> Js
     yardstick, results = scratch_row(cells), []
     parts: list[Part] = []
     for axis in axes:
-        found = rows(axis, cells)
-        if not found:
+        axis_rows = rows(axis, cells)
+        if not axis_rows:
             continue
         path = out / f"{axis.name}.png"
-        save(draw_axis(axis, found, yardstick, facts.where), path)
-        heading, lines = lines_of([*found, yardstick] if yardstick else found)
-        parts.append(Part(axis.name, axis.title, finding(axis, found), [heading, *lines], path))
-        results.append(to_json(axis, found))
+        save(draw_axis(axis, axis_rows, yardstick, facts.where), path)
+        heading, lines = lines_of([*axis_rows, yardstick] if yardstick else axis_rows)
+        parts.append(Part(axis.name, axis.title, finding(axis, axis_rows), [heading, *lines], path))
+        results.append(to_json(axis, axis_rows))
     seconds = sum(sum(cell["seconds"].values()) for cell in cells.values())
     diverged = [f"{key}, seed {seed}" for (key, seed), cell in cells.items() if "diverged" in cell]
     notes = [*facts.notes, *([f"Diverged and left out: {'; '.join(diverged)}."] if diverged else [])]
@@ -58,14 +58,14 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: Facts) -> Js
     none = {name: vars(of) for name, of in yardstick.accuracy.items()} if yardstick else None
     source = {name: paper()[name] for name in ("label", "source", "setting")}
     content |= {"no_pretraining": none, "axes": results, "paper": source}
-    done = f"{len(cells)} of {facts.planned} runs, {clock(seconds)}"
-    _write(out / TABLES, _markdown(facts, parts, notes, done))
-    _write_page(out / PAGE, facts, parts, notes, done)
+    progress = f"{len(cells)} of {facts.planned} runs, {clock(seconds)}"
+    _write(out / TABLES, _markdown(facts, parts, notes, progress))
+    _write_page(out / PAGE, facts, parts, notes, progress)
     write_json(out / RESULT, content)
     return content
 
 
-def _write_page(path: Path, facts: Facts, parts: list[Part], notes: list[str], done: str) -> None:
+def _write_page(path: Path, facts: Facts, parts: list[Part], notes: list[str], progress: str) -> None:
     sections = [
         section(
             part.title,
@@ -79,7 +79,7 @@ def _write_page(path: Path, facts: Facts, parts: list[Part], notes: list[str], d
     write_page(
         path,
         f"Ablation on {facts.where}",
-        note(f"The axes of the MAE paper's table 1, run again at small scale: {done} of computing."),
+        note(f"The axes of the MAE paper's table 1, run again at small scale: {progress} of computing."),
         table(facts.baseline, heading=False),
         *(note(text) for text in notes),
         *sections,
@@ -90,9 +90,9 @@ def _write_page(path: Path, facts: Facts, parts: list[Part], notes: list[str], d
     )
 
 
-def _markdown(facts: Facts, parts: list[Part], notes: list[str], done: str) -> str:
+def _markdown(facts: Facts, parts: list[Part], notes: list[str], progress: str) -> str:
     source = paper()
-    texts = [f"# Ablation on {facts.where}", f"{done}."]
+    texts = [f"# Ablation on {facts.where}", f"{progress}."]
     texts += ["\n".join(f"- {name}: {value}" for name, value in facts.baseline), *notes]
     for part in parts:
         heading, *lines = part.lines

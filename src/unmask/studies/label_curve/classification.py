@@ -157,8 +157,8 @@ class ClassificationStudy(Study):
     def _train(self, cell: Cell, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
         encoder, scratch = self.encoder(cell.competitor), cell.competitor == SCRATCH
         hardware = machine(self.setting.device, self.setting.precision)
-        asked = {"protocol": cell.protocol, "seed": self.seed + cell.draw, "epochs": self.setting.epochs}
-        plan = Plan(asked | {"compile": "off"})  # trainings are many and short
+        chosen = {"protocol": cell.protocol, "seed": self.seed + cell.draw, "epochs": self.setting.epochs}
+        plan = Plan(chosen | {"compile": "off"})  # trainings are many and short
         settings = plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
         task = finetune(encoder, samples, settings, make_fabric(settings), scratch=scratch)

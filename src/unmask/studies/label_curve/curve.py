@@ -71,8 +71,8 @@ class Curve:
 
     def line(self, protocol: str, competitor: str) -> list[Point]:
         """The points of one curve, few labels first."""
-        found = [p for p in self.points if (p.protocol, p.competitor) == (protocol, competitor)]
-        return sorted(found, key=lambda p: p.per_class)
+        points = [p for p in self.points if (p.protocol, p.competitor) == (protocol, competitor)]
+        return sorted(points, key=lambda p: p.per_class)
 
     def sentence(self) -> str:
         """What pretraining is worth, by fine-tuning if that was done; also if it does not help."""
@@ -118,14 +118,16 @@ def make_point(
 
 def worths(points: Sequence[Point], num_test: int | None, seed: int = 0) -> list[Worth]:
     """For every protocol: fine-tuned against from scratch, frozen against random frozen."""
-    found = []
+    results = []
     for protocol in dict.fromkeys(p.protocol for p in points):
         rival = RANDOM if protocol in FROZEN else SCRATCH
         mine, theirs = (_by_size(points, protocol, name) for name in (PRETRAINED, rival))
         sizes = sorted(mine.keys() & theirs.keys(), key=lambda s: mine[s].per_class)
         if len(sizes) >= 2:
-            found.append(_worth(protocol, rival, [mine[s] for s in sizes], [theirs[s] for s in sizes], num_test, seed))
-    return found
+            results.append(
+                _worth(protocol, rival, [mine[s] for s in sizes], [theirs[s] for s in sizes], num_test, seed)
+            )
+    return results
 
 
 def horizontal_gap(
@@ -220,8 +222,8 @@ def _by_size(points: Sequence[Point], protocol: str, competitor: str) -> dict[st
 
 
 def _times(ratio: float, unit: str = "labels per class") -> str:
-    what = unit.split(" per ")[0]
-    return f"more than the largest number of {what}" if ratio == math.inf else f"{ratio:.1f} times the {what}"
+    things = unit.split(" per ")[0]
+    return f"more than the largest number of {things}" if ratio == math.inf else f"{ratio:.1f} times the {things}"
 
 
 def _interval(worth: Worth) -> str:

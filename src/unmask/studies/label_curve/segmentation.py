@@ -112,11 +112,11 @@ class SegmentationStudy(Study):
         scratch = cell.competitor == SCRATCH
         start = at_random(self.encoder, seed) if cell.competitor == RANDOM else self.encoder
         rows = self.rows(cell.size, cell.draw)
-        asked = {"head": setting.head, "crop_size": setting.crop_size, "side": setting.side, "epochs": setting.epochs}
-        asked |= {"protocol": cell.protocol, "seed": seed, "compile": "off"}
+        chosen = {"head": setting.head, "crop_size": setting.crop_size, "side": setting.side, "epochs": setting.epochs}
+        chosen |= {"protocol": cell.protocol, "seed": seed, "compile": "off"}
         if cell.protocol == "linear":
-            asked["head"] = None  # the linear one: what the features say by themselves
-        settings = plan_segment(Plan(asked), len(rows), start, scratch, self.data.sheet, self.hardware)
+            chosen["head"] = None  # the linear one: what the features say by themselves
+        settings = plan_segment(Plan(chosen), len(rows), start, scratch, self.data.sheet, self.hardware)
         task = make_segment_task(start, self.data, settings, scratch)
         segments = self.data.segments("train", self.encoder.channels, [int(row) for row in rows])
         loader = make_segment_loader(segments, start, settings)

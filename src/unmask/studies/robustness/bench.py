@@ -127,10 +127,10 @@ def compute_missing(bench: Bench, keys: Sequence[Key], cells: FinishedCells, con
                 bar.update(task, completed=number, eta=eta)
                 if not console.is_terminal and (number == len(missing) or missing[number][0] != key[0]):
                     shares = [cells.right(k).mean() for k in keys if k[0] == key[0] and k in cells]
-                    said = " ".join(f"{100 * share:.1f}" for share in shares)
-                    console.print(f"{key[0]}: {said} % · {number}/{len(missing)} · {eta}", soft_wrap=True)
+                    percentages = " ".join(f"{100 * share:.1f}" for share in shares)
+                    console.print(f"{key[0]}: {percentages} % · {number}/{len(missing)} · {eta}", soft_wrap=True)
     except (KeyboardInterrupt, Interrupted) as error:
         signum = 2 if isinstance(error, KeyboardInterrupt) else error.exit_code - 128
-        kept = sum(key in cells for key in keys)
-        text = f"stopped; {kept} of {len(keys)} results are kept in {cells.path}: the same command goes on from there"
+        num_finished = sum(key in cells for key in keys)
+        text = f"stopped; {num_finished} of {len(keys)} results are kept in {cells.path}; the same command resumes"
         raise Interrupted(text, signum) from error

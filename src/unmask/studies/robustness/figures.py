@@ -30,9 +30,9 @@ def draw_stress(stress: Stress, path: Path) -> None:
     _draw_map(heat, stress)
     _draw_drops(bars, stress)
     heat.set_ylim(len(names) - 0.5, -0.5)  # bars would add a margin to the axis that both share
-    for place in range(len(lines)):
-        pair = stress.groupings[2 * place : 2 * place + 2]
-        axes = parts[place + 1].subplots(1, 2, squeeze=False)[0]
+    for row in range(len(lines)):
+        pair = stress.groupings[2 * row : 2 * row + 2]
+        axes = parts[row + 1].subplots(1, 2, squeeze=False)[0]
         for axis, grouping in zip(axes, pair):
             _draw_groups(axis, grouping, stress)
         for axis in axes[len(pair) :]:
@@ -113,5 +113,5 @@ def _draw_groups(axis: Axes, grouping: Grouping, stress: Stress) -> None:
     axis.set_title(title, fontsize=11)
     style(axis, grid="x", title=11)
     under = offset_copy(axis.transAxes, axis.get_figure(root=True), y=-16, units="points")  # the numbers, at any height
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
-    axis.legend(frameon=False, fontsize=8.5, ncols=3, **place)
+    legend_position = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    axis.legend(frameon=False, fontsize=8.5, ncols=3, **legend_position)

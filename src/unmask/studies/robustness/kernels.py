@@ -67,6 +67,6 @@ def _kernel(down: np.ndarray, right: np.ndarray, weights: np.ndarray) -> Float[n
     top, left = np.floor(down).astype(int), np.floor(right).astype(int)
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
         share = np.abs(1 - row - (down - top)) * np.abs(1 - column - (right - left))
-        place = np.minimum(top + row + reach, 2 * reach), np.minimum(left + column + reach, 2 * reach)
-        np.add.at(kernel, place, weights * share)
+        position = np.minimum(top + row + reach, 2 * reach), np.minimum(left + column + reach, 2 * reach)
+        np.add.at(kernel, position, weights * share)
     return kernel / kernel.sum()

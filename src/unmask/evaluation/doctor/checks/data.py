@@ -17,12 +17,14 @@ def duplicates(subject: Subject) -> list[Finding]:
     sheet = subject.sheet
     findings = []
     if sheet.test_in_train:
-        what = f"{sheet.test_in_train:,} val or test images are also in train"
-        findings.append(Finding(what, "take them out of train: results on them mean nothing"))
+        fault = f"{sheet.test_in_train:,} val or test images are also in train"
+        findings.append(Finding(fault, "take them out of train: results on them mean nothing"))
     if sheet.num_duplicates > MANY_COPIES * max(sheet.num_good, 1):
         example = f", e.g. {' and '.join(sheet.duplicates[0][:2])}" if sheet.duplicates else ""
-        what = f"{sheet.num_duplicates:,} of {sheet.num_good:,} images are exact copies of others{example}"
-        findings.append(Finding(what, "delete the copies, named in data_sheet.json: an epoch is smaller than it looks"))
+        fault = f"{sheet.num_duplicates:,} of {sheet.num_good:,} images are exact copies of others{example}"
+        findings.append(
+            Finding(fault, "delete the copies, named in data_sheet.json: an epoch is smaller than it looks")
+        )
     return findings
 
 
@@ -31,14 +33,14 @@ def files(subject: Subject) -> list[Finding]:
     sheet, findings = subject.sheet, []
     if len(sheet.bad) > MANY_BAD * sheet.checked:
         reason, count = Counter(reason for _, _, reason in sheet.bad).most_common(1)[0]
-        what = f"{len(sheet.bad):,} of {sheet.checked:,} files cannot be used ({count:,}: {reason})"
-        findings.append(Finding(what, "mend or delete them; bad_files.txt of a run lists all with their reasons"))
+        fault = f"{len(sheet.bad):,} of {sheet.checked:,} files cannot be used ({count:,}: {reason})"
+        findings.append(Finding(fault, "mend or delete them; bad_files.txt of a run lists all with their reasons"))
     low, high = sheet.value_range
     deviations = [value for channels in sheet.std.values() for value in channels]
     possible = high - low if "32" in sheet.bits or "64" in sheet.bits else 255.0  # up to 16 bits, raw units end there
     if deviations and max(deviations) <= FLAT * max(possible, 1e-9):
-        what = f"values hardly differ (std {max(deviations):.3g} in a range of {low:g} to {high:g})"
-        findings.append(Finding(what, "look at some images: masks, blank pages, or values scaled to another range?"))
+        fault = f"values hardly differ (std {max(deviations):.3g} in a range of {low:g} to {high:g})"
+        findings.append(Finding(fault, "look at some images: masks, blank pages, or values scaled to another range?"))
     return findings
 
 

@@ -29,8 +29,8 @@ def rate(subject: Subject) -> list[Finding]:
     if low <= lr <= high:
         return []
     usual = f"usual for it: {min(linear, root):.2g} to {max(linear, root):.2g}"
-    what = f"the learning rate {lr:.2g} is far too {'low' if lr < low else 'high'} for a batch of {batch} ({usual})"
-    return [Finding(what, f"give the rate per 256 images instead, which is scaled: --blr {root * 256 / batch:.2g}")]
+    fault = f"the learning rate {lr:.2g} is far too {'low' if lr < low else 'high'} for a batch of {batch} ({usual})"
+    return [Finding(fault, f"give the rate per 256 images instead, which is scaled: --blr {root * 256 / batch:.2g}")]
 
 
 def _width(subject: Subject) -> int:
@@ -45,14 +45,14 @@ def steps(subject: Subject) -> list[Finding]:
     back = [record for record in records if record.get("event") == ROLLED_BACK]
     findings = []
     if spikes > MANY_SPIKES * last:
-        what = f"{spikes:,} of {last:,} updates were left out because their loss was far above the recent ones"
+        fault = f"{spikes:,} of {last:,} updates were left out because their loss was far above the recent ones"
         findings.append(
-            Finding(what, "if the data is as it should be, a lower --lr or --clip 1; if such losses are, --spike off")
+            Finding(fault, "if the data is as it should be, a lower --lr or --clip 1; if such losses are, --spike off")
         )
     if back:
-        what = f"the run went back {len(back)} times to an earlier state, last at step {back[-1]['from']}"
+        fault = f"the run went back {len(back)} times to an earlier state, last at step {back[-1]['from']}"
         findings.append(
-            Finding(what, "a lower --lr or --clip 1 keeps it stable; look at the batches named in metrics.jsonl")
+            Finding(fault, "a lower --lr or --clip 1 keeps it stable; look at the batches named in metrics.jsonl")
         )
     return findings
 
@@ -68,9 +68,9 @@ def trivial(subject: Subject) -> list[Finding]:
     loss = fmean(losses[-LAST_RECORDS:])
     if loss < BETTER * level:
         return []
-    what = f"the loss {loss:.3f} is no better than {words} ({level:.3f}): nothing is learned yet"
+    fault = f"the loss {loss:.3f} is no better than {words} ({level:.3f}): nothing is learned yet"
     return [
-        Finding(what, "train for longer, or try five times the --lr; look at data_sheet.json whether images are empty")
+        Finding(fault, "train for longer, or try five times the --lr; look at data_sheet.json whether images are empty")
     ]
 
 

@@ -108,10 +108,10 @@ def numbers(subject: Subject) -> list[Finding]:
         if len(events) > MANY_NONFINITE * last:
             precision = subject.config["settings"].get("precision")
             remedy = "--precision 32" if precision != "32" else "a lower --lr, or --clip 1"
-            what = (
+            fault = (
                 f"{len(events):,} of {last:,} steps had a loss or gradient that is not finite, in precision {precision}"
             )
-            findings.append(Finding(what, f"start again from its last good weights with --init and {remedy}"))
+            findings.append(Finding(fault, f"start again from its last good weights with --init and {remedy}"))
     return findings
 
 

@@ -72,14 +72,14 @@ def _texture(number: int) -> Float[np.ndarray, "s s"]:
 
 def snow(x: Float[np.ndarray, "h w c"], severity: int, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
     """Falling snow before a paler scene."""
-    mean, deviation, flake, threshold, radius, fall, kept = SNOW[severity - 1]
+    mean, deviation, flake, threshold, radius, fall, scene_share = SNOW[severity - 1]
     height, width = layer_size(x)
     drawn = rng.normal(mean, deviation, (round(height / flake), round(width / flake))).astype(np.float32)
     flakes = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
     flakes = np.where(flakes < threshold, 0, flakes).clip(0, 1)
     flakes = fitted(filtered(flakes, streak(radius, fall, rng.uniform(-135, -45))), x)
     grey = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None] if x.shape[2] == 3 else x
-    return kept * x + (1 - kept) * np.maximum(x, 1.5 * grey + 0.5) + flakes + flakes[::-1, ::-1]
+    return scene_share * x + (1 - scene_share) * np.maximum(x, 1.5 * grey + 0.5) + flakes + flakes[::-1, ::-1]
 
 
 def layer_size(x: Float[np.ndarray, "h w c"]) -> tuple[int, int]:
