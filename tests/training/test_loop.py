@@ -152,6 +152,24 @@ def test_a_time_budget_ends_in_time_even_when_steps_get_slow(tmp_path):
     assert json.loads(records[-1])["lr"] < 0.02  # the cosine came down, it was not cut off
 
 
+def test_a_time_budget_keeps_the_time_of_the_last_look_which_follows_the_last_step(tmp_path, monkeypatch):
+    """Such as a probe, which takes long and comes at the end once more."""
+    import time
+
+    from unmask.training import loop
+
+    budgets = []
+    monkeypatch.setattr(loop, "steps_in_time", lambda state, budget, *_: budgets.append(budget) or state.steps)
+
+    def watch(step, steps):
+        time.sleep(0.2 if step == 4 else 0)
+        return {}
+
+    train(tmp_path / "run", watch=watch, steps=8, seconds=100.0, log_every=2)
+    assert min(budgets[:2]) > 99.8 >= max(budgets[2:])
+    assert len(budgets) == 4
+
+
 def test_lasting_checkpoints_are_kept(tmp_path):
     train(tmp_path / "run", keep_every=10)
     assert sorted(p.name for p in (tmp_path / "run").glob("*.ckpt")) == [

@@ -59,6 +59,7 @@ def fit(
     guard = Guard(state, config.spike, fabric)
     objective.train()
     stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state.seconds
+    ending = 0.0  # seconds of the longest look so far: the last one comes after the last step
 
     with StopRequest() as stop:
         while state.step < state.steps:
@@ -67,15 +68,18 @@ def fit(
             state = replace(state, step=state.step + 1, seconds=seconds, waited=stream.waited)
 
             if state.step % config.log_every == 0 or state.step >= state.steps:
-                state = read(guard, state, log, *ranks.most(state.seconds, state.waited))
+                seconds, waited, ending = ranks.most(state.seconds, state.waited, ending)
+                state = read(guard, state, log, seconds, waited)
                 if guard.last and rollback.went_wrong(state, config.patience, state.step >= state.steps):
                     state = recover(state, guard.last, snapshots, config.rollbacks, log)
                     guard.begin(state)
                     stream = open_stream(loader, state, config)
                     continue
-                state = record(state, guard, lr, config, log)
+                state = record(state, guard, lr, config, log, ending)
                 stream.waited = 0.0
+            before = time.monotonic()
             state, best = look(watch, state, log)
+            ending = max(ending, time.monotonic() - before)
             objective.train()
             signum, finished = ranks.agree(stop.signum or 0), state.step >= state.steps
             if out is not None and (finished or signum or best or keeping.due(state.step, state.steps)):
@@ -155,11 +159,13 @@ def read(guard: Guard, state: RunState, log: Log, seconds: float, waited: float)
     return state
 
 
-def record(state: RunState, guard: Guard, lr: float, config: Fit, log: Log) -> RunState:
-    """Logs the means since the last record, and adjusts the number of steps to the remaining time."""
+def record(state: RunState, guard: Guard, lr: float, config: Fit, log: Log, ending: float) -> RunState:
+    """Logs the means since the last record, and adjusts the number of steps to the remaining time. ending: seconds of
+    it that follow the last step."""
     state, means = guard.means(state)
     log.step(state.step, lr, means, state.seconds, state.skipped, state.waited)
-    log.steps = steps_in_time(state, config.seconds, config.begins, config.costs)
+    budget = None if config.seconds is None else config.seconds - ending
+    log.steps = steps_in_time(state, budget, config.begins, config.costs)
     return replace(state, waited=0.0, steps=log.steps)
 
 
