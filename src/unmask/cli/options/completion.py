@@ -6,8 +6,8 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
-from unmask.errors import UserError
-from unmask.plain import OneOf, check_fields
+from unmask.errors import UserError, closest
+from unmask.plain import OneOf
 
 __all__ = ["Completion"]
 
@@ -28,4 +28,7 @@ class Completion(ConfigOption):
     def __post_init__(self):
         if not self.shell:
             raise UserError(f"name the shell: unmask completion {'|'.join(SHELLS)}")
-        check_fields(self)
+        if self.shell not in SHELLS:
+            raise UserError(
+                f"no completion for {self.shell!r}{closest(self.shell, SHELLS)} There are: {', '.join(SHELLS)}"
+            )
