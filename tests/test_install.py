@@ -1,9 +1,11 @@
 """What is installed: lines that add packages, the version in every place that says it, the text files of a release."""
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,3 +54,12 @@ def test_the_citation_file_has_what_its_format_asks_for(key):
     assert content[key]
     assert content["cff-version"] == "1.2.0"
     assert all("name" in author or {"family-names", "given-names"} <= author.keys() for author in content["authors"])
+
+
+@pytest.mark.parametrize("how", ["unmask", "unmask.cli.main"])
+def test_functions_and_commands_settle_alike_how_idle_threads_wait(how):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    code = f"import os, sys, {how}; print([n for n in {names} if n in os.environ], 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("['OMP_WAIT_POLICY'] False", "['GOMP_SPINCOUNT'] False")
