@@ -8,10 +8,10 @@ from typing import Any
 from unmask.files import read_json, write_json
 from unmask.training.trackers import IDS, Plain, Tracker
 
-__all__ = ["WeightsAndBiases"]
+__all__ = ["Wandb"]
 
 
-class WeightsAndBiases(Tracker):
+class Wandb(Tracker):
     """One W&B run per run folder; a resumed training goes on with it. W&B drops steps that it has had already.
 
     offline: as the environment says (WANDB_MODE) unless True.
