@@ -105,7 +105,7 @@ def import_library(who: str) -> None:
     import torch._dynamo  # noqa: F401
 
     import unmask.methods.mae
-    import unmask.runtime.distributed.fabric
+    import unmask.runtime.distributed.devices
     import unmask.training.loop  # noqa: F401
 
     if who == "hf":
@@ -121,7 +121,7 @@ def _ours(
 
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.distributed.devices import make_devices
     from unmask.runtime.machine import choices, tune
     from unmask.runtime.settings import RuntimeSettings
     from unmask.training.loop import backward
@@ -138,21 +138,21 @@ def _ours(
     mae = MAE(encoder, decoder=decoder or f"full(dim={dim}, depth={depth}, heads={heads})")
     ready(mae, runtime)
     made = make_optimizer(mae, weight_decay=0.05, fused=runtime.fused == "on")
-    fabric = make_fabric(runtime)
-    model, optimizer = fabric.setup(mae, made)
+    devices = make_devices(runtime)
+    model, optimizer = devices.setup(mae), made
     config = Fit(steps=1, batch=batch, lr=1e-4)
     stream = _images(torch.randint(0, 256, (batch, 3, *side), dtype=torch.uint8))
 
     def one() -> tuple[float, float]:
         start = time.perf_counter()
-        backward(model, optimizer, stream, config, fabric)
+        backward(model, optimizer, stream, config, devices)
         middle = time.perf_counter()
         optimizer.step()
         optimizer.zero_grad()
         return middle - start, time.perf_counter() - middle
 
     def once() -> None:
-        fabric.backward(model({"views": [next(stream)["views"][0][:1].to(device)]})["loss"])
+        model({"views": [next(stream)["views"][0][:1].to(device)]})["loss"].backward()
         optimizer.zero_grad()
 
     return one, once

@@ -78,7 +78,7 @@ def count(precision: str) -> dict[str, float]:
 
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.distributed.devices import make_devices
     from unmask.runtime.settings import RuntimeSettings
     from unmask.training.loop import backward
     from unmask.training.loss_guard import Guard
@@ -91,20 +91,20 @@ def count(precision: str) -> dict[str, float]:
     torch.manual_seed(0)
     settings = RuntimeSettings(precision=precision, attention="matmul")  # the same everywhere
     objective = MAE(create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH), decoder=DECODER)
-    fabric = make_fabric(settings)
+    devices = make_devices(settings)
     ready(objective, settings)
-    model, optimizer = fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
+    model, optimizer = devices.setup(objective), make_optimizer(objective, weight_decay=0.05)
     batch = {"views": [torch.zeros(BATCH, 3, SIDE, SIDE, dtype=torch.uint8)]}
     config, state = Fit(steps=3, batch=BATCH, lr=1e-4), RunState(steps=3)
-    judge = Guard(state, None, fabric)
+    judge = Guard(state, None, devices)
 
     def step() -> None:
         set_rate(optimizer, 1e-4)
-        outputs = backward(model, optimizer, iter([batch]), config, fabric)
+        outputs = backward(model, optimizer, iter([batch]), config, devices)
         update(optimizer, judge.judge(outputs, 1, 1e-4))
         optimizer.zero_grad()
 
-    needed = step_bytes(objective, batch, BATCH, fabric.autocast)
+    needed = step_bytes(objective, batch, BATCH, devices.autocast)
     step()  # makes the optimizer's state
     with Counter() as counter:
         step()

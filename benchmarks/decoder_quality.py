@@ -66,7 +66,7 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     from unmask.planning.initial_weights import Start
     from unmask.planning.pretrain import Given, make_plan
     from unmask.runs.config import Config
-    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.distributed.devices import make_devices
     from unmask.runtime.machine import choices, tune
     from unmask.runtime.machine import machine as look_at_machine
     from unmask.runtime.progress import make_console
@@ -94,7 +94,7 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     samples.channels = config.data.channels
     side = 4 * max(config.data.image_size)
     labelled = Labelled(options.data, max_side=side, most=options.labels, most_test=options.test)
-    bench = Bench(config, options.steps, {}, samples, labelled, make_fabric(config.runtime))
+    bench = Bench(config, options.steps, {}, samples, labelled, make_devices(config.runtime))
     if study is None:
         study = {
             "asked": asked,
@@ -133,7 +133,7 @@ def step_times(bench: Any, texts: dict[str, str], turns: int) -> dict[str, float
     for name, text in texts.items():
         config = changed(bench.config, {"decoder": text}, 0)
         objective = ready(build(config, Start()), replace(config.runtime, compile="off"))
-        model, optimizer = bench.fabric.setup(objective, make_optimizer(objective, weight_decay=0.05))
+        model, optimizer = bench.devices.setup(objective), make_optimizer(objective, weight_decay=0.05)
         made[name] = model, optimizer, make_loader(config, bench.samples)(0)
     batch = bench.config.training.batch
     fitting, taken = Fit(steps=1, batch=batch, lr=1e-4), {name: [] for name in made}
@@ -142,7 +142,7 @@ def step_times(bench: Any, texts: dict[str, str], turns: int) -> dict[str, float
             model, optimizer, stream = made[name]
             start = time.perf_counter()
             for _ in range(STEPS):
-                backward(model, optimizer, stream, fitting, bench.fabric)
+                backward(model, optimizer, stream, fitting, bench.devices)
                 optimizer.step()
                 optimizer.zero_grad()
             if turn:

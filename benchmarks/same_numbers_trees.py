@@ -20,7 +20,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
 BYTECODE = TREE / ".pytest_cache" / "bytecode"  # torch takes many seconds to compile where no bytecode may be written
-LIBRARIES = ("torch", "torchvision", "lightning.fabric", "timm", "torchmetrics", "scipy.stats", "matplotlib.pyplot")
+LIBRARIES = ("torch", "torchvision", "timm", "torchmetrics", "scipy.stats", "matplotlib.pyplot")
 
 
 class CommandFailed(Exception):

@@ -60,18 +60,18 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     from unmask.masking.mask import Rows
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.distributed.devices import make_devices
     from unmask.runtime.settings import RuntimeSettings
     from unmask.training.optimizer import make_optimizer
 
-    fabric = make_fabric(RuntimeSettings(strategy=strategy))
+    devices = make_devices(RuntimeSettings(strategy=strategy))
     torch.manual_seed(0)
     encoder = create_encoder("vit_tiny_patch16_224(depth=4)", image_size=(64, 64), patch_size=8)
     parts = {"decoder": "full(dim=128, depth=2, heads=4)", "mask": "random", "target": "pixels"}
     objective = MAE(encoder, **parts)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-    model = fabric.setup_module(objective)
-    optimizer = fabric.setup_optimizers(make_optimizer(objective))
+    model = devices.setup(objective)
+    optimizer = make_optimizer(objective)
     losses, count = [], BATCH // world
     for step in range(STEPS):
         images = torch.rand(BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(step)) * 255
@@ -80,8 +80,8 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
             group["lr"] = 1e-3
         with Handed() as handed:  # that of the last step is kept
             loss = model({"views": [images[rank * count :][:count]], "rows": rows})["loss"]
-            fabric.backward(loss)
+            loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(fabric.all_reduce(loss.detach())))
+        losses.append(float(devices.mean(loss.detach())))
     return {"trained": trained, "losses": losses, "handed_bytes": handed.bytes, "gradient_bytes": 4 * trained}

@@ -18,7 +18,7 @@ from unmask.cli.main import main
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import Interrupted, UserError
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.machine import machine
 from unmask.tasks.classification.finetune import finetune
 from unmask.tasks.classification.metrics import scores
@@ -201,8 +201,8 @@ def test_a_small_set_can_be_learnt_by_heart(run, data, protocol):
     samples = labelled.samples("train", 3)
     off = {"randaug": "off", "smoothing": 0.0, "crop": 1.0, "drop_path": 0.0, "lr": 3e-3, "weight_decay": 0.0}
     settings = settings_of(encoder, samples, labelled, protocol=protocol, epochs=40.0, batch=16, **off)
-    fabric = make_fabric(settings)
-    first, second = (finetune(encoder, samples, settings, fabric).result.eval() for _ in range(2))
+    devices = make_devices(settings)
+    first, second = (finetune(encoder, samples, settings, devices).result.eval() for _ in range(2))
     found = first.predict(str(data / "train"))
     assert (found.probabilities.argmax(axis=1) == labelled.labels("train")).mean() == 1.0
     for a, b in zip(first.parameters(), second.parameters()):

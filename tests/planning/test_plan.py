@@ -9,7 +9,7 @@ from support.small import SMALL
 import unmask
 from unmask.errors import UserError
 from unmask.runtime import machine, openmp
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.settings import RuntimeSettings
 
 
@@ -82,9 +82,9 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     from unmask.planning.plan import Plan
 
     tried, measured = [], measure.Measured(1.0, 1, {})
-    fabric = make_fabric(RuntimeSettings())
+    devices = make_devices(RuntimeSettings())
 
-    def fails_when_compiled(objective, loader, settings, fabric):
+    def fails_when_compiled(objective, loader, settings, devices):
         tried.append(settings["compile"])
         if settings["compile"] != "off":
             raise RuntimeError("no compiler here")
@@ -92,12 +92,12 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
 
     monkeypatch.setattr(measure, "_measure", fails_when_compiled)
     plan = Plan({"compile": "graphs", "batch": 8, "accumulate": 1}, {"compile": "so few images"})
-    assert measure.trial(lambda: None, lambda first: iter(()), plan, fabric, retry=False) is measured
+    assert measure.trial(lambda: None, lambda first: iter(()), plan, devices, retry=False) is measured
     assert tried == ["graphs", "on", "off"]
     assert "--compile on failed on this machine (RuntimeError: no compiler here)" in plan.reasons["compile"]
     asked = Plan({"compile": "on", "batch": 8, "accumulate": 1}, {"compile": "asked for"})
     with pytest.raises(RuntimeError):  # what was asked for is not changed
-        measure.trial(lambda: None, lambda first: iter(()), asked, fabric, retry=False)
+        measure.trial(lambda: None, lambda first: iter(()), asked, devices, retry=False)
 
 
 def test_idle_threads_sleep_on_a_busy_machine_unless_the_user_says_how(monkeypatch):

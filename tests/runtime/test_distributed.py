@@ -26,7 +26,7 @@ TOLERANCE = 2e-5  # relative; fp32 sums in another order
 
 def four(photos, out):
     """In each of four processes: whole runs with copies and with shards, and one of each that a signal ends."""
-    from unmask.runtime.distributed.fabric import make_fabric
+    from unmask.runtime.distributed.devices import make_devices
 
     train(photos, out / "ddp", "ddp")
     train(photos, out / "fsdp2", "fsdp2")
@@ -43,7 +43,7 @@ def four(photos, out):
             train(photos, out / f"cut_{strategy}", strategy, watch=hit)
         except Interrupted as error:
             ended.append(error.exit_code)
-    make_fabric(RuntimeSettings(strategy="ddp"))
+    make_devices(RuntimeSettings(strategy="ddp"))
     ranks = Ranks()
     shared = ranks.share(f"rank {ranks.rank}"), ranks.most(float(ranks.rank), -1.0), ranks.everybodys(ranks.rank)
     return ended, shared, gathered(ranks.rank, ranks.world)

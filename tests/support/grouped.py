@@ -14,7 +14,7 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import RandomCrop
 from unmask.registry import build
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.progress import make_console
 from unmask.runtime.settings import RuntimeSettings
@@ -71,14 +71,14 @@ def objective(seed: int = 0, **options: Any) -> Objective:
 def train(photos: Path, out: Path, strategy: str, accumulate: int = 1, watch: Any = None, **options: Any) -> Objective:
     """The loop over photographs, in as many processes as we are."""
     launched, model = launch(), objective(**options)
-    fabric = make_fabric(RuntimeSettings(strategy=strategy), idle="decoder_warmup" in options)
+    devices = make_devices(RuntimeSettings(strategy=strategy), idle="decoder_warmup" in options)
     out.mkdir(exist_ok=True)
     samples = Samples(open_source([str(photos)]), range(24), channels=3)
     shared = {"batch": BATCH // accumulate // launched.world, "rank": launched.rank, "world": launched.world}
     loader = Loader(samples=samples, view=RandomCrop((32, 32)), seed=3, **shared)
     config = Fit(steps=STEPS, batch=BATCH, lr=1e-3, clip=0.5, accumulate=accumulate, seed=3, log_every=1, save_every=3)
     log = Log(out, make_console(), BATCH, 24) if launched.rank == 0 else Silent()
-    fit(model, loader, config, out, fabric, log, *([watch] if watch else []))
+    fit(model, loader, config, out, devices, log, *([watch] if watch else []))
     return model
 
 

@@ -3,10 +3,11 @@
 import json
 
 import torch
-from lightning.fabric import Fabric
 from rich.console import Console
 from torch import nn
 
+from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import Log
 from unmask.training.loop import fit
 from unmask.training.objective import Objective
@@ -50,7 +51,7 @@ def train(out, objective=None, watch=lambda step, steps: {}, micro=8, batches=No
     config = Fit(**{"steps": 20, "batch": 8, "lr": 0.05, "warmup": 4, "log_every": 2, "save_every": 5} | options)
     log = Log(out, Console(quiet=True), 8, 100, {"data_mean": 3.0, "nearest": 2.0})
     objective = objective or Line()
-    fit(objective, batches or loader(micro), config, out, Fabric(accelerator="cpu", devices=1), log, watch)
+    fit(objective, batches or loader(micro), config, out, make_devices(RuntimeSettings()), log, watch)
     return objective
 
 

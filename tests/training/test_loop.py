@@ -5,12 +5,13 @@ import signal
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 from rich.console import Console
 from support.small_training import Crash, Line, losses, train
 from torch import nn
 
 from unmask.errors import Diverged, Interrupted, UserError
+from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training import checkpoint
 from unmask.training.log import Log
 from unmask.training.loop import fit
@@ -124,7 +125,7 @@ def test_accumulation_changes_nothing_but_memory(tmp_path):
         config = Fit(steps=10, batch=8, lr=0.05, accumulate=accumulate, log_every=1, save_every=5)
         objective, micro = Plain(), 8 // accumulate
         log = Log(out, Console(quiet=True), 8, 100)
-        fit(objective, lambda first, m=micro: parts(first, m), config, out, Fabric(accelerator="cpu", devices=1), log)
+        fit(objective, lambda first, m=micro: parts(first, m), config, out, make_devices(RuntimeSettings()), log)
         weights.append(objective.net.weight.detach())
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-6)
 

@@ -23,7 +23,7 @@ from unmask.planning import measure
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.resolution import early_and_full, firsts, parse, steps_within, work_until
 from unmask.training.speed import step_cost
@@ -73,13 +73,13 @@ def test_a_batch_that_does_not_fit_is_parted_then_recomputed_then_refused(monkey
 
     monkeypatch.setattr(measure, "check_fits", check)
     trial_of = (mae, lambda n: lambda first: itertools.repeat(batch_of(count=n)))
-    measure.trial(*trial_of, plan, make_fabric(RuntimeSettings()), retry=True)
+    measure.trial(*trial_of, plan, make_devices(RuntimeSettings()), retry=True)
     assert tried == [(32, "auto"), (16, "auto"), (8, "auto"), (8, "on")]
     assert (plan.settings["accumulate"], plan.settings["checkpoint_activations"]) == (4, "on")
     assert "fits into memory" in plan.reasons["checkpoint_activations"]
     plan = Plan(settings | {"checkpoint_activations": "off"})
     with pytest.raises(UserError, match=r"about 9 MB.*--checkpoint-activations on.*--decoder windowed.*patch-size"):
-        measure.trial(*trial_of, plan, make_fabric(RuntimeSettings()), retry=False)
+        measure.trial(*trial_of, plan, make_devices(RuntimeSettings()), retry=False)
 
 
 def test_smaller_images_give_the_loss_and_gradients_of_an_objective_built_for_them():

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
 from rich.console import Console
 from support.small_training import Crash, Line, loader, losses, records, train
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask.errors import Diverged
 from unmask.methods.mae import MAE
+from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training import checkpoint
 from unmask.training.log import Log
 from unmask.training.loop import fit
@@ -49,7 +50,7 @@ def run(out, stream, objective=None, watch=lambda step, steps: {}, **options):
     config = Fit(**{"batch": 8, "log_every": 2, "save_every": 5} | SHORT | options)
     log = Log(out, Console(quiet=True), 8, 100)
     objective = objective or Line()
-    fit(objective, stream, config, out, Fabric(accelerator="cpu", devices=1), log, watch)
+    fit(objective, stream, config, out, make_devices(RuntimeSettings()), log, watch)
     return objective
 
 

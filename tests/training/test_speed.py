@@ -10,7 +10,7 @@ from unmask.errors import UserError
 from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.runtime import machine
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.objective import Objective
 from unmask.training.optimizer import MasterAdamW, make_optimizer, set_rate, update
@@ -41,18 +41,18 @@ def train(settings, steps=3, objective=None, good=()):
     settings = RuntimeSettings(**settings)
     machine.tune("cpu", settings)
     objective = ready(objective or make(), settings, backend="aot_eager")
-    optimizer, fabric = make_optimizer(objective, weight_decay=0.05), make_fabric(settings)
-    model, wrapped = fabric.setup(objective, optimizer)
+    optimizer, devices = make_optimizer(objective, weight_decay=0.05), make_devices(settings)
+    model = devices.setup(objective)
     x = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     losses, first = [], {}
     for step in range(steps):
         torch.manual_seed(step)
-        set_rate(wrapped, 1e-3)
+        set_rate(optimizer, 1e-3)
         loss = model({"views": [x]})["loss"]
-        fabric.backward(loss)
+        loss.backward()
         first = first or {n: p.grad.float().clone() for n, p in objective.named_parameters() if p.grad is not None}
-        update(wrapped, torch.tensor(step not in good))
-        wrapped.zero_grad()
+        update(optimizer, torch.tensor(step not in good))
+        optimizer.zero_grad()
         losses.append(float(loss.detach()))
     return losses, first, objective, optimizer
 
@@ -185,17 +185,17 @@ def test_bf16_weights_resume_exactly():
     resumed = make_optimizer(again, weight_decay=0.05)
     resumed.load_state_dict(moments)
     assert {v.dtype for s in resumed.state.values() for v in s.values()} == {torch.float32}
-    fabric = make_fabric(RuntimeSettings(precision="bf16-weights"))
-    model, wrapped = fabric.setup(again, resumed)
+    devices = make_devices(RuntimeSettings(precision="bf16-weights"))
+    model = devices.setup(again)
     x = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     for step in range(2, 5):
         torch.manual_seed(step)
-        set_rate(wrapped, 1e-3)
+        set_rate(resumed, 1e-3)
         loss = model({"views": [x]})["loss"]
-        fabric.backward(loss)
+        loss.backward()
         assert float(loss.detach()) == whole[step]
-        update(wrapped, torch.tensor(True))
-        wrapped.zero_grad()
+        update(resumed, torch.tensor(True))
+        resumed.zero_grad()
     assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), ended.state_dict().values()))
 
 
@@ -233,8 +233,8 @@ def test_deep_images_are_not_rounded_by_mixed_precision():
     seen = []
     objective = make()
     objective.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    fabric = make_fabric(RuntimeSettings(precision="bf16"))
-    model = fabric.setup(objective)
+    devices = make_devices(RuntimeSettings(precision="bf16"))
+    model = devices.setup(objective)
     model({"views": [torch.full((1, 3, 32, 32), 4097.0)]})
     assert float(seen[0].max()) == 4097.0
 

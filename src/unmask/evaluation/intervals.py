@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool
-from scipy.stats import binomtest, t
 
 LEVEL = 0.95  # of all intervals, so that chance is not mistaken for an effect of pretraining
 
@@ -13,6 +12,8 @@ LEVEL = 0.95  # of all intervals, so that chance is not mistaken for an effect o
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """Interval of a proportion, e.g. the accuracy on `total` test images. Wilson 1927: valid near 0, near 1 and for
     few."""
+    from scipy.stats import binomtest  # takes a second to import: not before it is needed
+
     low, high = binomtest(correct, total).proportion_ci(LEVEL, method="wilson")
     return float(low), float(high)
 
@@ -22,6 +23,8 @@ def student(values: Sequence[float], low: float = -math.inf, high: float = math.
     values."""
     if len(values) < 2:
         return None
+    from scipy.stats import t
+
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     mean = float(np.mean(values))
     return max(low, mean - half), min(high, mean + half)

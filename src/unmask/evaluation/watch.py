@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from unmask.data.datasets.images import Images
 from unmask.data.transforms.crops import WholeImage
 from unmask.evaluation.before_after import Comparison
-from unmask.evaluation.online_probe import Probe
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
@@ -17,6 +16,9 @@ from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder
 from unmask.weights.files import ENCODER, save_encoder
+
+if TYPE_CHECKING:
+    from unmask.evaluation.online_probe import Probe
 
 FRAMES, IMAGES = 8, 6
 FILM = "film"
@@ -32,7 +34,7 @@ class Watch:
         samples: Images,
         out: Path,
         device: torch.device,
-        probe: Probe | None = None,
+        probe: "Probe | None" = None,
     ):
         training, steps = config.training, config.training.steps
         self.config, self.objective, self.out, self.device = config, objective, out, device

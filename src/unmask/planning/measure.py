@@ -19,7 +19,7 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.plan import ASKED, Plan
 from unmask.runs.config import Config
-from unmask.runtime.distributed.fabric import Fabric, make_fabric
+from unmask.runtime.distributed.devices import Devices, make_devices
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.training.log import memory_mb
@@ -57,7 +57,7 @@ class Measured:
 
 
 def trial(
-    make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, fabric: Fabric, retry: bool
+    make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, devices: Devices, retry: bool
 ) -> Measured:
     """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
     the memory is split into micro-batches, and activation checkpointing is turned on if it was left open. On a CPU this
@@ -65,7 +65,7 @@ def trial(
     settings, why = plan.settings, "so that the batch fits into memory"
     while True:
         try:
-            measured = _measure(make(), loader, settings, fabric)
+            measured = _measure(make(), loader, settings, devices)
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
             parts, micro = 2 * settings["accumulate"], _micro(settings)
@@ -106,14 +106,14 @@ def measure(
     With FSDP2 all processes step together, without a second try. """  # fmt: skip
     config = make_config()
     shards = config.runtime.strategy == "fsdp2"
-    fabric = make_fabric(config.runtime, alone=not shards)
+    devices = make_devices(config.runtime, alone=not shards)
     of_size = partial(make_loader, config, samples, workers=0)
 
     def make() -> Objective:
         now = make_config()
         return ready(build(now, start), now.runtime)
 
-    return slowest(trial(make, of_size, plan, fabric, retry and not shards), plan, ranks)
+    return slowest(trial(make, of_size, plan, devices, retry and not shards), plan, ranks)
 
 
 def _micro(settings: dict[str, Any]) -> int:
@@ -162,22 +162,22 @@ def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
 
 
 def _measure(
-    objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], fabric: Fabric
+    objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], devices: Devices
 ) -> Measured:
     prepare(objective, loader)
     batch, accumulate = settings["batch"] // launch().world, settings["accumulate"]
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
-    if fabric.device.type == "cpu":  # elsewhere too large a step raises an error
-        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, fabric.autocast)
-    model = fabric.setup_module(objective)
-    optimizer: Any = fabric.setup_optimizers(make_optimizer(objective, fused=settings.get("fused") != "off"))
+    if devices.device.type == "cpu":  # elsewhere too large a step raises an error
+        check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, devices.autocast)
+    model = devices.setup(objective)
+    optimizer: Any = make_optimizer(objective, fused=settings.get("fused") != "off")
     objective.train()
     times, waits = [], []
     stream = Timed(loader(batch // accumulate)(0))
     torch.manual_seed(0)
     for _ in range(STEPS):
         start, stream.waited = time.perf_counter(), 0.0
-        outputs = backward(model, optimizer, stream, config, fabric)
+        outputs = backward(model, optimizer, stream, config, devices)
         optimizer.step()
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device
@@ -187,7 +187,7 @@ def _measure(
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm up caches
     preparing = statistics.median(waits[2:] or waits)
-    context = _context(objective, loader(_context_batch(objective))(0), fabric)
+    context = _context(objective, loader(_context_batch(objective))(0), devices)
     return Measured(measured, memory_mb(), context, preparing)
 
 
@@ -196,12 +196,12 @@ def _context_batch(objective: Objective) -> int:
     return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
 
 
-def _context(objective: Objective, stream: Iterator[Batch], fabric: Fabric) -> dict[str, float]:
+def _context(objective: Objective, stream: Iterator[Batch], devices: Devices) -> dict[str, float]:
     """Trivial losses over a fixed number of images: the mean of a small batch would predict that batch too well."""
     losses: dict[str, list[float]] = {}
     if type(objective).context is Objective.context:  # knows none, so that no images need be decoded for it
         return {}
     for _ in range(CONTEXT_BATCHES):
-        for name, value in objective.context(fabric.to_device(next(stream))).items():
+        for name, value in objective.context(devices.move(next(stream))).items():
             losses.setdefault(name, []).append(float(value))
     return {name: statistics.fmean(values) for name, values in losses.items()}

@@ -44,7 +44,7 @@ from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.settings import TrainingSettings
 from unmask.version import __version__
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning")
+PACKAGES = ("torch", "torchvision", "timm")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from unmask.report.palette import save, unframe
 from unmask.report.words import cut_start
 
 SMALL = 100  # pixels: smaller images are drawn as squares
@@ -23,6 +21,10 @@ class Row:
 def draw_panel(rows: Sequence[Row], path: Path, note: str, cell: float, scale: float | None = None) -> None:
     """Writes the panel in the format of the file's suffix. cell: width of a column in inches; scale: the value drawn
     brightest in all maps; None: each map from its minimum to its maximum."""
+    from matplotlib.figure import Figure  # here, since training, which draws at its end, begins sooner without it
+
+    from unmask.report.palette import save, unframe
+
     headings = list(rows[0].columns)
     shapes = [next(iter(row.columns.values())).shape[:2] for row in rows]
     heights = [cell * height / width for height, width in shapes]

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
-from unmask.report.palette import save
 from unmask.report.panel import Row, draw_panel
 from unmask.training.objective import Rebuilder
 
@@ -98,6 +96,10 @@ def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: P
 
 def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
     """Frames side by side, each with its heading: reconstructions of the same images over training."""
+    from matplotlib.figure import Figure
+
+    from unmask.report.palette import save
+
     images = [(title, np.asarray(Image.open(frame).convert("RGB"))) for title, frame in frames]
     height, width = images[0][1].shape[:2]
     figure = Figure(figsize=(1.25 * len(images), 1.25 * height / width + 0.3), dpi=130)

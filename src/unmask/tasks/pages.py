@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from unmask.files import read_json
-from unmask.report.training_page import write_training_page
 from unmask.runs.run import CONFIG
 from unmask.tasks.folders import task_module
 
@@ -11,4 +10,8 @@ from unmask.tasks.folders import task_module
 def write_report(out: Path) -> Path:
     """Writes `report.html` from the current contents of the folder; returns its path."""
     task = read_json(out / CONFIG).get("task")
-    return write_training_page(out) if task is None else task_module(task, "report").write_page(out)
+    if task is not None:
+        return task_module(task, "report").write_page(out)
+    from unmask.report.training_page import write_training_page  # brings Matplotlib, which training does without
+
+    return write_training_page(out)

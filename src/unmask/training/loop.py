@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from torch.optim import Optimizer
 
 from unmask.errors import Diverged, Interrupted, Unsaved
 from unmask.files import is_full
 from unmask.masking.mask import Rows
+from unmask.runtime.distributed.devices import Devices, Wrapped
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.seeds import mix
 from unmask.training import rollback
@@ -38,7 +39,7 @@ def fit(
     loader: Loader,
     config: Fit,
     out: Path | None,
-    fabric: Fabric,
+    devices: Devices,
     log: Log,
     watch: Callable[[int, int], dict[str, Any]] = lambda step, steps: {},
 ) -> int:
@@ -50,20 +51,19 @@ def fit(
     No step waits for the device: results are read where the loop records or saves. Raises Interrupted (state saved) on
     a signal, Diverged (good state saved) when rollbacks did not help, Unsaved on a full disk.
     """
-    ranks, model = Ranks(), fabric.setup_module(objective)
-    made = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
-    optimizer: Any = fabric.setup_optimizers(made)
+    ranks, model = Ranks(), devices.setup(objective)
+    optimizer = make_optimizer(objective, config.optimizer, config.weight_decay, config.betas, config.fused)
     keeping = keeping_of(config, out)
     snapshots = Snapshots(keeping, objective, optimizer, log, ranks)
     state = snapshots.resume(RunState(steps=config.steps))
-    guard = Guard(state, config.spike, fabric)
+    guard = Guard(state, config.spike, devices)
     objective.train()
     stream, started, resumed = open_stream(loader, state, config), time.monotonic(), state.seconds
     ending = 0.0  # seconds of the longest look so far: the last one comes after the last step
 
     with StopRequest() as stop:
         while state.step < state.steps:
-            lr = make_step(model, objective, optimizer, stream, guard, config, state, fabric)
+            lr = make_step(model, objective, optimizer, stream, guard, config, state, devices)
             seconds = resumed + time.monotonic() - started
             state = replace(state, step=state.step + 1, seconds=seconds, waited=stream.waited)
 
@@ -101,22 +101,22 @@ def keeping_of(config: Fit, out: Path | None) -> Keeping:
 
 
 def make_step(
-    model: Any,
+    model: Wrapped,
     objective: Objective,
-    optimizer: Any,
+    optimizer: Optimizer,
     stream: Iterator[Batch],
     guard: Guard,
     config: Fit,
     state: RunState,
-    fabric: Fabric,
+    devices: Devices,
 ) -> float:
     """One optimizer step, skipped on the device if its loss is bad; returns its learning rate."""
     step = state.step
-    torch.manual_seed(mix(config.seed, step, fabric.global_rank))  # for dropout; masks have their own seeds
+    torch.manual_seed(mix(config.seed, step, devices.rank))  # for dropout; masks have their own seeds
     lr = learning_rate(step, steps=state.steps, warmup=config.warmup, peak=config.lr, floor=config.floor)
     set_rate(optimizer, lr)
     objective.before_step(step)
-    outputs = backward(model, optimizer, stream, config, fabric, step)
+    outputs = backward(model, optimizer, stream, config, devices, step)
     good = guard.judge(outputs, step + 1, lr)
     update(optimizer, good)
     objective.after_step((step + 1) / state.steps, good)
@@ -125,22 +125,23 @@ def make_step(
 
 
 def backward(
-    model: Any, optimizer: Any, stream: Iterator[Batch], config: Fit, fabric: Fabric, step: int = 0
+    model: Wrapped, optimizer: Optimizer, stream: Iterator[Batch], config: Fit, devices: Devices, step: int = 0
 ) -> dict[str, torch.Tensor]:
     """Forward and backward of one optimizer step; returns the means over its micro-batches and the gradient norm."""
     total: dict[str, torch.Tensor] = {}
     for micro in range(config.accumulate):
-        batch = fabric.to_device(next(stream))
-        count, index = len(batch["views"][0]), micro * fabric.world_size + fabric.global_rank
-        whole = count * config.accumulate * fabric.world_size
+        batch = devices.move(next(stream))
+        count, index = len(batch["views"][0]), micro * devices.world + devices.rank
+        whole = count * config.accumulate * devices.world
         batch["rows"] = Rows(mix(config.seed, step, MASKS), index * count, count, whole)
-        with fabric.no_backward_sync(model, enabled=micro < config.accumulate - 1):
+        with model.accumulating(micro < config.accumulate - 1):
             outputs = model(batch)
-            fabric.backward(outputs["loss"] / config.accumulate)
+            (outputs["loss"] / config.accumulate).backward()
         for name, value in outputs.items():
             total[name] = total.get(name, 0) + value.detach().float() / config.accumulate
     if config.clip:
-        norm = fabric.clip_gradients(model, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
     else:
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     norm: Any = torch.as_tensor(norm)

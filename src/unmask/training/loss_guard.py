@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
+from unmask.runtime.distributed.devices import Devices
 from unmask.training.state import RunState
 
 RECENT, ENOUGH = 100, 20  # number of recent losses in the rule for spikes; fewer than ENOUGH are too few to judge by
@@ -36,9 +36,9 @@ class LeftOut:
 
 
 class Guard:
-    def __init__(self, state: RunState, spike: float | None, fabric: Fabric):
+    def __init__(self, state: RunState, spike: float | None, devices: Devices):
         """spike: deviations above the median of recent losses from which a loss is a spike; None: no limit."""
-        self.spike, self.fabric = spike, fabric
+        self.spike, self.devices = spike, devices
         self.unread: list[Tensor] = []  # on the device: the values of a step, and whether it counts
         self.facts: list[tuple[list[str], int, float, float]] = []  # of the same: names, step, learning rate, limit
         self.last: LeftOut | None = None
@@ -52,7 +52,7 @@ class Guard:
 
     def judge(self, outputs: dict[str, Tensor], step: int, lr: float) -> Tensor:
         """Whether step number `step` counts, as a 0-dim bool on the device. outputs: with "loss" and "grad_norm"."""
-        values = average(torch.stack([value.detach().float() for value in outputs.values()]), self.fabric)
+        values = self.devices.mean(torch.stack([value.detach().float() for value in outputs.values()]))
         names = list(outputs)
         loss, norm = values[names.index("loss")], values[names.index("grad_norm")]
         good = loss.isfinite() & norm.isfinite() & (loss <= self.limit_on_device)
@@ -92,7 +92,7 @@ class Guard:
         return replace(state, window=(), limit=self.limit), means
 
     def _allow(self, limit: float) -> None:
-        self.limit, self.limit_on_device = limit, torch.tensor(limit, device=self.fabric.device)
+        self.limit, self.limit_on_device = limit, torch.tensor(limit, device=self.devices.device)
 
 
 def limit_of(losses: Sequence[float], spike: float | None) -> float:
@@ -104,8 +104,3 @@ def limit_of(losses: Sequence[float], spike: float | None) -> float:
     middle = statistics.median(losses)
     deviation = SCALE * statistics.median(abs(loss - middle) for loss in losses)
     return middle + max(spike * deviation, abs(middle))
-
-
-def average(values: Tensor, fabric: Fabric) -> Tensor:
-    """Means over all devices, the same on each. One call per step, without waiting on the host."""
-    return values if fabric.world_size == 1 else fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]

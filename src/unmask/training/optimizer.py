@@ -134,9 +134,8 @@ def update(optimizer: Any, good: torch.Tensor) -> None:
     A fused optimizer decides that on the device, as it does for gradient scalers; for others the host must read `good`
     and waits for the device.
     """
-    inner = getattr(optimizer, "optimizer", optimizer)  # Fabric wraps it
-    if skips_on_device(inner):
-        inner.found_inf = (~good).float()
+    if skips_on_device(optimizer):
+        optimizer.found_inf = (~good).float()
         optimizer.step()
     elif bool(good):
         optimizer.step()

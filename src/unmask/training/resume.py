@@ -7,8 +7,6 @@ import dataclasses
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from unmask.errors import UserError
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.distributed.sharded_state import cut_moments, cut_weights, is_cut, whole_moments, whole_weights
@@ -62,9 +60,9 @@ class Snapshots:
         else:
             self.objective.load_state_dict(saved["objective"])
         if moments is None:
-            _inner(self.optimizer).state.clear()
+            self.optimizer.state.clear()
         elif is_cut(self.objective):
-            cut_moments(self.objective, _inner(self.optimizer), moments)
+            cut_moments(self.objective, self.optimizer, moments)
         else:
             self.optimizer.load_state_dict(moments)
 
@@ -108,11 +106,6 @@ class Snapshots:
     def _weights(self) -> dict[str, Any]:
         """Weights and moments; those of a sharded model are gathered in the first process only."""
         if is_cut(self.objective):
-            moments = whole_moments(self.objective, _inner(self.optimizer))
+            moments = whole_moments(self.objective, self.optimizer)
             return {"objective": whole_weights(self.objective), "optimizer": moments}
         return {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-
-def _inner(optimizer: Any) -> torch.optim.Optimizer:
-    """Torch's own optimizer, inside Fabric's wrapper."""
-    return getattr(optimizer, "optimizer", optimizer)

@@ -30,7 +30,7 @@ from unmask.planning.pretrain import Given, make_plan
 from unmask.runs.config import Config
 from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console, progress
 from unmask.seeds import mix
@@ -106,7 +106,7 @@ def ablate(options: Ablate) -> Ablation | None:
         config, _ = make_plan(given, initial(str(basis.init)), began, console)
         decoder_size(config)  # refuses a decoder whose size cannot be varied
         tuning = plan_tuning(config, labelled, here)
-        bench = Bench(config, 0, tuning, samples, labelled, make_fabric(config.runtime))
+        bench = Bench(config, 0, tuning, samples, labelled, make_devices(config.runtime))
         console.print("Measuring what the runs cost ...")
         length = {"hours": options.hours, "steps": options.steps, "tuning_epochs": options.finetune_epochs}
         values = _values(make_axes(names, config, 800)[0])
@@ -117,7 +117,7 @@ def ablate(options: Ablate) -> Ablation | None:
         raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")
     config, forecast = begun.config, begun.forecast
     samples.channels = config.data.channels
-    bench = Bench(config, forecast.steps, forecast.tuning, samples, labelled, make_fabric(config.runtime))
+    bench = Bench(config, forecast.steps, forecast.tuning, samples, labelled, make_devices(config.runtime))
     axes, remarks = make_axes(names, config, forecast.steps)
     _say_plan(console, axes, remarks, bench, forecast, options)
     if options.dry_run:

@@ -24,7 +24,6 @@ from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet, write_bad_files
 from unmask.errors import Diverged, Interrupted, UserError
-from unmask.evaluation.online_probe import Probe
 from unmask.evaluation.watch import Watch
 from unmask.files import write_json
 from unmask.plain import numbers, plain, texts
@@ -43,7 +42,7 @@ from unmask.runs.config import Config
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime import stopwatch
 from unmask.runtime.determinism import determinism, early
-from unmask.runtime.distributed.fabric import make_fabric, meet
+from unmask.runtime.distributed.devices import make_devices, meet
 from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
 from unmask.runtime.distributed.ranks import Ranks, together
@@ -61,7 +60,7 @@ from unmask.training.trackers import Tracker
 
 __all__ = ["pretrain"]
 if TYPE_CHECKING:
-    from unmask.runs.run import Run
+    from unmask.evaluation.online_probe import Probe
 
 
 NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "devices", "nodes", "strategy")  # where and how, not what
@@ -194,10 +193,14 @@ def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
         )
 
 
-def write_beginning(config: Config, sheet: Sheet, out: Path) -> Probe | None:
+def write_beginning(config: Config, sheet: Sheet, out: Path) -> "Probe | None":
     """Writes the files known before training; returns the probe, if there is one, which refuses data without labels."""
     probe_data, seed = config.training.probe, config.training.seed
-    probe = Probe(probe_data, config.data.image_size, seed) if probe_data else None
+    probe = None
+    if probe_data:
+        from unmask.evaluation.online_probe import Probe  # brings scikit-learn
+
+        probe = Probe(probe_data, config.data.image_size, seed)
     out.mkdir(parents=True, exist_ok=True)
     config.to_json(out / CONFIG)
     write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
@@ -209,7 +212,7 @@ def train(
     config: Config,
     samples: Samples | StreamSamples,
     out: Path,
-    probe: Probe | None,
+    probe: "Probe | None",
     console: Console,
     ranks: Ranks,
     began: float,
@@ -217,7 +220,7 @@ def train(
 ) -> None:
     """Runs the loop from where it stopped; the first process then writes encoder, panel, summary and report."""
     training, runtime = config.training, config.runtime
-    fabric = make_fabric(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
+    devices = make_devices(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
     objective = build(config, Start() if begun else initial(config.model.init, model=config.model.name))
     if said := short_of_room(objective, training, out):
@@ -226,18 +229,18 @@ def train(
     about = (config.record.context, trackers, config.options())
     log = Log(out, console, training.batch, len(samples), *about) if ranks.first else Silent()
     shown = copy.deepcopy(objective) if runtime.strategy == "fsdp2" else objective  # shards cannot be drawn
-    watch = Watch(config, shown, samples, out, fabric.device, probe)
+    watch = Watch(config, shown, samples, out, devices.device, probe)
     look = Looking(watch, watch.due, objective, shown, ranks)
     if not begun:
         prepare(objective, partial(make_loader, config, samples))
-        objective.to(fabric.device)
+        objective.to(devices.device)
         look.refresh()
         look.first(watch.begin)
     ready(objective, runtime)
     try:
         with determinism(runtime.deterministic):
             training = in_time(training, weight_bytes(objective), ranks.most(time.monotonic() - began)[0], begun)
-            fit(objective, make_loader(config, samples), training, out, fabric, log, look)
+            fit(objective, make_loader(config, samples), training, out, devices, log, look)
     except Exception as error:
         everywhere = isinstance(error, Interrupted | Diverged)  # all processes are at the same place
         if everywhere:

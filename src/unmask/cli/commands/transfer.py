@@ -33,7 +33,7 @@ from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
 from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.machine import Machine, check, machine, tune
 from unmask.runtime.progress import make_console
 from unmask.runtime.settings import runtime_of
@@ -183,7 +183,7 @@ def make_plan(
         make,
         lambda size: task.make_loader(plan.fill(task.settings), size),
         plan,
-        make_fabric(settings),
+        make_devices(settings),
         retry=options.accumulate is None,
     )
     steps = settings.fit(task.count).steps
@@ -208,7 +208,7 @@ def make_record(
     shape = {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
     shape |= {"model": model_text(encoder), "channels": encoder.channels}
     chosen = {name: value for name, value in plain(settings).items() if name in plan.settings}
-    packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics")
+    packages = ("torch", "torchvision", "timm", "torchmetrics")
     return {
         "task": options.to,
         "asked": asked,
@@ -237,14 +237,14 @@ def _train(
     trackers: Sequence[Tracker],
 ) -> nn.Module:
     about = {"trackers": trackers, "settings": dataclasses.asdict(settings)}
-    fabric, log = make_fabric(settings), Log(out, console, settings.batch, task.count, **about)
+    devices, log = make_devices(settings), Log(out, console, settings.batch, task.count, **about)
     epoch, steps = max(1, round(task.count / settings.batch)), settings.fit(task.count).steps
-    keeper = Keeper(task, settings, out, fabric.device, every=max(epoch, -(-steps // task.looks)))
+    keeper = Keeper(task, settings, out, devices.device, every=max(epoch, -(-steps // task.looks)))
     save_every = max(1, min(2000, int(120 * steps / max(expected.seconds, 1e-3))))
     objective, loader = task.make_objective(settings, scratch), task.make_loader(settings)
     ready(objective, settings)
     try:
-        fit(objective, loader, settings.fit(task.count, save_every), out, fabric, log, watch=keeper.of(objective))
+        fit(objective, loader, settings.fit(task.count, save_every), out, devices, log, watch=keeper.of(objective))
     finally:
         log.close()
     model = keeper.best_of(objective)

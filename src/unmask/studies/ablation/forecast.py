@@ -119,7 +119,7 @@ def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[
         lambda: ready(finetuning.make_task(encoder, labelled.classes, tuning), tuning),
         lambda size: finetuning.make_loader(samples, tuning, encoder, size),
         Plan(asdict(tuning)),
-        bench.fabric,
+        bench.devices,
         retry=False,
     )
     per_epoch = measured.seconds * len(samples) / tuning.batch

@@ -21,7 +21,7 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare
 from unmask.runs.config import Config
-from unmask.runtime.distributed.fabric import Fabric
+from unmask.runtime.distributed.devices import Devices
 from unmask.runtime.machine import autocast_dtype
 from unmask.studies.ablation.axes import Changes, changed, steps_of
 from unmask.tasks.classification.finetune import answers, finetune
@@ -49,7 +49,7 @@ class Bench:
     tuning: ClassifySettings  # of fine-tuning
     samples: Samples
     labelled: Labelled
-    fabric: Fabric
+    devices: Devices
 
 
 class Told(Log):
@@ -115,7 +115,7 @@ def _pretrain(
     )
     log = Told(folder, config, len(bench.samples), tell)
     ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
-    fit(objective, make_loader(config, bench.samples), fitting, folder, bench.fabric, log)
+    fit(objective, make_loader(config, bench.samples), fitting, folder, bench.devices, log)
     return [record for record in read(folder / METRICS) if "loss" in record][-1]
 
 
@@ -123,15 +123,15 @@ def cost(objective: Objective, bench: Bench) -> float:
     """FLOPs per image of forward and backward; random generators are left unchanged."""
     data = bench.config.data
     shape = (COUNTED, data.channels, *data.image_size)
-    batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.fabric.device)]}
+    batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.devices.device)]}
     with torch.random.fork_rng():
-        objective.to(bench.fabric.device).train()
+        objective.to(bench.devices.device).train()
         return step_flops(objective, batch)
 
 
 def linear_probe(encoder: Encoder, bench: Bench) -> Json:
     """Accuracy of a linear classifier on frozen features; pooling and penalty are chosen on the validation split."""
-    device, labelled = bench.fabric.device, bench.labelled
+    device, labelled = bench.devices.device, bench.labelled
     encoder.to(device).eval()
     competitors = {"pretrained": lambda split: split_features(labelled, encoder, split, device, _autocast(bench))}
     verdict = judge(competitors, classes=labelled.classes, evaluators=("linear",), labels_per_class=())
@@ -142,11 +142,11 @@ def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
     """Accuracy on the test split after training all of a copy of the encoder with labels."""
     labelled, settings = bench.labelled, replace(bench.tuning, seed=seed)
     samples = labelled.samples("train", encoder.channels)
-    task = finetune(encoder.cpu(), samples, settings, bench.fabric)
+    task = finetune(encoder.cpu(), samples, settings, bench.devices)
     size = encoder.grid.size
     loader = labelled.loader("test", encoder.channels, WholeImage((size[0], size[1])))
-    classifier = task.result.to(bench.fabric.device)
-    probabilities = answers(classifier, loader, bench.fabric.device, _autocast(bench))
+    classifier = task.result.to(bench.devices.device)
+    probabilities = answers(classifier, loader, bench.devices.device, _autocast(bench))
     return scores(probabilities, labelled.labels("test"), labelled.classes)["accuracy"]
 
 

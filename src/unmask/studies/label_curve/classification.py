@@ -24,7 +24,7 @@ from unmask.evaluation.frozen.linear import Linear
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study, size_of
@@ -161,7 +161,7 @@ class ClassificationStudy(Study):
         plan = Plan(chosen | {"compile": "off"})  # trainings are many and short
         settings = plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
-        task = finetune(encoder, samples, settings, make_fabric(settings), scratch=scratch)
+        task = finetune(encoder, samples, settings, make_devices(settings), scratch=scratch)
         size = encoder.grid.size
         loader = self.data.loader("test", encoder.channels, WholeImage((size[0], size[1])))
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)

@@ -17,7 +17,7 @@ from rich.console import Console
 from unmask.data.datasets.segmentation import Segmented
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.fabric import make_fabric
+from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_say, progress
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
@@ -120,6 +120,6 @@ class SegmentationStudy(Study):
         task = make_segment_task(start, self.data, settings, scratch)
         segments = self.data.segments("train", self.encoder.channels, [int(row) for row in rows])
         loader = make_segment_loader(segments, start, settings)
-        fit(ready(task, settings), loader, settings.fit(len(rows)), None, make_fabric(settings), Silent())
+        fit(ready(task, settings), loader, settings.fit(len(rows)), None, make_devices(settings), Silent())
         model = task.result.eval().to(torch.device(settings.device))
         return score_split(model, self.data, "test", settings.precision)["miou"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import beta
 
 from unmask.errors import DataError
 
@@ -58,6 +57,8 @@ def image_threshold(scores: Float[np.ndarray, "n"], rate: float) -> ImageThresho
     count = len(scores)
     check_enough(count, rate)
     rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
+    from scipy.stats import beta
+
     low, high = beta.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], count + 1 - rank, rank)
     threshold = float(np.sort(scores)[rank - 1])
     return ImageThreshold(rate, count, threshold, (count + 1 - rank) / (count + 1), (float(low), float(high)))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from unmask.evaluation.intervals import bootstrap
 
@@ -67,6 +66,8 @@ def _areas(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     # torchmetrics puts values outside of 0..1 through a sigmoid, which makes large ones equal; ranks stay apart
     ranks = np.unique(scores, return_inverse=True)[1].astype(np.float64)
     p, y = torch.from_numpy(ranks / max(1.0, ranks.max())), torch.from_numpy(labels)
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision  # takes seconds to import
+
     return float(binary_auroc(p, y)), float(binary_average_precision(p, y))
 
 

@@ -16,7 +16,7 @@ from unmask.evaluation.features import judged
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
-from unmask.runtime.distributed.fabric import Fabric
+from unmask.runtime.distributed.devices import Devices
 from unmask.seeds import mix
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.objective import Classify
@@ -30,7 +30,7 @@ def finetune(
     encoder: Encoder,
     samples: Samples,
     settings: ClassifySettings,
-    fabric: Fabric,
+    devices: Devices,
     *,
     scratch: bool = False,  # take only the architecture of `encoder`, with fresh weights
 ) -> Classify:
@@ -40,7 +40,7 @@ def finetune(
     """
     task = make_task(encoder, samples.classes, settings, scratch=scratch, multi_label=samples.source.multi_label)
     loader = make_loader(samples, settings, encoder)
-    fit(ready(task, settings), loader, settings.fit(len(samples)), None, fabric, Silent())
+    fit(ready(task, settings), loader, settings.fit(len(samples)), None, devices, Silent())
     return task
 
 

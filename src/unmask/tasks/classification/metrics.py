@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
-from torchmetrics.functional import classification as tm
 
 from unmask.evaluation.intervals import wilson
 
@@ -26,6 +25,8 @@ def scores(
 
 
 def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    from torchmetrics.functional import classification as tm  # takes seconds to import: not before it is needed
+
     k = len(classes)
     counts = torch.bincount(y, minlength=k)
     there = counts > 0
@@ -53,6 +54,8 @@ def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[st
 
 
 def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    from torchmetrics.functional import classification as tm
+
     k = len(classes)
     positives = y.sum(dim=0)
     both = (positives > 0) & (positives < len(y))  # where ranking is meaningful

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.detection import MeanAveragePrecision
 
 from unmask.data.annotations.objects import Target
 from unmask.files import Json
@@ -30,6 +29,8 @@ def box_scores(
 
     "main" is "map", of boxes. With masks, their metrics are included as "mask_map" and so on.
     """
+    from torchmetrics.detection import MeanAveragePrecision  # takes seconds to import: not before it is needed
+
     kinds = ("bbox", "segm") if masks else ("bbox",)
     metric = MeanAveragePrecision(iou_type=kinds, extended_summary=True, backend="faster_coco_eval")
     metric.warn_on_many_detections = False

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from unmask.data.annotations.legend import VOID
 
@@ -25,6 +23,9 @@ def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> dict[str, Any]:
 
     `main` is miou, the mean over classes of intersection over union. None stands for a class that does not occur.
     """
+    from torchmetrics import MetricCollection  # takes seconds to import: not before it is needed
+    from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+
     number = len(classes)
     metrics = MetricCollection(
         {
