@@ -11,9 +11,53 @@ from tyro.conf import arg
 
 from unmask.errors import UserError, closest, closest_place
 
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Metadata of a field of text: the words it may hold. where: for which of several tasks, e.g. "to detect "."""
+
+    words: tuple[str, ...]
+    where: str = ""
+
+
+class Exists:
+    """Metadata of a field that names a file or a folder which must be there."""
+
+
+# Metadata of fields that name things, which `cli/first_look.py` looks for before a command is imported:
+
+
+class Images:
+    """Images: whatever `unmask.data.source` or a stream opens."""
+
+
+class Model:
+    """A model of timm that encoders can be made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A run, a file of weights, or a timm name. words: what else may stand there; or_images: images too."""
+
+    words: tuple[str, ...] = ()
+    or_images: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PartOf:
+    """A part of a kind of `registry.KINDS`."""
+
+    kind: str
+
+
 # What Python callers may give, and what the command line makes of text for it.
 Place = str | Path
 Places = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...])]
+ImagePlaces = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...]), Images()]
+ImagePlace = Annotated[str | Path, Images()]
+WeightsPlace = Annotated[str | Path, Weights()]
+WeightsPlaces = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...]), Weights()]
+ModelName = Annotated[str | None, Model()]
 Names = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...])]
 Size = Annotated[int | Sequence[int] | None, arg(constructor=tuple[int, ...] | None)]
 Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
@@ -28,18 +72,6 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 InnerShare = Annotated[float, Interval(gt=0, lt=1)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
-
-
-@dataclasses.dataclass(frozen=True)
-class OneOf:
-    """Metadata of a field of text: the words it may hold. where: for which of several tasks, e.g. "to detect "."""
-
-    words: tuple[str, ...]
-    where: str = ""
-
-
-class Exists:
-    """Metadata of a field that names a file or a folder which must be there."""
 
 
 def plain(options: Any) -> dict[str, Any]:
@@ -72,14 +104,14 @@ def check_fields(options: Any) -> None:
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
         value, flag = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
-        metadata = _metadata(hints[field.name])
-        bounds = [bound for part in metadata for bound in _bounds(part)]
+        parts = metadata(hints[field.name])
+        bounds = [bound for part in parts for bound in _bounds(part)]
         if value is None:
             continue
         if bounds:
             for number in value if isinstance(value, list | tuple) else (value,):
                 _require_within(number, field.name, bounds)
-        for part in metadata:
+        for part in parts:
             if isinstance(part, OneOf) and value not in part.words:
                 listed = f"{', '.join(part.words[:-1])} and {part.words[-1]}"
                 raise UserError(f"{flag} {value}: {part.where}there are {listed}{closest(str(value), part.words)}")
@@ -87,15 +119,15 @@ def check_fields(options: Any) -> None:
                 raise UserError(f"{flag} {value} does not exist{closest_place(place)}")
 
 
-def _metadata(hint: Any) -> list[Any]:
+def metadata(hint: Any) -> list[Any]:
     """All that annotations say, also inside of unions and tuples."""
     own = list(getattr(hint, "__metadata__", ()))
     inner = (hint.__origin__,) if own else get_args(hint)
-    return own + [part for inside in inner for part in _metadata(inside)]
+    return own + [part for inside in inner for part in metadata(inside)]
 
 
-def _bounds(metadata: Any) -> Iterable[Gt | Ge | Lt | Le]:
-    parts = metadata if isinstance(metadata, GroupedMetadata) else (metadata,)
+def _bounds(part: Any) -> Iterable[Gt | Ge | Lt | Le]:
+    parts = part if isinstance(part, GroupedMetadata) else (part,)
     return [part for part in parts if isinstance(part, Gt | Ge | Lt | Le)]
 
 

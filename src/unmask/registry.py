@@ -80,11 +80,17 @@ def names(kind: str) -> list[str]:
     return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders and m.name != "settings")
 
 
-def find(kind: str, name: str) -> Any:
-    """The one public name of a part's file."""
-    parts = names(kind)
+def require(kind: str, spec: str) -> None:
+    """Raises UserError unless a part's text can be read and names a file of the package, or a dotted name. Imports
+    nothing: for names that are refused before the parts, which bring torch, are there."""
+    name, parts = parse(spec)[0], names(kind)
     if "." not in name and name not in parts:
         raise UserError(f"no {kind} {name!r}{closest(name, parts)} There are: {', '.join(parts)}")
+
+
+def find(kind: str, name: str) -> Any:
+    """The one public name of a part's file."""
+    require(kind, name)
     try:
         module = importlib.import_module(name if "." in name else f"{KINDS[kind]}.{name}")
     except ModuleNotFoundError as error:

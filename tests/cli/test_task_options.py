@@ -58,7 +58,7 @@ def test_a_folder_is_all_that_a_new_task_takes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(unmask.tasks, "__path__", [*unmask.tasks.__path__, str(tmp_path)])
     assert "--abacus N" in help_of("--to", "count", capsys=capsys)
     assert "count How many things there are." in " ".join(help_of(capsys=capsys).split())
-    _, options = parse(["transfer", "run", "--on", "data", "--to=count", "--abacus", "5", "--epochs", "2"])
+    options = parse(["transfer", "run", "--on", "data", "--to=count", "--abacus", "5", "--epochs", "2"])
     assert (options.to, options.abacus, options.epochs) == ("count", 5, 2.0)
     with pytest.raises(UserError, match="--abacus is for --to count; --to detect has no such option"):
         parse(["transfer", "run", "--on", "data", "--to", "detect", "--abacus", "5"])
@@ -95,7 +95,7 @@ def test_the_task_is_known_from_a_saved_configuration(tmp_path):
         "on": ["b"],
     }
     (tmp_path / "config.json").write_text(json.dumps({"task": "detect", "settings": settings}))
-    _, options = parse(["transfer", "run", "--on", "data", "--config", str(tmp_path)])
+    options = parse(["transfer", "run", "--on", "data", "--config", str(tmp_path)])
     assert (options.to, options.input_size, options.seed) == ("detect", (64, 64), 3)
 
 

@@ -70,7 +70,7 @@ def test_the_plan_says_every_choice_with_its_reason_and_the_run_keeps_it(tmp_pat
     plan = Plan({"attention": "sdpa", "threads": 1})
     plan_runtime(plan, machine.machine("cpu", "bf16-weights"))
     rows = {name: (value, why) for name, value, why in plan.rows()}
-    assert {*machine.CHOICES, "precision", "threads"} <= rows.keys()
+    assert {*CHOICES, "precision", "threads"} <= rows.keys()
     assert rows["attention"] == ("sdpa", "asked for")
     assert rows["precision"][0] == "bf16-weights"
     assert all(why for _, why in rows.values())

@@ -10,12 +10,12 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
 
+from unmask.cli.first_look import look_first
 from unmask.cli.help import overview, page
 from unmask.cli.settings_file import without_checks, written_settings
 from unmask.cli.task_options import chosen
@@ -60,16 +60,17 @@ def run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
         return 0
-    function, options = parse(arguments)
+    options = parse(arguments)
+    look_first(arguments[0], options)
     try:
-        return getattr(function(options), "exit_code", 0)
+        return getattr(command(arguments[0])(options), "exit_code", 0)
     except _Refused as caught:
         raise caught.error from None
 
 
-def parse(arguments: list[str]) -> tuple[Callable, Any]:
-    """The command that the arguments name and its options, checked; nothing is run. Raises UserError, or SystemExit for
-    options that there are not."""
+def parse(arguments: list[str]) -> Any:
+    """The options of the command that the arguments name, checked; the command itself, which brings torch, is not
+    imported. Raises UserError, or SystemExit for options that there are not."""
     options_by_name = commands()
     name, *rest = arguments
     if name not in options_by_name:
@@ -88,7 +89,7 @@ def parse(arguments: list[str]) -> tuple[Callable, Any]:
         if print_config:
             print(written_settings(name, given))
             sys.exit(0)
-        return command(name), given
+        return given
     except _Refused as caught:
         raise caught.error from None
 

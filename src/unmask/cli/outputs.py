@@ -14,7 +14,7 @@ from rich.console import Console
 from unmask.errors import UserError
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
-from unmask.weights.open import require_known
+from unmask.weights.known import require_known
 
 NAMED = 4  # files that are named one by one
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from unmask import registry
 from unmask.data.codecs.image import BadImage
-from unmask.errors import DataError, UserError, closest
+from unmask.data.places import nowhere
+from unmask.errors import DataError, UserError
 
 PARTS = "source"
 SEPARATOR = "|"  # between the labels of one image
@@ -198,14 +199,7 @@ def _why_not(path: str, parts: list[str]) -> str:
             f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
             f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
         )
-    folder, name = os.path.split(os.path.normpath(path))
-    if not os.path.isdir(folder or os.curdir):
-        return f"{path} does not exist, nor does the folder {folder}"
-    return f"{path} does not exist{closest(name, [*sorted(os.listdir(folder or os.curdir)), *_named(parts)])}"
-
-
-def _named(parts: list[str]) -> list[str]:
-    return [name for name in parts if registry.find(PARTS, name).accepts(name)]
+    return nowhere(path)
 
 
 def _contents(source: Source) -> str:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from unmask import registry
-from unmask.errors import UserError, closest
+from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
+from unmask.models.names import require_model
 from unmask.runtime.machine import fused_attention
 
 
@@ -195,12 +196,6 @@ def known_name(model: str) -> bool:
     return any(registry.find("encoder", part).accepts(name) for part in registry.names("encoder"))
 
 
-def known_names() -> list[str]:
-    """All model names that encoder parts recognise, those that they refuse included."""
-    parts = [registry.find("encoder", part) for part in registry.names("encoder")]
-    return [name for part in parts for name in part.known()]
-
-
 def create_encoder(
     model: str,
     *,
@@ -223,13 +218,5 @@ def create_encoder(
     for part in parts:
         if part.accepts(name):
             return part(name, pretrained=pretrained, **arguments, **options)
-    names = known_names()
-    if name in names or name.split(".")[0] in names:
-        families = "; ".join(part.families for part in parts)
-        raise UserError(
-            f"{name} cannot be pretrained with hidden patches: its layers need the whole image (no place where timm"
-            f" lets patches be dropped). Models that can: {families}"
-        )
-    if "." in name and not name.startswith("vit"):
-        return registry.build("encoder", model, **arguments)
-    raise UserError(f"no model {name!r} in timm{closest(name, names)} E.g. vit_tiny_patch16_224, hiera_tiny_224")
+    require_model(model)
+    return registry.build("encoder", model, **arguments)

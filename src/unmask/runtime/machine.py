@@ -18,21 +18,11 @@ import torch
 from torch.nn.functional import linear
 
 from unmask.choice import Choice
-from unmask.errors import UserError, closest
+from unmask.errors import UserError
 from unmask.runtime.cores import num_cores
 from unmask.runtime.openmp import waiting
-from unmask.runtime.settings import RuntimeSettings
+from unmask.runtime.settings import RuntimeSettings, check_names
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("bf16", "bf16-weights", "32")
-CHOICES = {  # allowed values of each setting; "auto" leaves it to `choices`
-    "matmul": ("auto", "default", "onednn", "tf32"),
-    "attention": ("auto", "by-length", "sdpa", "matmul"),
-    "allocator": ("auto", "keep", "system"),
-    "fused": ("auto", "on", "off"),
-    "compile": ("auto", "on", "graphs", "off"),
-    "channels_last": ("auto", "on", "off"),
-}
 EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
 ROUNDS = 5  # repetitions of a measurement; the best counts
 WORTH = 1.1  # speed-up below which another backend is not worth it
@@ -52,13 +42,8 @@ class Machine:
 
 def machine(device: str = "auto", precision: str = "auto") -> Machine:
     """Inspects the hardware. Raises UserError for a device or precision that it lacks."""
+    check_names(RuntimeSettings(device=device, precision=precision))
     device = _device(device)
-    if precision not in ("auto", *PRECISIONS):
-        fewer = any(bits in precision for bits in "48")  # fp8, int8, fp4
-        near = (
-            "; the fewest bits that unmask trains with are those of bf16." if fewer else closest(precision, PRECISIONS)
-        )
-        raise UserError(f"no --precision {precision!r}{near} There are: auto, {', '.join(PRECISIONS)}")
     why = "asked for"
     if precision == "auto":
         precision, why = _precision(device)
@@ -77,11 +62,7 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
 
 def check(settings: RuntimeSettings) -> None:
     """Raises UserError for a runtime setting that does not exist or cannot work here. Cheap, so call it first."""
-    for name, allowed in CHOICES.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            flag = name.replace("_", "-")
-            raise UserError(f"no --{flag} {value!r}{closest(str(value), allowed)} There are: {', '.join(allowed)}")
+    check_names(settings)
     threads, device = settings.threads, _device(settings.device)
     if threads is not None and not 1 <= threads <= num_cores():
         raise UserError(
@@ -181,8 +162,6 @@ def _device(device: str) -> str:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if device not in available:
-        raise UserError(f"no device {device!r}; there are {', '.join(DEVICES)}")
     if not available[device]:
         devices = ", ".join(name for name, usable in available.items() if usable)
         raise UserError(f"this machine (or this torch) has no {device}; it has: {devices}")

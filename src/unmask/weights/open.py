@@ -14,22 +14,22 @@ import torch
 from torch import nn
 
 from unmask import registry
-from unmask.errors import UserError, closest_place
+from unmask.errors import UserError
 from unmask.files import read_json
 from unmask.masking.grid import Grid
-from unmask.models.encoder import Encoder, create_encoder, known_name, known_names
+from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.models.layers.position import sincos
 from unmask.models.state import load_strictly
 from unmask.training.checkpoint import LAST, newest
 from unmask.weights.architecture import architecture, default_config, position_prefix
 from unmask.weights.canonical import Canonical, State, Statistics, WeightFile
 from unmask.weights.files import ENCODER, is_run, read_weights
+from unmask.weights.known import require_known
 from unmask.weights.licence import known_licence, stated_licence
 from unmask.weights.resize import SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder
 
 CONFIG, CLASSIFIER = "config.json", "classifier.safetensors"
 FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors")
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,20 +141,9 @@ def open_weights(text: str | Path, *, model: str | None = None) -> Opened:
     if path.is_dir() or path.is_file():
         content, licence, whole = (_folder if path.is_dir() else _file)(path)
         return _opened(str(text), content, licence, model, whole)
-    require_known(text)
+    if not known_name(str(text)):  # also those that another package has registered
+        require_known(text)
     return _from_timm(str(text))
-
-
-def require_known(text: str | Path) -> None:
-    """Raises UserError for what is neither there nor a model's name, with the nearest of both."""
-    path = Path(text)
-    if path.exists():
-        return
-    if path.suffix in SUFFIXES or "/" in str(text):
-        raise UserError(f"{text}: there is no such file or folder{closest_place(path)}")
-    if not known_name(str(text)):
-        near = closest_place(path, known_names())
-        raise UserError(f"{text}: no folder, no file and no model of timm that can be used has this name{near}")
 
 
 def _opened(source: str, content: WeightFile, licence: str | None, model: str | None, whole: State | None) -> Opened:

@@ -50,7 +50,7 @@ from unmask.training.speed.compile import ready
 from unmask.training.trackers import Tracker
 from unmask.version import __version__
 from unmask.weights.files import save_state
-from unmask.weights.open import require_known
+from unmask.weights.known import require_known
 
 __all__ = ["transfer"]
 

@@ -10,10 +10,12 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
+    ImagePlaces,
+    ModelName,
     Names,
     NonNegativeInt,
+    PartOf,
     Place,
-    Places,
     PositiveFloat,
     PositiveInt,
     Share,
@@ -31,9 +33,9 @@ __all__ = ["Ablate"]
 class Ablate(ConfigOption):
     """Rerun the MAE paper's ablations on your data: what each choice does to accuracy, and what it costs."""
 
-    data: Positional[Places] = ()  # images to pretrain on: whatever pretrain takes
+    data: Positional[ImagePlaces] = ()  # images to pretrain on: whatever pretrain takes
     _: KW_ONLY
-    on: Places = ()  # labelled data to judge on; by default the data itself
+    on: ImagePlaces = ()  # labelled data to judge on; by default the data itself
     out: Place = Path("ablation")  # folder of the study; the same command again continues there
     axes: Names = ()  # ratio, sampling, depth, width, tokens, target, augmentation, schedule; by default all
     seeds: PositiveInt = 3  # runs of every value, each with a seed of its own
@@ -42,11 +44,13 @@ class Ablate(ConfigOption):
     labels: NonNegativeInt | None = 2000  # labelled training images at the most, for probe and fine-tuning; 0: all
     test: NonNegativeInt | None = 2000  # test images at the most; 0: all
     finetune_epochs: PositiveFloat | None = None  # passes over them; by default what fits into a third of the hours
-    model: str | None = None  # a timm name, also with options; these are the baseline's, and chosen as by pretrain
+    model: ModelName = None  # a timm name, also with options; these are the baseline's, and chosen as by pretrain
     image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
     patch_size: PositiveInt | None = None  # pixels along a side of a patch
     channels: PositiveInt | None = None  # of the input
-    decoder: str | None = None  # of the kind full(...), since its depth and width are varied
+    decoder: Annotated[str | None, PartOf("decoder")] = (
+        None  # of the kind full(...), since its depth and width are varied
+    )
     batch: PositiveInt | None = None  # images per optimizer step
     lr: PositiveFloat | None = None  # peak learning rate of pretraining
     seed: NonNegativeInt = 0  # the first one

@@ -2,6 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
@@ -9,13 +10,15 @@ from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Counts,
+    Exists,
+    ImagePlaces,
     InnerShare,
     Names,
     NonNegativeFloat,
     NonNegativeInt,
     Place,
-    Places,
     PositiveInt,
+    WeightsPlace,
     check_fields,
     numbers,
     settle,
@@ -62,8 +65,8 @@ class Anomaly(ConfigOption):
     """
 
     action: Positional[str] = ""  # fit or apply
-    model: Positional[Place] = ""  # fit: folder of a run; apply: folder that fit wrote
-    images: Positional[Places] = ()  # fit: normal images; apply: images to judge; anything that pretrain takes
+    model: Positional[WeightsPlace] = ""  # fit: folder of a run; apply: folder that fit wrote
+    images: Positional[ImagePlaces] = ()  # fit: normal images; apply: images to judge; anything that pretrain takes
     _: KW_ONLY
     out: Place | None = (
         None  # folder to write: the finder, by default RUN/anomaly; or results, by default FOLDER/results
@@ -72,7 +75,7 @@ class Anomaly(ConfigOption):
     normal: Names = ()  # names of the classes that are normal, where images have labels; by default good, normal, ...
     false_alarms: InnerShare = 0.05  # fit: share of normal images, and of their pixels, that may be flagged
     held_out: InnerShare = 0.3  # fit: share of the normal images that only the threshold is calibrated on
-    calibrate_on: Places = ()  # fit: other normal images for that, best such as pretraining never saw
+    calibrate_on: ImagePlaces = ()  # fit: other normal images for that, best such as pretraining never saw
     ratio: InnerShare | None = None  # fit: share of units hidden by each mask; by default the run's
     sets: PositiveInt = 4  # fit: sets of complementary masks; each hides every unit
     normalize_errors: str = "place-texture"  # fit: by what normal errors are known: place-texture, place, texture, none
@@ -81,8 +84,10 @@ class Anomaly(ConfigOption):
     blur: NonNegativeFloat | None = None  # fit: deviation of a Gaussian over maps, pixels; by default 1/64 of the side
     tiles: NonNegativeInt = 0  # fit: overlapping tiles along an image's short side; 0: its centre alone
     most: PositiveInt = 2000  # fit: normal images that errors and features are taken of, at the most
-    on: Places = ()  # apply: labelled images, as folders of normal and anomalous ones or with a labels.csv
-    masks: Place | None = None  # apply: folder with masks of defects, by the images' names; an image without is normal
+    on: ImagePlaces = ()  # apply: labelled images, as folders of normal and anomalous ones or with a labels.csv
+    masks: Annotated[Place | None, Exists()] = (
+        None  # apply: folder with masks of defects, by the images' names; an image without is normal
+    )
     save_maps: str | None = None  # apply: raw maps too, float32, one file per image: npy or tif
     heatmaps: NonNegativeInt = 200  # apply: heat maps drawn, of the most anomalous images and of mistakes
     seed: NonNegativeInt = 0  # fit: of masks, of what is held out, of the memory

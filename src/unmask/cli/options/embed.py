@@ -6,7 +6,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import Place, Places, PositiveInt, check_fields, settle, texts
+from unmask.plain import ImagePlaces, Place, PositiveInt, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Embed"]
 
@@ -15,8 +15,8 @@ __all__ = ["Embed"]
 class Embed(ConfigOption):
     """Write one feature vector per image, with its path and label."""
 
-    run: Positional[Place]  # folder of a run, or a timm name
-    data: Positional[Places]  # anything that pretrain takes
+    run: Positional[WeightsPlace]  # folder of a run, or a timm name
+    data: Positional[ImagePlaces]  # anything that pretrain takes
     _: KW_ONLY
     out: Place | None = None  # .npz or .parquet; by default RUN/features.npz
     pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated

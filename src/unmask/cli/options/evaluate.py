@@ -8,7 +8,19 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import Counts, Names, NonNegativeInt, Place, Places, PositiveInt, check_fields, numbers, settle, texts
+from unmask.plain import (
+    Counts,
+    ImagePlaces,
+    NonNegativeInt,
+    Place,
+    PositiveInt,
+    WeightsPlace,
+    WeightsPlaces,
+    check_fields,
+    numbers,
+    settle,
+    texts,
+)
 
 __all__ = ["Evaluate"]
 
@@ -17,10 +29,10 @@ __all__ = ["Evaluate"]
 class Evaluate(ConfigOption):
     """Judge an encoder on labelled images, beside the same encoder at random initialisation and raw pixels."""
 
-    run: Positional[Place]  # folder of a run, or a timm name
+    run: Positional[WeightsPlace]  # folder of a run, or a timm name
     _: KW_ONLY
-    on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
-    against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
+    on: ImagePlaces = ()  # labelled data: class folders, labels.csv or npz with labels
+    against: WeightsPlaces = ()  # further rivals: timm names, loaded with their weights, or run folders
     labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)  # few-label settings, where there are enough
     draws: PositiveInt = 5  # random choices of the labelled images per setting
     most: PositiveInt | None = None  # training images to use at the most, drawn at random

@@ -2,13 +2,24 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
-from unmask.plain import Names, NonNegativeInt, Place, Places, PositiveInt, check_fields, settle, texts
+from unmask.plain import (
+    ImagePlaces,
+    Names,
+    NonNegativeInt,
+    PartOf,
+    Place,
+    PositiveInt,
+    WeightsPlace,
+    check_fields,
+    settle,
+    texts,
+)
 
 __all__ = ["Export"]
 
@@ -19,12 +30,12 @@ PRECISIONS = ("fp32", "fp16", "int8")
 class Export(ConfigOption):
     """Write the model for timm, Hugging Face transformers, ONNX or torch.export; every file is checked against it."""
 
-    run: Positional[Place]  # folder of a run, pretrained or transferred
+    run: Positional[WeightsPlace]  # folder of a run, pretrained or transferred
     _: KW_ONLY
-    to: Names = ()  # formats: timm, hf, onnx, torch_export; several with commas or spaces
+    to: Annotated[Names, PartOf("export")] = ()  # formats: timm, hf, onnx, torch_export; several with commas or spaces
     out: Place | None = None  # folder for one folder per format; by default export in the run's
-    images: Places = ()  # images for the check; by default some of the run's data, or of demo if those are gone
-    on: Places = ()  # labelled data on which the accuracy of the model and of each file is measured
+    images: ImagePlaces = ()  # images for the check; by default some of the run's data, or of demo if those are gone
+    on: ImagePlaces = ()  # labelled data on which the accuracy of the model and of each file is measured
     normalize: Literal["inside", "outside"] = "inside"  # onnx, torch_export: take raw pixels, or normalised ones
     precision: Names = PRECISIONS  # onnx: fp32, fp16, int8
     quantize: Literal["dynamic", "static"] = "dynamic"  # int8: scales per batch, or fixed ones from the images

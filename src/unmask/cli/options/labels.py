@@ -11,14 +11,16 @@ from tyro.conf import Positional, arg
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
+    ImagePlaces,
     Names,
     NonNegativeInt,
     Numbers,
     Place,
-    Places,
     PositiveFloat,
     PositiveInt,
     Size,
+    WeightsPlace,
+    WeightsPlaces,
     check_fields,
     numbers,
     require,
@@ -39,14 +41,14 @@ Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ..
 class Labels(ConfigOption):
     """Draw accuracy against labels per class: this run, the same network from scratch and at random, and others."""
 
-    run: Positional[Place]  # folder of a run, or a timm name
+    run: Positional[WeightsPlace]  # folder of a run, or a timm name
     _: KW_ONLY
-    on: Places = ()  # labelled data: class folders, labels.csv or npz with labels
+    on: ImagePlaces = ()  # labelled data: class folders, labels.csv or npz with labels
     to: str = "classify"  # the task: classify, or segment, whose sizes are fractions of the images
     labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)  # where every class has as many
     fractions: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of the training images, besides, e.g. 0.01 0.1
     protocols: Names = USUAL  # knn, linear, attentive (frozen encoder), full (fine-tuning); segment: full, linear
-    against: Names = ()  # further rivals: timm names, loaded with their weights, or run folders
+    against: WeightsPlaces = ()  # further rivals: timm names, loaded with their weights, or run folders
     draws: PositiveInt = 3  # random choices of the labelled images per size, the same for every competitor
     epochs: PositiveFloat | None = None  # of every fine-tuning; by default more, the fewer the labels
     most: PositiveInt | None = None  # training images to choose from at the most

@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
-from unmask.plain import NonNegativeInt, Place, Places, PositiveInt, check_fields, settle, texts
+from unmask.plain import ImagePlaces, NonNegativeInt, Place, PositiveInt, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Map"]
 
@@ -18,8 +18,8 @@ METHODS = ("auto", "pca", "tsne", "umap")
 class Map(ConfigOption):
     """Draw a map of a folder: images that the encoder finds alike lie near each other."""
 
-    run: Positional[Place]  # folder of a run, or a timm name
-    data: Positional[Places]  # images: anything that pretrain takes, but streams
+    run: Positional[WeightsPlace]  # folder of a run, or a timm name
+    data: Positional[ImagePlaces]  # images: anything that pretrain takes, but streams
     _: KW_ONLY
     out: Place | None = None  # the page; an image and a table are written beside it; by default RUN/map.html
     method: str = "auto"  # pca, tsne or umap; auto is umap where it is installed, else tsne, else pca for very many

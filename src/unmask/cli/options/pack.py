@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import Place, Places, PositiveInt, check_fields, settle, texts
+from unmask.plain import ImagePlaces, Place, PositiveInt, check_fields, settle, texts
 
 __all__ = ["Packing"]
 
@@ -18,7 +18,9 @@ __all__ = ["Packing"]
 class Packing(ConfigOption):
     """Write images into few large files that are quick to read: a pack, which is data for every other command."""
 
-    data: Positional[Places]  # anything that pretrain takes, also another pack; the last is the folder of the new one
+    data: Positional[
+        ImagePlaces
+    ]  # anything that pretrain takes, also another pack; the last is the folder of the new one
     out: Place | None = None  # or so; usually named .pack; the same command again continues there
     _: KW_ONLY
     format: Literal["jpeg", "original", "raw"] = "jpeg"  # shrunk JPEG, the files as they are, or pixels

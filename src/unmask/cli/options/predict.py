@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import Place, Places, PositiveInt, Share, check_fields, settle, texts
+from unmask.plain import ImagePlaces, Place, PositiveInt, Share, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Predict"]
 
@@ -16,8 +16,8 @@ __all__ = ["Predict"]
 class Predict(ConfigOption):
     """Use what transfer made: the class of each image, of each of its pixels, or the objects in it."""
 
-    run: Positional[Place]  # folder that transfer wrote, or the run that it started from
-    images: Positional[Places] = ()  # images, or anything that pretrain takes as data
+    run: Positional[WeightsPlace]  # folder that transfer wrote, or the run that it started from
+    images: Positional[ImagePlaces] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
     out: Place | None = None  # of a classifier a .csv, else a folder; by default predictions.csv or predictions in RUN
     batch: PositiveInt = 64  # images at a time

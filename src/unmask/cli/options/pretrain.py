@@ -10,16 +10,20 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import RuntimeOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
+    ImagePlace,
+    ImagePlaces,
+    ModelName,
     Names,
     NonNegativeFloat,
     NonNegativeInt,
+    PartOf,
     Place,
-    Places,
     PositiveFloat,
     PositiveInt,
     PositiveShare,
     Share,
     Size,
+    Weights,
     check_fields,
     numbers,
     require,
@@ -34,25 +38,33 @@ __all__ = ["Pretrain"]
 class Pretrain(RuntimeOptions):
     """Learn from unlabeled images by hiding most of each and reconstructing it. What is left open is chosen."""
 
-    data: Positional[Places] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
+    data: Positional[
+        ImagePlaces
+    ] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
     _: KW_ONLY
     out: Place = Path("run")  # folder of the run; repeat the command to resume it
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags override it
-    model: str | None = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
+    model: ModelName = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
     image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
     resolutions: str | None = None  # sizes with shares of the steps: "128:0.5,224", or auto: smaller crops early on
     patch_size: PositiveInt | None = None  # pixels along a side of a patch
     channels: PositiveInt | None = None  # input channels: 1 grey, 3 colour, or as many as the data has
-    method: str = "mae"  # how to learn without labels
-    mask: str | None = (
+    method: Annotated[str, PartOf("method")] = "mae"  # how to learn without labels
+    mask: Annotated[str | None, PartOf("mask")] = (
         None  # which patches to hide: random(ratio=0.75), block, grid, blob, or a dotted name of your own
     )
     masks_per_image: PositiveInt | None = (
         None  # masks drawn for each image of a batch; the batch size still counts images
     )
-    target: str | None = None  # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca
-    decoder: str | None = None  # what predicts hidden patches: "full(dim=512, depth=8)", partial, cross or windowed
-    init: Place = "none"  # weights to start from: a run, a file or folder of weights, or a timm name with its tag
+    target: Annotated[str | None, PartOf("target")] = (
+        None  # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca
+    )
+    decoder: Annotated[str | None, PartOf("decoder")] = (
+        None  # what predicts hidden patches: "full(dim=512, depth=8)", partial, cross or windowed
+    )
+    init: Annotated[Place, Weights(words=("none",))] = (
+        "none"  # weights to start from: a run, a file or folder of weights, or a timm name with its tag
+    )
     bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
     decoder_warmup: NonNegativeInt | None = None  # with --init: steps in which only a new decoder is trained
     epochs: PositiveFloat | None = None  # passes over the data
@@ -97,7 +109,7 @@ class Pretrain(RuntimeOptions):
         None  # times that a run may return to a good checkpoint after several bad steps in a row
     )
     deterministic: bool = False  # bitwise identical weights every time, on the same machine and versions
-    probe: Place | None = None  # labelled data on which the encoder is evaluated during training
+    probe: ImagePlace | None = None  # labelled data on which the encoder is evaluated during training
     probe_every: PositiveFloat | None = None  # epochs between probes
     max_bad: Share = 0.05  # share of unreadable files above which training does not start
     dry_run: bool = False  # print the plan and stop

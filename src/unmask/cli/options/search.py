@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
-from unmask.plain import Place, Places, PositiveInt, PositiveShare, check_fields, settle, texts
+from unmask.plain import ImagePlaces, Place, PositiveInt, PositiveShare, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Search"]
 
@@ -18,10 +18,10 @@ KINDS = ("pixels", "features")
 class Search(ConfigOption):
     """Find the images nearest to others by an encoder's features, or images that are copies of each other."""
 
-    run: Positional[Place]  # folder of a run, or a timm name
-    data: Positional[Places]  # images to search in: anything that pretrain takes, but streams
+    run: Positional[WeightsPlace]  # folder of a run, or a timm name
+    data: Positional[ImagePlaces]  # images to search in: anything that pretrain takes, but streams
     _: KW_ONLY
-    query: Places = ()  # images to search for, inside or outside the data; files, folders, ...
+    query: ImagePlaces = ()  # images to search for, inside or outside the data; files, folders, ...
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query

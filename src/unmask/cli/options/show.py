@@ -9,12 +9,14 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
+    ImagePlaces,
     Names,
     NonNegativeInt,
     Numbers,
+    PartOf,
     Place,
-    Places,
     PositiveInt,
+    WeightsPlace,
     check_fields,
     numbers,
     settle,
@@ -30,13 +32,13 @@ KINDS = ("rebuild", "features", "attention")
 class Show(ConfigOption):
     """Draw what a run rebuilds from what it sees; or its patch features as colours; or its attention as maps."""
 
-    run: Positional[Place]  # folder of a run; for features and attention also a timm name or weights
-    images: Positional[Places] = ()  # images, or anything that pretrain takes as data
+    run: Positional[WeightsPlace]  # folder of a run; for features and attention also a timm name or weights
+    images: Positional[ImagePlaces] = ()  # images, or anything that pretrain takes as data
     _: KW_ONLY
     what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
     out: Place | None = None  # image to write; by default panel.png, features.png or attention.png in RUN/show
     ratio: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of rebuild: shares to hide, a row each; by default the run's
-    mask: Names = ()  # of rebuild: masks, one row each per image; by default the run's
+    mask: Annotated[Names, PartOf("mask")] = ()  # of rebuild: masks, one row each per image; by default the run's
     most: PositiveInt = 8  # images at the most
     seed: NonNegativeInt = 0  # of the masks
     true_statistics: bool = True  # add a column that uses each hidden unit's true mean and deviation, marked as such

@@ -8,11 +8,12 @@ from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
     Counts,
+    ImagePlaces,
     Names,
     NonNegativeInt,
     Place,
-    Places,
     PositiveInt,
+    WeightsPlace,
     check_fields,
     numbers,
     require,
@@ -27,9 +28,9 @@ __all__ = ["StressTest"]
 class StressTest(ConfigOption):
     """Test a classifier on damaged images (the corruptions of ImageNet-C) and on groups of images."""
 
-    run: Positional[Place]  # folder of a classifier, as `unmask transfer` writes it
+    run: Positional[WeightsPlace]  # folder of a classifier, as `unmask transfer` writes it
     _: KW_ONLY
-    on: Places = ()  # labelled data; its test split counts
+    on: ImagePlaces = ()  # labelled data; its test split counts
     corruptions: Names = ()  # by default all fifteen, e.g. fog snow
     severities: Counts = (1, 2, 3, 4, 5)  # 1 (least) to 5
     groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values

@@ -5,7 +5,7 @@ These are the options that all tasks share; what a task takes besides is in its 
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
@@ -13,13 +13,15 @@ from unmask.cli.shared_options import RuntimeOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
     BelowOne,
+    ImagePlaces,
     NonNegativeFloat,
     NonNegativeInt,
     Place,
-    Places,
     PositiveFloat,
     PositiveInt,
     PositiveShare,
+    Weights,
+    WeightsPlace,
     check_fields,
     settle,
     texts,
@@ -34,14 +36,16 @@ class Transfer(RuntimeOptions):
 
     DERIVED = ("model", "image_size", "patch_size", "channels")  # settings that follow from the encoder
     BY_TASK: ClassVar[bool] = True  # the options of the task that `to` names belong to these
-    run: Positional[Place]  # folder of a run, or a timm name
+    run: Positional[WeightsPlace]  # folder of a run, or a timm name
     _: KW_ONLY
-    on: Places = ()  # labelled data: class folders, labels.csv, npz with labels; images and masks; images and boxes
+    on: ImagePlaces = ()  # labelled data: class folders, labels.csv, npz with labels; images with masks or boxes
     to: str = "classify"  # what to learn
     out: Place | None = None  # folder to write; by default RUN/TASK
     protocol: str | None = None  # what is trained
     recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
-    init: Place | None = None  # weights: the run's own (run), none (from scratch), or another run like it
+    init: Annotated[Place | None, Weights(words=("none", "run"))] = (
+        None  # weights: the run's own (run), none (from scratch), or another run like it
+    )
     epochs: PositiveFloat | None = None  # passes over the labelled images
     batch: PositiveInt | None = None  # images per optimizer step
     accumulate: PositiveInt | None = None  # parts that a batch is worked off in, to save memory

@@ -19,8 +19,6 @@ __all__ = ["Hiera"]
 
 
 class Hiera(Encoder):
-    families = "Hiera (hiera_*)"
-
     @staticmethod
     def known() -> list[str]:
         return timm.list_models("hiera_*")

@@ -28,8 +28,6 @@ OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # a
 
 
 class Timm(Encoder):
-    families = "timm's ViT, DeiT, DINOv2, SigLIP and CLIP towers (vit_*, deit*), EVA and DINOv3 (eva*, vit_*_dinov3)"
-
     @staticmethod
     def known() -> list[str]:
         return timm.list_models()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from unmask.errors import UserError
-from unmask.plain import Exists, OneOf, Place, PositiveFloat, PositiveInt, Share, Size, numbers, settle
+from unmask.plain import Exists, OneOf, PartOf, Place, PositiveFloat, PositiveInt, Share, Size, numbers, settle
 from unmask.tasks.training_settings import TaskSettings
 
 __all__ = ["DetectOptions", "DetectSettings"]
@@ -26,7 +26,9 @@ class DetectOptions:
     images: Annotated[Place | None, Exists()] = None  # folder of the images, where boxes do not lead to them
     masks: Literal["auto", "on", "off"] = "auto"  # learn masks too; auto: where nearly all objects have one
     input_size: Annotated[Size, Interval(gt=0, le=MAX_SIDE)] = None  # pixels: one side or two; upright images turn it
-    pyramid: str | None = None  # what makes maps of several strides: simple, taps or stages
+    pyramid: Annotated[str | None, PartOf("pyramid")] = (
+        None  # what makes maps of several strides: simple, taps or stages
+    )
     width: PositiveInt | None = None  # channels of the pyramid and the heads
     rois: PositiveInt | None = None  # boxes per image that the heads learn from
     anchors: tuple[PositiveFloat, ...] | None = None  # sides of first boxes in pixels, fine to coarse

@@ -11,6 +11,7 @@ from unmask.plain import (
     Names,
     NonNegativeFloat,
     OneOf,
+    PartOf,
     Place,
     PositiveFloat,
     PositiveShare,
@@ -34,7 +35,9 @@ class SegmentOptions:
     """A class for every pixel, learnt from images with masks."""
 
     protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None  # what is trained: full; linear: the head
-    head: str | None = None  # linear, light or upernet, with options, e.g. upernet(channels=256)
+    head: Annotated[str | None, PartOf("head")] = (
+        None  # linear, light or upernet, with options, e.g. upernet(channels=256)
+    )
     images: Annotated[Place | None, Exists()] = None  # folder of the images, where masks do not lead to them
     classes: Annotated[Place | None, Exists()] = None  # file that names the classes, where none lies by the masks
     void: Names | None = None  # names or numbers of what is no class; none: every number is one

@@ -1,0 +1,119 @@
+"""Options under the names that people bring from elsewhere: which of a command's own is meant.
+
+Words of torch's, timm's, Hugging Face's, Lightning's, MAE's and Ultralytics' command lines.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, get_type_hints
+
+from unmask.cli.help import is_positional
+from unmask.errors import UserError
+
+SYNONYMS = {  # our names, the likeliest first -> what others call them
+    "batch": "b bs batchsize batch-size train-batch-size micro-batch-size per-device-train-batch-size",
+    "image_size input_size crop_size side size": "imgsz imsize img img-sz img-size input-size image-res res"
+    " resolution resize crop-size sz",
+    "patch_size": "patch patch-sz p",
+    "channels": "in-chans in-channels num-channels input-channels",
+    "epochs finetune_epochs": "e epoch num-epochs n-epochs max-epochs num-train-epochs total-epochs",
+    "steps epochs": "max-steps num-steps total-steps iterations iters max-iter max-iters max-train-steps",
+    "hours": "time max-time max-hours time-limit budget minutes duration",
+    "lr": "lr0 lr-0 learning-rate max-lr lr-max initial-lr peak-lr eta",
+    "blr lr": "base-lr base-learning-rate",
+    "floor": "lrf min-lr lr-min final-lr end-lr",
+    "warmup": "warmup-epochs warmup-steps warmup-ratio num-warmup-steps",
+    "weight_decay": "wd decay l2",
+    "clip": "clip-grad grad-clip clip-norm max-grad-norm max-norm gradient-clip-val",
+    "optimizer": "opt optim optimiser",
+    "layer_decay": "llrd layer-wise-lr-decay layer-decay-rate",
+    "drop_path": "drop-path-rate dpr stochastic-depth",
+    "accumulate": "accum-iter accumulation-steps grad-accum gradient-accumulation-steps update-freq",
+    "checkpoint_activations": "grad-checkpointing gradient-checkpointing activation-checkpointing",
+    "out": "o output outdir out-dir output-dir output-path save-dir save-path save-to project name exp-name run-name"
+    " logdir log-dir results dst destination resume-dir",
+    "to": "task format formats export-format include",
+    "model": "m arch architecture backbone net network encoder model-name model-type",
+    "init run": "pretrained weights checkpoint ckpt ckpt-path load finetune init-from from-pretrained model-path",
+    "run place model": "pretrained weights checkpoint ckpt ckpt-path model-path model encoder backbone r",
+    "on data images": "data dataset dataset-path data-path data-dir data-root dataroot root input inputs source src"
+    " img-dir image-dir images train-dir train test val labels labelled folder path d i",
+    "mask": "mask-ratio masking-ratio mask-type masking",
+    "target": "norm-pix-loss loss",
+    "decoder": "decoder-depth decoder-dim decoder-embed-dim decoder-num-heads",
+    "smoothing": "label-smoothing ls",
+    "randaug": "aa auto-augment autoaugment rand-augment randaugment",
+    "erase": "reprob random-erase random-erasing erasing",
+    "flip": "fliplr hflip horizontal-flip",
+    "jitter distort": "color-jitter colour-jitter hsv",
+    "workers jobs threads": "j nw num-workers n-workers loader-workers dataloader-num-workers num-threads",
+    "device": "gpu gpus gpu-id gpu-ids cuda cpu mps use-gpu accelerator dev",
+    "devices device": "ngpu num-gpus num-devices world-size nproc nproc-per-node",
+    "precision": "amp fp16 bf16 fp32 half dtype use-amp mixed-precision autocast",
+    "compile": "torch-compile torchcompile compile-model",
+    "seed": "random-seed manual-seed random-state",
+    "save_every": "save-freq save-interval save-period save-steps ckpt-every checkpoint-every save-ckpt-freq",
+    "log_every": "log-freq log-interval log-steps logging-steps print-freq",
+    "log_to": "wandb use-wandb wandb-project tensorboard tb mlflow logger loggers log-with report-to tracker",
+    "patience": "early-stopping early-stop",
+    "most": "limit subset max-images max-samples num-samples n",
+    "top": "k topk top-k num-results",
+    "threshold": "conf conf-thres confidence score-threshold score-thr",
+    "config": "c cfg config-file yaml settings",
+    "dry_run": "plan check preview dryrun simulate",
+    "max_bad": "skip-bad ignore-errors skip-errors",
+    "quantize precision": "int8 quantise quantization",
+}
+SAID = {  # what has no option: what happens instead
+    "resume": "repeat the same command with the same --out: it continues where the run stopped",
+    "num-classes": "the classes are read from the data",
+    "log-to": "every run writes its records to metrics.jsonl in its folder",
+}
+SAID |= dict.fromkeys(("continue", "resume-from", "resume-from-checkpoint", "auto-resume"), SAID["resume"])
+SAID |= dict.fromkeys(("nb-classes", "n-classes", "nc"), SAID["num-classes"])
+SAID |= dict.fromkeys(SYNONYMS["log_to"].split(), SAID["log-to"])
+NEAR = 0.6  # likeness of letters from which an option is worth suggesting
+
+
+def refuse_unknown(command: str, options: Any, arguments: Sequence[str]) -> None:
+    """Raises UserError for the first argument that is an option which the dataclass `options` does not have."""
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    switches = {f"no-{name}" for name, field in fields.items() if isinstance(field.default, bool)}
+    for argument in arguments:
+        if not argument.startswith("-") or argument in ("-", "-h", "--help") or _is_number(argument):
+            continue
+        flag = argument.partition("=")[0]
+        word = flag.lstrip("-").replace("_", "-")
+        known = {name.replace("_", "-") for name in fields} | {name.replace("_", "-") for name in switches} | {"data"}
+        if flag.startswith("--") and word in known:
+            continue
+        raise UserError(f"unmask {command} has no option {flag}{_instead(command, options, word.lower())}")
+
+
+def _instead(command: str, options: Any, word: str) -> str:
+    """The end of the sentence: the nearest option, or what happens without one."""
+    hints = get_type_hints(options, include_extras=True)
+    names = [field.name for field in dataclasses.fields(options)]
+    optional = [name for name in names if not is_positional(hints[name])]
+    meant = [name for ours, theirs in SYNONYMS.items() if word in theirs.split() for name in ours.split()]
+    same = word.removeprefix("no-").replace("-", "_")
+    name = next((name for name in (same, *meant) if name in names), None)
+    if name is None and word in SAID:
+        return f": {SAID[word]}"
+    if name is None:
+        close = get_close_matches(word.replace("-", "_"), optional, n=1, cutoff=NEAR)
+        name = close[0] if close else None
+    if name is None:
+        return f"; unmask {command} --help lists its options"
+    if name not in optional:
+        return f": give {name.upper()} without an option, unmask {command} {name.upper()} ..."
+    return f", did you mean --{name.replace('_', '-')}?"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,27 @@
+"""Whether a place that should hold images is there: known before anything is imported that could open it."""
+
+import os
+
+from unmask.errors import UserError, closest
+
+NAMED = ("demo",)  # data sets that come with the package
+PATTERN = "{*?["  # signs of names that stand for several
+
+
+def elsewhere(place: str) -> bool:
+    """True for what is not on this disk under exactly this name: remote, a range or pattern of names, a named set."""
+    return place in NAMED or "://" in place or place.startswith("hf:") or any(sign in place for sign in PATTERN)
+
+
+def require_place(place: str) -> None:
+    """Raises UserError, with the nearest name, for a path that leads nowhere."""
+    if not elsewhere(place) and not os.path.lexists(os.path.expanduser(place)):
+        raise UserError(nowhere(place))
+
+
+def nowhere(place: str) -> str:
+    """What to say of a path that leads nowhere."""
+    folder, name = os.path.split(os.path.normpath(os.path.expanduser(place)))
+    if not os.path.isdir(folder or os.curdir):
+        return f"{place} does not exist, nor does the folder {folder}"
+    return f"{place} does not exist{closest(name, [*sorted(os.listdir(folder or os.curdir)), *NAMED])}"
