@@ -56,9 +56,10 @@ def test_every_command_parses(words):
 
 
 def test_what_is_no_command_or_option_does_not_parse(capsys):
-    for words in (["pretrain", "photos/", "--no-such-option", "1"], ["evaluate", "run", "--draws", "many"]):
-        with pytest.raises(SystemExit):
-            parse(words)
+    with pytest.raises(SystemExit):
+        parse(["evaluate", "run", "--draws", "many"])
+    with pytest.raises(ValueError, match="unmask pretrain has no option --no-such-option"):
+        parse(["pretrain", "photos/", "--no-such-option", "1"])
     with pytest.raises(ValueError, match="pretrain"):
         parse(["pretrein", "photos/"])
     with pytest.raises(ValueError, match="steps"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -29,6 +30,10 @@ class Exists:
 
 class Images:
     """Images: whatever `unmask.data.source` or a stream opens."""
+
+
+class TwoSides:
+    """A number of pixels, or height and width: numbers, or as `480x640`."""
 
 
 class Model:
@@ -59,7 +64,7 @@ WeightsPlace = Annotated[str | Path, Weights()]
 WeightsPlaces = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...]), Weights()]
 ModelName = Annotated[str | None, Model()]
 Names = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...])]
-Size = Annotated[int | Sequence[int] | None, arg(constructor=tuple[int, ...] | None)]
+Size = Annotated[int | str | Sequence[int] | None, arg(constructor=tuple[int, ...] | None), TwoSides()]
 Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
 
@@ -88,6 +93,21 @@ def settle(options: object, name: str, value: object) -> None:
 def texts(value: Any) -> tuple[str, ...]:
     """One path or several, as a tuple of text."""
     return (str(value),) if isinstance(value, str | Path) else tuple(str(v) for v in value)
+
+
+def sides(name: str, value: Any) -> tuple[int, int]:
+    """Height and width of what a size may be given as: 224, (480, 640) or "480x640". Raises UserError."""
+    parts = re.split(r"[xX*\u00d7]", value) if isinstance(value, str) else numbers(value)
+    try:
+        size = tuple(int(part) for part in parts)
+        if len(size) not in (1, 2) or any(side != float(part) for side, part in zip(size, parts)):
+            raise ValueError(value)
+    except (TypeError, ValueError) as error:
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(
+            f"{flag} is one number of pixels, or height and width (480 640, or 480x640); got {value}"
+        ) from error
+    return size[0], size[-1]
 
 
 def numbers(value: Any) -> tuple:

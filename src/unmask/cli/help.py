@@ -1,12 +1,14 @@
 """The pages of `--help`: commands by purpose, options by subject, the usual ones first, defaults in words.
 
-The text of an option is the comment behind its field. What is left open says what happens then instead of `None`.
+The text of an option is the comment behind its field, or above it where it is long. It says what happens without the
+option, unless that is a plain value, which stands behind it in brackets.
 """
 
 import ast
 import dataclasses
 import functools
 import inspect
+import shutil
 import textwrap
 import types
 from collections.abc import Sequence
@@ -56,68 +58,24 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "index", "save_maps", "heatmaps", "json", "config", "dry_run",
     ),
 }  # fmt: skip
-OPEN = {  # what happens where an option is left open
-    "model": "chosen for the data and the machine",
-    "image_size": "chosen from the data",
-    "patch_size": "chosen from the image size",
-    "channels": "as the data has",
-    "epochs": "chosen from the data and the time it takes",
-    "hours": "no limit",
-    "steps": "chosen from the data and the time it takes",
-    "mask": "the method's own",
-    "target": "the method's own",
-    "decoder": "the method's own",
-    "resolutions": "one size",
-    "recipe": "none",
-    "bands": "not named",
-    "masks_per_image": "1",
-    "batch": "chosen for the model and the memory",
-    "accumulate": "as many parts as memory needs",
-    "lr": "chosen from the batch",
-    "blr": "not used",
-    "config": "none",
-    "probe": "none",
-    "probe_every": "none",
-    "threads": "one per core",
-    "workers": "measured",
-    "devices": "all that were started",
-    "nodes": "all that were started",
-    "clip": "off",
-    "most": "all of them",
-    "most_test": "all of them",
-    "against": "none",
-    "on": "none",
-    "query": "none",
-    "head": "chosen for the encoder",
-    "images": "where the annotations lead",
-    "fractions": "none",
-    "masks": "none",
-    "save_maps": "none",
-    "patience": "chosen from the length",
-    "keep_every": "four copies of the weights",
-    "keep_last": "2, and 1 when the run is finished",
-    "finetune_epochs": "fits the time",
-    "window": "all patches see each other",
-    "ema": "off",
-    "log_to": "metrics.jsonl alone",
-}
-WIDTH, COLUMN = 100, 30
+WIDEST, NARROWEST, COLUMN = 100, 50, 26  # characters of a page, and where texts begin
+SAYS = ("by default", "required", "in place of", "auto:")  # words of a text that says what happens without the option
 
 
 def overview(options_by_name: dict[str, Any]) -> str:
     """The page of `unmask --help`."""
-    lines = [
-        "usage: unmask COMMAND [options]",
-        "",
-        "Masked autoencoders: learn from unlabeled images, then use and judge what was learned.",
-    ]
+    lines = ["usage: unmask COMMAND [options]", ""]
+    lines += textwrap.wrap(
+        "Masked autoencoders: learn from unlabeled images, then use and judge what was learned.", _width()
+    )
     rest = [name for name in options_by_name if not any(name in names for names in COMMANDS.values())]
     for purpose, names in (*COMMANDS.items(), ("more", tuple(rest))):
         lines += ["", f"{purpose}:"] if set(names) & options_by_name.keys() else []
-        lines += [f"  {n:<10} {summary(options_by_name[n])}" for n in names if n in options_by_name]
-    return "\n".join(
-        [*lines, "", "unmask COMMAND --help lists the options of a command; unmask --version tells the version."]
-    )
+        for name in (n for n in names if n in options_by_name):
+            start = {"initial_indent": f"  {name:<11}", "subsequent_indent": " " * 13}
+            lines += textwrap.wrap(summary(options_by_name[name]), _width(), **start)
+    end = "unmask COMMAND --help lists the options of a command; unmask --version tells the version."
+    return "\n".join([*lines, "", *textwrap.wrap(end, _width())])
 
 
 def page(name: str, options: Any) -> str:
@@ -129,7 +87,7 @@ def page(name: str, options: Any) -> str:
     )
     places = [field for field in fields if is_positional(types_of[field.name])]
     usage = " ".join(metavar(field.name, types_of[field.name], field.default) for field in places)
-    lines = [f"usage: unmask {name} {usage} [options]".replace("  ", " "), "", inspect.cleandoc(options.__doc__ or "")]
+    lines = [f"usage: unmask {name} {usage} [options]".replace("  ", " "), "", *_paragraphs(options.__doc__ or "")]
     if places:
         lines.append("")
         for field in places:
@@ -150,7 +108,7 @@ def describe(options: Any) -> str:
     for field in [*places, *(field for members in groups.values() for field in members)]:
         default = f" [{field.default}]" if isinstance(field.default, bool) else ""
         text = f"{field.name}: {_described(field, texts.get(field.name, ''))}{default}"
-        lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
+        lines += textwrap.wrap(text, WIDEST, initial_indent="    ", subsequent_indent="        ")
     return "\n".join(lines)
 
 
@@ -163,8 +121,22 @@ def _grouped(fields: Sequence[dataclasses.Field]) -> dict[str, list[dataclasses.
     return {group: members for group, members in groups.items() if members}
 
 
+def _width() -> int:
+    """Characters in a line: those of the terminal, within limits; 80 where there is none."""
+    return min(WIDEST, max(NARROWEST, shutil.get_terminal_size((80, 24)).columns))
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Running text in lines that fit; lines that are indented or hold a command stay as they are."""
+    lines: list[str] = []
+    for part in inspect.cleandoc(text).split("\n\n"):
+        kept = any(line.startswith("  ") for line in part.splitlines()) or ": " in part.splitlines()[-1][:7]
+        lines += ["", *(part.splitlines() if kept else textwrap.wrap(" ".join(part.split()), _width()))]
+    return lines[1:]
+
+
 def _entry(left: str, text: str) -> list[str]:
-    lines = textwrap.wrap(text, WIDTH - COLUMN) or [""]
+    lines = textwrap.wrap(text, _width() - COLUMN) or [""]
     fits = len(left) < COLUMN - 3
     first = [f"  {left:<{COLUMN - 2}}{lines[0]}".rstrip()] if fits else [f"  {left}", " " * COLUMN + lines[0]]
     return [*first, *(" " * COLUMN + line for line in lines[1:])]
@@ -172,15 +144,10 @@ def _entry(left: str, text: str) -> list[str]:
 
 def _described(field: dataclasses.Field, text: str) -> str:
     """The text of an option with its default, unless the text says it."""
-    if field.default is dataclasses.MISSING or "by default" in text or isinstance(field.default, bool):
+    default = field.default
+    if isinstance(default, bool) or default in (dataclasses.MISSING, None, (), "") or "by default" in text:
         return text
-    if field.default is None or field.default in ((), ""):
-        default = OPEN.get(field.name, "chosen, and printed in the plan")
-    elif field.default == "auto":
-        default = "chosen" if "auto" in text else "auto: chosen"
-    else:
-        default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
-    return f"{text} [{default}]"
+    return f"{text} [{' '.join(map(str, default)) if isinstance(default, tuple) else default}]"
 
 
 def _flag(field: dataclasses.Field, hint: Any) -> str:
@@ -247,7 +214,7 @@ def summary(options: Any) -> str:
 
 @functools.cache
 def comments(options: Any) -> dict[str, str]:
-    """The comments behind the fields of a dataclass and of those that it extends, by field."""
+    """The comments behind or above the fields of a dataclass and of those that it extends, by field."""
     texts: dict[str, str] = {}
     for part in reversed(options.__mro__):
         if not dataclasses.is_dataclass(part) or not vars(part).get("__annotations__"):
@@ -256,5 +223,9 @@ def comments(options: Any) -> dict[str, str]:
         for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 own = [line.partition("  # ")[2] for line in lines[node.lineno - 1 : node.end_lineno]]
+                above = node.lineno - 1
+                while lines[above - 1].startswith("    # "):
+                    above -= 1
+                    own.insert(0, lines[above].removeprefix("    # "))
                 texts[node.target.id] = " ".join(text for text in own if text).strip()
     return texts

@@ -18,6 +18,8 @@ from rich.console import Console
 from unmask.cli.first_look import look_first
 from unmask.cli.help import overview, page
 from unmask.cli.settings_file import without_checks, written_settings
+from unmask.cli.sizes import plain_sizes
+from unmask.cli.synonyms import refuse_unknown
 from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
@@ -82,6 +84,8 @@ def parse(arguments: list[str]) -> Any:
     if {"-h", "--help"} & {*rest}:
         print(page(name, options))
         sys.exit(0)
+    rest = plain_sizes(name, options, rest)
+    refuse_unknown(name, options, rest)
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once

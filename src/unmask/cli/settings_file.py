@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import tyro
 
 from unmask.cli.help import comments, is_positional, metavar
+from unmask.cli.sizes import plain_sizes
 from unmask.errors import UserError, closest, closest_place
 from unmask.plain import Place
 
@@ -108,7 +109,7 @@ def _typed(field: dataclasses.Field, hint: Any, value: str | list[str], where: s
     single = dataclasses.make_dataclass("Single", [(field.name, hint)])
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            parsed = tyro.cli(single, args=words if is_positional(hint) else [flag, *words])
+            parsed = tyro.cli(single, args=words if is_positional(hint) else plain_sizes(where, single, [flag, *words]))
     except SystemExit:
         raise UserError(f"{where} is {value!r}; it takes {metavar(field.name, hint, None, flag=True)}") from None
     return getattr(parsed, field.name)

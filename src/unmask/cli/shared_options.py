@@ -7,32 +7,34 @@ from dataclasses import dataclass
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.plain import Names, NonNegativeInt, Place, settle, texts
+from unmask.plain import Names, NonNegativeInt, settle, texts
 from unmask.version import install_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigOption:
-    config: Place | None = (
-        None  # YAML file of options, which those given here overrule; --print-config writes one; to train, also a run
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeOptions(ConfigOption):
-    precision: str = (
-        "auto"  # bf16, bf16-weights (weights too, with fp32 master copies), 32, or auto: bf16 where it is faster
-    )
-    matmul: str = "auto"  # fp32 matrix products: default, onednn (CPUs), tf32 (CUDA), or auto: the fastest exact one
-    attention: str = "auto"  # how attention is computed: sdpa, matmul, by-length, or auto
-    allocator: str = "auto"  # memory freed by a step: keep it for the next, return it to the system, or auto
-    fused: str = "auto"  # fused optimizer: on, off, or auto
-    compile: str = "auto"  # torch.compile for the blocks: on, off, graphs (with CUDA graphs), or auto
-    channels_last: str = "auto"  # channels-last memory order for the patch embedding: on, off, or auto
-    threads: int | None = None  # CPU threads
-    device: str = "auto"  # cuda, mps, cpu, or auto: the first of these that is available
-    workers: NonNegativeInt | None = None  # processes that load images; 0: the main process
-    log_to: Names = ()  # also send records to tensorboard, wandb or mlflow, "wandb(offline=True)"; several with commas
+    # number format of training: bf16, bf16-weights (weights too, with fp32 master copies) or 32; by default bf16
+    # where the hardware gains from it, else 32
+    precision: str = "auto"
+    # how fp32 matrices are multiplied: default, onednn (CPUs) or tf32 (CUDA); by default tf32 on a GPU, on CPUs the
+    # fastest that is exact
+    matmul: str = "auto"
+    # how attention is computed: sdpa, matmul or by-length; by default the fastest on this device
+    attention: str = "auto"
+    # memory freed by a step: keep it for the next one, or return it to the system; by default kept where that works
+    allocator: str = "auto"
+    fused: str = "auto"  # optimizer that updates all weights in one pass: on or off; by default on
+    # compile the blocks with torch.compile: on, off, or graphs (with CUDA graphs); by default on for CUDA, else off
+    compile: str = "auto"
+    # channels-last memory order in the patch embedding: on or off; by default on for CUDA, else off
+    channels_last: str = "auto"
+    threads: int | None = None  # CPU threads that compute; by default one per core
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
+    # processes that load images; 0: the main process loads them; by default as many as measuring shows to be needed
+    workers: NonNegativeInt | None = None
+    # also send records to tensorboard, wandb or mlflow, or e.g. "wandb(offline=True)"; several with commas; by
+    # default metrics.jsonl alone
+    log_to: Names = ()
 
 
 def settle_trackers(options: RuntimeOptions) -> None:

@@ -70,7 +70,8 @@ SAID = {  # what has no option: what happens instead
     "num-classes": "the classes are read from the data",
     "log-to": "every run writes its records to metrics.jsonl in its folder",
 }
-SAID |= dict.fromkeys(("continue", "resume-from", "resume-from-checkpoint", "auto-resume"), SAID["resume"])
+RESUME = ("resume", "continue", "resume-from", "resume-from-checkpoint", "auto-resume")
+SAID |= dict.fromkeys(RESUME, SAID["resume"])
 SAID |= dict.fromkeys(("nb-classes", "n-classes", "nc"), SAID["num-classes"])
 SAID |= dict.fromkeys(SYNONYMS["log_to"].split(), SAID["log-to"])
 NEAR = 0.6  # likeness of letters from which an option is worth suggesting
@@ -85,28 +86,30 @@ def refuse_unknown(command: str, options: Any, arguments: Sequence[str]) -> None
             continue
         flag = argument.partition("=")[0]
         word = flag.lstrip("-").replace("_", "-")
-        known = {name.replace("_", "-") for name in fields} | {name.replace("_", "-") for name in switches} | {"data"}
+        known = {name.replace("_", "-") for name in (*fields, *switches, "data")}
         if flag.startswith("--") and word in known:
             continue
         raise UserError(f"unmask {command} has no option {flag}{_instead(command, options, word.lower())}")
 
 
+def nearest_option(word: str, names: Sequence[str]) -> str | None:
+    """Which of these options is meant by a word, as it stands in others' command lines or misspelt."""
+    word = word.lower().replace("_", "-").removeprefix("no-")
+    meant = [name for ours, theirs in SYNONYMS.items() if word in theirs.split() for name in ours.split()]
+    same = word.replace("-", "_")
+    near = get_close_matches(same, names, n=1, cutoff=NEAR)
+    return next((name for name in (same, *meant, *near) if name in names), None)
+
+
 def _instead(command: str, options: Any, word: str) -> str:
     """The end of the sentence: the nearest option, or what happens without one."""
-    hints = get_type_hints(options, include_extras=True)
-    names = [field.name for field in dataclasses.fields(options)]
-    optional = [name for name in names if not is_positional(hints[name])]
-    meant = [name for ours, theirs in SYNONYMS.items() if word in theirs.split() for name in ours.split()]
-    same = word.removeprefix("no-").replace("-", "_")
-    name = next((name for name in (same, *meant) if name in names), None)
-    if name is None and word in SAID:
+    hints, names = get_type_hints(options, include_extras=True), [field.name for field in dataclasses.fields(options)]
+    name = nearest_option(word, names)
+    if word in SAID and (name is None or word in RESUME) and (word not in RESUME or "out" in names):
         return f": {SAID[word]}"
     if name is None:
-        close = get_close_matches(word.replace("-", "_"), optional, n=1, cutoff=NEAR)
-        name = close[0] if close else None
-    if name is None:
         return f"; unmask {command} --help lists its options"
-    if name not in optional:
+    if is_positional(hints[name]):
         return f": give {name.upper()} without an option, unmask {command} {name.upper()} ..."
     return f", did you mean --{name.replace('_', '-')}?"
 

@@ -5,6 +5,7 @@ refused with the name of the task that it belongs to.
 """
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -38,7 +39,7 @@ def joined(options: type, task: str) -> Any:
 
     derived = (*getattr(options, "DERIVED", ()), *task_module(task, "settings").DERIVED)
     tasks = "\n".join(f"  {name:<9} {str(task_options(name).__doc__).splitlines()[0]}" for name in folders)
-    text = f"{options.__doc__}\n\nTasks, by --to:\n{tasks}\nThe options below are those of --to {task}."
+    text = f"{inspect.cleandoc(options.__doc__ or '')}\n\nTasks, by --to:\n{tasks}\nThe options below are those of --to {task}."
     content = {"__doc__": text, "__module__": options.__module__, "__post_init__": check, "DERIVED": derived}
     return dataclasses.dataclass(frozen=True)(type(options.__name__, (own, options), content))
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_orig
 from unmask.cli.help import describe
 from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.shared_options import RuntimeOptions
+from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
 from unmask.tasks.folders import task_folders
@@ -41,7 +42,10 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
             names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
                 if name not in names:
-                    raise UserError(f"{function.__name__} has no option {name!r}{closest(name, names)}")
+                    near = nearest_option(name, names)
+                    raise UserError(
+                        f"{function.__name__} has no option {name!r}" + (f", did you mean {near!r}?" if near else ".")
+                    )
             return function(complete(*args, **_with_config(complete, args, kwargs)))
 
         call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"

@@ -21,8 +21,8 @@ from unmask.plain import (
     Share,
     Size,
     check_fields,
-    numbers,
     settle,
+    sides,
     texts,
 )
 
@@ -31,33 +31,41 @@ __all__ = ["Ablate"]
 
 @dataclass(frozen=True)
 class Ablate(ConfigOption):
-    """Rerun the MAE paper's ablations on your data: what each choice does to accuracy, and what it costs."""
+    """Rerun the MAE paper's ablations on your data.
+
+    Shows what each choice does to accuracy, and what it costs.
+    """
 
     data: Positional[ImagePlaces] = ()  # images to pretrain on: whatever pretrain takes
     _: KW_ONLY
     on: ImagePlaces = ()  # labelled data to judge on; by default the data itself
-    out: Place = Path("ablation")  # folder of the study; the same command again continues there
-    axes: Names = ()  # ratio, sampling, depth, width, tokens, target, augmentation, schedule; by default all
-    seeds: PositiveInt = 3  # runs of every value, each with a seed of its own
-    hours: PositiveFloat | None = None  # time for the whole study; by default 1, unless steps say how long a run is
-    steps: PositiveInt | None = None  # optimizer steps of the baseline's pretraining, instead of hours
-    labels: NonNegativeInt | None = 2000  # labelled training images at the most, for probe and fine-tuning; 0: all
-    test: NonNegativeInt | None = 2000  # test images at the most; 0: all
-    finetune_epochs: PositiveFloat | None = None  # passes over them; by default what fits into a third of the hours
-    model: ModelName = None  # a timm name, also with options; these are the baseline's, and chosen as by pretrain
-    image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
-    patch_size: PositiveInt | None = None  # pixels along a side of a patch
-    channels: PositiveInt | None = None  # of the input
-    decoder: Annotated[str | None, PartOf("decoder")] = (
-        None  # of the kind full(...), since its depth and width are varied
-    )
-    batch: PositiveInt | None = None  # images per optimizer step
-    lr: PositiveFloat | None = None  # peak learning rate of pretraining
-    seed: NonNegativeInt = 0  # the first one
-    precision: str = "auto"  # bf16, 32, or auto
-    device: str = "auto"  # cuda, mps, cpu, or auto
-    workers: NonNegativeInt | None = None  # processes that load images; 0: the main one
-    max_bad: Share = 0.05  # share of bad files above which the study does not start
+    out: Place = Path("ablation")  # folder for the study; repeat the command to continue it
+    # what to vary: ratio, sampling, depth, width, tokens, target, augmentation, schedule; by default all
+    axes: Names = ()
+    seeds: PositiveInt = 3  # runs of every value, each with its own seed
+    hours: PositiveFloat | None = None  # time for the whole study; by default 1, unless --steps says how long a run is
+    steps: PositiveInt | None = None  # optimizer steps of the baseline's pretraining, in place of --hours
+    labels: NonNegativeInt | None = 2000  # number of labelled training images for probe and fine-tuning, 0 for all
+    test: NonNegativeInt | None = 2000  # number of test images, 0 for all
+    # passes of fine-tuning over the labelled images; by default what fits into a third of the time
+    finetune_epochs: PositiveFloat | None = None
+    model: ModelName = None  # timm model of the baseline, with options if you like; by default chosen as by pretrain
+    # pixels that the model sees: one number, or height and width (480 640, or 480x640); by default chosen from the
+    # data
+    image_size: Annotated[Size, Gt(0)] = None
+    patch_size: PositiveInt | None = None  # pixels along a side of a patch; by default chosen from the image size
+    channels: PositiveInt | None = None  # input channels; by default as many as the data has
+    # decoder of the baseline, of the kind "full(...)", since its depth and width are varied; by default sized to the
+    # encoder
+    decoder: Annotated[str | None, PartOf("decoder")] = None
+    batch: PositiveInt | None = None  # images per optimizer step; by default chosen for the model and the memory
+    lr: PositiveFloat | None = None  # peak learning rate of pretraining; by default chosen from the batch size
+    seed: NonNegativeInt = 0  # the first of the seeds
+    precision: str = "auto"  # number format of training: bf16 or 32; by default bf16 where the hardware gains from it
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
+    # processes that load images; 0: the main process loads them; by default as many as measuring shows to be needed
+    workers: NonNegativeInt | None = None
+    max_bad: Share = 0.05  # share of unreadable files above which the study does not start
     dry_run: bool = False  # print the plan and the forecast, and stop
 
     def __post_init__(self):
@@ -68,10 +76,7 @@ class Ablate(ConfigOption):
         settle(self, "axes", texts(self.axes))
         settle(self, "out", Path(self.out))
         if self.image_size is not None:
-            size = numbers(self.image_size)
-            if len(size) not in (1, 2):
-                raise UserError(f"image size is one number or height and width, got {size}")
-            settle(self, "image_size", tuple(size) * (3 - len(size)))
+            settle(self, "image_size", sides("image_size", self.image_size))
         check_fields(self)
         if self.hours is not None and self.steps is not None:
             raise UserError("give one of --hours and --steps, not both")

@@ -2,7 +2,6 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated
 
 from tyro.conf import Positional
 
@@ -10,7 +9,7 @@ from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Counts,
-    Exists,
+    ImagePlace,
     ImagePlaces,
     InnerShare,
     Names,
@@ -55,44 +54,50 @@ APPLY = ("on", "masks", "save_maps", "heatmaps")
 
 @dataclass(frozen=True)
 class Anomaly(ConfigOption):
-    """Find what is unlike normal images: fit on normal ones, apply to others; heat maps, scores, a threshold.
+    """Find images that are unlike normal ones, and where in them.
 
-    unmask anomaly fit RUN NORMALS... --out FOLDER: learn what normal images look like, and a threshold
-    that held-out normal images exceed as rarely as --false-alarms says.
+    unmask anomaly fit RUN NORMALS... --out FOLDER learns what normal images look like, and a threshold that held-out
+    normal images exceed no more often than --false-alarms.
 
-    unmask anomaly apply FOLDER IMAGES... --out RESULTS: heat maps, scores.csv and a report; with class folders, a
-    labels.csv (--on) or masks of defects (--masks) also how well anomalies are told from normal images.
+    unmask anomaly apply FOLDER IMAGES... --out RESULTS writes heat maps, scores.csv and a report; with labels (--on) or
+    masks of defects (--masks) also how well anomalies are told from normal images.
     """
 
-    action: Positional[str] = ""  # fit or apply
-    model: Positional[WeightsPlace] = ""  # fit: folder of a run; apply: folder that fit wrote
-    images: Positional[ImagePlaces] = ()  # fit: normal images; apply: images to judge; anything that pretrain takes
+    action: Positional[str] = ""  # fit, on normal images, or apply, to others
+    model: Positional[WeightsPlace] = ""  # fit: folder of a run; apply: the folder that fit wrote
+    images: Positional[ImagePlaces] = ()  # fit: normal images; apply: images to judge; whatever pretrain takes
     _: KW_ONLY
-    out: Place | None = (
-        None  # folder to write: the finder, by default RUN/anomaly; or results, by default FOLDER/results
-    )
-    method: str | None = None  # rebuild (errors of rebuilding), features (their distance), or both, the default
-    normal: Names = ()  # names of the classes that are normal, where images have labels; by default good, normal, ...
+    out: Place | None = None  # folder to write; by default RUN/anomaly for fit, FOLDER/results for apply
+    method: str | None = None  # rebuild (reconstruction errors), features (their distance) or both; by default both
+    # names of the classes that are normal, where images have labels; by default good, normal and the like
+    normal: Names = ()
     false_alarms: InnerShare = 0.05  # fit: share of normal images, and of their pixels, that may be flagged
-    held_out: InnerShare = 0.3  # fit: share of the normal images that only the threshold is calibrated on
-    calibrate_on: ImagePlaces = ()  # fit: other normal images for that, best such as pretraining never saw
-    ratio: InnerShare | None = None  # fit: share of units hidden by each mask; by default the run's
-    sets: PositiveInt = 4  # fit: sets of complementary masks; each hides every unit
-    normalize_errors: str = "place-texture"  # fit: by what normal errors are known: place-texture, place, texture, none
-    layers: Counts = ()  # fit: blocks whose features are compared, from 0, negative from the end; by default the middle
-    memory: PositiveInt = 4000  # fit: units in the memory of normal features
-    blur: NonNegativeFloat | None = None  # fit: deviation of a Gaussian over maps, pixels; by default 1/64 of the side
+    held_out: InnerShare = 0.3  # fit: share of the normal images that only calibrate the threshold
+    # fit: other normal images that calibrate it, ideally not seen in pretraining; by default those held out
+    calibrate_on: ImagePlaces = ()
+    ratio: InnerShare | None = None  # fit: share of patches that each mask hides; by default the run's
+    sets: PositiveInt = 4  # fit: sets of complementary masks, each of which hides every patch once
+    # fit: what the usual error is known by: place-texture, place, texture or none
+    normalize_errors: str = "place-texture"
+    # fit: blocks whose features are compared, from 0, or from -1 backwards; by default the middle ones
+    layers: Counts = ()
+    memory: PositiveInt = 4000  # fit: features of normal patches kept for comparison
+    # fit: standard deviation in pixels of the Gaussian that smooths heat maps; by default 1/64 of the side
+    blur: NonNegativeFloat | None = None
     tiles: NonNegativeInt = 0  # fit: overlapping tiles along an image's short side; 0: its centre alone
-    most: PositiveInt = 2000  # fit: normal images that errors and features are taken of, at the most
-    on: ImagePlaces = ()  # apply: labelled images, as folders of normal and anomalous ones or with a labels.csv
-    masks: Annotated[Place | None, Exists()] = (
-        None  # apply: folder with masks of defects, by the images' names; an image without is normal
-    )
-    save_maps: str | None = None  # apply: raw maps too, float32, one file per image: npy or tif
-    heatmaps: NonNegativeInt = 200  # apply: heat maps drawn, of the most anomalous images and of mistakes
-    seed: NonNegativeInt = 0  # fit: of masks, of what is held out, of the memory
+    most: PositiveInt = 2000  # fit: number of normal images that errors and features are taken from
+    # apply: labelled images, in folders of normal and anomalous ones or with a labels.csv; by default images have no
+    # labels
+    on: ImagePlaces = ()
+    # apply: folder with masks of defects, named like the images; an image without one is normal; by default there are
+    # none
+    masks: ImagePlace | None = None
+    # apply: also write the raw float32 maps, one file per image: npy or tif; by default they are not written
+    save_maps: str | None = None
+    heatmaps: NonNegativeInt = 200  # apply: number of heat maps to draw, of the most anomalous images and of mistakes
+    seed: NonNegativeInt = 0  # fit: seed of masks, of the images held out, and of the memory
     batch: PositiveInt = 32  # images at a time
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         for name in ("images", "calibrate_on", "on", "normal"):

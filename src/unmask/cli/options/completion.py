@@ -16,7 +16,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 @dataclass(frozen=True)
 class Completion(ConfigOption):
-    """Print the script that makes a shell complete commands, options and their values.
+    """Print a script that lets a shell complete commands and options.
 
     bash: echo 'eval "$(unmask completion bash)"' >> ~/.bashrc
     zsh:  echo 'eval "$(unmask completion zsh)"' >> ~/.zshrc

@@ -11,11 +11,14 @@ __all__ = ["Demo"]
 
 @dataclass(frozen=True)
 class Demo(ConfigOption):
-    """The main job on photographs that come with the dependencies: pretrain, look, evaluate, report. Offline."""
+    """Try it all on built-in photographs: pretrain, show, evaluate.
+
+    Works offline; the photographs come with the dependencies.
+    """
 
     _: KW_ONLY
-    out: Place = Path("demo-run")  # folder of the run; the images are written beside it
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    out: Place = Path("demo-run")  # folder for the run; the images are written beside it
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "out", Path(self.out))

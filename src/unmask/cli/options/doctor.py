@@ -13,13 +13,15 @@ __all__ = ["Doctor"]
 
 @dataclass(frozen=True)
 class Doctor(ConfigOption):
-    """Look for known faults in a run, in weights of any origin or in data; each with a remedy."""
+    """Look for known faults in a run, in weights or in data.
 
-    place: Positional[
-        Annotated[Place, Weights(or_images=True)]
-    ]  # folder of a run, weights (a file, a folder, a timm name), or data
+    Each fault comes with a remedy.
+    """
+
+    # folder of a run, weights (a file, a folder or a timm model), or data
+    place: Positional[Annotated[Place, Weights(or_images=True)]]
     _: KW_ONLY
-    on: ImagePlaces = ()  # images to try weights on and compare with; by default a run's own, if they are there
+    on: ImagePlaces = ()  # images to try weights on and compare with; by default a run's own, if they are still there
     json: bool = False  # print JSON instead of a table
 
     def __post_init__(self):

@@ -13,15 +13,16 @@ __all__ = ["Embed"]
 
 @dataclass(frozen=True)
 class Embed(ConfigOption):
-    """Write one feature vector per image, with its path and label."""
+    """Write a feature vector for every image, with its path and label."""
 
-    run: Positional[WeightsPlace]  # folder of a run, or a timm name
-    data: Positional[ImagePlaces]  # anything that pretrain takes
+    run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
+    data: Positional[ImagePlaces]  # images: whatever pretrain takes
     _: KW_ONLY
-    out: Place | None = None  # .npz or .parquet; by default RUN/features.npz
-    pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
+    out: Place | None = None  # file to write, .npz or .parquet; by default RUN/features.npz
+    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
+    pooling: str = "mean"
     batch: PositiveInt = 256  # images at a time
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

@@ -27,19 +27,24 @@ __all__ = ["Evaluate"]
 
 @dataclass(frozen=True)
 class Evaluate(ConfigOption):
-    """Judge an encoder on labelled images, beside the same encoder at random initialisation and raw pixels."""
+    """Judge an encoder on labelled images, beside baselines.
 
-    run: Positional[WeightsPlace]  # folder of a run, or a timm name
+    Baselines are the same encoder at random initialisation and raw pixels.
+    """
+
+    run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
     _: KW_ONLY
-    on: ImagePlaces = ()  # labelled data: class folders, labels.csv or npz with labels
-    against: WeightsPlaces = ()  # further rivals: timm names, loaded with their weights, or run folders
-    labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)  # few-label settings, where there are enough
-    draws: PositiveInt = 5  # random choices of the labelled images per setting
-    most: PositiveInt | None = None  # training images to use at the most, drawn at random
-    out: Place | None = None  # folder for evaluation.json and .png; by default the run's
+    on: ImagePlaces = ()  # labelled data, required: class folders, labels.csv, or npz with labels
+    # further encoders to compare with: timm models with their weights, or runs; by default none
+    against: WeightsPlaces = ()
+    # numbers of labels per class to try; those that the data does not have are left out
+    labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)
+    draws: PositiveInt = 5  # random choices of the labelled images for each of these numbers
+    most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
+    out: Place | None = None  # folder for evaluation.json and evaluation.png; by default the run's
     batch: PositiveInt = 256  # images at a time
-    seed: NonNegativeInt = 0  # of draws and of splits where the data has none
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    seed: NonNegativeInt = 0  # seed of the draws, and of splits where the data has none
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "on", texts(self.on))

@@ -28,20 +28,28 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Export(ConfigOption):
-    """Write the model for timm, Hugging Face transformers, ONNX or torch.export; every file is checked against it."""
+    """Write the model for timm, Hugging Face, ONNX or torch.export.
+
+    Every file is checked against the model.
+    """
 
     run: Positional[WeightsPlace]  # folder of a run, pretrained or transferred
     _: KW_ONLY
-    to: Annotated[Names, PartOf("export")] = ()  # formats: timm, hf, onnx, torch_export; several with commas or spaces
-    out: Place | None = None  # folder for one folder per format; by default export in the run's
-    images: ImagePlaces = ()  # images for the check; by default some of the run's data, or of demo if those are gone
-    on: ImagePlaces = ()  # labelled data on which the accuracy of the model and of each file is measured
-    normalize: Literal["inside", "outside"] = "inside"  # onnx, torch_export: take raw pixels, or normalised ones
+    # formats, required: timm, hf, onnx, torch_export; several with commas or spaces
+    to: Annotated[Names, PartOf("export")] = ()
+    out: Place | None = None  # folder that gets a folder for each format; by default RUN/export
+    # images to check the files with; by default some of the run's data, or of demo if it is gone
+    images: ImagePlaces = ()
+    # labelled data to measure the accuracy of the model and of each file on; by default it is not measured
+    on: ImagePlaces = ()
+    # onnx, torch_export: inside: the model takes raw pixels; outside: normalised ones
+    normalize: Literal["inside", "outside"] = "inside"
     precision: Names = PRECISIONS  # onnx: fp32, fp16, int8
-    quantize: Literal["dynamic", "static"] = "dynamic"  # int8: scales per batch, or fixed ones from the images
-    most: PositiveInt | None = None  # training images of --on to use at the most, drawn at random
+    # int8: dynamic: scales for each batch; static: fixed ones, measured on the images
+    quantize: Literal["dynamic", "static"] = "dynamic"
+    most: PositiveInt | None = None  # number of training images of --on to use, drawn at random; by default all
     batch: PositiveInt = 64  # images at a time, for --on
-    seed: NonNegativeInt = 0  # of masks in the check, and of splits where the data of --on has none
+    seed: NonNegativeInt = 0  # seed of masks in the check, and of splits where the data of --on has none
 
     def __post_init__(self):
         for name in ("to", "precision"):

@@ -25,6 +25,7 @@ from unmask.plain import (
     numbers,
     require,
     settle,
+    sides,
     texts,
 )
 
@@ -39,30 +40,40 @@ Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ..
 
 @dataclass(frozen=True)
 class Labels(ConfigOption):
-    """Draw accuracy against labels per class: this run, the same network from scratch and at random, and others."""
+    """Draw accuracy against the number of labels: is pretraining worth it?
 
-    run: Positional[WeightsPlace]  # folder of a run, or a timm name
+    Compared are this run, the same network from scratch and at random weights, and others.
+    """
+
+    run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
     _: KW_ONLY
-    on: ImagePlaces = ()  # labelled data: class folders, labels.csv or npz with labels
-    to: str = "classify"  # the task: classify, or segment, whose sizes are fractions of the images
-    labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)  # where every class has as many
-    fractions: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of the training images, besides, e.g. 0.01 0.1
-    protocols: Names = USUAL  # knn, linear, attentive (frozen encoder), full (fine-tuning); segment: full, linear
-    against: WeightsPlaces = ()  # further rivals: timm names, loaded with their weights, or run folders
-    draws: PositiveInt = 3  # random choices of the labelled images per size, the same for every competitor
-    epochs: PositiveFloat | None = None  # of every fine-tuning; by default more, the fewer the labels
-    most: PositiveInt | None = None  # training images to choose from at the most
-    most_test: PositiveInt | None = None  # test images at the most, drawn at random
+    on: ImagePlaces = ()  # labelled data, required: class folders, labels.csv, or npz with labels
+    to: str = "classify"  # the task: classify, or segment, where shares of the images are drawn
+    # numbers of labels per class to try; those that some class does not have are left out
+    labels_per_class: Sizes = ("1", "2", "5", "10", "25", "50", "100", ALL)
+    # shares of the training images to try besides, e.g. 0.01 0.1; by default none, or 0.05 to 0.5 for segment
+    fractions: Annotated[Numbers, Interval(gt=0, lt=1)] = ()
+    # how to learn from them: knn, linear, attentive (frozen encoder), full (fine-tuning); for segment full and linear
+    protocols: Names = USUAL
+    # further encoders to compare with: timm models with their weights, or runs; by default none
+    against: WeightsPlaces = ()
+    draws: PositiveInt = 3  # random choices of the labelled images for each number, the same for every competitor
+    epochs: PositiveFloat | None = None  # passes of every fine-tuning; by default more, the fewer the labels
+    most: PositiveInt | None = None  # number of training images to choose from; by default all
+    most_test: PositiveInt | None = None  # number of test images, drawn at random; by default all
     jobs: PositiveInt | None = None  # trainings side by side; by default as many as cores and memory allow
-    head: str | None = None  # segment: linear, light or upernet
-    images: Place | None = None  # segment: folder of the images, where they do not lie by the masks
-    classes: Place | None = None  # segment: file that names the classes, where none lies by the masks
-    crop_size: Size = None  # segment: pixels of crops and windows
-    side: int | None = None  # segment: pixels that an image's shorter side is resized to first
-    out: Place | None = None  # folder for labels.json and .png; by default the run's
-    seed: NonNegativeInt = 0  # of draws, trainings, and of splits where the data has none
-    precision: str = "auto"  # bf16, 32, or auto: bf16 where the hardware gains from it
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    head: str | None = None  # segment: linear, light or upernet; by default chosen for the encoder
+    # segment: folder of the images, where they do not lie beside the masks; by default it is looked for
+    images: Place | None = None
+    classes: Place | None = None  # segment: file that names the classes; by default one that lies by the masks
+    # segment: pixels of crops and windows: one number, or height and width; by default the encoder's size
+    crop_size: Size = None
+    # segment: pixels that an image's shorter side is resized to first; by default chosen from the images
+    side: int | None = None
+    out: Place | None = None  # folder for labels.json and labels.png; by default the run's
+    seed: NonNegativeInt = 0  # seed of draws, of trainings, and of splits where the data has none
+    precision: str = "auto"  # number format of training: bf16 or 32; by default bf16 where the hardware gains from it
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "on", texts(self.on))
@@ -106,8 +117,7 @@ class Labels(ConfigOption):
         if self.against or self.most_test is not None:
             raise UserError("--against and --most-test are for --to classify")
         if self.crop_size is not None:
-            size = numbers(self.crop_size)
-            settle(self, "crop_size", tuple(size) * (3 - len(size)))
+            settle(self, "crop_size", sides("crop_size", self.crop_size))
 
 
 def _number(size: int | str) -> int:

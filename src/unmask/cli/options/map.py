@@ -16,19 +16,23 @@ METHODS = ("auto", "pca", "tsne", "umap")
 
 @dataclass(frozen=True)
 class Map(ConfigOption):
-    """Draw a map of a folder: images that the encoder finds alike lie near each other."""
+    """Draw a map of all images, with similar ones near each other."""
 
-    run: Positional[WeightsPlace]  # folder of a run, or a timm name
-    data: Positional[ImagePlaces]  # images: anything that pretrain takes, but streams
+    run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
+    data: Positional[ImagePlaces]  # images: whatever pretrain takes, streams excepted
     _: KW_ONLY
     out: Place | None = None  # the page; an image and a table are written beside it; by default RUN/map.html
-    method: str = "auto"  # pca, tsne or umap; auto is umap where it is installed, else tsne, else pca for very many
-    most: PositiveInt = 20_000  # images on the map at the most, spread over the data
-    pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
-    index: Place | None = None  # folder that keeps the features; by default in the run's folder, else beside OUT
-    seed: NonNegativeInt = 0  # of t-SNE and UMAP
+    # how features become places: pca, tsne or umap; by default umap if installed, else tsne, or pca for very many
+    # images
+    method: str = "auto"
+    most: PositiveInt = 20_000  # number of images on the map, spread over the data
+    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
+    pooling: str = "mean"
+    # folder that keeps the features for the next time; by default in the run's folder, else beside the map
+    index: Place | None = None
+    seed: NonNegativeInt = 0  # seed of t-SNE and UMAP
     batch: PositiveInt = 64  # images at a time
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

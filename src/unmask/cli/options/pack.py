@@ -16,18 +16,22 @@ __all__ = ["Packing"]
 
 @dataclass(frozen=True)
 class Packing(ConfigOption):
-    """Write images into few large files that are quick to read: a pack, which is data for every other command."""
+    """Pack images into few large files that are quick to read.
 
-    data: Positional[
-        ImagePlaces
-    ]  # anything that pretrain takes, also another pack; the last is the folder of the new one
-    out: Place | None = None  # or so; usually named .pack; the same command again continues there
+    A pack is data for every other command.
+    """
+
+    # images: whatever pretrain takes, other packs included; the last argument is the folder to write
+    data: Positional[ImagePlaces]
+    out: Place | None = None  # folder of the pack, which usually ends in .pack; repeat the command to continue it
     _: KW_ONLY
-    format: Literal["jpeg", "original", "raw"] = "jpeg"  # shrunk JPEG, the files as they are, or pixels
-    size: Annotated[int, Ge(2)] | None = None  # pixels of the short side of larger images; 256 unless given
-    quality: Annotated[int, Interval(ge=1, le=95)] | None = None  # of JPEG, 1 to 95; 90 unless given
-    shard_mb: PositiveInt = 256  # MB after which a new file is begun
-    threads: PositiveInt | None = None  # that read and shrink; one per core unless given
+    # jpeg: shrunk and compressed; original: the files as they are; raw: shrunk, uncompressed pixels
+    format: Literal["jpeg", "original", "raw"] = "jpeg"
+    # pixels that the shorter side of larger images is shrunk to; by default 256
+    size: Annotated[int, Ge(2)] | None = None
+    quality: Annotated[int, Interval(ge=1, le=95)] | None = None  # quality of JPEG, 1 to 95; by default 90
+    shard_mb: PositiveInt = 256  # size in MB after which a new file is begun
+    threads: PositiveInt | None = None  # threads that read and shrink; by default one per core
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

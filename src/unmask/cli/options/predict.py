@@ -14,15 +14,15 @@ __all__ = ["Predict"]
 
 @dataclass(frozen=True)
 class Predict(ConfigOption):
-    """Use what transfer made: the class of each image, of each of its pixels, or the objects in it."""
+    """Apply a trained classifier, segmenter or detector to images."""
 
     run: Positional[WeightsPlace]  # folder that transfer wrote, or the run that it started from
-    images: Positional[ImagePlaces] = ()  # images, or anything that pretrain takes as data
+    images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes
     _: KW_ONLY
-    out: Place | None = None  # of a classifier a .csv, else a folder; by default predictions.csv or predictions in RUN
+    out: Place | None = None  # a .csv for a classifier, else a folder; by default predictions.csv or predictions in RUN
     batch: PositiveInt = 64  # images at a time
-    threshold: Share = 0.5  # score from which on a detector's boxes are drawn and listed
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    threshold: Share = 0.5  # detectors: score from which boxes are drawn and listed
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "images", texts(self.images))

@@ -25,9 +25,9 @@ from unmask.plain import (
     Size,
     Weights,
     check_fields,
-    numbers,
     require,
     settle,
+    sides,
     texts,
 )
 
@@ -36,81 +36,96 @@ __all__ = ["Pretrain"]
 
 @dataclass(frozen=True)
 class Pretrain(RuntimeOptions):
-    """Learn from unlabeled images by hiding most of each and reconstructing it. What is left open is chosen."""
+    """Learn from unlabeled images by hiding patches and reconstructing them.
 
-    data: Positional[
-        ImagePlaces
-    ] = ()  # folders, archives, .npz/.npy, lists of paths (.txt), shards (s3://b/{00..99}.tar)
+    What you leave open is chosen from the data and the machine, and printed as a plan.
+    """
+
+    # images: folders, archives, .npz or .npy files, lists of paths (.txt), shards ("s3://b/{00..99}.tar"), or demo
+    data: Positional[ImagePlaces] = ()
     _: KW_ONLY
-    out: Place = Path("run")  # folder of the run; repeat the command to resume it
-    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags override it
-    model: ModelName = None  # a timm name, also with options: "vit_tiny_patch16_224(depth=6)"
-    image_size: Annotated[Size, Gt(0)] = None  # pixels: one number, or height and width
-    resolutions: str | None = None  # sizes with shares of the steps: "128:0.5,224", or auto: smaller crops early on
-    patch_size: PositiveInt | None = None  # pixels along a side of a patch
-    channels: PositiveInt | None = None  # input channels: 1 grey, 3 colour, or as many as the data has
+    out: Place = Path("run")  # folder for the run; repeat the command to continue it
+    # a published recipe (docs/recipes.md); options given beside it take precedence; by default none
+    recipe: str | None = None
+    # a timm model, with options if you like: "vit_tiny_patch16_224(depth=6)"; by default chosen for the data and the
+    # device
+    model: ModelName = None
+    # pixels that the model sees: one number, or height and width (480 640, or 480x640); by default chosen from the
+    # data
+    image_size: Annotated[Size, Gt(0)] = None
+    # image sizes over the run, each with its share of the steps: "128:0.5,224"; auto: smaller crops early on; by
+    # default one size
+    resolutions: str | None = None
+    patch_size: PositiveInt | None = None  # pixels along a side of a patch; by default chosen from the image size
+    # input channels, 1 for grey and 3 for colour; by default as many as the data has
+    channels: PositiveInt | None = None
     method: Annotated[str, PartOf("method")] = "mae"  # how to learn without labels
-    mask: Annotated[str | None, PartOf("mask")] = (
-        None  # which patches to hide: random(ratio=0.75), block, grid, blob, or a dotted name of your own
-    )
-    masks_per_image: PositiveInt | None = (
-        None  # masks drawn for each image of a batch; the batch size still counts images
-    )
-    target: Annotated[str | None, PartOf("target")] = (
-        None  # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca
-    )
-    decoder: Annotated[str | None, PartOf("decoder")] = (
-        None  # what predicts hidden patches: "full(dim=512, depth=8)", partial, cross or windowed
-    )
-    init: Annotated[Place, Weights(words=("none",))] = (
-        "none"  # weights to start from: a run, a file or folder of weights, or a timm name with its tag
-    )
-    bands: Names | None = None  # with --init: names of the data's channels; R, G and B keep their filters
-    decoder_warmup: NonNegativeInt | None = None  # with --init: steps in which only a new decoder is trained
-    epochs: PositiveFloat | None = None  # passes over the data
-    steps: PositiveInt | None = None  # optimizer steps, instead of epochs
-    hours: PositiveFloat | None = None  # time budget of the whole run, instead of epochs
-    batch: PositiveInt | None = None  # images per optimizer step, over all devices
-    accumulate: PositiveInt | None = (
-        None  # parts into which each device splits its batch, to save memory (gradient accumulation)
-    )
-    checkpoint_activations: Literal["auto", "on", "off"] = (
-        "auto"  # recompute activations in the backward pass, to save memory
-    )
-    lr: PositiveFloat | None = None  # peak learning rate
-    blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, instead of lr
-    warmup: NonNegativeFloat | None = None  # epochs over which the learning rate rises
-    weight_decay: NonNegativeFloat | None = None  # weight decay of matrices; biases and norms have none
-    clip: NonNegativeFloat | None = None  # largest gradient norm; MAE does not clip
-    crop: PositiveShare | None = None  # smallest share of an image's area that a random crop covers; 1: whole images
-    crop_kind: Literal["random", "fixed", "whole"] = (
-        "random"  # random size and shape; 7/8 of the image at a random position; or all of it, centred
-    )
+    # which patches to hide: "random(ratio=0.75)", block, grid, blob, or a dotted name of your own; by default random,
+    # three quarters
+    mask: Annotated[str | None, PartOf("mask")] = None
+    # masks drawn for each image of a batch (the batch size counts images); by default 1
+    masks_per_image: PositiveInt | None = None
+    # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca; by default pixels
+    target: Annotated[str | None, PartOf("target")] = None
+    # network that predicts the hidden patches: "full(dim=512, depth=8)", partial, cross or windowed; by default full,
+    # sized to the encoder
+    decoder: Annotated[str | None, PartOf("decoder")] = None
+    # weights to start from: a run, a file or folder of weights, or a timm model with its tag; none: random weights
+    init: Annotated[Place, Weights(words=("none",))] = "none"
+    # with --init: names of the data's channels, so that R, G and B keep their filters; by default filters are
+    # averaged for other channels
+    bands: Names | None = None
+    # with --init: steps that train only a new decoder, before the encoder joins in; by default chosen where the
+    # decoder is new
+    decoder_warmup: NonNegativeInt | None = None
+    epochs: PositiveFloat | None = None  # passes over the data; by default chosen from the data and the time it takes
+    steps: PositiveInt | None = None  # optimizer steps, in place of --epochs
+    hours: PositiveFloat | None = None  # time for the whole command, in place of --epochs
+    # images per optimizer step, over all devices; by default chosen for the model and the memory
+    batch: PositiveInt | None = None
+    # parts into which each device splits its batch, to save memory; by default as few as fit
+    accumulate: PositiveInt | None = None
+    # recompute activations in the backward pass, to save memory; auto: where the batch does not fit otherwise
+    checkpoint_activations: Literal["auto", "on", "off"] = "auto"
+    lr: PositiveFloat | None = None  # peak learning rate; by default chosen from the batch size
+    blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, in place of --lr
+    warmup: NonNegativeFloat | None = None  # epochs over which the learning rate rises; by default a share of the run
+    # weight decay of matrices; biases and norms have none; by default 0.05
+    weight_decay: NonNegativeFloat | None = None
+    clip: NonNegativeFloat | None = None  # largest gradient norm; by default gradients are not clipped
+    # smallest share of an image's area that a random crop covers, 1 for whole images; by default chosen from the data
+    crop: PositiveShare | None = None
+    # random: of random size and shape; fixed: 7/8 of the image at a random position; whole: all of it, centred
+    crop_kind: Literal["random", "fixed", "whole"] = "random"
     jitter: Share = 0.0  # strength of colour jitter, 0 to 1; MAE does better without
-    flip: Literal["auto", "on", "off"] = "auto"  # flip images left to right at random
-    seed: NonNegativeInt = 0  # of weights, order, crops and masks
-    shuffle_buffer: PositiveInt | None = None  # of streams: samples among which each reader shuffles; 1: in order
-    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"  # on several devices: copies of the model, or shards of it
-    devices: PositiveInt | None = (
-        None  # devices per machine; only checked, since torchrun or srun starts one process for each
-    )
-    nodes: PositiveInt | None = None  # machines; only checked, likewise
+    # flip images left to right at random; auto: on, but for scans, digits and text
+    flip: Literal["auto", "on", "off"] = "auto"
+    seed: NonNegativeInt = 0  # seed of weights, order, crops and masks
+    # streams: samples that each reader shuffles among, 1 to keep their order; by default chosen for the memory
+    shuffle_buffer: PositiveInt | None = None
+    # several devices: ddp (each has a copy of the model) or fsdp2 (each has a shard of it); auto: ddp where it fits
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
+    # devices per machine; torchrun or srun starts a process for each, and this only checks it; by default not checked
+    devices: PositiveInt | None = None
+    nodes: PositiveInt | None = None  # machines; only checked, as --devices; by default not checked
     views_per_image: PositiveInt = 1  # crops taken of each decoded image, side by side in a batch
-    in_memory: Literal["auto", "on", "off"] = "auto"  # keep images on the device: for small ones of one size
-    resize: Literal["auto", "exact", "fast"] = (
-        "auto"  # of crops: antialiased, or OpenCV's faster one where they hardly shrink
-    )
-    log_every: PositiveInt | None = None  # steps between records
-    save_every: PositiveInt | None = None  # steps between checkpoints
-    keep_every: NonNegativeInt | None = None  # steps between whole checkpoints that are never deleted
-    keep_last: PositiveInt | None = None  # newest checkpoints to keep, also at the end
-    spike: float | str | None = None  # standard deviations above recent losses beyond which a step is skipped, or off
-    rollbacks: NonNegativeInt | None = (
-        None  # times that a run may return to a good checkpoint after several bad steps in a row
-    )
-    deterministic: bool = False  # bitwise identical weights every time, on the same machine and versions
-    probe: ImagePlace | None = None  # labelled data on which the encoder is evaluated during training
-    probe_every: PositiveFloat | None = None  # epochs between probes
+    # keep all images on the device; auto: small ones of one size that fit
+    in_memory: Literal["auto", "on", "off"] = "auto"
+    # how crops are resized: exact is antialiased, fast uses OpenCV; auto: fast where crops hardly shrink
+    resize: Literal["auto", "exact", "fast"] = "auto"
+    log_every: PositiveInt | None = None  # steps between records; by default about 50 records in all
+    save_every: PositiveInt | None = None  # steps between checkpoints; by default about every two minutes
+    # steps between whole checkpoints that are never deleted; by default four copies of the weights are kept
+    keep_every: NonNegativeInt | None = None
+    keep_last: PositiveInt | None = None  # number of newest checkpoints to keep, at the end too; by default 2
+    # standard deviations above recent losses from which a step is skipped, or off; by default 10
+    spike: float | str | None = None
+    # times that a run may return to a good checkpoint after several bad steps in a row; by default 3
+    rollbacks: NonNegativeInt | None = None
+    deterministic: bool = False  # bitwise identical weights every time, on the same machine and versions; slower
+    probe: ImagePlace | None = None  # labelled data to evaluate the encoder on during training; by default none
+    # epochs between these evaluations; by default only with --probe, chosen from the length
+    probe_every: PositiveFloat | None = None
     max_bad: Share = 0.05  # share of unreadable files above which training does not start
     dry_run: bool = False  # print the plan and stop
 
@@ -118,10 +133,7 @@ class Pretrain(RuntimeOptions):
         settle(self, "data", texts(self.data))
         settle(self, "out", Path(self.out))
         if self.image_size is not None:
-            size = numbers(self.image_size)
-            if len(size) not in (1, 2):
-                raise UserError(f"image size is one number or height and width, got {size}")
-            settle(self, "image_size", tuple(size) * (3 - len(size)))
+            settle(self, "image_size", sides("image_size", self.image_size))
         if self.lr is not None and self.blr is not None:
             raise UserError("give --lr or --blr, not both")
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}

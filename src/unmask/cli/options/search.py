@@ -16,23 +16,27 @@ KINDS = ("pixels", "features")
 
 @dataclass(frozen=True)
 class Search(ConfigOption):
-    """Find the images nearest to others by an encoder's features, or images that are copies of each other."""
+    """Find similar images, or copies and near copies."""
 
-    run: Positional[WeightsPlace]  # folder of a run, or a timm name
-    data: Positional[ImagePlaces]  # images to search in: anything that pretrain takes, but streams
+    run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
+    data: Positional[ImagePlaces]  # images to search in: whatever pretrain takes, streams excepted
     _: KW_ONLY
-    query: ImagePlaces = ()  # images to search for, inside or outside the data; files, folders, ...
+    query: ImagePlaces = ()  # images to search for, from the data or elsewhere; required without --duplicates
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query
-    pooling: str = "mean"  # mean of the patches, cls, or mean4: of the last four layers, concatenated
-    standardize: bool = True  # bring every feature to mean 0 and deviation 1 over the data before the cosine
-    by: str = "pixels"  # what tells near copies: pixels (16 x 16 colours) or features (of the encoder, less their mean)
-    threshold: PositiveShare | None = None  # likeness from which two are near copies, up to 1; by default 0.98
-    compare: bool = False  # where images have labels, also ask the same encoder with random weights
-    index: Place | None = None  # folder that keeps the features; by default in the run's folder, else in OUT
+    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
+    pooling: str = "mean"
+    # compare raw features; by default each is first brought to mean 0 and standard deviation 1 over the data
+    standardize: bool = True
+    # what near copies are told by: pixels (16 x 16 colours) or features (of the encoder, less their mean)
+    by: str = "pixels"
+    threshold: PositiveShare | None = None  # likeness, up to 1, from which two images are near copies; by default 0.98
+    compare: bool = False  # where images have labels, also search with the same encoder at random weights
+    # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
+    index: Place | None = None
     batch: PositiveInt = 64  # images at a time
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

@@ -30,22 +30,24 @@ KINDS = ("rebuild", "features", "attention")
 
 @dataclass(frozen=True)
 class Show(ConfigOption):
-    """Draw what a run rebuilds from what it sees; or its patch features as colours; or its attention as maps."""
+    """Draw reconstructions, patch features as colours, or attention maps."""
 
-    run: Positional[WeightsPlace]  # folder of a run; for features and attention also a timm name or weights
-    images: Positional[ImagePlaces] = ()  # images, or anything that pretrain takes as data
+    run: Positional[WeightsPlace]  # folder of a run; for features and attention also a file of weights or a timm model
+    images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes
     _: KW_ONLY
     what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
     out: Place | None = None  # image to write; by default panel.png, features.png or attention.png in RUN/show
-    ratio: Annotated[Numbers, Interval(gt=0, lt=1)] = ()  # of rebuild: shares to hide, a row each; by default the run's
-    mask: Annotated[Names, PartOf("mask")] = ()  # of rebuild: masks, one row each per image; by default the run's
-    most: PositiveInt = 8  # images at the most
-    seed: NonNegativeInt = 0  # of the masks
-    true_statistics: bool = True  # add a column that uses each hidden unit's true mean and deviation, marked as such
-    block: int = -1  # of features and attention: which block (stage of a Hiera), from 0, or from -1 backwards
-    size: Annotated[int, Ge(2)] | None = None  # of features and attention: pixels of the shorter side
-    background: bool = True  # of features: False takes the background off, told by the first component
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    # rebuild: shares of patches to hide, a row for each; by default the run's
+    ratio: Annotated[Numbers, Interval(gt=0, lt=1)] = ()
+    mask: Annotated[Names, PartOf("mask")] = ()  # rebuild: masks, a row for each; by default the run's
+    most: PositiveInt = 8  # number of images to draw
+    seed: NonNegativeInt = 0  # seed of the masks
+    true_statistics: bool = True  # rebuild: leave out the column that uses each hidden patch's true mean and deviation
+    block: int = -1  # features, attention: which block (for Hiera, which stage), from 0, or from -1 backwards
+    # features, attention: pixels of the shorter side; by default the encoder's size
+    size: Annotated[int, Ge(2)] | None = None
+    background: bool = True  # features: leave out the background, which the first component tells apart
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "images", texts(self.images))

@@ -26,19 +26,22 @@ __all__ = ["StressTest"]
 
 @dataclass(frozen=True)
 class StressTest(ConfigOption):
-    """Test a classifier on damaged images (the corruptions of ImageNet-C) and on groups of images."""
+    """Test a classifier on corrupted images and on groups of images.
 
-    run: Positional[WeightsPlace]  # folder of a classifier, as `unmask transfer` writes it
+    The corruptions are those of ImageNet-C.
+    """
+
+    run: Positional[WeightsPlace]  # folder of a classifier, as transfer writes it
     _: KW_ONLY
-    on: ImagePlaces = ()  # labelled data; its test split counts
-    corruptions: Names = ()  # by default all fifteen, e.g. fog snow
-    severities: Counts = (1, 2, 3, 4, 5)  # 1 (least) to 5
+    on: ImagePlaces = ()  # labelled data, required; its test split is used
+    corruptions: Names = ()  # corruptions to apply, e.g. fog snow; by default all fifteen
+    severities: Counts = (1, 2, 3, 4, 5)  # how strong, 1 to 5
     groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values
-    most: PositiveInt | None = 1000  # test images to use at the most, drawn at random
+    most: PositiveInt | None = 1000  # number of test images to use, drawn at random
     out: Place | None = None  # folder for stress.json and images; by default the classifier's
     batch: PositiveInt = 64  # images at a time
-    seed: NonNegativeInt = 0  # of all chance in the corruptions, and of the draw of images
-    device: str = "auto"  # cuda, mps, cpu, or auto
+    seed: NonNegativeInt = 0  # seed of the corruptions, and of the draw of images
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "on", texts(self.on))

@@ -32,41 +32,49 @@ __all__ = ["Transfer"]
 
 @dataclass(frozen=True)
 class Transfer(RuntimeOptions):
-    """Train a model on an encoder with labels, judge it, keep it. What is not given is chosen and said."""
+    """Train a classifier, segmenter or detector on an encoder, with labels.
+
+    What you leave open is chosen from the data and the machine, and printed as a plan.
+    """
 
     DERIVED = ("model", "image_size", "patch_size", "channels")  # settings that follow from the encoder
     BY_TASK: ClassVar[bool] = True  # the options of the task that `to` names belong to these
-    run: Positional[WeightsPlace]  # folder of a run, or a timm name
+    run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
     _: KW_ONLY
-    on: ImagePlaces = ()  # labelled data: class folders, labels.csv, npz with labels; images with masks or boxes
-    to: str = "classify"  # what to learn
+    # labelled data, required: class folders, labels.csv, npz with labels; or images with masks or boxes
+    on: ImagePlaces = ()
+    to: str = "classify"  # the task to learn
     out: Place | None = None  # folder to write; by default RUN/TASK
-    protocol: str | None = None  # what is trained
-    recipe: str | None = None  # a published recipe by name (docs/recipes.md); other flags still count
-    init: Annotated[Place | None, Weights(words=("none", "run"))] = (
-        None  # weights: the run's own (run), none (from scratch), or another run like it
-    )
-    epochs: PositiveFloat | None = None  # passes over the labelled images
-    batch: PositiveInt | None = None  # images per optimizer step
-    accumulate: PositiveInt | None = None  # parts that a batch is worked off in, to save memory
-    optimizer: str | None = None  # adamw, sgd or lars
-    lr: PositiveFloat | None = None  # peak learning rate
-    blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, instead of lr
-    floor: NonNegativeFloat | None = None  # learning rate at the end
-    warmup: NonNegativeFloat | None = None  # epochs in which the rate rises
-    layer_decay: PositiveShare | None = None  # factor on the rate from each layer to the one before
-    weight_decay: NonNegativeFloat | None = None  # of matrices
-    betas: tuple[BelowOne, BelowOne] | None = None  # of AdamW
-    clip: NonNegativeFloat | None = None  # largest gradient norm; 0: off
-    drop_path: BelowOne | None = None  # chance to skip a block, rising to this at the last
-    flip: Literal["auto", "on", "off"] = "auto"  # mirror images left to right at random
-    window: PositiveInt | None = None  # patches along a side of the windows in which most blocks attend
-    global_blocks: PositiveInt | None = None  # of windowed attention: blocks that see everything; 4
-    relative: bool = False  # relative positions in every block, zero at first, learnt here (ViTDet)
-    patience: NonNegativeFloat | None = None  # epochs without a better val score that end it; 0: never
-    most: PositiveInt | None = None  # training images to use at the most, drawn at random
-    seed: NonNegativeInt = 0  # of the head, the order, augmentation, and splits where the data has none
-    log_every: PositiveInt | None = None  # steps between records
+    protocol: str | None = None  # what is trained; by default everything
+    # a published recipe (docs/recipes.md); options given beside it take precedence; by default none
+    recipe: str | None = None
+    # weights to start from: run (those of RUN), none (random ones), or another run like it; by default run
+    init: Annotated[Place | None, Weights(words=("none", "run"))] = None
+    epochs: PositiveFloat | None = None  # passes over the labelled images; by default chosen from their number
+    batch: PositiveInt | None = None  # images per optimizer step; by default chosen from the number of images
+    accumulate: PositiveInt | None = None  # parts into which a batch is split, to save memory; by default as few as fit
+    optimizer: str | None = None  # adamw, sgd or lars; by default adamw
+    lr: PositiveFloat | None = None  # peak learning rate; by default chosen for the protocol and the batch size
+    blr: PositiveFloat | None = None  # peak learning rate per 256 images of the batch, in place of --lr
+    floor: NonNegativeFloat | None = None  # learning rate at the end; by default chosen for the protocol
+    warmup: NonNegativeFloat | None = None  # epochs over which the learning rate rises; by default a share of the run
+    # factor on the learning rate from each layer to the one before it; by default chosen for the protocol
+    layer_decay: PositiveShare | None = None
+    weight_decay: NonNegativeFloat | None = None  # weight decay of matrices; by default chosen for the protocol
+    betas: tuple[BelowOne, BelowOne] | None = None  # AdamW's two decay rates; by default chosen for the protocol
+    clip: NonNegativeFloat | None = None  # largest gradient norm, 0 for no clipping; by default chosen for the task
+    # chance of skipping a block, which rises to this at the last one; by default chosen for the protocol
+    drop_path: BelowOne | None = None
+    flip: Literal["auto", "on", "off"] = "auto"  # flip images left to right at random; auto: as the data suggests
+    # patches along a side of the windows in which most blocks attend; by default all patches see each other
+    window: PositiveInt | None = None
+    global_blocks: PositiveInt | None = None  # with --window: blocks in which all patches see each other; by default 4
+    relative: bool = False  # add relative positions to every block, zero at first and learned here (ViTDet)
+    # epochs without a better val score after which training ends, 0 for never; by default a quarter of the epochs
+    patience: NonNegativeFloat | None = None
+    most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
+    seed: NonNegativeInt = 0  # seed of the head, order, augmentation, and of splits where the data has none
+    log_every: PositiveInt | None = None  # steps between records; by default about 50 records in all
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):

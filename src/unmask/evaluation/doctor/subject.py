@@ -25,7 +25,8 @@ from unmask.runs.run import Run
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, read
 from unmask.weights.files import is_run
-from unmask.weights.open import CONFIG, SUFFIXES, Opened, open_weights
+from unmask.weights.known import SUFFIXES
+from unmask.weights.open import CONFIG, Opened, open_weights
 
 WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold images
 IMAGES = 64  # that features are computed of

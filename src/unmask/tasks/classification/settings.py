@@ -17,19 +17,24 @@ DERIVED = ("norm",)  # a setting in config.json that follows from others
 class ClassifyOptions:
     """A class, or several, for each image."""
 
-    protocol: Annotated[str | None, OneOf(PROTOCOLS)] = None  # full, partial (last blocks), linear or attentive (head)
-    blocks: PositiveFloat | None = None  # of partial: how many of the last blocks; 0.5: the last MLP
-    pooling: str | None = None  # mean, cls or attentive
-    ema: BelowOne | None = None  # decay of a moving average of weights that is kept as the result
-    smoothing: BelowOne | None = None  # of labels
-    mixup: NonNegativeFloat | None = None  # mixes images; 0: off
-    cutmix: NonNegativeFloat | None = None  # pastes rectangles of other images; 0: off
-    randaug: str | None = None  # RandAugment as timm writes it, or off
-    erase: Share | None = None  # chance that a rectangle of an image becomes noise
-    crop: PositiveShare | None = None  # least share of an image's area that a random crop takes
-    eval_crop: PositiveShare | None = None  # share of an image's short side seen when judging: 0.875
-    balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often
-    max_bad: Share = 0.05  # share of the files that may be left out as bad
+    # what is trained: full, partial (last blocks), linear or attentive (head alone); by default full
+    protocol: Annotated[str | None, OneOf(PROTOCOLS)] = None
+    # partial: how many of the last blocks are trained, 0.5 for the last MLP; by default 1
+    blocks: PositiveFloat | None = None
+    pooling: str | None = None  # what the head sees: mean, cls or attentive; by default chosen for the protocol
+    ema: BelowOne | None = None  # decay of a moving average of the weights, kept as the result; by default none
+    smoothing: BelowOne | None = None  # label smoothing; by default chosen for the protocol
+    # strength with which images are mixed, 0 for off; by default chosen for the protocol
+    mixup: NonNegativeFloat | None = None
+    # strength with which rectangles of other images are pasted in, 0 for off; by default chosen for the protocol
+    cutmix: NonNegativeFloat | None = None
+    randaug: str | None = None  # RandAugment in timm's notation, or off; by default chosen for the protocol
+    erase: Share | None = None  # chance that a rectangle of an image becomes noise; by default chosen for the protocol
+    # smallest share of an image's area that a random crop covers; by default chosen for the protocol
+    crop: PositiveShare | None = None
+    eval_crop: PositiveShare | None = None  # share of an image's short side that is seen in tests; by default 0.875
+    balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often; auto: off
+    max_bad: Share = 0.05  # share of unreadable files above which training does not start
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from unmask.plain import (
     PositiveShare,
     Share,
     Size,
-    numbers,
     settle,
+    sides,
     texts,
 )
 from unmask.tasks.training_settings import TaskSettings
@@ -34,28 +34,33 @@ DERIVED = ()
 class SegmentOptions:
     """A class for every pixel, learnt from images with masks."""
 
-    protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None  # what is trained: full; linear: the head
-    head: Annotated[str | None, PartOf("head")] = (
-        None  # linear, light or upernet, with options, e.g. upernet(channels=256)
-    )
-    images: Annotated[Place | None, Exists()] = None  # folder of the images, where masks do not lead to them
-    classes: Annotated[Place | None, Exists()] = None  # file that names the classes, where none lies by the masks
-    void: Names | None = None  # names or numbers of what is no class; none: every number is one
-    crop_size: Annotated[Size, Ge(8)] = None  # pixels of a crop, and of a window when judging: one side, or two
-    side: Annotated[int | None, Ge(8)] = None  # pixels that an image's shorter side is resized to first
-    scale: tuple[PositiveFloat, PositiveFloat] | None = None  # smallest and largest random factor on that
-    class_limit: PositiveShare | None = None  # most that one class may take of a crop; 1: any
-    distort: Literal["auto", "on", "off"] = "auto"  # distort brightness, contrast, saturation and hue
-    dice: NonNegativeFloat | None = None  # weight of the dice loss beside cross-entropy; 0: off
-    balanced: Literal["auto", "on", "off"] = "auto"  # weigh pixels of rare classes more
-    max_bad: Share | None = None  # share of bad images that may be left out; by default a quarter, or five
+    # what is trained: full, or linear (the head alone); by default full
+    protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None
+    # linear, light or upernet, with options if you like: "upernet(channels=256)"; by default chosen for the encoder
+    head: Annotated[str | None, PartOf("head")] = None
+    # folder of the images, where the masks do not lead to them; by default it is looked for
+    images: Annotated[Place | None, Exists()] = None
+    # file that names the classes; by default one that lies by the masks
+    classes: Annotated[Place | None, Exists()] = None
+    # names or numbers that are no class, or none if every number is one; by default what the masks' format says
+    void: Names | None = None
+    # pixels of a crop, and of a window in tests: one number, or height and width; by default the encoder's size
+    crop_size: Annotated[Size, Ge(8)] = None
+    # pixels that an image's shorter side is resized to first; by default chosen from the images
+    side: Annotated[int | None, Ge(8)] = None
+    # smallest and largest random factor on that size; by default 0.5 2
+    scale: tuple[PositiveFloat, PositiveFloat] | None = None
+    # largest share of a crop that one class may take, 1 for no limit; by default 0.75
+    class_limit: PositiveShare | None = None
+    # distort brightness, contrast, saturation and hue; auto: for 8-bit images
+    distort: Literal["auto", "on", "off"] = "auto"
+    dice: NonNegativeFloat | None = None  # weight of the Dice loss beside cross-entropy; by default 0, which is off
+    balanced: Literal["auto", "on", "off"] = "auto"  # give rare classes more weight; auto: off
+    max_bad: Share | None = None  # share of bad images that may be left out; by default a quarter, or five images
 
     def __post_init__(self):
         if self.crop_size is not None:
-            size = numbers(self.crop_size)
-            if len(size) > 2:
-                raise UserError(f"--crop-size is one number of pixels, or height and width; got {len(size)} numbers")
-            settle(self, "crop_size", tuple(size) * (3 - len(size)))
+            settle(self, "crop_size", sides("crop_size", self.crop_size))
         if self.void is not None:
             settle(self, "void", texts(self.void))
         if self.scale and self.scale[0] > self.scale[1]:
