@@ -39,7 +39,8 @@ def joined(options: type, task: str) -> Any:
 
     derived = (*getattr(options, "DERIVED", ()), *task_module(task, "settings").DERIVED)
     tasks = "\n".join(f"  {name:<9} {str(task_options(name).__doc__).splitlines()[0]}" for name in folders)
-    text = f"{inspect.cleandoc(options.__doc__ or '')}\n\nTasks, by --to:\n{tasks}\nThe options below are those of --to {task}."
+    purpose, end = inspect.cleandoc(options.__doc__ or ""), f"The options below are those of --to {task}."
+    text = f"{purpose}\n\nTasks, by --to:\n{tasks}\n{end}"
     content = {"__doc__": text, "__module__": options.__module__, "__post_init__": check, "DERIVED": derived}
     return dataclasses.dataclass(frozen=True)(type(options.__name__, (own, options), content))
 
