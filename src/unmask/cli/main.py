@@ -85,7 +85,7 @@ def parse(arguments: list[str]) -> Any:
         print(page(name, options))
         sys.exit(0)
     rest = plain_sizes(name, options, rest)
-    refuse_unknown(name, options, rest)
+    refuse_unknown(name, options_by_name, options, rest)
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once

@@ -4,7 +4,7 @@ Words of torch's, timm's, Hugging Face's, Lightning's, MAE's and Ultralytics' co
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
@@ -65,20 +65,23 @@ SYNONYMS = {  # our names, the likeliest first -> what others call them
     "max_bad": "skip-bad ignore-errors skip-errors",
     "quantize precision": "int8 quantise quantization",
 }
-SAID = {  # what has no option: what happens instead
-    "resume": "repeat the same command with the same --out: it continues where the run stopped",
-    "num-classes": "the classes are read from the data",
-    "log-to": "every run writes its records to metrics.jsonl in its folder",
+RESUME = "repeat the same command with the same --out: it continues where the run stopped"
+CLASSES = "the classes are read from the data"
+RECORDS = "every run writes its records to metrics.jsonl in its folder"
+SIZE = "images are brought to the size that the encoder was made for"
+SAID = {  # what has no option -> what happens instead, and an option that only commands have for which it is true
+    **dict.fromkeys("resume continue resume-from resume-from-checkpoint auto-resume".split(), (RESUME, "dry_run")),
+    **dict.fromkeys("num-classes nb-classes n-classes nc".split(), (CLASSES, "on")),
+    **dict.fromkeys(SYNONYMS["log_to"].split(), (RECORDS, "dry_run")),
+    **dict.fromkeys(SYNONYMS["image_size input_size crop_size side size"].split(), (SIZE, "run")),
+    "image-size": (SIZE, "run"),
 }
-RESUME = ("resume", "continue", "resume-from", "resume-from-checkpoint", "auto-resume")
-SAID |= dict.fromkeys(RESUME, SAID["resume"])
-SAID |= dict.fromkeys(("nb-classes", "n-classes", "nc"), SAID["num-classes"])
-SAID |= dict.fromkeys(SYNONYMS["log_to"].split(), SAID["log-to"])
-NEAR = 0.6  # likeness of letters from which an option is worth suggesting
+NEAR = 0.7  # likeness of letters from which an option is worth suggesting
 
 
-def refuse_unknown(command: str, options: Any, arguments: Sequence[str]) -> None:
-    """Raises UserError for the first argument that is an option which the dataclass `options` does not have."""
+def refuse_unknown(command: str, options_by_name: Mapping[str, Any], options: Any, arguments: Sequence[str]) -> None:
+    """Raises UserError for the first argument that is an option which the dataclass `options` of a command does not
+    have. options_by_name: those of all commands."""
     fields = {field.name: field for field in dataclasses.fields(options)}
     switches = {f"no-{name}" for name, field in fields.items() if isinstance(field.default, bool)}
     for argument in arguments:
@@ -89,29 +92,47 @@ def refuse_unknown(command: str, options: Any, arguments: Sequence[str]) -> None
         known = {name.replace("_", "-") for name in (*fields, *switches, "data")}
         if flag.startswith("--") and word in known:
             continue
-        raise UserError(f"unmask {command} has no option {flag}{_instead(command, options, word.lower())}")
+        raise UserError(
+            f"unmask {command} has no option {flag}{_instead(command, options_by_name, options, word.lower())}"
+        )
 
 
 def nearest_option(word: str, names: Sequence[str]) -> str | None:
     """Which of these options is meant by a word, as it stands in others' command lines or misspelt."""
     word = word.lower().replace("_", "-").removeprefix("no-")
-    meant = [name for ours, theirs in SYNONYMS.items() if word in theirs.split() for name in ours.split()]
-    same = word.replace("-", "_")
-    near = get_close_matches(same, names, n=1, cutoff=NEAR)
-    return next((name for name in (same, *meant, *near) if name in names), None)
+    meant = [word.replace("-", "_"), *_meant(word)]
+    near = get_close_matches(meant[0], names, n=1, cutoff=NEAR) if len(meant) == 1 else []
+    return next((name for name in (*meant, *near) if name in names), None)
 
 
-def _instead(command: str, options: Any, word: str) -> str:
-    """The end of the sentence: the nearest option, or what happens without one."""
+def _meant(word: str) -> list[str]:
+    """Our names for a word of others, or of another command; the likeliest first."""
+    groups = [ours.split() for ours, theirs in SYNONYMS.items() if word in theirs.split()]
+    groups += [ours.split() for ours in SYNONYMS if word.replace("-", "_") == ours.split()[0]]
+    return [name for group in groups for name in group]
+
+
+def _instead(command: str, options_by_name: Mapping[str, Any], options: Any, word: str) -> str:
+    """The end of the sentence: the nearest option, what happens without one, or which commands have it."""
     hints, names = get_type_hints(options, include_extras=True), [field.name for field in dataclasses.fields(options)]
     name = nearest_option(word, names)
-    if word in SAID and (name is None or word in RESUME) and (word not in RESUME or "out" in names):
-        return f": {SAID[word]}"
-    if name is None:
-        return f"; unmask {command} --help lists its options"
-    if is_positional(hints[name]):
+    text, having = SAID.get(word, ("", ""))
+    if having in names and (name is None or text == RESUME):
+        return f": {text}"
+    if name is not None and is_positional(hints[name]):
         return f": give {name.upper()} without an option, unmask {command} {name.upper()} ..."
-    return f", did you mean --{name.replace('_', '-')}?"
+    if name is not None:
+        return f", did you mean --{name.replace('_', '-')}?"
+    for name in (word.replace("-", "_"), *_meant(word)):
+        others = [other for other, fields in options_by_name.items() if _has_option(fields, name)]
+        if others:
+            return f"; --{name.replace('_', '-')} is an option of unmask {', '.join(others)}"
+    return f"; unmask {command} --help lists its options"
+
+
+def _has_option(options: Any, name: str) -> bool:
+    field = options.__dataclass_fields__.get(name)
+    return field is not None and not is_positional(get_type_hints(options, include_extras=True)[name])
 
 
 def _is_number(text: str) -> bool:
