@@ -24,6 +24,7 @@ from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.runtime.distributed.launcher import launch, refuse_many
+from unmask.runtime.progress import doing, working
 from unmask.runtime.stopwatch import run_by_command_line
 from unmask.version import __version__
 
@@ -65,7 +66,10 @@ def run(arguments: list[str]) -> int:
     options = parse(arguments)
     look_first(arguments[0], options)
     try:
-        return getattr(command(arguments[0])(options), "exit_code", 0)
+        with working("loading PyTorch") if launch().rank == 0 else contextlib.nullcontext():
+            function = command(arguments[0])
+            doing("getting ready")
+            return getattr(function(options), "exit_code", 0)
     except _Refused as caught:
         raise caught.error from None
 

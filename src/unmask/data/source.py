@@ -18,6 +18,7 @@ from unmask import registry
 from unmask.data.codecs.image import BadImage
 from unmask.data.places import nowhere
 from unmask.errors import DataError, UserError
+from unmask.runtime.progress import doing
 
 PARTS = "source"
 SEPARATOR = "|"  # between the labels of one image
@@ -136,6 +137,7 @@ def open_source(data: str | Path | Sequence[str | Path]) -> Source:
     places = [data] if isinstance(data, (str, Path)) else list(data)
     if not places:
         raise UserError("no data given: name a folder, an archive, a list of files, or an .npz file")
+    doing("looking for images")
     sources = [_open(_text(place)) for place in places]
     return sources[0] if len(sources) == 1 else Several(sources)
 

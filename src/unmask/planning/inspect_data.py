@@ -11,7 +11,7 @@ from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import open_source
 from unmask.errors import UserError, many
 from unmask.runtime.machine import machine
-from unmask.runtime.progress import progress
+from unmask.runtime.progress import progress, stage
 
 CACHE_SHARE = 0.2  # of the free memory, for decoded images
 
@@ -56,7 +56,7 @@ def _look_at_stream(
 ) -> tuple[Sheet, StreamSamples]:
     """Opens a stream and inspects a part of it: inspecting all of it before training could take too long."""
     stream = open_stream(data).training()
-    with console.status(f"looking into {many(len(stream.shards), 'shard')}"):
+    with stage(console, f"looking into {many(len(stream.shards), 'shard')}"):
         preview = glimpse(stream)
         sheet = preview.amend(inspect(preview.held, max_side=max_side)[0], stream)
     good = _good(sheet, range(len(preview.held.items)), console, max_bad)

@@ -37,6 +37,7 @@ from unmask.runs.config import Config, Expected, Record
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.machine import Machine
+from unmask.runtime.progress import doing
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import clock
 from unmask.training.resolution import firsts
@@ -77,7 +78,9 @@ def make_plan(
     ranks, plan = ranks or Ranks(), Plan(dict(given.options), dict(given.reasons))
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    doing("choosing the model and its settings")
     draft = choose_parts(plan, given, start)
+    doing("measuring a few steps")
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
     measured = measure_stages(draft, start, ranks)
     config = choose_length(draft, measured, ranks.most(time.monotonic() - began)[0])

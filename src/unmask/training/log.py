@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unmask.errors import UserError
 from unmask.files import is_full, write_atomically
+from unmask.runtime.progress import TrainingBar, training_bar
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState
 from unmask.training.trackers import Tracker, scalars
@@ -45,8 +45,8 @@ class Log:
         self.path, self.console, self.batch, self.samples = out / METRICS, console, batch, samples
         self.context, self.last = context or {}, (0, 0.0)
         self.steps = 0
-        self._bar: Progress | None = None
-        self._task: Any = None
+        self._bar: TrainingBar | None = None
+        self._shown = contextlib.ExitStack()  # the bar on the terminal
         self._waiting: list[str] = []  # lines that could not be written yet
 
     def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
@@ -59,10 +59,13 @@ class Log:
         if step:
             self.console.print(f"Continuing after step {step} of {steps}.")
         if self.console.is_terminal:
-            columns = TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn()
-            self._bar = Progress(*columns, TextColumn("{task.fields[eta]}"), console=self.console)
-            self._task = self._bar.add_task("starting", total=steps, completed=step, eta="")
-            self._bar.start()
+            self._bar = TrainingBar(steps, step)
+            self._shown.enter_context(training_bar(self.console, self._bar))
+
+    def at(self, step: int) -> None:
+        """Moves the bar to a step."""
+        if self._bar is not None:
+            self._bar.step, self._bar.steps = step, self.steps
 
     def step(
         self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
@@ -79,16 +82,18 @@ class Log:
         record["waiting"] = round(min(1.0, waited / max(seconds - then, 1e-9)), 4)  # share of the time, for data
         self.last = step, seconds
         self._write(record)
-        eta = f"{clock((self.steps - step) / rate)} left"
+        left = clock((self.steps - step) / rate)
         speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
         if record["waiting"] >= 0.01:
             speed += f" · {record['waiting']:.0%} waiting for data"
         text = f"{_loss_text(record, self.context)} · {speed}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=f"epoch {record['epoch']:.1f} · {text}", eta=eta)
+            self._bar.loss = f"{means['loss']:.4f}" if "loss" in means else "not finite"
+            self._bar.speed, self._bar.left = f"{record['images_per_second']:.0f}", left
         else:
             self.console.print(
-                f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {eta}", soft_wrap=True
+                f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {left} left",
+                soft_wrap=True,
             )
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
@@ -127,9 +132,8 @@ class Log:
         self._flush()
         for tracker in self.trackers:
             self._track(tracker, tracker.close)
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._bar = None
+        self._shown.close()
 
     def _drop(self, step: int, rolled: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         records = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
@@ -189,6 +193,9 @@ class Silent(Log):
 
     def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
         self.steps = steps
+
+    def at(self, step: int) -> None:
+        pass
 
     def step(
         self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0

@@ -66,6 +66,7 @@ def fit(
             lr = make_step(model, objective, optimizer, stream, guard, config, state, devices)
             seconds = resumed + time.monotonic() - started
             state = replace(state, step=state.step + 1, seconds=seconds, waited=stream.waited)
+            log.at(state.step)
 
             if state.step % config.log_every == 0 or state.step >= state.steps:
                 seconds, waited, ending = ranks.most(state.seconds, state.waited, ending)

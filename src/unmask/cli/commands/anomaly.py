@@ -15,7 +15,7 @@ from unmask.files import read_json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console
 from unmask.tasks.anomaly.apply import Drawer, judge, read_images
 from unmask.tasks.anomaly.fit import (
     NormalImages,
@@ -97,6 +97,7 @@ def _fit(options: Anomaly) -> Finder:
     pretrained_on = _pretrained_on(Path(options.model))
     _warn_of_seen(asked["calibrate_on"] or asked["images"], pretrained_on, console)
     learn(finder, fit, finder.at_once(options.batch), console)
+    doing("calibrating the threshold")
     scores = calibrate(finder, held_out, options.false_alarms, options.batch, console)
     counts = {"fit": len(fit.rows), "held out": len(held_out.rows)}
     config |= {"asked": asked, "pretraining": pretrained_on, "counts": counts}
@@ -115,6 +116,7 @@ def _apply(options: Anomaly) -> AnomalyResults:
     images = read_images(places, bool(options.on), texts(options.normal), masks, finder, console)
     maps = judge(finder.to(hardware.device), images.samples, options.batch, console)
     scores, calibrations = finder.scores(maps), finder.calibrations
+    doing("measuring how well anomalies are found")
     results = AnomalyResults(
         names=images.samples.names,
         method=method,

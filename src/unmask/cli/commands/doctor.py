@@ -10,7 +10,7 @@ from unmask.cli.verb import verb
 from unmask.evaluation.doctor.diagnosis import Diagnosis, diagnose
 from unmask.evaluation.doctor.subject import Subject
 from unmask.plain import texts
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console
 
 __all__ = ["doctor"]
 
@@ -22,6 +22,7 @@ def doctor(options: Doctor) -> Diagnosis:
     On the command line the exit code is 0 without a finding and 7 with one. Raises UserError for a place that does not
     exist.
     """
+    doing("looking for known faults")
     diagnosis = diagnose(Subject(str(options.place), texts(options.on)))
     if options.json:
         print(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False))

@@ -21,7 +21,7 @@ from unmask.models.state import at_random
 from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import Machine, autocast_dtype, machine, tune
-from unmask.runtime.progress import make_console, make_say, progress
+from unmask.runtime.progress import doing, make_console, make_say, progress, stage
 from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
 
@@ -39,18 +39,20 @@ def evaluate(options: Evaluate) -> Verdict:
     tune(here.device)
     out = results_folder(options.run, options.out)
     say_replaced([out / RESULT, out / IMAGE], console)
+    doing("opening the encoder")
     encoder = load_encoder(options.run)
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
-    with console.status("judging") as status:
+    with stage(console, "judging") as say_stage:
         verdict = judge(
             competitors(options, encoder, rivals, labelled, here),
             classes=labelled.classes,
             labels_per_class=numbers(options.labels_per_class),
             draws=options.draws,
             seed=options.seed,
-            progress=status.update,
+            progress=say_stage,
         )
+    doing("drawing the results")
     write_results(verdict, out, options)
     console.print(table(verdict))
     console.print(verdict.sentence(), soft_wrap=True)

@@ -24,7 +24,7 @@ from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runs.run import Run
 from unmask.runtime.machine import tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console, stage
 from unmask.tasks.classification.export_accuracy import Accuracy
 from unmask.tasks.open import load
 
@@ -55,6 +55,7 @@ def export(options: Export) -> "Exported":
     for name, part in formats.items():
         require_libraries(name, part)
     tune("cpu")
+    doing("opening the model")
     subject, where = open_subject(
         run, load(run.path), texts(options.images), normalize=options.normalize, quantize=options.quantize,
         precision=texts(options.precision), seed=options.seed,
@@ -65,10 +66,12 @@ def export(options: Export) -> "Exported":
     for remark in filter(None, remarks.values()):
         console.print(remark, soft_wrap=True)
     accuracy = _measure_accuracy(options, subject, console) if options.on else None
+    doing("measuring the model's speed")
     figures = _figures_of_model(subject, accuracy)
     figures |= {"formats": previous, "run": run.path.resolve().name, "images_from": where}
     for name, part in formats.items():
         console.print(f"{name}: writing and checking ...")
+        doing(f"writing and checking {name}")
         figures["formats"][name] = write_format(name, part, subject, out, run.path, figures, remarks[name], accuracy)
         write_json(out / FIGURES, figures)
     console.print(_table(figures, list(formats)))
@@ -91,7 +94,7 @@ def _measure_accuracy(options: Export, subject: Exportable, console: Console) ->
         say=lambda text: console.print(text, soft_wrap=True),
     )
     labelled.sheet.statistics(subject.encoder.channels)  # refuses images that cannot be brought to these channels
-    with console.status("measuring the model on the labelled images"):
+    with stage(console, "measuring the model on the labelled images"):
         return Accuracy(subject, labelled, ", ".join(Path(path).name for path in texts(options.on)))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
 
 from unmask.cli.options.labels import Labels
 from unmask.cli.outputs import results_folder, say_replaced
@@ -14,7 +13,7 @@ from unmask.files import write_json
 from unmask.plain import texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console, progress
 from unmask.studies.label_curve.classification import ClassificationStudy, Setting
 from unmask.studies.label_curve.curve import Curve, draw_curve
 from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
@@ -55,6 +54,7 @@ def labels(options: Labels) -> Curve:
         kept = f"stopped; {len(records.scores)} of {len(cells)} trainings are kept in {out}, the same command goes on"
         raise Interrupted(kept, signum) from error
     curve = study.curve(records.scores)
+    doing("drawing the curve")
     _write(curve, out, options)
     say(curve.sentence())
     say(f"Written: {out / RESULT}, {out / IMAGE}")
@@ -100,11 +100,13 @@ def _segmentation(options: Labels, console: Console) -> Study:
 def _train(study: Study, cells: Sequence[Cell], records: Records, console: Console) -> None:
     """Runs unfinished trainings; each score is written to disk at once."""
     costs = {cell: study.cost(cell) for cell in cells}
-    with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("label curve", total=sum(costs.values()))
+    total = round(1000 * sum(costs.values()))
+    with progress(console, "trainings of the label curve", total) as update:
+        spent = 0.0
         for cell, score in study.run(cells):
             records.add(cell, score)
-            bar.advance(task, costs[cell])
+            spent += costs[cell]
+            update(round(1000 * spent))
             if not console.is_terminal:
                 what = f"{cell.protocol} {cell.competitor}, {cell.size}, draw {cell.draw}"
                 console.print(f"{what}: {study.score} {score:.1%}; {len(records.scores)} done", soft_wrap=True)

@@ -12,7 +12,7 @@ from unmask.errors import UserError
 from unmask.evaluation.features import check_poolings
 from unmask.plain import texts
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console, stage
 from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_places
 from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
@@ -36,6 +36,7 @@ def map(options: Map) -> Path:
     choose(options.method, options.most)  # refuses before the slow part
     say_replaced([out, image, table], console)
     tune(device)
+    doing("opening the encoder")
     encoder = load_encoder(options.run).to(device)
     check_poolings(encoder, [options.pooling])
     source = open_source(texts(options.data))
@@ -50,7 +51,7 @@ def map(options: Map) -> Path:
     if count < len(index.numbers):
         say(f"{count:,} of {len(index.numbers):,} images are on the map, spread over the data (--most)")
     method, why = choose(options.method, count)
-    with console.status(f"placing {count:,} images by {method}"):
+    with stage(console, f"placing {count:,} images by {method}"):
         xy = project(index.features[rows], method, options.seed)
     items = [source.items[index.numbers[row]] for row in rows]
     facts = {
@@ -63,6 +64,7 @@ def map(options: Map) -> Path:
     note = f"{count:,} images of {where} by {named} ({why}) of {options.pooling} features of {Path(options.run).name}"
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
+    doing("drawing the map")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_places(atlas, table)
     draw_atlas(atlas, image)

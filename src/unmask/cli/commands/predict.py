@@ -10,7 +10,7 @@ from unmask.errors import UserError
 from unmask.plain import texts
 from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console
 from unmask.tasks.folders import model_noun
 from unmask.tasks.open import find_trained, open_trained
 from unmask.tasks.task import PredictOptions, find_task
@@ -37,6 +37,7 @@ def predict(options: Predict) -> Any:
     tune(here.device)
     console = make_console()
     say_replaced([out], console)
+    doing("opening the model")
     model = open_trained(folder).to(here.device)
     asked = PredictOptions(texts(options.images), options.batch, options.threshold)
     return task.predict(model, config, asked, out, console)

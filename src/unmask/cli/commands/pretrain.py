@@ -47,7 +47,7 @@ from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
 from unmask.runtime.distributed.ranks import Ranks, together
 from unmask.runtime.machine import Machine, check, choices, machine, tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.pages import write_report
 from unmask.training import checkpoint
@@ -146,6 +146,7 @@ def earlier_run(out: Path, asked: dict[str, Any]) -> Config | None:
 
 def look_at_machine(options: Pretrain, out: Path) -> Machine:
     """Raises UserError for settings that this machine cannot run."""
+    doing("looking at this machine")
     require_writable(out)
     here = machine(options.device, options.precision)
     check(runtime_of(options))
@@ -154,6 +155,7 @@ def look_at_machine(options: Pretrain, out: Path) -> Machine:
 
 def open_start(options: Pretrain, here: Machine | None) -> Start:
     """The weights that `--init` names. With a machine, settings that cannot work with any data are refused."""
+    doing("checking the model and its parts")
     start = initial(str(options.init), model=options.model)
     if here is not None:
         refuse_early(plain(options), start, here)
@@ -219,6 +221,7 @@ def train(
     trackers: Sequence[Tracker],
 ) -> None:
     """Runs the loop from where it stopped; the first process then writes encoder, panel, summary and report."""
+    doing("building the model")
     training, runtime = config.training, config.runtime
     devices = make_devices(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
@@ -259,6 +262,7 @@ def train(
 
 def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) -> None:
     """Writes the results of a finished run and prints where they are."""
+    doing("drawing reconstructions")
     watch.export()
     watch.panel()
     waited = waiting_share(read(out / METRICS))

@@ -14,7 +14,7 @@ from unmask.files import write_table
 from unmask.models.state import at_random
 from unmask.plain import texts
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console, progress
+from unmask.runtime.progress import doing, make_console, progress
 from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
@@ -80,6 +80,7 @@ def search(options: Search) -> SearchResults:
     precision: dict[str, dict[int, float]] = {}
     if queries:
         scale = Scale(index.features) if options.standardize else unit
+        doing("searching")
         features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
         hits = find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)
         rival = None
@@ -90,6 +91,7 @@ def search(options: Search) -> SearchResults:
         precision = precision_by_label(index, comparable, source, name, device)
         sentences = precision_in_words(precision)
         how = f"By {'standardised ' if options.standardize else ''}{pooling} features of {name}, cosine."
+        doing("drawing the nearest images")
         _write(out, queries, hits, index, source, [how, *sentences])
         for line in [*_best_in_words(hits), *sentences, f"Written: {out / RESULTS}, {out / PNG}, {out / PAGE}"]:
             say(line)
@@ -98,6 +100,7 @@ def search(options: Search) -> SearchResults:
     if options.duplicates:
         with progress(console, "comparing all with all") as update:
             copies = find_copies(index, source, options.by, options.threshold, device, update)
+        doing("drawing copies")
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
     return SearchResults(out, hits, copies, precision, index.computed)

@@ -22,7 +22,7 @@ from unmask.report.panel import Row, draw_panel
 from unmask.report.reconstruction import draw, rows
 from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console, tracked
+from unmask.runtime.progress import doing, make_console, tracked
 from unmask.tasks.open import load_encoder
 from unmask.training.objective import Rebuilder
 
@@ -43,6 +43,7 @@ def show(options: Show) -> Path:
     device = machine(options.device, "32").device
     tune(device)
     say_replaced([path], make_console())
+    doing("opening the model")
     if options.what == "rebuild":
         rebuilt = rebuilt_rows(options, device)
         path.parent.mkdir(parents=True, exist_ok=True)

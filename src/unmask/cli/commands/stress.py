@@ -14,7 +14,7 @@ from unmask.files import CLASSIFY, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console
 from unmask.studies.robustness.bench import Bench, FinishedCells, compute_missing
 from unmask.studies.robustness.corrupt import CORRUPTIONS, require_corruption
 from unmask.studies.robustness.figures import draw_examples, draw_stress
@@ -51,6 +51,7 @@ def stress(options: StressTest) -> Stress:
 
     device = torch.device(hardware.device)
     bench = Bench(classifier.to(device), images, device, options.batch, options.seed, hardware.cores)
+    doing("testing on clean images")
     clean = bench.clean()
     right = images.right(clean)
     console.print(f"Clean accuracy {100 * right.mean():.1f} % on {len(images):,} test images.", soft_wrap=True)
@@ -74,6 +75,7 @@ def stress(options: StressTest) -> Stress:
         groupings=[compare(c, [row.get(c, "") for row in images.columns], *judged) for c in columns],
         settings=plain(options),
     )
+    doing("drawing the results")
     _write(result, bench, clean, names, out)
     _say(result, out, console)
     return result

@@ -35,7 +35,7 @@ from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.devices import make_devices
 from unmask.runtime.machine import Machine, check, machine, tune
-from unmask.runtime.progress import make_console
+from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
@@ -98,11 +98,13 @@ def transfer(options: Transfer) -> Transferred | None:
             return Transferred(out)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
+    doing("looking at this machine")
     kind, here = find_task(options.to), machine(options.device, options.precision)
     check(runtime)
     before = None if saved is None else settings_from(kind.settings, saved["settings"], out / CONFIG)
     if said := tune(here.device, replace(before or runtime, threads=runtime.threads)):  # as many as this machine has
         console.print(said, soft_wrap=True)
+    doing("opening the encoder")
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
@@ -123,6 +125,7 @@ def transfer(options: Transfer) -> Transferred | None:
     write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
     trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
     model = _train(settings, expected, task, scratch, out, console, trackers)
+    doing("testing the model")
     _judge(settings, asked["on"], model, task, out, console)
     return Transferred(out)
 
@@ -179,6 +182,7 @@ def make_plan(
         now = plan.fill(task.settings)  # which the trial changes
         return ready(task.make_objective(now, scratch), now)
 
+    doing("measuring a few steps")
     measured = trial(
         make,
         lambda size: task.make_loader(plan.fill(task.settings), size),

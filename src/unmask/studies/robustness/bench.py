@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float
 from joblib import Parallel, delayed
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from unmask.data.codecs.decode import to_channels
@@ -21,6 +20,7 @@ from unmask.evaluation.features import judged
 from unmask.files import write_json
 from unmask.models.classifier import Classifier
 from unmask.models.state import weights_hash
+from unmask.runtime.progress import progress
 from unmask.studies.robustness.corrupt import corrupt
 from unmask.studies.robustness.test_images import EvaluationSet
 from unmask.training.log import clock
@@ -115,16 +115,12 @@ def compute_missing(bench: Bench, keys: Sequence[Key], cells: FinishedCells, con
         text = f"{len(keys) - len(missing)} of {len(keys)} results are there already and not computed again"
         console.print(text, soft_wrap=True)
     start = time.perf_counter()
-    columns = TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn()
-    bar = Progress(*columns, TextColumn("{task.fields[eta]}"), console=console, disable=not console.is_terminal)
     try:
-        with bar:
-            task = bar.add_task("", total=len(missing), eta="")
+        with progress(console, "corruptions", len(missing)) as update:
             for number, key in enumerate(missing, 1):
-                bar.update(task, description=f"{key[0]} {key[1]}")
+                update(number - 1, words=f"{key[0]} {key[1]}")
                 cells.keep(key, bench.right(*key))
                 eta = clock((time.perf_counter() - start) / number * (len(missing) - number)) + " left"
-                bar.update(task, completed=number, eta=eta)
                 if not console.is_terminal and (number == len(missing) or missing[number][0] != key[0]):
                     shares = [cells.right(k).mean() for k in keys if k[0] == key[0] and k in cells]
                     percentages = " ".join(f"{100 * share:.1f}" for share in shares)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
@@ -18,6 +17,7 @@ from unmask.files import write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import model_text
 from unmask.runs.run import CONFIG, Run
+from unmask.runtime.progress import progress, tracked
 from unmask.tasks.anomaly.conformal import Calibration, check_enough, image_threshold, images_needed, pixel_threshold
 from unmask.tasks.anomaly.inputs import good, opened, read, without_copies
 from unmask.tasks.anomaly.labels import labels_of, normal_classes
@@ -157,11 +157,12 @@ def _normal(places: Sequence[str], names: Sequence[str], finder: Finder, console
 
 def learn(finder: Finder, part: Part, batch: int, console: Console) -> None:
     """batch: tiles at a time."""
-    with Progress(console=console, transient=True) as bar:
+    with progress(console, "learning what is normal", len(part.rows)) as update:
 
         def batches(words: str) -> Iterator[tuple[Tensor, Tensor]]:
             tiles, owners, count = [], [], len(part.rows)
-            for number, image in enumerate(bar.track(good(part.samples, part.rows), count, description=words)):
+            for number, image in enumerate(good(part.samples, part.rows)):
+                update(number, count, words)
                 own = finder.tiling.cut(finder.tiling.whole(image))
                 tiles, owners = [*tiles, *own], [*owners, *[number] * len(own)]
                 while len(tiles) >= batch or (tiles and number == count - 1):
@@ -171,17 +172,15 @@ def learn(finder: Finder, part: Part, batch: int, console: Console) -> None:
         if "rebuild" in finder.settings.methods:
             finder.fit_rebuild(x for x, _ in batches("errors of normal images"))
         if "features" in finder.settings.methods:
-            task = bar.add_task("choosing the memory", total=finder.settings.memory)
-            finder.fit_features(batches("features of normal images"), lambda n: bar.update(task, completed=n))
+            total, words = finder.settings.memory, "choosing the memory"
+            finder.fit_features(batches("features of normal images"), lambda done: update(done, total, words))
 
 
 def calibrate(
     finder: Finder, part: Part, rate: float, batch: int, console: Console
 ) -> dict[str, Float[np.ndarray, "n"]]:
     """Sets the finder's thresholds to guarantee the rate of false alarms; returns the scores by method."""
-    with Progress(console=console, transient=True) as bar:
-        images = bar.track(good(part.samples, part.rows), len(part.rows), description="calibrating")
-        maps = list(finder.maps(images, batch))
+    maps = list(finder.maps(tracked(console, "calibrating", good(part.samples, part.rows), len(part.rows)), batch))
     scores = {}
     step = max(1, round((sum(one.canvas[0] * one.canvas[1] for one in maps) / PIXELS) ** 0.5))
     for method in finder.settings.methods:
