@@ -25,7 +25,7 @@ OPTIONS = commands()
 PAGES = {**OPTIONS, **{f"transfer --to {task}": joined(OPTIONS["transfer"], task) for task in task_folders()}}
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("name", PAGES)
 def test_the_lines_of_every_help_page_fit_the_terminal(name, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.plain import Names, NonNegativeInt, settle, texts
+from unmask.plain import Names, NonNegativeInt, Place, settle, texts
 from unmask.version import install_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigOption:
+    # YAML file of options (--print-config writes one), or config.json of an earlier run; options given beside it take
+    # precedence; by default none
+    config: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions(ConfigOption):
     # number format of training: bf16, bf16-weights (weights too, with fp32 master copies) or 32; by default bf16
     # where the hardware gains from it, else 32
     precision: str = "auto"

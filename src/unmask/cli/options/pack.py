@@ -23,7 +23,9 @@ class Packing(ConfigOption):
 
     # images: whatever pretrain takes, other packs included; the last argument is the folder to write
     data: Positional[ImagePlaces]
-    out: Place | None = None  # folder of the pack, which usually ends in .pack; repeat the command to continue it
+    out: Place | None = (
+        None  # folder of the pack, usually ending in .pack; by default the last argument; repeat to continue
+    )
     _: KW_ONLY
     # jpeg: shrunk and compressed; original: the files as they are; raw: shrunk, uncompressed pixels
     format: Literal["jpeg", "original", "raw"] = "jpeg"

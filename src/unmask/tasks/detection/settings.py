@@ -35,8 +35,7 @@ class DetectOptions:
     rois: PositiveInt | None = None  # boxes per image that the heads learn from; by default chosen for the device
     # sides of the first boxes in pixels, fine to coarse; by default chosen from the data
     anchors: tuple[PositiveFloat, ...] | None = None
-    # height / width of the first boxes; by default chosen from the data
-    ratios: tuple[PositiveFloat, ...] | None = None
+    ratios: tuple[PositiveFloat, ...] | None = None  # height / width of these; by default chosen from the data
     # smallest and largest random factor on an image's size, 1 1 for off; by default chosen from the number of images
     jitter: tuple[PositiveFloat, PositiveFloat] | None = None
     max_bad: Share | None = None  # share of bad images or boxes that may be left out; by default a quarter, or five
