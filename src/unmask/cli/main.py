@@ -6,10 +6,12 @@
 """
 
 import contextlib
+import gc
 import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import tyro
@@ -67,11 +69,21 @@ def run(arguments: list[str]) -> int:
     look_first(arguments[0], options)
     try:
         with working("loading PyTorch") if launch().rank == 0 else contextlib.nullcontext():
-            function = command(arguments[0])
+            function = _imported(arguments[0])
             doing("getting ready")
             return getattr(function(options), "exit_code", 0)
     except _Refused as caught:
         raise caught.error from None
+
+
+def _imported(name: str) -> Callable:
+    """The function of a command. Modules are no garbage: looking for some meanwhile takes a tenth of the time."""
+    gc.disable()
+    try:
+        return command(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def parse(arguments: list[str]) -> Any:
