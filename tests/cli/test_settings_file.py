@@ -28,7 +28,7 @@ def written(tmp_path):
 
 
 def parsed(*words):
-    return main.parse(list(words))[1]
+    return main.parse(list(words))
 
 
 def test_keys_are_options_and_the_command_line_overrules(written):

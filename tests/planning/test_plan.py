@@ -10,7 +10,7 @@ import unmask
 from unmask.errors import UserError
 from unmask.runtime import machine, openmp
 from unmask.runtime.distributed.devices import make_devices
-from unmask.runtime.settings import RuntimeSettings
+from unmask.runtime.settings import CHOICES, RuntimeSettings
 
 
 @pytest.fixture(autouse=True)

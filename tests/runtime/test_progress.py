@@ -61,7 +61,7 @@ def test_a_bar_and_the_words_of_what_is_done_take_turns(monkeypatch):
             say("placing them again")
     assert shown._Terminal.status is None
     text = file.getvalue()
-    for words in ("loading PyTorch", "measuring a few steps", "looking at the images", "50%", "placing them again"):
+    for words in ("measuring a few steps", "looking at the images", "50%", "placing them again"):
         assert words in text, words
     assert max(len(line) for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", text).splitlines()) <= 60
 
