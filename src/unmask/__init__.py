@@ -74,7 +74,9 @@ def __getattr__(name: str) -> Any:
     start = monotonic()
     try:
         command = getattr(import_module(f"unmask.cli.commands.{name}"), name)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != f"unmask.cli.commands.{name}":  # a package that a command needs
+            raise
         raise AttributeError(f"module 'unmask' has no attribute {name!r}; its commands: {', '.join(__all__)}") from None
     imported(monotonic() - start)
     return command
