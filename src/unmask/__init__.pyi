@@ -30,7 +30,7 @@ def ablate(
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
-    image_size: int | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
+    image_size: int | str | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
     decoder: str | None = None, batch: int | None = None, lr: float | None = None, seed: int = 0,
     precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
     dry_run: Literal[False] = False
@@ -41,7 +41,7 @@ def ablate(
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
-    image_size: int | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
+    image_size: int | str | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
     decoder: str | None = None, batch: int | None = None, lr: float | None = None, seed: int = 0,
     precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
     dry_run: Literal[True]
@@ -100,7 +100,7 @@ def labels(
     fractions: float | Sequence[float] = (), protocols: str | Sequence[str] = ('knn', 'linear', 'full'),
     against: str | Sequence[str] = (), draws: int = 3, epochs: float | None = None, most: int | None = None,
     most_test: int | None = None, jobs: int | None = None, head: str | None = None, images: str | Path | None = None,
-    classes: str | Path | None = None, crop_size: int | Sequence[int] | None = None, side: int | None = None,
+    classes: str | Path | None = None, crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
     out: str | Path | None = None, seed: int = 0, precision: str = 'auto', device: str = 'auto'
 ) -> Curve: ...
 def map(
@@ -123,7 +123,7 @@ def pretrain(
     matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
-    image_size: int | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
+    image_size: int | str | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
     channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
     target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
     bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None, epochs: float | None = None,
@@ -145,7 +145,7 @@ def pretrain(
     matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
-    image_size: int | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
+    image_size: int | str | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
     channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
     target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
     bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None, epochs: float | None = None,
@@ -230,7 +230,7 @@ def transfer(
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
     seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, format: str = 'auto',
     images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
-    input_size: int | Sequence[int] | None = None, pyramid: str | None = None, width: int | None = None,
+    input_size: int | str | Sequence[int] | None = None, pyramid: str | None = None, width: int | None = None,
     rois: int | None = None, anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
     jitter: tuple[float, float] | None = None, max_bad: float | None = None
 ) -> Transferred: ...
@@ -249,7 +249,7 @@ def transfer(
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
     seed: int = 0, log_every: int | None = None, dry_run: Literal[True], format: str = 'auto',
     images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
-    input_size: int | Sequence[int] | None = None, pyramid: str | None = None, width: int | None = None,
+    input_size: int | str | Sequence[int] | None = None, pyramid: str | None = None, width: int | None = None,
     rois: int | None = None, anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
     jitter: tuple[float, float] | None = None, max_bad: float | None = None
 ) -> None: ...
@@ -268,8 +268,9 @@ def transfer(
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
     seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, head: str | None = None,
     images: str | Path | None = None, classes: str | Path | None = None, void: str | Sequence[str] | None = None,
-    crop_size: int | Sequence[int] | None = None, side: int | None = None, scale: tuple[float, float] | None = None,
-    class_limit: float | None = None, distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
+    crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
+    scale: tuple[float, float] | None = None, class_limit: float | None = None,
+    distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> Transferred: ...
 @overload
@@ -287,7 +288,8 @@ def transfer(
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
     seed: int = 0, log_every: int | None = None, dry_run: Literal[True], head: str | None = None,
     images: str | Path | None = None, classes: str | Path | None = None, void: str | Sequence[str] | None = None,
-    crop_size: int | Sequence[int] | None = None, side: int | None = None, scale: tuple[float, float] | None = None,
-    class_limit: float | None = None, distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
+    crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
+    scale: tuple[float, float] | None = None, class_limit: float | None = None,
+    distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> None: ...
