@@ -41,8 +41,11 @@ class Lost(RuntimeError):
     exit_code = 8
 
 
-class Interrupted(RuntimeError):
-    """SIGINT (Ctrl-C) or SIGTERM arrived; the state was saved first. The exit code is 128 + the signal's number."""
+class Interrupted(BaseException):
+    """SIGINT (Ctrl-C), SIGTERM or SIGUSR1 arrived. The exit code is 128 + the signal's number.
+
+    No `Exception`, as KeyboardInterrupt is none: what catches the faults of a decoder or a model must not catch it.
+    """
 
     def __init__(self, text: str, signum: int):
         super().__init__(text)
@@ -56,6 +59,22 @@ def require_whole(name: str, value: object, least: int = 1) -> None:
     """Raises UserError unless an option of a part is a whole number of `least` or more."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{name} is a whole number, {least} or more; got {value!r}")
+
+
+def require_room(what: str, need: float, memory: float) -> None:
+    """Raises UserError for what takes more bytes than there are, by arithmetic, before anything is allocated."""
+    if need > memory:
+        raise UserError(
+            f"{what} takes at least {need / 2**30:,.1f} GB, and this process may use {memory / 2**30:,.1f} GB"
+        )
+
+
+def worker_lost(error: BaseException) -> Lost:
+    """For a process that loads data and is no more: killed by hand, by a system short of memory, or by a fault."""
+    return Lost(
+        f"a process that loads data ended ({' '.join(str(error).split())[:160]}): killed, or out of memory, or of room"
+        " in /dev/shm. The same command goes on from what is saved; fewer --workers need less, --workers 0 needs none"
+    )
 
 
 def many(count: int, what: str) -> str:

@@ -8,6 +8,8 @@ import csv
 import errno
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from unmask.errors import UserError
 
 Json = dict[str, Any]  # an object, as it lies on the disk
 RESULT = "metrics.json"  # in a folder of transfer: how good the trained model is
+MARK = ".unmask"  # in folders that a command writes: whose it is now (runtime/lock.py), and that it is no data
+REPORT = "report.html"  # in the folder of a run or of transfer; the last that a finished one writes
 CLASSIFY = "classify"  # in a run folder: what `transfer --to classify` writes unless told otherwise
+NO_ROOM = 2**16  # bytes: with fewer that are free, a disk counts as full
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -36,9 +41,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:
+    except BaseException as error:
+        foreign = isinstance(error, Exception) and not isinstance(error, OSError | UserError)
+        reason = system_error(error, path) if foreign else None
         with contextlib.suppress(OSError):  # on a full disk, half a file is what keeps it full
             part.unlink(missing_ok=True)
+        if reason is not None:
+            raise reason from error
         raise
     _sync_folder(path.parent)
 
@@ -46,7 +55,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, content: object) -> None:
     """JSON for people and programs: indented, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # the name of a file that is no text: JSON can say it in ASCII
+        data = (json.dumps(content, indent=2, default=str) + "\n").encode()
+    write_atomically(path, lambda part: part.write_bytes(data))
 
 
 def read_json(path: Path) -> Json:
@@ -55,7 +68,7 @@ def read_json(path: Path) -> Json:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, it holds a {type(content).__name__}")
@@ -65,6 +78,25 @@ def read_json(path: Path) -> Json:
 def is_full(error: OSError) -> bool:
     """Whether something could not be written: no room, no permission, a disk that fails."""
     return error.errno in UNWRITABLE
+
+
+def no_room(error: OSError) -> bool:
+    """Whether the disk, or what the user may have of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def system_error(error: Exception, path: Path) -> OSError | None:
+    """What the system said when `path` could not be written. Libraries that write by themselves make errors of their
+    own of it: torch a RuntimeError, safetensors one with the system's number in its text."""
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    numbers = [cause.errno for cause in chain if isinstance(cause, OSError) and cause.errno]
+    numbers += [int(number) for number in re.findall(r"os error (\d+)", str(error))]
+    with contextlib.suppress(OSError):
+        if isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < NO_ROOM:
+            numbers.append(errno.ENOSPC)
+    return OSError(numbers[0], os.strerror(numbers[0]), str(path)) if numbers else None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import re
+import types
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from tyro.conf import arg
@@ -69,8 +71,11 @@ Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
 
 # Numbers within ranges: `lr: PositiveFloat | None = None`; `check_fields` holds values to them.
-PositiveInt = Annotated[int, Interval(gt=0)]
-NonNegativeInt = Annotated[int, Interval(ge=0)]
+MOST = 10**12  # of whole numbers: more is a slip of the keyboard, and overflows somewhere below
+PositiveInt = Annotated[int, Interval(gt=0, le=MOST)]
+NonNegativeInt = Annotated[int, Interval(ge=0, le=MOST)]
+Batch = Annotated[int, Interval(gt=0, le=2**20)]  # images: a step of more would take days
+Few = Annotated[int, Interval(gt=0, le=1000)]  # what is kept, drawn or repeated one by one
 PositiveFloat = Annotated[float, Interval(gt=0)]
 NonNegativeFloat = Annotated[float, Interval(ge=0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
@@ -113,6 +118,25 @@ def sides(name: str, value: Any) -> tuple[int, int]:
 def numbers(value: Any) -> tuple:
     """One number or several, as a tuple."""
     return (value,) if isinstance(value, int | float) else tuple(value)
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a plain value, as JSON holds it, may be what an annotation says."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return fits(arguments[0], value)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(part, value) for part in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        inner = [part for part in arguments if part is not Ellipsis]
+        return isinstance(value, list | tuple) and all(any(fits(part, one) for part in inner) for one in value)
+    if hint in (Any, None, type(None)):
+        return hint is Any or value is None
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, {float: (int, float), Path: (str, Path)}.get(hint, hint))
 
 
 def check_fields(options: Any) -> None:
@@ -159,7 +183,8 @@ def _require_within(value: Any, name: str, bounds: Sequence[Gt | Ge | Lt | Le]) 
         above = low is None or (number > low.gt if isinstance(low, Gt) else number >= low.ge)
         return above and (high is None or (number < high.lt if isinstance(high, Lt) else number <= high.le))
 
-    require(value, name, allowed, _range_in_words(low, high))
+    unsaid = isinstance(high, Le) and high.le == MOST and value <= MOST  # nobody asks how large a number may be
+    require(value, name, allowed, _range_in_words(low, None if unsaid else high))
 
 
 def _range_in_words(low: Gt | Ge | None, high: Lt | Le | None) -> str:

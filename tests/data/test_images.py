@@ -63,7 +63,7 @@ def test_what_is_bad_is_the_same_whatever_was_asked_before():
 
 def test_when_nothing_can_be_read_any_more_the_reason_is_told():
     samples = Samples(Given([OSError(5, "I/O error")] * 3), range(3), channels=3, max_side=None)
-    with pytest.raises(DataError, match="3 images cannot be used"):
+    with pytest.raises(DataError, match="no image of 3 can be used any more"):
         samples.image(1)
     with pytest.raises(DataError, match="left to use"):
         Samples(Given([]), [], channels=3, max_side=None)

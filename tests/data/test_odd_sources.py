@@ -191,10 +191,10 @@ def test_the_usual_keys_of_npz_files_are_understood(keys, splits, tmp_path):
     assert source.items[0].label == (None if keys == ("arr_0",) else "3")
 
 
-def test_an_npy_file_is_mapped_and_not_loaded(tmp_path):
+def test_an_npy_file_is_read_row_by_row_and_not_loaded(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
     source = Arrays(str(tmp_path / "a.npy"))
-    assert isinstance(source.read(1).base, np.memmap) or isinstance(source.read(1), np.memmap)
+    assert isinstance(source._load()[""], np.memmap)
     assert source.read(1).tolist() == [[12, 13, 14, 15], [16, 17, 18, 19], [20, 21, 22, 23]]
     assert source.items == [Item("0"), Item("1")]
 

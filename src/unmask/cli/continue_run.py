@@ -1,13 +1,83 @@
-"""Commands that go on with what lies in their folder: whether they may."""
+"""Commands that write a folder: whose it is, and whether what lies there may be continued."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unmask.data.labels import TABLE, is_image_name
 from unmask.errors import UserError
+from unmask.files import MARK, REPORT
+from unmask.plain import Place, texts
+from unmask.planning.safety import require_writable
+from unmask.runs.run import Run
+from unmask.runtime.lock import hold
+from unmask.tasks.pages import write_report
 
 
-def refuse_other_settings(asked: dict[str, Any], then: dict[str, Any], chosen: dict[str, Any], out: Path) -> None:
-    """A folder holds one run: what is asked now must be what was asked then, or what was chosen then."""
+def own(out: Path, command: str, data: Iterable[Place] = (), *, within: bool = False) -> None:
+    """The folder is this command's until it ends. within: it is a run's, to which the command adds results.
+
+    data: what the command reads. Raises UserError for a file, for the data's own folder, for one that nothing can be
+    written into, and where another process writes into it.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; give a folder")
+    for place in data:
+        if not within and out.is_dir() and Path(place).is_dir() and out.samefile(place):
+            raise UserError(f"--out {out} is the data itself; give another folder, lest results are read as data")
+    require_writable(out)
+    hold(out, command, within=within)
+
+
+def own_file(path: Path, command: str, data: Iterable[Place] = ()) -> None:
+    """As `own`, for a command that writes a file. Raises UserError too where the file is what the command reads."""
+    for place in [Path(place) for place in data if path.exists() and Path(place).exists()]:
+        inside = place.is_dir() and place.resolve() in path.resolve().parents
+        if path.samefile(place) or (inside and (is_image_name(path.name) or path.name == TABLE)):
+            raise UserError(f"--out {path} is what is read; give another name, so that it is not overwritten")
+    require_writable(path.parent)
+    hold(path.parent, f"{command}-{path.name}", within=True)
+
+
+def is_new(out: Path) -> bool:
+    """Whether a folder may be begun: it is not there, or nothing is in it but what a killed beginning left."""
+    if not out.exists():
+        return True
+    return out.is_dir() and not [name for name in (path.name for path in out.iterdir()) if not _is_left(name)]
+
+
+def finished(out: Path, command: str) -> bool:
+    """Whether the run in the folder has come to its end; writes the report where it was killed just before that."""
+    done = Run(out).finished
+    if done and not (out / REPORT).exists():
+        own(out, command)
+        write_report(out)
+    return done
+
+
+def _is_left(name: str) -> bool:
+    return name.startswith(MARK) or (name.startswith(".") and name.endswith(".part"))
+
+
+def moved(asked: dict[str, Any], then: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Sentences on places that are named otherwise than they were, and are no more where they were. What lies there
+    must be the same, which the caller finds out."""
+    pairs = [(asked[name], then.get(name)) for name in names if asked.get(name) != then.get(name)]
+    return [
+        f"{', '.join(texts(old))} is now {', '.join(texts(new))}: the run goes on with it"
+        for new, old in pairs
+        if new and old and not any(Path(place).exists() for place in texts(old))
+    ]
+
+
+def refuse_other_settings(
+    asked: dict[str, Any], then: dict[str, Any], chosen: dict[str, Any], out: Path, places: Sequence[str] = ()
+) -> list[str]:
+    """A folder holds one run: what is asked now must be what was asked then, or what was chosen then.
+
+    places: names of settings that are paths, which may have moved; returns a sentence for each that has.
+    """
+    sentences = {name: moved(asked, then, [name]) for name in places}
 
     def said(name: str) -> str:
         return f"{chosen.get(name)} (chosen)" if then.get(name) is None else str(then[name])
@@ -15,13 +85,14 @@ def refuse_other_settings(asked: dict[str, Any], then: dict[str, Any], chosen: d
     differing = [
         f"  {name}: {said(name)} in the folder, {'chosen' if value is None else value} now"
         for name, value in asked.items()
-        if name != "accumulate" and value != then.get(name) and value != chosen.get(name)
+        if name != "accumulate" and value != then.get(name) and value != chosen.get(name) and not sentences.get(name)
     ]
     if differing:
         raise UserError(
             f"{out} holds a run with other settings:\n" + "\n".join(differing) + "\n"
             "Give the same settings to continue it, or another folder with --out (--init RUN starts from its weights)."
         )
+    return [sentence for told in sentences.values() for sentence in told]
 
 
 def absolute(place: str) -> str:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import tyro
-from rich.console import Console
 
 from unmask.cli.first_look import look_first
+from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import overview, page
 from unmask.cli.settings_file import without_checks, written_settings
 from unmask.cli.sizes import plain_sizes
@@ -25,8 +25,10 @@ from unmask.cli.synonyms import refuse_unknown
 from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
+from unmask.files import no_room
 from unmask.runtime.distributed.launcher import launch, refuse_many
-from unmask.runtime.progress import doing, working
+from unmask.runtime.progress import Lines, doing, drop_output, flush_output, settle_streams, working
+from unmask.runtime.signals import Listener, name_of
 from unmask.runtime.stopwatch import run_by_command_line
 from unmask.version import __version__
 
@@ -39,21 +41,42 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         run_by_command_line()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        sys.exit(run(arguments))
-    except (UserError, Diverged, Interrupted, Unsaved, Lost) as error:
+    settle_streams()
+    with Listener() as listener:
+        try:
+            code = run(arguments)
+            flush_output()
+        except SystemExit:
+            flush_output()
+            raise
+        except BaseException as error:
+            listener.answered = True
+            if hasattr(signal, "SIGCHLD"):
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises while we explain
+            if listener.signum is not None:  # also where a library made an error of its own of the interruption
+                _say(error if isinstance(error, Interrupted) else f"stopped by {name_of(listener.signum)}")
+                _leave(128 + listener.signum)
+            code = _explain(error)
+        listener.answered = True
+    _leave(code)
+
+
+def _explain(error: BaseException) -> int:
+    """Says what ended the command, and returns its exit code. Raises what is our own bug."""
+    error = in_our_words(error) or error
+    if isinstance(error, UserError | Diverged | Interrupted | Unsaved | Lost):
         _say(error)
-        _leave(error.exit_code)
-    except KeyboardInterrupt:
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
         _say("stopped by Ctrl-C")
-        _leave(130)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
-        sys.exit(0)
-    except OSError as error:  # no permission, no space, a file where a folder should be
+        return 130
+    if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+        drop_output()
+        return 0
+    if isinstance(error, OSError):  # no permission, no space, a file where a folder should be
         _say(f"{error.filename or 'a file'}: {error.strerror or error}")
-        _leave(2)
+        return Unsaved.exit_code if no_room(error) else UserError.exit_code
+    raise error
 
 
 def run(arguments: list[str]) -> int:
@@ -163,12 +186,6 @@ def _may_speak() -> bool:
     return may_speak()
 
 
-def _terminated(signum: int, frame: Any) -> None:
-    # any command, before or after training: promises nothing
-    others = ": another process of this training ended, or the job was told to stop" if launch().world > 1 else ""
-    raise Interrupted(f"stopped by SIGTERM{others}", signum)
-
-
 def _leave(code: int) -> NoReturn:
     """Ends the process; one of several at once, since tidying up would wait for processes that are no more."""
     if launch().world > 1:
@@ -181,6 +198,6 @@ def _leave(code: int) -> NoReturn:
 def _say(error: object) -> None:
     if launch().world > 1 and not _may_speak():
         return
-    Console(stderr=True).print(
-        f"[bold red]unmask:[/] {str(error).replace('[', chr(92) + '[')}", soft_wrap=True, highlight=False
-    )
+    console = Lines(stderr=True)
+    console.print("unmask:", style="bold red", end=" ")
+    console.print(str(error), soft_wrap=True, highlight=False)

@@ -99,6 +99,7 @@ def _task_of(config: str | Path | None) -> str | None:
         return task if isinstance(task, str) else None
     path = Path(config) / "config.json" if Path(config).is_dir() else Path(config)
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("task")
-    except (OSError, ValueError, AttributeError):
+        task = json.loads(path.read_text(encoding="utf-8")).get("task")
+        return task if isinstance(task, str) else None
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None

@@ -17,12 +17,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import describe
 from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
+from unmask.plain import fits
+from unmask.runtime.lock import Locks
 from unmask.tasks.folders import task_folders
 
 P = ParamSpec("P")
@@ -34,10 +37,19 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
     """`@verb(Show)` over `def show(options: Show)` makes `show("run", "a.jpg", seed=1)`: the options, one by one."""
 
     def wrap(function: Callable[[Options], Result]) -> Callable[P, Result]:
+        def run(given: Options) -> Result:
+            with Locks():
+                try:
+                    return function(given)
+                except Exception as error:
+                    if (ours := in_our_words(error)) is None:
+                        raise
+                    raise ours from error
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             if args and isinstance(args[0], options):  # type: ignore[arg-type]
-                return function(args[0])  # type: ignore[arg-type]
+                return run(args[0])  # type: ignore[arg-type]
             complete = chosen_by_name(options, kwargs)
             names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
@@ -46,7 +58,7 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
                     raise UserError(
                         f"{function.__name__} has no option {name!r}" + (f", did you mean {near!r}?" if near else ".")
                     )
-            return function(complete(*args, **_with_config(complete, args, kwargs)))
+            return run(complete(*args, **_with_config(complete, args, kwargs)))
 
         call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"
         for task in task_folders() if getattr(options, "BY_TASK", False) else ():
@@ -119,12 +131,18 @@ def saved(options: Any, path: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         settings = content["settings"] if "task" in content else Config.from_plain(content, str(path)).options()
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no configuration of a run: {error!r}") from error
+        items = list(settings.items())
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is no configuration of a run: {str(error)[:200]!r}") from error
     known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
-    for name in settings:
+    hints = get_type_hints(options, include_extras=True)
+    for name, value in items:
         if name not in known and name not in derived:
             raise UserError(f"{path} has a setting {name!r} that there is none of{closest(name, known)}")
+        if name in known and not fits(hints[name], value):
+            raise UserError(f"{path}: {name} is {value!r:.80}, which --{name.replace('_', '-')} cannot be")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
 
 

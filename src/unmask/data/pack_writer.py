@@ -3,6 +3,7 @@
 Layout: see data/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole image.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -62,6 +63,12 @@ class Shards:
             file.close()
         for ending in ("bin", "jsonl"):  # the names last: they make the shard a whole one
             os.replace(self.out / f"{self._name()}.{ending}.part", self.out / f"{self._name()}.{ending}")
+
+    def leave(self) -> None:
+        """Keeps what there is of the shard under way, as far as the disk has room for it."""
+        for file in (self.images, self.names):
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _name(self) -> str:
         return f"shard-{self.number:05d}"

@@ -146,6 +146,8 @@ def read_regular(path: str | bytes) -> bytes:
     """A regular file's content. Raises BadImage for anything else, so that no pipe or device can hang the caller."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        raise BadImage(f"no path of a file ({error})") from error  # a NUL byte
     except OSError as error:
         if os.path.islink(path) and not os.path.exists(path):
             raise BadImage("not a regular file (a broken link)") from error
@@ -159,11 +161,25 @@ def read_regular(path: str | bytes) -> bytes:
         return file.read()
 
 
+def read_part(handle: int, start: int, length: int) -> bytearray:
+    """So many bytes of an open file, copied: where a mapped file is cut while it is read, the system ends the process.
+
+    Raises BadImage where the file no longer has them."""
+    content = bytearray(length)
+    done, view = 0, memoryview(content)
+    while done < length:
+        count = os.preadv(handle, [view[done:]], start + done) if hasattr(os, "preadv") else 0
+        if not count:
+            raise BadImage("its file was cut after it was opened")
+        done += count
+    return content
+
+
 def stamp_of(path: str) -> str | None:
     """Path, size and time of change of a file; None where there is none."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 

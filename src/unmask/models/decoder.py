@@ -23,6 +23,7 @@ from unmask.masking.mask import Mask, Noise, Rows
 from unmask.models.encoder import Tokens
 from unmask.models.layers.position import sincos
 from unmask.models.layers.weight_init import initialize
+from unmask.models.sizes import require_buildable
 from unmask.seeds import mix
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's default is the same; torch's is 1e-5
@@ -206,6 +207,7 @@ def require_size(dim: int, depth: int, heads: int) -> None:
         raise UserError(
             f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads; near it {near}"
         )
+    require_buildable("the decoder", dim, depth)
 
 
 def require_share(name: str, share: float) -> None:

@@ -17,6 +17,7 @@ from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.models.names import require_model
+from unmask.models.sizes import require_sizes
 from unmask.runtime.machine import fused_attention
 
 
@@ -215,6 +216,7 @@ def create_encoder(
     name, options = registry.parse(model)
     arguments = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]
+    require_sizes(name, options, image_size or (), patch_size, channels)
     for part in parts:
         if part.accepts(name):
             return part(name, pretrained=pretrained, **arguments, **options)

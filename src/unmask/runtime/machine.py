@@ -23,6 +23,10 @@ from unmask.runtime.cores import num_cores
 from unmask.runtime.openmp import waiting
 from unmask.runtime.settings import RuntimeSettings, check_names
 
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None
 EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
 ROUNDS = 5  # repetitions of a measurement; the best counts
 WORTH = 1.1  # speed-up below which another backend is not worth it
@@ -51,8 +55,15 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
         name, memory = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
     else:
         name = f"{num_cores()} CPU cores" if device == "cpu" else "Apple GPU"
-        memory = psutil.virtual_memory().available
+        memory = memory_here()
     return Machine(device, name, num_cores(), memory, precision, why)
+
+
+def memory_here() -> int:
+    """Bytes of main memory that this process may use: what is free, or less where `ulimit -v` says so."""
+    free = psutil.virtual_memory().available
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource is not None else -1
+    return free if limit < 0 else min(free, limit)
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:

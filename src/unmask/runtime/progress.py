@@ -3,12 +3,17 @@
 Elsewhere nothing moves: there are plain lines only. One thing is shown at a time, so that all of it goes through here.
 """
 
+import codecs
+import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.status import Status
@@ -17,6 +22,7 @@ from rich.text import Text
 
 T = TypeVar("T")
 PLAIN_WIDTH = 160  # characters where there is no terminal
+IN_ASCII = {"·": "-", "→": "->", "…": "...", "≥": ">=", "≤": "<=", "±": "+-", "µ": "u"}
 LEAST_BAR = 8  # characters that a bar needs to be worth drawing
 
 
@@ -32,10 +38,58 @@ class Update(Protocol):
     def __call__(self, done: int | None = None, total: int | None = None, words: str | None = None) -> None: ...
 
 
+class Lines(Console):
+    """A console that takes text as it is: in the names of files, [brackets] are no markup and :words: no emoji."""
+
+    def __init__(self, *, width: int | None = None, stderr: bool = False):
+        super().__init__(width=width, stderr=stderr, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """The reader, such as `head`, has seen enough. The work goes on, and what it says is dropped."""
+        self.quiet = True
+        drop_output()
+
+
 def make_console() -> Console:
     """The terminal, or plain text 160 columns wide where there is none."""
-    console = _Terminal.console or Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    console = _Terminal.console or Lines()
+    return console if console.is_terminal else Lines(width=PLAIN_WIDTH)
+
+
+def settle_streams() -> None:
+    """What a terminal's encoding does not have is written in other signs, not refused. Call it first."""
+    codecs.register_error("unmask", _in_other_signs)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where something else took its place
+            stream.reconfigure(errors="unmask")
+
+
+def flush_output() -> None:
+    """What is printed is written now, where a reader that left is no fault, and not while Python ends."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """From now on nobody reads what this process writes."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _in_other_signs(error: UnicodeError) -> tuple[str, int]:
+    """A handler of encoding errors: ASCII that reads alike, or the number of the sign (also of bytes that are no
+    text)."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(s) or s.encode("ascii", "backslashreplace").decode() for s in signs), error.end
 
 
 def make_say(console: Console) -> Callable[[str], None]:
@@ -46,7 +100,7 @@ def make_say(console: Console) -> Callable[[str], None]:
 @contextmanager
 def working(words: str) -> Iterator[None]:
     """Shows on a terminal what is being done whenever no bar is shown, until the block ends: see `doing`."""
-    console = Console()
+    console = Lines()
     if not console.is_terminal:
         yield
         return
@@ -85,10 +139,10 @@ def progress(console: Console, words: str, total: int | None = None) -> Iterator
     bar_column = BarColumn(None, table_column=Column(ratio=1))
     columns = SpinnerColumn(_spinner(console)), words_column, bar_column, TaskProgressColumn(), TimeRemainingColumn()
     with _alone(), Progress(*columns, console=console, transient=True, expand=True) as bar:
-        task = bar.add_task(words, total=total)
+        task = bar.add_task(escape(words), total=total)
 
         def update(done: int | None = None, total: int | None = None, words: str | None = None) -> None:
-            bar.update(task, completed=done, total=total, description=words)
+            bar.update(task, completed=done, total=total, description=words and escape(words))
 
         yield update
 

@@ -14,6 +14,7 @@ from unmask.files import is_full
 from unmask.masking.mask import Rows
 from unmask.runtime.distributed.devices import Devices, Wrapped
 from unmask.runtime.distributed.ranks import Ranks
+from unmask.runtime.signals import StopRequest, name_of
 from unmask.seeds import mix
 from unmask.training import rollback
 from unmask.training.keeping import Keeping
@@ -24,7 +25,6 @@ from unmask.training.optimizer import make_optimizer, set_rate, update
 from unmask.training.resume import Snapshots
 from unmask.training.schedule import learning_rate
 from unmask.training.settings import Fit
-from unmask.training.signals import StopRequest
 from unmask.training.state import RunState
 from unmask.training.timing import Timed, steps_in_time
 
@@ -88,7 +88,7 @@ def fit(
                 state = save(state, snapshots, best, last=bool(finished or signum))
             if signum and not finished:
                 outcome = f"saved in {out}" if out is not None else "nothing of this training is kept"
-                raise Interrupted(f"stopped by signal {signum} after step {state.step}; {outcome}", signum)
+                raise Interrupted(f"stopped by {name_of(signum)} after step {state.step}; {outcome}", signum)
     if config.tidy and ranks.first and out is not None:
         keeping.tidy()
     ranks.settle()
@@ -177,7 +177,8 @@ def recover(state: RunState, why: LeftOut, snapshots: Snapshots, most: int, log:
     earlier, saved = rollback.go_back(state, snapshots.keeping, most, why)
     if earlier is None or saved is None:
         snapshots.give_up(state)
-        raise Diverged(rollback.remedy(state.step, why, state, snapshots.keeping.out))
+        wrong = rollback.wrecked(snapshots.objective)
+        raise Diverged(rollback.remedy(state.step, why, state, snapshots.keeping.out, wrong))
     snapshots.restore(saved)
     earlier, _ = snapshots.keep(earlier, rotate=False)
     log.rolled_back(earlier, rollback.told(earlier, most))

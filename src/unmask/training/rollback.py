@@ -4,15 +4,20 @@ As PaLM's authors did by hand (Chowdhery et al. 2022, section 5.1): restart from
 the batches around it. Learning rate and all other settings stay the same.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from unmask.training.keeping import Keeping
 from unmask.training.log import ROLLED_BACK
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState, state_of
 
+SANE = 1e4  # weights of trained networks stay far below
+HIGH = 0.1  # a learning rate that nobody means
 NOT_BACK = ("seconds", "waited", "steps", "skipped", "rolled", "tries", "saves")  # state that a rollback keeps
 
 
@@ -63,12 +68,27 @@ def told(state: RunState, most: int) -> str:
     )
 
 
-def remedy(step: int, why: LeftOut, state: RunState, out: Path | None) -> str:
-    """What to do when rollbacks did not help or there is no state to return to."""
+def wrecked(objective: nn.Module) -> str | None:
+    """What is wrong with weights that no step refused: not finite, or far larger than those of any trained network."""
+    largest = max((float(p.detach().abs().max()) for p in objective.parameters() if p.numel()), default=0.0)
+    if not math.isfinite(largest):
+        return "are not finite"
+    return f"are as large as {largest:.0e}" if largest > SANE else None
+
+
+def remedy(step: int, why: LeftOut, state: RunState, out: Path | None, wrong: str | None) -> str:
+    """What to do when rollbacks did not help or there is no state to return to. wrong: with the weights saved."""
     where = f"step {step}, learning rate {why.lr:.3g}, loss {why.loss:.3g}, gradient norm {why.norm:.3g}"
     kind = f"a loss above {why.limit:.3g}" if why.why == "spike" else "a non-finite loss or gradient"
     back = f" Going back {state.tries} times to a good state did not help." if state.tries else ""
     spike = " If this loss is as it should be: --spike off." if why.why == "spike" else ""
+    if wrong is not None:
+        return (
+            f"{state.bad_in_row} steps in a row had {kind} ({where}).{back} The weights were wrecked before: those of"
+            f" the last step that counted {wrong}, and nothing in {out} is worth keeping. Start again in a new folder"
+            f" without --lr and --blr, so that a rate is chosen{', or with a far lower one' if why.lr < HIGH else ''};"
+            " the data sheet in the run folder shows whether values are broken."
+        )
     return (
         f"{state.bad_in_row} steps in a row had {kind} ({where}). They were left out, and the last good weights are"
         f" saved in {out}.{back} Start again in a new folder with a lower rate, e.g. --init {out}"

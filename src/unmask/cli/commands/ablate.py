@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask.cli.commands.pretrain import asked_for, inspect_options
-from unmask.cli.continue_run import absolute, refuse_other_settings
+from unmask.cli.continue_run import absolute, is_new, own, refuse_other_settings
 from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
@@ -94,6 +94,8 @@ def ablate(options: Ablate) -> Ablation | None:
     began, console, out = stopwatch.began(), make_console(), Path(options.out)
     names, asked = chosen(texts(options.axes)), _asked(options)
     begun = _saved(out, asked)
+    if not options.dry_run:
+        own(out, "ablate", (*texts(options.data), *texts(options.on)))
     here = machine(options.device, options.precision)
     tune(here.device)
     basis = Pretrain(options.data, **{name: getattr(options, name) for name in PASSED_ON}, steps=1)
@@ -271,6 +273,6 @@ def _saved(out: Path, asked: Json) -> Begun | None:
         begun = Begun.from_json(out / STUDY)
         refuse_other_settings(asked, begun.asked, {}, out)
         return begun
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_new(out):
         raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
     return None

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from unmask.cli.continue_run import absolute
+from unmask.cli.continue_run import absolute, is_new, own
 from unmask.cli.options.anomaly import Anomaly
 from unmask.cli.outputs import choose_place, require_folder, say_replaced
 from unmask.cli.verb import verb
@@ -69,6 +69,7 @@ def _fit(options: Anomaly) -> Finder:
     tune(hardware.device)
     model, config = open_model(Path(options.model), method)
     out, asked = _finder_folder(options), _asked(options)
+    own(out, "anomaly", texts(options.images))
     if (out / CONFIG).exists():
         return _fitted_before(out, asked, console)
     settings = choose_settings(
@@ -111,6 +112,7 @@ def _apply(options: Anomaly) -> AnomalyResults:
     tune(hardware.device)
     finder = open_finder(Path(options.model))
     method, out = finder.chosen(options.method), _results_folder(options)
+    own(out, "anomaly", (*texts(options.images), *texts(options.on)))
     say_replaced([out / RESULT, out / SCORES, out / PAGE], console)
     places, masks = texts(options.on) or texts(options.images), None if options.masks is None else Path(options.masks)
     images = read_images(places, bool(options.on), texts(options.normal), masks, finder, console)
@@ -146,14 +148,14 @@ def _finder_folder(options: Anomaly) -> Path:
         raise UserError(f"{options.model} is no run folder; say with --out where to write")
     out = require_folder(Path(options.out or Path(options.model) / ANOMALY))
     ours = read_json(out / CONFIG).get("task") == ANOMALY
-    if out.is_dir() and any(path.name != FINDER for path in out.iterdir()) and not ours:
+    if out.is_dir() and not is_new(out) and any(path.name != FINDER for path in out.iterdir()) and not ours:
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     return out
 
 
 def _results_folder(options: Anomaly) -> Path:
     out = require_folder(choose_place(options.model, options.out, "results"))
-    if out.is_dir() and any(out.iterdir()) and not (out / RESULT).exists() and not (out / SCORES).exists():
+    if out.is_dir() and not is_new(out) and not (out / RESULT).exists() and not (out / SCORES).exists():
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
     return out
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
+from unmask.cli.continue_run import own_file
 from unmask.cli.options.embed import Embed
 from unmask.cli.outputs import choose_place
 from unmask.cli.verb import verb
@@ -34,6 +35,7 @@ def embed(options: Embed) -> Path:
     console, out = make_console(), choose_place(options.run, options.out, "features.npz")
     device = machine(options.device, "32").device
     check_suffix(out)
+    own_file(out, "embed", texts(options.data))
     tune(device)
     encoder = load_encoder(options.run).to(device)
     check_poolings(encoder, [options.pooling])

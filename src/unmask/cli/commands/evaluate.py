@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from unmask.cli.continue_run import own
 from unmask.cli.options.evaluate import Evaluate
 from unmask.cli.outputs import results_folder, say_replaced
 from unmask.cli.verb import verb
@@ -38,6 +39,7 @@ def evaluate(options: Evaluate) -> Verdict:
     console, here = make_console(), machine(options.device)
     tune(here.device)
     out = results_folder(options.run, options.out)
+    own(out, "evaluate", texts(options.on), within=True)
     say_replaced([out / RESULT, out / IMAGE], console)
     doing("opening the encoder")
     encoder = load_encoder(options.run)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask import registry
+from unmask.cli.continue_run import own
 from unmask.cli.options.export import Export
 from unmask.cli.outputs import say_replaced
 from unmask.cli.verb import verb
@@ -54,6 +55,7 @@ def export(options: Export) -> "Exported":
     formats: dict[str, Format] = {name: registry.find("export", name)() for name in options.to}
     for name, part in formats.items():
         require_libraries(name, part)
+    own(out, "export")
     tune("cpu")
     doing("opening the model")
     subject, where = open_subject(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from unmask.cli.continue_run import own
 from unmask.cli.options.labels import Labels
 from unmask.cli.outputs import results_folder, say_replaced
 from unmask.cli.verb import verb
@@ -33,6 +34,7 @@ def labels(options: Labels) -> Curve:
     Raises UserError for a path that is neither a run nor a timm name, DataError for data that cannot be used.
     """
     console, out = make_console(), results_folder(options.run, options.out)
+    own(out, "labels", texts(options.on), within=True)
     say: Callable[[str], None] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     say_replaced([out / RESULT, out / IMAGE], console)
     study = _segmentation(options, console) if options.to == "segment" else _classification(options, say)

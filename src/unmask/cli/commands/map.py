@@ -4,6 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from unmask.cli.continue_run import own, own_file
 from unmask.cli.options.map import Map
 from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
@@ -34,6 +35,7 @@ def map(options: Map) -> Path:
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file that ends in .html")
     choose(options.method, options.most)  # refuses before the slow part
+    own_file(out, "map", texts(options.data))
     say_replaced([out, image, table], console)
     tune(device)
     doing("opening the encoder")
@@ -44,6 +46,7 @@ def map(options: Map) -> Path:
     for remark in source.remarks:
         say(remark)
     folder = index_folder(options.index, options.run, out.parent, texts(options.data), options.pooling)
+    own(folder, "index")
     index = open_index_with_bar(folder, encoder, source, options.pooling, options.batch, device, console)
     say_bad(index.bad, say)
     count = min(options.most, len(index.numbers))

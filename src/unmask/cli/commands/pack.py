@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from torch import Tensor
 
+from unmask.cli.continue_run import is_new, own
 from unmask.cli.options.pack import Packing
 from unmask.cli.verb import verb
 from unmask.data.codecs import jpeg
@@ -49,6 +50,7 @@ def packing(options: Packing) -> Path:
     }
     if str(out.resolve()) in asked["data"]:
         raise UserError(f"{out} cannot be packed into itself; give another name for the new pack")
+    own(out, "pack", within=True)  # what lies in a pack is the same for everybody
     begun = _begun(out)
     source = open_source(texts(options.data))
     facts = {"version": VERSION, "complete": False, "asked": asked, "count": len(source.items), "names": _names(source)}
@@ -75,7 +77,7 @@ def _begun(out: Path) -> dict[str, Any]:
         if not {"asked", "count", "names", "complete"} <= begun.keys():
             raise UserError(f"{out / PACK} is damaged; delete the folder, or give another name for the pack")
         return begun
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_new(out):
         raise UserError(f"{out} is there and is no pack; give a new name for the pack")
     return {}
 
@@ -169,9 +171,11 @@ def _write(
                 item = source.items[index]
                 shards.add(item.name, [item.label, item.split, item.columns], made)
                 update(index + 1)
+    except OSError as error:
+        shards.leave()
+        raise OSError(error.errno, error.strerror or str(error), str(error.filename or out)) from error
     except BaseException:
-        shards.images.flush()
-        shards.names.flush()
+        shards.leave()
         raise
     shards.close()
     if not shards.rows:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from unmask.cli.continue_run import own, own_file
 from unmask.cli.options.predict import Predict
 from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
@@ -33,6 +34,7 @@ def predict(options: Predict) -> Any:
         raise UserError(f"--threshold is for detectors, and {folder} holds a {noun}: take it out")
     name = task.predictions_place(None).name
     out = task.predictions_place(choose_place(folder, options.out, name))
+    (own_file if out.suffix.lower() == ".csv" else own)(out, "predict", texts(options.images))
     here = machine(options.device, "32")  # the same on every machine, and equal to the model's own `predict`
     tune(here.device)
     console = make_console()

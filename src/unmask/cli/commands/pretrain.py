@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from unmask import registry
-from unmask.cli.continue_run import absolute, refuse_other_settings
+from unmask.cli.continue_run import absolute, finished, is_new, own, refuse_other_settings
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
@@ -25,7 +25,7 @@ from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet, write_bad_files
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.evaluation.watch import Watch
-from unmask.files import write_json
+from unmask.files import REPORT, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, initial
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from unmask.evaluation.online_probe import Probe
 
 
+PLACES = ("data", "probe", "init")  # settings that are paths
 NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "devices", "nodes", "strategy")  # where and how, not what
 
 
@@ -85,10 +86,12 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     began, out, asked, runtime = stopwatch.began(), Path(options.out), asked_for(options), runtime_of(options)
     console = make_console() if ranks.first else Console(quiet=True)
     options, reasons = follow(options, "pretrain")
-    saved = ranks.from_first(lambda: earlier_run(out, asked))
-    if saved is not None and not options.dry_run and ranks.from_first(lambda: Run(out).finished):
-        console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
+    saved = ranks.from_first(lambda: earlier_run(out, asked, console))
+    if saved is not None and not options.dry_run and ranks.from_first(lambda: finished(out, "pretrain")):
+        console.print(f"{out} is finished; nothing to do. Look at {out / REPORT}", soft_wrap=True)
         return Run(out)
+    if not options.dry_run:
+        ranks.only_first(lambda: own(out, "pretrain", texts(options.data)))
     early(options.deterministic)
     here = ranks.from_first(lambda: look_at_machine(options, out))
     start = Start() if saved else ranks.only_first(lambda: open_start(options, here)) or open_start(options, None)
@@ -133,13 +136,17 @@ def asked_for(options: Pretrain) -> dict[str, Any]:
     return asked | places | {"data": [absolute(place) for place in asked["data"]]}
 
 
-def earlier_run(out: Path, asked: dict[str, Any]) -> Config | None:
-    """The configuration of the run in the folder, if there is one; it must have the same settings."""
+def earlier_run(out: Path, asked: dict[str, Any], console: Console) -> Config | None:
+    """The configuration of the run in the folder, if there is one; it must have the same settings. Its data may have
+    moved."""
     if (out / CONFIG).exists():
         saved = Run(out).config
-        refuse_other_settings(asked, saved.record.asked, saved.options(), out)
-        return saved
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        for sentence in refuse_other_settings(asked, saved.record.asked, saved.options(), out, PLACES):
+            console.print(sentence, soft_wrap=True)
+        record = dataclasses.replace(saved.record, asked=saved.record.asked | {name: asked[name] for name in PLACES})
+        data = dataclasses.replace(saved.data, paths=tuple(asked["data"]))
+        return dataclasses.replace(saved, record=record, data=data)
+    if not is_new(out):
         raise UserError(f"{out} is there and is no run folder; give a new or empty folder with --out")
     return None
 
@@ -244,7 +251,7 @@ def train(
         with determinism(runtime.deterministic):
             training = in_time(training, weight_bytes(objective), ranks.most(time.monotonic() - began)[0], begun)
             fit(objective, make_loader(config, samples), training, out, devices, log, look)
-    except Exception as error:
+    except (Exception, Interrupted) as error:
         everywhere = isinstance(error, Interrupted | Diverged)  # all processes are at the same place
         if everywhere:
             look.refresh()
@@ -265,6 +272,7 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     doing("drawing reconstructions")
     watch.export()
     watch.panel()
+    (out / REPORT).unlink(missing_ok=True)  # so that a run with both this and a summary lacks nothing
     waited = waiting_share(read(out / METRICS))
     steps, seconds = log.last
     summary = {"finished": True, "seconds": round(seconds, 1), "steps": steps, "memory_mb": memory_mb()}
@@ -272,6 +280,6 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"]):
         console.print(advice, soft_wrap=True, style="yellow", highlight=False)
     write_report(out)
-    where = f"Encoder, images and report: {out / 'report.html'}"
+    where = f"Encoder, images and report: {out / REPORT}"
     console.print(f"Done in {clock(seconds)}. {where}", soft_wrap=True)
     console.print(kept(out), soft_wrap=True, highlight=False, markup=False)

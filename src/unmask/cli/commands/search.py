@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from unmask.cli.continue_run import own
 from unmask.cli.options.search import Search
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
 from unmask.cli.verb import verb
@@ -58,6 +59,7 @@ def search(options: Search) -> SearchResults:
     """
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "search"))
     device = machine(options.device, "32").device
+    own(out, "search", texts(options.data))
     tune(device)
     encoder, name, pooling = load_encoder(options.run).to(device), Path(options.run).name, options.pooling
     check_poolings(encoder, [pooling])
@@ -68,6 +70,7 @@ def search(options: Search) -> SearchResults:
         say(remark)
     shared = below(options.run) / "search" if options.out is None else out
     folder = index_folder(options.index, options.run, shared, texts(options.data), pooling)
+    own(folder, "index")
     index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
     say_bad(index.bad, say)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"

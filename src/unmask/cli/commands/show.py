@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unmask.cli.continue_run import own_file
 from unmask.cli.options.show import Show
 from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
@@ -40,6 +41,7 @@ def show(options: Show) -> Path:
     path = choose_place(options.run, options.out, f"show/{name}")
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {path}: images are written as {', '.join(SUFFIXES)}")
+    own_file(path, "show", texts(options.images))
     device = machine(options.device, "32").device
     tune(device)
     say_replaced([path], make_console())

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from unmask.cli.continue_run import own
 from unmask.cli.options.stress import StressTest
 from unmask.cli.outputs import require_folder, say_replaced
 from unmask.cli.verb import verb
@@ -43,6 +44,7 @@ def stress(options: StressTest) -> Stress:
     tune(hardware.device)
     names, folder = _corruptions(texts(options.corruptions)), _classifier_folder(Path(options.run))
     out = require_folder(Path(options.out or folder))
+    own(out, "stress", texts(options.on), within=True)
     say_replaced([out / RESULT, out / IMAGE, out / EXAMPLES], console)
     classifier = open_classifier(folder)
     images = read_evaluation_set(texts(options.on), folder, classifier, options.most, options.seed, console)

@@ -18,12 +18,12 @@ from rich.console import Console
 from torch import nn
 
 from unmask import registry
-from unmask.cli.continue_run import absolute, refuse_other_settings
+from unmask.cli.continue_run import absolute, finished, is_new, own, refuse_other_settings
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.task_options import task_options
 from unmask.cli.verb import verb
 from unmask.errors import UserError
-from unmask.files import RESULT, Json, write_json
+from unmask.files import REPORT, RESULT, Json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_relative, load_strictly, model_text, same_again
 from unmask.plain import plain, texts
@@ -55,6 +55,7 @@ from unmask.weights.known import require_known
 __all__ = ["transfer"]
 
 
+PLACES = ("run", "init", "on", "images", "classes")  # settings that are paths
 NOT_SETTINGS = ("out", "config", "dry_run", "log_to")
 
 
@@ -92,12 +93,16 @@ def transfer(options: Transfer) -> Transferred | None:
     options, reasons = follow(options, "transfer")
     saved = Run(out).record if (out / CONFIG).exists() else None
     if saved is not None:
-        refuse_other_settings(asked, saved["asked"], saved["settings"], out)
-        if Run(out).finished and not options.dry_run:
-            console.print(f"{out} is finished; nothing to do. Look at {out / 'report.html'}", soft_wrap=True)
+        for sentence in refuse_other_settings(asked, saved["asked"], saved["settings"], out, PLACES):
+            console.print(sentence, soft_wrap=True)
+        saved = saved | {"asked": saved["asked"] | {name: asked[name] for name in PLACES if name in asked}}
+        if not options.dry_run and finished(out, "transfer"):
+            console.print(f"{out} is finished; nothing to do. Look at {out / REPORT}", soft_wrap=True)
             return Transferred(out)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif not is_new(out):
         raise UserError(f"{out} is there and holds something else; give a new or empty folder with --out")
+    if not options.dry_run:
+        own(out, "transfer", texts(options.on))
     doing("looking at this machine")
     kind, here = find_task(options.to), machine(options.device, options.precision)
     check(runtime)
@@ -264,10 +269,11 @@ def _judge(
 ) -> None:
     sentence = task.judge(model.to(settings.device), settings, on, out)
     training = Run(out).read("training.json") | {"finished": True}
+    (out / REPORT).unlink(missing_ok=True)  # so that a folder with both this and a summary lacks nothing
     write_json(out / SUMMARY, training)
     write_report(out)
     console.print(sentence, soft_wrap=True, markup=False)
-    console.print(f"Weights, figures and report: {out / 'report.html'}", soft_wrap=True)
+    console.print(f"Weights, figures and report: {out / REPORT}", soft_wrap=True)
     console.print(f"Use it: unmask predict {out} IMAGES... --out {task.predictions_place(None)}", soft_wrap=True)
 
 

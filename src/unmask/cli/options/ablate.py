@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
+    Batch,
     ImagePlaces,
     ModelName,
     Names,
@@ -58,7 +59,7 @@ class Ablate(ConfigOption):
     # decoder of the baseline, of the kind "full(...)", since its depth and width are varied; by default sized to the
     # encoder
     decoder: Annotated[str | None, PartOf("decoder")] = None
-    batch: PositiveInt | None = None  # images per optimizer step; by default chosen for the model and the memory
+    batch: Batch | None = None  # images per optimizer step; by default chosen for the model and the memory
     lr: PositiveFloat | None = None  # peak learning rate of pretraining; by default chosen from the batch size
     seed: NonNegativeInt = 0  # the first of the seeds
     precision: str = "auto"  # number format of training: bf16 or 32; by default bf16 where the hardware gains from it

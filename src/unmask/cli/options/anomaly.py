@@ -8,6 +8,7 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
+    Batch,
     Counts,
     ImagePlace,
     ImagePlaces,
@@ -96,7 +97,7 @@ class Anomaly(ConfigOption):
     save_maps: str | None = None
     heatmaps: NonNegativeInt = 200  # apply: number of heat maps to draw, of the most anomalous images and of mistakes
     seed: NonNegativeInt = 0  # fit: seed of masks, of the images held out, and of the memory
-    batch: PositiveInt = 32  # images at a time
+    batch: Batch = 32  # images at a time
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):

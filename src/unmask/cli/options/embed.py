@@ -6,7 +6,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import ImagePlaces, Place, PositiveInt, WeightsPlace, check_fields, settle, texts
+from unmask.plain import Batch, ImagePlaces, Place, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Embed"]
 
@@ -21,7 +21,7 @@ class Embed(ConfigOption):
     out: Place | None = None  # file to write, .npz or .parquet; by default RUN/features.npz
     # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
     pooling: str = "mean"
-    batch: PositiveInt = 256  # images at a time
+    batch: Batch = 256  # images at a time
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):

@@ -9,7 +9,9 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
+    Batch,
     Counts,
+    Few,
     ImagePlaces,
     NonNegativeInt,
     Place,
@@ -39,10 +41,10 @@ class Evaluate(ConfigOption):
     against: WeightsPlaces = ()
     # numbers of labels per class to try; those that the data does not have are left out
     labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)
-    draws: PositiveInt = 5  # random choices of the labelled images for each of these numbers
+    draws: Few = 5  # random choices of the labelled images for each of these numbers
     most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
     out: Place | None = None  # folder for evaluation.json and evaluation.png; by default the run's
-    batch: PositiveInt = 256  # images at a time
+    batch: Batch = 256  # images at a time
     seed: NonNegativeInt = 0  # seed of the draws, and of splits where the data has none
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 

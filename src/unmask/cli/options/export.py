@@ -9,6 +9,7 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
+    Batch,
     ImagePlaces,
     Names,
     NonNegativeInt,
@@ -48,7 +49,7 @@ class Export(ConfigOption):
     # int8: dynamic: scales for each batch; static: fixed ones, measured on the images
     quantize: Literal["dynamic", "static"] = "dynamic"
     most: PositiveInt | None = None  # number of training images of --on to use, drawn at random; by default all
-    batch: PositiveInt = 64  # images at a time, for --on
+    batch: Batch = 64  # images at a time, for --on
     seed: NonNegativeInt = 0  # seed of masks in the check, and of splits where the data of --on has none
 
     def __post_init__(self):

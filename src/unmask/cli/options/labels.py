@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
 from unmask.plain import (
+    Few,
     ImagePlaces,
     Names,
     NonNegativeInt,
@@ -57,7 +58,7 @@ class Labels(ConfigOption):
     protocols: Names = USUAL
     # further encoders to compare with: timm models with their weights, or runs; by default none
     against: WeightsPlaces = ()
-    draws: PositiveInt = 3  # random choices of the labelled images for each number, the same for every competitor
+    draws: Few = 3  # random choices of the labelled images for each number, the same for every competitor
     epochs: PositiveFloat | None = None  # passes of every fine-tuning; by default more, the fewer the labels
     most: PositiveInt | None = None  # number of training images to choose from; by default all
     most_test: PositiveInt | None = None  # number of test images, drawn at random; by default all

@@ -7,7 +7,17 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
-from unmask.plain import ImagePlaces, NonNegativeInt, Place, PositiveInt, WeightsPlace, check_fields, settle, texts
+from unmask.plain import (
+    Batch,
+    ImagePlaces,
+    NonNegativeInt,
+    Place,
+    PositiveInt,
+    WeightsPlace,
+    check_fields,
+    settle,
+    texts,
+)
 
 __all__ = ["Map"]
 
@@ -31,7 +41,7 @@ class Map(ConfigOption):
     # folder that keeps the features for the next time; by default in the run's folder, else beside the map
     index: Place | None = None
     seed: NonNegativeInt = 0  # seed of t-SNE and UMAP
-    batch: PositiveInt = 64  # images at a time
+    batch: Batch = 64  # images at a time
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):

@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import ImagePlaces, Place, PositiveInt, Share, WeightsPlace, check_fields, settle, texts
+from unmask.plain import Batch, ImagePlaces, Place, Share, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Predict"]
 
@@ -20,7 +20,7 @@ class Predict(ConfigOption):
     images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes
     _: KW_ONLY
     out: Place | None = None  # a .csv for a classifier, else a folder; by default predictions.csv or predictions in RUN
-    batch: PositiveInt = 64  # images at a time
+    batch: Batch = 64  # images at a time
     threshold: Share = 0.5  # detectors: score from which boxes are drawn and listed
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 

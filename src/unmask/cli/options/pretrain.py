@@ -10,6 +10,8 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import RuntimeOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
+    Batch,
+    Few,
     ImagePlace,
     ImagePlaces,
     ModelName,
@@ -64,7 +66,7 @@ class Pretrain(RuntimeOptions):
     # three quarters
     mask: Annotated[str | None, PartOf("mask")] = None
     # masks drawn for each image of a batch (the batch size counts images); by default 1
-    masks_per_image: PositiveInt | None = None
+    masks_per_image: Few | None = None
     # what to predict: pixels (normalised per patch), "pixels(normalize=False)", or pca; by default pixels
     target: Annotated[str | None, PartOf("target")] = None
     # network that predicts the hidden patches: "full(dim=512, depth=8)", partial, cross or windowed; by default full,
@@ -82,7 +84,7 @@ class Pretrain(RuntimeOptions):
     steps: PositiveInt | None = None  # optimizer steps, in place of --epochs
     hours: PositiveFloat | None = None  # time for the whole command, in place of --epochs
     # images per optimizer step, over all devices; by default chosen for the model and the memory
-    batch: PositiveInt | None = None
+    batch: Batch | None = None
     # parts into which each device splits its batch, to save memory; by default as few as fit
     accumulate: PositiveInt | None = None
     # recompute activations in the backward pass, to save memory; auto: where the batch does not fit otherwise
@@ -108,7 +110,7 @@ class Pretrain(RuntimeOptions):
     # devices per machine; torchrun or srun starts a process for each, and this only checks it; by default not checked
     devices: PositiveInt | None = None
     nodes: PositiveInt | None = None  # machines; only checked, as --devices; by default not checked
-    views_per_image: PositiveInt = 1  # crops taken of each decoded image, side by side in a batch
+    views_per_image: Few = 1  # crops taken of each decoded image, side by side in a batch
     # keep all images on the device; auto: small ones of one size that fit
     in_memory: Literal["auto", "on", "off"] = "auto"
     # how crops are resized: exact is antialiased, fast uses OpenCV; auto: fast where crops hardly shrink
@@ -117,7 +119,7 @@ class Pretrain(RuntimeOptions):
     save_every: PositiveInt | None = None  # steps between checkpoints; by default about every two minutes
     # steps between whole checkpoints that are never deleted; by default four copies of the weights are kept
     keep_every: NonNegativeInt | None = None
-    keep_last: PositiveInt | None = None  # number of newest checkpoints to keep, at the end too; by default 2
+    keep_last: Few | None = None  # number of newest checkpoints to keep, at the end too; by default 2
     # standard deviations above recent losses from which a step is skipped, or off; by default 10
     spike: float | str | None = None
     # times that a run may return to a good checkpoint after several bad steps in a row; by default 3

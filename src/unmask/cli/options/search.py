@@ -7,7 +7,17 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError, closest
-from unmask.plain import ImagePlaces, Place, PositiveInt, PositiveShare, WeightsPlace, check_fields, settle, texts
+from unmask.plain import (
+    Batch,
+    ImagePlaces,
+    Place,
+    PositiveInt,
+    PositiveShare,
+    WeightsPlace,
+    check_fields,
+    settle,
+    texts,
+)
 
 __all__ = ["Search"]
 
@@ -35,7 +45,7 @@ class Search(ConfigOption):
     compare: bool = False  # where images have labels, also search with the same encoder at random weights
     # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
     index: Place | None = None
-    batch: PositiveInt = 64  # images at a time
+    batch: Batch = 64  # images at a time
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):

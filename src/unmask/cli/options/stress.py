@@ -7,6 +7,7 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
 from unmask.plain import (
+    Batch,
     Counts,
     ImagePlaces,
     Names,
@@ -39,7 +40,7 @@ class StressTest(ConfigOption):
     groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values
     most: PositiveInt | None = 1000  # number of test images to use, drawn at random
     out: Place | None = None  # folder for stress.json and images; by default the classifier's
-    batch: PositiveInt = 64  # images at a time
+    batch: Batch = 64  # images at a time
     seed: NonNegativeInt = 0  # seed of the corruptions, and of the draw of images
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 

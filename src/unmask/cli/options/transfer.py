@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from unmask.cli.shared_options import RuntimeOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
+    Batch,
     BelowOne,
     ImagePlaces,
     NonNegativeFloat,
@@ -51,7 +52,7 @@ class Transfer(RuntimeOptions):
     # weights to start from: run (those of RUN), none (random ones), or another run like it; by default run
     init: Annotated[Place | None, Weights(words=("none", "run"))] = None
     epochs: PositiveFloat | None = None  # passes over the labelled images; by default chosen from their number
-    batch: PositiveInt | None = None  # images per optimizer step; by default chosen from the number of images
+    batch: Batch | None = None  # images per optimizer step; by default chosen from the number of images
     accumulate: PositiveInt | None = None  # parts into which a batch is split, to save memory; by default as few as fit
     optimizer: str | None = None  # adamw, sgd or lars; by default adamw
     lr: PositiveFloat | None = None  # peak learning rate; by default chosen for the protocol and the batch size

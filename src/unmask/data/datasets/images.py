@@ -16,8 +16,9 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.labels import natural
 from unmask.data.source import Source, why
 from unmask.errors import DataError, UserError
+from unmask.seeds import mix
 
-TRIES = 100  # images after a bad one that are tried in its place
+NEXT, TRIES = 8, 100  # images after a bad one that are tried in its place; up to so many, others at random; then all
 
 
 @runtime_checkable
@@ -78,11 +79,12 @@ class Samples(Dataset):
         return self.substitute(i)[0]
 
     def substitute(self, i: int) -> tuple[Shaped[Tensor, "c h w"], int]:
-        """Image `i` or, if it is bad, the next good one, and the index used: a function of `i` and the files."""
+        """Image `i` or, if it is bad, another good one, and the index used: a function of `i` and the files. Beyond the
+        next few it is drawn from all over: where a whole folder is gone, its neighbour shall not stand in for all."""
         if not 0 <= i < len(self):
             raise IndexError(f"there are {len(self)} images, no {i}")
-        for step in range(min(TRIES, len(self))):
-            place = (i + step) % len(self)
+        for step in range(TRIES + len(self)):
+            place = mix(i, step) % len(self) if NEXT < step < TRIES else (i + step) % len(self)
             if place in self.bad:
                 continue
             try:
@@ -90,7 +92,7 @@ class Samples(Dataset):
             except (BadImage, OSError) as error:
                 self._record(place, why(error))
         gone = "" if "channels" in self.bad[i] else f"; is {self.source.where} still there?"
-        raise DataError(f"{min(TRIES, len(self))} images cannot be used, from {self.names[i]} ({self.bad[i]}) on{gone}")
+        raise DataError(f"no image of {len(self):,} can be used any more, e.g. {self.names[i]}: {self.bad[i]}{gone}")
 
     def stacked(self, device: torch.device | str) -> UInt8[Tensor, "n c h w"]:
         """All images as one tensor on a device, made once: they must be 8-bit and of one size."""

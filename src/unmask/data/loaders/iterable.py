@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
-from unmask.data.loaders.map_style import View, batches_ahead, begin_worker, collate_for, require_even
+from unmask.data.loaders.map_style import View, batches_ahead, begin_worker, collate_for, in_one_line, require_even
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError, UserError
 from unmask.seeds import mix
@@ -112,7 +112,7 @@ class StreamLoader:
             worker_init_fn=begin_worker,
             generator=torch.Generator(),  # else it draws from the chance that masks are made of
         )
-        return _raised(iter(loader))
+        return _raised(in_one_line(loader))
 
     def batches(self, worker: int, first: int) -> Iterator[dict[str, Any]]:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""

@@ -4,8 +4,7 @@ Whole batches of 8-bit values are built where images are decoded, in memory that
 four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
 """
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from unmask.data.datasets.images import Samples
-from unmask.errors import UserError
+from unmask.errors import UserError, worker_lost
+from unmask.runtime.signals import end_with_parent
 from unmask.seeds import mix
 
 AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
@@ -64,7 +64,7 @@ class Loader:
         require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
-        return iter(
+        return in_one_line(
             DataLoader(
                 _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
                 batch_sampler=_Stream(self, first),
@@ -77,6 +77,22 @@ class Loader:
                 worker_init_fn=begin_worker,
             )
         )
+
+
+def in_one_line(batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The batches. What a worker process raises comes back with its traceback as text; the user's own mistakes without
+    it. Raises Lost where a worker ended."""
+    try:
+        yield from batches
+    except (ConnectionError, EOFError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+            raise
+        raise worker_lost(error) from error
+    except UserError as error:
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        if name not in str(error):
+            raise
+        raise type(error)(str(error).rpartition(name)[2].strip()) from None
 
 
 def batches_ahead(view: View, batch: int, num_views: int, channels: int, workers: int) -> int | None:
@@ -102,7 +118,8 @@ def require_even(crops: int, batch: int) -> None:
 
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:
     """All samples in order, once, seen through a view without chance: for evaluation and embedding."""
-    return DataLoader(_Once(samples, view), batch_size=batch, num_workers=workers, collate_fn=collate)
+    same = {"num_workers": workers, "collate_fn": collate, "worker_init_fn": begin_worker}
+    return DataLoader(_Once(samples, view), batch_size=batch, **same)
 
 
 def collate_for(view: View) -> Collate:
@@ -186,4 +203,4 @@ def shuffled(num: int, seed: int, epoch: int, weights: Tensor | None = None) -> 
 
 
 def begin_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too; the loop still needs them
+    end_with_parent()

@@ -1,5 +1,6 @@
 """Images in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is never loaded whole."""
 
+import math
 import os
 import threading
 import zipfile
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unmask.data.labels import SPLITS, joined, printable
-from unmask.data.source import SEPARATOR, Item, Source, has_several
+from unmask.data.source import SEPARATOR, Item, Source, has_several, read_part
 from unmask.errors import DataError, UserError
 
 __all__ = ["Arrays"]
@@ -48,7 +49,13 @@ class Arrays(Source):
 
     def read(self, index: int) -> np.ndarray:
         key, position = self.places[index]
-        return self._load()[key][position]
+        array = self._load()[key]
+        if not isinstance(array, np.memmap):
+            return array[position]
+        size = math.prod(array.shape[1:]) * array.itemsize
+        with open(self.file, "rb") as file:
+            content = read_part(file.fileno(), array.offset + position * size, size)
+        return np.frombuffer(content, array.dtype).reshape(array.shape[1:])
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "lock"} | {"loaded": None}
@@ -102,7 +109,8 @@ class Arrays(Source):
     def _read_file(self) -> dict[str, np.ndarray]:
         try:
             if self.file.lower().endswith(".npy"):
-                return {"": np.load(self.file, mmap_mode="r", allow_pickle=False)}
+                mapped = np.load(self.file, mmap_mode="r", allow_pickle=False)  # for its shape; `read` copies
+                return {"": mapped if mapped.flags.c_contiguous else np.array(mapped)}  # Fortran's rows lie scattered
             with np.load(self.file, allow_pickle=False) as file:
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise DataError(f"{self.where} is named .npz but holds a single array: name it .npy")

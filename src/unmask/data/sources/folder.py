@@ -8,12 +8,14 @@ from unmask.data.codecs.signature import sniff
 from unmask.data.labels import PACK, arrange, is_hidden, is_image_name, natural, printable, table_places
 from unmask.data.shards.expand import names_shards
 from unmask.data.source import Source, read_regular, stamp_of
+from unmask.files import MARK
 
 __all__ = ["Folder"]
 
 
 class Folder(Source):
-    """Files with an image's extension, and others that begin as images do. Hidden names are passed over.
+    """Files with an image's extension, and others that begin as images do. Hidden names are passed over, and folders
+    inside that a command of ours wrote: a run among its own images is no data.
 
     Linked folders are followed, each real folder once, so that a link in a circle ends.
     """
@@ -52,14 +54,17 @@ class Folder(Source):
             try:
                 status = os.stat(os.path.join(self.root, folder))
                 with os.scandir(os.path.join(self.root, folder)) as listing:
-                    entries = sorted((e for e in listing if not is_hidden(e.name)), key=lambda entry: entry.name)
+                    entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
                 self.remarks.append(f"the folder {printable(folder or '.')} cannot be listed: {error.strerror}")
                 continue
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            for entry in entries:
+            if folder and any(entry.name in (MARK, PACK) for entry in entries):
+                self.remarks.append(f"the folder {printable(folder)} was written by unmask and is no part of the data")
+                continue
+            for entry in (entry for entry in entries if not is_hidden(entry.name)):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if is_image_name(entry.name):
                     yield path

@@ -10,12 +10,11 @@ The idea of an indexed file read by memory mapping is old; FFCV (Leclerc et al. 
 
 import hashlib
 import json
-import mmap
 import os
 import threading
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import PACK
-from unmask.data.source import Item, Source
+from unmask.data.source import Item, Source, read_part
 from unmask.errors import DataError
 
 __all__ = ["Pack"]
@@ -41,7 +40,7 @@ class Pack(Source):
         self.root = Path(os.path.expanduser(path)).absolute()
         facts = self._facts()
         try:
-            self.index = _mapped(self.root / INDEX)
+            self.index = np.load(self.root / INDEX, allow_pickle=False)
             shards = [dict(shard) for shard in facts["shards"]]
             self._check(INDEX, facts["index"])
             for number, shard in enumerate(shards):
@@ -62,27 +61,27 @@ class Pack(Source):
         return os.path.isfile(os.path.join(os.path.expanduser(path), PACK))
 
     def read(self, index: int) -> bytes | np.ndarray:
-        row = self._checked(index)
+        row, content = self._content(index)
         if row[KIND] == 0:
-            return self._map(row[SHARD])[row[OFFSET] : row[OFFSET] + row[LENGTH]]
-        pixels = self._array(row)
+            return bytes(content)
+        pixels = _array(row, content)
         return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
     def pixels(self, index: int) -> Shaped[Tensor, "c h w"] | None:
         if self.index[index, KIND] == 0:
             return None
-        return torch.from_numpy(self._array(self._checked(index))).permute(2, 0, 1)
+        return torch.from_numpy(_array(*self._content(index))).permute(2, 0, 1)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k not in ("lock", "maps", "sound", "index")}
+        return {k: v for k, v in vars(self).items() if k not in ("lock", "files", "sound", "index")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.index = _mapped(self.root / INDEX)
+        self.index = np.load(self.root / INDEX, allow_pickle=False)
         self._prepare()
 
     def _prepare(self) -> None:
-        self.lock, self.maps = threading.Lock(), {}
+        self.lock, self.files = threading.Lock(), {}
         self.sound = bytearray(len(self.items))  # 1: its checksum was found right in this process
 
     def _facts(self) -> dict[str, Any]:
@@ -110,36 +109,30 @@ class Pack(Source):
             raise ValueError(f"the checksum of {name} is wrong")
         return content
 
-    def _checked(self, index: int) -> list[int]:
-        """The index's row; what is read for the first time is compared with its checksum."""
+    def _content(self, index: int) -> tuple[list[int], bytearray]:
+        """The index's row and the bytes; what is read for the first time is compared with its checksum."""
         row = self.index[index].tolist()
+        content = read_part(self._open(row[SHARD]).fileno(), row[OFFSET], row[LENGTH])
         if not self.sound[index]:
-            part = memoryview(self._map(row[SHARD]))[row[OFFSET] : row[OFFSET] + row[LENGTH]]
-            if zlib.crc32(part) != row[CHECKSUM]:
+            if zlib.crc32(content) != row[CHECKSUM]:
                 raise BadImage("damaged in the pack (a checksum is wrong)")
             self.sound[index] = 1
-        return row
+        return row, content
 
-    def _array(self, row: list[int]) -> np.ndarray:
-        """h w c, lying in the file: changes to it would never reach it."""
-        dtype = DTYPES[row[KIND]]
-        flat = np.frombuffer(self._map(row[SHARD]), dtype, row[LENGTH] // dtype.itemsize, row[OFFSET])
-        return flat.reshape(row[HEIGHT], row[WIDTH], row[CHANNELS])
-
-    def _map(self, number: int) -> mmap.mmap:
-        if number not in self.maps:
-            with self.lock, open(self.root / f"shard-{number:05d}.bin", "rb") as file:
-                if number not in self.maps:
-                    self.maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        return self.maps[number]
+    def _open(self, number: int) -> IO[bytes]:
+        if number not in self.files:
+            with self.lock:
+                if number not in self.files:
+                    self.files[number] = open(self.root / f"shard-{number:05d}.bin", "rb")
+        return self.files[number]
 
 
 _REMEDY = "take the pack again from where it came, or make it anew: unmask pack DATA OUT.pack"
 
 
-def _mapped(path: Path) -> np.ndarray:
-    """Lies in the file; a plain array, which is asked ten times as fast as NumPy's own kind for that."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+def _array(row: list[int], content: bytearray) -> np.ndarray:
+    """h w c."""
+    return np.frombuffer(content, DTYPES[row[KIND]]).reshape(row[HEIGHT], row[WIDTH], row[CHANNELS])
 
 
 def digest(content: bytes) -> str:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unmask.data.annotations.objects import Target
 from unmask.data.datasets.detection import Boxes
+from unmask.data.loaders.map_style import begin_worker
 from unmask.tasks.detection.detections import Detections
 from unmask.tasks.detection.detector import ImageDetector
 from unmask.tasks.detection.figures import draw_curves, draw_examples
@@ -29,7 +30,7 @@ def find_all(
     truth: list[Callable[[], Target]] = []
 
     def images() -> Any:
-        for image, place in DataLoader(_Each(boxes), batch_size=None, num_workers=workers):
+        for image, place in DataLoader(_Each(boxes), batch_size=None, num_workers=workers, worker_init_fn=begin_worker):
             truth.append(partial(boxes.target, int(place), (image.shape[1], image.shape[2])))
             yield image
 

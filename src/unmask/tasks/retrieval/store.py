@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmask.errors import UserError
-from unmask.files import write_atomically, write_json
+from unmask.files import MARK, write_atomically, write_json
 
 FACTS, STAMPS = "index.json", "stamps.npz"
 
@@ -35,7 +35,7 @@ class Store:
         facts = folder / FACTS
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file; an index is a folder")
-        if folder.exists() and any(folder.iterdir()) and not facts.exists():
+        if folder.exists() and not facts.exists() and any(not path.name.startswith(MARK) for path in folder.iterdir()):
             raise UserError(f"{folder} holds other things than an index of unmask; give another folder by --index")
         folder.mkdir(parents=True, exist_ok=True)
         if facts.exists() and _key(facts) != key:

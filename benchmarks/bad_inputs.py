@@ -1,0 +1,236 @@
+"""Gives every option of every command what it cannot mean, and every place files that are none: each must be refused in
+a message, or taken; none may end in a traceback, in a signal, or never.
+
+    python benchmarks/bad_inputs.py --count 700 --out bad      # goes on where it was; writes bad/bad_inputs.json
+
+The inputs are made from the options themselves: those of cli/options and of each task, so new ones are tried too.
+"""
+
+import argparse
+import dataclasses
+import json
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import forked_command
+import numpy as np
+import smoke
+from kill_storm import FAST, MODEL, prepare
+
+from unmask.cli.task_options import task_options
+from unmask.cli.verb import commands
+from unmask.tasks.folders import task_folders
+
+SECONDS = 60.0  # after which a command counts as hanging
+NUMBERS = ("-1", "0", "1.5", "nan", "inf", "1e400", "1000000000", str(10**30), "abc", "", "1,2", "0x10", "None", "[]")
+WORDS = (
+    "",
+    "nosuch",
+    "none",
+    "x(",
+    "random(ratio=2)",
+    "full(dim=0)",
+    "full(depth=100000)",
+    "a(b=1)",
+    "ä[b]",
+    "0",
+    "..",
+)
+MODELS = (
+    *("vit_tiny_patch16_224(depth=0)", "vit_tiny_patch16_224(embed_dim=0)", "vit_tiny_patch16_224(depth=100000)"),
+    *("vit_tiny_patch16_224(num_heads=0)", "vit_tiny_patch16_224(embed_dim='a')", "vit_tiny_patch16_224(depth=-1)"),
+    *("vit_tiny_patch16_224(embed_dim=50, num_heads=3)", "vit_tiny_patch16_224(embed_dim=10000000)", "resnet50"),
+    *("vit_tiny_patch16_224(mlp_ratio=0)", "vit_tiny_patch16_224(nosuch=1)", "vit_tiny_patch16_224(depth=1e9)"),
+)
+BASES = {  # a command that works, in the folder that `prepare` makes, to which a bad option is added
+    "ablate": ["ablate", "data", "--dry-run", "--steps", "2"],
+    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/f", "--memory", "10", "--sets", "1", "--most", "4"],
+    "doctor": ["doctor", "run"],
+    "embed": ["embed", "run", "data", "--out", "{out}/f.npz"],
+    "evaluate": ["evaluate", "run", "--on", "data", "--out", "{out}/e", "--draws", "1"],
+    "export": ["export", "run", "--to", "timm", "--out", "{out}/x"],
+    "labels": ["labels", "run", "--on", "data", "--out", "{out}/l", "--draws", "1", "--protocols", "knn"],
+    "map": ["map", "run", "data", "--out", "{out}/m.html", "--index", "{out}/i", "--method", "pca"],
+    "pack": ["pack", "data", "{out}/p"],
+    "predict": ["predict", "model", "data", "--out", "{out}/p.csv"],
+    "pretrain": ["pretrain", "data", "--out", "{out}/r", *MODEL, "--steps", "2", "--batch", "8", *FAST],
+    "search": ["search", "run", "data", "--out", "{out}/s", "--index", "{out}/i"],
+    "show": ["show", "run", "data/test", "--out", "{out}/p.png", "--most", "1"],
+    "stress": ["stress", "model", "--on", "data", "--out", "{out}/s", "--corruptions", "contrast"],
+    "transfer": ["transfer", "run", "--on", "data", "--out", "{out}/t", "--epochs", "1", "--batch", "8", *FAST],
+    "demo": ["demo"],
+}
+ONLY_REFUSED = ("demo",)  # it takes minutes: only what is refused at once is tried
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("bad"), help="data and results")
+    parser.add_argument("--count", type=int, default=700, help="of inputs, drawn from all, evenly over the commands")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    out = options.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(out, [])
+    make_files(out / "bad")
+    records = out / "inputs.jsonl"
+    known = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
+    done = {json.dumps(record["arguments"]) for record in known}
+    for number, arguments in enumerate(drawn(out / "bad", options.count, options.seed)):
+        if json.dumps(arguments) in done:
+            continue
+        record = {"arguments": arguments, **tried(arguments, out, number)}
+        known.append(record)
+        with open(records, "a") as file:
+            file.write(json.dumps(record) + "\n")
+        if record["what"] in ("traceback", "hang", "signal", "silent"):
+            print(record["what"], " ".join(arguments), record["said"][-300:], flush=True)
+    print(table(known))
+    (out / "bad_inputs.json").write_text(json.dumps(known, indent=1))
+    if any(record["what"] in ("traceback", "hang", "signal", "silent") for record in known):
+        raise SystemExit(1)
+
+
+def tried(arguments: list[str], out: Path, number: int) -> dict[str, Any]:
+    """How the command ended: taken, refused, or a fault of ours."""
+    said, folder = out / "said.txt", out / "tried" / f"{number:05d}"
+    filled = [argument.replace("{out}", str(folder)) for argument in arguments]
+    code, seconds = forked_command.run(filled, said, out, SECONDS)
+    text = said.read_text(errors="replace")
+    if code is None:
+        what = "hang"
+    elif "Traceback" in text:
+        what = "traceback"
+    elif code < 0:
+        what = "signal"
+    elif code and not text.strip():
+        what = "silent"
+    else:
+        what = "refused" if code else "taken"
+    return {"what": what, "code": code, "seconds": round(seconds, 1), "said": text[-400:]}
+
+
+def drawn(bad: Path, count: int, seed: int) -> list[list[str]]:
+    """So many of all inputs, as many of each command as there are, in turns."""
+    chance, piles = random.Random(seed), []
+    for name, options in commands().items():
+        pile = list(inputs(name, options, bad))
+        chance.shuffle(pile)
+        piles.append(pile)
+    chosen = []
+    while len(chosen) < count and any(piles):
+        for pile in filter(None, piles):
+            chosen.append(pile.pop())
+    return chosen[:count]
+
+
+def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
+    """Bad values of every option, then bad places instead of those of the base."""
+    base, tasks = BASES.get(name, [name]), task_folders() if getattr(options, "BY_TASK", False) else ()
+    kinds = [(options, []), *((task_options(task), ["--to", task]) for task in tasks)]
+    for kind, chosen in kinds:
+        hints = get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            if field.name == "_":
+                continue
+            flag = f"--{field.name.replace('_', '-')}"
+            for value in values(field.name, hints[field.name], bad):
+                if not (name in ONLY_REFUSED and value in ("", "none", "auto")):
+                    yield [*base, *chosen, flag, *value.split("|")]
+            yield [*base, *chosen, flag]
+    places = [number for number, argument in enumerate(base) if argument in ("run", "model", "data", "data/test")]
+    for place in places:
+        for path in [*sorted(bad.iterdir()), bad / "nosuch", Path("/dev/null"), Path("/"), Path("x" * 300)]:
+            yield [*base[:place], str(path), *base[place + 1 :]]
+    yield from (
+        [name],
+        [name, "--nosuch"],
+        [name, *["x"] * 5],
+        [*base, "--out", "/proc/x"],
+        [*base, "--out", "/dev/null"],
+    )
+
+
+def values(name: str, hint: Any, bad: Path) -> Iterable[str]:
+    """What an option of this type does not mean, or hardly."""
+    inner = {hint, *get_args(hint), *(part for arg in get_args(hint) for part in get_args(arg))}
+    if name == "model":
+        yield from MODELS
+    if bool in inner:
+        yield "maybe"
+    elif int in inner or float in inner:
+        yield from NUMBERS
+        yield "1|2|3"
+    elif name == "out":
+        yield from ("/proc/nosuch/x", "/dev/null", "", str(bad / "noise.bin" / "x"), "data", "x" * 300)
+    elif Path in inner or name in ("config", "init", "on", "against"):
+        yield from [*map(str, sorted(bad.iterdir())), "", "nosuch", "/", "data"]
+    else:
+        yield from WORDS
+
+
+def make_files(folder: Path) -> None:
+    """Files that are not what their names say, damaged ones, and some of a right kind and a wrong content."""
+    folder.mkdir(exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8).tobytes()
+    endings = (
+        "bin",
+        "npz",
+        "npy",
+        "zip",
+        "tar",
+        "tar.gz",
+        "parquet",
+        "txt",
+        "jpg",
+        "json",
+        "csv",
+        "safetensors",
+        "pth",
+    )
+    for ending in endings:
+        (folder / f"noise.{ending}").write_bytes(noise)
+        (folder / f"empty.{ending}").write_bytes(b"")
+    nested = "[" * 100_000
+    texts = {
+        "null.json": "null", "list.json": "[1]", "nested.json": nested, "settings.json": '{"settings": null}',
+        "batch.json": '{"task": "classify", "settings": {"batch": "abc"}}', "nul.txt": "a\0b.jpg\n",
+        "paths.txt": "nosuch.jpg\n/etc/passwd\n", "brackets.txt": "a[/red]/[bold]x.jpg\n", "pretrain.json":
+        '{"settings": {"batch": "abc", "image_size": {"a": 1}}}', "utf16.csv": "path,label\n",
+    }  # fmt: skip
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-16" if name.startswith("utf16") else "utf-8")
+    np.save(folder / "strings.npy", np.array(["a", "b"]))
+    np.save(folder / "cut.npy", np.zeros((8, 16, 16, 3), np.uint8))
+    with open(folder / "cut.npy", "r+b") as file:
+        file.truncate(500)
+    np.savez(folder / "labels_only.npz", labels=np.arange(4))
+    (folder / "empty folder").mkdir(exist_ok=True)
+    (folder / "[red]folder[").mkdir(exist_ok=True)  # with the name of the file it reads as a closing tag
+    (folder / "[red]folder[" / "bold]:smile:.png").write_bytes(noise)
+    (folder / "bomb.txt").write_bytes(zlib.compress(b"0" * 10**6))
+    (folder / "loop").unlink(missing_ok=True)
+    (folder / "loop").symlink_to(folder / "loop")
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """How many inputs of each command ended how."""
+    kinds = ("refused", "taken", "traceback", "hang", "signal", "silent")
+    lines = [f"{'command':12}{'inputs':>8}" + "".join(f"{kind:>11}" for kind in kinds)]
+    for name in [*dict.fromkeys(record["arguments"][0] for record in records), ""]:
+        own = [record for record in records if not name or record["arguments"][0] == name]
+        counts = Counter(record["what"] for record in own)
+        lines.append(f"{name or 'in all':12}{len(own):>8}" + "".join(f"{counts[kind]:>11}" for kind in kinds))
+    return "\n".join(lines)
+
+
+def smoke_commands(folder: Path, out: Path) -> Iterable[list[str]]:
+    yield ["--count", "32", "--out", str(out)]
+
+
+if __name__ == "__main__":
+    smoke.start(main, smoke_commands)
