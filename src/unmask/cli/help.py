@@ -72,8 +72,8 @@ def overview(options_by_name: dict[str, Any]) -> str:
     for purpose, names in (*COMMANDS.items(), ("more", tuple(rest))):
         lines += ["", f"{purpose}:"] if set(names) & options_by_name.keys() else []
         for name in (n for n in names if n in options_by_name):
-            start = {"initial_indent": f"  {name:<11}", "subsequent_indent": " " * 13}
-            lines += textwrap.wrap(summary(options_by_name[name]), _width(), **start)
+            text, start = summary(options_by_name[name]), f"  {name:<11}"
+            lines += textwrap.wrap(text, _width(), initial_indent=start, subsequent_indent=" " * len(start))
     end = "unmask COMMAND --help lists the options of a command; unmask --version tells the version."
     return "\n".join([*lines, "", *textwrap.wrap(end, _width())])
 

@@ -91,7 +91,8 @@ def run(arguments: list[str]) -> int:
     options = parse(arguments)
     look_first(arguments[0], options)
     try:
-        with working("loading PyTorch") if launch().rank == 0 else contextlib.nullcontext():
+        silent = launch().rank or "--json" in arguments or arguments[0] == "completion"  # nothing beside what is asked
+        with contextlib.nullcontext() if silent else working("loading PyTorch"):
             function = _imported(arguments[0])
             doing("getting ready")
             return getattr(function(options), "exit_code", 0)

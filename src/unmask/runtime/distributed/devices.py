@@ -33,8 +33,8 @@ class Devices:
         """launched: which of how many processes this is; see `make_devices`."""
         self.rank, self.world, self.idle = (0, 1, idle) if alone else (launched.rank, launched.world, idle)
         self.dtype, self.strategy = autocast_dtype(settings.precision), settings.strategy
-        index = {"cuda": launched.rank % launched.here, "mps": 0}.get(settings.device)
-        self.device = torch.device(settings.device, index)
+        index = {"cuda": f":{launched.rank % launched.here}", "mps": ":0"}.get(settings.device, "")
+        self.device = torch.device(settings.device + index)
 
     def setup(self, module: nn.Module) -> "Wrapped":
         """`module` on this device, to be called in training: under autocast, with gradients averaged over processes.
@@ -54,9 +54,10 @@ class Devices:
 
     def _sharded(self, module: nn.Module) -> nn.Module:
         """Shards every repeated block separately, and the rest of the model together."""
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        mesh = dist.init_device_mesh(self.device.type, (self.world,))
+        mesh = init_device_mesh(self.device.type, (self.world,))
         for _, block in stacked(module):
             fully_shard(block, mesh=mesh)
         return fully_shard(module, mesh=mesh)  # pyright: ignore[reportReturnType]
