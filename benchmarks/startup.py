@@ -1,9 +1,9 @@
 """How long a command takes until it says something, as a ratio to `import torch`: python benchmarks/startup.py
 
 CPU time of whole processes, which other programs on the machine lengthen less than the time on the clock; medians of
-rounds in which the cases take turns. What says no or helps has a limit in times of `import torch`; training one in times
-of what it cannot do without: torch, timm, and the compiler that torch's optimizers import, `torch._dynamo`. The exit
-code is 1 where a limit is passed.
+rounds in which the cases take turns. Help and refusals have a limit in times of `import torch`; training one in times of
+what it cannot do without: torch, timm, and the compiler that torch's optimizers import, `torch._dynamo`. The exit code
+is 1 where a limit is passed.
 
     python benchmarks/startup.py [--rounds 5] [--out FOLDER]
 """
@@ -100,9 +100,9 @@ def main() -> None:
         chosen = cases(images, Path(place) / "run")
         seconds = measure(chosen, options.rounds)
     torch = seconds["import torch"]
-    lines = [f"{'':<44} {'CPU s':>7} {'ratio':>7} {'limit':>7}"]
+    lines = [f"{'':<44} {'CPU s':>7} {'ratio':>7}   limit"]
     for case in chosen:
-        limit = f"{case.limit:7.2f}" if case.limit else " " * 7
+        limit = f"  {case.limit:.2f} of {case.of}" if case.limit else ""
         lines.append(f"{case.name:<44} {seconds[case.name]:7.2f} {seconds[case.name] / torch:7.2f} {limit}".rstrip())
     print("\n".join(lines))
     record = {"title": "Start-up, as a ratio to import torch", "seconds": seconds, "rounds": options.rounds}
