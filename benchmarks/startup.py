@@ -1,9 +1,9 @@
 """How long a command takes until it says something, as a ratio to `import torch`: python benchmarks/startup.py
 
 CPU time of whole processes, which other programs on the machine lengthen less than the time on the clock; medians of
-rounds in which the cases take turns. Help and refusals have a limit in times of `import torch`; training one in times of
-what it cannot do without: torch, timm, and the compiler that torch's optimizers import, `torch._dynamo`. The exit code
-is 1 where a limit is passed.
+rounds in which the cases take turns. Help and refusals have a limit in times of `import torch`; training one in times
+of what it cannot do without: torch, timm, and the compiler that torch's optimizers import, `torch._dynamo`. The exit
+code is 1 where a limit is passed.
 
     python benchmarks/startup.py [--rounds 5] [--out FOLDER]
 """
