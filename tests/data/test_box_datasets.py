@@ -127,7 +127,7 @@ def test_coco_with_faults_is_counted_named_and_used(tmp_path):
     (root / "annotations" / "instances_val2017.json").write_text("{'no': json")
     assert open_boxed(root, max_bad=0.9)[0].sheet.fault_counts["unreadable file"] == 1
     (root / "annotations" / "instances_train2017.json").write_text("[]")
-    with pytest.raises(DataError, match=r"can be read.*instances_train2017"):
+    with pytest.raises(DataError, match=r"train split cannot be read.*instances_train2017"):
         open_boxed(root)
 
 

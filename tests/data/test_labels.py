@@ -16,7 +16,7 @@ from unmask.errors import DataError
 
 
 def arranged(*paths, table=None):
-    table = None if table is None else ("labels.csv", table.encode())
+    table = [] if table is None else [("labels.csv", table.encode())]
     layout = arrange(paths, table)
     return [(item.label, item.split) for item in layout.items], layout.remarks
 
@@ -60,6 +60,7 @@ def test_labels_csv_wins_over_folders_and_what_does_not_match_is_told():
         "labels.csv: 1 rows match no image: gone.png",
         "labels.csv: 1 rows match several images: 1.png",
         "labels.csv: 1 rows are for an image that has a row already; the first counts: a/1.png",
+        "labels.csv: 1 rows match by the file name alone: 2.png is taken for b/2.png",
         "labels.csv: 2 images have no row, so no label: b/1.png, c/4.png",
     ]
 
@@ -72,7 +73,7 @@ def test_up_to_three_rows_that_match_nothing_are_named():
 
 def test_other_columns_of_labels_csv_are_kept_with_their_own_spelling():
     table = "path,Site,label,split,age band,,Site\n1.png, north ,a,train,40-60,x,again\n2.png,,b,test\n"
-    layout = arrange(["1.png", "2.png", "3.png"], ("labels.csv", table.encode()))
+    layout = arrange(["1.png", "2.png", "3.png"], [("labels.csv", table.encode())])
     assert [item.columns for item in layout.items] == [
         {"Site": "north", "age band": "40-60"},
         {"Site": "", "age band": ""},
@@ -92,9 +93,9 @@ def test_a_plural_column_holds_several_labels_and_an_empty_cell_means_none_of_th
 
 
 def test_one_name_in_every_row_of_a_plural_column_is_an_ordinary_label():
-    layout = arrange(["1.png", "2.png"], ("labels.csv", b"path,labels\n1.png,a\n2.png,b\n"))
+    layout = arrange(["1.png", "2.png"], [("labels.csv", b"path,labels\n1.png,a\n2.png,b\n")])
     assert (layout.plural, layout.multi_label) == (True, False)
-    singular = arrange(["1.png", "2.png"], ("labels.csv", b"path,label,labels\n1.png,a|b,c|d\n2.png,,\n"))
+    singular = arrange(["1.png", "2.png"], [("labels.csv", b"path,label,labels\n1.png,a|b,c|d\n2.png,,\n")])
     assert [item.label for item in singular.items] == ["a|b", None]
     assert not singular.multi_label
 

@@ -2,19 +2,20 @@
 
 import csv
 import os
+import posixpath
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from unmask.data.names import SPLITS, key_of, match_names
 from unmask.data.source import SEPARATOR, Item, has_several
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga"
     " .qoi .ico .pcx .psd .dds .sgi .heic .heif".split()
 )
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-SPLITS |= {"test": "test", "testing": "test"}
-TABLE = "labels.csv"
+TABLE, ROBOFLOW_TABLE = "labels.csv", "_classes.csv"
 PACK = "unmask-pack.json"  # makes the folder that holds it one of `unmask pack`
 _PATH = ("path", "file", "filename", "image", "name")
 _LABEL = ("label", "class", "category", "target")
@@ -36,8 +37,8 @@ class Layout:
 class _Row:
     path: str
     label: str | None
-    split: str
-    columns: dict[str, str]
+    split: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 def is_image_name(name: str) -> bool:
@@ -62,6 +63,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in name)
 
 
+def class_name(text: object) -> str:
+    """The name of a class, the same from every program: printable, letters composed, no blanks around."""
+    return printable(unicodedata.normalize("NFC", str(text)).strip())
+
+
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first names in one line, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
@@ -72,14 +78,6 @@ def joined(labels: Iterable[str]) -> str:
     return SEPARATOR.join(sorted({label.strip() for label in labels if label.strip()}, key=natural))
 
 
-def split_of(name: str, whole: bool = False) -> str | None:
-    """The split that a file or folder name speaks of: instances_train2017.json is of train. whole: it must say nothing
-    else, but for a year: train2017."""
-    if whole and not re.fullmatch(r"[a-z]+(19|20)?[0-9]{0,2}", name.lower()):
-        return None
-    return next((SPLITS[word] for word in re.findall(r"[^\W\d_]+", name.lower()) if word in SPLITS), None)
-
-
 def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
     """A remark where a file of the train split is in another one too."""
     both = len(set(map(os.path.realpath, train)) & set(map(os.path.realpath, others)))
@@ -87,30 +85,34 @@ def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
     return [f"{both:,} images are in the train split and in another, {what}"] if both else []
 
 
-def table_places(paths: Sequence[str]) -> list[str]:
-    """Where a labels.csv counts: at the root, and in each folder that everything lies in, the outermost first."""
+def find_tables(paths: Sequence[str], is_file: Callable[[str], bool]) -> list[str]:
+    """The tables that label images at `paths`: the labels.csv at the root or in the outermost folder that everything
+    lies in; without one, each `_classes.csv` beside images, as Roboflow writes them."""
     common = os.path.commonpath(paths).split("/") if paths else []
-    return ["/".join([*common[:depth], TABLE]) for depth in range(len(common) + 1)]
+    places = ["/".join([*common[:depth], TABLE]) for depth in range(len(common) + 1)]
+    if table := next(filter(is_file, places), None):
+        return [table]
+    folders = sorted({posixpath.dirname(path) for path in paths}, key=natural)
+    return list(filter(is_file, (posixpath.join(folder, ROBOFLOW_TABLE) for folder in folders)))
 
 
-def arrange(paths: Sequence[str], table: tuple[str, bytes] | None = None) -> Layout:
+def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> Layout:
     """Labels and splits for images at `paths` (relative, parts separated by /).
 
-    table: path and content of a labels.csv; without one, class folders are looked for. Splits are folders named
-    as in SPLITS, at the root or below the single folder that everything lies in.
+    tables: path and content of what `find_tables` gave; without one, class folders are looked for. Splits are folders
+    named as in SPLITS, at the root or below the single folder that everything lies in.
     """
     folders = [path.split("/")[:-1] for path in paths]
     root = _wrapper(folders)
     folders = [parts[root:] for parts in folders]
-    splits = _split_folders(folders)
+    has_splits = bool(_split_folders(folders))
     layout = Layout([])
-    found = [SPLITS.get(parts[0].lower()) if splits and parts else None for parts in folders]
-    if splits and None in found:
-        layout.remarks.append(f"{found.count(None):,} images lie outside the train, val and test folders")
-    labels = _class_folders(folders, found, bool(splits))
-    layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, found)]
-    if table is not None:
-        _apply_table(layout, paths, *table)
+    splits = [SPLITS.get(parts[0].lower()) if has_splits and parts else None for parts in folders]
+    if has_splits and None in splits:
+        layout.remarks.append(f"{splits.count(None):,} images lie outside the train, val and test folders")
+    labels = _class_folders(folders, splits, has_splits)
+    layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, splits)]
+    _apply_tables(layout, paths, tables)
     return layout
 
 
@@ -149,41 +151,43 @@ def _class_folders(folders: list[list[str]], splits: list[str | None], split: bo
     below = [parts[1:] if split else parts for parts in folders]
     counted = [parts for parts, part in zip(below, splits) if part or not split]
     if all(counted) and len({parts[0] for parts in counted}) >= 2:
-        return [printable(parts[0]) if parts and (part or not split) else None for parts, part in zip(below, splits)]
+        return [class_name(parts[0]) if parts and (part or not split) else None for parts, part in zip(below, splits)]
     return [None] * len(folders)
 
 
-def _apply_table(layout: Layout, paths: Sequence[str], name: str, content: bytes) -> None:
-    """labels.csv wins over folders: an image without a row has no label, and keeps the split of its folder."""
-    rows, plural, problem = _rows(content)
-    if problem:
-        layout.remarks.append(f"{name} is not used: {problem}")
+def _apply_tables(layout: Layout, paths: Sequence[str], tables: Sequence[tuple[str, bytes]]) -> None:
+    """Tables win over folders: an image without a row has no label, and keeps the split of its folder."""
+    places = {path: i for i, path in enumerate(paths)}
+    rows_by_image: dict[int, _Row] = {}
+    used: list[str] = []
+    for name, content in tables:
+        rows, plural, problem = _rows(content)
+        if problem:
+            layout.remarks += [f"{name} is not used: {problem}"] if name.endswith(TABLE) else []
+            continue
+        base = name[: -len(posixpath.basename(name))]
+        inside = [path for path in paths if path.startswith(base) or name.endswith(TABLE)]
+        keys = {path: key_of(path.removeprefix(base)) for path in inside}
+        matches = match_names([row.path for row in rows], keys, [base, ""])
+        problems: dict[str, list[str]] = {}
+        for row in rows:
+            if row.path not in matches.files:
+                problem = "match several images" if row.path in matches.several else "match no image"
+                problems.setdefault(problem, []).append(row.path)
+            elif rows_by_image.setdefault(places[matches.files[row.path]], row) is not row:
+                problem = "are for an image that has a row already; the first counts"
+                problems.setdefault(problem, []).append(row.path)
+        layout.remarks += [f"{name}: {len(which):,} rows {what}{_examples(which)}" for what, which in problems.items()]
+        layout.remarks += [f"{name}: {remark}" for remark in matches.remarks("rows match")]
+        layout.plural |= plural
+        used.append(name)
+    if not used:
         return
-    base = name[: -len(TABLE)]
-    by_path = {path: i for i, path in enumerate(paths)}
-    by_name: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        by_name.setdefault(path.rsplit("/", 1)[-1], []).append(i)
-    found: dict[int, _Row] = {}
-    problems: dict[str, list[str]] = {}
-    for row in rows:
-        path = os.path.normpath(row.path.replace("\\", "/")) if row.path else ""
-        same_name = by_name.get(path.rsplit("/", 1)[-1], [])
-        index = by_path.get(base + path, by_path.get(path, same_name[0] if len(same_name) == 1 else None))
-        if index is None:
-            problem = "match several images" if len(same_name) > 1 else "match no image"
-            problems.setdefault(problem, []).append(row.path)
-        elif index in found:
-            problem = "are for an image that has a row already; the first counts"
-            problems.setdefault(problem, []).append(row.path)
-        else:
-            found[index] = row
-    layout.items = [_labelled(item, found.get(i)) for i, item in enumerate(layout.items)]
-    layout.plural, layout.multi_label = plural, plural and has_several(item.label for item in layout.items)
-    layout.remarks += [f"{name}: {len(which):,} rows {what}{_examples(which)}" for what, which in problems.items()]
-    missing = [path for i, path in enumerate(paths) if i not in found]
+    layout.items = [_labelled(item, rows_by_image.get(i)) for i, item in enumerate(layout.items)]
+    layout.multi_label = layout.plural and has_several(item.label for item in layout.items)
+    missing = [path for i, path in enumerate(paths) if i not in rows_by_image]
     if missing:
-        layout.remarks.append(f"{name}: {len(missing):,} images have no row, so no label{_examples(missing)}")
+        layout.remarks.append(f"{used[0]}: {len(missing):,} images have no row, so no label{_examples(missing)}")
 
 
 def _labelled(item: Item, row: _Row | None) -> Item:
@@ -210,6 +214,8 @@ def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
     header = [cell.lower() for cell in table[0]] if table else []
     path = next((header.index(name) for name in _PATH if name in header), None)
     label = next((header.index(name) for name in _LABEL + _LABELS if name in header), None)
+    if path is not None and label is None and (rows := _rows_of_zeros_and_ones(table, path)):
+        return rows, True, ""
     if path is None or label is None:
         return (
             [],
@@ -231,9 +237,17 @@ def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
         return row[column] if column is not None and column < len(row) else ""
 
     def read(row: list[str]) -> _Row:
-        text = printable(cell(row, label))
+        text = class_name(cell(row, label))
         known = joined(text.split(SEPARATOR)) if plural else text or None
         columns = {name: printable(cell(row, column)) for name, column in reversed(others.items())}
         return _Row(cell(row, path), known, cell(row, split), columns)
 
     return [read(row) for row in table[1:]], plural, ""
+
+
+def _rows_of_zeros_and_ones(table: list[list[str]], path: int) -> list[_Row]:
+    """Of a table with a column for each class, as Roboflow writes it; nothing where a cell is neither 0 nor 1."""
+    classes = {column: class_name(name) for column, name in enumerate(table[0]) if column != path and name}
+    if not classes or any(len(row) <= max(classes) or {row[c] for c in classes} - {"0", "1"} for row in table[1:]):
+        return []
+    return [_Row(row[path], joined(name for c, name in classes.items() if row[c] == "1")) for row in table[1:]]

@@ -17,7 +17,7 @@ class Predict(ConfigOption):
     """Apply a trained classifier, segmenter or detector to images."""
 
     run: Positional[WeightsPlace]  # folder that transfer wrote, or the run that it started from
-    images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes
+    images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes; for a detector also a COCO .json
     _: KW_ONLY
     out: Place | None = None  # a .csv for a classifier, else a folder; by default predictions.csv or predictions in RUN
     batch: Batch = 64  # images at a time

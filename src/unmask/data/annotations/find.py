@@ -6,13 +6,18 @@ from pathlib import Path
 
 from unmask.data.annotations.coco_tables import forget_tables
 from unmask.data.annotations.form import Form, forms
-from unmask.data.annotations.legend import read_legend
+from unmask.data.annotations.legend import Legend, joined, read_legend
 from unmask.data.annotations.maps import Maps, images_below
-from unmask.data.annotations.objects import Annotated, Scene, unique
+from unmask.data.annotations.objects import Annotated, unique
 from unmask.data.labels import is_hidden, some
 from unmask.errors import DataError, UserError, closest, closest_place
 
 AUTO = "auto"
+FORMS_OF_MAPS = {
+    "coco": "outlines in a .json",
+    "pairs": "masks as images",
+    "panoptic": "a panoptic .json with its PNG files",
+}
 
 
 def known_forms() -> list[str]:
@@ -48,7 +53,7 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
     ((name, files),) = found.items()
     annotated = parts[name].read(root, files, images)
     forget_tables()
-    _drop_copies(annotated)
+    annotated.drop_copies()
     _name_apart(annotated)
     return annotated
 
@@ -65,22 +70,18 @@ def open_maps(places: Sequence[str], images: Path | None = None, classes: Path |
         if not place.exists():
             raise UserError(f"{place} does not exist{closest_place(place)}")
         accepting = [name for name, form in forms().items() if form.holds_maps(place)]
-        if {"coco", "pairs"} <= set(accepting):
-            raise UserError(
-                f"{place} has outlines in a .json and masks as images; give the one that is meant with --on"
-            )
+        if len(several := [FORMS_OF_MAPS[name] for name in accepting if name in FORMS_OF_MAPS]) > 1:
+            raise UserError(f"{place} has {' and '.join(several)}; give the one that is meant with --on")
         if not accepting and images is not None and place.is_dir() and images_below(place):
             accepting = ["pairs"]  # a folder of masks, whatever it is called
         if not accepting:
             raise DataError(_no_maps(place))
         opened.append(forms()[accepting[0]].maps(place, images, legend))
     forget_tables()
-    named = [maps for maps in opened if maps.legend.names]
-    for maps in named[1:]:
-        if maps.legend.names != named[0].legend.names:
-            raise DataError(f"{named[0].where} and {maps.where} do not name the same classes; give --classes FILE")
+    named = [maps.legend for maps in opened if maps.legend.names]
+    common = joined(named or [Legend()], opened[0].remarks)
     for maps in opened:
-        maps.legend = maps.legend if maps.legend.names or not named else named[0].legend
+        maps.legend, maps.common = maps.legend if maps.legend.names else common, common
     return opened
 
 
@@ -121,15 +122,6 @@ def _nothing(places: Sequence[str], form: str) -> str:
 
 def _relative(files: Sequence[str], root: str) -> list[str]:
     return [os.path.relpath(file, root) if os.path.isdir(root) else file for file in files]
-
-
-def _drop_copies(annotated: Annotated) -> None:
-    """A file that a split names twice counts once, as it was annotated first."""
-    kept: dict[tuple[str, str | None], Scene] = {}
-    for scene in annotated.scenes:
-        if kept.setdefault((scene.path, scene.split), scene) is not scene:
-            annotated.fault("duplicate image", scene.name, f"comes again in {scene.told_in}", of="image")
-    annotated.scenes = list(kept.values())
 
 
 def _name_apart(annotated: Annotated) -> None:

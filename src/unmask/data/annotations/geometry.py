@@ -68,7 +68,11 @@ def turned(instance: Instance, size: tuple[int, int], orientation: int) -> Insta
     moved = _moved(instance, ways[orientation])
     if instance.rle is None:
         return moved
-    drawn = _decoded(instance.rle)
+    return replace(moved, rle=run_lengths(turned_mask(_decoded(instance.rle), orientation)))
+
+
+def turned_mask(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A mask of the image as stored, h w, as one of the image as shown."""
     turns: dict[int, Callable[[Any], Any]] = {
         1: lambda m: m,
         2: np.fliplr,
@@ -79,7 +83,7 @@ def turned(instance: Instance, size: tuple[int, int], orientation: int) -> Insta
         7: lambda m: np.rot90(m, 2).T,
         8: np.rot90,
     }
-    return replace(moved, rle=run_lengths(turns[orientation](drawn)))
+    return turns[orientation](mask)
 
 
 def drawn(instances: Sequence[Instance], size: tuple[int, int], shown: tuple[int, int]) -> UInt8[Tensor, "n h w"]:

@@ -1,22 +1,27 @@
 """Which number, name and colour a class has in masks, from the files that people keep beside them.
 
 A list, {"0": name}, {name: number}, or entries with name, id and color, as JSON or YAML; CamVid's `label_colors.txt`
-(r g b name per line, Brostow et al. 2009) and `class_dict.csv` (name, r, g, b).
+(r g b name per line, Brostow et al. 2009), `class_dict.csv` (name, r, g, b), CVAT's `labelmap.txt` (name:r,g,b:parts:
+actions) and Roboflow's `_classes.csv` (number, name).
 """
 
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unmask.data.labels import printable
+import numpy as np
+
+from unmask.data.codecs.image import BadImage
+from unmask.data.labels import class_name, some
 from unmask.errors import DataError, UserError, closest
 
-FILES = ("classes.json", "classes.yaml", "classes.yml", "label_colors.txt", "class_dict.csv", "config.yaml")
-FILES += ("data.yaml", "dataset.yaml")
+FILES = ("classes.json", "classes.yaml", "classes.yml", "label_colors.txt", "class_dict.csv", "labelmap.txt")
+FILES += ("_classes.csv", "config.yaml", "data.yaml", "dataset.yaml")
 GENERAL = FILES[-3:]  # names that other programs use too
 WRAPPERS = ("classes", "names", "labels", "categories", "palette")
 COLOURS = ("color", "colour", "rgb")
@@ -45,13 +50,59 @@ class Legend:
         return found | ({VOID} - self.names.keys())
 
     def _number(self, text: str) -> int:
-        if re.fullmatch(r"[0-9]+", text):
+        if re.fullmatch(r"-?[0-9]+", text):
             return int(text)
         for number, name in self.names.items():
-            if name == text:
+            if name == class_name(text):
                 return number
         known = ", ".join(list(self.names.values())[:12]) or "none is named"
         raise UserError(f"--void {text}: no class of that name{closest(text, self.names.values())} Classes: {known}")
+
+
+def number_by_name(numberings: Iterable[Mapping[int, str]], remarks: list[str]) -> dict[str, int]:
+    """The number of every class, in order, where files number classes each in its own way: the name says which class
+    it is. It keeps the number that it had first, or gets a free one where another class has that."""
+    numbers: dict[str, int] = {}
+    given: dict[str, set[int]] = defaultdict(set)
+    for numbering in numberings:
+        for number, name in sorted(numbering.items()):
+            given[name].add(number)
+            if name not in numbers:
+                used = set(numbers.values())
+                free = max(used - {VOID}, default=0) + 1
+                numbers[name] = number if number not in used else free + (free == VOID)
+    several = [f"{name} ({', '.join(map(str, sorted(given[name] | {n})))})" for name, n in numbers.items()
+               if given[name] != {n}]  # fmt: skip
+    if several:
+        remarks.append(f"classes have other numbers in other files, and go by their names: {some(several, 4)}")
+    return dict(sorted(numbers.items(), key=lambda pair: pair[1]))
+
+
+def joined(legends: Sequence[Legend], remarks: list[str]) -> Legend:
+    """One legend for masks of several, by the names of the classes."""
+    if all(legend == legends[0] for legend in legends):
+        return legends[0]
+    numbers = number_by_name([legend.names for legend in legends], remarks)
+    colours = {numbers[legend.names[n]]: c for legend in reversed(legends) for n, c in legend.colours.items()}
+    return Legend({n: name for name, n in numbers.items()}, colours, ", ".join(legend.where for legend in legends))
+
+
+def renumbered(values: np.ndarray, legend: Legend, common: Legend) -> np.ndarray:
+    """The numbers of a mask as those of the same classes in another legend. Raises BadImage for a number that is no
+    class here, but is one there."""
+    if legend.names.items() <= common.names.items() and not (common.names.keys() - legend.names.keys()):
+        return values
+    numbers = {name: number for number, name in common.names.items()}
+    own, places = np.unique(values, return_inverse=True)
+    new = own.copy()
+    for place, number in enumerate(own.tolist()):
+        if number in legend.names:
+            new[place] = numbers[legend.names[number]]
+        elif number == VOID:
+            new[place] = NO_CLASS
+        elif number in common.names:
+            raise BadImage(f"its mask has the number {number}, which {legend.where} does not name")
+    return new[places].reshape(values.shape)
 
 
 def find_legend(folder: Path) -> Legend | None:
@@ -170,9 +221,14 @@ def _rgb(value: object) -> Colour:
 
 def _table(text: str) -> list[tuple[int, str, Colour | None]]:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if lines and re.match(r"\s*name\s*,", lines[0].lower()):
-        rows = csv.DictReader([lines[0].lower(), *lines[1:]], skipinitialspace=True)
+    if lines and re.match(r"\s*(name|pixel value)\s*,", lines[0].lower()):
+        rows = list(csv.DictReader([lines[0].lower(), *lines[1:]], skipinitialspace=True))
+        if "name" not in rows[0]:
+            return [(int(row["pixel value"]), row["class"].strip(), None) for row in rows]
         return [(place, row["name"], _rgb([row[c] for c in "rgb"])) for place, row in enumerate(rows)]
+    labelmap = [re.match(r"\s*(.+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::|$)", line) for line in lines]
+    if lines and None not in labelmap:
+        return [(place, match[1], _rgb(match.groups()[1:])) for place, match in enumerate(labelmap) if match]
     found = [re.match(r"\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*?)\s*$", line) for line in lines]
     if not found or None in found:
         raise ValueError("a line is r g b name")
@@ -184,7 +240,7 @@ def _made(entries: list[tuple[int, str, Colour | None]], where: str) -> Legend:
     for number, name, _ in entries:
         if number in names or number < 0:
             raise ValueError(f"the number {number} is given twice, or below 0")
-        names[number] = printable(name)
+        names[number] = class_name(name)
     twice = [name for name in names.values() if list(names.values()).count(name) > 1]
     if twice:
         raise ValueError(f"two classes are called {twice[0]}")

@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from jaxtyping import Int32
 
 from unmask.data.annotations.legend import FILES, Legend, read_yaml
 from unmask.data.annotations.objects import Scene
-from unmask.data.labels import is_hidden, is_image_name, natural, split_of
+from unmask.data.labels import is_hidden, is_image_name, natural
+from unmask.data.names import split_of
 
 
 class Maps(ABC):
@@ -22,6 +24,9 @@ class Maps(ABC):
         self.scenes: list[Scene] = []
         self.lost: list[tuple[str, str]] = []  # name, reason: images without truth, and the reverse
         self.remarks: list[str] = []
+        self.notes: defaultdict[str, set[str]] = defaultdict(set)  # what was done to masks -> names of their images
+        self.nodata: frozenset[int] = frozenset()  # further numbers that mean no class, such as -9999
+        self.common = legend  # what the numbers of `truth` are brought to where several places are read together
 
     @abstractmethod
     def truth(self, scene: Scene, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
@@ -57,7 +62,7 @@ def _walk(root: Path) -> Iterator[str]:
 class Described:
     """One split as a .yaml beside the data describes it; paths are absolute or None."""
 
-    split: str
+    split: str | None
     images: Path | None
     masks: Path | None = None
     annotations: Path | None = None

@@ -2,30 +2,85 @@
 
 import io
 import warnings
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from unmask.data.annotations.legend import NO_CLASS, VOID, Legend
-from unmask.data.codecs.decode import FORMATS
+from unmask.data.codecs.decode import FORMATS, is_deep_tiff
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.signature import sniff
+from unmask.data.codecs.tiff import read_nodata, read_tiff
 
 LARGEST = 2**20  # number of a class
 
 
-def read_truth(data: bytes, legend: Legend) -> Int32[np.ndarray, "h w"]:
+class Truth(NamedTuple):
+    numbers: Int32[np.ndarray, "h w"]  # NO_CLASS for surely none
+    notes: list[str]  # what was taken for none
+
+
+def read_truth(data: bytes, legend: Legend, nodata: Collection[int] = ()) -> Truth:
     """The number of every pixel. Raises BadImage for what cannot be read, and for colours that the legend lacks.
+
+    nodata: numbers that mean no class beside those a GeoTIFF declares.
 
     Of a palette image the numbers count, not the colours, unless they are none of the legend's and its colours are.
     Where both are the legend's and say different things (optimisers of PNG files number colours anew), nothing does.
     Colour images whose three channels are equal hold numbers too: many programs save grey that way.
     """
-    numbers = _numbers(_opened(data), legend)
-    low, high = int(numbers.min()), int(numbers.max())
+    notes: list[str] = []
+    values, declared = _values(data, legend)
+    if values.ndim != 2:
+        raise BadImage(f"its mask has {values.shape[-1]} bands; one holds class numbers, three colours")
+    nowhere = np.isin(values, list(nodata)) if nodata else np.zeros(values.shape, dtype=bool)
+    if declared is not None and (values == declared).any():
+        if declared == 0 or declared in legend.names:
+            notes.append(f"{declared:g} is declared as no data and stays a class; --void {declared:g} takes it out")
+        else:
+            nowhere |= values == declared
+            notes.append(f"{declared:g} is declared as no data, and counts as void")
+    if values.dtype.kind == "f":
+        unknown = np.isnan(values)
+        if unknown.any():
+            nowhere |= unknown
+            notes.append("NaN counts as void")
+        odd = values[~nowhere & (values != np.round(values))]
+        if odd.size:
+            raise BadImage(f"its mask holds {odd[0]:g}; classes are whole numbers")
+    known = values[~nowhere]
+    low, high = (known.min(), known.max()) if known.size else (0, 0)
     if low < NO_CLASS or high > LARGEST:
-        raise BadImage(f"its mask holds the number {low if low < NO_CLASS else high}; classes are 0 to {LARGEST:,}")
-    return numbers
+        number = f"{low if low < NO_CLASS else high:.0f}"
+        raise BadImage(
+            f"its mask holds the number {number}; classes are 0 to {LARGEST:,}. If it means no data: --void={number}"
+        )
+    if low < 0:
+        notes.append("-1 counts as void")
+    numbers = np.where(nowhere, 0, values).astype(np.int32)
+    return Truth(np.where(nowhere, np.int32(NO_CLASS), numbers), notes)
+
+
+def _values(data: bytes, legend: Legend) -> tuple[np.ndarray, float | None]:
+    """Numbers as they are stored, and the one that a GeoTIFF declares to be no data."""
+    if sniff(data[:32]) != "TIFF":
+        return _numbers(_opened(data), legend), None
+    declared = read_nodata(data)
+    try:
+        image = _opened(data)
+    except BadImage:  # Pillow knows few kinds of TIFF
+        image = None
+    if image is None or not isinstance(image, TiffImageFile) or is_deep_tiff(image):
+        try:
+            raw = read_tiff(data)
+        except Exception as error:  # of a damaged file, anything
+            raise BadImage(f"its mask cannot be read: damaged ({' '.join(str(error).split())[:80]})") from error
+        return raw.values[..., 0] if raw.values.ndim == 3 and raw.values.shape[2] == 1 else raw.values, declared
+    return _numbers(image, legend), declared
 
 
 def _numbers(image: Image.Image, legend: Legend) -> np.ndarray:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from unmask.data.labels import is_hidden, is_image_name, natural, printable
+from unmask.data.names import Key, Matches, key_of, match_names
 from unmask.data.source import Files, Item
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -49,6 +50,7 @@ class Scene:
     relative: bool = False  # coordinates are shares of width and height
     mask: str | None = None  # file with the class or segment of every pixel, in forms that have one
     segments: Mapping[int, int] | None = None  # number in a panoptic mask -> number of the class
+    class_masks: Mapping[int, str] = field(default_factory=dict)  # number of a class -> file that shows where it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,14 @@ class Annotated:
     faults: list[Fault] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def drop_copies(self) -> None:
+        """A file that a split names twice counts once, as it was annotated first."""
+        kept: dict[tuple[str, str | None], Scene] = {}
+        for scene in self.scenes:
+            if kept.setdefault((scene.path, scene.split), scene) is not scene:
+                self.fault("duplicate image", scene.name, f"comes again in {scene.told_in}", of="image")
+        self.scenes = list(kept.values())
+
     def fault(self, kind: str, file: str, detail: str = "", of: str = "box") -> None:
         self.faults.append(Fault(kind, printable(file), printable(detail), of))
 
@@ -82,34 +92,33 @@ def photographs(where: str, scenes: Sequence[Scene]) -> Files:
 
 
 class Images:
-    """All image files below some folders, found by relative path or, where that fails, by name."""
+    """All image files below some folders, found by the rule of `names`."""
 
     def __init__(self, roots: Iterable[str | Path]):
         self.roots = list(dict.fromkeys(os.path.abspath(root) for root in roots))
 
     @cached_property
-    def by_name(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def keys(self) -> dict[str, Key]:
+        """Every file with its key, from the innermost of the folders."""
+        keys: dict[str, Key] = {}
         for root in self.roots:
             for path in walk(root, is_image_name):
-                paths = found.setdefault(os.path.basename(path), [])
-                if path not in paths:
-                    paths.append(path)
-        return found
+                key = key_of(path[len(root) :])
+                if path not in keys or len(key) < len(keys[path]):
+                    keys[path] = key
+        return keys
 
-    def find(self, name: str, prefer: Sequence[str] = ()) -> str | None:
-        """The file that a relative name means. Where several share its last part, the one in the folder that is named
-        first in `prefer`, then the first one."""
-        name = name.replace("\\", "/")
-        for root in self.roots:
-            if os.path.isfile(path := os.path.join(root, name)):
-                return os.path.normpath(path)
-        paths = self.by_name.get(name.rsplit("/", 1)[-1], [])
-        ends = [path for path in paths if path.endswith("/" + name.lstrip("./"))] or paths
-        for folder in prefer:
-            if inside := [path for path in ends if f"/{folder}/" in path]:
-                return inside[0]
-        return ends[0] if ends else None
+    def match(self, names: Iterable[str], prefer: Sequence[str] = ()) -> Matches:
+        """The files that names mean; folders are only searched where one is not found by its whole path."""
+        names = list(dict.fromkeys(names))
+        known = {name: path for name in names if (path := self._at(name))}
+        if len(known) == len(names):
+            return Matches(known)
+        return match_names(names, self.keys, [f"{root}/" for root in self.roots], prefer, known)
+
+    def _at(self, name: str) -> str | None:
+        paths = (os.path.normpath(os.path.join(root, name.replace("\\", "/"))) for root in self.roots)
+        return next(filter(os.path.isfile, paths), None)
 
 
 def walk(root: str, wanted: Callable[[str], bool], depth: int = DEPTH) -> Iterator[str]:

@@ -4,7 +4,6 @@ Pixels inside no outline are the class `background`. Where outlines overlap, the
 object that cannot be drawn is left out: it would be learnt as background.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +22,16 @@ BARE = "has an object with a box and no outline: to segment, it needs a polygon 
 class Rasterised(Maps):
     """Numbers of classes are those of the data, one higher where 0 is among them, since 0 is the background."""
 
-    def __init__(self, form: str, place: Path, parts: Sequence[Annotated], legend: Legend | None):
-        names = {id_: name for part in parts for id_, name in zip(part.ids, part.classes)}
-        shift = 1 if 0 in names else 0
-        self.numbers = {name: id_ + shift for id_, name in names.items()}  # of each class by its name
-        named = {0: "background"} | {id_ + shift: printable(name) for id_, name in sorted(names.items())}
-        super().__init__(form, place, legend or Legend(named, {}, str(place)))
-        for part in parts:
-            self._add(part)
+    def __init__(self, form: str, place: Path, annotated: Annotated, legend: Legend | None):
+        shift = 1 if 0 in annotated.ids else 0
+        self.numbers = {name: id_ + shift for id_, name in zip(annotated.ids, annotated.classes)}
+        names = {0: "background"} | {number: name for name, number in self.numbers.items()}
+        super().__init__(form, place, legend or Legend(names, {}, str(place)))
+        self._add(annotated)
 
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+        if scene.stated == size[::-1]:  # of the image as stored, before EXIF turns it: so it is drawn
+            size = size[::-1]
         if scene.stated not in (None, size):
             raise BadImage(f"is {size[0]} x {size[1]}, its annotations are for {scene.stated[0]} x {scene.stated[1]}")
         for instance in scene.instances:

@@ -1,19 +1,22 @@
 """All masks of segmented data, read once: what is in them, and which cannot be used."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from unmask.data.annotations.geometry import shown_size
-from unmask.data.annotations.legend import NO_CLASS
+from unmask.data.annotations.geometry import look_at, shown_size, turned_mask
+from unmask.data.annotations.legend import NO_CLASS, renumbered
 from unmask.data.annotations.maps import Maps
 from unmask.data.annotations.objects import Scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import why
 from unmask.runtime.cores import in_order
+
+MANY = 8  # unknown numbers in a mask from which on edges may be blended
 
 
 class Survey:
@@ -31,6 +34,8 @@ class Survey:
         self.numbers: dict[int, dict[int, int]] = {}  # index -> number -> pixels
         self.raw: dict[int, np.ndarray] = {}
         self.digests: dict[int, bytes] = {}
+        self.solid: set[int] = set()  # numbers that fill some place, and are not seen at edges alone
+        self.merged: dict[int, int] = {}  # number -> the one that it counts as
         self.largest, room = 0, keep_bytes
 
         def look(index: int) -> tuple[int, np.ndarray | None, Any]:
@@ -44,18 +49,29 @@ class Survey:
                 return index, None, f"is {size[0]} x {size[1]}, its mask {raw.shape[0]} x {raw.shape[1]}"
             counts = np.bincount(raw.ravel() + 1)  # -1 is possible, and becomes place 0
             small = raw.astype(np.int16) if len(counts) < 2**15 else raw
-            return index, small, (counts, hashlib.blake2b(raw.tobytes(), digest_size=16).digest())
+            solid = _solid(raw) if not scenes[index][0].common.names and np.count_nonzero(counts) > 2 else None
+            return index, small, (counts, solid, hashlib.blake2b(raw.tobytes(), digest_size=16).digest())
 
         for index, raw, told in in_order(look, indices):
             if raw is None:
                 self.bad[index] = told
                 continue
-            counts, self.digests[index] = told
+            counts, solid, self.digests[index] = told
             self.numbers[index] = {int(n) - 1: int(counts[n]) for n in np.flatnonzero(counts)}
+            self.solid |= self.numbers[index].keys() if solid is None else solid
             self.largest = max(self.largest, len(counts) - 2)
             room -= raw.nbytes
             if room >= 0:
                 self.raw[index] = raw
+
+    def merge(self, numbers: Mapping[int, int]) -> None:
+        """Counts numbers as others."""
+        self.merged |= numbers
+        for index, counts in self.numbers.items():
+            merged: Counter[int] = Counter()
+            for number, pixels in counts.items():
+                merged[numbers.get(number, number)] += pixels
+            self.numbers[index] = dict(merged)
 
     def seen(self, indices: Iterable[int]) -> set[int]:
         """All numbers in these masks."""
@@ -63,13 +79,16 @@ class Survey:
 
     def strange(self, known: set[int]) -> dict[int, str]:
         """Masks with numbers that nobody named."""
-        found = {}
+        strange = {}
         for index, counts in self.numbers.items():
             unknown = {n: pixels for n, pixels in counts.items() if n not in known and n != NO_CLASS}
             if unknown:
                 which = ", ".join(map(str, list(unknown)[:3])) + (" and more" if len(unknown) > 3 else "")
-                found[index] = f"its mask has the unknown class number {which} in {sum(unknown.values()):,} pixels"
-        return found
+                why = " (blended edges? Save masks without smoothing)" if len(unknown) > MANY else ""
+                strange[index] = (
+                    f"its mask has the unknown class number {which} in {sum(unknown.values()):,} pixels{why}"
+                )
+        return strange
 
     def counts(self, indices: Iterable[int], numbers: Sequence[int]) -> np.ndarray:
         """Pixels of each class, and last those of none."""
@@ -84,4 +103,15 @@ class Survey:
 def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """The numbers of a mask, and the size of its image."""
     height, width = size or shown_size(scene.path)
-    return part.truth(scene, (height, width)), (height, width)
+    values = part.truth(scene, (height, width))
+    if values.shape == (width, height) != (height, width) and (orientation := look_at(scene.path)[1]) > 4:
+        values = turned_mask(values, orientation)
+        part.notes["turned along with the image, which EXIF turns"].add(scene.name)
+    return renumbered(values, part.legend, part.common), (height, width)
+
+
+def _solid(values: np.ndarray) -> set[int]:
+    """Numbers of pixels that are like their four neighbours."""
+    inner = values[1:-1, 1:-1]
+    beside = (values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:])
+    return set(np.unique(inner[np.logical_and.reduce([inner == other for other in beside])]).tolist())

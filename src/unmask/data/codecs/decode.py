@@ -95,7 +95,7 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
                 return _from_tiff(data)  # Pillow knows few kinds of TIFF
             raise BadImage(f"truncated or damaged {kind}" if kind else what_else(data)) from error
         _check_size(*image.size)
-        if isinstance(image, TiffImageFile) and _is_deep_tiff(image):
+        if isinstance(image, TiffImageFile) and is_deep_tiff(image):
             return _from_tiff(data)
         orientation = _orientation(image)
         if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):  # the others may warn while they load
@@ -149,7 +149,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _is_deep_tiff(image: TiffImageFile) -> bool:
+def is_deep_tiff(image: TiffImageFile) -> bool:
     """True where Pillow would lose something: more than 8 bits, signed values, or bands that are no colour or alpha."""
     tags = image.tag_v2
     bits, formats = tags.get(258, (1,)), tags.get(339, (1,))

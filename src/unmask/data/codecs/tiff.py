@@ -34,6 +34,16 @@ def read_tiff(data: bytes) -> Raw:
         return _raw(file)
 
 
+def read_nodata(data: bytes) -> float | None:
+    """The value that a GeoTIFF declares to be no data (GDAL's tag 42113); None where it declares none."""
+    try:
+        with TiffFile(io.BytesIO(data)) as file:
+            tag = file.pages.first.tags.get(42113)
+            return None if tag is None else float(str(tag.value).strip("\0 "))
+    except Exception:  # tifffile raises anything of a damaged file, which is named when it is read
+        return None
+
+
 def _raw(file: TiffFile) -> Raw:
     page: Any = file.pages.first
     series = file.series[0]

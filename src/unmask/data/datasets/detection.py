@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -94,6 +94,7 @@ class Boxed:
         form: str = "auto",  # of the annotations
         images: str | None = None,  # folder of the images
         masks: str = "auto",  # on, off, or auto: where nearly all objects have one
+        crowds: str = "ignore",  # learn: a region that is marked as a crowd is an object as any other
         most: int | None = None,  # training images
         seed: int = 0,
         max_bad: float | None = None,  # share of images or of boxes that may be left out; None: a quarter, or a few
@@ -102,6 +103,9 @@ class Boxed:
     ):
         """Raises UserError and DataError as `open_annotations` does, and where too much must be left out."""
         annotated = open_annotations(places, form, images)
+        if crowds == "learn":
+            for scene in annotated.scenes:
+                scene.instances = [replace(instance, crowd=False) for instance in scene.instances]
         self.annotated, self.classes, self.ids = annotated, annotated.classes, annotated.ids
         self.max_side = max_side
         total = len(annotated.scenes) + sum(fault.of == "image" for fault in annotated.faults)
@@ -162,11 +166,24 @@ class Boxed:
     def check(self) -> list[str]:
         """What a person should know before something is learnt. Raises DataError where there is nothing to learn."""
         train = self.class_counts("train")
+        crowds = sum(instance.crowd for scene in self.annotated.scenes for instance in scene.instances)
         if not sum(train.values()):
+            if crowds:
+                every = all(instance.crowd for scene in self.annotated.scenes for instance in scene.instances)
+                raise DataError(
+                    f"{'all ' if every else ''}{crowds:,} objects of {self.source.where} are marked as crowds"
+                    " (iscrowd 1, as CVAT writes masks that are painted): regions of many objects, which are neither"
+                    " learnt nor judged. If each is one object, count them with --crowds learn"
+                )
             raise DataError(f"no training image of {self.source.where} has a box that can be used")
         if not self.splits["test"]:
             raise DataError(f"{self.source.where} has too few images to test on; annotate more, or give a test split")
         found, test = [], self.class_counts("test")
+        if crowds:
+            found.append(
+                f"{crowds:,} objects are marked as crowds (iscrowd 1) and are neither learnt nor judged; --crowds learn"
+                " takes each for one object"
+            )
         unseen = [name for name in self.classes if not train[name]]
         if unseen:
             found.append(f"{len(unseen):,} of {len(self.classes):,} classes have no box to learn from: {some(unseen)}")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from torch import Tensor
 from unmask.data.annotations.find import open_maps
 from unmask.data.annotations.legend import VOID, Legend
 from unmask.data.annotations.maps import Maps
+from unmask.data.annotations.mask_files import LARGEST
 from unmask.data.annotations.objects import Scene, photographs
-from unmask.data.annotations.survey import Survey, read_scene
+from unmask.data.annotations.survey import MANY, Survey, read_scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.splits import split_images
@@ -96,6 +97,8 @@ class Segmented:
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
         self.source = photographs(self.where, [scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
+        for part in self.parts:
+            part.nodata = frozenset(n for n in part.common.void(void) if not 0 <= n <= LARGEST)
         sheet, self.cache = inspect(
             self.source, max_side=max_side, limit=len(everything), keep_bytes=KEEP, progress=progress
         )
@@ -103,7 +106,9 @@ class Segmented:
         bad = {index: reason for index, _, reason in sheet.bad}
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
         bad |= looked.bad
-        self.legend = self.parts[0].legend
+        for note, names in [pair for part in self.parts for pair in part.notes.items()]:
+            say(f"{len(names):,} masks: {note}")
+        self.legend = self.parts[0].common
         self.numbers, names, self.void = _classes(self.legend, void, looked, say)
         bad |= looked.strange(set(self.numbers) | self.void)
         left_out = [*lost, *((self.scenes[i][1].name, bad[i]) for i in sorted(bad))]
@@ -117,10 +122,12 @@ class Segmented:
         self.numbers = [number for number in self.numbers if number in seen]
         if len(self.classes) < 2:
             only = f"{self.classes[0]} alone" if self.classes else "none, only void"
-            raise DataError(f"two classes or more can be told apart; the masks of {self.where} have {only}")
+            share = _share(looked, good, VOID) if VOID in self.void else 0
+            more = f"; 255 is void, in {share:.0%} of the pixels: --void none takes it for a class" if share else ""
+            raise DataError(f"two classes or more can be told apart; the masks of {self.where} have {only}{more}")
         if len(self.classes) > VOID:
             raise DataError(f"at most {VOID} classes can be learnt here; {self.where} has {len(self.classes)}")
-        self.table = _table(self.numbers, max(looked.largest, *self.numbers))
+        self.table = _table(self.numbers, looked)
         self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
         self.splits = split_images([scene.split for _, scene in self.scenes], good, most=most, seed=seed, say=say)
         if not self.splits["train"] or not self.splits["test"]:
@@ -190,14 +197,23 @@ class Segmented:
 def _classes(
     legend: Legend, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
 ) -> tuple[list[int], list[str], set[int]]:
-    """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes."""
-    void, seen = legend.void(asked), looked.seen(looked.numbers)
+    """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes.
+
+    Raises DataError for masks whose edges are blended, which have numbers that are no classes.
+    """
+    void = legend.void(asked)
+    if not legend.names:
+        _undo_blending(looked, say)
+    seen = looked.seen(looked.numbers)
+    if VOID in seen & void and not asked and seen != {0, VOID}:
+        share = _share(looked, looked.numbers, VOID)
+        say(f"255 is void, neither learnt nor judged: {share:.1%} of the pixels; --void none takes it for a class")
     if legend.names:
         numbers = [number for number in sorted(legend.names) if number not in void]
         return numbers, [legend.names[number] for number in numbers], void
     if not seen:  # every mask is bad, which is said next
         return [], [], void
-    if seen in ({0, VOID}, {0, 1}) and not asked:
+    if seen in ({0, VOID}, {0, 1}) and not seen & (void - {VOID}) and (not asked or VOID not in seen):
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen
     numbers = sorted(seen - void)
@@ -208,10 +224,36 @@ def _classes(
     return numbers, [str(number) for number in numbers], void
 
 
-def _table(numbers: Sequence[int], largest: int) -> UInt8[np.ndarray, "n"]:
+def _share(looked: Survey, indices: Iterable[int], number: int) -> float:
+    """Of all pixels, those that have a number."""
+    of_number, others = looked.counts(indices, [number]).tolist()
+    return of_number / max(1, of_number + others)
+
+
+def _undo_blending(looked: Survey, say: Callable[[str], Any]) -> None:
+    """Masks of two values that were smoothed as they were resized or saved have others at edges: the nearer counts."""
+    seen = looked.seen(looked.numbers)
+    edges, ends = sorted(seen - looked.solid), sorted(seen & looked.solid)
+    between = [number for number in edges if ends and ends[0] < number < ends[-1]]
+    if len(between) < MANY:
+        return
+    if len(ends) != 2:
+        raise DataError(
+            f"{len(between)} numbers are in the masks at edges alone ({some(list(map(str, between)), 4)}), between"
+            f" {some(list(map(str, ends)), 6)}: edges were blended when the masks were resized or saved. Save them as"
+            " PNG without smoothing"
+        )
+    low, high = ends
+    looked.merge({number: low if number - low < high - number else high for number in between})
+    say(f"masks are {low} and {high} with blended edges, {len(between)} numbers between: each counts as the nearer one")
+
+
+def _table(numbers: Sequence[int], looked: Survey) -> UInt8[np.ndarray, "n"]:
     """Place number + 1 holds the class of a number; place 0 is for pixels of surely none."""
-    table = np.full(largest + 2, VOID, dtype=np.uint8)
+    table = np.full(max(looked.largest, *numbers) + 2, VOID, dtype=np.uint8)
     table[np.array(numbers) + 1] = np.arange(len(numbers))
+    for number, other in looked.merged.items():
+        table[number + 1] = table[other + 1]
     return table
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from unmask.data.labels import SPLITS, is_hidden, is_image_name, natural
+from unmask.data.labels import is_hidden, is_image_name, natural
+from unmask.data.names import SPLITS
 from unmask.data.shards.remote import Patience, is_remote, reach
 from unmask.errors import DataError, UserError, closest
 from unmask.version import install_line

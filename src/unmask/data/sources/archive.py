@@ -16,7 +16,7 @@ from typing import Any
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import sniff
-from unmask.data.labels import arrange, is_hidden, is_image_name, natural, table_places
+from unmask.data.labels import arrange, find_tables, is_hidden, is_image_name, natural
 from unmask.data.source import Source
 from unmask.errors import DataError
 
@@ -37,16 +37,16 @@ class Archive(Source):
         try:
             self.members = _Zip(file) if zipfile.is_zipfile(file) else _Tar(file)
             self.ignored, names = self._candidates()
-            self.names = sorted(names, key=natural)
-            content = next(
-                ((t, self.members.read(t)) for t in table_places(self.names) if t in self.members.files), None
-            )
+            shown = {self._path(name): name for name in self.members.files}
+            paths = sorted(map(self._path, names), key=natural)
+            self.names = [shown[path] for path in paths]
+            tables = [(table, self.members.read(shown[table])) for table in find_tables(paths, shown.__contains__)]
         except _DAMAGE as error:
             raise DataError(f"{path} is damaged or no archive ({error or type(error).__name__})") from error
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-        self.ignored -= content is not None  # labels.csv is no image, but of use
-        layout = arrange([name.removeprefix("./") for name in self.names], content)
+        self.ignored -= len(tables)  # they are no images, but of use
+        layout = arrange(paths, tables)
         self.items, self.remarks = layout.items, layout.remarks
         self.plural, self.multi_label = layout.plural, layout.multi_label
 
@@ -60,10 +60,14 @@ class Archive(Source):
     def read(self, index: int) -> bytes:
         return self.members.read(self.names[index])
 
+    def _path(self, name: str) -> str:
+        """A member's path as it is shown; some programs write backslashes into zips."""
+        return (name.replace("\\", "/") if isinstance(self.members, _Zip) else name).removeprefix("./")
+
     def _candidates(self) -> tuple[int, list[str]]:
         ignored, names = 0, []
         for name in self.members.files:
-            if any(is_hidden(part) for part in name.split("/") if part not in (".", "..")):
+            if any(is_hidden(part) for part in self._path(name).split("/") if part not in (".", "..")):
                 continue
             if is_image_name(name) or self._begins_as_image(name):
                 names.append(name)
@@ -83,7 +87,8 @@ class _Zip:
         self.path = path
         self.open: dict[int, zipfile.ZipFile] = {}
         self.lock = threading.Lock()
-        self.files = {info.filename: None for info in self._zip().infolist() if not info.is_dir()}
+        names = [info.filename for info in self._zip().infolist()]
+        self.files = {name: None for name in names if not name.endswith(("/", "\\"))}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "files": self.files}

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from unmask.data.labels import SPLITS, joined, printable
+from unmask.data.labels import class_name, joined, printable
+from unmask.data.names import SPLITS
 from unmask.data.source import SEPARATOR, Item, Source, has_several, read_part
 from unmask.errors import DataError, UserError
 
@@ -70,16 +71,22 @@ class Arrays(Source):
             given = arrays[label_key]
             if len(given) != len(array):
                 raise DataError(f"{self.where}: {label_key} has {len(given):,} entries, {key} has {len(array):,}")
+            unknown = _unknown(given)
             if given.size == len(given):
-                labels = [_label(value) for value in given.reshape(-1).tolist()]
-            elif _is_membership(given):
+                flat = zip(given.reshape(-1).tolist(), unknown.reshape(-1).tolist())
+                labels = [None if missing else _label(value) for value, missing in flat]
+            elif _is_membership(given, unknown):
                 self.plural, names = True, self._names(given.shape[1], arrays)
-                labels = [joined(names[k] for k in np.flatnonzero(row)) for row in given]
+                rows = zip(given, unknown.any(axis=1).tolist())
+                labels = [None if missing else joined(names[k] for k in np.flatnonzero(row)) for row, missing in rows]
             else:
                 self.remarks.append(
                     f"{label_key} has shape {given.shape}, neither one label per image nor 0 and 1 for each of"
                     " several, and is not used"
                 )
+            if unknown.any():
+                count = int(unknown.reshape(len(given), -1).any(axis=1).sum())
+                self.remarks.append(f"{label_key}: {count:,} of {len(given):,} entries are NaN, -1 or empty: no label")
         width = len(str(max(len(array) - 1, 0)))
         prefix = f"{key}/" if key else ""
         self.items += [Item(f"{prefix}{i:0{width}d}", label, split) for i, label in enumerate(labels)]
@@ -156,14 +163,26 @@ def _check_shape(array: np.ndarray, what: str) -> None:
         raise DataError(f"{what} has shape {array.shape}, which looks like one image; images are n h w or n h w c")
 
 
-def _is_membership(labels: np.ndarray) -> bool:
-    """A matrix n k of 0 and 1, k above 1."""
+def _unknown(labels: np.ndarray) -> np.ndarray:
+    """Where an array of labels says that nothing is known: NaN, empty text, -1 beside other classes than 1 alone."""
+    if labels.dtype.kind in "SU":
+        return np.char.strip(labels) == labels.dtype.type()
+    if labels.dtype.kind not in "if":
+        return np.zeros(labels.shape, dtype=bool)
+    missing = np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(labels.shape, dtype=bool)
+    signs = set(np.unique(labels[~missing]).tolist()) == {-1, 1}  # two classes, as for support vector machines
+    return missing if signs else missing | (labels == -1)
+
+
+def _is_membership(labels: np.ndarray, unknown: np.ndarray) -> bool:
+    """A matrix n k of 0 and 1, k above 1, where it is known."""
+    values = labels[~unknown]
     return (
-        labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "buif" and bool(np.isin(labels, (0, 1)).all())
+        labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "buif" and bool(np.isin(values, (0, 1)).all())
     )
 
 
 def _label(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return printable(str(int(value) if isinstance(value, float) and value.is_integer() else value))
+    return class_name(int(value) if isinstance(value, float) and value.is_integer() else value)

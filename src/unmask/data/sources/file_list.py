@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 from unmask.data.labels import arrange, printable
+from unmask.data.names import as_spelled
 from unmask.data.source import Source, read_regular, stamp_of
 from unmask.errors import DataError
 
@@ -25,7 +26,7 @@ class Listing(Source):
         self.paths = list(dict.fromkeys(lines))
         if len(self.paths) < len(lines):
             self.remarks.append(f"{len(lines) - len(self.paths):,} lines name an image again and are left out")
-        layout = arrange([path.removeprefix("./").lstrip("/") for path in self.paths])
+        layout = arrange([path.replace("\\", "/").removeprefix("./").lstrip("/") for path in self.paths])
         self.items = [replace(item, name=printable(path)) for item, path in zip(layout.items, self.paths)]
         self.remarks += layout.remarks
 
@@ -35,7 +36,11 @@ class Listing(Source):
         return path.lower().endswith((".txt", ".lst", ".list")) and os.path.isfile(path)
 
     def read(self, index: int) -> bytes:
-        return read_regular(os.path.join(self.root, os.path.expanduser(self.paths[index])))
+        return read_regular(self._file(index))
 
     def stamp(self, index: int) -> str | None:
-        return stamp_of(os.path.join(self.root, os.path.expanduser(self.paths[index])))
+        return stamp_of(self._file(index))
+
+    def _file(self, index: int) -> str:
+        path = os.path.join(self.root, os.path.expanduser(self.paths[index]))
+        return as_spelled(path) or path

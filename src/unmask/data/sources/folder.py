@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from unmask.data.codecs.signature import sniff
-from unmask.data.labels import PACK, arrange, is_hidden, is_image_name, natural, printable, table_places
+from unmask.data.labels import PACK, arrange, find_tables, is_hidden, is_image_name, natural, printable
 from unmask.data.shards.expand import names_shards
 from unmask.data.source import Source, read_regular, stamp_of
 from unmask.files import MARK
@@ -24,11 +24,9 @@ class Folder(Source):
         super().__init__(path)
         self.root = os.path.abspath(os.path.expanduser(path))
         self.paths = sorted(self._walk(), key=natural)
-        table = next((t for t in table_places(self.paths) if os.path.isfile(os.path.join(self.root, t))), None)
-        if table:
-            self.ignored -= 1  # it was passed over as no image, but is of use
-        content = (table, read_regular(os.path.join(self.root, table))) if table else None
-        layout = arrange(self.paths, content)
+        tables = find_tables(self.paths, lambda path: os.path.isfile(os.path.join(self.root, path)))
+        self.ignored -= len(tables)  # they were passed over as no images, but are of use
+        layout = arrange(self.paths, [(table, read_regular(os.path.join(self.root, table))) for table in tables])
         self.items = layout.items
         self.remarks += layout.remarks
         self.plural, self.multi_label = layout.plural, layout.multi_label

@@ -12,6 +12,7 @@ from torch import Tensor
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
+from unmask.data.names import key_of, match_keys
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
 from unmask.tasks.anomaly.tiling import Tiling
@@ -51,24 +52,22 @@ def read_masks(
     """For each image where its defects are on its canvas, None where that is unknown; and the labels with what masks
     add. An image without a mask is normal, unless its label says that it is not: then nothing is known of its pixels.
 
-    Masks are found by the image's path without its ending, also with `_mask`, `_gt` or `_label` behind it, or by the
-    name alone where it is the only one. All values above 0 are defect; in a mask of more than `LEVELS` values, which
-    is one with soft edges or JPEG's noise, those above half of the highest. What does not fit is counted and named.
-    Raises UserError where no mask fits any image.
+    Masks are found by the image's path without its ending, also with `_mask`, `_gt` or `_label` behind it, by the rule
+    of `names`. All values above 0 are defect; in a mask of more than `LEVELS` values, which is one with soft edges or
+    JPEG's noise, those above half of the highest. What does not fit is counted and named. Raises UserError where no
+    mask fits any image.
     """
     source = open_source(place)
-    by_path = {_key(item.name): i for i, item in enumerate(source.items)}
-    by_name: dict[str, list[int]] = {}
-    for key, i in by_path.items():
-        by_name.setdefault(key.rsplit("/", 1)[-1], []).append(i)
-    images = [_key(name) for name in samples.names]
-    ends = {key.rsplit("/", 1)[-1] for key in images}
-    unique = len(ends) == len(images)
+    matches = match_keys(
+        {item.name: key_of(_stem(item.name)) for item in source.items}, {n: key_of(_stem(n)) for n in samples.names}
+    )
+    mask_of = {matches.files[item.name]: i for i, item in enumerate(source.items) if item.name in matches.files}
+    for remark in matches.remarks("masks are found"):
+        say(remark)
     masks: list[np.ndarray | None] = []
     labels, wrong, missing, used = labels.copy(), [], [], set()
-    for i, key in enumerate(images):
-        alike = by_name.get(key.rsplit("/", 1)[-1], [])
-        at = next((by_path[k] for k in _below(key) if k in by_path), alike[0] if len(alike) == 1 and unique else None)
+    for i, name in enumerate(samples.names):
+        at = mask_of.get(name)
         canvas = tiling.canvas(*samples.image(i).shape[-2:])
         if at is None:
             if labels[i] == 1:
@@ -122,13 +121,7 @@ def _read(source: Source, at: int, image: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(mask[None], (height, width), mode="nearest")[0]
 
 
-def _below(key: str) -> list[str]:
-    """A key without its outermost folder, then without the next, and so on: masks may lie in fewer folders."""
-    parts = key.split("/")
-    return ["/".join(parts[i:]) for i in range(len(parts))]
-
-
-def _key(name: str) -> str:
+def _stem(name: str) -> str:
     """A path without its suffix and without a mask's marker."""
     path = PurePosixPath(name)
     return str(path.with_name(re.sub(r"[_-](mask|gt|label|labels|ground_truth)$", "", path.stem)))

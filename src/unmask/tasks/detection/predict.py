@@ -1,17 +1,22 @@
 """`unmask predict` with a detector: COCO's JSON, and images with the detections drawn on them."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from torch import Tensor
 
+from unmask.data.annotations.coco_tables import Id, near, read_table, stated_images, valid_categories
 from unmask.data.annotations.geometry import pixels_in, run_lengths
+from unmask.data.annotations.objects import Annotated, Images
 from unmask.data.codecs.image import BadImage
-from unmask.data.source import Source, open_source, why
-from unmask.errors import UserError
+from unmask.data.labels import class_name, printable, some
+from unmask.data.source import Files, Item, Source, open_source, why
+from unmask.errors import DataError, UserError
 from unmask.files import Json, write_json
 from unmask.runtime.progress import progress
 from unmask.tasks.detection.detections import Detections, counted
@@ -37,15 +42,18 @@ def find_objects(
     model: ImageDetector, config: Json, options: PredictOptions, out: Path, console: Console
 ) -> list[Detections]:
     """See `TransferTask.predict`: the detections with at least the requested score."""
-    source = open_source(options.images)
-    bad: list[tuple[str, str]] = []
-    writer = Writer(out, model.classes, config["ids"], options.threshold)
+    asked = open_images(options.images, model.classes, config["ids"])
+    source, bad = asked.source, list(asked.missing)
+    for remark in asked.remarks:
+        console.print(remark, soft_wrap=True, markup=False)
+    writer = Writer(out, model.classes, asked.categories, options.threshold)
     height, width = model.size
     batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
     with progress(console, "finding", len(source.items)) as update:
-        for names, images in _portions(source, model.encoder.channels, batch, bad):
-            for detections, image in zip(model.stream(names, images, batch), images):
-                writer.add(detections, image)
+        for places, images in _portions(source, model.encoder.channels, batch, bad):
+            names = [source.items[place].name for place in places]
+            for place, detections, image in zip(places, model.stream(names, images, batch), images):
+                writer.add(detections, image, asked.ids[place] if asked.ids else None)
             update(len(writer.kept) + len(bad))
     say_left_out(bad, len(writer.kept), console)
     writer.finish()
@@ -56,35 +64,77 @@ def find_objects(
     return writer.kept
 
 
+@dataclass(frozen=True)
+class AskedImages:
+    """Images to look at, and the ids that the results carry."""
+
+    source: Source
+    categories: list[Id]  # of each class of the detector
+    ids: list[Id] | None = None  # of each image; None: they are numbered
+    missing: Sequence[tuple[str, str]] = ()  # name, reason
+    remarks: Sequence[str] = ()
+
+
+def open_images(places: Sequence[str], classes: Sequence[str], categories: list[Id]) -> AskedImages:
+    """Images, or those that a COCO .json lists, with its ids of images and of categories, so that results can be judged
+    against it. Raises UserError for a .json beside other places, DataError for one that lists no images."""
+    tables = [place for place in places if place.lower().endswith(".json")]
+    if not tables:
+        return AskedImages(open_source(places), categories)
+    if len(places) > 1:
+        raise UserError(f"results carry the ids of one annotation file: give {tables[0]} alone")
+    try:
+        table = read_table(tables[0], ("images", "categories"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{tables[0]} cannot be read: {error}") from error
+    told, folder = Annotated("coco", [], [], []), os.path.dirname(os.path.abspath(tables[0]))
+    stated = list(stated_images(told, tables[0], table).values())
+    matches = Images(near(tables[0], tables[0])).match(image.name for image in stated)
+    missing = [(fault.file, f"{fault.kind}: {fault.detail}") for fault in told.faults]
+    missing += [(i.name, f"is not there. {matches.why_not(i.name)}") for i in stated if i.name not in matches.files]
+    found = [image for image in stated if image.name in matches.files]
+    if not found:
+        raise DataError(f"none of the {len(stated):,} images that {tables[0]} lists lies in {folder} or beside it")
+    source = Files(tables[0], [Item(printable(i.name)) for i in found], [matches.files[i.name] for i in found])
+    ids = {class_name(category["name"]): category["id"] for category in valid_categories(table)}
+    free = max([id_ for id_ in ids.values() if isinstance(id_, int)], default=0) + 1
+    lacking = [name for name in classes if class_name(name) not in ids]
+    remarks = matches.remarks("images are found")
+    if lacking:
+        remarks.append(f"{tables[0]} lacks {some(lacking)}: in results they have numbers from {free} on")
+    ids |= {class_name(name): free + place for place, name in enumerate(lacking)}
+    return AskedImages(source, [ids[class_name(n)] for n in classes], [i.id_ for i in found], missing, remarks)
+
+
 def _counts(detections: Detections) -> str:
     return ", ".join(f"{count} {name}" for name, count in counted([detections]).items() if count) or "nothing"
 
 
 def _portions(
     source: Source, channels: int, most: int, bad: list[tuple[str, str]]
-) -> Iterator[tuple[list[str], list[Tensor]]]:
-    """Names and pixels of a few images at a time: `most`, or as many as memory should hold. Those that cannot be read
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Places and pixels of a few images at a time: `most`, or as many as memory should hold. Those that cannot be read
     are added to `bad`."""
-    names: list[str] = []
+    places: list[int] = []
     images: list[Tensor] = []
     for index, item in enumerate(source.items):
         try:
             images.append(read_image(source, index, channels))
-            names.append(item.name)
+            places.append(index)
         except (BadImage, OSError) as error:
             bad.append((item.name, why(error)))
-        if len(names) == most or sum(p.nbytes for p in images) > HELD:
-            yield names, images
-            names, images = [], []
-    if names:
-        yield names, images
+        if len(places) == most or sum(p.nbytes for p in images) > HELD:
+            yield places, images
+            places, images = [], []
+    if places:
+        yield places, images
 
 
 class Writer:
     """Gathers detections image by image, and writes them in COCO's two forms: a data set of what has the score
     asked for, and results of everything, which COCO's evaluation wants."""
 
-    def __init__(self, out: Path, classes: list[str], ids: list[int], threshold: float):
+    def __init__(self, out: Path, classes: list[str], ids: list[Id], threshold: float):
         self.out, self.ids, self.threshold = out, ids, threshold
         self.categories = [{"id": id_, "name": name} for id_, name in zip(ids, classes)]
         self.kept: list[Detections] = []
@@ -92,9 +142,9 @@ class Writer:
         self.results: list[dict[str, Any]] = []
         self.taken: set[str] = set()
 
-    def add(self, found: Detections, image: Any) -> None:
-        """image: raw values, to be drawn on."""
-        number = len(self.images) + 1
+    def add(self, found: Detections, image: Any, id_: Id | None = None) -> None:
+        """image: raw values, to be drawn on; id_: of the image, else it is numbered."""
+        number = len(self.images) + 1 if id_ is None else id_
         height, width = found.size
         self.images.append({"id": number, "file_name": found.name, "height": height, "width": width})
         for place in range(len(found)):

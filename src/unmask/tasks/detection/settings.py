@@ -26,6 +26,8 @@ class DetectOptions:
     # folder of the images, where the boxes do not lead to them; by default it is looked for
     images: Annotated[Place | None, Exists()] = None
     masks: Literal["auto", "on", "off"] = "auto"  # learn masks too; auto: where nearly all objects have one
+    # regions marked as crowds (iscrowd 1): ignore, or learn each as one object
+    crowds: Literal["ignore", "learn"] = "ignore"
     # pixels of an input: one number, or height and width, turned for upright images; by default chosen from the
     # images
     input_size: Annotated[Size, Interval(gt=0, le=MAX_SIDE)] = None

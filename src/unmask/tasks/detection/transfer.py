@@ -43,6 +43,7 @@ class DetectTask(TransferTask[DetectOptions, DetectSettings, ImageDetector, Boxe
                 form=options.format,
                 images=None if options.images is None else str(options.images),
                 masks=options.masks,
+                crowds=options.crowds,
                 most=data.most,
                 seed=data.seed,
                 max_bad=options.max_bad,

@@ -4,21 +4,31 @@ Category numbers need not be contiguous. The folder of the images is found by th
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.data.annotations.coco_tables import near, read_table, tables_in
+from unmask.data.annotations.coco_tables import (
+    as_id,
+    class_numbers,
+    names_of_categories,
+    near,
+    read_table,
+    stated_images,
+    tables_in,
+)  # fmt: skip
 from unmask.data.annotations.form import Form
 from unmask.data.annotations.geometry import box_of
 from unmask.data.annotations.legend import Legend
 from unmask.data.annotations.maps import Maps, described
 from unmask.data.annotations.objects import Annotated, Box, Images, Instance, Scene, number
 from unmask.data.annotations.rasterize import Rasterised
-from unmask.data.labels import split_of
+from unmask.data.names import split_of
 from unmask.errors import DataError, UserError
 
 __all__ = ["Coco"]
+Polygon = tuple[float, ...]
 OTHERS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")  # COCO's files of other tasks
 
 
@@ -33,26 +43,7 @@ class Coco(Form):
     @staticmethod
     def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
         """Raises UserError where two files annotate one split, DataError where none can be read."""
-        found, tables = Annotated("coco", [], [], []), {}
-        for file in files:
-            try:
-                tables[file] = read_table(file)
-            except (OSError, ValueError) as error:
-                found.fault("unreadable file", file, str(error).splitlines()[0], of="file")
-        if not tables:
-            raise DataError(f"no COCO JSON of {root} can be read: {found.faults[0].file} ({found.faults[0].detail})")
-        splits = {file: _split(file, len(tables)) for file in tables}
-        for fault in found.faults:
-            if _split(fault.file, len(files)) == "train" and "train" not in splits.values():
-                raise DataError(f"the train split cannot be read: {fault.file} ({fault.detail})")
-        for split in {s for s in splits.values() if s}:
-            both = [file for file in tables if splits[file] == split]
-            if len(both) > 1:
-                raise UserError(f"{' and '.join(both)} annotate the {split} split: name the files to use with --on")
-        _classes(found, list(tables.values()))
-        for file, table in tables.items():
-            _scenes(found, file, table, splits[file], Images([images] if images else near(root, file)))
-        return found
+        return _read(root, [_File(file, _split(file, len(files)), images) for file in files])
 
     @staticmethod
     def holds_maps(place: Path) -> bool:
@@ -63,16 +54,23 @@ class Coco(Form):
 
     @staticmethod
     def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
-        told = [s for s in described(place) if s.annotations is not None and s.masks is None]
-        files = [(str(s.annotations), s.images, s.split) for s in told]
-        parts = []
-        for file, own, split in files or [(file, None, None) for file in _map_files(place)]:
-            folder = images or own
-            part = Coco.read(str(place), [file], None if folder is None else str(folder))
-            for scene in part.scenes:
-                scene.split = split or scene.split or split_of(Path(file).parent.name, whole=True)
-            parts.append(part)
-        return Rasterised("coco", place, parts, legend)
+        folder = None if images is None else str(images)
+        files = [
+            _File(str(told.annotations), told.split, folder or (None if told.images is None else str(told.images)))
+            for told in described(place) if told.annotations is not None and told.masks is None
+        ]  # fmt: skip
+        paths = [] if files else _map_files(place)
+        for path in paths:
+            split = _split(path, len(paths)) or split_of(Path(path).parent.name, whole=True)
+            files.append(_File(path, split, folder))
+        return Rasterised("coco", place, _read(str(place), files), legend)
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    split: str | None
+    images: str | None  # their folder, where it is known
 
 
 def _files(root: str, others: tuple[str, ...]) -> list[str]:
@@ -102,94 +100,84 @@ def _split(file: str, number_of_files: int) -> str | None:
     return split or (split_of(os.path.basename(os.path.dirname(file))) if number_of_files > 1 else None)
 
 
-def _classes(found: Annotated, tables: list[dict[str, Any]]) -> None:
-    """All classes in the order of their numbers. The name says which class it is: two numbers of one name become one
-    class, and where files give one number to two names, the later name gets a free number."""
-    numbers: dict[str, int] = {}
-    for id_, name in [
-        pair for table in tables for pair in sorted(_numbered(table["categories"], found.remarks).items())
-    ]:
-        if numbers.get(name, id_) != id_:
-            found.remarks.append(f"category {id_} is named {name} too: both are one class")
-        elif name not in numbers and id_ in numbers.values():
-            numbers[name] = max(numbers.values()) + 1
-            found.remarks.append(f"category {id_} has another name in another file: {name} becomes {numbers[name]}")
-        else:
-            numbers[name] = id_
-    found.classes = sorted(numbers, key=lambda name: numbers[name])
-    found.ids = [numbers[name] for name in found.classes]
-
-
-def _numbered(categories: list[Any], remarks: list[str]) -> dict[int, str]:
-    """The name of each number of a file, the first where it has two; numbers may be text, as category_id may."""
-    names: dict[int, str] = {}
-    for category in categories:
+def _read(root: str, files: Sequence[_File]) -> Annotated:
+    annotated, tables = Annotated("coco", [], [], []), {}
+    for file in files:
         try:
-            id_, name = int(category["id"]), str(category["name"]).strip()
-            if not name or names.setdefault(id_, name) != name:
-                raise ValueError
-        except (KeyError, TypeError, ValueError):
-            remarks.append(f"a category without id or name of its own is passed over: {category!r}"[:120])
-    return names
+            tables[file] = read_table(file.path)
+        except (OSError, ValueError) as error:
+            annotated.fault("unreadable file", file.path, str(error).splitlines()[0], of="file")
+            if file.split == "train":
+                raise DataError(
+                    f"the train split cannot be read: {file.path} ({annotated.faults[-1].detail})"
+                ) from error
+    if not tables:
+        raise DataError(
+            f"no COCO JSON of {root} can be read: {annotated.faults[0].file} ({annotated.faults[0].detail})"
+        )
+    for split in {file.split for file in tables if file.split}:
+        both = [file.path for file in tables if file.split == split]
+        if len(both) > 1:
+            raise UserError(f"{' and '.join(both)} annotate the {split} split: name the files to use with --on")
+    numbers = class_numbers(list(tables.values()), annotated.remarks)
+    annotated.classes, annotated.ids = list(numbers), list(numbers.values())
+    for file, table in tables.items():
+        _add_file(annotated, file, table, Images([file.images] if file.images else near(root, file.path)))
+    annotated.drop_copies()
+    return annotated
 
 
-def _scenes(found: Annotated, file: str, table: dict[str, Any], split: str | None, images: Images) -> None:
-    names = _numbered(table["categories"], [])
-    stem = os.path.splitext(os.path.basename(file))[0]
-    prefer = [stem.rsplit("_", 1)[-1], *([split] if split else [])]
-    if split == "val":
-        prefer.append("valid")
-    scenes: dict[Any, Scene | None] = {}
-    for image in table["images"]:
-        try:
-            id_, name = image["id"], str(image["file_name"])
-            size = (int(image.get("height") or 0), int(image.get("width") or 0))
-            hash(id_)
-        except (KeyError, TypeError, ValueError) as error:
-            found.fault("unreadable entry", file, f"an image without id or file_name ({error!r})", of="image")
-            continue
-        if id_ in scenes:
-            found.fault("duplicate image", file, f"image id {id_} comes again, as {name}", of="nothing")
-            continue
-        path = images.find(name, prefer)
-        scenes[id_] = None
+def _add_file(annotated: Annotated, file: _File, table: Mapping[str, Any], images: Images) -> None:
+    names = names_of_categories(table)
+    stated = stated_images(annotated, file.path, table)
+    stem = os.path.splitext(os.path.basename(file.path))[0]
+    prefer = [
+        stem.rsplit("_", 1)[-1],
+        *([file.split] if file.split else []),
+        *(["valid"] if file.split == "val" else []),
+    ]
+    matches = images.match([image.name for image in stated.values()], prefer)
+    annotated.remarks += matches.remarks(f"images of {os.path.basename(file.path)} are found")
+    scenes: dict[str, Scene | None] = {}
+    for id_, image in stated.items():
+        path = matches.files.get(image.name)
+        scenes[id_] = Scene(path, image.name, file.split, [], file.path, image.size) if path else None
         if path is None:
-            found.fault("missing image", name, f"named in {file}", of="image")
-        else:
-            stated = size if min(size) > 0 else None
-            scenes[id_] = Scene(path, name, split, [], file, stated)
+            why = matches.why_not(image.name)
+            annotated.fault("missing image", image.name, f"named in {file.path}{why and f'; {why}'}", of="image")
     for annotation in table["annotations"]:
-        _add(found, file, annotation, scenes, names)
-    found.scenes += [scene for scene in scenes.values() if scene is not None]
+        _add(annotated, file.path, annotation, scenes, names)
+    annotated.scenes += [scene for scene in scenes.values() if scene is not None]
 
 
-def _add(found: Annotated, file: str, entry: Any, scenes: dict[Any, Scene | None], names: dict[int, str]) -> None:
+def _add(
+    annotated: Annotated, file: str, entry: Any, scenes: Mapping[str, Scene | None], names: Mapping[str, str]
+) -> None:
     which = f"annotation {entry.get('id', '?')}" if isinstance(entry, dict) else repr(entry)[:40]
-    scene: Scene | str | None = "none"
+    where = file
     try:
-        scene = scenes.get(entry["image_id"], "none")
-        number_ = int(entry["category_id"])
-        if scene is None:  # its image is missing, which is known
+        image, category = as_id(entry["image_id"]), as_id(entry["category_id"])
+        if image not in scenes:
+            annotated.fault("unknown image", file, f"{which}: there is no image with id {entry['image_id']!r}")
             return
-        if scene == "none":
-            found.fault("unknown image", file, f"{which}: there is no image with id {entry['image_id']}")
+        if (scene := scenes[image]) is None:  # its image is missing, which is known
             return
-        assert isinstance(scene, Scene)
-        if number_ not in names:
-            found.fault("unknown class", scene.name, f"{which}: category {number_}")
+        where = scene.name
+        if category not in names:
+            annotated.fault("unknown class", where, f"{which}: category {category}")
             return
         crowd = bool(int(entry.get("iscrowd") or 0))
-        polygons, rle, bad = _mask(entry.get("segmentation"))
-        if bad:
-            found.fault("unreadable outline", scene.name, f"{which}: a polygon of {bad} numbers", of="nothing")
+        polygons, rle, problem = _outline(entry.get("segmentation"))
+        if problem:
+            annotated.fault("unreadable outline", where, f"{which}: {problem}", of="nothing")
         box = box_of(rle) if rle is not None and not entry.get("bbox") else _box(entry.get("bbox"), polygons)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found.fault("unreadable entry", scene.name if isinstance(scene, Scene) else file, f"{which}: {error}")
+        annotated.fault("unreadable entry", where, f"{which}: {error}")
         return
-    scene.instances.append(Instance(names[number_], box, polygons, rle, crowd))
+    scene.instances.append(Instance(names[category], box, polygons, rle, crowd))
 
 
-def _box(given: object, polygons: tuple[tuple[float, ...], ...]) -> Box:
+def _box(given: object, polygons: tuple[Polygon, ...]) -> Box:
     """COCO writes left, top, width, height; without that the polygons tell."""
     if given:
         if not isinstance(given, list) or len(given) != 4:
@@ -202,20 +190,37 @@ def _box(given: object, polygons: tuple[tuple[float, ...], ...]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _mask(
-    segmentation: dict[str, Any] | list[Any] | None,
-) -> tuple[tuple[tuple[float, ...], ...], dict[str, Any] | None, int]:
-    """Polygons, run lengths, and of a polygon that is none how many numbers it has; the box counts without it."""
-    if isinstance(segmentation, dict):
-        (height, width), counts = (int(v) for v in segmentation["size"]), segmentation["counts"]
-        if isinstance(counts, list):
-            counts = [int(number(v)) for v in counts]
-            if min(counts, default=0) < 0 or sum(counts) != height * width:
-                raise ValueError(f"its run lengths do not add up to {height} x {width}")
-        elif not isinstance(counts, str):
-            raise ValueError(f"its run lengths are {counts!r}")
-        return (), {"size": [height, width], "counts": counts}, 0
-    polygons = [tuple(number(v) for v in polygon) for polygon in segmentation or ()]
+def _outline(given: object) -> tuple[tuple[Polygon, ...], dict[str, Any] | None, str]:
+    """Polygons, run lengths, and what is wrong with what cannot be read; the box counts without it."""
+    try:
+        if isinstance(given, list) and len(given) == 1 and isinstance(given[0], dict):
+            given = given[0]
+        if isinstance(given, dict):
+            return (), _run_lengths(given), ""
+        polygons = _polygons(given or [])
+    except (KeyError, TypeError, ValueError) as error:
+        return (), None, f"its outline cannot be read: {error}"
     good = tuple(polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0)
     bad = next((len(polygon) for polygon in polygons if polygon not in good), 0)
-    return good, None, bad
+    return good, None, f"a polygon of {bad} numbers" if bad else ""
+
+
+def _run_lengths(given: Mapping[str, Any]) -> dict[str, Any]:
+    (height, width), counts = (int(v) for v in given["size"]), given["counts"]
+    if isinstance(counts, list):
+        counts = [int(number(v)) for v in counts]
+        if min(counts, default=0) < 0 or sum(counts) != height * width:
+            raise ValueError(f"its run lengths do not add up to {height} x {width}")
+    elif not isinstance(counts, str):
+        raise ValueError(f"its run lengths are {counts!r}")
+    return {"size": [height, width], "counts": counts}
+
+
+def _polygons(given: Any) -> list[Polygon]:
+    """A list of polygons, as COCO has it, or one polygon that is in no list; its points may be pairs."""
+    if given and not any(isinstance(part, list) for part in given):
+        given = [given]
+    elif len(given) > 2 and all(len(part) == 2 and not isinstance(part[0], list) for part in given):
+        given = [given]
+    return [tuple(number(v) for point in polygon for v in (point if isinstance(point, list) else [point]))
+            for polygon in given]  # fmt: skip

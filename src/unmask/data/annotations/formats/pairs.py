@@ -1,38 +1,42 @@
 """An image and a mask of the same name, in the folders that people have.
 
 train/ + trainannot/ (CamVid, SegNet), images/ + masks/ with or without splits inside, train/images + train/masks,
-JPEGImages/ + SegmentationClass/ (Pascal VOC, with its ImageSets), a.jpg + a_mask.png or a.png side by side.
+JPEGImages/ + SegmentationClass/ (Pascal VOC, with its ImageSets), a.jpg + a_mask.png or a.png side by side, and masks
+in a folder for each class: images/a.jpg + masks/cat/a.png.
 """
 
-import re
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from unmask import registry
 from unmask.data.annotations.form import Form
-from unmask.data.annotations.legend import Legend, find_legend
+from unmask.data.annotations.formats.panoptic import png_folders
+from unmask.data.annotations.legend import NO_CLASS, Legend, find_legend, joined, renumbered
 from unmask.data.annotations.maps import Maps, described, images_below, split_of_folders
 from unmask.data.annotations.mask_files import read_truth
 from unmask.data.annotations.objects import Scene
-from unmask.data.labels import printable, split_of
+from unmask.data.annotations.pairing import (
+    Keys,
+    folders_apart,
+    in_truth_folder,
+    key_of_pair,
+    keys_of,
+    not_read,
+    sides,
+    truth_folder,
+    without_suffix,
+)
+from unmask.data.codecs.image import BadImage
+from unmask.data.labels import class_name, natural, printable, some
+from unmask.data.names import SPLITS, Key, match_keys, plain, split_of
 from unmask.data.source import read_regular
 from unmask.errors import DataError
 
 __all__ = ["Pairs"]
-
-IMAGES = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos", "rgb", "input"}
-IMAGES |= {"inputs"}
-_WORD = (
-    r"masks?|labels?|annot|annotations?|gt|groundtruth|ground_truth|seg|segs|segmentations?|segmentationclass|targets?"
-)
-_FOLDER = re.compile(rf"(?:(.*?)[._-])?(?:{_WORD})|(.+?)(?:annot|annotations|masks|labels)")
-_NAME = re.compile(r"(.+)[._-](?:mask|masks|l|gt|label|labels|seg|segmentation|annotation|truth|groundtruth)", re.I)
-_CITYSCAPES = re.compile(r"(.+)_(?:leftImg8bit|gt(?:Fine|Coarse)_label(?:Train)?Ids)")
-_LOSSY = (".jpg", ".jpeg")
-Key = tuple[str, ...]
 
 
 class Pairs(Form):
@@ -43,159 +47,199 @@ class Pairs(Form):
         told = described(place)
         if told:
             return any(split.masks is not None and split.annotations is None for split in told)
-        return (
-            place.is_dir()
-            and not registry.find("annotations", "yolo").find(str(place))
-            and bool(_sides(images_below(place))[1])
-        )
+        if not place.is_dir() or registry.find("annotations", "yolo").find(str(place)):
+            return False
+        panoptic = [folder for folder in png_folders(place) if folder != place]
+        truths = sides(images_below(place), [])[1]
+        return any(not panoptic or not set((place / path).parents) & set(panoptic) for path in truths)
 
     @staticmethod
     def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
         return PairedMaps(place, images, legend)
 
 
-@dataclass
-class Matched:
-    """What one pair of folders gave."""
-
-    scenes: list[Scene] = field(default_factory=list)
-    lost: list[tuple[str, str]] = field(default_factory=list)  # name, reason
-
-
 class PairedMaps(Maps):
     def __init__(self, place: Path, images: Path | None, legend: Legend | None):
         root = place if place.is_dir() else place.parent
-        super().__init__("pairs", place, legend or find_legend(root) or Legend())
+        super().__init__("pairs", place, legend or Legend())
         told = [split for split in described(place) if split.masks is not None]
-        if told:
-            matched = [_folders(images or split.images, split.masks, split.split) for split in told]
-        elif images is not None:
-            matched = [_folders(images, root, None)]
-        else:
-            paths = images_below(root)
-            shown, truths = _sides(paths)
-            _by_key([path for path in paths if _in_truth_folder(path)])
-            matched = [_matched(root, root, shown, truths)]
-        self.scenes = [scene for part in matched for scene in part.scenes]
-        self.lost = [pair for part in matched for pair in part.lost]
+        for split in told:
+            self._add_folders(images or split.images, split.masks, split.split)
+        if not told and images is not None:
+            self._add_folders(images, root, None)
+        elif not told:
+            self._add(root, root, *sides(images_below(root), self.remarks))
         if not self.scenes:
             counts = f"{len(self.lost):,} images and masks"
-            raise DataError(f"no image in {place} has a mask of its name: {counts} without partner")
+            first = "".join(f"; {name} {reason}" for name, reason in self.lost[:1])
+            raise DataError(f"no image in {place} has a mask of its name: {counts} without partner{first}")
         _leave_out_empty_splits(self)
         _keep_listed(self, root)
+        self._read_legends(root, legend)
 
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+        if scene.class_masks:
+            return _drawn(scene.class_masks, NO_CLASS if 0 in self.class_numbers.values() else 0)
         assert scene.mask is not None
-        return read_truth(read_regular(scene.mask), self.legend)
+        legend = self.legends.get(Path(scene.mask).parent) or self.legend
+        truth = read_truth(read_regular(scene.mask), legend, self.nodata)
+        for note in truth.notes:
+            self.notes[note].add(scene.name)
+        return renumbered(truth.numbers, legend, self.legend)
 
+    def _add_folders(self, images: Path | None, masks: Path | None, split: str | None) -> None:
+        """Two folders that are named: one of images, one of masks, which may hold that of the images."""
+        if images is None or masks is None or not images.is_dir() or not masks.is_dir():
+            raise DataError(f"images in {images}, masks in {masks}: there is no such folder")
+        paths = images_below(masks)
+        if masks.resolve() in images.resolve().parents:
+            inside = images.resolve()
+            paths = [path for path in paths if inside not in (masks / path).resolve().parents]
+            if truths := [path for path in paths if in_truth_folder(path)]:
+                beside = Counter(path.rpartition("/")[0] or "." for path in set(paths) - set(truths))
+                self.remarks += [not_read(folder, "no folder of masks", n) for folder, n in sorted(beside.items())]
+                paths = truths
+        first = len(self.scenes)
+        self._add(images, masks, keys_of(images_below(images)), keys_of(paths))
+        if split is not None:
+            for scene in self.scenes[first:]:
+                scene.name, scene.split = f"{split}/{scene.name}", split
 
-def _folders(images: Path | None, masks: Path | None, split: str | None) -> Matched:
-    """Two folders that are named: one of images, one of masks."""
-    assert masks is not None
-    if images is None or not images.is_dir() or not masks.is_dir():
-        raise DataError(f"images in {images}, masks in {masks}: there is no such folder")
-    shown = {_key(path): path for path in images_below(images)}
-    matched = _matched(images, masks, shown, _by_key(images_below(masks)))
-    if split is not None:
-        for scene in matched.scenes:
-            scene.name, scene.split = f"{split}/{scene.name}", split
-    return matched
-
-
-def _sides(paths: list[str]) -> tuple[dict[Key, str], dict[Key, str]]:
-    """Images and masks by what they have in common: folders without those that only say which it is, and the stem."""
-    truths = {_key(path): path for path in paths if _in_truth_folder(path)}
-    rest = [path for path in paths if not _in_truth_folder(path)]
-    groups: dict[Key, list[str]] = {}
-    for path in rest:
-        groups.setdefault(_key(path), []).append(path)
-    if not truths:  # side by side
-        for key, same in list(groups.items()):
-            match = _NAME.fullmatch(key[-1])
-            if match and (*key[:-1], match[1]) in groups:
-                truths[(*key[:-1], match[1])] = groups.pop(key)[0]
-            elif len(same) == 2 and sum(path.lower().endswith(_LOSSY) for path in same) == 1:
-                lossy = next(path for path in same if path.lower().endswith(_LOSSY))
-                truths[key] = next(path for path in same if path != lossy)
-                groups[key] = [lossy]
-    return {key: same[0] for key, same in groups.items()}, truths
-
-
-def _key(path: str) -> Key:
-    *folders, name = path.split("/")
-    kept = []
-    for folder in folders:
-        match = _FOLDER.fullmatch(folder.lower())
-        left = (match[1] or match[2] or "") if match else "" if folder.lower() in IMAGES else folder
-        stem = re.sub(r"[._-]?(images?|imgs?)$", "", left.lower()) if left else ""
-        kept += [split_of(left, whole=True) or stem or left] if left else []
-    stem = name.rsplit(".", 1)[0]
-    city = _CITYSCAPES.fullmatch(stem)
-    return (*kept, city[1] if city else stem)
-
-
-def _by_key(masks: list[str]) -> dict[Key, str]:
-    """Raises DataError where two masks are for one image: which is meant cannot be known."""
-    found: dict[Key, str] = {}
-    for path in masks:
-        other = found.setdefault(_key(path), path)
-        if other != path:
-            raise DataError(
-                f"{printable(other)} and {printable(path)} are masks of one image: keep the one that is meant"
+    def _add(self, of_images: Path, of_masks: Path, images: Keys, masks: Keys) -> None:
+        by_key = {key: path for path, key in images.items()}
+        masks = {path: without_suffix(key, by_key) for path, key in masks.items()}
+        by_class = _class_masks(by_key, masks)
+        if by_class:
+            self._add_class_masks(of_images, of_masks, images, by_class)
+            used = {path for paths in by_class.values() for path in paths.values()}
+            self.lost += [(printable(path), "is in no folder of a class") for path in masks if path not in used]
+            return
+        matches = match_keys(masks, images)
+        self.remarks += matches.remarks("masks are found")
+        mask_of: dict[str, str] = {}
+        for mask, image in matches.files.items():
+            if image in mask_of:
+                both = f"{printable(mask_of[image])} and {printable(mask)}"
+                raise DataError(f"{both} are masks of one image: keep the one that is meant")
+            mask_of[image] = mask
+        for image, key in images.items():
+            if image not in mask_of:
+                self.lost.append((printable(image), "has no mask"))
+                continue
+            split = split_of_folders(key[:-1]) or split_of_folders(masks[mask_of[image]][:-1])
+            self.scenes.append(
+                Scene(str(of_images / image), printable(image), split, mask=str(of_masks / mask_of[image]))
             )
-    return found
+        alone = [path for path in masks if path not in matches.files]
+        beside = folders_apart(alone, matches.files)
+        self.remarks += [not_read(folder, "no mask there has an image", count) for folder, count in beside.items()]
+        for path in alone:
+            if truth_folder(path) not in beside:
+                why = matches.why_not(path)
+                self.lost.append((printable(path), f"is a mask without an image{why and f' ({why})'}"))
+
+    def _add_class_masks(
+        self, of_images: Path, of_masks: Path, images: Keys, by_class: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        names = sorted({name for paths in by_class.values() for name in paths}, key=natural)
+        if all(name.isdecimal() for name in names):
+            self.class_numbers = {name: int(name) for name in names}
+        else:
+            ground = [name for name in names if name.lower() == "background"]
+            others = [name for name in names if name not in ground]
+            self.class_numbers = dict.fromkeys(ground, 0) | {name: i for i, name in enumerate(others, 1)}
+        self.remarks.append(
+            f"masks lie in a folder for each class: {some(names)}; of those that overlap the smaller counts"
+        )
+        for image, key in images.items():
+            if image not in by_class:
+                self.lost.append((printable(image), "has no mask"))
+                continue
+            paths = {self.class_numbers[name]: str(of_masks / path) for name, path in by_class[image].items()}
+            split = split_of_folders(key[:-1])
+            self.scenes.append(Scene(str(of_images / image), printable(image), split, class_masks=paths))
+
+    def _read_legends(self, root: Path, legend: Legend | None) -> None:
+        """A file that names the classes may lie at the root, or in a split's own folder and number them anew."""
+        self.legends: dict[Path, Legend] = {}
+        if self.scenes and self.scenes[0].class_masks:
+            ground = {} if 0 in self.class_numbers.values() else {0: "background"}
+            self.legend = Legend(ground | {number: name for name, number in self.class_numbers.items()}, {}, self.where)
+        elif legend is None:
+            for folder in {Path(str(scene.mask)).parent for scene in self.scenes}:
+                if nearest := _nearest_legend(folder, root):
+                    self.legends[folder] = nearest
+            self.legend = joined(list(self.legends.values()) or [Legend()], self.remarks)
 
 
-def _in_truth_folder(path: str) -> bool:
-    return any(_FOLDER.fullmatch(folder.lower()) for folder in path.split("/")[:-1])
+def _class_masks(images: Mapping[Key, str], masks: Keys) -> dict[str, dict[str, str]]:
+    """Masks of each image by class, where they lie in a folder for each class; nothing where they do not."""
+    by_image: dict[str, dict[str, str]] = defaultdict(dict)
+    for path, key in masks.items():
+        if key in images:
+            return {}
+        for place in (len(key) - 2, 0):
+            image = images.get((*key[:place], *key[place + 1 :])) if len(key) > 1 else None
+            if image is not None and key[place] not in SPLITS:
+                folder = next(f for f in path.split("/") if key[place] in (plain(f), plain(f).lower()))
+                by_image[image][class_name(folder)] = path
+                break
+    several = any(len(paths) > 1 for paths in by_image.values())
+    return dict(by_image) if several else {}
 
 
-def _matched(of_shown: Path, of_truths: Path, shown: dict[Key, str], truths: dict[Key, str]) -> Matched:
-    truths = {_match(key, shown): path for key, path in truths.items()}
-    by_stem = Counter(key[-1] for key in truths)
-    alone = {key[-1]: key for key in truths if by_stem[key[-1]] == 1 and key not in shown}
-    once = Counter(key[-1] for key in shown)
-    matched, used = Matched(), set()
-    for key, path in shown.items():
-        other = key if key in truths else alone.get(key[-1]) if once[key[-1]] == 1 else None
-        if other is None:
-            matched.lost.append((printable(path), "has no mask"))
-            continue
-        used.add(other)
-        split = split_of_folders(key[:-1]) or split_of_folders(other[:-1])
-        mask = str(of_truths / truths[other])
-        matched.scenes.append(Scene(str(of_shown / path), printable(path), split, mask=mask))
-    matched.lost += [(printable(path), "is a mask without an image") for key, path in truths.items() if key not in used]
-    return matched
+def _drawn(paths: Mapping[int, str], ground: int) -> np.ndarray:
+    """The map of masks that show one class each. Raises BadImage where their sizes differ."""
+    shapes = {number: read_truth(read_regular(path), Legend()).numbers for number, path in paths.items()}
+    size = next(iter(shapes.values())).shape
+    numbers = np.full(size, ground, dtype=np.int32)
+    areas = {number: values > max(0, int(values.max()) // 2) for number, values in shapes.items()}
+    for number, area in sorted(areas.items(), key=lambda pair: -int(pair[1].sum())):
+        if area.shape != size:
+            raise BadImage(f"has masks of {size[0]} x {size[1]} and {area.shape[0]} x {area.shape[1]}")
+        numbers[area] = number
+    return numbers
 
 
-def _match(key: Key, shown: dict[Key, str]) -> Key:
-    """A mask's name may say that it is one: a_mask.png goes with a.jpg."""
-    match = _NAME.fullmatch(key[-1])
-    return (*key[:-1], match[1]) if key not in shown and match else key
+def _nearest_legend(folder: Path, root: Path) -> Legend | None:
+    places = [folder, *folder.parents]
+    places = places[: places.index(root) + 1] if root in places else [folder, folder.parent, root]
+    return next((legend for place in places if (legend := find_legend(place))), None)
 
 
 def _leave_out_empty_splits(maps: Maps) -> None:
     """A split that has images and not one mask is kept back by whoever made the data, and is no mistake."""
-    have = {scene.split for scene in maps.scenes}
+    splits_with_masks = {scene.split for scene in maps.scenes}
     splits = [split_of_folders(name.split("/")[:-1]) if why == "has no mask" else None for name, why in maps.lost]
-    lacking = Counter(split for split in splits if split is not None and split not in have)
+    lacking = Counter(split for split in splits if split is not None and split not in splits_with_masks)
     for split, count in lacking.items():
         maps.remarks.append(f"the {count:,} images of the {split} split have no masks at all: it is left out")
     maps.lost = [pair for pair, split in zip(maps.lost, splits) if split not in lacking]
 
 
 def _keep_listed(maps: Maps, root: Path) -> None:
-    """Pascal VOC says in text files which of its images are segmented, and in which split."""
-    lists = {split: root / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val", "test")}
-    splits = {
-        stem: split
-        for split, file in lists.items()
-        if file.is_file()
-        for stem in file.read_text(encoding="utf-8").split()
-    }
-    if splits:
-        maps.scenes = [scene for scene in maps.scenes if Path(scene.name).stem in splits]
-        for scene in maps.scenes:
-            scene.split = splits[Path(scene.name).stem]
-        maps.lost = [(name, why) for name, why in maps.lost if Path(name).stem in splits]
+    """Pascal VOC says in text files which of its images are segmented, and in which split; CVAT has a default.txt."""
+    files = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
+    by_split = {file: split_of(file.stem, whole=True) for file in files}
+    if any(by_split.values()):
+        files = [file for file in files if by_split[file]]
+    splits: dict[str, str | None] = {}
+    for file in sorted(files, key=lambda file: ("train", "val", "test", None).index(by_split[file])):
+        for line in file.read_text(encoding="utf-8-sig").splitlines():
+            if line.strip():
+                splits.setdefault(line.strip(), by_split[file])
+    if not splits:
+        return
+    scenes, lost = {scene.name: scene for scene in maps.scenes}, dict(maps.lost)
+    matches = match_keys({id_: key_of_pair(f"{id_}.") for id_ in splits}, keys_of([*scenes, *lost]))
+    listed = {name: splits[id_] for id_, name in matches.files.items()}
+    left_out = [name for name in scenes if name not in listed]
+    if left_out:
+        maps.remarks.append(f"{len(left_out):,} images are in no list of ImageSets/Segmentation and are left out")
+    maps.scenes = [replace(scene, split=listed[name]) for name, scene in scenes.items() if name in listed]
+    maps.lost = [(name, why) for name, why in maps.lost if name in listed]
+    maps.lost += [
+        (id_, "is in a list of ImageSets/Segmentation and is not there") for id_ in splits if id_ not in matches.files
+    ]
+    if not maps.scenes:
+        raise DataError(f"no image that the lists in {root / 'ImageSets' / 'Segmentation'} name is there")

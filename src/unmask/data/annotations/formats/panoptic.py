@@ -6,14 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from unmask.data.annotations.coco_tables import is_panoptic, near, read_table, tables_in
+from unmask.data.annotations.coco_tables import (
+    as_id,
+    class_numbers,
+    is_panoptic,
+    names_of_categories,
+    near,
+    read_table,
+    stated_images,
+    tables_in,
+)
 from unmask.data.annotations.form import Form
 from unmask.data.annotations.legend import NO_CLASS, Legend
-from unmask.data.annotations.maps import Maps, described
-from unmask.data.annotations.objects import Images, Scene
+from unmask.data.annotations.maps import Described, Maps, described
+from unmask.data.annotations.objects import Annotated, Images, Scene
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
-from unmask.data.labels import printable, split_of
+from unmask.data.labels import printable
+from unmask.data.names import as_spelled, split_of
 from unmask.data.source import read_regular
 from unmask.errors import DataError
 
@@ -39,23 +49,29 @@ def _files(place: Path) -> list[Path]:
     return [Path(path) for path, entries in tables_in(str(place)) if entries is not None and is_panoptic(entries)]
 
 
+def png_folders(place: Path) -> list[Path]:
+    """Folders of the PNG files of the panoptic .json files at a place."""
+    return [_png_folder(file) for file in _files(place)]
+
+
+def _png_folder(file: Path) -> Path:
+    """Of the .json's name, beside it or beside its folder; else all lie beside it."""
+    folders = (file.with_suffix(""), file.parent.parent / file.stem)
+    return next((folder for folder in folders if folder.is_dir()), file.parent)
+
+
 class PanopticMaps(Maps):
     def __init__(self, place: Path, image_folder: Path | None, legend: Legend | None):
         super().__init__("panoptic", place, legend or Legend())
-        names = {}
-        told = [s for s in described(place) if s.annotations is not None and s.masks is not None]
-        files: list[Any] = [(s.annotations, s.masks, s.images, s.split) for s in told]
-        for file, masks, images, split in files or [(file, None, None, None) for file in _files(place)]:
-            content = _content(file)
-            try:
-                names |= {int(category["id"]): printable(str(category["name"])) for category in content["categories"]}
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(f"{file} has a category without id or name ({error!r})") from error
-            masks = masks or next((f for f in (file.with_suffix(""), file.parent) if f.is_dir()), file.parent)
-            folder = image_folder or images
-            self._add(content, file, masks, Images([folder] if folder else near(str(place), str(file))), split)
+        files = [s for s in described(place) if s.annotations is not None and s.masks is not None]
+        files = files or [Described(split_of(f.stem), None, _png_folder(f), f) for f in _files(place)]
+        tables = [_content(file.annotations) for file in files]
+        self.numbers = class_numbers(tables, self.remarks)
+        for file, table in zip(files, tables):
+            folder = image_folder or file.images
+            self._add(table, file, Images([folder] if folder else near(str(place), str(file.annotations))))
         if legend is None:
-            self.legend = Legend(dict(sorted(names.items())), {}, str(place))
+            self.legend = Legend({number: name for name, number in self.numbers.items()}, {}, str(place))
 
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
         assert scene.mask is not None
@@ -71,33 +87,40 @@ class PanopticMaps(Maps):
         classes = np.array([scene.segments.get(int(number), NO_CLASS) for number in numbers], dtype=np.int32)
         return classes[inverse].reshape(segments.shape)
 
-    def _add(self, content: dict[str, Any], file: Path, masks: Path, images: Images, split: str | None) -> None:
-        try:
-            named = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{file} lists an image without id or file_name ({error!r})") from error
-        split = split or split_of(file.stem)
-        for annotation in content["annotations"]:
+    def _add(self, table: dict[str, Any], file: Described, images: Images) -> None:
+        assert file.masks is not None
+        told, told_in = Annotated("panoptic", [], [], []), Path(str(file.annotations)).name
+        stated, names = stated_images(told, told_in, table), names_of_categories(table)
+        self.lost += [(fault.file, f"{fault.kind}: {fault.detail}") for fault in told.faults if fault.of == "image"]
+        matches = images.match(image.name for image in stated.values())
+        self.remarks += matches.remarks(f"images of {told_in} are found")
+        annotated: set[str] = set()
+        for annotation in table["annotations"]:
             try:
-                mask = masks / str(annotation["file_name"])
-                shown = named.get(annotation.get("image_id"), mask.with_suffix(".jpg").name)
-                classes = {int(s["id"]): int(s["category_id"]) for s in annotation["segments_info"]}
+                image, png = as_id(annotation["image_id"]), str(annotation["file_name"])
+                segments = {int(s["id"]): names[as_id(s["category_id"])] for s in annotation["segments_info"]}
+                shown = stated[image].name
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                self.lost.append((file.name, f"has an annotation that cannot be read ({error!r})"))
+                self.lost.append((told_in, f"has an annotation that cannot be read ({error!r})"))
                 continue
-            name, path = printable(shown), images.find(shown)
-            if path is None:
-                self.lost.append((name, f"is listed in {file.name} and is not there"))
-            elif not mask.is_file():
+            name, path, mask = printable(shown), matches.files.get(shown), as_spelled(str(file.masks / png))
+            if image in annotated:
+                self.lost.append((name, f"is annotated again in {told_in}"))
+            elif path is None:
+                why = matches.why_not(shown)
+                self.lost.append((name, f"is listed in {told_in} and is not there{why and f'; {why}'}"))
+            elif mask is None:
                 self.lost.append((name, "has no panoptic PNG"))
             else:
-                self.scenes.append(Scene(path, name, split, mask=str(mask), segments=classes))
-        listed = {annotation.get("image_id") for annotation in content["annotations"] if isinstance(annotation, dict)}
-        without = [printable(name) for number, name in named.items() if number not in listed]
-        self.lost += [(name, "has no annotation") for name in without]
+                numbers = {id_: self.numbers[class_] for id_, class_ in segments.items()}
+                self.scenes.append(Scene(path, name, file.split, mask=mask, segments=numbers))
+            annotated.add(image)
+        self.lost += [
+            (printable(image.name), "has no annotation") for id_, image in stated.items() if id_ not in annotated
+        ]
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _content(file: Path | None) -> dict[str, Any]:
     try:
         content = read_table(str(file))
         if is_panoptic(content["annotations"]):

@@ -6,11 +6,12 @@ Its pixels count from 1 and xmax, ymax lie inside the box, so left and top lose 
 
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from unmask.data.annotations.form import Form
 from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, walk
-from unmask.data.labels import natural, split_of
+from unmask.data.labels import class_name, natural
+from unmask.data.names import key_of, match_keys, plain, split_of
 from unmask.errors import DataError
 
 __all__ = ["Voc"]
@@ -25,7 +26,7 @@ class Voc(Form):
         """Folders with XML files: Annotations, or those that hold the images too."""
         if os.path.isfile(root):
             return []
-        folders = {os.path.dirname(path) for path in walk(root, lambda name: name.lower().endswith(".xml"), depth=2)}
+        folders = {os.path.dirname(path) for path in walk(root, _is_xml, depth=2)}
         named = [f for f in folders if os.path.basename(f).lower() == "annotations"]
         return sorted(named or folders, key=natural)
 
@@ -52,59 +53,74 @@ class Voc(Form):
         return found
 
 
-def _folder(found: Annotated, folder: str, base: str, images: Images, several: bool) -> None:
-    files = {os.path.splitext(os.path.basename(p))[0]: p for p in walk(folder, lambda n: n.lower().endswith(".xml"), 0)}
-    splits = _splits(found, base)
+def _folder(annotated: Annotated, folder: str, base: str, images: Images, several: bool) -> None:
+    paths = {plain(os.path.splitext(os.path.basename(path))[0]): path for path in walk(folder, _is_xml, 0)}
+    splits = _splits(annotated, base)
     for id_, split in splits.items():
-        if id_ not in files:
-            found.fault("missing annotation", f"{id_}.xml", f"named in the {split} split", of="image")
-    left_out = [id_ for id_ in files if splits and id_ not in splits]
+        if id_ not in paths:
+            annotated.fault("missing annotation", f"{id_}.xml", f"named in the {split} split", of="image")
+    left_out = [id_ for id_ in paths if splits and id_ not in splits]
     if left_out:
-        found.remarks.append(f"{len(left_out):,} annotated images are in no split and are left out")
+        annotated.remarks.append(f"{len(left_out):,} annotated images are in no split and are left out")
     here = split_of(os.path.basename(folder)) if several else None
-    for id_ in sorted(files, key=natural):
-        if splits and id_ not in splits:
-            continue
+    trees = {}
+    for id_ in sorted(paths.keys() - set(left_out), key=natural):
         try:
-            tree = ET.parse(files[id_]).getroot()
+            tree = trees[id_] = ET.parse(paths[id_]).getroot()
             if tree.tag != "annotation" and tree.find("object") is None:
                 raise ValueError(f"<{tree.tag}>, not <annotation>")
         except (ET.ParseError, OSError, ValueError, LookupError) as error:
-            found.fault("unreadable file", files[id_], str(error), of="image")
+            trees.pop(id_, None)
+            annotated.fault("unreadable file", paths[id_], str(error), of="image")
+    names = {id_: (tree.findtext("filename") or "").strip() for id_, tree in trees.items()}
+    found = _find_images(annotated, names, paths.keys(), images)
+    for id_, tree in trees.items():
+        if id_ not in found:
+            annotated.fault("missing image", names[id_] or id_, f"named in {paths[id_]}", of="image")
             continue
-        named = (tree.findtext("filename") or "").strip()
-        path = _image(id_, named, images)
-        if path is None:
-            found.fault("missing image", named or id_, f"named in {files[id_]}", of="image")
-            continue
-        scene = Scene(path, os.path.basename(path), splits.get(id_, here), [], files[id_], _size(tree))
+        name = os.path.basename(found[id_])
+        scene = Scene(found[id_], name, splits.get(id_, here), [], paths[id_], _size(tree))
         for place, entry in enumerate(tree.iter("object"), 1):
-            _add(found, scene, entry, place)
-        found.scenes.append(scene)
+            _add(annotated, scene, entry, place)
+        annotated.scenes.append(scene)
 
 
-def _splits(found: Annotated, base: str) -> dict[str, str]:
+def _is_xml(name: str) -> bool:
+    return name.lower().endswith(".xml")
+
+
+def _splits(annotated: Annotated, base: str) -> dict[str, str]:
     """The split of each id, from ImageSets; trainval counts where there is no train. Ids of a second split stay."""
     sets = os.path.join(base, "ImageSets", "Main")
     files = {name: os.path.join(sets, f"{name}.txt") for name in (*SETS, "trainval")}
-    there = {name: path for name, path in files.items() if os.path.isfile(path)}
-    if "train" not in there and "trainval" in there:
-        there["train"] = there["trainval"]
+    files = {name: path for name, path in files.items() if os.path.isfile(path)}
+    if "train" not in files and "trainval" in files:
+        files["train"] = files["trainval"]
     splits: dict[str, str] = {}
-    for name in (name for name in SETS if name in there):
-        with open(there[name], encoding="utf-8-sig", errors="replace") as file:
-            ids = [line.split()[0] for line in file if line.strip()]
+    for name in (name for name in SETS if name in files):
+        with open(files[name], encoding="utf-8-sig", errors="replace") as file:
+            ids = [plain(line.split()[0]) for line in file if line.strip()]
         for id_ in ids:
             if splits.setdefault(id_, name) != name:
-                found.fault("duplicate image", id_, f"of {name} is in {splits[id_]} already", of="nothing")
+                annotated.fault("duplicate image", id_, f"of {name} is in {splits[id_]} already", of="nothing")
     return splits
 
 
-def _image(id_: str, named: str, images: Images) -> str | None:
-    """By the annotation's own name, which people keep right when they rename, or else by the name inside."""
-    endings = [os.path.splitext(named)[1] or ".jpg", ".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp", ".tif"]
-    names = [*(id_ + ending for ending in dict.fromkeys(endings)), *([named] if named else [])]
-    return next((path for name in names if (path := images.find(name))), None)
+def _find_images(
+    annotated: Annotated, names: Mapping[str, str], ids: Collection[str], images: Images
+) -> dict[str, str]:
+    """By the annotation's own name, which people keep right when they rename, or else by the name inside, unless that
+    is the name of another annotation."""
+    keys = {path: (*key[:-1], os.path.splitext(key[-1])[0]) for path, key in images.keys.items()}
+    matches = match_keys({id_: (id_,) for id_ in names}, keys)
+    for id_, paths in matches.several.items():
+        if named := [path for path in paths if plain(path).endswith(f"/{plain(names[id_])}")]:
+            matches.files[id_] = named[0]
+    others = {id_: name for id_, name in names.items() if id_ not in matches.files and name}
+    others = {id_: name for id_, name in others.items() if os.path.splitext(key_of(name)[-1])[0] not in ids}
+    by_name = images.match(others.values())
+    annotated.remarks += [*matches.remarks("images are found"), *by_name.remarks("images are found")]
+    return matches.files | {id_: by_name.files[name] for id_, name in others.items() if name in by_name.files}
 
 
 def _size(tree: ET.Element) -> tuple[int, int] | None:
@@ -115,8 +131,8 @@ def _size(tree: ET.Element) -> tuple[int, int] | None:
     return (size[0], size[1]) if min(size) > 0 else None  # some tools write 0 x 0
 
 
-def _add(found: Annotated, scene: Scene, entry: ET.Element, place: int) -> None:
-    name = (entry.findtext("name") or "").strip()
+def _add(annotated: Annotated, scene: Scene, entry: ET.Element, place: int) -> None:
+    name = class_name(entry.findtext("name") or "")
     try:
         if not name:
             raise ValueError("no name")
@@ -125,10 +141,10 @@ def _add(found: Annotated, scene: Scene, entry: ET.Element, place: int) -> None:
             raise ValueError("no bndbox with xmin, ymin, xmax, ymax")
         left, top, right, bottom = (number(side) for side in sides)
     except ValueError as error:
-        found.fault("unreadable entry", scene.told_in, f"object {place}: {error}")
+        annotated.fault("unreadable entry", scene.told_in, f"object {place}: {error}")
         return
     if right <= left or bottom <= top:  # as written: once pixels are counted from 0 it would be one pixel large
-        found.fault("zero area", scene.told_in, f"object {place}, {name}: {left:g} {top:g} {right:g} {bottom:g}")
+        annotated.fault("zero area", scene.told_in, f"object {place}, {name}: {left:g} {top:g} {right:g} {bottom:g}")
         return
     scene.instances.append(Instance(name, (left, top, right, bottom)))
 

@@ -1,9 +1,11 @@
 """YOLO's text files: a YAML names classes and splits, labels/ mirrors images/, a line is one object in shares of the
-image: `class centre-x centre-y width height`, or `class x y x y x y ...` for a polygon.
+image: `class centre-x centre-y width height`, or `class x y x y x y ...` for a polygon. With kpt_shape in the YAML,
+keypoints stand behind the box, and are not read.
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import yaml
 from unmask.data.annotations.form import Form
 from unmask.data.annotations.legend import Legend
 from unmask.data.annotations.maps import Maps, described
-from unmask.data.annotations.objects import Annotated, Instance, Scene, number, walk
+from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, walk
 from unmask.data.annotations.rasterize import Rasterised
-from unmask.data.labels import SPLITS, is_image_name, natural, some
+from unmask.data.labels import class_name, is_image_name, natural, some
+from unmask.data.names import SPLITS, as_spelled
 from unmask.errors import DataError, UserError
 
 __all__ = ["Yolo"]
@@ -44,16 +47,23 @@ class Yolo(Form):
         found, file = Annotated("yolo", [], [], []), files[0]
         try:
             content = _open(file)
-            names = _names(content)
+            lines = _Lines(_names(content), _numbers_of_keypoints(content))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise DataError(f"{file} cannot be used: {' '.join(str(error).split())}; {HOW}") from error
-        found.ids, found.classes = sorted(names), [names[id_] for id_ in sorted(names)]
+        found.ids, found.classes = sorted(lines.names), [lines.names[id_] for id_ in sorted(lines.names)]
         for key, split in SPLITS.items():
             for entry in _entries(content.get(key)):
-                _split(found, file, content, entry, split, names, images)
+                _split(found, file, content, entry, split, lines, images)
         if not found.scenes or (content.get("train") and not any(scene.split == "train" for scene in found.scenes)):
             image_files = "training images" if found.scenes else "images"
             raise DataError(f"{file} leads to no {image_files}{_why(found)}; name their folder with --images")
+        if lines.keypoints:
+            found.remarks.append("lines hold keypoints (kpt_shape), which are not learnt: their boxes are")
+        elif content.get("task") != "segment" and _may_be_keypoints(lines.long):
+            raise DataError(
+                f"the lines of {file} may be boxes with keypoints or outlines: write kpt_shape into it, e.g. kpt_shape:"
+                " [17, 3], or for outlines task: segment"
+            )
         return found
 
     @staticmethod
@@ -63,7 +73,7 @@ class Yolo(Form):
     @staticmethod
     def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
         annotated = Yolo.read(str(place), Yolo.find(str(place)), None if images is None else str(images))
-        return Rasterised("yolo", place, [annotated], legend)
+        return Rasterised("yolo", place, annotated, legend)
 
 
 def _why(found: Annotated) -> str:
@@ -94,12 +104,50 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
     if not isinstance(names, dict | list | type(None)):
         raise ValueError(f"its names are {names!r}, neither a list nor numbers with names")
     pairs = list(names.items()) if isinstance(names, dict) else list(enumerate(names or ()))
-    found = {int(id_): str(name).strip() for id_, name in pairs if name is not None}
+    found = {int(id_): class_name(name) for id_, name in pairs if name is not None}
     if len(found) < len(pairs):
         raise ValueError("one of its names is empty")
     if not found or len(set(found.values())) < len(found):
         raise ValueError("its names are missing, or two classes share one")
     return found
+
+
+@dataclass
+class _Lines:
+    """What lines hold: the names of classes, and how many numbers of keypoints stand behind a box, if any do."""
+
+    names: dict[int, str]
+    keypoints: int = 0
+    long: list[list[float]] = field(default_factory=list)  # lines with more numbers than a box has
+
+
+def _numbers_of_keypoints(content: dict[str, Any]) -> int:
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or shape[1] not in (2, 3) or not isinstance(shape[0], int):
+        raise ValueError(f"its kpt_shape is {shape!r}, not [number of keypoints, 2 or 3]")
+    return shape[0] * shape[1]
+
+
+def _may_be_keypoints(lines: list[list[float]]) -> bool:
+    """Whether lines that nothing says are keypoints may be: all alike long, and visibilities of 0, 1 and 2 stand where
+    they would; or without these, all that would be keypoints lie in what would be their box."""
+    if not lines or len({len(values) for values in lines}) > 1:
+        return False
+    many, size = len(lines) >= 10, len(lines[0]) - 4
+    if size % 3 == 0:
+        visibilities = {v for values in lines for v in values[6::3]}
+        if visibilities <= {0, 1, 2} and (many or 2 in visibilities):
+            return True
+    return many and size % 2 == 0 and all(map(_lie_in_box, lines))
+
+
+def _lie_in_box(values: list[float]) -> bool:
+    (x, y, width, height), points = values[:4], list(zip(values[4::2], values[5::2]))
+    if x - width / 2 < -0.01 or y - height / 2 < -0.01 or x + width / 2 > 1.01 or y + height / 2 > 1.01:
+        return False
+    return all(abs(a - x) <= width / 2 + 0.01 and abs(b - y) <= height / 2 + 0.01 for a, b in points if a or b)
 
 
 def _entries(value: object) -> list[str]:
@@ -108,7 +156,7 @@ def _entries(value: object) -> list[str]:
 
 
 def _split(
-    found: Annotated, file: str, content: dict[str, Any], entry: str, split: str, names: dict[int, str],
+    found: Annotated, file: str, content: dict[str, Any], entry: str, split: str, lines: _Lines,
     images: str | None,
 ) -> None:  # fmt: skip
     folder = os.path.dirname(os.path.abspath(file))
@@ -128,10 +176,13 @@ def _split(
     if place not in own:
         found.remarks.append(f"{own[0]} is not there: the {split} images are taken from {place}")
     if os.path.isfile(place):
-        with open(place, encoding="utf-8-sig", errors="replace") as lines:
-            listed_ = [line.strip().replace("\\", "/") for line in lines if line.strip() and not line.startswith("#")]
+        with open(place, encoding="utf-8-sig", errors="replace") as file_:
+            listed_ = [line.strip().replace("\\", "/") for line in file_ if line.strip() and not line.startswith("#")]
         below = [os.path.dirname(place), path, folder]
-        image_files = [(_first(below, line), line, [own[0]]) for line in dict.fromkeys(listed_)]
+        listed = {line: _first(below, line) for line in dict.fromkeys(listed_)}
+        rest = Images([path, folder]).match([line for line, image in listed.items() if image is None], [split])
+        found.remarks += rest.remarks(f"images of {entry} are found")
+        image_files = [(image or rest.files.get(line), line, [own[0]]) for line, image in listed.items()]
     else:
         paths = sorted(walk(place, is_image_name), key=natural)
         image_files = [(p, os.path.relpath(p, place), [*own, place]) for p in paths]
@@ -146,11 +197,12 @@ def _split(
         if label is None:
             found.fault("no label file", image, "counts as empty", of="nothing")
         else:
-            _read(found, scene, label, names)
+            _read(found, scene, label, lines)
 
 
 def _first(folders: list[str], name: str) -> str | None:
-    return next((p for f in folders if os.path.isfile(p := os.path.normpath(os.path.join(f, name)))), None)
+    paths = (as_spelled(os.path.normpath(os.path.join(folder, name))) for folder in folders)
+    return next(filter(None, paths), None)
 
 
 def _label_file(image: str, inside: str | None, folders: list[str]) -> str | None:
@@ -160,35 +212,41 @@ def _label_file(image: str, inside: str | None, folders: list[str]) -> str | Non
         stem = os.path.splitext(stem)[0] + ".txt"
         before, found, after = stem.rpartition(f"{os.sep}images{os.sep}")
         for path in ([f"{before}{os.sep}labels{os.sep}{after}"] if found else []) + [stem]:
-            if os.path.isfile(path):
-                return path
+            if label := as_spelled(path):
+                return label
     return None
 
 
-def _read(found: Annotated, scene: Scene, label: str, names: dict[int, str]) -> None:
+def _read(found: Annotated, scene: Scene, label: str, lines: _Lines) -> None:
     try:
         with open(label, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
+            rows = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         found.fault("unreadable file", label, str(error), of="image")
         found.scenes.pop()  # it came last
         return
-    for place, line in enumerate(lines, 1):
+    for place, line in enumerate(rows, 1):
         if not line.strip():
             continue
         try:
             id_, *values = (number(v) for v in line.split())
             if id_ != int(id_):
                 raise ValueError("the class is no whole number")
-            if int(id_) not in names:
+            if len(values) > 4:
+                lines.long.append(values)
+            if int(id_) not in lines.names:
                 found.fault("unknown class", label, f"line {place}: class {int(id_)}")
                 continue
-            scene.instances.append(_instance(names[int(id_)], values))
+            scene.instances.append(_instance(lines.names[int(id_)], values, lines.keypoints))
         except ValueError as error:
             found.fault("unreadable line", label, f"line {place}: {error}")
 
 
-def _instance(name: str, values: list[float]) -> Instance:
+def _instance(name: str, values: list[float], keypoints: int) -> Instance:
+    if keypoints:
+        if len(values) not in (4, 4 + keypoints):
+            raise ValueError(f"{len(values)} numbers behind the class: a box has 4, with keypoints {4 + keypoints}")
+        values = values[:4]
     if len(values) == 4:
         x, y, width, height = values
         return Instance(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
