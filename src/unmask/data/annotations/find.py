@@ -10,6 +10,7 @@ from unmask.data.annotations.legend import Legend, joined, read_legend
 from unmask.data.annotations.maps import Maps, images_below
 from unmask.data.annotations.objects import Annotated, unique
 from unmask.data.labels import is_hidden, some
+from unmask.data.names import IMAGE_FOLDERS
 from unmask.errors import DataError, UserError, closest, closest_place
 
 AUTO = "auto"
@@ -91,6 +92,10 @@ def _no_maps(place: Path) -> str:
             f"{place} has boxes, no outlines: to segment, annotations need polygons or RLE under `segmentation` in"
             f" {os.path.basename(boxes[0])}. With boxes: --to detect"
         )
+    folders = sorted(place.parent.iterdir()) if place.is_dir() and images_below(place) else []
+    for folder in folders:
+        if folder.is_dir() and folder.name.lower() in IMAGE_FOLDERS:
+            return f"{place} holds no images beside its masks: give --on {place.parent}, or add --images {folder}"
     return (
         f"{place} holds no segmented images that are known here: give a folder with images/ and masks/, or train/ and"
         " trainannot/, or a.jpg and a_mask.png side by side; a folder of masks, with --images for that of their"

@@ -120,13 +120,7 @@ class Segmented:
             say(f"{len(unseen)} of the classes are nowhere in the data and are left out: {some(unseen, 8)}")
         self.classes = [name for number, name in zip(self.numbers, names) if number in seen]
         self.numbers = [number for number in self.numbers if number in seen]
-        if len(self.classes) < 2:
-            only = f"{self.classes[0]} alone" if self.classes else "none, only void"
-            share = _share(looked, good, VOID) if VOID in self.void else 0
-            more = f"; 255 is void, in {share:.0%} of the pixels: --void none takes it for a class" if share else ""
-            raise DataError(f"two classes or more can be told apart; the masks of {self.where} have {only}{more}")
-        if len(self.classes) > VOID:
-            raise DataError(f"at most {VOID} classes can be learnt here; {self.where} has {len(self.classes)}")
+        _check_classes(self.classes, looked, good, self.void, self.where)
         self.table = _table(self.numbers, looked)
         self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
         self.splits = split_images([scene.split for _, scene in self.scenes], good, most=most, seed=seed, say=say)
@@ -222,6 +216,17 @@ def _classes(
     if once and len(looked.numbers) > 4:
         say(f"numbers that occur in one mask alone: {some(once, 8)}; are they meant? A classes.json would tell")
     return numbers, [str(number) for number in numbers], void
+
+
+def _check_classes(classes: Sequence[str], looked: Survey, good: Sequence[int], void: set[int], where: str) -> None:
+    """Raises DataError for fewer classes than can be told apart, and for more than a map holds."""
+    if len(classes) < 2:
+        only = f"{classes[0]} alone" if classes else "none, only void"
+        share = _share(looked, good, VOID) if VOID in void else 0
+        more = f"; 255 is void, in {share:.0%} of the pixels: --void none takes it for a class" if share else ""
+        raise DataError(f"two classes or more can be told apart; the masks of {where} have {only}{more}")
+    if len(classes) > VOID:
+        raise DataError(f"at most {VOID} classes can be learnt here; {where} has {len(classes)}")
 
 
 def _share(looked: Survey, indices: Iterable[int], number: int) -> float:

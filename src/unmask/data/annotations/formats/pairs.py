@@ -14,7 +14,6 @@ import numpy as np
 
 from unmask import registry
 from unmask.data.annotations.form import Form
-from unmask.data.annotations.formats.panoptic import png_folders
 from unmask.data.annotations.legend import NO_CLASS, Legend, find_legend, joined, renumbered
 from unmask.data.annotations.maps import Maps, described, images_below, split_of_folders
 from unmask.data.annotations.mask_files import read_truth
@@ -49,7 +48,7 @@ class Pairs(Form):
             return any(split.masks is not None and split.annotations is None for split in told)
         if not place.is_dir() or registry.find("annotations", "yolo").find(str(place)):
             return False
-        panoptic = [folder for folder in png_folders(place) if folder != place]
+        panoptic = [folder for folder in registry.find("annotations", "panoptic").png_folders(place) if folder != place]
         truths = sides(images_below(place), [])[1]
         return any(not panoptic or not set((place / path).parents) & set(panoptic) for path in truths)
 

@@ -44,14 +44,14 @@ class Panoptic(Form):
     def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
         return PanopticMaps(place, images, legend)
 
+    @staticmethod
+    def png_folders(place: Path) -> list[Path]:
+        """Folders of the PNG files of the panoptic .json files at a place."""
+        return [_png_folder(file) for file in _files(place)]
+
 
 def _files(place: Path) -> list[Path]:
     return [Path(path) for path, entries in tables_in(str(place)) if entries is not None and is_panoptic(entries)]
-
-
-def png_folders(place: Path) -> list[Path]:
-    """Folders of the PNG files of the panoptic .json files at a place."""
-    return [_png_folder(file) for file in _files(place)]
 
 
 def _png_folder(file: Path) -> Path:
