@@ -257,13 +257,15 @@ def test_outlines_and_masks_of_an_image_as_stored_are_turned_with_it(orientation
     for seed in range(4):
         image = np.full((40, 60, 3), 60, np.uint8)
         image[5:15, 20:50] = 255
-        save(image, tmp_path / "images" / f"{seed}.png", exif=exif)
+        save(image, tmp_path / "c" / "images" / f"{seed}.png", exif=exif)
         save((image[..., 0] > 100).astype(np.uint8), tmp_path / "m" / "masks" / f"{seed}.png")
         box = [20, 5, 50, 5, 50, 15, 20, 15] if orientation > 4 else [10, 25, 40, 25, 40, 35, 10, 35]
         content["images"].append({"id": seed, "file_name": f"{seed}.png", "height": 40, "width": 60})
         content["annotations"].append({"image_id": seed, "category_id": 1, "segmentation": [box]})
-    (tmp_path / "annotations.json").write_text(json.dumps(content))
-    places = [(tmp_path, None)] + ([(tmp_path / "m" / "masks", tmp_path / "images")] if orientation > 4 else [])
+    (tmp_path / "c" / "annotations.json").write_text(json.dumps(content))
+    places = [(tmp_path / "c", None)]
+    if orientation > 4:
+        places.append((tmp_path / "m" / "masks", tmp_path / "c" / "images"))
     for place, images in places:
         data, said = opened(Segmented, place, images=images, max_bad=0)
         pixels, truth = data.segments("train", 3).pair(0)

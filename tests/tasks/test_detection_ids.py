@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from support.boxmaking import draw, write_coco
 
 from unmask.errors import DataError, UserError
@@ -29,7 +30,7 @@ def test_results_carry_the_ids_of_images_and_categories_of_the_file(tmp_path):
     for place, item in enumerate(asked.source.items):
         boxes = np.array([[1, 2, 11, 22]], np.float32)
         found = Detections(item.name, (64, 64), boxes, np.array([1]), np.array([0.9], np.float32), ["x"] * 3, None)
-        writer.add(found, np.zeros((3, 64, 64), np.uint8), asked.ids[place])
+        writer.add(found, torch.zeros(3, 64, 64, dtype=torch.uint8), asked.ids[place])
     writer.finish()
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(row["image_id"], row["category_id"]) for row in results] == [("b", 7), (40, 7), (7, 7)]

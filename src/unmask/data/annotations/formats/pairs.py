@@ -165,7 +165,7 @@ class PairedMaps(Maps):
             ground = {} if 0 in self.class_numbers.values() else {0: "background"}
             self.legend = Legend(ground | {number: name for name, number in self.class_numbers.items()}, {}, self.where)
         elif legend is None:
-            for folder in {Path(str(scene.mask)).parent for scene in self.scenes}:
+            for folder in dict.fromkeys(Path(str(scene.mask)).parent for scene in self.scenes):
                 if nearest := _nearest_legend(folder, root):
                     self.legends[folder] = nearest
             self.legend = joined(list(self.legends.values()) or [Legend()], self.remarks)
@@ -174,13 +174,13 @@ class PairedMaps(Maps):
 def _class_masks(images: Mapping[Key, str], masks: Keys) -> dict[str, dict[str, str]]:
     """Masks of each image by class, where they lie in a folder for each class; nothing where they do not."""
     by_image: dict[str, dict[str, str]] = defaultdict(dict)
+    if any(key in images for key in masks.values()):
+        return {}
     for path, key in masks.items():
-        if key in images:
-            return {}
         for place in (len(key) - 2, 0):
             image = images.get((*key[:place], *key[place + 1 :])) if len(key) > 1 else None
             if image is not None and key[place] not in SPLITS:
-                folder = next(f for f in path.split("/") if key[place] in (plain(f), plain(f).lower()))
+                folder = next((f for f in path.split("/") if key[place] == plain(f).lower()), key[place])
                 by_image[image][class_name(folder)] = path
                 break
     several = any(len(paths) > 1 for paths in by_image.values())
