@@ -230,8 +230,9 @@ def transfer(
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
     seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, format: str = 'auto',
     images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
-    input_size: int | str | Sequence[int] | None = None, pyramid: str | None = None, width: int | None = None,
-    rois: int | None = None, anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
+    crowds: Literal['ignore', 'learn'] = 'ignore', input_size: int | str | Sequence[int] | None = None,
+    pyramid: str | None = None, width: int | None = None, rois: int | None = None,
+    anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
     jitter: tuple[float, float] | None = None, max_bad: float | None = None
 ) -> Transferred: ...
 @overload
@@ -249,8 +250,9 @@ def transfer(
     global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
     seed: int = 0, log_every: int | None = None, dry_run: Literal[True], format: str = 'auto',
     images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
-    input_size: int | str | Sequence[int] | None = None, pyramid: str | None = None, width: int | None = None,
-    rois: int | None = None, anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
+    crowds: Literal['ignore', 'learn'] = 'ignore', input_size: int | str | Sequence[int] | None = None,
+    pyramid: str | None = None, width: int | None = None, rois: int | None = None,
+    anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
     jitter: tuple[float, float] | None = None, max_bad: float | None = None
 ) -> None: ...
 @overload
