@@ -11,7 +11,7 @@ from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.runtime import machine
 from unmask.runtime.distributed.devices import make_devices
-from unmask.runtime.settings import RuntimeSettings
+from unmask.runtime.settings import PRECISIONS, RuntimeSettings
 from unmask.training.objective import Objective
 from unmask.training.optimizer import MasterAdamW, make_optimizer, set_rate, update
 from unmask.training.speed.bf16_weights import lower, master
@@ -63,7 +63,7 @@ def plain():
     return losses, gradients
 
 
-@pytest.mark.parametrize("precision", machine.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("attention", ["by-length", "sdpa"])
 @pytest.mark.parametrize("matmul", ["default", "onednn"])
 @pytest.mark.parametrize("channels_last", ["off", "on"])

@@ -14,12 +14,12 @@ from unmask.cli.help import choices_of, comments, is_positional, summary
 from unmask.cli.options.completion import SHELLS, Completion
 from unmask.cli.task_options import DEFAULT, joined
 from unmask.cli.verb import commands, verb
+from unmask.runtime.settings import DEVICES
 from unmask.tasks.folders import task_folders
 
 __all__ = ["completion"]
 PARTS = {"mask": "mask", "target": "target", "decoder": "decoder", "method": "method", "head": "head"}
 PARTS |= {"recipe": "recipe", "pyramid": "pyramid"}  # option -> kind of the registry
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
