@@ -19,7 +19,7 @@ from typing import Any, get_args, get_type_hints
 import forked_command
 import numpy as np
 import smoke
-from kill_storm import FAST, MODEL, prepare
+from kill_storm import FAST, MODEL, RATE, prepare
 
 from unmask.cli.task_options import task_options
 from unmask.cli.verb import commands
@@ -48,7 +48,7 @@ MODELS = (
 )
 BASES = {  # a command that works, in the folder that `prepare` makes, to which a bad option is added
     "ablate": ["ablate", "data", "--dry-run", "--steps", "2"],
-    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/f", "--memory", "10", "--sets", "1", "--most", "4"],
+    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/f", "--memory", "10", "--sets", "1", *RATE],
     "doctor": ["doctor", "run"],
     "embed": ["embed", "run", "data", "--out", "{out}/f.npz"],
     "evaluate": ["evaluate", "run", "--on", "data", "--out", "{out}/e", "--draws", "1"],

@@ -29,6 +29,7 @@ FAST = ["--precision", "32", "--matmul", "default", "--attention", "matmul", "--
 MODEL = ["--model", smoke.MODEL, "--image-size", "32", "--patch-size", "8", "--decoder", smoke.DECODER]
 STEPS = ["--steps", "12", "--batch", "8", "--save-every", "3", "--keep-every", "6", "--log-every", "2"]
 TRAIN = ["--epochs", "2", "--batch", "8", "--log-every", "1", *FAST]
+RATE = ["--false-alarms", "0.2"]
 LABELS = ["--labels-per-class", "2", "4", "--protocols", "knn", "full", "--epochs", "2", "--precision", "32"]
 COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what else there is lies beside it
     "pretrain": ["pretrain", "data", "--out", "{out}/run", *MODEL, *STEPS, *FAST],
@@ -46,7 +47,7 @@ COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what el
     "map": ["map", "run", "data", "--out", "{out}/map.html", "--index", "{out}/index", "--method", "pca"],
     "show": ["show", "run", "data/test", "--out", "{out}/panel.png"],
     "export": ["export", "run", "--to", "timm", "--out", "{out}/exported"],
-    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "2"],
+    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "2", *RATE],
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from unmask.cli.foreign_errors import in_our_words
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import in_one_line
 from unmask.data.source import open_source
-from unmask.errors import DataError, Lost, UserError
+from unmask.errors import DataError, Lost, Unsaved, UserError
 from unmask.files import MARK, write_atomically, write_json
 from unmask.models import sizes
 from unmask.models.encoder import create_encoder
@@ -116,6 +116,7 @@ def test_json_can_hold_names_that_are_no_text(tmp_path):
         (RuntimeError("can't start new thread"), UserError),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), UserError),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "), Lost),
+        (Exception("Error while serializing: I/O error: No space left on device (os error 28)"), Unsaved),
         (RuntimeError("a bug"), type(None)),
         (Lost("out of memory is a word of mine"), type(None)),
         (UserError("out of memory is a word of mine"), type(None)),

@@ -1,6 +1,9 @@
 """What libraries raise when the machine has no more to give, as errors of ours: one line and what to do."""
 
+from pathlib import Path
+
 from unmask.errors import Diverged, Lost, Unsaved, UserError, worker_lost
+from unmask.files import no_room, system_error
 
 NO_MEMORY = (  # in what torch, NumPy, the C++ library and the system say
     *("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "cannot allocate memory"),
@@ -18,6 +21,10 @@ def in_our_words(error: BaseException) -> Exception | None:
         return UserError(f"the memory that this process may use is not enough{said}. {LESS}")
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
         return worker_lost(error)
+    if isinstance(error, Exception) and not isinstance(error, OSError | UserError | Diverged | Unsaved | Lost):
+        reason = system_error(error, Path())
+        if reason is not None and no_room(reason):
+            return Unsaved(f"a result could not be written: {reason.strerror} ({text[:160]})")
     return None
 
 

@@ -10,6 +10,7 @@ from unmask.errors import UserError, closest
 from unmask.plain import (
     Batch,
     Counts,
+    Few,
     ImagePlace,
     ImagePlaces,
     InnerShare,
@@ -77,7 +78,7 @@ class Anomaly(ConfigOption):
     # fit: other normal images that calibrate it, ideally not seen in pretraining; by default those held out
     calibrate_on: ImagePlaces = ()
     ratio: InnerShare | None = None  # fit: share of patches that each mask hides; by default the run's
-    sets: PositiveInt = 4  # fit: sets of complementary masks, each of which hides every patch once
+    sets: Few = 4  # fit: sets of complementary masks, each of which hides every patch once
     # fit: what the usual error is known by: place-texture, place, texture or none
     normalize_errors: str = "place-texture"
     # fit: blocks whose features are compared, from 0, or from -1 backwards; by default the middle ones
