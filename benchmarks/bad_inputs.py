@@ -144,7 +144,7 @@ def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
             yield [*base, *chosen, flag]
     places = [number for number, argument in enumerate(base) if argument in ("run", "model", "data", "data/test")]
     for place in places:
-        for path in [*sorted(bad.iterdir()), bad / "nosuch", Path("/dev/null"), Path("/"), Path("x" * 300)]:
+        for path in [*sorted(bad.iterdir()), bad / "nosuch", Path("/dev/null"), Path("x" * 300)]:
             yield [*base[:place], str(path), *base[place + 1 :]]
     yield from (
         [name],
@@ -168,7 +168,7 @@ def values(name: str, hint: Any, bad: Path) -> Iterable[str]:
     elif name == "out":
         yield from ("/proc/nosuch/x", "/dev/null", "", str(bad / "noise.bin" / "x"), "data", "x" * 300)
     elif Path in inner or name in ("config", "init", "on", "against"):
-        yield from [*map(str, sorted(bad.iterdir())), "", "nosuch", "/", "data"]
+        yield from [*map(str, sorted(bad.iterdir())), "", "nosuch", "data"]
     else:
         yield from WORDS
 
@@ -229,7 +229,7 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def smoke_commands(folder: Path, out: Path) -> Iterable[list[str]]:
-    yield ["--count", "32", "--out", str(out)]
+    yield ["--count", "16", "--out", str(out)]
 
 
 if __name__ == "__main__":

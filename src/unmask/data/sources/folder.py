@@ -83,7 +83,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _begins_as_image(entry: os.DirEntry[str]) -> bool:
     try:
-        if not entry.is_file():
+        if not entry.is_file() or not entry.stat().st_size:  # files of /proc are empty, and reading some never ends
             return False
         with open(entry.path, "rb") as file:
             return sniff(file.read(32)) is not None
