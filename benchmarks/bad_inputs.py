@@ -147,7 +147,7 @@ def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
         for path in [*sorted(bad.iterdir()), bad / "nosuch", Path("/dev/null"), Path("x" * 300)]:
             yield [*base[:place], str(path), *base[place + 1 :]]
     yield from (
-        [name],
+        *([] if name in ONLY_REFUSED else [[name]]),
         [name, "--nosuch"],
         [name, *["x"] * 5],
         [*base, "--out", "/proc/x"],
