@@ -127,5 +127,5 @@ def _parsed(line: str) -> dict[str, Any] | None:
     """A record; None for a line cut off by a crash."""
     try:
         return parse_json(line)
-    except json.JSONDecodeError:
+    except ValueError:
         return None
