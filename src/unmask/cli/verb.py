@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import json
 import operator
 import pkgutil
 import types
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from unmask.bounded import parse_json
 from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import describe
 from unmask.cli.settings_file import is_yaml, read_settings
@@ -24,13 +24,21 @@ from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
-from unmask.plain import fits
+from unmask.plain import fits, settle
+from unmask.registry import KINDS, given, portable
 from unmask.runtime.lock import Locks
 from unmask.tasks.folders import task_folders
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
 Result = TypeVar("Result")
+PARTS = (
+    "parts",
+    "model",
+    "to",
+    "log_to",
+    *KINDS,
+)  # options that name parts: what a person gives there may come from outside
 
 
 def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
@@ -49,7 +57,7 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             if args and isinstance(args[0], options):  # type: ignore[arg-type]
-                return run(args[0])  # type: ignore[arg-type]
+                return run(_portable(args[0]))  # type: ignore[arg-type]
             complete = chosen_by_name(options, kwargs)
             names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
@@ -58,7 +66,9 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
                     raise UserError(
                         f"{function.__name__} has no option {name!r}" + (f", did you mean {near!r}?" if near else ".")
                     )
-            return run(complete(*args, **_with_config(complete, args, kwargs)))
+            places = dict(zip((field.name for field in dataclasses.fields(complete)), args))
+            with given(text for name in PARTS for text in _texts((places | kwargs).get(name))):
+                return run(_portable(complete(*args, **_with_config(complete, args, kwargs))))
 
         call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"
         for task in task_folders() if getattr(options, "BY_TASK", False) else ():
@@ -69,6 +79,34 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         return call
 
     return wrap
+
+
+def parts_in(arguments: Sequence[str]) -> list[str]:
+    """What stands on a command line behind options that name parts; not what `--config FILE` says."""
+    texts, name = [], ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, given_here, value = argument[2:].partition("=")
+            name = name.replace("-", "_")
+            texts += [value] if given_here and name in PARTS else []
+        elif name in PARTS:
+            texts.append(argument)
+    return texts
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts among one value or several."""
+    return [text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)]
+
+
+def _portable(options: Options) -> Options:
+    """The same options, with files of parts named without their folders."""
+    for name in PARTS:
+        if name != "parts" and (value := getattr(options, name, None)):
+            named = [portable(part) if isinstance(part, str) else part for part in _texts(value)]
+            if named:
+                settle(options, name, named[0] if isinstance(value, str) else tuple(named))
+    return options
 
 
 def _signature(options: Any) -> inspect.Signature:
@@ -129,12 +167,12 @@ def saved(options: Any, path: str | Path) -> dict[str, Any]:
 
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         settings = content["settings"] if "task" in content else Config.from_plain(content, str(path)).options()
         items = list(settings.items())
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no configuration of a run: {str(error)[:200]!r}") from error
     known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
     hints = get_type_hints(options, include_extras=True)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.files import is_full, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
@@ -224,8 +225,8 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
+            record = parse_json(line)
+        except ValueError:
             continue
         if isinstance(record, dict) and "step" in record:
             yield record

@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +39,7 @@ from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
-from unmask.tasks.open import load_encoder, open_trained
+from unmask.tasks.open import load, load_encoder
 from unmask.tasks.pages import write_report
 from unmask.tasks.task import DataOptions, TransferTask, find_task, settings_from
 from unmask.tasks.training_settings import TaskSettings
@@ -56,7 +56,7 @@ __all__ = ["transfer"]
 
 
 PLACES = ("run", "init", "on", "images", "classes")  # settings that are paths
-NOT_SETTINGS = ("out", "config", "dry_run", "log_to")
+NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "parts")
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ class Transferred:
     """What `unmask.transfer` returns: the folder of a trained model, with its metrics."""
 
     path: Path
+    parts: tuple[str, ...] = field(default_factory=registry.parts_given)  # from outside of the package, that may be run
 
     @cached_property
     def model(self) -> nn.Module:
         """The classifier, segmenter or detector, in eval mode on the CPU."""
-        return open_trained(self.path)
+        return load(self.path, parts=self.parts)
 
     @property
     def classifier(self) -> nn.Module:
@@ -113,8 +114,7 @@ def transfer(options: Transfer) -> Transferred | None:
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
-    labelled = DataOptions(texts(options.on), options.most, options.seed)
-    task = kind(labelled, own_options(options), encoder, console)
+    task = kind(DataOptions(texts(options.on), options.most, options.seed), own_options(options), encoder, console)
     if saved is None or before is None:
         plan = Plan(asked_for(options), reasons)
         settings, expected = make_plan(options, plan, task, scratch, here, console)
@@ -127,6 +127,7 @@ def transfer(options: Transfer) -> Transferred | None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, config)
+    registry.keep_sources(out)
     write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
     trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
     model = _train(settings, expected, task, scratch, out, console, trackers)
@@ -179,7 +180,8 @@ def make_plan(
     plan.choose("init", "run", "the run's own weights")
     settings = task.plan(plan, scratch, here)
     usual = max(5.0, 0.25 * settings.epochs) if task.has_val else 0.0
-    plan.choose("patience", usual, _patience(task.has_val))
+    why = "epochs without a better val score that end training" if task.has_val else "no val split to stop on"
+    plan.choose("patience", usual, why)
     if settings.batch % settings.accumulate:
         raise UserError(f"a batch of {settings.batch} cannot be worked off in {settings.accumulate} equal parts")
 
@@ -268,9 +270,8 @@ def _judge(
     settings: TaskSettings, on: Sequence[str], model: nn.Module, task: TransferTask, out: Path, console: Console
 ) -> None:
     sentence = task.judge(model.to(settings.device), settings, on, out)
-    training = Run(out).read("training.json") | {"finished": True}
     (out / REPORT).unlink(missing_ok=True)  # so that a folder with both this and a summary lacks nothing
-    write_json(out / SUMMARY, training)
+    write_json(out / SUMMARY, Run(out).read("training.json") | {"finished": True})
     write_report(out)
     console.print(sentence, soft_wrap=True, markup=False)
     console.print(f"Weights, figures and report: {out / REPORT}", soft_wrap=True)
@@ -294,7 +295,3 @@ def _other_size(options: Transfer, encoder: Encoder) -> list[str]:
     if meant is None or model.startswith(meant[0]):
         return []
     return [f"recipe {options.recipe} was published for {meant[0]}; this encoder is {model}"]
-
-
-def _patience(has_val: bool) -> str:
-    return "epochs without a better val score that end training" if has_val else "no val split to stop on"

@@ -18,7 +18,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
 from unmask.data.transforms.crops import WholeImage
-from unmask.errors import UserError
+from unmask.errors import NotGiven, UserError
 from unmask.files import read_json
 from unmask.models.encoder import Encoder, known_name
 from unmask.runs.run import Run
@@ -101,13 +101,15 @@ class Subject:
             raise Unknown("it is data, without weights")
         if self.kind == "run" and not (checkpoint.begun(self.path) or any(self.path.glob("*.safetensors"))):
             raise Unknown("the run has not saved any weights yet")
-        return open_weights(self.place)
+        return open_weights(self.place, damaged=True)
 
     @cached_property
     def encoder(self) -> Encoder:
         """The weights as an encoder, in eval mode on the CPU."""
         try:
             return self.opened.encoder()
+        except NotGiven:
+            raise
         except UserError as error:
             raise Unknown(f"the weights cannot be used as they are: {error}") from error
 

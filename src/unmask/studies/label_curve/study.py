@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.files import write_atomically
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, Curve, make_point, worths
@@ -125,6 +126,6 @@ def _order(cell: Cell) -> tuple:
 def _parsed(line: str) -> dict[str, Any] | None:
     """A record; None for a line cut off by a crash."""
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:
+        return parse_json(line)
+    except ValueError:
         return None

@@ -3,13 +3,13 @@
 The Hub stores sets so; each file says in its schema which column is an `Image` and what the classes are called.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet as pq
 
+from unmask.bounded import parse_json
 from unmask.data.labels import printable
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained, open_shard
@@ -92,7 +92,7 @@ def _file(raw: Any, place: str) -> pq.ParquetFile:
 def _features(schema: pyarrow.Schema) -> dict[str, Any]:
     """What `datasets` wrote about the columns."""
     try:
-        return json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
 
