@@ -54,7 +54,7 @@ def test_folders_with_names_of_splits_among_classes_are_classes_and_that_is_said
 
 @pytest.mark.parametrize("other", ["masks/1.png", "train_old/1.png", "test/1.png", "1.png"])
 def test_a_train_folder_beside_masks_or_loose_images_stays_a_split(other):
-    assert [item.split for item in arrange(["train/1.png", other]).items][0] == "train"
+    assert arranged("train/1.png", other)[0][0] == (None, "train")
 
 
 def test_images_outside_the_splits_are_told():

@@ -78,7 +78,9 @@ def test_of_several_images_in_a_webdataset_sample_those_left_out_are_said(tmp_pa
     masked = [f"{i}.{ending}" for i in range(2) for ending in ("depth.png", "rgb.png", "mask.png")]
     assert names_of(tmp_path / "b.tar", masked) == [(str(i), None, ("depth.png", "mask.png")) for i in range(2)]
     apart = [f"{i}.{ending}" for i in range(2) for ending in ("left.png", "right.png")]
-    assert names_of(tmp_path / "c.tar", apart) == [(f"{i}.{side}", None, ()) for i in range(2) for side in ("left", "right")]
+    assert names_of(tmp_path / "c.tar", apart) == [
+        (f"{i}.{side}", None, ()) for i in range(2) for side in ("left", "right")
+    ]
     parts = [f"{i}.{ending}" for i in range(2) for ending in ("img.png", "caption.txt")]
     assert names_of(tmp_path / "d.tar", parts) == [("0", None, ()), ("1", None, ())]
 

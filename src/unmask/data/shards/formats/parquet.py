@@ -39,7 +39,9 @@ class Parquet(Stream):
         self.plural = self.label is not None and _is_list(schema.field(self.label).type)
         self.others = [f.name for f in schema if _is_simple(f.type) and f.name not in (self.image, self.label)]
         if self.label is None and (left := [f for f in schema if f.name.lower() in LABELS and f.name != self.image]):
-            self.remarks.append(f"the column {left[0].name} ({left[0].type}) is not used: a label is a text or a number")
+            self.remarks.append(
+                f"the column {left[0].name} ({left[0].type}) is not used: a label is a text or a number"
+            )
 
     @classmethod
     def accepts(cls, place: str) -> bool:
@@ -159,11 +161,11 @@ def _features(schema: pyarrow.Schema) -> dict[str, Any]:
 
 def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) -> str:
     types = {field.name: field.type for field in schema}
-    declared = [n for n, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image" and n in types]
+    declared = [
+        n for n, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image" and n in types
+    ]
     structs = [
-        n
-        for n, t in types.items()
-        if _is(t, "struct") and "bytes" in [t.field(i).name for i in range(t.num_fields)]
+        n for n, t in types.items() if _is(t, "struct") and "bytes" in [t.field(i).name for i in range(t.num_fields)]
     ]
     plain = [name for name, kind in types.items() if _is_bytes(kind)]
     usual = [name for name in plain if name.lower() in IMAGES]
@@ -178,7 +180,12 @@ def _label_column(schema: pyarrow.Schema, features: dict[str, Any]) -> tuple[str
     for name, what in features.items():
         inner = what[0] if isinstance(what, list) and what else what  # a list of one: several labels per image
         inner = inner.get("feature", inner) if isinstance(inner, dict) else inner
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and inner.get("names") and name in schema.names:
+        if (
+            isinstance(inner, dict)
+            and inner.get("_type") == "ClassLabel"
+            and inner.get("names")
+            and name in schema.names
+        ):
             return name, list(inner["names"])
     columns = {field.name.lower(): field for field in schema}
     usable = [columns[name] for name in LABELS if name in columns and _is_label(columns[name].type)]

@@ -67,7 +67,11 @@ class WebDataset(Stream):
 def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members, int]]:
     """Samples as key, members and the bytes up to their end; the content of the first `unread` is passed over."""
     held: list[_Member] = []  # of one sample, or of several whose names have dots
-    number, begin, dotted = 0, "", False  # dotted: too many names share what comes before their first dot for one sample
+    number, begin, dotted = (
+        0,
+        "",
+        False,
+    )  # dotted: too many names share what comes before their first dot for one sample
     with tarfile.open(fileobj=file, mode="r|*") as tar:
         for entry in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it keeps one entry for every member it ever saw
@@ -104,8 +108,8 @@ def _root(stem: str, stems: Iterable[str]) -> str:
 
 def _divided(held: list[_Member], dotted: bool) -> list[tuple[str, Members, int]]:
     """Samples: names that share a stem, and those that extend it. Where nothing has the shortest stem (0001.left.jpg,
-    0001.right.jpg; clip.0001.jpg, clip.0002.jpg), each stem is a sample of its own if each has an image and none is called
-    image beside a mask (0001.image.png, 0001.mask.png)."""
+    0001.right.jpg; clip.0001.jpg, clip.0002.jpg), each stem is a sample of its own, unless one has no image or is
+    called image beside others (0001.image.png, 0001.mask.png)."""
     stems = {member.stem for member in held}
     roots = {stem: _root(stem, stems) for stem in stems}
     pictured = {roots[member.stem] for member in held if is_image_name(f"x.{member.ending}")}
