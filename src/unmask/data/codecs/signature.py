@@ -69,8 +69,8 @@ def sniff(head: bytes) -> str | None:
 
 
 def other_kind(name: str, head: bytes) -> str | None:
-    """What a file that is no image is, by its name or its first `HEAD` bytes, where unmask knows the kind without reading
-    it: video, DICOM ..."""
+    """What a file that is no image is, by its name or its first `HEAD` bytes: video, DICOM ...; None where that does
+    not show."""
     name = name.lower()
     by_name = next((kind for ending, kind in _KINDS.items() if name.endswith(ending)), None)
     return by_name or next((kind for place, mark, kind in _CONTENT if head[place:].startswith(mark)), None)
