@@ -163,8 +163,8 @@ def test_a_classifier_that_answers_one_class_is_said_first():
 
 def test_batch_norm_over_one_image_at_a_time_is_refused():
     samples = Samples(Given([noise(i, (32, 32, 3)) for i in range(4)]), range(4), channels=3)
-    single = settings(protocol="linear", norm="batch", batch=2, accumulate=2, balanced="off")
-    with pytest.raises(UserError, match="BatchNorm .* two images or more"):
+    single = settings(vit(), protocol="linear", norm="batch", batch=2, accumulate=2, balanced="off")
+    with pytest.raises(UserError, match="BatchNorm before its head"):
         make_loader(samples, single, vit())
     assert make_loader(samples, replace(single, accumulate=1), vit()).batch == 2
 
