@@ -125,7 +125,7 @@ def _runs(data: bytes, header: _Header) -> np.ndarray:
         elif value == 0:
             x, y = 0, y + 1
         elif value == 1:
-            break
+            return indices
         elif value == 2:
             x, y, place = x + content[place], y + content[place + 1], place + 2
         else:
@@ -133,7 +133,7 @@ def _runs(data: bytes, header: _Header) -> np.ndarray:
             stored = np.frombuffer(content[place : place + size], np.uint8)
             put(np.stack([stored >> 4, stored & 15], 1).ravel()[:value] if four else stored)
             place += size + size % 2
-    if not indices.any() and place + 2 > len(content) and header.height > 1 and y == 0:
+    if y < header.height - 1 or (y == header.height - 1 and x < header.width):  # the mark at the end may be missing
         raise BadImage("truncated")
     return indices
 
