@@ -61,7 +61,7 @@ class Looked:
     def statistics(self) -> Statistics:
         """Of all images that are left."""
         total = Statistics()
-        for _, statistics in sorted(self.by_magnitude.items(), key=str):
+        for _, statistics in sorted(self.by_magnitude.items(), key=lambda pair: str(pair[0])):
             total.merge(deepcopy(statistics))
         return total
 

@@ -83,7 +83,7 @@ def _colours(values: np.ndarray, page: Any, depth: int) -> tuple[np.ndarray, np.
     if photometric == PALETTE and page.colormap is not None:
         return np.moveaxis(page.colormap[:, values], 0, -1), None  # -> h w 3
     if values.dtype.kind != "u":
-        return values, None
+        return ~values if photometric == 0 and values.dtype.kind == "b" else values, None
     top = np.iinfo(values.dtype).max
     if depth < 8 * values.dtype.itemsize <= 16:
         values = np.round(values * (top / ((1 << depth) - 1))).astype(values.dtype)
