@@ -168,16 +168,16 @@ def _reject(looked: Looked, source: Source, index: int, reason: str) -> None:
 
 
 def _magnitude(ends: tuple[float, float] | None) -> int | None:
-    """The power of ten of the largest value; None for values brought to 0..255, and for those as stored that are 0."""
+    """The power of ten below the largest value; None for values brought to 0..255, and for those as stored that are 0."""
     largest = max(map(abs, ends)) if ends else 0
-    return math.floor(math.log10(largest)) if largest else None
+    return math.ceil(math.log10(largest)) - 1 if largest else None
 
 
 def _comparable(magnitude: int | None, main: int | None) -> bool:
     if magnitude == main:
         return True
     if magnitude is None or main is None:  # 8-bit values among measurements, or measurements among 8-bit values
-        return 1 <= (main if magnitude is None else magnitude) <= 2
+        return 0 <= (main if magnitude is None else magnitude) <= 2  # above 1, up to 1000
     return -4 <= magnitude - main <= 3
 
 
