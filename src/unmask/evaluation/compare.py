@@ -19,7 +19,6 @@ from unmask.evaluation.intervals import paired_difference, student, wilson
 from unmask.evaluation.verdict import Difference, Few, Score, Verdict
 
 SPLITS = ("train", "val", "test")
-Labelled = tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]]
 
 
 @runtime_checkable
@@ -130,7 +129,11 @@ def _choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str
     return best
 
 
-def best_candidate(part: Evaluator, train: Labelled, val: Labelled) -> tuple[float, Evaluator]:
+def best_candidate(
+    part: Evaluator,
+    train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]],
+    val: tuple[Float[np.ndarray, "m d"], Int[np.ndarray, "m"]],
+) -> tuple[float, Evaluator]:
     """Accuracy on `val` and the best of an evaluator's candidates, the first among equals. Where the best lies at their
     end, they are widened until it lies inside: the same rule for all features."""
     tried: list[Evaluator] = []
