@@ -168,7 +168,7 @@ def _reject(looked: Looked, source: Source, index: int, reason: str) -> None:
 
 
 def _magnitude(ends: tuple[float, float] | None) -> int | None:
-    """The power of ten below the largest value; None for values brought to 0..255, and for those as stored that are 0."""
+    """The power of ten below the largest value; None for values brought to 0..255, and for stored values that are 0."""
     largest = max(map(abs, ends)) if ends else 0
     return math.ceil(math.log10(largest)) - 1 if largest else None
 
