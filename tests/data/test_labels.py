@@ -44,6 +44,19 @@ def test_a_class_called_test_is_no_split():
     assert arranged("test/1.png", "cat/1.png", "dog/1.png")[0] == [("test", None), ("cat", None), ("dog", None)]
 
 
+@pytest.mark.parametrize("inside", ["", "photos/"])
+@pytest.mark.parametrize("names", [("bus", "car", "train"), ("bus", "Val"), ("a", "b", "c", "test", "train")])
+def test_folders_with_names_of_splits_among_classes_are_classes_and_that_is_said(names, inside):
+    layout = arrange([f"{name}/{inside}{i}.png" for name in names for i in range(2)])
+    assert [(item.label, item.split) for item in layout.items] == [(name, None) for name in names for _ in range(2)]
+    assert "taken for" in layout.remarks[0]
+
+
+@pytest.mark.parametrize("other", ["masks/1.png", "train_old/1.png", "test/1.png", "1.png"])
+def test_a_train_folder_beside_masks_or_loose_images_stays_a_split(other):
+    assert arranged("train/1.png", other)[0][0] == (None, "train")
+
+
 def test_images_outside_the_splits_are_told():
     found, remarks = arranged("train/cat/1.png", "train/dog/1.png", "preview.png")
     assert found == [("cat", "train"), ("dog", "train"), (None, None)]

@@ -4,9 +4,11 @@ import os
 import socket
 import tarfile
 import threading
+import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.sourcemaking import png, shade, shades, tarred, write, zipped
 
 from unmask.data.codecs.image import BadImage
@@ -237,3 +239,30 @@ def test_labels_that_are_not_one_per_image_are_left_and_told(tmp_path):
     source = open_source(tmp_path / "a.npz")
     assert [item.label for item in source.items] == [None, None]
     assert "labels has shape (2, 14)" in source.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.mp4", b"", "video"),
+        ("a.WAV", b"RIFF0000WAVE", "audio"),
+        ("scan", bytes(128) + b"DICM", "DICOM"),
+        ("brain.nii.gz", b"\x1f\x8b", "NIfTI"),
+        ("cloud.ply", b"ply\n", "point clouds"),
+        ("paper.pdf", b"%PDF-1.7", "PDF"),
+        ("logo.svg", b"<svg/>", "SVG"),
+        ("photo.NEF", b"MM", "camera raw"),
+    ],
+)
+def test_kinds_of_files_that_are_not_read_are_named(name, content, kind, tmp_path):
+    root = tmp_path / "d"
+    root.mkdir()
+    (root / name).write_bytes(content)
+    (root / "notes.txt").write_text("hello")
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.write(root / name, name)
+    for place in (root, tmp_path / "d.zip", root / name):
+        with pytest.raises(UserError, match=f"1 file of {kind}.* cannot be read"):
+            open_source(place)
+    Image.new("L", (4, 4)).save(root / "b.png")
+    assert any(kind in remark for remark in open_source(root).remarks)

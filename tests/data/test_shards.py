@@ -51,6 +51,40 @@ def test_webdataset_members_make_samples(tmp_path):
     assert [sample.key for sample in stream.samples(1, 2)] == ["3", "4"]
 
 
+def names_of(path, names):
+    """Keys, labels and images left out of a tar with these members, the same from wherever one begins."""
+    tar(path, [(name, str(i).encode()) for i, name in enumerate(names)])
+    stream = open_stream(path)
+    everything = list(stream.samples(0))
+    for first in range(len(everything) + 1):
+        assert [(s.key, s.data) for s in stream.samples(0, first)] == [(s.key, s.data) for s in everything[first:]]
+    assert not any(sample.problem for sample in everything)
+    return [(sample.key, sample.label, sample.unused) for sample in everything]
+
+
+def test_dots_in_the_names_of_webdataset_members_split_no_sample_and_join_none(tmp_path):
+    dotted = [f"cam 2024.05.{i:04d}.{ending}" for i in range(40) for ending in ("cls", "depth.png", "jpg")]
+    assert names_of(tmp_path / "a.tar", dotted) == [
+        (f"cam 2024.05.{i:04d}", str(3 * i), ("depth.png",)) for i in range(40)
+    ]
+    few = [f"v1.{i}.{ending}" for i in range(3) for ending in ("jpg", "cls")]
+    assert names_of(tmp_path / "b.tar", few) == [(f"v1.{i}", str(2 * i + 1), ()) for i in range(3)]
+
+
+def test_of_several_images_in_a_webdataset_sample_those_left_out_are_said(tmp_path):
+    pairs = [f"{i}.{ending}" for i in range(2) for ending in ("cls", "left.png", "right.png")]
+    assert names_of(tmp_path / "a.tar", pairs) == [("0", "0", ("right.png",)), ("1", "3", ("right.png",))]
+    assert "2 samples hold more than one image" in open_source(f"{tmp_path}/*.tar").remarks[0]
+    masked = [f"{i}.{ending}" for i in range(2) for ending in ("depth.png", "rgb.png", "mask.png")]
+    assert names_of(tmp_path / "b.tar", masked) == [(str(i), None, ("depth.png", "mask.png")) for i in range(2)]
+    apart = [f"{i}.{ending}" for i in range(2) for ending in ("left.png", "right.png")]
+    assert names_of(tmp_path / "c.tar", apart) == [
+        (f"{i}.{side}", None, ()) for i in range(2) for side in ("left", "right")
+    ]
+    parts = [f"{i}.{ending}" for i in range(2) for ending in ("img.png", "caption.txt")]
+    assert names_of(tmp_path / "d.tar", parts) == [("0", None, ()), ("1", None, ())]
+
+
 def parquet(path, numbers, group=7, features=None, images=None):
     images = images or [{"bytes": png(i), "path": f"{i}.png"} for i in numbers]
     table = pa.table({"img": images, "label": [i % 2 for i in numbers], "words": [f"w{i}" for i in numbers]})
@@ -102,6 +136,51 @@ def test_what_is_a_stream_and_what_is_not(tmp_path, photos):
     assert not is_stream(tmp_path / "deep")
     with pytest.raises(UserError, match="cannot be mixed"):
         is_stream([place, str(photos)])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "labels"),
+    [
+        (["cat", None], pa.string(), ["cat", None]),
+        (["cat", ""], pa.large_string(), ["cat", None]),
+        (["cat", "dog"], pa.string_view(), ["cat", "dog"]),
+        (["cat", "dog"], pa.dictionary(pa.int8(), pa.large_string()), ["cat", "dog"]),
+        ([7, 9], pa.dictionary(pa.int8(), pa.int64()), ["7", "9"]),
+        ([True, False], pa.bool_(), ["True", "False"]),
+        ([3, 4], pa.uint8(), ["3", "4"]),
+        ([1.0, float("nan")], pa.float64(), ["1", None]),
+        ([b"cat", b"dog"], pa.large_binary(), ["cat", "dog"]),
+        ([["b", "a"], []], pa.list_(pa.string()), ["a|b", ""]),
+    ],
+    ids=lambda value: str(value).replace(" ", "") if isinstance(value, pa.DataType) else "",
+)
+def test_labels_in_parquet_columns_of_any_type_count(values, kind, labels, tmp_path):
+    pq.write_table(pa.table({"image": [png(0), png(1)], "label": pa.array(values, kind)}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert [item.label for item in source.items] == labels
+    assert source.multi_label == pa.types.is_list(kind)
+
+
+def test_rows_beside_a_damaged_row_group_of_parquet_are_kept_and_the_others_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [png(i) for i in range(300)]}), path, row_group_size=100, compression="zstd")
+    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    begin = column.dictionary_page_offset or column.data_page_offset
+    content[begin : begin + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+    rows = list(open_stream(path).samples(0))
+    assert [row.key for row in rows] == [f"row {i}" for i in range(300)]
+    assert [i for i, row in enumerate(rows) if row.problem] == list(range(100, 200))
+    assert "row group 1 of the shard is damaged" in rows[100].problem
+    assert [row.data for row in rows[200:]] == [png(i) for i in range(200, 300)]
+
+
+def test_a_parquet_shard_goes_on_from_any_row_of_a_large_row_group(tmp_path):
+    pq.write_table(pa.table({"image": [png(i % 9) for i in range(200)]}), tmp_path / "a.parquet")
+    stream = open_stream(tmp_path / "a.parquet")
+    for first in (63, 64, 100, 199):
+        assert [row.key for row in stream.samples(0, first)] == [f"row {i}" for i in range(first, 200)]
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,41 @@ def test_ctrl_c_stops_the_look(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         inspect(source, max_side=None, progress=interrupt, threads=2)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, np.uint32])
+def test_an_image_of_another_range_does_not_spoil_the_statistics_of_the_others(dtype):
+    plain = [noise(i) for i in range(60)]
+    alone, _ = inspect(Given(plain), max_side=None)
+    deep = (np.arange(64.0).reshape(8, 8) * 3e7).astype(dtype)
+    unit = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    for odd in (deep, unit):
+        sheet, cache = inspect(Given([*plain, odd]), max_side=None, keep_bytes=1 << 20)
+        assert (sheet.mean, sheet.std) == (alone.mean, alone.std)
+        assert "most others from 0 to 255" in sheet.bad[0][2]
+        assert 60 not in cache
+
+
+def test_8_bit_images_among_measurements_are_set_aside_and_too_many_refused():
+    deep = [noise(i).astype(np.float32) * 40 for i in range(12)]
+    sheet, _ = inspect(Given([*deep, noise(1)]), max_side=None)
+    assert [index for index, _, _ in sheet.bad] == [12]
+    with pytest.raises(DataError, match="bring all to one range"):
+        check_bad(sheet)
+
+
+def test_measurements_of_different_strength_and_floats_on_the_8_bit_scale_stay_together():
+    for images in ([noise(i).astype(np.float32) * 10**i for i in range(4)], [noise(0), noise(1).astype(np.float32)]):
+        assert inspect(Given([*images, np.zeros((8, 8, 3), np.float32)]), max_side=None)[0].bad == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_constant_channel_has_a_deviation_of_one_and_is_said(dtype):
+    images = [np.concatenate([noise(i), np.full((*noise(i).shape[:2], 1), 7)], -1).astype(dtype) for i in range(6)]
+    sheet, _ = inspect(Given(images), max_side=None)
+    assert sheet.statistics(4)[1][3] == 1
+    assert sheet.statistics(4)[0][3] == 7
+    assert sheet.remarks == ["channel 4 is 7 everywhere: nothing is learnt from it, and its std is set to 1"]
+    black, _ = inspect(Given([np.zeros((8, 8, 3), dtype)] * 3), max_side=None)
+    assert black.statistics(3) == ((0, 0, 0), (1, 1, 1))
+    assert "one colour (0, 0, 0)" in black.remarks[0]

@@ -76,9 +76,9 @@ def test_what_cannot_be_opened_says_what_is_near(tmp_path):
     assert caught.value.exit_code == 2
     with pytest.raises(UserError, match="nor does the folder"):
         open_source(str(tmp_path / "no" / "where"))
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "a.docx").write_bytes(b"words")
     with pytest.raises(UserError, match="no kind of data"):
-        open_source(str(tmp_path / "a.pdf"))
+        open_source(str(tmp_path / "a.docx"))
     with pytest.raises(UserError, match="no data given"):
         open_source([])
 

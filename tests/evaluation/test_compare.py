@@ -1,6 +1,7 @@
 """The comparison: choices without test labels, intervals that mean what they say, words that fit the numbers."""
 
 import json
+import math
 import warnings
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from unmask.data.datasets.draws import hold_out
 from unmask.errors import UserError
-from unmask.evaluation.compare import _draws, judge
+from unmask.evaluation.compare import _draws, best_candidate, judge
 from unmask.evaluation.features import Features
+from unmask.evaluation.frozen.linear import GRID, Linear
 from unmask.evaluation.verdict import Difference, Score, Verdict, draw_verdict, markdown, table
 
 CLASSES = ["ant", "bee", "cat"]
@@ -220,3 +222,27 @@ def test_the_image_is_1200_pixels_wide_and_not_empty(verdict, few, tmp_path):
         colors = {color for _, color in image.convert("RGB").getcolors(1 << 20)}
     assert {(0, 114, 178), (110, 110, 110), (213, 94, 0)} <= colors  # pretrained, random init, raw pixels
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.png"]
+
+
+class Peaked(Linear):
+    """As accurate as its strength is near to `best`, tenfold steps away."""
+
+    best = 1.0
+
+    def candidates(self):
+        return [Peaked(C) for C in GRID]
+
+    def beyond(self, tried):
+        return [Peaked(candidate.C) for candidate in super().beyond(tried)]
+
+    def fit_predict(self, train_x, train_y, test_x):
+        return (np.arange(20) < abs(math.log10(self.C / self.best)) - 1e-6).astype(int)
+
+
+@pytest.mark.parametrize("best", [1e5, 1e-7, 1.0])
+def test_the_grid_of_penalties_is_widened_until_the_best_lies_inside(best, monkeypatch):
+    monkeypatch.setattr(Peaked, "best", best)
+    nothing, right = (np.zeros((20, 1), np.float32), np.zeros(20, int)), np.zeros(20, int)
+    accuracy, chosen = best_candidate(Peaked(), nothing, (nothing[0], right))
+    assert accuracy == 1.0
+    assert chosen.C == pytest.approx(best)

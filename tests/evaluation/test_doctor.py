@@ -139,6 +139,7 @@ FAULTS = [
     ("numbers", "fc1", weights(overflow)),
     ("numbers", "9 of 200 steps", record(**LEFT_OUT, loss="nan", why="non-finite")),
     ("trivial", "no better than", record(lambda line: {"loss": 1.2} if "epoch" in line else {})),
+    ("trivial", "explains 8.0% of the variance", record(lambda line: {"loss": 0.92} if "epoch" in line else {})),
     ("steps", "9 of 200 updates", record(**LEFT_OUT, loss="9", why="spike")),
     ("steps", "went back 9 times", record(event="rolled_back", **{"from": 300})),
     ("checkpoints", "last.ckpt", flip),

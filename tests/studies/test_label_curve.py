@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from unmask.studies.label_curve.curve import (
     RANDOM,
     SCRATCH,
     Curve,
+    Worth,
     draw_curve,
     horizontal_gap,
     make_point,
@@ -195,3 +197,29 @@ def test_data_without_labels_is_refused(run, photos, tmp_path):
         unmask.labels(run, on=photos, out=tmp_path / "out")
     with pytest.raises(UserError, match="--on"):
         unmask.labels(run)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.0, math.inf, "whether pretraining saves labels or costs labels does not show here"),
+        (0.0, 3.0, "worth between less than 0.1 and 3.0 times the labels, at 95 %"),
+        (0.8, math.inf, "worth 0.8 times the labels or more, at 95 %"),
+    ],
+)
+def test_an_undecided_worth_names_no_factor_that_could_be_taken_for_a_result(low, high, words):
+    pair = [make_point("full", name, "5", 5, [0.8, 0.7], 100) for name in (PRETRAINED, SCRATCH)]
+    sentence = Curve(pair, [Worth("full", SCRATCH, 4.0, low, high, None)], ["a", "b"], {}, []).sentence()
+    assert sentence.startswith("No clear benefit: ")
+    assert words in sentence
+    assert "4.0" not in sentence
+    assert "upper bound" not in sentence
+
+
+def test_a_curve_that_never_beats_the_commonest_class_says_so_first():
+    pair = [make_point("full", name, "5", 5, [0.7, 0.7], 100) for name in (PRETRAINED, SCRATCH)]
+    flat = Curve(pair, [], ["a", "b"], {}, [], majority=0.7)
+    assert flat.sentence().startswith(
+        "No classifier is better than always answering the commonest class, which gives 70"
+    )
+    assert replace(flat, majority=0.5).sentence().startswith("Nothing to compare")

@@ -1,12 +1,14 @@
 """Fine-tuning: optimizers, mixed and smoothed labels, metrics and sampling."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sk
 from support.classifying import CLASSES, batch, settings, task, vit
+from support.given import Given, noise
 from torch import nn
 
 from unmask.data.datasets.images import Samples
@@ -14,8 +16,9 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import UserError
-from unmask.tasks.classification.finetune import class_weights, make_task
-from unmask.tasks.classification.metrics import scores
+from unmask.tasks.classification.figures import headline
+from unmask.tasks.classification.finetune import class_weights, make_loader, make_task
+from unmask.tasks.classification.metrics import one_class, scores
 from unmask.training.optimizer import make_optimizer
 
 
@@ -144,6 +147,26 @@ class Numbers(Samples):
 
     def image(self, i):
         return torch.full((3, 8, 8), i, dtype=torch.uint8)
+
+
+def test_a_classifier_that_answers_one_class_is_said_first():
+    labels = np.array([0] * 70 + [1] * 30)
+    sure = np.tile([0.7, 0.3], (100, 1)).astype(np.float32)
+    result = scores(sure, labels, ["ant", "bee"])
+    assert headline(result, ["ant", "bee"]).startswith(
+        "It answers ant for every test image, so it tells no classes apart: its accuracy is the share of ant, 70.0 %. "
+    )
+    assert "It answers ant for 99 of 100" in one_class([[70, 0], [29, 1]], ["ant", "bee"])
+    for table in ([[70, 0], [0, 30]], [[70, 0], [20, 10]], [[100, 0], [0, 0]], [[999, 0], [0, 1]]):
+        assert one_class(table, ["ant", "bee"]) == ""
+
+
+def test_batch_norm_over_one_image_at_a_time_is_refused():
+    samples = Samples(Given([noise(i, (32, 32, 3)) for i in range(4)]), range(4), channels=3)
+    single = settings(vit(), protocol="linear", norm="batch", batch=2, accumulate=2, balanced="off")
+    with pytest.raises(UserError, match="BatchNorm before its head"):
+        make_loader(samples, single, vit())
+    assert make_loader(samples, replace(single, accumulate=1), vit()).batch == 2
 
 
 def test_balanced_sampling_draws_classes_equally_often():

@@ -105,8 +105,9 @@ def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> L
     folders = [path.split("/")[:-1] for path in paths]
     root = _wrapper(folders)
     folders = [parts[root:] for parts in folders]
-    has_splits = bool(_split_folders(folders))
-    layout = Layout([])
+    split_folders = _split_folders(folders)
+    has_splits = bool(split_folders)
+    layout = Layout([], _taken_for_classes(folders, split_folders))
     splits = [SPLITS.get(parts[0].lower()) if has_splits and parts else None for parts in folders]
     if has_splits and None in splits:
         layout.remarks.append(f"{splits.count(None):,} images lie outside the train, val and test folders")
@@ -140,10 +141,36 @@ def _wrapper(folders: list[list[str]]) -> int:
 
 
 def _split_folders(folders: list[list[str]]) -> set[str]:
-    """Folder names that are splits: where there is a train folder, or nothing but split folders."""
+    """Folder names that are splits: where there is nothing but split folders, or a train folder that is no class."""
     tops = {parts[0].lower() if parts else "" for parts in folders}
-    known = tops & SPLITS.keys()
-    return known if "train" in {SPLITS[name] for name in known} or known == tops else set()
+    named = tops & SPLITS.keys()
+    if named == tops:
+        return named
+    if "train" not in {SPLITS[name] for name in named} or _are_classes(folders, tops, named):
+        return set()
+    return named
+
+
+def _are_classes(folders: list[list[str]], tops: set[str], named: set[str]) -> bool:
+    """True where folders with a split's name are classes among others: bus/, car/, train/. None of them holds class
+    folders, no image lies beside them, and there is one of them, or there are more others than of them (train/,
+    test/ and unlabeled/ are splits). Masks and train_old/ beside train/ are no classes."""
+    inside = {name: {parts[1] for parts in folders if len(parts) > 1 and parts[0].lower() == name} for name in named}
+    others = tops - named
+    if "" in tops or any(len(below) > 1 for below in inside.values()):
+        return False
+    if any(split_of(name) or re.search("mask|label|annot|segm|truth", name) for name in others):
+        return False
+    return len(named) == 1 or len(others) > len(named)
+
+
+def _taken_for_classes(folders: list[list[str]], splits: set[str]) -> list[str]:
+    """A remark where a folder with a split's name is taken for a class."""
+    names = sorted({parts[0] for parts in folders if parts and parts[0].lower() in SPLITS}, key=natural)
+    if splits or not names or not all(folders) or len({parts[0] for parts in folders}) < 2:
+        return []
+    what = "is taken for a class, not a split" if len(names) == 1 else "are taken for classes, not splits"
+    return [f"{', '.join(names)} {what}: other folders lie beside, and none holds folders of classes"]
 
 
 def _class_folders(folders: list[list[str]], splits: list[str | None], split: bool) -> list[str | None]:

@@ -11,6 +11,7 @@ from unmask.data.codecs.decode import to_channels
 
 EDGE = 0.1  # of the range of values, at either end: what counts as extreme
 PROBE = 1024  # values kept of each float image, evenly spaced, to judge its range by
+ROUNDING = 1e-7  # of the mean: a deviation that float32's rounding makes of equal values
 PROBES = 2000  # float images that are probed; the first in order
 
 
@@ -54,7 +55,17 @@ class Moments:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per channel over all values, 8-bit and float; raw units."""
+        """Per channel over all values, 8-bit and float; raw units. The deviation of a constant channel is 1, so that it
+        becomes 0 instead of being divided by 0."""
+        mean, std = self._mean_std()
+        return mean, np.where(std > ROUNDING * np.abs(mean), std, 1.0)
+
+    def constant(self) -> dict[int, float]:
+        """Channels, from 1 on, that have one value throughout, and that value."""
+        mean, std = self._mean_std()
+        return {c: float(m) for c, (m, s) in enumerate(zip(mean, std), 1) if s <= ROUNDING * abs(m)}
+
+    def _mean_std(self) -> tuple[np.ndarray, np.ndarray]:
         both = Moments(np.zeros_like(self.counts), self.total, self.squares, self.num_values)
         size = int(self.counts[0].sum())
         levels = np.arange(256.0)

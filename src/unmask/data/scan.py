@@ -1,10 +1,12 @@
 """What looking at images finds out about them, added up: the ground that the data sheet stands on."""
 
 import hashlib
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,8 +53,17 @@ class Looked:
     notes: Counter[str] = field(default_factory=Counter)
     channels: dict[int, int] = field(default_factory=dict)  # index -> number; the good images
     sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of originals
-    statistics: Statistics = field(default_factory=Statistics)
+    ranges: dict[int, tuple[float, float]] = field(default_factory=dict)  # index -> ends, where values are as stored
+    by_magnitude: dict[int | None, Statistics] = field(default_factory=dict)
     pixels: dict[int, Tensor] = field(default_factory=dict)  # all so far, or none
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of all images that are left."""
+        total = Statistics()
+        for _, statistics in sorted(self.by_magnitude.items(), key=lambda pair: str(pair[0])):
+            total.merge(deepcopy(statistics))
+        return total
 
     def merge(self, other: "Looked", room: Room) -> None:
         """What the next images brought."""
@@ -63,7 +74,9 @@ class Looked:
         self.notes.update(other.notes)
         self.channels.update(other.channels)
         self.sizes += other.sizes
-        self.statistics.merge(other.statistics)
+        self.ranges.update(other.ranges)
+        for magnitude, statistics in other.by_magnitude.items():
+            self.by_magnitude.setdefault(magnitude, Statistics()).merge(statistics)
         if room.open:
             room.left -= sum(pixels.nbytes for pixels in other.pixels.values())
             self.pixels.update(other.pixels)
@@ -88,7 +101,9 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
         looked.notes.update(_notes(image, "" if source.packed else name))
         looked.channels[index] = image.pixels.shape[0]
         looked.sizes.append(image.size)
-        looked.statistics.add(image.pixels)
+        if image.as_stored:
+            looked.ranges[index] = float(image.pixels.min()), float(image.pixels.max())
+        looked.by_magnitude.setdefault(_magnitude(looked.ranges.get(index)), Statistics()).add(image.pixels)
         if room.open:
             looked.pixels[index] = image.pixels
     return looked
@@ -113,7 +128,23 @@ def digest(data: bytes | np.ndarray) -> bytes:
     return hashlib.blake2b(head + np.ascontiguousarray(data).tobytes(), digest_size=16).digest()
 
 
-def reject_few(looked: Looked, source: Source) -> None:
+def reject_unlike(looked: Looked, source: Source) -> None:
+    """Images whose values are of another order than those of most become bad: one with values up to 2e9 among 8-bit
+    ones would set everybody's mean and standard deviation. So do a few with another number of channels."""
+    counts = Counter(_magnitude(looked.ranges.get(index)) for index in looked.channels)
+    main = counts.most_common(1)[0][0] if counts else None
+    alike = [(0.0, 255.0)] if main is None else [ends for ends in looked.ranges.values() if _magnitude(ends) == main]
+    usual = f"{min(low for low, _ in alike):g} to {max(high for _, high in alike):g}"
+    for index in list(looked.channels):
+        low, high = looked.ranges.get(index, (0.0, 255.0))
+        if (low or high) and not _comparable(_magnitude(looked.ranges.get(index)), main):
+            reason = f"has values from {low:g} to {high:g}, most others from {usual}: bring all to one range"
+            _reject(looked, source, index, reason)
+    looked.by_magnitude = {m: s for m, s in looked.by_magnitude.items() if _comparable(m, main)}
+    _reject_other_channels(looked, source)
+
+
+def _reject_other_channels(looked: Looked, source: Source) -> None:
     """Where nearly all images share a number of channels (grey and RGB go together), the few others become bad."""
     families = Counter(1 if number == 3 else number for number in looked.channels.values())
     if len(families) < 2:
@@ -124,12 +155,30 @@ def reject_few(looked: Looked, source: Source) -> None:
     usual = "1 or 3" if main == 1 else str(main)
     for index, number in list(looked.channels.items()):
         if (1 if number == 3 else number) != main:
-            del looked.channels[index]
-            looked.pixels.pop(index, None)
-            reason = f"has {number} channel{'s' * (number != 1)}, the others have {usual}"
-            looked.bad.append((index, source.items[index].name, reason))
+            _reject(looked, source, index, f"has {number} channel{'s' * (number != 1)}, the others have {usual}")
     kept = (1, 3) if main == 1 else (main,)
-    looked.statistics.moments = {n: m for n, m in looked.statistics.moments.items() if n in kept}
+    for statistics in looked.by_magnitude.values():
+        statistics.moments = {n: m for n, m in statistics.moments.items() if n in kept}
+
+
+def _reject(looked: Looked, source: Source, index: int, reason: str) -> None:
+    del looked.channels[index]
+    looked.pixels.pop(index, None)
+    looked.bad.append((index, source.items[index].name, reason))
+
+
+def _magnitude(ends: tuple[float, float] | None) -> int | None:
+    """The power of ten below the largest value; None for values brought to 0..255, and for stored values that are 0."""
+    largest = max(map(abs, ends)) if ends else 0
+    return math.ceil(math.log10(largest)) - 1 if largest else None
+
+
+def _comparable(magnitude: int | None, main: int | None) -> bool:
+    if magnitude == main:
+        return True
+    if magnitude is None or main is None:  # 8-bit values among measurements, or measurements among 8-bit values
+        return 0 <= (main if magnitude is None else magnitude) <= 2  # above 1, up to 1000
+    return -4 <= magnitude - main <= 3
 
 
 def _notes(image: DecodedImage, name: str) -> list[str]:

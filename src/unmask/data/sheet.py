@@ -12,7 +12,8 @@ from statistics import median_low
 from torch import Tensor
 
 from unmask.data.labels import natural
-from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_few
+from unmask.data.moments import Moments
+from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_unlike
 from unmask.data.source import Source
 from unmask.errors import DataError, many
 from unmask.runtime.cores import in_order
@@ -129,7 +130,7 @@ def inspect(
         done = min(done + CHUNK, total)
         if progress is not None:
             progress(done, total)
-    reject_few(looked, source)
+    reject_unlike(looked, source)
     return _sheet(source, wanted, chosen, looked), looked.pixels
 
 
@@ -169,7 +170,8 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         groups.setdefault(looked.digests[index], []).append(index)
     copies = [group for group in groups.values() if len(group) > 1]
     heights, widths = (sorted(size[side] for size in looked.sizes) or [0] for side in (0, 1))
-    moments, statistics = looked.statistics.moments, looked.statistics
+    statistics = looked.statistics
+    moments = statistics.moments
     number = max(moments, key=lambda n: (moments[n].num_pixels, n), default=1)
     extreme, bright = statistics.shares(number) if moments else (0.0, 0.0)
     means = {str(n): m.mean_std() for n, m in sorted(moments.items())}
@@ -201,8 +203,23 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         share_extreme=round(extreme, 6),
         share_bright=round(bright, 6),
         fingerprint=_fingerprint(source, wanted, looked.digests),
-        remarks=list(source.remarks),
+        remarks=[*_constant(moments[number] if moments else None), *source.remarks],
     )
+
+
+def _constant(moments: Moments | None) -> list[str]:
+    """A remark where channels never change."""
+    constant = moments.constant() if moments is not None else {}
+    if moments is None or not constant:
+        return []
+    if len(constant) == len(moments.counts):
+        values = ", ".join(f"{v:g}" for v in constant.values())
+        return [f"all images together have one colour ({values}): there is nothing to learn; std is set to 1"]
+    if len(constant) == 1:
+        channel, value = next(iter(constant.items()))
+        return [f"channel {channel} is {value:g} everywhere: nothing is learnt from it, and its std is set to 1"]
+    which = ", ".join(map(str, constant))
+    return [f"channels {which} are the same everywhere: nothing is learnt from them, and their std is set to 1"]
 
 
 def _num_leaked(source: Source, groups: dict[bytes, list[int]], digests: dict[int, bytes]) -> int:

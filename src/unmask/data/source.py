@@ -16,11 +16,13 @@ from torch import Tensor
 
 from unmask import registry
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.signature import HEAD, other_kind
 from unmask.data.places import nowhere
-from unmask.errors import DataError, UserError
+from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
 
 PARTS = "source"
+MANY_OTHERS = 0.05  # files of kinds that are not read, as a share of the images, from which that is said
 SEPARATOR = "|"  # between the labels of one image
 
 
@@ -39,6 +41,7 @@ class Source(ABC):
     where: str  # as a person would name it
     items: list[Item]  # in an order that depends on the names only
     ignored: int  # files passed over because they are no images
+    other_kinds: Counter[str]  # of those: video, DICOM and others that are named in `signature`
     remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
     plural: bool  # labels come from where an image may have several, or none
     multi_label: bool  # plural, and some image does
@@ -46,6 +49,7 @@ class Source(ABC):
 
     def __init__(self, path: str):
         self.where, self.items, self.ignored, self.remarks = path, [], 0, []
+        self.other_kinds = Counter()
         self.plural = self.multi_label = False
 
     @classmethod
@@ -99,6 +103,7 @@ class Several(Source):
         for prefix, source in zip(_prefixes([source.where for source in sources]), sources):
             self.items += [replace(item, name=f"{prefix}/{item.name}") for item in source.items]
             self.ignored += source.ignored
+            self.other_kinds += source.other_kinds
             self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]
         self.plural = any(source.plural for source in sources)
         self.multi_label = any(source.multi_label for source in sources)
@@ -208,11 +213,15 @@ def _open(path: str) -> Source:
     source = part(path)
     if not source.items:
         raise DataError(f"no images in {path}: {_contents(source)}")
+    if sum(source.other_kinds.values()) > MANY_OTHERS * len(source.items):
+        source.remarks.append(unread(source.other_kinds))
     return source
 
 
 def _why_not(path: str, parts: list[str]) -> str:
     if os.path.exists(path):
+        if os.path.isfile(path) and (kind := other_kind(path, _head(path))):
+            return f"{path} is no image: {unread(Counter([kind]))}"
         return (
             f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
             f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
@@ -220,8 +229,24 @@ def _why_not(path: str, parts: list[str]) -> str:
     return nowhere(path)
 
 
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def unread(kinds: Counter[str]) -> str:
+    """What lies there and is not read, for people."""
+    listed = ", ".join(f"{many(count, 'file')} of {kind}" for kind, count in kinds.most_common(3))
+    return f"{listed} cannot be read (yet); images can: JPEG, PNG, TIFF and the like"
+
+
 def _contents(source: Source) -> str:
     remarks = "".join(f"; {remark}" for remark in source.remarks)
+    if source.other_kinds:
+        return unread(source.other_kinds) + remarks
     if source.ignored == 1:
         return "the one file there is no image" + remarks
     return (f"{source.ignored:,} files there are no images" if source.ignored else "it is empty") + remarks

@@ -34,6 +34,15 @@ class Evaluator(Protocol):
     ) -> Int[np.ndarray, "m"]: ...
 
 
+@runtime_checkable
+class Widening(Protocol):
+    """An evaluator whose candidates may be too few."""
+
+    def beyond(self, tried: Sequence[Any]) -> Sequence[Evaluator]:
+        """What to try next where this is the best of `tried`; nothing where it lies inside."""
+        ...
+
+
 def judge(
     competitors: dict[str, Callable[[str], Features]],
     *,
@@ -114,12 +123,30 @@ def _choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str
     """Validation accuracy, pooling and evaluator of the best pair; the first one among equals."""
     best = (-1.0, "", part)
     for pooling, train_x in train.pools.items():
-        for candidate in part.candidates():
-            answers = candidate.fit_predict(train_x, train.labels, val.pools[pooling])
-            accuracy = float(accuracy_score(val.labels, answers))
-            if accuracy > best[0]:
-                best = (accuracy, pooling, candidate)
+        accuracy, candidate = best_candidate(part, (train_x, train.labels), (val.pools[pooling], val.labels))
+        if accuracy > best[0]:
+            best = (accuracy, pooling, candidate)
     return best
+
+
+def best_candidate(
+    part: Evaluator,
+    train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]],
+    val: tuple[Float[np.ndarray, "m d"], Int[np.ndarray, "m"]],
+) -> tuple[float, Evaluator]:
+    """Accuracy on `val` and the best of an evaluator's candidates, the first among equals. Where the best lies at their
+    end, they are widened until it lies inside: the same rule for all features."""
+    tried: list[Evaluator] = []
+    waiting = list(part.candidates())
+    best, accuracy = part, -1.0
+    while waiting:
+        tried.append(waiting.pop(0))
+        answers = tried[-1].fit_predict(*train, val[0])
+        if (score := float(accuracy_score(val[1], answers))) > accuracy:
+            best, accuracy = tried[-1], score
+        if not waiting and isinstance(best, Widening):
+            waiting = [candidate for candidate in best.beyond(tried) if str(candidate) not in map(str, tried)]
+    return accuracy, best
 
 
 def _balanced(test: Features, answers: np.ndarray) -> float:

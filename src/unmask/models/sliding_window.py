@@ -135,6 +135,7 @@ def _cut(image: Tensor, corner: Size, window: Size, fill: Tensor, kind: torch.dt
     part = image[:, corner[0] : corner[0] + window[0], corner[1] : corner[1] + window[1]].to(kind)
     if tuple(part.shape[1:]) == window:
         return part
+    fill = fill.clamp(0, 255) if kind == torch.uint8 else fill  # an encoder of deeper images may have a larger mean
     whole = fill.to(kind).view(-1, 1, 1).repeat(1, *window)
     whole[:, : part.shape[1], : part.shape[2]] = part
     return whole

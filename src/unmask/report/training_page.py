@@ -14,7 +14,7 @@ from unmask.report.reconstruction import filmstrip
 from unmask.report.run_page import PAGE, SHEET, plan_table, sheet_table, versions
 from unmask.runs.config import Config
 from unmask.runs.run import SUMMARY, Run
-from unmask.training.log import METRICS, ROLLED_BACK, clock, read
+from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, clock, little_learnt, read
 from unmask.training.timing import waiting_advice, waiting_share
 
 Records = Sequence[dict[str, Any]]
@@ -45,6 +45,7 @@ def write_training_page(out: Path) -> Path:
         note(f"{config.method.name} on {config.data.count:,} images · {config.model.name} · {state}"),
         facts(_numbers(config, records, steps, waited)),
         note(advice or ""),
+        note(_little_learnt(steps)),
         _evaluation(out, name),
         _labels(out),
         _before_after(out, config),
@@ -74,6 +75,15 @@ def _numbers(config: Config, records: Records, steps: Records, waited: float | N
     counts = {"times gone back to an earlier state": sum(record.get("event") == ROLLED_BACK for record in records)}
     counts["updates left out"] = last["skipped"]
     return numbers + [(words, str(count)) for words, count in counts.items() if count]
+
+
+def _little_learnt(steps: Records) -> str:
+    """A warning where the run explains little of the variance, however far it came."""
+    explained = steps[-1].get("explained", 1.0) if steps else 1.0
+    if explained >= ENOUGH:
+        return ""
+    what, remedy = little_learnt(explained)
+    return f"{what[0].upper()}{what[1:]}. What to do: {remedy}."
 
 
 def _evaluation(out: Path, name: str) -> Markup:

@@ -21,8 +21,17 @@ from unmask.training.state import RunState
 from unmask.training.trackers import Tracker, scalars
 
 METRICS = "metrics.jsonl"
+ENOUGH = 0.2  # share of the variance; runs that explain less have hardly begun (ImageNet's MAE ends near 0.6)
 SAID = 3  # skipped steps that are printed one by one
 ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, since going back drops later records
+
+
+def little_learnt(explained: float) -> tuple[str, str]:
+    """What it means to explain less than `ENOUGH` of the variance, and what to do."""
+    return (
+        f"the run explains {explained:.1%} of the variance of what it rebuilds: it has learnt little",
+        "train longer (more --epochs or --hours); if the loss had stopped falling, the learning rate may be far off",
+    )
 
 
 class Log:

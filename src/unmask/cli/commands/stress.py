@@ -22,7 +22,7 @@ from unmask.studies.robustness.figures import draw_examples, draw_stress
 from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import read_evaluation_set
-from unmask.tasks.classification.metrics import scores
+from unmask.tasks.classification.metrics import one_class, scores
 from unmask.tasks.open import open_classifier
 from unmask.tasks.pages import write_report
 from unmask.weights.open import CLASSIFIER
@@ -65,6 +65,7 @@ def stress(options: StressTest) -> Stress:
     shares = np.mean(list(damaged.values()), axis=0)
     low, high = wilson(int(right.sum()), len(right))
     judged = (clean, images.truth, classifier.classes, right, shares)
+    clean_scores = scores(clean, images.truth, classifier.classes)
     result = Stress(
         count=len(images),
         classes=classifier.classes,
@@ -72,10 +73,11 @@ def stress(options: StressTest) -> Stress:
         accuracy=float(right.mean()),
         low=low,
         high=high,
-        balanced_accuracy=scores(clean, images.truth, classifier.classes).get("balanced_accuracy"),
+        balanced_accuracy=clean_scores.get("balanced_accuracy"),
         cells=[make_cell(*key, right, right_now) for key, right_now in damaged.items()],
         groupings=[compare(c, [row.get(c, "") for row in images.columns], *judged) for c in columns],
         settings=plain(options),
+        one_class="" if classifier.multi_label else one_class(clean_scores["confusion"], classifier.classes),
     )
     doing("drawing the results")
     _write(result, bench, clean, names, out)

@@ -14,7 +14,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from unmask.data.codecs import jpeg, png
+from unmask.data.codecs import bmp, jpeg, png
 from unmask.data.codecs.image import MAX_PIXELS, BadImage, DecodedImage, Raw
 from unmask.data.codecs.signature import sniff, what_else
 
@@ -83,6 +83,11 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
     kind = sniff(data[:32])
     if kind == "HEIC":
         raise BadImage("HEIC image, which is not read here: convert it to JPEG or PNG")
+    if kind == "BMP":
+        if (inner := bmp.embedded(data)) is not None:
+            return _from_bytes(inner, max_side)
+        if (raw := bmp.read_bmp(data)) is not None:
+            return raw
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large images and of damaged EXIF; notes and limits are ours
         try:
@@ -126,6 +131,8 @@ def _from_pillow(image: ImageFile, orientation: int, max_side: int | None, data:
         return raw
     if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):
         raw.values, raw.bits = np.asarray(image).astype(np.uint16), 16
+        if isinstance(clear := image.info.get("transparency"), int):
+            raw.alpha = np.where(raw.values == clear, 0, 65535).astype(np.uint16)
     elif mode in ("I", "F"):
         raw.values = np.asarray(image)
     elif image.has_transparency_data:
@@ -150,10 +157,13 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def is_deep_tiff(image: TiffImageFile) -> bool:
-    """True where Pillow would lose something: more than 8 bits, signed values, or bands that are no colour or alpha."""
+    """True where Pillow would lose something: more than 8 bits, signed values, bands that are no colour or alpha, alpha
+    in a plane of its own, or image codecs that it does not look for in a TIFF."""
     tags = image.tag_v2
     bits, formats = tags.get(258, (1,)), tags.get(339, (1,))
-    return max(bits) > 8 or set(formats) - {1, 4} != set() or tags.get(277, 1) != len(image.getbands())
+    if max(bits) > 8 or set(formats) - {1, 4} != set() or tags.get(277, 1) != len(image.getbands()):
+        return True
+    return (tags.get(284) == 2 and 338 in tags) or tags.get(259, 1) > 32946
 
 
 def _from_tiff(data: bytes) -> Raw:
@@ -183,11 +193,12 @@ def _finish(raw: Raw, max_side: int | None) -> DecodedImage:
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     if raw.alpha is not None and (raw.alpha != np.iinfo(raw.alpha.dtype).max).any():
-        values = _on_white(values, raw.alpha)
+        values = _on_white(values, raw.alpha, raw.premultiplied)
         notes.append("alpha composited on white")
+    as_stored = False
     if values.dtype == np.uint16:
         values = values.astype(np.float32) / np.float32(257)
-    elif values.dtype != np.uint8:
+    elif as_stored := values.dtype != np.uint8:
         values = _finite(values, notes)
     size = raw.size
     if 2 <= raw.orientation <= 8:
@@ -195,7 +206,7 @@ def _finish(raw: Raw, max_side: int | None) -> DecodedImage:
         size = size[::-1] if raw.orientation >= 5 else size
         notes.append("rotated by EXIF")
     pixels = _shrink(_as_tensor(values), max_side)
-    return DecodedImage(pixels, raw.format, (size[0], size[1]), raw.mode, raw.bits, tuple(notes))
+    return DecodedImage(pixels, raw.format, (size[0], size[1]), raw.mode, raw.bits, tuple(notes), as_stored)
 
 
 def _as_tensor(values: np.ndarray) -> Tensor:
@@ -207,12 +218,13 @@ def _as_tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(values, order="C"))  # a copy: what Pillow hands out is read-only
 
 
-def _on_white(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _on_white(values: np.ndarray, alpha: np.ndarray, premultiplied: bool) -> np.ndarray:
     top = np.float32(np.iinfo(alpha.dtype).max)
     share = alpha.astype(np.float32) / top
-    mixed = values * (share if values.ndim == 2 else share[..., None])
-    mixed += top * (1 - share if values.ndim == 2 else 1 - share[..., None])
-    return np.round(mixed).astype(values.dtype)
+    share = share if values.ndim == 2 else share[..., None]
+    mixed = values.astype(np.float32) if premultiplied else values * share
+    mixed += top * (1 - share)
+    return np.round(np.minimum(mixed, top)).astype(values.dtype)
 
 
 def _finite(values: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -21,6 +21,7 @@ class DecodedImage:
     mode: str  # as stored: "L", "RGB", "RGBA", "P", "CMYK", "I;16", "RGB;16", "F"; of an array, its dtype
     bits: int  # per value as stored: 1, 8, 16, 32 or 64
     notes: tuple[str, ...] = ()  # what was done to it, e.g. "alpha composited on white"
+    as_stored: bool = False  # values are those of the file, in any range, not brought to 0..255
 
 
 @dataclass(slots=True)
@@ -33,5 +34,6 @@ class Raw:
     bits: int
     size: tuple[int, int]  # height, width of the original as stored
     alpha: np.ndarray | None = None  # h w, the dtype of `values`
+    premultiplied: bool = False  # values are multiplied by alpha already
     orientation: int = 1  # EXIF's, 1 to 8
     notes: list[str] = field(default_factory=list)

@@ -19,13 +19,20 @@ from tifffile import TiffFile, TiffPage
 
 from unmask.data.codecs.image import MAX_PIXELS, BadImage, Raw
 
-PACKED = {5: "LZW", 50000: "Zstandard"}  # compressions that tifffile may not know and Pillow may
+PACKED = {5: "LZW", 32773: "PackBits", 50000: "Zstandard"}  # compressions that tifffile may not know and Pillow may
+IMAGES = {7: "JPEG", 33003: "JPEG2000", 33004: "JPEG2000", 33005: "JPEG2000", 34712: "JPEG2000", 34933: "PNG"}
+IMAGES |= {50001: "WEBP", 34927: "WEBP"}  # each strip or tile is a file of its own
 ENDLESS = {8: zlib.decompressobj, 32946: zlib.decompressobj, 34925: lzma.LZMADecompressor}  # tifffile unpacks all of it
 SMALL = 32 << 10  # bytes of a strip of these that cannot unpack to much: at most 8000 times as many
+PLAIN = (1, 8, 32946, 34925)  # none, Deflate, LZMA: what tifffile reads itself
+SHADES = (0, 1)  # photometric: white is 0, black is 0
+PALETTE, SEPARATED, YCBCR, CIELAB = 3, 5, 6, (8, 9, 10)
+CHUNK = 1 << 22  # bits that are spread out at a time
 
 
 def read_tiff(data: bytes) -> Raw:
-    """The first image of a TIFF: values h w c as stored, 16-bit palettes resolved, min-is-white turned round.
+    """The first image of a TIFF: values h w c as stored, 16-bit palettes resolved, min-is-white turned round, CMYK made
+    RGB. Depths in between (10, 12, 14 bits) are stretched to the next of 8 or 16 bits.
 
     Raises BadImage, or whatever tifffile raises on damaged files.
     """
@@ -35,10 +42,11 @@ def read_tiff(data: bytes) -> Raw:
         _check(page, len(data))
         if page.compression in ENDLESS:
             _refuse_endless(data, page)
-        if page.compression in PACKED or page.predictor == 3:
+        depth = int(page.bitspersample)
+        if page.compression not in PLAIN or page.predictor == 3 or _is_odd(page):
             with TiffFile(io.BytesIO(_unpacked(data)), mode="r+") as plain:
-                return _raw(plain)
-        return _raw(file)
+                return _raw(plain, depth)
+        return _raw(file, depth)
 
 
 def read_nodata(data: bytes) -> float | None:
@@ -51,10 +59,10 @@ def read_nodata(data: bytes) -> float | None:
         return None
 
 
-def _raw(file: TiffFile) -> Raw:
+def _raw(file: TiffFile, depth: int) -> Raw:
+    """depth: bits per value as stored; the file's own may be the next larger."""
     page: Any = file.pages.first
     series = file.series[0]
-    depth = int(page.bitspersample)
     if series.axes == "CYX" and len(series.pages) > 1:  # microscopes write one page per channel
         axes, values, frames = "SYX", series.asarray(), 1
     else:
@@ -66,23 +74,41 @@ def _raw(file: TiffFile) -> Raw:
         raise BadImage(f"TIFF with axes {axes}: an image has height, width and bands")
     if values.dtype.kind not in "buif":
         raise BadImage(f"TIFF of {values.dtype} values, pixels are real numbers")
-    photometric = int(page.photometric)
-    if photometric == 3 and page.colormap is not None:
-        values = np.moveaxis(page.colormap[:, values], 0, -1)  # -> h w 3
-    elif photometric == 0 and values.dtype.kind == "u":
-        values = np.iinfo(values.dtype).max - values
-    alpha = None
-    if photometric in (1, 2) and page.extrasamples in ((1,), (2,)) and values.ndim == 3 and values.dtype.kind == "u":
-        values, alpha = values[..., :-1], values[..., -1]
-        if values.dtype.itemsize > 2:
-            alpha = None  # 32-bit integers are measurements: there is no white to composite on
+    stored = values.shape[2] if values.ndim == 3 else 1
+    values, alpha = _colours(values, page, depth)
     tag = page.tags.get(274)
     notes = [f"first of {frames} frames"] if frames > 1 else []
-    shape = tuple(int(side) for side in values.shape)
-    bands = shape[2] + (alpha is not None) if len(shape) == 3 else 1
-    mode = f"{page.dtype}" if bands == 1 else f"{bands} x {page.dtype}"
-    size = (shape[0], shape[1])
-    return Raw(values, "TIFF", mode, depth, size, alpha, int(tag.value) if tag else 1, notes)
+    mode = f"{page.dtype}" if stored == 1 else f"{stored} x {page.dtype}"
+    premultiplied = alpha is not None and page.extrasamples == (1,)
+    size = (int(values.shape[0]), int(values.shape[1]))
+    return Raw(values, "TIFF", mode, depth, size, alpha, premultiplied, int(tag.value) if tag else 1, notes)
+
+
+def _colours(values: np.ndarray, page: Any, depth: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values h w or h w c without palette, ink or inversion, and alpha h w where it is declared."""
+    photometric = int(page.photometric)
+    if photometric == PALETTE and page.colormap is not None:
+        return np.moveaxis(page.colormap[:, values], 0, -1), None  # -> h w 3
+    if values.dtype.kind != "u":
+        return ~values if photometric == 0 and values.dtype.kind == "b" else values, None
+    top = np.iinfo(values.dtype).max
+    if depth < 8 * values.dtype.itemsize <= 16:
+        values = np.round(values * (top / ((1 << depth) - 1))).astype(values.dtype)
+    if photometric == 0:
+        values = top - values
+    alpha = None
+    bands = 5 if photometric == SEPARATED else 4 if photometric == 2 else 2
+    if page.extrasamples in ((1,), (2,)) and values.ndim == 3 and values.shape[2] == bands and top <= 65535:
+        values, alpha = values[..., :-1], values[..., -1]  # 32-bit values are measurements: there is no white
+    if photometric == SEPARATED and values.ndim == 3 and values.shape[2] == 4 and top <= 65535:
+        light = (top - values.astype(np.float32)) / top
+        values = np.round(light[..., :3] * light[..., 3:] * top).astype(values.dtype)
+    return values, alpha
+
+
+def _is_odd(page: TiffPage) -> bool:
+    """True for whole numbers of a depth that no type has: 3, 10, 12, 14, 24 bits."""
+    return int(page.bitspersample) not in (1, 2, 4, 8, 16, 32, 64) and int(page.sampleformat) != 3
 
 
 def _check(page: TiffPage, num_bytes: int) -> None:
@@ -92,8 +118,13 @@ def _check(page: TiffPage, num_bytes: int) -> None:
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts)]
     if not ends or max(ends) > num_bytes:
         raise BadImage("truncated")
-    if page.dtype is None:
+    depth, compression = int(page.bitspersample), page.compression
+    if depth > 32 if _is_odd(page) else page.dtype is None or depth == 24:
         raise BadImage(f"TIFF with {page.bitspersample} bits per value, which is not read here")
+    if compression not in PLAIN and compression not in PACKED and compression not in IMAGES:
+        raise BadImage(f"TIFF compressed by {getattr(compression, 'name', compression)}, which is not read here")
+    if page.photometric in CIELAB or (page.photometric == YCBCR and compression not in IMAGES):
+        raise BadImage(f"TIFF of {page.photometric.name} colours with {depth} bits, which is not read here")
 
 
 def _refuse_endless(data: bytes, page: Any) -> None:
@@ -122,12 +153,20 @@ def _unpacked(data: bytes) -> bytes:
             starts.append(copy.seek(0, io.SEEK_END))
             counts.append(copy.write(plain))
         kind = "Tile" if page.is_tiled else "Strip"
-        page.tags[f"{kind}Offsets"].overwrite(starts)
-        page.tags[f"{kind}ByteCounts"].overwrite(counts)
-        page.tags["Compression"].overwrite(1)
-        if page.predictor == 3:
-            page.tags["Predictor"].overwrite(1)
+        changes: dict[str, object] = {f"{kind}Offsets": starts, f"{kind}ByteCounts": counts, "Compression": 1}
+        changes |= {"Predictor": 1} if page.predictor == 3 else {}
+        changes |= {"FillOrder": 1} if page.fillorder == 2 else {}
+        changes |= {"PhotometricInterpretation": 2} if page.photometric == YCBCR else {}
+        if _is_odd(page):
+            changes["BitsPerSample"] = (_container(page),) * int(page.samplesperpixel)
+        for name, value in changes.items():
+            page.tags[name].overwrite(value)
     return copy.getvalue()
+
+
+def _container(page: TiffPage) -> int:
+    """Bits of the smallest type that holds a value."""
+    return next(bits for bits in (8, 16, 32) if bits >= int(page.bitspersample))
 
 
 def _segment_shapes(page: TiffPage) -> list[tuple[int, int, int]]:
@@ -144,6 +183,10 @@ def _segment_shapes(page: TiffPage) -> list[tuple[int, int, int]]:
 
 def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: TiffPage) -> bytes:
     num_bytes = _num_bytes(shape, page)
+    if page.fillorder == 2:  # bits of each byte the other way round
+        packed = np.packbits(np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")).tobytes()
+    if compression in IMAGES:
+        return _decoded(packed, shape, page)
     if compression in PACKED:
         with Image.open(io.BytesIO(_one_row_tiff(packed, num_bytes, compression)), formats=["TIFF"]) as image:
             plain = image.tobytes()
@@ -151,7 +194,54 @@ def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: 
         plain = packed
     else:
         plain = bytes(tifffile.TIFF.DECOMPRESSORS[compression](packed))
+    if _is_odd(page):
+        return _spread(plain, shape, page)
     return _unpredict(plain, shape, page) if page.predictor == 3 else plain
+
+
+def _spread(plain: bytes, shape: tuple[int, int, int], page: TiffPage) -> bytes:
+    """Values of any number of bits, rows beginning at whole bytes, as whole numbers of 8, 16 or 32 bits."""
+    rows, columns, bands = shape
+    depth, num, row_bytes = (
+        int(page.bitspersample),
+        columns * bands,
+        (columns * bands * int(page.bitspersample) + 7) // 8,
+    )
+    if len(plain) < rows * row_bytes:
+        raise BadImage("truncated")
+    stored = np.frombuffer(plain, np.uint8)[: rows * row_bytes].reshape(rows, row_bytes)
+    kind = np.dtype(f"{page.parent.byteorder}u{_container(page) // 8}")
+    weights, values = (1 << np.arange(depth - 1, -1, -1)).astype(np.float64), np.empty((rows, num), kind)
+    step = max(1, CHUNK // (8 * row_bytes))
+    for row in range(0, rows, step):
+        bits = np.unpackbits(stored[row : row + step], axis=1)[:, : num * depth]
+        values[row : row + step] = bits.reshape(-1, num, depth) @ weights  # below 2^53, so exact
+    return values.tobytes()
+
+
+def _decoded(packed: bytes, shape: tuple[int, int, int], page: Any) -> bytes:
+    """A strip or tile that is an image file of its own, by Pillow."""
+    rows, columns, _ = shape
+    compression = int(page.compression)
+    if compression == 7:
+        packed = _whole_jpeg(packed, page)
+    with Image.open(io.BytesIO(packed), formats=[IMAGES[compression]]) as image:
+        if compression == 33003:  # YCbCr that the stream does not declare
+            values = np.asarray(Image.fromarray(np.asarray(image), "YCbCr").convert("RGB"))
+        else:
+            values = np.asarray(image)
+    values = values.reshape(*values.shape[:2], -1)[:rows, :columns]
+    kind = np.dtype(f"{page.parent.byteorder}u{int(page.bitspersample) // 8}")
+    if values.shape != shape or values.dtype.itemsize != kind.itemsize:
+        raise BadImage(f"TIFF of {IMAGES[compression]} strips or tiles that do not fit it")
+    return values.astype(kind).tobytes()
+
+
+def _whole_jpeg(packed: bytes, page: Any) -> bytes:
+    """A strip or tile with the tables that its TIFF keeps apart, and Adobe's marker that says which colours it has."""
+    tables = page.jpegtables[2:-2] if page.jpegtables else b""  # without its start and end
+    marker = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes([page.photometric == YCBCR])
+    return packed[:2] + marker + tables + packed[2:]
 
 
 def _unpredict(plain: bytes, shape: tuple[int, int, int], page: TiffPage) -> bytes:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from unmask.data.codecs.image import BadImage
-from unmask.data.shards.stream import Sample, Stream
-from unmask.data.source import Item, Source
+from unmask.data.shards.stream import Sample, Stream, further_images
+from unmask.data.source import Item, Source, has_several
 from unmask.errors import DataError
 
 Named = tuple[str, Sample, str | None]  # full name, sample, split
@@ -15,10 +15,12 @@ Named = tuple[str, Sample, str | None]  # full name, sample, split
 class Held(Source):
     """Samples of a stream by number."""
 
-    def __init__(self, where: str, named: Sequence[Named]):
+    def __init__(self, where: str, named: Sequence[Named], plural: bool = False):
         super().__init__(where)
         self.samples = [sample for _, sample, _ in named]
         self.items = [Item(name, sample.label, split, sample.columns) for name, sample, split in named]
+        self.remarks = further_images(self.samples)
+        self.plural, self.multi_label = plural, plural and has_several(item.label for item in self.items)
 
     @classmethod
     def accepts(cls, path: str) -> bool:
@@ -50,4 +52,4 @@ def hold(stream: Stream, most_bytes: int) -> Held:
         )
     if not any(split == "train" for _, _, split in named):
         named = [(name, sample, None) for name, sample, _ in named]
-    return Held(stream.where, named)
+    return Held(stream.where, named, stream.plural)

@@ -7,7 +7,7 @@ through a shard from a given sample on.
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from unmask import registry
 from unmask.data.shards.expand import ENDINGS, Shard, expand, names_shards
 from unmask.data.shards.remote import Patience
-from unmask.errors import DataError, UserError
+from unmask.errors import DataError, UserError, many
 
 PARTS = "stream"
 BRIEF = 3  # tries before a run begins, when somebody sits before it
@@ -30,6 +30,7 @@ class Sample:
     columns: dict[str, str] = field(default_factory=dict)  # what else is told of it, such as a caption
     problem: str | None = None  # why it cannot be used, where that shows before decoding
     end: int = 0  # bytes into the shard behind it; 0 where not known
+    unused: tuple[str, ...] = ()  # further images of the same sample
 
 
 class Stream(ABC):
@@ -39,6 +40,7 @@ class Stream(ABC):
     shards: list[Shard]
     classes: list[str] | None = None  # where they are declared: a label is one of these
     remarks: list[str]
+    plural: bool = False  # a label may name several classes, or none, joined by |
     exact: bool = False  # `count` looks into the shard; else it repeats what an index says, which may be wrong
 
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
@@ -119,6 +121,18 @@ def open_stream(data: str | Path | Sequence[str | Path], patience: Patience | No
     if len({shard.place for shard in shards}) < len(shards):
         raise DataError(f"{where} names some shards twice")
     return parts[str(kinds.pop())](where, shards, patience)
+
+
+def further_images(samples: Iterable[Sample]) -> list[str]:
+    """A remark where samples hold several images, of which one is used."""
+    several = [sample for sample in samples if sample.unused]
+    if not several:
+        return []
+    shown = ", ".join(several[0].unused[:3])
+    return [
+        f"{many(len(several), 'sample')} {'hold' if len(several) > 1 else 'holds'} more than one image, of which one is"
+        f" used; left out of {several[0].key}: {shown}. To use all, give each a name of its own before the first dot"
+    ]
 
 
 COUNTS = "shard_counts.txt"

@@ -14,7 +14,7 @@ from typing import Any
 
 from unmask.bounded import ShortHeaders, leads_out, require_modest, unpacked
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.signature import sniff
+from unmask.data.codecs.signature import HEAD, other_kind, sniff
 from unmask.data.labels import arrange, find_tables, is_hidden, is_image_name, natural, printable
 from unmask.data.source import Item, Source
 from unmask.errors import DataError
@@ -71,17 +71,18 @@ class Archive(Source):
         for name in self.members.files:
             if any(is_hidden(part) for part in self._path(name).split("/") if part not in (".", "..")):
                 continue
-            if is_image_name(name) or self._begins_as_image(name):
+            if is_image_name(name) or sniff((head := self._head(name))[:32]) is not None:
                 names.append(name)
             else:
                 ignored += 1
+                self.other_kinds.update(filter(None, [other_kind(name, head)]))
         return ignored, names
 
-    def _begins_as_image(self, name: str) -> bool:
+    def _head(self, name: str) -> bytes:
         try:
-            return sniff(self.members.read(name, 32)) is not None
+            return self.members.read(name, HEAD)
         except BadImage:  # encrypted or damaged, and nothing says that it is an image
-            return False
+            return b""
 
 
 class _Zip:

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 
-from unmask.data.codecs.signature import sniff
+from unmask.data.codecs.signature import HEAD, other_kind, sniff
 from unmask.data.labels import PACK, arrange, find_tables, is_hidden, is_image_name, natural, printable
 from unmask.data.shards.expand import names_shards
 from unmask.data.source import Source, read_regular, stamp_of
@@ -68,10 +68,11 @@ class Folder(Source):
                     yield path
                 elif _is_folder(entry):
                     (links if entry.is_symlink() else folders).append(path)
-                elif _begins_as_image(entry):
+                elif sniff((head := _head(entry))[:32]) is not None:
                     yield path
                 else:
                     self.ignored += 1
+                    self.other_kinds.update(filter(None, [other_kind(entry.name, head)]))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -81,11 +82,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _begins_as_image(entry: os.DirEntry[str]) -> bool:
+def _head(entry: os.DirEntry[str]) -> bytes:
     try:
         if not entry.is_file() or not entry.stat().st_size:  # files of /proc are empty, and reading some never ends
-            return False
+            return b""
         with open(entry.path, "rb") as file:
-            return sniff(file.read(32)) is not None
+            return file.read(HEAD)
     except OSError:
-        return False
+        return b""

@@ -17,7 +17,8 @@ class Streamed(Held):
         stream = open_stream(path)
         held = hold(stream, MOST)
         Source.__init__(self, path)
-        self.samples, self.items, self.remarks = held.samples, held.items, list(stream.remarks)
+        self.samples, self.items, self.remarks = held.samples, held.items, [*stream.remarks, *held.remarks]
+        self.plural, self.multi_label = held.plural, held.multi_label
 
     @classmethod
     def accepts(cls, path: str) -> bool:

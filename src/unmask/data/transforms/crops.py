@@ -16,6 +16,12 @@ MILD = 1.5  # times that a crop may be as high and wide as the view and still be
 FIXED = 224 / 256  # sides of a fixed-size crop, as a share of the largest window that fits
 
 
+def fill_for(values: tuple[float, ...], kind: torch.dtype) -> list[float]:
+    """What lies beyond an image, per channel, as its dtype can hold it: encoders of deeper images may have a mean above
+    255."""
+    return [min(255.0, max(0.0, value)) for value in values] if kind == torch.uint8 else list(values)
+
+
 @dataclass(frozen=True)
 class RandomCrop:
     """Random resized crop as torchvision's (Szegedy et al. 2014), with all chance from one generator.

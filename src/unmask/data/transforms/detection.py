@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
 from unmask.data.annotations.objects import Shown, Target
-from unmask.data.transforms.crops import RandomCrop
+from unmask.data.transforms.crops import RandomCrop, fill_for
 from unmask.errors import UserError
 
 LEAST = 1.0  # pixels that a box must keep in a crop
@@ -58,7 +58,7 @@ class Jitter:
         masks = shown.target.masks
         if masks is not None:
             masks = move(Mask(masks[learnt][kept])).as_subclass(Tensor)
-        image = move(Image(shown.image), list(self.fill)).as_subclass(Tensor)
+        image = move(Image(shown.image), fill_for(self.fill, shown.image.dtype)).as_subclass(Tensor)
         labels, crowd = (value[learnt][kept] for value in (shown.target.labels, shown.target.crowd))
         return Shown(image, Target(boxes.as_subclass(Tensor), labels, crowd, masks))
 
@@ -85,7 +85,7 @@ class Fitted:
         rate = min(height / h, width / w)
         seen = (min(height, max(1, round(h * rate))), min(width, max(1, round(w * rate))))
         resized = F.resize(Image(image), list(seen))
-        filled = F.pad(resized, [0, 0, width - seen[1], height - seen[0]], fill=list(self.fill))
+        filled = F.pad(resized, [0, 0, width - seen[1], height - seen[0]], fill=fill_for(self.fill, image.dtype))
         return View(filled.as_subclass(Tensor), (seen[0] / h, seen[1] / w), (h, w))
 
 

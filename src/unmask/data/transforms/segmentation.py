@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as F
 
 from unmask.data.annotations.legend import VOID
+from unmask.data.transforms.crops import fill_for
 from unmask.errors import UserError
 
 TRIES = 10  # crops that are drawn where one class fills too much
@@ -52,7 +53,7 @@ class SceneView:
         if self.distort:
             image = distorted(image, generator)
         view = both.new_empty(both.shape[0], *self.size)
-        view[:-1] = torch.tensor(self.fill, dtype=view.dtype).view(-1, 1, 1)
+        view[:-1] = torch.tensor(fill_for(self.fill, view.dtype), dtype=view.dtype).view(-1, 1, 1)
         view[-1] = VOID
         view[:-1, : crop[0], : crop[1]], view[-1:, : crop[0], : crop[1]] = image, truth
         return view.flip(-1) if self.flip and torch.rand(1, generator=generator) < 0.5 else view

@@ -6,6 +6,7 @@ tens.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from torch.nn.functional import cross_entropy, linear
 from unmask.errors import UserError
 
 __all__ = ["Linear"]
-GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # on CIFAR-10, 1e-4 suits raw pixels and 1 a random encoder
+GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)  # 1e-4 suits raw pixels of CIFAR-10, 1000 some encoders
+ENDS = (1e-8, 1e7)  # beyond which the grid is not widened: nothing but the intercept, hardly any penalty
 FEW = 10  # C times the number of features, where no validation split chooses; |x|^2 grows with that number
 STEPS, TOLERANCE = 200, 1e-4  # the latter for each entry of the preconditioned gradient, of about unit curvature
 WIDE = 4096  # features; beyond, the preconditioner's matrix costs more than it saves
@@ -36,6 +38,14 @@ class Linear:
     def candidates(self) -> "list[Linear]":
         """The candidates to choose from on a validation split."""
         return [Linear(C) for C in GRID] if self.C is None else [self]
+
+    def beyond(self, tried: "Sequence[Linear]") -> "list[Linear]":
+        """What to try next where this is the best of `tried`: one step further if it lies at an end of the grid."""
+        if self.C is None or len(tried) < 2:
+            return []
+        strengths = [candidate.C or 0.0 for candidate in tried]
+        step = 10.0 if self.C == max(strengths) else 0.1 if self.C == min(strengths) else 0.0
+        return [Linear(self.C * step)] if step and ENDS[0] <= self.C * step <= ENDS[1] else []
 
     def fit_predict(
         self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"], test_x: Float[np.ndarray, "m d"]

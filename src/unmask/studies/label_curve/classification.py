@@ -18,6 +18,7 @@ from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
+from unmask.evaluation.compare import best_candidate
 from unmask.evaluation.features import split_features
 from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear
@@ -77,6 +78,7 @@ class ClassificationStudy(Study):
         self.classes, self.said = self.data.classes, self.data.said
         self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
         self.num_test = self.counts["test"]
+        self.majority = float((self.truth == np.bincount(self.train_labels).argmax()).mean())
         self.features: dict[str, dict[str, np.ndarray]] = {}
         self.hashes: dict[str, str] = {}
 
@@ -209,5 +211,4 @@ def _best_linear(x: np.ndarray, y: np.ndarray) -> Linear:
     if np.bincount(y).min() < CHOOSE:
         return Linear()
     keep, held = hold_out(y)
-    scores = [(float((c.fit_predict(x[keep], y[keep], x[held]) == y[held]).mean()), c) for c in Linear().candidates()]
-    return max(scores, key=lambda pair: pair[0])[1]
+    return best_candidate(Linear(), (x[keep], y[keep]), (x[held], y[held]))[1]

@@ -20,6 +20,7 @@ ALL = "all"  # the size that means every labelled image
 PRETRAINED, SCRATCH, RANDOM = "pretrained", "from scratch", "random frozen"
 FROZEN = ("knn", "linear", "attentive")
 WORDS = {"knn": "kNN, frozen", "linear": "Linear, frozen", "attentive": "Attentive probe, frozen", "full": "Fine-tuned"}
+LEAST = 0.1  # times the labels; below, an interval has no lower end worth telling
 RESAMPLES, LEVELS = 2000, 64
 
 
@@ -58,6 +59,7 @@ class Curve:
     skipped: list[str]  # sizes that the data does not have
     unit: str = "labels per class"  # what is counted along the axis
     score: str = "accuracy"  # what is measured
+    majority: float | None = None  # share of the commonest class among the test images, where accuracy is measured
 
     def to_json(self) -> dict[str, Any]:
         single = "Wilson over test images for a single draw" if self.score == "accuracy" else "none for a single draw"
@@ -77,16 +79,26 @@ class Curve:
     def sentence(self) -> str:
         """What pretraining is worth, by fine-tuning if that was done; also if it does not help."""
         if not self.worths:
-            return "Nothing to compare with: the curve has too few points."
+            return self._no_better() + "Nothing to compare with: the curve has too few points."
         worth = next((w for w in self.worths if w.protocol == "full"), self.worths[0])
         how = f"{WORDS[worth.protocol].lower()}, against {_rival(worth.rival)}"
-        if worth.low > 1:
-            start = "Pretraining is worth"
-        elif worth.high < 1:
-            start = "Pretraining costs labels: it is worth"
+        if worth.low <= 1 <= worth.high:
+            text = f"No clear benefit: {_undecided(worth, self.unit)} ({how})."
         else:
-            start = "No clear benefit: pretraining is worth"
-        return f"{start} {_times(worth.ratio, self.unit)} ({_interval(worth)}; {how}).{self._gaps(worth)}"
+            start = "Pretraining is worth" if worth.low > 1 else "Pretraining costs labels: it is worth"
+            text = f"{start} {_times(worth.ratio, self.unit)} ({_interval(worth)}; {how})."
+        return self._no_better() + text + self._gaps(worth)
+
+    def _no_better(self) -> str:
+        """A sentence where even with the most labels no pretrained classifier beats the commonest class."""
+        last = [line[-1] for protocol in self.protocols if (line := self.line(protocol, PRETRAINED))]
+        if self.majority is None or not last or any(point.low > self.majority for point in last):
+            return ""
+        best = max(last, key=lambda point: point.accuracy)
+        return (
+            f"No classifier is better than always answering the commonest class, which gives"
+            f" {100 * self.majority:.1f} %: with the most labels, the best reaches {_percent(best)}. "
+        )
 
     def _gaps(self, worth: Worth) -> str:
         """The sizes at which the two curves' intervals do not overlap, and the accuracies at the largest gap."""
@@ -229,6 +241,20 @@ def _times(ratio: float, unit: str = "labels per class") -> str:
 def _interval(worth: Worth) -> str:
     high = "no upper bound" if worth.high == math.inf else f"{worth.high:.1f}"
     return f"95 % interval {'beyond the curve' if worth.low == math.inf else f'{worth.low:.1f}'} to {high}"
+
+
+def _undecided(worth: Worth, unit: str) -> str:
+    """What an interval that holds 1, no effect, leaves open."""
+    what = unit.split(" per ")[0]
+    if worth.low < LEAST and worth.high == math.inf:
+        return (
+            f"whether pretraining saves {what} or costs {what} does not show here; more draws or test images would help"
+        )
+    least = f"{worth.low:.1f}" if worth.low >= LEAST else f"less than {LEAST:g}"
+    bounds = f"{least} times the {what} or more"
+    if worth.high < math.inf:
+        bounds = f"between {least} and {worth.high:.1f} times the {what}"
+    return f"pretraining may save {what} or cost {what}; it is worth {bounds}, at 95 %"
 
 
 def _rival(name: str) -> str:

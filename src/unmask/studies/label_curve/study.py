@@ -48,7 +48,8 @@ class Study(ABC):
     said: str  # the same of all splits, in words
     skipped: Sequence[str] = ()  # sizes that the data does not have
     num_test: int | None  # test images behind each score; None where a score is no share of images
-    unit, score = "labels per class", "accuracy"  # as of a `Curve`
+    majority: float | None = None  # as of a `Curve`, as are the next
+    unit, score = "labels per class", "accuracy"
 
     @abstractmethod
     def cells(self, design: Design) -> list[Cell]: ...
@@ -83,7 +84,9 @@ class Study(ABC):
             for (protocol, competitor, size), draws in groups.items()
         ]
         compared = worths(points, self.num_test, self.seed)
-        return Curve(points, compared, self.classes, self.counts, list(self.skipped), self.unit, self.score)
+        return Curve(
+            points, compared, self.classes, self.counts, list(self.skipped), self.unit, self.score, self.majority
+        )
 
 
 class Records:

@@ -43,6 +43,7 @@ class Stress:
     cells: list[Cell]
     groupings: list[Grouping] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    one_class: str = ""  # a sentence where nearly all clean images get the same answer
 
     @property
     def corruptions(self) -> list[str]:
@@ -69,7 +70,7 @@ class Stress:
         mean, by = self.mean(), [self.mean(name) for name in self.corruptions]
         worst, least = max(by, key=lambda cell: cell.drop), min(by, key=lambda cell: cell.drop)
         kinds = f"{len(by)} corruption{'s' * (len(by) != 1)} at {_several(self.severities)}"
-        text = (
+        text = self.one_class + (
             f"Accuracy falls from {_range(self)} on clean images to {_range(mean)} on average over {kinds}"
             f" ({_points(mean)}; {100 * self.kept:.0f} % of the clean accuracy is kept); {self.count:,} test images."
         )

@@ -11,7 +11,7 @@ from unmask.report.palette import BLUE, make_figure, save, style
 from unmask.report.reconstruction import displayed, value_range
 from unmask.report.words import cut_end, percent
 from unmask.tasks.classification.classifier import Predictions
-from unmask.tasks.classification.metrics import confident_mistakes
+from unmask.tasks.classification.metrics import confident_mistakes, one_class
 
 PREDICTIONS = "predictions_test.csv"
 CONFUSION, MISTAKES, CLASSES = "confusion.png", "mistakes.png", "classes.png"
@@ -97,7 +97,7 @@ def headline(result: dict[str, Any], classes: list[str]) -> str:
         area = "unknown" if result["auroc"] is None else f"{result['auroc']:.3f}"
         return f"AUROC {area} (mean over classes), exact match {_percent(result, 'exact_match')}; {count}."
     top5 = f", top-5 {100 * result['top5']:.1f} %" if "top5" in result else ""
-    return (
+    return one_class(result["confusion"], classes) + (
         f"Accuracy {_percent(result, 'accuracy')}{top5}, balanced {100 * result['balanced_accuracy']:.1f} %,"
         f" F1 {100 * result['f1']:.1f} %, calibration error {100 * result['calibration_error']:.1f} %; {count}."
     )

@@ -12,6 +12,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop
+from unmask.errors import UserError
 from unmask.evaluation.features import judged
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
@@ -81,13 +82,20 @@ def make_classifier(
 
 
 def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, micro: int | None = None) -> Loader:
-    """Augmented training batches."""
+    """Augmented training batches. Raises UserError for BatchNorm over a single image, which has no deviation."""
     height, width = encoder.grid.size
     crop = RandomCrop((height, width), scale=(settings.crop, 1.0), flip=settings.flip == "on")
     mean, std = tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())
     view = TrainView(crop, mean, std, settings.randaug, settings.erase)
     weights = class_weights(samples) if settings.balanced == "on" else None
-    return Loader(samples=samples, view=view, weights=weights, **settings.loading(micro))
+    loader = Loader(samples=samples, view=view, weights=weights, **settings.loading(micro))
+    if settings.norm == "batch" and loader.batch == 1 and micro is None:
+        raise UserError(
+            f"--protocol {settings.protocol} has BatchNorm before its head, which needs two images or more at a time:"
+            f" --batch {settings.batch} and --accumulate {settings.accumulate} leave one per process. Give a larger"
+            " --batch or a smaller --accumulate"
+        )
+    return loader
 
 
 def class_weights(samples: Samples) -> Tensor:

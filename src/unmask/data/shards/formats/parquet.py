@@ -3,6 +3,7 @@
 The Hub stores sets so; each file says in its schema which column is an `Image` and what the classes are called.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from unmask.bounded import parse_json
-from unmask.data.labels import printable
+from unmask.data.labels import joined, printable
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained, open_shard
 from unmask.data.shards.stream import Sample, Stream
@@ -35,9 +36,12 @@ class Parquet(Stream):
         features = _features(schema)
         self.image = _image_column(schema, features, shards[0].place)
         self.label, self.classes = _label_column(schema, features)
-        simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
-        rest = [f.name for f in schema if any(is_it(f.type) for is_it in simple)]
-        self.others = [name for name in rest if name not in (self.image, self.label)]
+        self.plural = self.label is not None and _is_list(schema.field(self.label).type)
+        self.others = [f.name for f in schema if _is_simple(f.type) and f.name not in (self.image, self.label)]
+        if self.label is None and (left := [f for f in schema if f.name.lower() in LABELS and f.name != self.image]):
+            self.remarks.append(
+                f"the column {left[0].name} ({left[0].type}) is not used: a label is a text or a number"
+            )
 
     @classmethod
     def accepts(cls, place: str) -> bool:
@@ -49,37 +53,95 @@ class Parquet(Stream):
             return file.metadata.num_rows
 
     def samples(self, shard: int, first: int = 0) -> Iterator[Sample]:
-        place, number = self.shards[shard].place, 0
+        place, begin = self.shards[shard].place, 0
         columns = [self.image, *([self.label] if self.label else []), *self.others]
         with open_shard(place, self.patience) as raw:
             try:
                 with _file(raw, place) as file:
-                    groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-                    wanted = []
-                    for group, rows in enumerate(groups):
-                        if number + rows <= first and not wanted:
-                            number += rows
-                        else:
-                            wanted.append(group)
-                    for batch in file.iter_batches(ROWS, row_groups=wanted, columns=columns) if wanted else ():
-                        for row in batch.slice(max(0, first - number)).to_pylist():
-                            yield self._sample(max(number, first), row)
-                            number = max(number, first) + 1
+                    for group in range(file.num_row_groups):
+                        end = begin + file.metadata.row_group(group).num_rows
+                        if end > first:
+                            yield from self._rows(file, group, range(begin, end), columns, first)
+                        begin = end
             except (pyarrow.ArrowException, OSError) as error:
-                text = str(error).split("\n")[0]
-                yield Sample("(damaged)", None, problem=f"the shard is damaged behind row {number:,} ({text})")
+                yield Sample("(damaged)", None, problem=f"the shard is damaged ({_line(error)})")
+
+    def _rows(
+        self, file: pq.ParquetFile, group: int, numbers: range, columns: list[str], first: int
+    ) -> Iterator[Sample]:
+        """Those of one row group from row `first` of the shard on; rows that damage makes unreadable say so, each in
+        its place, so that all others keep theirs."""
+        begin, number = numbers.start, max(numbers.start, first)
+        try:
+            for batch in file.iter_batches(ROWS, row_groups=[group], columns=columns):
+                for row in batch.slice(max(0, first - begin)).to_pylist():
+                    yield self._sample(number, row)
+                    number += 1
+                begin += batch.num_rows
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            problem = f"row group {group} of the shard is damaged ({_line(error)})"
+            for lost in range(number, numbers.stop):
+                yield Sample(f"row {lost}", None, problem=problem)
 
     def _sample(self, number: int, row: dict[str, Any]) -> Sample:
-        image, label = row[self.image], row.get(self.label) if self.label else None
+        image, label = row.get(self.image), row.get(self.label) if self.label else None
         data = image.get("bytes") if isinstance(image, dict) else image
         problem = None
         if data is None:
             path = image.get("path") if isinstance(image, dict) else None
             problem = f"the file holds only a path, {path}" if path else "no image in this row"
-        if label is not None and self.classes:
-            label = self.classes[label] if 0 <= label < len(self.classes) else None  # the Hub's -1: not known
-        columns = {name: str(row[name]) for name in self.others if row[name] is not None}
-        return Sample(f"row {number}", data, None if label is None else printable(str(label)), columns, problem)
+        columns = {name: str(row[name]) for name in self.others if row.get(name) is not None}
+        if isinstance(label, list):
+            label = joined(self._label(each) or "" for each in label)
+        else:
+            label = self._label(label)
+        return Sample(f"row {number}", data, label, columns, problem)
+
+    def _label(self, label: object) -> str | None:
+        if isinstance(label, int) and self.classes:
+            return self.classes[label] if 0 <= label < len(self.classes) else None  # the Hub's -1: not known
+        return _text(label)
+
+
+def _text(label: object) -> str | None:
+    """A label in words; None where nothing is known: a missing value, an empty text, NaN."""
+    if isinstance(label, float):  # whole numbers that pandas made floats because some were missing
+        label = None if math.isnan(label) else int(label) if label.is_integer() else label
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    return None if label is None else printable(str(label).strip()) or None
+
+
+def _line(error: Exception) -> str:
+    return str(error).split("\n")[0]
+
+
+def _is(kind: pyarrow.DataType, *names: str) -> bool:
+    """True for one of these types; pyarrow before 16 does not know them all."""
+    return any(getattr(pyarrow.types, f"is_{name}", lambda _: False)(kind) for name in names)
+
+
+def _is_simple(kind: pyarrow.DataType) -> bool:
+    """True for texts, numbers, dates and truth values, in whatever way they are stored."""
+    if _is(kind, "dictionary"):
+        return _is_simple(kind.value_type)
+    return _is(kind, "string", "large_string", "string_view", "integer", "floating", "boolean", "decimal", "temporal")
+
+
+def _is_bytes(kind: pyarrow.DataType) -> bool:
+    if _is(kind, "dictionary"):
+        return _is_bytes(kind.value_type)
+    return _is(kind, "binary", "large_binary", "binary_view", "fixed_size_binary")
+
+
+def _is_list(kind: pyarrow.DataType) -> bool:
+    return _is(kind, "list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+
+
+def _is_label(kind: pyarrow.DataType) -> bool:
+    """True also for lists: several labels per image."""
+    inner = kind.value_type if _is_list(kind) else kind
+    return _is_simple(inner) or _is_bytes(inner)
 
 
 def _file(raw: Any, place: str) -> pq.ParquetFile:
@@ -98,14 +160,14 @@ def _features(schema: pyarrow.Schema) -> dict[str, Any]:
 
 
 def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) -> str:
-    declared = [name for name, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image"]
     types = {field.name: field.type for field in schema}
-    structs = [
-        n
-        for n, t in types.items()
-        if pyarrow.types.is_struct(t) and "bytes" in [t.field(i).name for i in range(t.num_fields)]
+    declared = [
+        n for n, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image" and n in types
     ]
-    plain = [n for n, t in types.items() if pyarrow.types.is_binary(t) or pyarrow.types.is_large_binary(t)]
+    structs = [
+        n for n, t in types.items() if _is(t, "struct") and "bytes" in [t.field(i).name for i in range(t.num_fields)]
+    ]
+    plain = [name for name, kind in types.items() if _is_bytes(kind)]
     usual = [name for name in plain if name.lower() in IMAGES]
     found = declared or structs or usual or (plain if len(plain) == 1 else [])
     if not found:
@@ -116,9 +178,15 @@ def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) 
 
 def _label_column(schema: pyarrow.Schema, features: dict[str, Any]) -> tuple[str | None, list[str] | None]:
     for name, what in features.items():
-        if isinstance(what, dict) and what.get("_type") == "ClassLabel" and what.get("names"):
-            return name, list(what["names"])
-    types = {field.name.lower(): field for field in schema}
-    known = [types[name] for name in LABELS if name in types]
-    usable = [f.name for f in known if pyarrow.types.is_integer(f.type) or pyarrow.types.is_string(f.type)]
-    return (usable[0], None) if usable else (None, None)
+        inner = what[0] if isinstance(what, list) and what else what  # a list of one: several labels per image
+        inner = inner.get("feature", inner) if isinstance(inner, dict) else inner
+        if (
+            isinstance(inner, dict)
+            and inner.get("_type") == "ClassLabel"
+            and inner.get("names")
+            and name in schema.names
+        ):
+            return name, list(inner["names"])
+    columns = {field.name.lower(): field for field in schema}
+    usable = [columns[name] for name in LABELS if name in columns and _is_label(columns[name].type)]
+    return (usable[0].name, None) if usable else (None, None)

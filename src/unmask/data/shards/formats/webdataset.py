@@ -1,4 +1,4 @@
-"""WebDataset: tar files in which members that share a name up to its first dot make up a sample.
+"""WebDataset: tar files in which members that share a name up to a dot make up a sample.
 
 The layout that large sets are published in: `0001.jpg`, `0001.cls`, `0001.json`, `0001.txt`. Aizman et al. 2019, "High
 Performance I/O For Large Scale Deep Learning". Read with the standard library's tarfile as it comes, packed or not.
@@ -8,7 +8,8 @@ import lzma
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
@@ -26,7 +27,17 @@ MOST_TEXT = 1 << 20  # bytes of a member that is no image; longer ones are passe
 MOST_IMAGE = 1 << 30  # bytes of one
 OUTSIDE = "(outside)"  # in place of the members of a sample whose name leads out of the archive
 _DAMAGE = (tarfile.TarError, Bomb, lzma.LZMAError, zlib.error, EOFError)
-Members = dict[str, bytes | None]  # what follows the first dot -> content; None: not of use
+IMAGES = ("image", "img", "rgb", "input", "photo")  # what the image is called beside masks, depth and the like
+MOST_STEMS = 16  # names up to their last dot that one sample may have
+Members = dict[str, bytes | None]  # what follows the key and a dot -> content; None: not of use
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    stem: str  # folder and name up to the last dot
+    ending: str  # what follows it
+    content: bytes | None  # None: not of use
+    end: int  # bytes into the shard behind it
 
 
 class WebDataset(Stream):
@@ -44,51 +55,87 @@ class WebDataset(Stream):
         return self.known.get(self.shards[shard].name)
 
     def samples(self, shard: int, first: int = 0) -> Iterator[Sample]:
-        number, key = 0, ""
+        key = ""
         with open_shard(self.shards[shard].place, self.patience) as file:
             try:
-                for key, members in _groups(file, first):
-                    number += 1
-                    if number > first:
-                        sample = _sample(key, members)
-                        sample.end = file.tell()
-                        yield sample
+                for number, (key, members, end) in enumerate(_groups(file, first)):
+                    if number >= first:
+                        yield _sample(key, members, end)
             except _DAMAGE as error:
                 behind = f"behind {key}" if key else "at its beginning"
                 yield Sample("(damaged)", None, problem=f"the shard is damaged {behind} ({error}); the rest is lost")
 
 
-def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members]]:
-    """Samples by key; the content of the first `unread` is passed over."""
-    current, members, number = None, Members(), 0
+def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members, int]]:
+    """Samples as key, members and the bytes up to their end; the content of the first `unread` is passed over."""
+    held: list[_Member] = []  # of one sample, or of several whose names have dots
+    number, begin = 0, ""
+    dotted = False  # too many names share what comes before their first dot for one sample
     with tarfile.open(fileobj=unpacked(file), mode="r|", tarinfo=ShortHeaders) as tar:
-        for member in tar:
+        for entry in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it keeps one entry for every member it ever saw
-            folder, name = posixpath.split(member.name.removeprefix("./"))
-            outside = member.isreg() and leads_out(member.name)
-            if not member.isreg() or (
-                not outside and any(is_hidden(part) for part in [*folder.split("/"), name] if part != ".")
-            ):
+            folder, name = posixpath.split(entry.name.removeprefix("./"))
+            outside = leads_out(entry.name)
+            hidden = any(is_hidden(part) for part in [*folder.split("/"), name] if part != ".")
+            if not entry.isreg() or (hidden and not outside):
                 continue
-            stem, _, ending = name.partition(".")
-            key, ending = posixpath.join(folder, stem), ending.lower()
+            stem, ending = name.rsplit(".", 1) if "." in name else (name, "")
+            stem, ending = posixpath.join(folder, stem), ending.lower()
+            before, begin = begin, posixpath.join(folder, name.partition(".")[0])
             if outside:
-                key, ending = member.name, OUTSIDE
-            if current is not None and (key != current or ending in members):
-                yield current, members
-                members, number = Members(), number + 1
-            current = key
-            most = MOST_IMAGE if is_image_name(name) else MOST_TEXT
-            wanted = number >= unread and member.size <= most and not member.issparse() and ending != OUTSIDE
-            content = tar.extractfile(member) if wanted else None
-            members[ending] = content.read() if content else None
-    if current is not None:
-        yield current, members
+                stem, ending, begin = entry.name, OUTSIDE, entry.name
+            stems = {member.stem for member in held}
+            done: list[_Member] = []
+            if begin != before or any((member.stem, member.ending) == (stem, ending) for member in held):
+                done, held = held, []
+            elif len(stems) >= MOST_STEMS and stem not in stems:
+                dotted, last = True, _root(held[-1].stem, stems)  # the last sample may go on
+                done = [member for member in held if _root(member.stem, stems) != last]
+                held = [member for member in held if _root(member.stem, stems) == last]
+            for sample in _divided(done, dotted):
+                yield sample
+                number += 1
+            dotted = dotted and begin == before
+            # Which sample this belongs to shows later; it is number + stems - 1 at the most.
+            wanted = number + len({stem, *(member.stem for member in held)}) > unread
+            wanted = wanted and entry.size <= (MOST_IMAGE if is_image_name(name) else MOST_TEXT)
+            wanted = wanted and not entry.issparse() and not outside
+            content = tar.extractfile(entry) if wanted else None
+            held.append(_Member(stem, ending, content.read() if content else None, file.tell()))
+    yield from _divided(held, dotted)
 
 
-def _sample(key: str, members: Members) -> Sample:
+def _root(stem: str, stems: Iterable[str]) -> str:
+    """The shortest of `stems` that a name extends after a dot, or itself: 0001.mask belongs to 0001."""
+    return min((other for other in stems if stem.startswith(other + ".")), key=len, default=stem)
+
+
+def _divided(held: list[_Member], dotted: bool) -> list[tuple[str, Members, int]]:
+    """Samples: names that share a stem, and those that extend it. Where nothing has the shortest stem (0001.left.jpg,
+    0001.right.jpg; clip.0001.jpg, clip.0002.jpg), each stem is a sample of its own, unless one has no image or is
+    called image beside others (0001.image.png, 0001.mask.png)."""
+    if any(member.ending == OUTSIDE for member in held):
+        return [(member.stem, {member.ending: member.content}, member.end) for member in held]
+    stems = {member.stem for member in held}
+    roots = {stem: _root(stem, stems) for stem in stems}
+    pictured = {roots[member.stem] for member in held if is_image_name(f"x.{member.ending}")}
+    named = any(root.rpartition(".")[2].lower() in IMAGES for root in pictured)
+    if not dotted and (named or len(set(roots.values())) > len(pictured)):
+        folder, name = posixpath.split(held[0].stem)
+        roots = dict.fromkeys(stems, posixpath.join(folder, name.partition(".")[0]))
+    samples: dict[str, list[_Member]] = {}
+    for member in held:
+        samples.setdefault(roots[member.stem], []).append(member)
+    return [
+        (key, {f"{m.stem}.{m.ending}"[len(key) + 1 :]: m.content for m in members}, members[-1].end)
+        for key, members in samples.items()
+    ]
+
+
+def _sample(key: str, members: Members, end: int) -> Sample:
     images = [ending for ending in members if is_image_name("x." + ending)]
-    best = min(images, key=lambda ending: ending.count("."), default=None)  # `jpg` before `mask.png`
+    # `jpg` before `mask.png`, `rgb.png` before `depth.png`
+    best = min(images, key=lambda e: (e.count("."), e.split(".")[0] not in IMAGES), default=None)
     content: Any = _parsed(members.get("json"))
     facts = {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
     label = next((_text(members[name]).strip() for name in LABELS if members.get(name) is not None), None)
@@ -102,7 +149,8 @@ def _sample(key: str, members: Members) -> Sample:
         problem = "its name leads out of the archive"
     elif best and members[best] is None:
         problem = f"an image of more than {MOST_IMAGE:,} bytes, or a sparse file"
-    return Sample(printable(key), members[best] if best else None, label, columns, problem)
+    unused = tuple(printable(ending) for ending in images if ending != best)
+    return Sample(printable(key), members[best] if best else None, label, columns, problem, end, unused)
 
 
 def _text(content: bytes | None) -> str:

@@ -3,7 +3,7 @@
 from statistics import fmean, median
 
 from unmask.evaluation.doctor.subject import Finding, Subject, Unknown
-from unmask.training.log import ROLLED_BACK
+from unmask.training.log import ENOUGH, ROLLED_BACK, little_learnt
 from unmask.training.schedule import peak_rate
 
 __all__ = ["rate", "steps", "trivial", "waiting", "warmup"]
@@ -67,7 +67,8 @@ def trivial(subject: Subject) -> list[Finding]:
     words, level = min(levels.items(), key=lambda item: item[1])
     loss = fmean(losses[-LAST_RECORDS:])
     if loss < BETTER * level:
-        return []
+        explained = 1 - loss / context["data_mean"] if "data_mean" in context else 1.0
+        return [] if explained >= ENOUGH else [Finding(*little_learnt(explained))]
     fault = f"the loss {loss:.3f} is no better than {words} ({level:.3f}): nothing is learned yet"
     return [
         Finding(fault, "train for longer, or try five times the --lr; look at data_sheet.json whether images are empty")
