@@ -13,6 +13,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from tyro.conf import arg
 
 from unmask.errors import UserError, closest, closest_place
+from unmask.files import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ InnerShare = Annotated[float, Interval(gt=0, lt=1)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 
 
-def plain(options: Any) -> dict[str, Any]:
+def plain(options: Any) -> Json:
     """Options as plain values for JSON; not the file that they came from."""
     content = {name: value for name, value in dataclasses.asdict(options).items() if name != "config"}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in content.items()}

@@ -14,6 +14,7 @@ from typing import Any
 
 from unmask.cli.settings_file import is_yaml, read_texts
 from unmask.errors import UserError, closest
+from unmask.files import Json
 from unmask.tasks.folders import task_folders, task_module
 
 DEFAULT = "classify"
@@ -55,7 +56,7 @@ def chosen(options: Any, arguments: Sequence[str]) -> Any:
     return joined(options, task)
 
 
-def chosen_by_name(options: Any, given: dict[str, Any]) -> Any:
+def chosen_by_name(options: Any, given: Json) -> Any:
     """As `chosen`, for a call from Python."""
     if not getattr(options, "BY_TASK", False):
         return options

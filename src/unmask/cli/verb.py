@@ -24,6 +24,7 @@ from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
+from unmask.files import Json
 from unmask.plain import fits
 from unmask.runtime.lock import Locks
 from unmask.tasks.folders import task_folders
@@ -99,7 +100,7 @@ def _plain_type(hint: Any) -> Any:
     return get_origin(hint)[inner] if get_origin(hint) in (tuple, list, Sequence) else hint
 
 
-def commands() -> dict[str, Any]:
+def commands() -> Json:
     """The options of every command by its name: the one class of each file of `cli/options/`."""
     package = importlib.import_module("unmask.cli.options")
     return {
@@ -117,7 +118,7 @@ def _public(module: str) -> Any:
     return getattr(loaded, loaded.__all__[0])
 
 
-def saved(options: Any, path: str | Path) -> dict[str, Any]:
+def saved(options: Any, path: str | Path) -> Json:
     """The settings of a saved run that `options` has fields for, from its config.json (or the folder that holds it)."""
     if is_yaml(path):
         return read_settings(options, path)
@@ -146,7 +147,7 @@ def saved(options: Any, path: str | Path) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
 
 
-def _with_config(options: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _with_config(options: Any, args: tuple, kwargs: Json) -> Json:
     """`config=FILE` supplies what is not given otherwise."""
     if not kwargs.get("config"):
         return kwargs

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from unmask import registry
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.models.names import require_model
@@ -38,7 +39,7 @@ class Encoder(nn.Module, ABC):
     grid: Grid  # of the inputs it was built for; for others see `grid_of`
     dim: int  # width of a token
     channels: int  # of the input
-    arguments: dict[str, Any]  # arguments of timm.create_model that rebuild `net`, "model_name" included
+    arguments: Json  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
 

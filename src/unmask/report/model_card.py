@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from unmask.files import CLASSIFY, RESULT, read_json
+from unmask.files import CLASSIFY, RESULT, Json, read_json
 from unmask.runs.run import Run
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
@@ -27,7 +27,7 @@ SHEET = {
 }  # fmt: skip
 
 
-def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **facts: Any) -> str:
+def model_card(run: Path, config: Json, figures: Json, **facts: Any) -> str:
     """README.md of one exported format. figures: from export.json; facts: further values of the template."""
     start, licence = initial_weights(config)
     sheet = read_json(run / "data_sheet.json")
@@ -48,7 +48,7 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
     )
 
 
-def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
+def initial_weights(config: Json) -> tuple[str, str | None]:
     """The initial weights in words, with their licence if it is known."""
     settings, options = config["settings"], config["asked"]
     init = str(settings.get("init") or "none")
@@ -67,7 +67,7 @@ def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
     return f"`{name}`. Its licence is not recorded here: ask whoever made it.", None
 
 
-def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+def _numbers(metrics: Json) -> dict[str, float]:
     """The test metrics of a classifier's metrics.json."""
     scores = metrics.get("test", metrics)
     return {k: v for k, v in scores.items() if isinstance(v, int | float) and not isinstance(v, bool)}

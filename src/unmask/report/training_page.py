@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
@@ -17,7 +16,7 @@ from unmask.runs.run import SUMMARY, Run
 from unmask.training.log import METRICS, ROLLED_BACK, clock, read
 from unmask.training.timing import waiting_advice, waiting_share
 
-Records = Sequence[dict[str, Any]]
+Records = Sequence[Json]
 MODEL = "this model"
 YARDSTICKS = {
     "unit_mean": "true mean of each hidden unit",
@@ -165,7 +164,7 @@ def _cost(config: Config, steps: Records) -> str:
     return f"{text}, {where}."
 
 
-def _snippet(timm: dict[str, Any]) -> str:
+def _snippet(timm: Json) -> str:
     arguments = {k: v for k, v in timm.items() if k != "model_name"}
     keywords = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
     name = timm["model_name"]

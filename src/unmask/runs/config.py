@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from unmask.data.settings import DataSettings
 from unmask.errors import UserError
-from unmask.files import write_json
+from unmask.files import Json, write_json
 from unmask.methods.settings import MethodSettings
 from unmask.models.settings import ModelSettings
 from unmask.runtime.settings import RuntimeSettings
@@ -34,14 +34,14 @@ class Expected:
 class Record:
     """Provenance of a run; no computation depends on it."""
 
-    asked: dict[str, Any]  # options as the user gave them
+    asked: Json  # options as the user gave them
     reasons: dict[str, str]  # of each choice, by the name of the option
     context: dict[str, float]  # losses of trivial predictors on this data
     expected: Expected
-    weights: dict[str, Any] | None  # what `--init` named
+    weights: Json | None  # what `--init` named
     licence: str | None  # of these weights
-    machine: dict[str, Any]
-    launch: dict[str, Any]
+    machine: Json
+    launch: Json
     command: str
     versions: dict[str, str]
 
@@ -72,7 +72,7 @@ class Config:
             raise UserError(f"a run has no setting {', '.join(left)}")
         return replace(self, **sections)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Json:
         """Every setting as a plain value by the name of its option, for tables and to start another run."""
         data, model, method, training, runtime = (dataclasses.asdict(getattr(self, name)) for name in SECTIONS)
         data = {"data": data.pop("paths"), **data}
@@ -88,7 +88,7 @@ class Config:
         flat = data | model | method | training | runtime
         return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items() if name not in DERIVED}
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Json:
         """The record shared by runs of every kind, tasks included, as plain values."""
         record = dataclasses.asdict(self.record)
         filled = {name: value for name, value in record.items() if value is not None}
@@ -117,7 +117,7 @@ class Config:
         return typed(cls, content, where, "")
 
 
-SECTIONS: dict[str, Any] = {
+SECTIONS: Json = {
     "data": DataSettings,
     "model": ModelSettings,
     "method": MethodSettings,

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from unmask.errors import UserError
-from unmask.files import is_full, write_atomically
+from unmask.files import Json, is_full, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState
@@ -49,7 +49,7 @@ class Log:
         self._shown = contextlib.ExitStack()  # the bar on the terminal
         self._waiting: list[str] = []  # lines that could not be written yet
 
-    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+    def start(self, step: int, steps: int, rolled: Sequence[Json] = ()) -> None:
         """Drops records of steps after the last checkpoint, so that no step is recorded twice. rolled: records of
         rollbacks, which are never dropped."""
         self.steps = steps
@@ -120,7 +120,7 @@ class Log:
         self.last = state.step, state.seconds
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
-    def note(self, step: int, values: dict[str, Any]) -> None:
+    def note(self, step: int, values: Json) -> None:
         """Records further values of a step, such as a probe's accuracy."""
         if values:
             self._write({"step": step, **values})
@@ -135,13 +135,13 @@ class Log:
         self._bar = None
         self._shown.close()
 
-    def _drop(self, step: int, rolled: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _drop(self, step: int, rolled: Sequence[Json]) -> list[Json]:
         records = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
         lines = "".join(json.dumps(record) + "\n" for record in [*records, *rolled])
         write_atomically(self.path, lambda part: part.write_text(lines, encoding="utf-8"))
         return records
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: Json) -> None:
         """A full disk does not end a run: lines that cannot be written now are written with the next record."""
         self._waiting.append(json.dumps(record) + "\n")
         self._flush()
@@ -191,7 +191,7 @@ class Silent(Log):
     def __init__(self):
         self.steps, self.last = 0, (0, 0.0)
 
-    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+    def start(self, step: int, steps: int, rolled: Sequence[Json] = ()) -> None:
         self.steps = steps
 
     def at(self, step: int) -> None:
@@ -211,14 +211,14 @@ class Silent(Log):
     def rolled_back(self, state: RunState, text: str) -> None:
         self.last = state.step, state.seconds
 
-    def note(self, step: int, values: dict[str, Any]) -> None:
+    def note(self, step: int, values: Json) -> None:
         pass
 
     def close(self) -> None:
         pass
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+def read(path: Path) -> Iterator[Json]:
     """The records of a `metrics.jsonl`; a last line cut off by a crash is ignored."""
     if not path.exists():
         return
@@ -246,7 +246,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _loss_text(record: dict[str, Any], context: dict[str, float]) -> str:
+def _loss_text(record: Json, context: dict[str, float]) -> str:
     if "loss" not in record:
         return "no finite step"
     text = f"loss {record['loss']:.4f}"

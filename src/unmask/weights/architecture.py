@@ -9,6 +9,7 @@ import timm
 import torch
 
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.weights.canonical import State
 
 # Standard ViTs: width -> name, blocks, heads. Heads are width / 64 but for the two largest.
@@ -46,7 +47,7 @@ def architecture(state: State, name: str, heads: int | None) -> Architecture:
     return _plain(state, name, heads)
 
 
-def default_config(model: str) -> dict[str, Any]:
+def default_config(model: str) -> Json:
     """timm's settings for a model: input_size, mean, std (0..1) of its default weights; empty for no model of timm."""
     settings = timm.get_pretrained_cfg(model.split("(")[0].split(".")[0], allow_unregistered=True)
     return settings.to_dict() if settings else {}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from unmask.errors import UserError
-from unmask.files import write_atomically
+from unmask.files import Json, write_atomically
 
 ENCODER = "encoder.safetensors"
 WRAPPERS = ("model", "state_dict", "objective", "model_state", "net")  # where checkpoints keep their tensors
@@ -72,7 +72,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return read_weights(path)[0]
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Json]:
     """Tensors by name, unwrapped, and what else the file says: a safetensors header, or plain values beside the state.
 
     Raises UserError for what cannot be read, and for a pickle that asks for anything but tensors and plain records.
@@ -86,7 +86,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         except Exception as error:
             raise _unreadable(path, error) from error
     content = _unpickle(path)
-    header: dict[str, Any] = {}
+    header: Json = {}
     while isinstance(content, dict):
         inner = next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None)
         if inner is None:
@@ -132,6 +132,6 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     )
 
 
-def is_run(config: dict[str, Any]) -> bool:
+def is_run(config: Json) -> bool:
     """Whether a config.json is that of a pretraining run; one with "settings" on top an old run's, which none opens."""
     return {"data", "model", "method", "training"} <= config.keys() or ("settings" in config and "task" not in config)

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.models.layers.position import sincos
@@ -195,7 +194,7 @@ def _decoder_checked(weights: Canonical, grid: Grid) -> tuple[Canonical, list[st
     return replace(weights, decoder=decoder | {"position": torch.cat([first, units])}, decoder_heads=heads), remarks
 
 
-def _grid(model: str, weights: Canonical, settings: dict[str, Any]) -> Grid:
+def _grid(model: str, weights: Canonical, settings: Json) -> Grid:
     if model.startswith("hiera"):
         return create_encoder(model, image_size=weights.image_size).grid
     patch = tuple(weights.encoder["patch_embed.proj.weight"].shape[-2:])

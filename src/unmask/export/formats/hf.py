@@ -18,6 +18,7 @@ from unmask.errors import Unequal, UserError
 from unmask.export.exportable import Exportable, Format, Opened, Outputs
 from unmask.export.hf_names import encoder_state, mae_config, mae_state, vit_config, why_not_mae, why_not_vit
 from unmask.export.timm_repository import plain_head, why_not_timm, write_repository
+from unmask.files import Json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 
@@ -114,7 +115,7 @@ def wrapped(model: Classifier) -> bool:
     return model.pooling != "cls" or model.norm_kind == "layer" or bool(why_not_vit(model.encoder))
 
 
-def _save(folder: Path, architecture: str, state: dict[str, Tensor], config: dict[str, Any]) -> None:
+def _save(folder: Path, architecture: str, state: dict[str, Tensor], config: Json) -> None:
     folder.mkdir(exist_ok=True)
     tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -136,7 +137,7 @@ def _save_processor(folder: Path, encoder: Encoder) -> None:
     _write_json(folder / "preprocessor_config.json", content)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Json) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

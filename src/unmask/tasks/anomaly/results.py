@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from unmask.evaluation.intervals import wilson
-from unmask.files import write_table
+from unmask.files import Json, write_table
 from unmask.report import page
 from unmask.report.page import image, note, section
 from unmask.tasks.anomaly.conformal import Calibration
@@ -51,7 +51,7 @@ class Accuracy:
     pixel_false_alarms: float | None = None  # share of the pixels of normal images
     pixels_found: float | None = None  # share of a defect's pixels
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -94,7 +94,7 @@ class AnomalyResults(Anomalies):
                 lines.append(f"{method}: {', '.join(parts)}")
         return lines
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {
             "method": self.method,
             "count": len(self),

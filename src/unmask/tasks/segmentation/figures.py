@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from matplotlib.patches import Patch
 
 from unmask.data.annotations.legend import VOID, Legend
-from unmask.files import write_atomically
+from unmask.files import Json, write_atomically
 from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
 
@@ -60,8 +60,8 @@ def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarr
 
 
 def draw_results(
-    result: dict[str, Any],
-    rows: list[dict[str, Any]],
+    result: Json,
+    rows: list[Json],
     segments: Any,
     answer: Callable[[int], np.ndarray],
     classes: list[str],
@@ -74,7 +74,7 @@ def draw_results(
     draw_overlays(chosen(rows), rows, segments, answer, classes, colours, out / OVERLAYS)
 
 
-def chosen(rows: list[dict[str, Any]]) -> list[int]:
+def chosen(rows: list[Json]) -> list[int]:
     """Indices of the best, median and worst images, the best first."""
     order = sorted(
         (i for i, row in enumerate(rows) if row["pixel_accuracy"] is not None), key=lambda i: -rows[i]["pixel_accuracy"]
@@ -85,7 +85,7 @@ def chosen(rows: list[dict[str, Any]]) -> list[int]:
 
 def draw_overlays(
     places: list[int],
-    rows: list[dict[str, Any]],
+    rows: list[Json],
     segments: Any,
     answer: Callable[[int], np.ndarray],
     classes: list[str],
@@ -123,7 +123,7 @@ def draw_overlays(
     save(figure, path)
 
 
-def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
+def draw_classes(per_class: list[Json], path: Path) -> None:
     """One bar per tested class, the weakest first; at most 60."""
     known = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
     if not known:
@@ -158,7 +158,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     save(figure, path)
 
 
-def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
+def write_rows(rows: list[Json], out: Path) -> None:
     """A row for each test image, the worst first: path, share of correct pixels, share of void pixels."""
     order = sorted(rows, key=lambda row: 2.0 if row["pixel_accuracy"] is None else row["pixel_accuracy"])
 
@@ -173,7 +173,7 @@ def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
     write_atomically(out / ROWS, write)
 
 
-def headline(result: dict[str, Any], classes: list[str]) -> str:
+def headline(result: Json, classes: list[str]) -> str:
     """The result in one line."""
     tested = sum(entry["iou"] is not None for entry in result["per_class"])
     of = f"{tested} classes" if tested == len(classes) else f"{tested} of {len(classes)} classes that were tested"

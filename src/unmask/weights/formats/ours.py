@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.models.decoder import SelfAttention, essence
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
 from unmask.weights.files import is_run
@@ -51,7 +52,7 @@ class Ours(WeightFormat):
         )
 
 
-def _facts(config: dict[str, Any]) -> dict[str, Any]:
+def _facts(config: Json) -> Json:
     """What a config.json says of the weights: a pretraining run's, or a task's."""
     if "timm" in config or not is_run(config):
         return config if "timm" in config else {}
@@ -61,7 +62,7 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     return {"settings": settings, "timm": model["timm"], "mean": data["mean"], "std": data["std"], "licence": licence}
 
 
-def _model(arguments: dict[str, Any]) -> str:
+def _model(arguments: Json) -> str:
     ours = ("model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size")
     text = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in ours)
     name = arguments["model_name"].split(".")[0]
@@ -77,7 +78,7 @@ def _is_full(part: str | None) -> bool:
         return False
 
 
-def _normalize(settings: dict[str, Any]) -> bool:
+def _normalize(settings: Json) -> bool:
     return "normalize=False" not in str(settings.get("target")).replace(" ", "")
 
 

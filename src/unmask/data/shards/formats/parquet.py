@@ -15,6 +15,7 @@ from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained, open_shard
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError
+from unmask.files import Json
 
 __all__ = ["Parquet"]
 
@@ -69,7 +70,7 @@ class Parquet(Stream):
                 text = str(error).split("\n")[0]
                 yield Sample("(damaged)", None, problem=f"the shard is damaged behind row {number:,} ({text})")
 
-    def _sample(self, number: int, row: dict[str, Any]) -> Sample:
+    def _sample(self, number: int, row: Json) -> Sample:
         image, label = row[self.image], row.get(self.label) if self.label else None
         data = image.get("bytes") if isinstance(image, dict) else image
         problem = None
@@ -89,7 +90,7 @@ def _file(raw: Any, place: str) -> pq.ParquetFile:
         raise explained(OSError(f"damaged, or no parquet file ({str(error).splitlines()[0]})"), place) from error
 
 
-def _features(schema: pyarrow.Schema) -> dict[str, Any]:
+def _features(schema: pyarrow.Schema) -> Json:
     """What `datasets` wrote about the columns."""
     try:
         return json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -97,7 +98,7 @@ def _features(schema: pyarrow.Schema) -> dict[str, Any]:
         return {}
 
 
-def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) -> str:
+def _image_column(schema: pyarrow.Schema, features: Json, place: str) -> str:
     declared = [name for name, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image"]
     types = {field.name: field.type for field in schema}
     structs = [
@@ -114,7 +115,7 @@ def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) 
     return min(found, key=lambda name: IMAGES.index(name.lower()) if name.lower() in IMAGES else len(IMAGES))
 
 
-def _label_column(schema: pyarrow.Schema, features: dict[str, Any]) -> tuple[str | None, list[str] | None]:
+def _label_column(schema: pyarrow.Schema, features: Json) -> tuple[str | None, list[str] | None]:
     for name, what in features.items():
         if isinstance(what, dict) and what.get("_type") == "ClassLabel" and what.get("names"):
             return name, list(what["names"])
