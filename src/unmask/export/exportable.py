@@ -119,7 +119,7 @@ def make_traceable(encoder: Encoder, normalize: str) -> None:
         encoder.std.fill_(1.0)
     for part in encoder.modules():
         if hasattr(part, "fused_attn"):  # timm: ONNX has no operator for attention within windows (Hiera)
-            part.fused_attn = False  # type: ignore[assignment]
+            vars(part)["fused_attn"] = False
 
 
 class Traceable(nn.Module):

@@ -94,7 +94,7 @@ def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
 
 def mae_state(subject: Exportable) -> dict[str, Tensor]:
     """Encoder and decoder. Ours keeps the decoder's position table as a constant, transformers as a weight."""
-    decoder: Any = subject.objective.decoder  # type: ignore[union-attr]
+    decoder: Any = getattr(subject.objective, "decoder", None)
     state = decoder.state_dict()
     renamed = {
         "mask_token": state["mask_token"],

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
-from timm.layers import set_fused_attn  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import set_fused_attn
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -137,7 +137,7 @@ class Encoder(nn.Module, ABC):
         """Number of deepest layers whose tokens have width `dim`, so that a decoder can mix them."""
         return self.num_blocks
 
-    def predict(self, images: Any, batch: int = 64) -> Any:
+    def predict(self, images: object, batch: int = 64) -> Any:
         """Predictions for images by the classifier that `transfer` trained from this run (`Classifier.predict`).
 
         Raises UserError if there is none: an encoder alone has no classes.

@@ -1,6 +1,5 @@
 """The plan of a pretraining run: every setting chosen, each with its reason, as a table."""
 
-import dataclasses
 import platform
 import shlex
 import sys
@@ -190,8 +189,8 @@ def make_record(
         expected=expected,
         weights=start.facts,
         licence=start.facts["licence"] if start.facts else None,
-        machine=dataclasses.asdict(given.machine),
-        launch=dataclasses.asdict(launch()),
+        machine=given.machine,
+        launch=launch(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         versions=versions | {name: version(name) for name in PACKAGES},
     )

@@ -38,7 +38,7 @@ def continued(config: Config, accumulate: int | None, strategy: str) -> Config:
     """The configuration of a run that goes on, with what may change since it changes how it computes and not what: the
     parts of a batch, and how it spreads over devices. accumulate, strategy: as they are asked for now."""
     world = launch().world
-    parts = accumulate or max(1, config.training.accumulate * config.record.launch["world"] // world)
+    parts = accumulate or max(1, config.training.accumulate * config.record.launch.world // world)
     strategy = strategy if strategy != "auto" else config.runtime.strategy
     strategy = "ddp" if strategy == "auto" and world > 1 else strategy
     training, runtime = replace(config.training, accumulate=parts), replace(config.runtime, strategy=strategy)

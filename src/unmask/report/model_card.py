@@ -4,7 +4,6 @@ Paths of this machine are shortened to names: a card is made to be given away.
 """
 
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -27,7 +26,7 @@ SHEET = {
 }  # fmt: skip
 
 
-def model_card(run: Path, config: Json, figures: Json, **facts: Any) -> str:
+def model_card(run: Path, config: Json, figures: Json, **facts: object) -> str:
     """README.md of one exported format. figures: from export.json; facts: further values of the template."""
     start, licence = initial_weights(config)
     sheet = read_json(run / "data_sheet.json")
@@ -73,7 +72,7 @@ def _numbers(metrics: Json) -> dict[str, float]:
     return {k: v for k, v in scores.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_text(part)}" for key, part in list(value.items())[:12])
     if isinstance(value, list | tuple):

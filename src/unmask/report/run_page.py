@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -103,7 +102,7 @@ def sheet_rows(sheet: Json) -> list[tuple[str, str]]:
     return rows
 
 
-def _rounded(value: Any) -> str:
+def _rounded(value: object) -> str:
     values = value if isinstance(value, list) else [value]
     return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
 
@@ -113,7 +112,7 @@ def plan_rows(config: Json) -> list[tuple[str, str, str]]:
     settings, reasons = config["settings"], config["reasons"]
     options = config["asked"]
 
-    def text(value: Any) -> str:
+    def text(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     reasons_given = {name: "asked for" for name in ("data", "run", "on", "init") if options.get(name)}

@@ -36,7 +36,7 @@ def write_training_page(out: Path) -> Path:
         filmstrip(frames, out / "filmstrip.png")
     state = "finished" if read_json(out / SUMMARY) else "not finished"
     waited = waiting_share(records)
-    advice = waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"])
+    advice = waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores)
     curves = _curves(steps, records, config) if steps else None
     return write_page(
         out / PAGE,
@@ -66,7 +66,7 @@ def _numbers(config: Config, records: Records, steps: Records, waited: float | N
     if "explained" in last:
         numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
     numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
-    numbers.append((f"on {config.record.machine['name']}", clock(last["seconds"])))
+    numbers.append((f"on {config.record.machine.name}", clock(last["seconds"])))
     numbers.append(("peak memory", f"{last['memory_mb']:,} MB"))
     if waited is not None:
         numbers.append(("of the time waiting for data", f"{100 * waited:.0f} %"))
@@ -157,7 +157,7 @@ def _context(config: Config, steps: Records) -> Markup:
 
 
 def _cost(config: Config, steps: Records) -> str:
-    expected, where = config.record.expected, f"on {config.record.machine['name']} in {config.runtime.precision}"
+    expected, where = config.record.expected, f"on {config.record.machine.name} in {config.runtime.precision}"
     text = f"Expected {clock(expected.seconds)} and {expected.memory_mb:,} MB"
     if steps:
         text += f"; took {clock(steps[-1]['seconds'])} and {steps[-1]['memory_mb']:,} MB"

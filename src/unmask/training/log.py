@@ -7,7 +7,6 @@ import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -108,7 +107,7 @@ class Log:
         if len(steps) > SAID:
             self.console.print(f"and {len(steps) - SAID} more, up to step {steps[-1].step}", style="yellow")
 
-    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+    def event(self, step: int, name: str, text: str, **facts: object) -> None:
         """Records and prints an event of the run itself."""
         self._write({"step": step, "event": name, **facts})
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
@@ -120,7 +119,7 @@ class Log:
         self.last = state.step, state.seconds
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
-    def note(self, step: int, values: Json) -> None:
+    def note(self, step: int, values: Mapping[str, float]) -> None:
         """Records further values of a step, such as a probe's accuracy."""
         if values:
             self._write({"step": step, **values})
@@ -205,13 +204,13 @@ class Silent(Log):
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         pass
 
-    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+    def event(self, step: int, name: str, text: str, **facts: object) -> None:
         pass
 
     def rolled_back(self, state: RunState, text: str) -> None:
         self.last = state.step, state.seconds
 
-    def note(self, step: int, values: Json) -> None:
+    def note(self, step: int, values: Mapping[str, float]) -> None:
         pass
 
     def close(self) -> None:
@@ -255,5 +254,5 @@ def _loss_text(record: Json, context: dict[str, float]) -> str:
     return text
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from timm.layers import resample_patch_embed  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import resample_patch_embed
 from torch import Tensor
 from torch.nn.functional import interpolate
 

@@ -277,7 +277,7 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     steps, seconds = log.last
     summary = {"finished": True, "seconds": round(seconds, 1), "steps": steps, "memory_mb": memory_mb()}
     write_json(out / SUMMARY, summary | {"waiting": waited})
-    if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"]):
+    if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores):
         console.print(advice, soft_wrap=True, style="yellow", highlight=False)
     write_report(out)
     where = f"Encoder, images and report: {out / REPORT}"

@@ -4,7 +4,7 @@ import math
 import os
 import threading
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Arrays(Source):
             content = read_part(file.fileno(), array.offset + position * size, size)
         return np.frombuffer(content, array.dtype).reshape(array.shape[1:])
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> Mapping[str, object]:
         return {k: v for k, v in vars(self).items() if k != "lock"} | {"loaded": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:

@@ -121,6 +121,7 @@ def measure(
     pairs = [(one.full(method).numpy(), mask) for one, mask in zip(maps, masks) if mask is not None]
     if not any(mask.any() for _, mask in pairs):
         return accuracy
+    pixels_of, truths = [pixels for pixels, _ in pairs], [mask for _, mask in pairs]
     above = [(pixels > calibration.pixel, mask) for pixels, mask in pairs]
     clean = [float(pixels.mean()) for pixels, mask in above if not mask.any()]
     hits = [float(pixels[mask].mean()) for pixels, mask in above if mask.any()]
@@ -128,7 +129,7 @@ def measure(
         accuracy.false_alarms,
         accuracy.found,
         areas,
-        of_pixels(*zip(*pairs)),  # type: ignore[arg-type]
+        of_pixels(pixels_of, truths),
         float(np.mean(clean)) if clean else None,
         float(np.mean(hits)),
     )

@@ -1,7 +1,6 @@
 """A classifier's results as figures and words: confusion matrix, confident mistakes, one line."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -20,7 +19,7 @@ GALLERY = 24  # confident mistakes that are drawn
 NAMED = 40  # classes up to which the matrix carries names and numbers
 
 
-def draw_results(result: Json, predictions: Predictions, truth: Any, samples: Samples, out: Path) -> None:
+def draw_results(result: Json, predictions: Predictions, truth: np.ndarray, samples: Samples, out: Path) -> None:
     """Writes the images. truth: as `Samples.labels`, n or n k."""
     draw_classes(result["per_class"], out / CLASSES)
     if "confusion" not in result:

@@ -43,7 +43,7 @@ class Detect(Task):
                 parameter.requires_grad_(False)
 
     @property
-    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def encoder(self) -> Encoder:
         return self.detector.encoder
 
     @property

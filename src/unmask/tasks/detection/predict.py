@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from torch import Tensor
@@ -142,7 +141,7 @@ class Writer:
         self.results: list[Json] = []
         self.taken: set[str] = set()
 
-    def add(self, found: Detections, image: Any, id_: Id | None = None) -> None:
+    def add(self, found: Detections, image: Tensor, id_: Id | None = None) -> None:
         """image: raw values, to be drawn on; id_: of the image, else it is numbered."""
         number = len(self.images) + 1 if id_ is None else id_
         height, width = found.size

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.patches import Patch
+from torch import Tensor
 
 from unmask.data.annotations.legend import VOID, Legend
+from unmask.data.datasets.segmentation import Segments
 from unmask.files import Json, write_atomically
 from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
@@ -51,7 +53,7 @@ def laid_over(
     return np.where((map_ == VOID)[..., None], image, mixed.round()).astype(np.uint8)
 
 
-def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+def as_image(pixels: Tensor, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """An image for display, resized if a size is given."""
     from unmask.models.sliding_window import resized
 
@@ -62,7 +64,7 @@ def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarr
 def draw_results(
     result: Json,
     rows: list[Json],
-    segments: Any,
+    segments: Segments,
     answer: Callable[[int], np.ndarray],
     classes: list[str],
     colours: Colours,
@@ -86,7 +88,7 @@ def chosen(rows: list[Json]) -> list[int]:
 def draw_overlays(
     places: list[int],
     rows: list[Json],
-    segments: Any,
+    segments: Segments,
     answer: Callable[[int], np.ndarray],
     classes: list[str],
     colours: Colours,
@@ -118,7 +120,7 @@ def draw_overlays(
         share = rows[place]["pixel_accuracy"]
         row[0].set_title(f"{Path(rows[place]['path']).name[-34:]}: {share:.1%} of pixels right", fontsize=8, loc="left")
     shown = sorted(seen - {VOID})[:NAMED]
-    patches = [Patch(color=np.array(colours[i]) / 255, label=classes[i]) for i in shown]  # type: ignore[arg-type]
+    patches = [Patch(color=tuple(value / 255 for value in colours[i]), label=classes[i]) for i in shown]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
     save(figure, path)
 

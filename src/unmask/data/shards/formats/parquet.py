@@ -3,9 +3,9 @@
 The Hub stores sets so; each file says in its schema which column is an `Image` and what the classes are called.
 """
 
+import io
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow
 import pyarrow.parquet as pq
@@ -83,7 +83,7 @@ class Parquet(Stream):
         return Sample(f"row {number}", data, None if label is None else printable(str(label)), columns, problem)
 
 
-def _file(raw: Any, place: str) -> pq.ParquetFile:
+def _file(raw: io.BufferedReader, place: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20)  # pages as they come, not a whole row group
     except (pyarrow.ArrowException, OSError) as error:
