@@ -71,7 +71,8 @@ class MasterAdamW(torch.optim.AdamW):
             for (weight, full), gradient in zip(pairs, gradients):
                 full.grad = gradient if weight is full else None
             if rounded := [(weight, full) for weight, full in pairs if weight is not full]:
-                torch._foreach_copy_(*map(list, zip(*rounded)))  # one kernel for all of them on a GPU
+                weights, masters = [weight for weight, _ in rounded], [full for _, full in rounded]
+                torch._foreach_copy_(weights, masters)  # one kernel for all of them on a GPU
         self._share_moments()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
