@@ -106,7 +106,7 @@ class Watch:
         if not (folder / "input.png").exists():
             strip(x, x, folder / "input.png")
             masked = torch.where(
-                hidden_pixels(self.objective, x, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
+                hidden_pixels(self.objective, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
             )
             strip(masked, x, folder / "masked.png")
         film_frame(self.objective, x, mask, folder / f"{step:08d}.png")

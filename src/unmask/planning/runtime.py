@@ -10,7 +10,6 @@ from unmask.runs.config import Config
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine, choices
 
-STRATEGIES = ("auto", "ddp", "fsdp2")
 STATE = 20  # bytes per parameter under DDP: fp32 weight, gradient, what it is sent from, and two moments
 ROOM = 0.5  # of a device's memory that these may take before they are cut into shards
 

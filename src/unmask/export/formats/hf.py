@@ -82,13 +82,13 @@ class HuggingFace(Format):
 
         if subject.classifier:
             kind = transformers.AutoModelForImageClassification
-            return [Opened(folder, partial(_classify, _load(kind, folder), _normalizer(folder, subject)))]
+            return [Opened(folder, partial(_classify, _load(kind, folder), _normalizer(folder)))]
         opened = []
         if not why_not_mae(subject):
             mae = _load(transformers.ViTMAEForPreTraining, folder)
-            opened.append(Opened(folder, partial(_rebuild, mae, _normalizer(folder, subject), subject)))
+            opened.append(Opened(folder, partial(_rebuild, mae, _normalizer(folder), subject)))
         vit = _load(transformers.ViTModel, folder / "vit", add_pooling_layer=False)
-        return [*opened, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit", subject)))]
+        return [*opened, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit")))]
 
     def how(self, subject: Exportable, folder: str) -> str:
         """The encoder is a folder of its own, since ViTMAE hides patches whenever it is called."""
@@ -158,7 +158,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
     return model.eval()
 
 
-def _normalizer(folder: Path, subject: Exportable) -> Callable[[Tensor], Tensor]:
+def _normalizer(folder: Path) -> Callable[[Tensor], Tensor]:
     """The written image processor's normalisation; its resizing has nothing to do, the images have the size."""
     path = folder / "preprocessor_config.json"
     if not path.exists():  # written for timm's wrapper

@@ -16,10 +16,10 @@ from torchvision.transforms.v2 import CutMix, MixUp
 from unmask.errors import UserError, closest
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
+from unmask.tasks.classification.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
 
 __all__ = ["Classify"]
-PROTOCOLS = ("full", "partial", "linear", "attentive")
 FROZEN = ("linear", "attentive")
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from unmask.errors import UserError, closest
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
+from unmask.tasks.detection.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
 
 __all__ = ["Detect"]
-PROTOCOLS = ("full", "linear")
 NAMES = {  # torchvision's names of losses -> those of records
     "loss_objectness": "objectness",
     "loss_rpn_box_reg": "proposal_boxes",

@@ -15,10 +15,10 @@ from unmask.data.annotations.legend import VOID
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
+from unmask.tasks.segmentation.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
 
 __all__ = ["Segment"]
-PROTOCOLS = ("full", "linear")
 
 
 class Segment(Task):
