@@ -69,9 +69,7 @@ def moved(asked: Json, then: Json, names: Sequence[str]) -> list[str]:
     ]
 
 
-def refuse_other_settings(
-    asked: Json, then: Json, chosen: Json, out: Path, places: Sequence[str] = ()
-) -> list[str]:
+def refuse_other_settings(asked: Json, then: Json, chosen: Json, out: Path, places: Sequence[str] = ()) -> list[str]:
     """A folder holds one run: what is asked now must be what was asked then, or what was chosen then.
 
     places: names of settings that are paths, which may have moved; returns a sentence for each that has.
