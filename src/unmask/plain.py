@@ -123,8 +123,8 @@ def sides(name: str, value: Any) -> tuple[int, int]:
     return size[0], size[-1]
 
 
-def numbers(value: float | Sequence[float]) -> tuple:
-    """One number or several, as a tuple."""
+def numbers(value: float | str | Sequence[float]) -> tuple:
+    """One number or several, as a tuple; sizes are no text any more when their options have settled them."""
     return (value,) if isinstance(value, int | float) else tuple(value)
 
 
