@@ -21,6 +21,7 @@ import numpy as np
 import smoke
 from kill_storm import FAST, MODEL, RATE, prepare
 
+from unmask.cli.help import is_positional
 from unmask.cli.task_options import task_options
 from unmask.cli.verb import commands
 from unmask.tasks.folders import task_folders
@@ -133,10 +134,10 @@ def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
     base, tasks = BASES.get(name, [name]), task_folders() if getattr(options, "BY_TASK", False) else ()
     kinds = [(options, []), *((task_options(task), ["--to", task]) for task in tasks)]
     for kind, chosen in kinds:
-        hints = get_type_hints(kind)
+        hints = get_type_hints(kind, include_extras=True)
         for field in dataclasses.fields(kind):
-            if field.name == "_":
-                continue
+            if field.name == "_" or is_positional(hints[field.name]):
+                continue  # other places are given below
             flag = f"--{field.name.replace('_', '-')}"
             for value in values(field.name, hints[field.name], bad):
                 if not (name in ONLY_REFUSED and value in ("", "none", "auto")):
@@ -157,7 +158,7 @@ def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
 
 def values(name: str, hint: Any, bad: Path) -> Iterable[str]:
     """What an option of this type does not mean, or hardly."""
-    inner = {hint, *get_args(hint), *(part for arg in get_args(hint) for part in get_args(arg))}
+    inner = _types_in(hint)
     if name == "model":
         yield from MODELS
     if bool in inner:
@@ -167,10 +168,17 @@ def values(name: str, hint: Any, bad: Path) -> Iterable[str]:
         yield "1|2|3"
     elif name == "out":
         yield from ("/proc/nosuch/x", "/dev/null", "", str(bad / "noise.bin" / "x"), "data", "x" * 300)
-    elif Path in inner or name in ("config", "init", "on", "against"):
+    elif name == "config":
+        yield from [str(path) for path in sorted(bad.iterdir()) if path.suffix in (".json", ".yaml")]
+    elif Path in inner or name in ("init", "on", "against"):
         yield from [*map(str, sorted(bad.iterdir())), "", "nosuch", "data"]
     else:
         yield from WORDS
+
+
+def _types_in(hint: Any) -> set[Any]:
+    """The types that an annotation names, at any depth."""
+    return {hint} if not get_args(hint) else {part for arg in get_args(hint) for part in _types_in(arg)}
 
 
 def make_files(folder: Path) -> None:
@@ -201,6 +209,8 @@ def make_files(folder: Path) -> None:
         "batch.json": '{"task": "classify", "settings": {"batch": "abc"}}', "nul.txt": "a\0b.jpg\n",
         "paths.txt": "nosuch.jpg\n/etc/passwd\n", "brackets.txt": "a[/red]/[bold]x.jpg\n", "pretrain.json":
         '{"settings": {"batch": "abc", "image_size": {"a": 1}}}', "utf16.csv": "path,label\n",
+        "list.yaml": "- 1", "nested.yaml": "{a: " * 5000, "batch.yaml": "batch: abc", "nul.yaml": "batch: a\0b",
+        "bomb.yaml": "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*a, *a]\n" for i in range(50)), "odd.yaml": "nosuch: 1",
     }  # fmt: skip
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-16" if name.startswith("utf16") else "utf-8")

@@ -13,14 +13,14 @@ from unmask.runtime.lock import hold
 from unmask.tasks.pages import write_report
 
 
-def own(out: Path, command: str, data: Iterable[Place] = (), *, within: bool = False) -> None:
+def own(out: Path, command: str, data: Iterable[Place] = (), *, within: bool = False, flag: str = "--out") -> None:
     """The folder is this command's until it ends. within: it is a run's, to which the command adds results.
 
     data: what the command reads. Raises UserError for a file, for the data's own folder, for one that nothing can be
     written into, and where another process writes into it.
     """
     if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
+        raise UserError(f"{flag} {out} is a file; give a folder")
     for place in data:
         if not within and out.is_dir() and Path(place).is_dir() and out.samefile(place):
             raise UserError(f"--out {out} is the data itself; give another folder, lest results are read as data")

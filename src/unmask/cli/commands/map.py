@@ -46,7 +46,7 @@ def map(options: Map) -> Path:
     for remark in source.remarks:
         say(remark)
     folder = index_folder(options.index, options.run, out.parent, texts(options.data), options.pooling)
-    own(folder, "index")
+    own(folder, "index", flag="--index")
     index = open_index_with_bar(folder, encoder, source, options.pooling, options.batch, device, console)
     say_bad(index.bad, say)
     count = min(options.most, len(index.numbers))

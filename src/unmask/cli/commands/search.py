@@ -70,7 +70,7 @@ def search(options: Search) -> SearchResults:
         say(remark)
     shared = below(options.run) / "search" if options.out is None else out
     folder = index_folder(options.index, options.run, shared, texts(options.data), pooling)
-    own(folder, "index")
+    own(folder, "index", flag="--index")
     index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
     say_bad(index.bad, say)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
