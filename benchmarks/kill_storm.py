@@ -3,7 +3,7 @@ done. What then lies there must equal what a run that nobody killed leaves, but 
 
     python benchmarks/kill_storm.py --kills 300 --out storm      # goes on where it was; writes storm/kill_storm.json
 
-A cycle begins in an empty folder, with up to three kills (SIGKILL) at moments spread over the command's time, then one
+A cycle begins in an empty folder, with up to eight kills (SIGKILL) at moments spread over the command's time, then one
 run to the end. Its files are compared one by one: JSON without the fields of the clock, checkpoints tensor by tensor,
 pages without times and speeds, all others by their bytes.
 """
@@ -102,9 +102,9 @@ def storm(name: str, out: Path, seconds: float, chance: random.Random) -> dict[s
     """A cycle: kills, how often the command was given, and what is not as it should be, if anything."""
     folder, kills, said = fresh(out / "cycle" / name), 0, out / "said.txt"
     arguments = arguments_of(name, folder)
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.randint(2, 8)):
         process = forked_command.begin(arguments, said, out)
-        process.join(chance.uniform(0, 1.1 * seconds))
+        process.join(chance.uniform(0, 0.9 * seconds))
         if process.exitcode is not None:
             break
         process.kill()

@@ -7,12 +7,13 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from tyro.conf import arg
 
 from unmask.errors import UserError, closest, closest_place
+from unmask.files import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,13 @@ class OneOf:
 
     words: tuple[str, ...]
     where: str = ""
+
+
+@runtime_checkable
+class Dataclass(Protocol):
+    """Any dataclass, made."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]
 
 
 class Exists:
@@ -84,7 +92,7 @@ InnerShare = Annotated[float, Interval(gt=0, lt=1)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 
 
-def plain(options: Any) -> dict[str, Any]:
+def plain(options: Dataclass) -> Json:
     """Options as plain values for JSON; not the file that they came from."""
     content = {name: value for name, value in dataclasses.asdict(options).items() if name != "config"}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in content.items()}
@@ -95,7 +103,7 @@ def settle(options: object, name: str, value: object) -> None:
     object.__setattr__(options, name, value)
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def texts(value: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """One path or several, as a tuple of text."""
     return (str(value),) if isinstance(value, str | Path) else tuple(str(v) for v in value)
 
@@ -115,8 +123,8 @@ def sides(name: str, value: Any) -> tuple[int, int]:
     return size[0], size[-1]
 
 
-def numbers(value: Any) -> tuple:
-    """One number or several, as a tuple."""
+def numbers(value: float | str | Sequence[float]) -> tuple:
+    """One number or several, as a tuple; sizes are no text any more when their options have settled them."""
     return (value,) if isinstance(value, int | float) else tuple(value)
 
 
@@ -139,7 +147,7 @@ def fits(hint: Any, value: Any) -> bool:
     return isinstance(value, {float: (int, float), Path: (str, Path)}.get(hint, hint))
 
 
-def check_fields(options: Any) -> None:
+def check_fields(options: Dataclass) -> None:
     """Raises UserError where a field of a dataclass is outside of what its annotation allows.
 
     Understood are the bounds of annotated_types (for each number of a field that holds several), OneOf and Exists. None
@@ -170,12 +178,12 @@ def metadata(hint: Any) -> list[Any]:
     return own + [part for inside in inner for part in metadata(inside)]
 
 
-def _bounds(part: Any) -> Iterable[Gt | Ge | Lt | Le]:
+def _bounds(part: object) -> Iterable[Gt | Ge | Lt | Le]:
     parts = part if isinstance(part, GroupedMetadata) else (part,)
     return [part for part in parts if isinstance(part, Gt | Ge | Lt | Le)]
 
 
-def _require_within(value: Any, name: str, bounds: Sequence[Gt | Ge | Lt | Le]) -> None:
+def _require_within(value: float, name: str, bounds: Sequence[Gt | Ge | Lt | Le]) -> None:
     low = next((bound for bound in bounds if isinstance(bound, Gt | Ge)), None)
     high = next((bound for bound in bounds if isinstance(bound, Lt | Le)), None)
 
@@ -201,7 +209,7 @@ def _range_in_words(low: Gt | Ge | None, high: Lt | Le | None) -> str:
     return " and ".join(words)
 
 
-def require(value: Any, name: str, allowed: Callable[[Any], bool], words: str) -> None:
+def require(value: float | None, name: str, allowed: Callable[[float], bool], words: str) -> None:
     """Raises UserError unless a value, where there is one, is allowed."""
     if value is not None and not (math.isfinite(value) and allowed(value)):
         finite = "" if math.isfinite(value) else "finite and "

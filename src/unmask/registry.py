@@ -45,7 +45,7 @@ KINDS = {  # kind -> the package whose files are its parts
 }
 
 
-def build(kind: str, spec: Any, **context: Any) -> Any:
+def build(kind: str, spec: object, **context: object) -> Any:
     """The part that `spec` names, given its written options and whatever of `context` it has a parameter for.
 
     Anything that is not text is taken to be the part already. Raises UserError for an unknown name or option.

@@ -218,8 +218,8 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
     difference = found[1].difference["finetune"]
     assert difference.apart  # though the accuracies' own intervals overlap almost wholly
     assert not found[1].difference["linear"].apart
-    assert "Fine-tuned: different from the baseline beyond the seeds: with +1.0" in finding(axis, found)
-    assert "Linear probe: no value differs" in finding(axis, found)
+    assert "Fine-tuned: different from the baseline beyond the seeds: with +1.0" in finding(found)
+    assert "Linear probe: no value differs" in finding(found)
     heading, lines = table(found)
     assert all(len(line) == len(heading) for line in lines)
 

@@ -125,7 +125,7 @@ def test_the_model_is_made_again_from_its_configuration(planned):
 def test_a_score_has_what_to_compare_by_and_what_to_record(planned):
     task, settings = planned
     model = task.make_objective(settings, scratch=False).result.eval()
-    score = task.score(model, "val", settings, torch.device("cpu"))
+    score = task.score(model, "val", settings)
     assert 0 <= score.value <= 1
     assert np.isfinite(list(score.watched.values())).all()
     assert score.watched

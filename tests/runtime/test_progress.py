@@ -50,7 +50,7 @@ def test_the_line_of_a_training_fits_and_says_what_matters(step, steps, loss, sp
 def test_a_bar_and_the_words_of_what_is_done_take_turns(monkeypatch):
     file = io.StringIO()
     terminal = Console(file=file, width=60, force_terminal=True, color_system=None)
-    monkeypatch.setattr(shown, "Console", lambda **options: terminal)
+    monkeypatch.setattr(shown, "Lines", lambda **options: terminal)
     with working("loading PyTorch"):
         assert make_console() is terminal
         doing("measuring a few steps")

@@ -6,6 +6,8 @@ from unmask.data.settings import DataSettings
 from unmask.methods.settings import MethodSettings
 from unmask.models.settings import ModelSettings
 from unmask.runs.config import Config, Expected, Record
+from unmask.runtime.distributed.launcher import Launch
+from unmask.runtime.machine import Machine
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.settings import TrainingSettings
 
@@ -15,7 +17,8 @@ def config_of(**changes: Any) -> Config:
     facts: dict[str, Any] = {"paths": ("photos",), "count": 24, "fingerprint": "", "split": None, "packed": None}
     facts |= {"mean": (128.0,) * 3, "std": (64.0,) * 3, "max_side": 128, "channels": 3, "image_size": (32, 32)}
     record: dict[str, Any] = {"asked": {}, "reasons": {}, "context": {}, "expected": Expected(), "weights": None}
-    record |= {"licence": None, "machine": {}, "launch": {"world": 1}, "command": "", "versions": {}}
+    record |= {"licence": None, "machine": Machine("cpu", "a CPU", 1, 2**30, "32", ""), "launch": Launch()}
+    record |= {"command": "", "versions": {}}
     config = Config(
         data=DataSettings(crop=0.2, flip="on", **facts),
         model=ModelSettings(name="vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)", patch_size=8, timm={}),

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from unmask.data.labels import TABLE, is_image_name
 from unmask.errors import UserError
-from unmask.files import MARK, REPORT
+from unmask.files import MARK, REPORT, Json
 from unmask.plain import Place, texts
 from unmask.planning.safety import require_writable
 from unmask.runs.run import Run
@@ -59,7 +58,7 @@ def _is_left(name: str) -> bool:
     return name.startswith(MARK) or (name.startswith(".") and name.endswith(".part"))
 
 
-def moved(asked: dict[str, Any], then: dict[str, Any], names: Sequence[str]) -> list[str]:
+def moved(asked: Json, then: Json, names: Sequence[str]) -> list[str]:
     """Sentences on places that are named otherwise than they were, and are no more where they were. What lies there
     must be the same, which the caller finds out."""
     pairs = [(asked[name], then.get(name)) for name in names if asked.get(name) != then.get(name)]
@@ -70,9 +69,7 @@ def moved(asked: dict[str, Any], then: dict[str, Any], names: Sequence[str]) -> 
     ]
 
 
-def refuse_other_settings(
-    asked: dict[str, Any], then: dict[str, Any], chosen: dict[str, Any], out: Path, places: Sequence[str] = ()
-) -> list[str]:
+def refuse_other_settings(asked: Json, then: Json, chosen: Json, out: Path, places: Sequence[str] = ()) -> list[str]:
     """A folder holds one run: what is asked now must be what was asked then, or what was chosen then.
 
     places: names of settings that are paths, which may have moved; returns a sentence for each that has.

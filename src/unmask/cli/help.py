@@ -13,7 +13,7 @@ import textwrap
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional
 
@@ -63,7 +63,7 @@ WIDEST, NARROWEST, COLUMN = 100, 50, 26  # characters of a page, and where texts
 SAYS = ("by default", "required", "in place of", "auto:")  # words of a text that says what happens without the option
 
 
-def overview(options_by_name: dict[str, Any]) -> str:
+def overview(options_by_name: dict[str, type]) -> str:
     """The page of `unmask --help`."""
     lines = ["usage: unmask COMMAND [options]", ""]
     lines += textwrap.wrap(
@@ -79,7 +79,7 @@ def overview(options_by_name: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(end, _width())])
 
 
-def page(name: str, options: Any) -> str:
+def page(name: str, options: type) -> str:
     """The page of `unmask NAME --help`. options: the frozen dataclass of the command."""
     fields, texts, types_of = (
         dataclasses.fields(options),
@@ -100,7 +100,7 @@ def page(name: str, options: Any) -> str:
     return "\n".join(lines)
 
 
-def describe(options: Any) -> str:
+def describe(options: type) -> str:
     """Every option with its text and default, by its name in Python: for docstrings."""
     lines, texts, hints = [], comments(options), get_type_hints(options, include_extras=True)
     fields = dataclasses.fields(options)
@@ -151,14 +151,14 @@ def _described(field: dataclasses.Field, text: str) -> str:
     return f"{text} [{' '.join(map(str, default)) if isinstance(default, tuple) else default}]"
 
 
-def _flag(field: dataclasses.Field, hint: Any) -> str:
+def _flag(field: dataclasses.Field, hint: object) -> str:
     flag = f"--{field.name.replace('_', '-')}"
     if isinstance(field.default, bool):
         return f"--no-{field.name.replace('_', '-')}" if field.default else flag
     return f"{flag} {metavar(field.name, hint, None, flag=True)}"
 
 
-def metavar(name: str, hint: Any, default: Any, flag: bool = False) -> str:
+def metavar(name: str, hint: object, default: object, flag: bool = False) -> str:
     """What to write for a value: N, X, PATH, TEXT, the choices, or several of them."""
     kinds, several, choices = _kinds(hint)
     word = (
@@ -178,7 +178,7 @@ def metavar(name: str, hint: Any, default: Any, flag: bool = False) -> str:
     return f"[{word}]" if default in ((), "") else word
 
 
-def _kinds(hint: Any) -> tuple[set[Any], bool, tuple[str, ...]]:
+def _kinds(hint: object) -> tuple[set[object], bool, tuple[str, ...]]:
     """The plain types in a type hint, whether it takes several values, and its choices."""
     origin = get_origin(hint)
     if origin is Annotated:
@@ -193,7 +193,7 @@ def _kinds(hint: Any) -> tuple[set[Any], bool, tuple[str, ...]]:
     return {hint}, False, ()
 
 
-def choices_of(hint: Any) -> tuple[str, ...]:
+def choices_of(hint: object) -> tuple[str, ...]:
     """The words that an option may have, where its type names them."""
     inner = get_args(hint)
     if get_origin(hint) is Literal:
@@ -204,24 +204,25 @@ def choices_of(hint: Any) -> tuple[str, ...]:
     return tuple(word for part in inner for word in choices_of(part)) if isinstance(hint, types.UnionType) else ()
 
 
-def is_positional(hint: Any) -> bool:
+def is_positional(hint: object) -> bool:
     marker = get_args(Positional[int])[1]  # the public name is all that tyro promises
     return get_origin(hint) is Annotated and marker in get_args(hint)[1:]
 
 
-def summary(options: Any) -> str:
+def summary(options: type) -> str:
     return (options.__doc__ or "").strip().splitlines()[0]
 
 
 @functools.cache
-def comments(options: Any) -> dict[str, str]:
+def comments(options: type) -> dict[str, str]:
     """The comments behind or above the fields of a dataclass and of those that it extends, by field."""
     texts: dict[str, str] = {}
     for part in reversed(options.__mro__):
         if not dataclasses.is_dataclass(part) or not vars(part).get("__annotations__"):
             continue  # one that joins others has no fields of its own
-        lines = textwrap.dedent(inspect.getsource(part)).splitlines()  # type: ignore[arg-type]
-        for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
+        lines = textwrap.dedent(inspect.getsource(part)).splitlines()
+        (tree,) = ast.parse("\n".join(lines)).body
+        for node in ast.iter_child_nodes(tree):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 own = [line.partition("  # ")[2] for line in lines[node.lineno - 1 : node.end_lineno]]
                 above = node.lineno - 1

@@ -148,17 +148,19 @@ class _Refused(Exception):
         self.error = error
 
 
-def _direct(options: Any) -> Any:
+def _direct(options: type) -> type:
     """The same dataclass of options, whose refusals come through as they are."""
 
-    def check(self: Any) -> None:
+    post_init = getattr(options, "__post_init__", None)
+    if post_init is None:
+        return options
+
+    def check(self: object) -> None:
         try:
-            options.__post_init__(self)
+            post_init(self)
         except UserError as error:
             raise _Refused(error) from error
 
-    if not hasattr(options, "__post_init__"):
-        return options
     own = {"__doc__": options.__doc__, "__module__": options.__module__, "__post_init__": check}
     return type(options.__name__, (options,), own)
 
@@ -174,7 +176,7 @@ def _positional(rest: list[str]) -> list[str]:
     return result
 
 
-def _default(options: Any, rest: list[str]) -> Any:
+def _default(options: type, rest: list[str]) -> object:
     """With `--config FILE`, that run's settings are the defaults, and the flags change them."""
     for place, argument in enumerate(rest):
         if (argument == "--config" and place + 1 < len(rest)) or argument.startswith("--config="):

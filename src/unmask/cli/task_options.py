@@ -9,11 +9,11 @@ import inspect
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from unmask.bounded import parse_json
 from unmask.cli.settings_file import is_yaml, read_texts
 from unmask.errors import UserError, closest
+from unmask.files import Json
 from unmask.tasks.folders import task_folders, task_module
 
 DEFAULT = "classify"
@@ -25,17 +25,17 @@ def task_options(task: str) -> type:
     return getattr(settings, settings.__all__[0])
 
 
-def joined(options: type, task: str) -> Any:
+def joined(options: type, task: str) -> type:
     """A command's dataclass of options with those of a task. Raises UserError for a task that there is none of."""
     folders = task_folders()
     if task not in folders:
         raise UserError(f"--to {task}: no such task{closest(task, folders)} There are: {', '.join(folders)}")
     own = task_options(task)
 
-    def check(self: Any) -> None:
+    def check(self: object) -> None:
         for part in (own, options):
-            if hasattr(part, "__post_init__"):
-                part.__post_init__(self)
+            if post_init := getattr(part, "__post_init__", None):
+                post_init(self)
 
     derived = (*getattr(options, "DERIVED", ()), *task_module(task, "settings").DERIVED)
     tasks = "\n".join(f"  {name:<9} {str(task_options(name).__doc__).splitlines()[0]}" for name in folders)
@@ -45,7 +45,7 @@ def joined(options: type, task: str) -> Any:
     return dataclasses.dataclass(frozen=True)(type(options.__name__, (own, options), content))
 
 
-def chosen(options: Any, arguments: Sequence[str]) -> Any:
+def chosen(options: type, arguments: Sequence[str]) -> type:
     """The dataclass to parse a command line with: for a command that goes by tasks, joined with that of its task."""
     if not getattr(options, "BY_TASK", False):
         return options
@@ -55,7 +55,7 @@ def chosen(options: Any, arguments: Sequence[str]) -> Any:
     return joined(options, task)
 
 
-def chosen_by_name(options: Any, given: dict[str, Any]) -> Any:
+def chosen_by_name(options: type, given: Json) -> type:
     """As `chosen`, for a call from Python."""
     if not getattr(options, "BY_TASK", False):
         return options
@@ -64,7 +64,7 @@ def chosen_by_name(options: Any, given: dict[str, Any]) -> Any:
     return joined(options, task)
 
 
-def refuse_other_tasks(options: Any, task: str, given: Iterable[str]) -> None:
+def refuse_other_tasks(options: type, task: str, given: Iterable[str]) -> None:
     """Raises UserError for an option that other tasks have and this one has not."""
     own = [field.name for field in dataclasses.fields(joined(options, task))]
     for name in given:

@@ -14,7 +14,7 @@ import pkgutil
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from unmask.bounded import parse_json
 from unmask.cli.foreign_errors import in_our_words
@@ -24,6 +24,7 @@ from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
+from unmask.files import Json
 from unmask.plain import fits, settle
 from unmask.registry import KINDS, given, portable
 from unmask.runtime.lock import Locks
@@ -44,6 +45,8 @@ PARTS = (
 def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
     """`@verb(Show)` over `def show(options: Show)` makes `show("run", "a.jpg", seed=1)`: the options, one by one."""
 
+    kind = cast(type, options)
+
     def wrap(function: Callable[[Options], Result]) -> Callable[P, Result]:
         def run(given: Options) -> Result:
             with Locks():
@@ -56,9 +59,9 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-            if args and isinstance(args[0], options):  # type: ignore[arg-type]
-                return run(_portable(args[0]))  # type: ignore[arg-type]
-            complete = chosen_by_name(options, kwargs)
+            if args and isinstance(args[0], kind):
+                return run(_portable(cast(Options, args[0])))
+            complete = chosen_by_name(kind, kwargs)
             names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
                 if name not in names:
@@ -70,12 +73,11 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
             with given(text for name in PARTS for text in _texts((places | kwargs).get(name))):
                 return run(_portable(complete(*args, **_with_config(complete, args, kwargs))))
 
-        call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(options)}"
-        for task in task_folders() if getattr(options, "BY_TASK", False) else ():
+        call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(kind)}"
+        for task in task_folders() if getattr(kind, "BY_TASK", False) else ():
             call.__doc__ += f"\n\nOptions of to={task!r}:\n{describe(task_options(task))}"
-        call.options = options  # type: ignore[attr-defined]
         returned = inspect.signature(function).return_annotation
-        call.__signature__ = _signature(options).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        vars(call).update(options=kind, __signature__=_signature(kind).replace(return_annotation=returned))
         return call
 
     return wrap
@@ -109,7 +111,7 @@ def _portable(options: Options) -> Options:
     return options
 
 
-def _signature(options: Any) -> inspect.Signature:
+def _signature(options: type) -> inspect.Signature:
     """That of the dataclass; where options depend on a task, with those of every task."""
     own = signature(options)
     if not getattr(options, "BY_TASK", False):
@@ -121,7 +123,7 @@ def _signature(options: Any) -> inspect.Signature:
     return own.replace(parameters=ordered)
 
 
-def signature(options: Any) -> inspect.Signature:
+def signature(options: type) -> inspect.Signature:
     """That of a dataclass of options, with the types that Python callers may give; not what tyro and ranges note."""
     hints = get_type_hints(options, include_extras=True)
     parameters = inspect.signature(options).parameters.values()
@@ -137,7 +139,7 @@ def _plain_type(hint: Any) -> Any:
     return get_origin(hint)[inner] if get_origin(hint) in (tuple, list, Sequence) else hint
 
 
-def commands() -> dict[str, Any]:
+def commands() -> dict[str, type]:
     """The options of every command by its name: the one class of each file of `cli/options/`."""
     package = importlib.import_module("unmask.cli.options")
     return {
@@ -155,7 +157,7 @@ def _public(module: str) -> Any:
     return getattr(loaded, loaded.__all__[0])
 
 
-def saved(options: Any, path: str | Path) -> dict[str, Any]:
+def saved(options: type, path: str | Path) -> Json:
     """The settings of a saved run that `options` has fields for, from its config.json (or the folder that holds it)."""
     if is_yaml(path):
         return read_settings(options, path)
@@ -184,7 +186,7 @@ def saved(options: Any, path: str | Path) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
 
 
-def _with_config(options: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _with_config(options: type, args: tuple, kwargs: Json) -> Json:
     """`config=FILE` supplies what is not given otherwise."""
     if not kwargs.get("config"):
         return kwargs

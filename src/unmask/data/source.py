@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -132,6 +133,9 @@ class Several(Source):
     def stamp(self, index: int) -> str | None:
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].stamp(index - self.starts[which])
+
+
+Images = str | Path | Sequence[Any] | np.ndarray | Tensor  # what `predict` of the tasks' models takes
 
 
 def open_source(data: str | Path | Sequence[str | Path]) -> Source:

@@ -6,13 +6,12 @@ would make any encoder look bad.
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from unmask.data.datasets.images import Images
 from unmask.data.transforms.crops import WholeImage
-from unmask.files import read_json, write_json
+from unmask.files import Json, read_json, write_json
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import PIXELS, draw, rows
 from unmask.runs.config import Config
@@ -62,7 +61,7 @@ class Comparison:
         return {"loss": total / count}
 
 
-def sentence(content: dict[str, Any], warmup: int) -> str:
+def sentence(content: Json, warmup: int) -> str:
     """The change in one sentence, improvements and regressions alike."""
     before, after, parts = content["before"], content["after"], []
     if "loss" in before and "loss" in after:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from unmask.data.batch import Batch
 from unmask.data.datasets.classification import Labelled
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError, closest
@@ -77,7 +78,7 @@ def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[st
 
 def extract(
     encoder: Encoder,
-    loader: Iterable[dict[str, Any]],
+    loader: Iterable[Batch],
     device: torch.device | str,
     progress: Callable[[int], Any] | None = None,  # called with the number of samples done so far
     poolings: Sequence[str] | None = None,  # None: all that the encoder has
@@ -99,9 +100,7 @@ def extract(
         return _collect(loader, pool, progress)
 
 
-def pixels(
-    loader: Iterable[dict[str, Any]], side: int = SIDE, progress: Callable[[int], Any] | None = None
-) -> Features:
+def pixels(loader: Iterable[Batch], side: int = SIDE, progress: Callable[[int], Any] | None = None) -> Features:
     """The images themselves as features, the baseline `raw pixels`: flattened to b (c h w), float32, raw pixel values.
 
     Images with a side longer than `side` pixels are first shrunk by averaging, keeping their aspect ratio: at 224
@@ -152,7 +151,7 @@ def finite(x: np.ndarray, what: str) -> np.ndarray:
 
 
 def _collect(
-    loader: Iterable[dict[str, Any]], pool: Callable[[Tensor], dict[str, Tensor]], progress: Callable[[int], Any] | None
+    loader: Iterable[Batch], pool: Callable[[Tensor], dict[str, Tensor]], progress: Callable[[int], Any] | None
 ) -> Features:
     pools: dict[str, list[np.ndarray]] = {}
     labels, index, num_done = [], [], 0

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
+from unmask.files import Json
 from unmask.report.palette import BLUE, GREY, LIGHT_GREY, OTHERS, VERMILION, make_figure, save, style
 from unmask.report.words import percent, points
 
@@ -67,7 +68,7 @@ class Verdict:
     scores: list[Score]
     differences: list[Difference]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain lists, dicts, numbers and text, the sentence included."""
         intervals = "95 %: Wilson over test images; Student's t over draws; Newcombe's paired one of differences"
         return asdict(self) | {"sentence": self.sentence(), "intervals": intervals}

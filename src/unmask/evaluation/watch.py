@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -58,7 +58,7 @@ class Watch:
         if self.comparison and not self.comparison.warmup:
             self._compare("before", 0)
 
-    def _compare(self, when: str, step: int, seen: dict[str, Any] | None = None) -> None:
+    def _compare(self, when: str, step: int, seen: dict[str, float] | None = None) -> None:
         if self.comparison:
             self.comparison.note(when, step, seen or (self._probe() if self.probe_steps else {}))
 
@@ -68,7 +68,7 @@ class Watch:
         compares = self.comparison is not None and step == self.comparison.warmup
         return step >= steps or step in self.first or step % self.every == 0 or probes or compares
 
-    def __call__(self, step: int, steps: int) -> dict[str, Any]:
+    def __call__(self, step: int, steps: int) -> dict[str, float]:
         finished = step >= steps
         if step in self.first or step % self.every == 0 or finished:
             self._frame(step)
@@ -106,7 +106,7 @@ class Watch:
         if not (folder / "input.png").exists():
             strip(x, x, folder / "input.png")
             masked = torch.where(
-                hidden_pixels(self.objective, x, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
+                hidden_pixels(self.objective, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
             )
             strip(masked, x, folder / "masked.png")
         film_frame(self.objective, x, mask, folder / f"{step:08d}.png")
@@ -119,7 +119,7 @@ class Watch:
             self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))
         return x, self.mask
 
-    def _probe(self) -> dict[str, Any]:
+    def _probe(self) -> dict[str, float]:
         assert self.probe is not None  # made where probe_steps are
         autocast = autocast_dtype(self.config.runtime.precision)
         return self.probe(self.objective.encoder, self.device, autocast)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from unmask.files import Json
 from unmask.masking.mask import Mask, num_hidden
 from unmask.models.classifier import Classifier
 from unmask.models.detector import Backbone, Detector
@@ -33,7 +34,7 @@ class Exportable:
     """A model in eval mode on the CPU, with what its formats need to know."""
 
     model: Model
-    config: dict[str, Any]  # the run's config.json
+    config: Json  # the run's config.json
     images: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
     objective: Rebuilder | None = None  # the whole of a pretraining run, with its decoder
     normalize: str = "inside"  # of ONNX and torch.export files: take raw pixels, or normalised ones
@@ -123,7 +124,7 @@ def make_traceable(encoder: Encoder, normalize: str) -> None:
         encoder.std.fill_(1.0)
     for part in encoder.modules():
         if hasattr(part, "fused_attn"):  # timm: ONNX has no operator for attention within windows (Hiera)
-            part.fused_attn = False  # type: ignore[assignment]
+            vars(part)["fused_attn"] = False
 
 
 class Traceable(nn.Module):

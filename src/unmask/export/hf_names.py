@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unmask.export.exportable import Exportable
+from unmask.files import Json
 from unmask.masking.mask import num_hidden
 from unmask.methods.targets.pixels import Pixels
 from unmask.models.decoders.full import Full
@@ -93,7 +94,7 @@ def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
 
 def mae_state(subject: Exportable) -> dict[str, Tensor]:
     """Encoder and decoder. Ours keeps the decoder's position table as a constant, transformers as a weight."""
-    decoder: Any = subject.objective.decoder  # type: ignore[union-attr]
+    decoder: Any = getattr(subject.objective, "decoder", None)
     state = decoder.state_dict()
     renamed = {
         "mask_token": state["mask_token"],
@@ -106,7 +107,7 @@ def mae_state(subject: Exportable) -> dict[str, Tensor]:
     return encoder_state(subject.encoder, "vit.") | {f"decoder.{name}": value for name, value in renamed.items()}
 
 
-def vit_config(encoder: Encoder) -> dict[str, Any]:
+def vit_config(encoder: Encoder) -> Json:
     """config.json of a ViT. The eps of its norms is timm's 1e-6; transformers' default is another."""
     net, grid = encoder.net, encoder.grid
     return {
@@ -126,7 +127,7 @@ def vit_config(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def mae_config(subject: Exportable) -> dict[str, Any]:
+def mae_config(subject: Exportable) -> Json:
     """config.json of a ViTMAE; the ratio is moved by less than a patch where rounding would hide another number."""
     objective: Any = subject.objective
     decoder, num = objective.decoder, subject.encoder.grid.num_units

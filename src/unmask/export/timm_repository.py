@@ -5,11 +5,11 @@ timm opens it as `local-dir:FOLDER`, transformers through its wrapper of timm mo
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unmask.files import Json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 
@@ -72,7 +72,7 @@ def weights(model: Encoder | Classifier) -> dict[str, Tensor]:
     return model.encoder.net.state_dict() | renamed | {names[1] + name: value for name, value in norm.items()}
 
 
-def settings(model: Encoder | Classifier) -> dict[str, Any]:
+def settings(model: Encoder | Classifier) -> Json:
     """config.json: what timm needs to build the model, and how its images are prepared."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     arguments = {k: v for k, v in encoder.arguments.items() if k not in ("model_name", "num_classes")}

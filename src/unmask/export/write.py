@@ -5,19 +5,18 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from unmask.errors import Unequal, UserError
 from unmask.export.check import compare
 from unmask.export.exportable import Exportable, Format, Opened
 from unmask.export.latency import Call, latency
 from unmask.export.preparation import contents, preparation
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.report.model_card import model_card
 from unmask.version import install_line
 
 FIGURES = "export.json"
-Figures = dict[str, Any]  # sizes, differences, speed and accuracy, as in export.json
+Figures = Json  # sizes, differences, speed and accuracy, as in export.json
 
 
 class Judge(ABC):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -25,9 +24,9 @@ class MAE(Rebuilder):
     def __init__(
         self,
         encoder: Encoder,
-        mask: Any = "random",
-        target: Any = "pixels",
-        decoder: Any = "full",
+        mask: object = "random",
+        target: object = "pixels",
+        decoder: object = "full",
         decoder_warmup: int | None = None,
         symmetric: bool = False,
         masks_per_image: int | None = None,

@@ -6,7 +6,7 @@ Inputs are raw pixels, since the encoder normalises; torchvision's own resizing 
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Shaped
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ class Detector(nn.Module):
 
     @property
     def encoder(self) -> Encoder:
-        return self.rcnn.backbone.encoder  # type: ignore[return-value]
+        return cast(Encoder, self.rcnn.backbone.encoder)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def _pool(size: int, strides: Sequence[float]) -> MultiScaleRoIAlign:
     return pool
 
 
-def _as_float(module: nn.Module, args: Any, output: Any) -> Any:
+def _as_float(module: nn.Module, args: tuple, output: Any) -> Any:
     """Scores and box offsets in fp32 under autocast, like the maps of `Backbone`."""
     if isinstance(output, Tensor):
         return output.float()

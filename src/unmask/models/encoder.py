@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
-from timm.layers import set_fused_attn  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import set_fused_attn
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from unmask import registry
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.models.names import require_model
@@ -41,7 +42,7 @@ class Encoder(nn.Module, ABC):
     grid: Grid  # of the inputs it was built for; for others see `grid_of`
     dim: int  # width of a token
     channels: int  # of the input
-    arguments: dict[str, Any]  # arguments of timm.create_model that rebuild `net`, "model_name" included
+    arguments: Json  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
 
@@ -139,7 +140,7 @@ class Encoder(nn.Module, ABC):
         """Number of deepest layers whose tokens have width `dim`, so that a decoder can mix them."""
         return self.num_blocks
 
-    def predict(self, images: Any, batch: int = 64) -> Any:
+    def predict(self, images: object, batch: int = 64) -> Any:
         """Predictions for images by the classifier that `transfer` trained from this run (`Classifier.predict`).
 
         Raises UserError if there is none: an encoder alone has no classes.

@@ -121,13 +121,13 @@ def _work(run: Callable[[Tensor], Tensor], jobs: list[tuple[_Canvas, Size]], win
     cut = torch.stack([_cut(canvas.image, corner, window, fill, kind) for canvas, corner in jobs])
     for (canvas, (top, left)), logits in zip(jobs, run(cut).float()):
         height, width = canvas.image.shape[1:]
-        if canvas.sums is None:
+        if canvas.sums is None or canvas.counts is None:
             canvas.sums = logits.new_zeros(len(logits), height, width)
             canvas.counts = logits.new_zeros(height, width)
         part = (slice(top, top + window[0]), slice(left, left + window[1]))
         window_sum = canvas.sums[(slice(None), *part)]
         window_sum += logits[:, : window_sum.shape[1], : window_sum.shape[2]]
-        canvas.counts[part] += 1  # type: ignore[index]
+        canvas.counts[part] += 1
         canvas.open -= 1
 
 

@@ -27,8 +27,8 @@ def copied(encoder: Encoder, drop_path: float, scratch: bool) -> Encoder:
 def load_relative(copy: Encoder, encoder: Encoder) -> None:
     """Loads learned relative positions, which are kept beside the encoder's net. Raises UserError if windows differ."""
     if encoder.own.get("relative"):
-        tables: Any = encoder.relative
-        load_strictly(copy.relative, tables.state_dict(), "the relative positions")  # type: ignore[arg-type]
+        own, theirs = copy.get_submodule("relative"), encoder.get_submodule("relative")
+        load_strictly(own, theirs.state_dict(), "the relative positions")
 
 
 def weights_hash(model: torch.nn.Module) -> str:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.models.decoder import essence
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
@@ -22,7 +23,7 @@ class Start:
     """No weights: MAE's random initialisation is kept."""
 
     lines: Sequence[str] = ()  # description of the weights
-    facts: dict[str, Any] | None = None  # for config.json
+    facts: Json | None = None  # for config.json
 
     def guide(self, plan: Plan, channels: int) -> None:
         """Sets the options that must fit the weights. channels: of the data."""

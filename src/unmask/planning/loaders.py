@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.loaders.iterable import StreamLoader
@@ -28,10 +29,10 @@ class InStages:
     """`stages(n)` yields micro-batches from the n-th on, each from the current stage's loader. Every loader can start
     anywhere in the same order, so that a resumed run sees the same batches."""
 
-    loaders: tuple[Callable[[int], Iterator[dict[str, Any]]], ...]
+    loaders: tuple[Callable[[int], Iterator[Batch]], ...]
     begins: tuple[int, ...]  # first micro-batch of each stage
 
-    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+    def __call__(self, first: int = 0) -> Iterator[Batch]:
         for loader, begin, end in zip(self.loaders, self.begins, (*self.begins[1:], None)):
             begin = max(begin, first)
             if end is None or begin < end:

@@ -42,7 +42,7 @@ class Plan:
         return [(name, _text(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return " x ".join(str(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

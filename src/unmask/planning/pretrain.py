@@ -1,6 +1,5 @@
 """The plan of a pretraining run: every setting chosen, each with its reason, as a table."""
 
-import dataclasses
 import platform
 import shlex
 import sys
@@ -20,6 +19,7 @@ from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.settings import DataSettings
 from unmask.data.sheet import Sheet
 from unmask.errors import many
+from unmask.files import Json
 from unmask.methods.settings import MethodSettings
 from unmask.models.encoder import Encoder
 from unmask.models.settings import ModelSettings
@@ -52,8 +52,8 @@ PACKAGES = ("torch", "torchvision", "timm")
 class Given:
     """Inputs of a plan: the user's options, and facts about data and machine."""
 
-    asked: dict[str, Any]  # options as the user gave them, by name
-    options: dict[str, Any]  # with the options of a recipe filled in
+    asked: Json  # options as the user gave them, by name
+    options: Json  # with the options of a recipe filled in
     reasons: dict[str, str]  # for that
     sheet: Sheet
     samples: Samples | StreamSamples
@@ -189,8 +189,8 @@ def make_record(
         expected=expected,
         weights=start.facts,
         licence=start.facts["licence"] if start.facts else None,
-        machine=dataclasses.asdict(given.machine),
-        launch=dataclasses.asdict(launch()),
+        machine=given.machine,
+        launch=launch(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         versions=versions | {name: version(name) for name in PACKAGES},
     )

@@ -10,7 +10,6 @@ from unmask.runs.config import Config
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine, choices
 
-STRATEGIES = ("auto", "ddp", "fsdp2")
 STATE = 20  # bytes per parameter under DDP: fp32 weight, gradient, what it is sent from, and two moments
 ROOM = 0.5  # of a device's memory that these may take before they are cut into shards
 
@@ -38,7 +37,7 @@ def continued(config: Config, accumulate: int | None, strategy: str) -> Config:
     """The configuration of a run that goes on, with what may change since it changes how it computes and not what: the
     parts of a batch, and how it spreads over devices. accumulate, strategy: as they are asked for now."""
     world = launch().world
-    parts = accumulate or max(1, config.training.accumulate * config.record.launch["world"] // world)
+    parts = accumulate or max(1, config.training.accumulate * config.record.launch.world // world)
     strategy = strategy if strategy != "auto" else config.runtime.strategy
     strategy = "ddp" if strategy == "auto" and world > 1 else strategy
     training, runtime = replace(config.training, accumulate=parts), replace(config.runtime, strategy=strategy)

@@ -4,12 +4,11 @@ A model is built from the options as the run will build it, but on torch's meta 
 memory: a ViT-H in 0.2 s. What only the data decides has a stand-in, and nothing is refused because of a stand-in.
 """
 
-from typing import Any
-
 import torch
 
 from unmask.data.transforms.colour import check_colours
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.planning.initial_weights import Start
@@ -24,7 +23,7 @@ UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: 
 LARGE = Grid((UNITS, UNITS), (1024, 1024))  # a unit of more values than any data gives
 
 
-def refuse_early(asked: dict[str, Any], start: Start, machine: Machine) -> None:
+def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     """Raises UserError for options that cannot work. start: the weights that `--init` names, opened."""
     refuse_typos(asked)
     plan = Plan(dict(asked))
@@ -48,7 +47,7 @@ def refuse_early(asked: dict[str, Any], start: Start, machine: Machine) -> None:
     _refuse_parts(settings, encoder, bool(size), bool(unit and channels))
 
 
-def refuse_typos(asked: dict[str, Any]) -> None:
+def refuse_typos(asked: Json) -> None:
     """Names that are wrong are said first, before what is said of models."""
     build("mask", asked["mask"])
     for kind in ("target", "decoder", "method"):
@@ -64,7 +63,7 @@ def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> En
         return create_encoder(model, image_size=size, patch_size=patch, channels=channels)
 
 
-def _refuse_parts(settings: dict[str, Any], encoder: Encoder, grid_known: bool, values_known: bool) -> None:
+def _refuse_parts(settings: Json, encoder: Encoder, grid_known: bool, values_known: bool) -> None:
     """values_known: how many values a unit has. Parts of other packages may refuse a grid that is a stand-in."""
     names = {
         name: settings[name]

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from unmask.files import CLASSIFY, RESULT, read_json
+from unmask.files import CLASSIFY, RESULT, Json, read_json
 from unmask.runs.run import Run
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
@@ -28,7 +28,7 @@ SHEET = {
 }  # fmt: skip
 
 
-def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **facts: Any) -> str:
+def model_card(run: Path, config: Json, figures: Json, **facts: object) -> str:
     """README.md of one exported format. figures: from export.json; facts: further values of the template."""
     start, licence = initial_weights(config)
     sheet = read_json(run / "data_sheet.json")
@@ -49,7 +49,7 @@ def model_card(run: Path, config: dict[str, Any], figures: dict[str, Any], **fac
     )
 
 
-def initial_weights(config: dict[str, Any]) -> tuple[str, str | None]:
+def initial_weights(config: Json) -> tuple[str, str | None]:
     """The initial weights in words, with their licence if it is known."""
     settings, options = config["settings"], config["asked"]
     init = str(settings.get("init") or "none")
@@ -77,13 +77,13 @@ def _without_folders(value: Any) -> Any:
     return re.sub(r"(?:[A-Za-z]:)?[~.]*[/\\](?:[^\s,;|`/\\]+[/\\])*", "", value) if isinstance(value, str) else value
 
 
-def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+def _numbers(metrics: Json) -> dict[str, float]:
     """The test metrics of a classifier's metrics.json."""
     scores = metrics.get("test", metrics)
     return {k: v for k, v in scores.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_text(part)}" for key, part in list(value.items())[:12])
     if isinstance(value, list | tuple):

@@ -24,7 +24,7 @@ def rows(
 ) -> list[Row]:
     """One row per image of a batch of raw pixels; the model must be in eval mode."""
     rebuilt = rebuild(model, x, mask)
-    hidden = hidden_pixels(model, x, mask)
+    hidden = hidden_pixels(model, mask)
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
     if true_statistics and getattr(model.target, "normalize", False):
         views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
@@ -53,7 +53,7 @@ def rebuild(
     return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
 
 
-def hidden_pixels(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask) -> Shaped[Tensor, "b h w"]:
+def hidden_pixels(model: Rebuilder, mask: Mask) -> Shaped[Tensor, "b h w"]:
     """True where a pixel belongs to a hidden unit."""
     grid = model.encoder.grid
     units = as_bool(mask.hidden, grid.num_units)[..., None].expand(-1, -1, grid.unit[0] * grid.unit[1])

@@ -1,19 +1,17 @@
 """Sections that the pages of all runs share (training, data, how to use the model), and the page of a trained task."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.runs.run import CONFIG, SUMMARY
 from unmask.training.log import clock
 
 PAGE, SHEET = "report.html", "data_sheet.json"
-Json = Mapping[str, Any]
 
 
 def write_task_page(
@@ -66,16 +64,16 @@ def class_lines(per_class: Sequence[Json], show: Callable[[float | None], str]) 
     return [[key.replace("_", " ") for key in keys], *lines]
 
 
-def plan_table(config: dict[str, Any]) -> Markup:
+def plan_table(config: Json) -> Markup:
     """Every setting, its value and why."""
     return table([("setting", "value", "why"), *plan_rows(config)], kinds=("", "", "why"))
 
 
-def sheet_table(sheet: dict[str, Any]) -> Markup:
+def sheet_table(sheet: Json) -> Markup:
     return table(sheet_rows(sheet), heading=False)
 
 
-def folded_sheet(sheet: dict[str, Any]) -> Markup:
+def folded_sheet(sheet: Json) -> Markup:
     return folded("Data sheet", sheet_table(sheet))
 
 
@@ -83,7 +81,7 @@ def versions(config: Json) -> Markup:
     return note(" · ".join(f"{name} {version}" for name, version in config["versions"].items()))
 
 
-def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
+def sheet_rows(sheet: Json) -> list[tuple[str, str]]:
     """The data sheet's plain entries; lists of names are replaced by their length."""
     rows = []
     for name, value in sheet.items():
@@ -104,17 +102,17 @@ def sheet_rows(sheet: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _rounded(value: Any) -> str:
+def _rounded(value: object) -> str:
     values = value if isinstance(value, list) else [value]
     return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
 
 
-def plan_rows(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+def plan_rows(config: Json) -> list[tuple[str, str, str]]:
     """Setting, value, reason."""
     settings, reasons = config["settings"], config["reasons"]
     options = config["asked"]
 
-    def text(value: Any) -> str:
+    def text(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     reasons_given = {name: "asked for" for name in ("data", "run", "on", "init") if options.get(name)}

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
@@ -17,7 +16,7 @@ from unmask.runs.run import SUMMARY, Run
 from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, clock, little_learnt, read
 from unmask.training.timing import waiting_advice, waiting_share
 
-Records = Sequence[dict[str, Any]]
+Records = Sequence[Json]
 MODEL = "this model"
 YARDSTICKS = {
     "unit_mean": "true mean of each hidden unit",
@@ -37,7 +36,7 @@ def write_training_page(out: Path) -> Path:
         filmstrip(frames, out / "filmstrip.png")
     state = "finished" if read_json(out / SUMMARY) else "not finished"
     waited = waiting_share(records)
-    advice = waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"])
+    advice = waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores)
     curves = _curves(steps, records, config) if steps else None
     return write_page(
         out / PAGE,
@@ -68,7 +67,7 @@ def _numbers(config: Config, records: Records, steps: Records, waited: float | N
     if "explained" in last:
         numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
     numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
-    numbers.append((f"on {config.record.machine['name']}", clock(last["seconds"])))
+    numbers.append((f"on {config.record.machine.name}", clock(last["seconds"])))
     numbers.append(("peak memory", f"{last['memory_mb']:,} MB"))
     if waited is not None:
         numbers.append(("of the time waiting for data", f"{100 * waited:.0f} %"))
@@ -168,14 +167,14 @@ def _context(config: Config, steps: Records) -> Markup:
 
 
 def _cost(config: Config, steps: Records) -> str:
-    expected, where = config.record.expected, f"on {config.record.machine['name']} in {config.runtime.precision}"
+    expected, where = config.record.expected, f"on {config.record.machine.name} in {config.runtime.precision}"
     text = f"Expected {clock(expected.seconds)} and {expected.memory_mb:,} MB"
     if steps:
         text += f"; took {clock(steps[-1]['seconds'])} and {steps[-1]['memory_mb']:,} MB"
     return f"{text}, {where}."
 
 
-def _snippet(timm: dict[str, Any]) -> str:
+def _snippet(timm: Json) -> str:
     arguments = {k: v for k, v in timm.items() if k != "model_name"}
     keywords = ", ".join(f"{k}={tuple(v) if isinstance(v, list) else v!r}" for k, v in arguments.items())
     name = timm["model_name"]

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from unmask.bounded import parse_json
 from unmask.data.settings import DataSettings
 from unmask.errors import UserError
-from unmask.files import write_json
+from unmask.files import Json, write_json
 from unmask.methods.settings import MethodSettings
 from unmask.models.settings import ModelSettings
+from unmask.runtime.distributed.launcher import Launch
+from unmask.runtime.machine import Machine
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.resolution import NONE
 from unmask.training.settings import TrainingSettings
@@ -34,14 +36,14 @@ class Expected:
 class Record:
     """Provenance of a run; no computation depends on it."""
 
-    asked: dict[str, Any]  # options as the user gave them
+    asked: Json  # options as the user gave them
     reasons: dict[str, str]  # of each choice, by the name of the option
     context: dict[str, float]  # losses of trivial predictors on this data
     expected: Expected
-    weights: dict[str, Any] | None  # what `--init` named
+    weights: Json | None  # what `--init` named
     licence: str | None  # of these weights
-    machine: dict[str, Any]
-    launch: dict[str, Any]
+    machine: Machine
+    launch: Launch
     command: str
     versions: dict[str, str]
 
@@ -72,7 +74,7 @@ class Config:
             raise UserError(f"a run has no setting {', '.join(left)}")
         return replace(self, **sections)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Json:
         """Every setting as a plain value by the name of its option, for tables and to start another run."""
         data, model, method, training, runtime = (dataclasses.asdict(getattr(self, name)) for name in SECTIONS)
         data = {"data": data.pop("paths"), **data}
@@ -88,7 +90,7 @@ class Config:
         flat = data | model | method | training | runtime
         return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items() if name not in DERIVED}
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Json:
         """The record shared by runs of every kind, tasks included, as plain values."""
         record = dataclasses.asdict(self.record)
         filled = {name: value for name, value in record.items() if value is not None}
@@ -110,14 +112,14 @@ class Config:
         return cls.from_plain(content, str(path))
 
     @classmethod
-    def from_plain(cls, content: Any, where: str) -> "Config":
+    def from_plain(cls, content: object, where: str) -> "Config":
         """Builds a configuration from parsed JSON. where: the file, for errors."""
         if isinstance(content, dict) and "settings" in content and "task" not in content:
             raise UserError(f"{where} was made by an unreleased version of unmask; run pretrain again")
         return typed(cls, content, where, "")
 
 
-SECTIONS: dict[str, Any] = {
+SECTIONS: Json = {
     "data": DataSettings,
     "model": ModelSettings,
     "method": MethodSettings,
@@ -130,13 +132,12 @@ DERIVED = (  # settings that no option has
 )  # fmt: skip
 
 
-def typed(kind: Any, value: Any, where: str, key: str) -> Any:
+def typed(kind: Any, value: object, where: str, key: str) -> Any:
     """Converts a plain value to a field's type; UserError if that is impossible."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         names = {field.name for field in dataclasses.fields(kind)}
-        _same(names, value, where, key)
-        types_of = typing.get_type_hints(kind)
+        value, types_of = _same(names, value, where, key), typing.get_type_hints(kind)
         inside = {name: typed(types_of[name], value[name], where, f"{key}.{name}".strip(".")) for name in names}
         return typing.cast(Any, kind)(**inside)
     if origin in (types.UnionType, typing.Union):
@@ -155,7 +156,7 @@ def typed(kind: Any, value: Any, where: str, key: str) -> Any:
     raise UserError(f"{where} is damaged: {key} is {value!r}, which is no {getattr(kind, '__name__', kind)}")
 
 
-def _same(names: set[str], value: Any, where: str, key: str) -> None:
+def _same(names: set[str], value: object, where: str, key: str) -> Json:
     """Raises UserError unless `value` is an object with exactly these keys."""
     if not isinstance(value, dict):
         raise UserError(f"{where} is damaged: {key or 'it'} must be an object, it is {type(value).__name__}")
@@ -163,3 +164,4 @@ def _same(names: set[str], value: Any, where: str, key: str) -> None:
         if wrong:
             listed = ", ".join(sorted(f"{key}.{name}".strip(".") for name in wrong))
             raise UserError(f"{where} is damaged: {words} {listed}")
+    return value

@@ -4,12 +4,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from unmask import registry
 from unmask.bounded import parse_json
 from unmask.errors import UserError, closest_place
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
 from unmask.plain import settle, texts
@@ -48,7 +47,7 @@ class Run:
         return Config.from_json(self.path / CONFIG)
 
     @cached_property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Json:
         """The contents of config.json in the form that tasks and pretraining share: see `Config.flat`."""
         content = read_json(self.path / CONFIG)
         if "task" not in content:
@@ -62,7 +61,7 @@ class Run:
         """The task that `transfer` or `anomaly fit` trained for; None for a pretraining run."""
         return read_json(self.path / CONFIG).get("task")
 
-    def read(self, name: str) -> dict[str, Any]:
+    def read(self, name: str) -> Json:
         """One of the JSON files of the folder."""
         return parse_json((self.path / name).read_text(encoding="utf-8"))
 
@@ -116,7 +115,7 @@ def make_objective(config: Config) -> Objective:
     return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
 
 
-def encoder_of_task(record: dict[str, Any]) -> Encoder:
+def encoder_of_task(record: Json) -> Encoder:
     """A new encoder as the record of a task's folder describes it."""
     settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
     size, shape = tuple(settings["image_size"]), {name: settings[name] for name in ("patch_size", "channels")}

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import nn
 
@@ -31,11 +30,10 @@ class Keeper:
         task: TransferTask,
         settings: TaskSettings,
         out: Path,
-        device: torch.device,
         *,
         every: int,  # steps between looks
     ):
-        self.task, self.settings, self.out, self.device, self.every = task, settings, out, device, every
+        self.task, self.settings, self.out, self.every = task, settings, out, every
         patience = settings.patience
         self.patience = max(every, math.ceil(patience * task.count / settings.batch)) if patience else math.inf
 
@@ -45,7 +43,7 @@ class Keeper:
         def look(step: int, steps: int) -> dict[str, float]:
             if not self.task.has_val or not (step % self.every == 0 or step >= steps):
                 return {}
-            result = self.task.score(objective.result, "val", self.settings, self.device)
+            result = self.task.score(objective.result, "val", self.settings)
             score = result.value, result.tie
             before = self.best()
             if before is None or score > before[1]:

@@ -11,7 +11,6 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -123,11 +122,11 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
         """Training batches of settings.batch / settings.accumulate samples, or of `micro`."""
 
     @abstractmethod
-    def score(self, model: Model, split: str, settings: Settings, device: torch.device) -> Score:
-        """How good a model on `device` is on a split."""
+    def score(self, model: Model, split: str, settings: Settings) -> Score:
+        """How good a model is on a split."""
 
     @abstractmethod
-    def judge_split(self, model: Model, split: str, settings: Settings, device: torch.device, out: Path | None) -> Json:
+    def judge_split(self, model: Model, split: str, settings: Settings, out: Path | None) -> Json:
         """Metrics of a split for metrics.json; with `out`, images and tables too."""
 
     @staticmethod
@@ -153,11 +152,10 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
 
         on: where the data is.
         """
-        device = torch.device(settings.device)
         result: Json = {"classes": self.data.classes, "on": list(on)}
         for split in ("val", "test"):
             if self.data.splits[split]:
-                result[split] = self.judge_split(model, split, settings, device, out if split == "test" else None)
+                result[split] = self.judge_split(model, split, settings, out if split == "test" else None)
         write_json(out / RESULT, result)
         return self.headline(result["test"], self.data.classes)
 

@@ -7,14 +7,13 @@ import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from unmask.bounded import parse_json
 from unmask.errors import UserError
-from unmask.files import is_full, write_atomically
+from unmask.files import Json, is_full, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState
@@ -59,7 +58,7 @@ class Log:
         self._shown = contextlib.ExitStack()  # the bar on the terminal
         self._waiting: list[str] = []  # lines that could not be written yet
 
-    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+    def start(self, step: int, steps: int, rolled: Sequence[Json] = ()) -> None:
         """Drops records of steps after the last checkpoint, so that no step is recorded twice. rolled: records of
         rollbacks, which are never dropped."""
         self.steps = steps
@@ -118,7 +117,7 @@ class Log:
         if len(steps) > SAID:
             self.console.print(f"and {len(steps) - SAID} more, up to step {steps[-1].step}", style="yellow")
 
-    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+    def event(self, step: int, name: str, text: str, **facts: object) -> None:
         """Records and prints an event of the run itself."""
         self._write({"step": step, "event": name, **facts})
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
@@ -130,7 +129,7 @@ class Log:
         self.last = state.step, state.seconds
         self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
-    def note(self, step: int, values: dict[str, Any]) -> None:
+    def note(self, step: int, values: Mapping[str, float]) -> None:
         """Records further values of a step, such as a probe's accuracy."""
         if values:
             self._write({"step": step, **values})
@@ -145,13 +144,13 @@ class Log:
         self._bar = None
         self._shown.close()
 
-    def _drop(self, step: int, rolled: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _drop(self, step: int, rolled: Sequence[Json]) -> list[Json]:
         records = [r for r in read(self.path) if r["step"] <= step and r.get("event") != ROLLED_BACK]
         lines = "".join(json.dumps(record) + "\n" for record in [*records, *rolled])
         write_atomically(self.path, lambda part: part.write_text(lines, encoding="utf-8"))
         return records
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: Json) -> None:
         """A full disk does not end a run: lines that cannot be written now are written with the next record."""
         self._waiting.append(json.dumps(record) + "\n")
         self._flush()
@@ -201,7 +200,7 @@ class Silent(Log):
     def __init__(self):
         self.steps, self.last = 0, (0, 0.0)
 
-    def start(self, step: int, steps: int, rolled: Sequence[dict[str, Any]] = ()) -> None:
+    def start(self, step: int, steps: int, rolled: Sequence[Json] = ()) -> None:
         self.steps = steps
 
     def at(self, step: int) -> None:
@@ -215,20 +214,20 @@ class Silent(Log):
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         pass
 
-    def event(self, step: int, name: str, text: str, **facts: Any) -> None:
+    def event(self, step: int, name: str, text: str, **facts: object) -> None:
         pass
 
     def rolled_back(self, state: RunState, text: str) -> None:
         self.last = state.step, state.seconds
 
-    def note(self, step: int, values: dict[str, Any]) -> None:
+    def note(self, step: int, values: Mapping[str, float]) -> None:
         pass
 
     def close(self) -> None:
         pass
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+def read(path: Path) -> Iterator[Json]:
     """The records of a `metrics.jsonl`; a last line cut off by a crash is ignored."""
     if not path.exists():
         return
@@ -256,7 +255,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _loss_text(record: dict[str, Any], context: dict[str, float]) -> str:
+def _loss_text(record: Json, context: dict[str, float]) -> str:
     if "loss" not in record:
         return "no finite step"
     text = f"loss {record['loss']:.4f}"
@@ -265,5 +264,5 @@ def _loss_text(record: dict[str, Any], context: dict[str, float]) -> str:
     return text
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

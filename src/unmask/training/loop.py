@@ -41,7 +41,7 @@ def fit(
     out: Path | None,
     devices: Devices,
     log: Log,
-    watch: Callable[[int, int], dict[str, Any]] = lambda step, steps: {},
+    watch: Callable[[int, int], dict[str, float]] = lambda step, steps: {},
 ) -> int:
     """Trains `objective` from where `out` left off to the end; returns the number of optimizer steps made.
 
@@ -186,7 +186,7 @@ def recover(state: RunState, why: LeftOut, snapshots: Snapshots, most: int, log:
 
 
 def look(
-    watch: Callable[[int, int], dict[str, Any]], state: RunState, log: Log
+    watch: Callable[[int, int], dict[str, float]], state: RunState, log: Log
 ) -> tuple[RunState, dict[str, float] | None]:
     """Calls `watch`, which may end training; returns the state, and step and score of the weights if they are the best
     so far. A figure that does not fit on the disk does not end a run."""

@@ -73,6 +73,11 @@ class Task(Objective):
 
     @property
     @abstractmethod
+    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The encoder in training, which lies inside the model."""
+
+    @property
+    @abstractmethod
     def result(self) -> nn.Module:
         """The model to keep."""
 

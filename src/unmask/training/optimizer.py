@@ -62,16 +62,17 @@ class MasterAdamW(torch.optim.AdamW):
         """One update; gradients come in the weights' own dtype."""
         for group, inner in zip(self.param_groups, self.inner.param_groups):
             inner["lr"] = group["lr"]
-        self.inner.found_inf = getattr(self, "found_inf", None)  # type: ignore[attr-defined]  # see `update`
+        vars(self.inner)["found_inf"] = getattr(self, "found_inf", None)  # see `update`
         for pairs in _portions([pair for pair in zip(self.weights, self.masters) if pair[0].grad is not None]):
-            gradients = [weight.grad for weight, _ in pairs]
+            gradients = [weight.grad for weight, _ in pairs if weight.grad is not None]  # all have one
             for (_, full), gradient in zip(pairs, gradients):
-                full.grad = gradient.to(full.dtype)  # type: ignore[union-attr]
+                full.grad = gradient.to(full.dtype)
             self.inner.step()
             for (weight, full), gradient in zip(pairs, gradients):
                 full.grad = gradient if weight is full else None
             if rounded := [(weight, full) for weight, full in pairs if weight is not full]:
-                torch._foreach_copy_(*map(list, zip(*rounded)))  # one kernel for all of them on a GPU
+                weights, masters = [weight for weight, _ in rounded], [full for _, full in rounded]
+                torch._foreach_copy_(weights, masters)  # one kernel for all of them on a GPU
         self._share_moments()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+
+from unmask.files import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +21,11 @@ class RunState:
     window: tuple[dict[str, float], ...] = ()  # what was computed since the last record
 
     skip: int = 0  # batches by which the stream is ahead of the steps
-    rolled: tuple[dict[str, Any], ...] = ()  # rollbacks so far
+    rolled: tuple[Json, ...] = ()  # rollbacks so far
     tries: int = 0  # rollbacks at the current point of failure
     saves: int = 0  # checkpoints written
 
 
-def state_of(saved: dict[str, Any]) -> RunState:
+def state_of(saved: Json) -> RunState:
     """The run state within a checkpoint's contents."""
     return RunState(**{field.name: saved[field.name] for field in fields(RunState)})

@@ -10,6 +10,7 @@ import timm
 import torch
 
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.registry import parse
 from unmask.weights.canonical import State
 from unmask.weights.positions import num_prefix
@@ -50,7 +51,7 @@ def architecture(state: State, name: str, heads: int | None, origin: str, bare: 
     return _plain(state, name, heads, origin, bare)
 
 
-def default_config(model: str) -> dict[str, Any]:
+def default_config(model: str) -> Json:
     """timm's settings for a model, with its tag or without: input_size, mean, std (0..1) of its weights, of its default
     weights without one; empty for no model of timm."""
     try:

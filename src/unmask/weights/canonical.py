@@ -8,12 +8,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.errors import UserError, many
+from unmask.files import Json
 
 State = dict[str, Tensor]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per channel, raw units
@@ -28,9 +28,9 @@ class WeightFile:
 
     state: State
     name: str  # of the file or folder, for messages and for names that say something
-    config: dict[str, Any] = field(default_factory=dict)  # config.json beside it
-    preprocessor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json beside it
-    header: dict[str, Any] = field(default_factory=dict)  # written into the file beside the tensors
+    config: Json = field(default_factory=dict)  # config.json beside it
+    preprocessor: Json = field(default_factory=dict)  # preprocessor_config.json beside it
+    header: Json = field(default_factory=dict)  # written into the file beside the tensors
     networks: tuple[str, ...] = ()  # names of the networks that its checkpoint holds
     remarks: tuple[str, ...] = ()  # which of them these are, for people
 

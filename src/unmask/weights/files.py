@@ -15,7 +15,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from unmask.bounded import Bomb, parse_json, require_modest_pickle
 from unmask.errors import UserError
-from unmask.files import write_atomically
+from unmask.files import Json, write_atomically
 from unmask.weights.copies import Checkpoint, unwrapped
 from unmask.weights.reading import PLAIN, Reading
 
@@ -89,7 +89,7 @@ def _is_finite(value: Tensor) -> bool:
     return bool(value.sum(dtype=torch.float32).isfinite()) or bool(value.isfinite().all())  # a sum may overflow
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Json]:
     """Tensors by name, and what else the file says: a safetensors header, or plain values beside the state."""
     checkpoint = read_checkpoint(path)
     return checkpoint.state, checkpoint.header
@@ -156,6 +156,6 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     )
 
 
-def is_run(config: dict[str, Any]) -> bool:
+def is_run(config: Json) -> bool:
     """Whether a config.json is that of a pretraining run; one with "settings" on top an old run's, which none opens."""
     return {"data", "model", "method", "training"} <= config.keys() or ("settings" in config and "task" not in config)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Float
-from timm.layers import resample_patch_embed  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import resample_patch_embed
 from torch import Tensor
 from torch.nn.functional import interpolate
 

@@ -259,7 +259,7 @@ def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], opt
         ("fine-tuning", f"{tuning.epochs:.3g} passes over {len(splits['train']):,} labelled images"),
         ("tested on", f"{len(splits['test']):,} images of {len(labelled.classes)} classes"),
         ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
-        ("machine", f"{config.record.machine['name']}, precision {config.runtime.precision}"),
+        ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),
     ]
     return Facts(on, command, baseline, len(_values(axes)) * options.seeds, [NOISE, *remarks])
 

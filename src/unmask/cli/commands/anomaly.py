@@ -1,7 +1,6 @@
 """The command `anomaly`: fit a finder (open, choose, learn, calibrate, save), or apply it to others."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -12,7 +11,7 @@ from unmask.cli.outputs import choose_place, require_folder, say_replaced
 from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.errors import UserError
-from unmask.files import read_json, write_json
+from unmask.files import Json, read_json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.registry import keep_sources
 from unmask.runs.run import CONFIG, Run
@@ -164,7 +163,7 @@ def _results_folder(options: Anomaly) -> Path:
     return out
 
 
-def _asked(options: Anomaly) -> dict[str, Any]:
+def _asked(options: Anomaly) -> Json:
     """The options that determine the fit, as plain values."""
     asked = {name: value for name, value in plain(options).items() if name not in NOT_FITTED}
     for name in ("images", "calibrate_on"):
@@ -172,7 +171,7 @@ def _asked(options: Anomaly) -> dict[str, Any]:
     return asked | {"model": absolute(str(options.model))}
 
 
-def _fitted_before(out: Path, asked: dict[str, Any], console: Console) -> Finder:
+def _fitted_before(out: Path, asked: Json, console: Console) -> Finder:
     """True if the same command was finished before. Raises UserError if other options were, since results would mix."""
     saved = Run(out).record["asked"]
     other = [name for name, value in asked.items() if saved.get(name) != value]

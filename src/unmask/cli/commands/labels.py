@@ -12,7 +12,7 @@ from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.errors import Interrupted
 from unmask.files import write_json
-from unmask.plain import texts
+from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
 from unmask.runtime.progress import doing, make_console, progress
@@ -41,7 +41,9 @@ def labels(options: Labels) -> Curve:
     study = _segmentation(options, console) if options.to == "segment" else _classification(options, say)
     say(f"{len(study.classes)} classes; {study.said} images")
     against = texts(options.against)
-    design = Design(texts(options.protocols), options.labels_per_class, options.fractions, options.draws, against)  # type: ignore[arg-type]
+    sizes = options.labels_per_class
+    sizes = (sizes,) if isinstance(sizes, int | str) else sizes
+    design = Design(texts(options.protocols), sizes, numbers(options.fractions), options.draws, against)
     cells = study.cells(design)
     for text in study.skipped:
         say(text)
@@ -90,7 +92,7 @@ def _segmentation(options: Labels, console: Console) -> Study:
         on=texts(options.on),
         images=None if options.images is None else Path(options.images),
         classes=None if options.classes is None else Path(options.classes),
-        crop_size=options.crop_size,  # type: ignore[arg-type]  # settled by the options
+        crop_size=None if options.crop_size is None else numbers(options.crop_size),
         side=options.side,
         most=options.most,
         head=options.head,

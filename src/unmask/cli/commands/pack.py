@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +24,7 @@ from unmask.data.sheet import inspect, write_bad_files
 from unmask.data.source import Source, open_source, why
 from unmask.data.sources.pack import INDEX, VERSION, digest
 from unmask.errors import DataError, UserError, many
-from unmask.files import read_json, write_atomically, write_json
+from unmask.files import Json, read_json, write_atomically, write_json
 from unmask.plain import texts
 from unmask.runtime.cores import in_order, num_cores
 from unmask.runtime.progress import make_console, progress
@@ -71,7 +70,7 @@ def packing(options: Packing) -> Path:
     return out
 
 
-def _begun(out: Path) -> dict[str, Any]:
+def _begun(out: Path) -> Json:
     if (out / PACK).is_file():
         begun = read_json(out / PACK)
         if not {"asked", "count", "names", "complete"} <= begun.keys():
@@ -82,7 +81,7 @@ def _begun(out: Path) -> dict[str, Any]:
     return {}
 
 
-def _refuse_another(begun: dict[str, Any], facts: dict[str, Any], out: Path) -> None:
+def _refuse_another(begun: Json, facts: Json, out: Path) -> None:
     """Raises UserError if the folder holds another pack: of other images, or with other options."""
     then, now = begun["asked"], facts["asked"]
     differing = [
@@ -101,7 +100,7 @@ def _names(source: Source) -> str:
     return digest("\n".join(f"{i.name}\t{i.label}\t{i.split}\t{i.columns}" for i in source.items).encode())
 
 
-def _probe(source: Source, asked: dict[str, Any]) -> None:
+def _probe(source: Source, asked: Json) -> None:
     """Refuses images that the format cannot hold before the slow part, by a sample from all over the data."""
     for index in sorted(set(np.linspace(0, len(source.items) - 1, PROBED).astype(int).tolist())):
         try:
@@ -112,7 +111,7 @@ def _probe(source: Source, asked: dict[str, Any]) -> None:
             raise UserError(f"{source.items[index].name} {reason}")
 
 
-def _unfit(image: DecodedImage, asked: dict[str, Any]) -> str | None:
+def _unfit(image: DecodedImage, asked: Json) -> str | None:
     channels = image.pixels.shape[0]
     if asked["format"] == "jpeg" and image.pixels.is_floating_point():
         return f"has {image.bits} bits per value and JPEG keeps 8: give --format raw, or original"
@@ -123,7 +122,7 @@ def _unfit(image: DecodedImage, asked: dict[str, Any]) -> str | None:
     return None
 
 
-def _make(source: Source, asked: dict[str, Any], index: int) -> Packed | str:
+def _make(source: Source, asked: Json, index: int) -> Packed | str:
     """An image ready to be written, or the reason why it cannot be used."""
     try:
         data = source.read(index)
@@ -155,7 +154,7 @@ def _last(pixels: Tensor) -> np.ndarray:
 def _write(
     source: Source,
     make: Callable[[int], Packed | str],
-    facts: dict[str, Any],
+    facts: Json,
     out: Path,
     threads: int,
     console: Console,
@@ -185,7 +184,7 @@ def _write(
     _finish(source, shards, facts, out)
 
 
-def _finish(source: Source, shards: Shards, facts: dict[str, Any], out: Path) -> None:
+def _finish(source: Source, shards: Shards, facts: Json, out: Path) -> None:
     index = np.array(shards.rows, np.int64)
     write_atomically(out / INDEX, lambda part: _save(part, index))
     names = sorted(out.glob("shard-*.jsonl"))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -26,7 +26,7 @@ from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet, write_bad_files
 from unmask.errors import Diverged, Interrupted, UserError
 from unmask.evaluation.watch import Watch
-from unmask.files import REPORT, write_json
+from unmask.files import REPORT, Json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, initial
@@ -131,14 +131,14 @@ def with_final_size(options: Pretrain) -> Pretrain:
     return dataclasses.replace(options, image_size=size)
 
 
-def asked_for(options: Pretrain) -> dict[str, Any]:
+def asked_for(options: Pretrain) -> Json:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
     return asked | places | {"data": [absolute(place) for place in asked["data"]]}
 
 
-def earlier_run(out: Path, asked: dict[str, Any], console: Console) -> Config | None:
+def earlier_run(out: Path, asked: Json, console: Console) -> Config | None:
     """The configuration of the run in the folder, if there is one; it must have the same settings. Its data may have
     moved."""
     if (out / CONFIG).exists():
@@ -286,7 +286,7 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     steps, seconds = log.last
     summary = {"finished": True, "seconds": round(seconds, 1), "steps": steps, "memory_mb": memory_mb()}
     write_json(out / SUMMARY, summary | {"waiting": waited})
-    if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine["cores"]):
+    if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores):
         console.print(advice, soft_wrap=True, style="yellow", highlight=False)
     write_report(out)
     where = f"Encoder, images and report: {out / REPORT}"

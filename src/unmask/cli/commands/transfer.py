@@ -254,7 +254,7 @@ def _train(
     about = {"trackers": trackers, "settings": dataclasses.asdict(settings)}
     devices, log = make_devices(settings), Log(out, console, settings.batch, task.count, **about)
     epoch, steps = max(1, round(task.count / settings.batch)), settings.fit(task.count).steps
-    keeper = Keeper(task, settings, out, devices.device, every=max(epoch, -(-steps // task.looks)))
+    keeper = Keeper(task, settings, out, every=max(epoch, -(-steps // task.looks)))
     save_every = max(1, min(2000, int(120 * steps / max(expected.seconds, 1e-3))))
     objective, loader = task.make_objective(settings, scratch), task.make_loader(settings)
     ready(objective, settings)

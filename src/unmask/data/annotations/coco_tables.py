@@ -10,13 +10,14 @@ from unmask.bounded import parse_json
 from unmask.data.annotations.legend import number_by_name
 from unmask.data.annotations.objects import Annotated, walk
 from unmask.data.labels import class_name
+from unmask.files import Json
 
 Id = int | float | str
 NEEDED = ("images", "annotations", "categories")
 LIKELY = ("annot", "coco", "train", "val", "test")  # in the name of a broken file that was meant
 
 
-def read_table(path: str, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
+def read_table(path: str, needed: tuple[str, ...] = NEEDED) -> Json:
     """The content. Raises OSError, or ValueError with what is wrong."""
     return _table(path, os.path.getmtime(path), needed)
 
@@ -27,7 +28,7 @@ def forget_tables() -> None:
 
 
 @lru_cache(maxsize=8)
-def _table(path: str, changed: float, needed: tuple[str, ...]) -> dict[str, Any]:
+def _table(path: str, changed: float, needed: tuple[str, ...]) -> Json:
     with open(path, encoding="utf-8-sig") as file:
         table = parse_json(file.read())
     missing = [k for k in needed if not isinstance(table, dict) or not isinstance(table.get(k), list)]
@@ -68,7 +69,7 @@ def stated_images(annotated: Annotated, file: str, table: Mapping[str, Any]) -> 
     return images
 
 
-def valid_categories(table: Mapping[str, Any], remarks: list[str] | None = None) -> list[dict[str, Any]]:
+def valid_categories(table: Mapping[str, Any], remarks: list[str] | None = None) -> list[Json]:
     """The categories of a table that have an id and a name, the first where an id has two names."""
     names: dict[str, str] = {}
     categories = []

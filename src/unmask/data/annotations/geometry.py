@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from unmask.data.annotations.objects import Instance
 from unmask.data.codecs.decode import FORMATS, decode
 from unmask.data.source import read_regular
+from unmask.files import Json
 
 ORIENTATION = 0x0112  # EXIF's tag
 Point = Callable[[float, float], tuple[float, float]]
@@ -93,7 +94,7 @@ def drawn(instances: Sequence[Instance], size: tuple[int, int], shown: tuple[int
     return torch.stack([_drawn(instance, size, shown) for instance in instances])
 
 
-def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+def run_lengths(mask: np.ndarray) -> Json:
     """COCO's compressed form of a mask of 0 and 1, with counts as text, so that JSON takes it."""
     found = rle_code.encode(np.asfortranarray(mask.astype(np.uint8)))
     counts = found["counts"]

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -100,7 +101,8 @@ class StreamSamples:
 
     def megabytes(self, window: int) -> float:
         """What a window of this many samples takes in memory: half of it is held on average."""
-        sizes = [len(sample.data or b"") for sample in self.held.source.samples]  # type: ignore[attr-defined]
+        assert isinstance(self.held.source, Held)
+        sizes = [len(sample.data or b"") for sample in self.held.source.samples]
         return window / 2 * sum(sizes) / len(sizes) / 2**20
 
     def place(self, i: int) -> int:
@@ -119,7 +121,7 @@ class _Spread(Sequence[str]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, i):  # type: ignore[override]
+    def __getitem__(self, i: Any) -> Any:
         return self.samples.held.names[self.samples.place(i)]
 
     def __iter__(self) -> Iterator[str]:

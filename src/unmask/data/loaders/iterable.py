@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from unmask.data.batch import Batch
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
@@ -101,7 +102,7 @@ class StreamLoader:
     def __post_init__(self):
         require_even(self.crops, self.batch)
 
-    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+    def __call__(self, first: int = 0) -> Iterator[Batch]:
         loader = DataLoader(
             _Reader(self, first),
             batch_size=None,
@@ -114,7 +115,7 @@ class StreamLoader:
         )
         return _raised(in_one_line(loader))
 
-    def batches(self, worker: int, first: int) -> Iterator[dict[str, Any]]:
+    def batches(self, worker: int, first: int) -> Iterator[Batch]:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""
         workers = max(1, self.workers)
         turn = first + worker
@@ -136,7 +137,7 @@ class StreamLoader:
             raise BadImage(one.sample.problem or "no image")
         return to_channels(decode(one.sample.data, max_side=self.max_side).pixels, self.channels)
 
-    def _item(self, one: Drawn, image: Tensor, crop: int) -> dict[str, Any]:
+    def _item(self, one: Drawn, image: Tensor, crop: int) -> Batch:
         which = (crop,) if crop else ()
         chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index, *which))
         views = [self.view(image, chance) for _ in range(self.num_views)]
@@ -241,7 +242,7 @@ class _Reader(IterableDataset):
             yield error
 
 
-def _raised(batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
+def _raised(batches: Iterator[Any]) -> Iterator[Batch]:
     """An error raised in a worker would come with the worker's traceback, so it comes as a value."""
     for batch in batches:
         if isinstance(batch, UserError):

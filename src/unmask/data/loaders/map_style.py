@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.errors import UserError, worker_lost
 from unmask.runtime.signals import end_with_parent
@@ -19,7 +20,7 @@ from unmask.seeds import mix
 
 AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
 View = Callable[[Any, torch.Generator], Any]  # of an image, alone or with what is annotated in it
-Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
+Collate = Callable[[list[Batch]], Batch]
 
 
 @runtime_checkable
@@ -63,7 +64,7 @@ class Loader:
     def __post_init__(self):
         require_even(self.crops, self.batch)
 
-    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+    def __call__(self, first: int = 0) -> Iterator[Batch]:
         return in_one_line(
             DataLoader(
                 _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
@@ -79,7 +80,7 @@ class Loader:
         )
 
 
-def in_one_line(batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def in_one_line(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The batches. What a worker process raises comes back with its traceback as text; the user's own mistakes without
     it. Raises Lost where a worker ended."""
     try:
@@ -127,7 +128,7 @@ def collate_for(view: View) -> Collate:
     return collate_turned if getattr(view, "resize", "") == "fast" else collate
 
 
-def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+def collate(items: list[Batch]) -> Batch:
     """Stacks samples; where 8-bit and deeper images meet in a batch, all become float32."""
     for place in range(len(items[0]["views"])):
         if len({item["views"][place].dtype for item in items}) > 1:
@@ -136,7 +137,7 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     return default_collate(items)
 
 
-def collate_turned(items: list[dict[str, Any]]) -> dict[str, Any]:
+def collate_turned(items: list[Batch]) -> Batch:
     """As `collate`; 8-bit colour, which OpenCV resized, stays h w c in memory (b c h w with the strides of b h w c):
     turning it round is the device's work. Always or never in a run, since compiled steps depend on strides."""
     views = [item["views"] for item in items]
@@ -151,10 +152,10 @@ class _Views(Dataset):
     def __init__(self, samples: Items, view: View, num_views: int, seed: int, crops: int):
         self.samples, self.view, self.num_views, self.seed, self.crops = samples, view, num_views, seed, crops
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[Batch]:
         return [item for epoch, index in keys for item in self._items(epoch, index)]
 
-    def _items(self, epoch: int, index: int) -> Iterator[dict[str, Any]]:
+    def _items(self, epoch: int, index: int) -> Iterator[Batch]:
         image = self.samples.image(index)
         for crop in range(self.crops):
             which = (crop,) if crop else ()  # the first crop is the one that there is without others
@@ -170,7 +171,7 @@ class _Once(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Batch:
         item = {"views": [self.view(self.samples.image(index))], "index": index}
         return item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
 

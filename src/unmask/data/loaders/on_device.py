@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import require_even, shuffled
 from unmask.data.transforms.crops import FixedCrop, RandomCrop
@@ -45,7 +45,7 @@ class InMemory:
     def __post_init__(self):
         require_even(self.crops, self.batch)
 
-    def __call__(self, first: int = 0) -> Iterator[dict[str, Any]]:
+    def __call__(self, first: int = 0) -> Iterator[Batch]:
         images = self.samples.stacked(self.device)
         labels = None if self.samples.labels is None else self.samples.labels.to(self.device)
         num, count, orders = len(images), self.batch // self.crops, {}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from unmask.data.labels import is_hidden, is_image_name, natural
 from unmask.data.names import SPLITS
 from unmask.data.shards.remote import Patience, is_remote, reach
 from unmask.errors import DataError, UserError, closest
+from unmask.files import Json
 from unmask.version import install_line
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -124,7 +124,7 @@ def _sized(places: Sequence[str], patience: Patience) -> list[Shard]:
         return [_shard(place, infos[place]) for place in places]
     ends = [*places[:ASKED], *places[max(ASKED, len(places) - ASKED) :]]
 
-    def ask(place: str) -> dict[str, Any]:
+    def ask(place: str) -> Json:
         fs, path = reach(place, patience)
         return patience.get(lambda: fs.info(path), place)
 
@@ -133,12 +133,12 @@ def _sized(places: Sequence[str], patience: Patience) -> list[Shard]:
     return [_shard(place, asked.get(place, {})) for place in places]
 
 
-def _listed(folder: str, patience: Patience) -> list[tuple[str, dict[str, Any]]]:
+def _listed(folder: str, patience: Patience) -> list[tuple[str, Json]]:
     """What lies in a folder; nothing where the store cannot or may not list."""
     if folder.startswith(("http://", "https://")) or "::" in folder:
         return []
 
-    def look() -> list[dict[str, Any]]:
+    def look() -> list[Json]:
         fs, path = reach(folder, patience)
         return fs.ls(path, detail=True)
 
@@ -151,7 +151,7 @@ def _listed(folder: str, patience: Patience) -> list[tuple[str, dict[str, Any]]]
     return [(f"{folder}/{info['name'].rstrip('/').rsplit('/', 1)[-1]}", info) for info in found]
 
 
-def _shard(place: str, info: dict[str, Any]) -> Shard:
+def _shard(place: str, info: Json) -> Shard:
     tag = next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "blob_id") if info.get(key)), "")
     return Shard(place, info.get("size"), tag)
 

@@ -10,7 +10,6 @@ import threading
 import weakref
 import zipfile
 import zlib
-from typing import Any
 
 from unmask.bounded import ShortHeaders, leads_out, require_modest, unpacked
 from unmask.data.codecs.image import BadImage
@@ -93,10 +92,10 @@ class _Zip:
         names = [info.filename for info in self._zip().infolist()]
         self.files = {name: None for name in names if not name.endswith(("/", "\\"))}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "files": self.files}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, open={}, lock=threading.Lock())
 
     def read(self, name: str, size: int = -1) -> bytes:
@@ -150,10 +149,10 @@ class _Tar:
         for name, target in links.items():
             self.files[name] = self.files.get(target, "not a regular file (a broken link)")
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "files": self.files}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, open={}, lock=threading.Lock())
 
     def read(self, name: str, size: int = -1) -> bytes:

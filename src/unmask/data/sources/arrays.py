@@ -4,8 +4,7 @@ import math
 import os
 import threading
 import zipfile
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -59,10 +58,10 @@ class Arrays(Source):
             content = read_part(file.fileno(), array.offset + position * size, size)
         return np.frombuffer(content, array.dtype).reshape(array.shape[1:])
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Mapping[str, object]:
         return {k: v for k, v in vars(self).items() if k != "lock"} | {"loaded": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state, lock=threading.Lock())
 
     def _add(self, key: str, array: np.ndarray, split: str | None, label_key: str | None, arrays: dict) -> None:

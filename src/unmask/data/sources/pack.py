@@ -13,7 +13,7 @@ import os
 import threading
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.labels import PACK
 from unmask.data.source import Item, Source, read_part
 from unmask.errors import DataError
+from unmask.files import Json
 
 __all__ = ["Pack"]
 
@@ -72,10 +73,10 @@ class Pack(Source):
             return None
         return torch.from_numpy(_array(*self._content(index))).permute(2, 0, 1)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {k: v for k, v in vars(self).items() if k not in ("lock", "files", "sound", "index")}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
         self.index = np.load(self.root / INDEX, allow_pickle=False)
         self._prepare()
@@ -84,7 +85,7 @@ class Pack(Source):
         self.lock, self.files = threading.Lock(), {}
         self.sound = bytearray(len(self.items))  # 1: its checksum was found right in this process
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> Json:
         try:
             facts = parse_json((self.root / PACK).read_text(encoding="utf-8"))
             version, complete = facts["version"], facts["complete"]
@@ -96,7 +97,7 @@ class Pack(Source):
             raise DataError(f"{self.where} is not finished: give the command that began it again: {facts['command']}")
         return facts
 
-    def _items(self, number: int, shard: dict[str, Any]) -> list[Item]:
+    def _items(self, number: int, shard: Json) -> list[Item]:
         name = f"shard-{number:05d}"
         if (self.root / f"{name}.bin").stat().st_size != shard["bytes"]:
             raise ValueError(f"{name}.bin has another size than it was packed with")

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
 from unmask.data.annotations.objects import Shown, Target
+from unmask.data.batch import Batch
 from unmask.data.transforms.crops import RandomCrop, fill_for
 from unmask.errors import UserError
 
@@ -89,7 +90,7 @@ class Fitted:
         return View(filled.as_subclass(Tensor), (seen[0] / h, seen[1] / w), (h, w))
 
 
-def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+def collate(items: list[Batch]) -> Batch:
     """A batch: images of one size stacked, with as many targets as there are images."""
     shown: list[Shown] = [item["views"][0] for item in items]
     images = [s.image for s in shown]

@@ -4,12 +4,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from unmask.evaluation.doctor import checks
 from unmask.evaluation.doctor.subject import Finding, Subject, Unknown
+from unmask.files import Json
 
 Check = Callable[[Subject], list[Finding]]
 
@@ -29,7 +29,7 @@ class Diagnosis:
         """The exit code of the command."""
         return 7 if self.findings else 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values."""
         findings = [
             {"check": name, "what": finding.what, "remedy": finding.remedy}

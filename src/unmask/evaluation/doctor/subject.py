@@ -19,7 +19,7 @@ from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import NotGiven, UserError
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, known_name
 from unmask.runs.run import Run
 from unmask.training import checkpoint
@@ -55,7 +55,7 @@ class Subject:
         reading: how weights are read."""
         self._reading = reading
         self.place, self.path = place, Path(place)
-        self.config: dict[str, Any] = read_json(self.path / CONFIG) if self.path.is_dir() else {}
+        self.config: Json = read_json(self.path / CONFIG) if self.path.is_dir() else {}
         if "task" in self.config or is_run(self.config):
             self.kind, self.config = "run", Run(self.path).record
         elif self.config or self.path.suffix in WEIGHTS or (not self.path.exists() and known_name(place)):
@@ -74,14 +74,14 @@ class Subject:
             raise Unknown(f"the run's config.json says nothing of {name}")
         return self.config["settings"][name]
 
-    def of_pretraining(self) -> dict[str, Any]:
+    def of_pretraining(self) -> Json:
         """The configuration of a run that pretrains."""
         if self.kind != "run" or "task" in self.config:
             raise Unknown("it is no pretraining run")
         return self.config
 
     @cached_property
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Json]:
         """All lines of metrics.jsonl."""
         if self.kind != "run":
             raise Unknown("it is no run")
@@ -91,7 +91,7 @@ class Subject:
         return records
 
     @property
-    def steps(self) -> list[dict[str, Any]]:
+    def steps(self) -> list[Json]:
         """The records of training steps."""
         steps = [record for record in self.records if "epoch" in record]
         if not steps:
@@ -155,7 +155,7 @@ class Subject:
         return torch.stack([view(samples.image(i)).float() for i in range(len(good))])
 
 
-def _sheet(content: dict[str, Any]) -> Sheet:
+def _sheet(content: Json) -> Sheet:
     """The sheet that a run wrote when it began; lists from JSON become tuples."""
     facts: dict[str, Any] = {**content, "bad": [tuple(entry) for entry in content.get("bad", ())]}
     for name in ("min_size", "median_size", "max_size", "value_range"):

@@ -19,6 +19,7 @@ from unmask.errors import Unequal, UserError
 from unmask.export.exportable import Exportable, Format, Opened, Outputs
 from unmask.export.hf_names import encoder_state, mae_config, mae_state, vit_config, why_not_mae, why_not_vit
 from unmask.export.timm_repository import plain_head, why_not_timm, write_repository
+from unmask.files import Json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 
@@ -82,13 +83,13 @@ class HuggingFace(Format):
 
         if subject.classifier:
             kind = transformers.AutoModelForImageClassification
-            return [Opened(folder, partial(_classify, _load(kind, folder), _normalizer(folder, subject)))]
+            return [Opened(folder, partial(_classify, _load(kind, folder), _normalizer(folder)))]
         opened = []
         if not why_not_mae(subject):
             mae = _load(transformers.ViTMAEForPreTraining, folder)
-            opened.append(Opened(folder, partial(_rebuild, mae, _normalizer(folder, subject), subject)))
+            opened.append(Opened(folder, partial(_rebuild, mae, _normalizer(folder), subject)))
         vit = _load(transformers.ViTModel, folder / "vit", add_pooling_layer=False)
-        return [*opened, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit", subject)))]
+        return [*opened, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit")))]
 
     def how(self, subject: Exportable, folder: str) -> str:
         """The encoder is a folder of its own, since ViTMAE hides patches whenever it is called."""
@@ -114,7 +115,7 @@ def wrapped(model: Classifier) -> bool:
     return model.pooling != "cls" or model.norm_kind == "layer" or bool(why_not_vit(model.encoder))
 
 
-def _save(folder: Path, architecture: str, state: dict[str, Tensor], config: dict[str, Any]) -> None:
+def _save(folder: Path, architecture: str, state: dict[str, Tensor], config: Json) -> None:
     folder.mkdir(exist_ok=True)
     tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -136,7 +137,7 @@ def _save_processor(folder: Path, encoder: Encoder) -> None:
     _write_json(folder / "preprocessor_config.json", content)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Json) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -157,7 +158,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
     return model.eval()
 
 
-def _normalizer(folder: Path, subject: Exportable) -> Callable[[Tensor], Tensor]:
+def _normalizer(folder: Path) -> Callable[[Tensor], Tensor]:
     """The written image processor's normalisation; its resizing has nothing to do, the images have the size."""
     path = folder / "preprocessor_config.json"
     if not path.exists():  # written for timm's wrapper

@@ -103,11 +103,12 @@ def _note(path: Path, subject: Exportable, **more: str) -> None:
 
 
 def _translate(subject: Exportable) -> Any:
-    names = {"input_names": [INPUT], "output_names": list(subject.outputs)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own code
         try:
-            translated: Any = torch.onnx.export(subject.program, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+            translated: Any = torch.onnx.export(
+                subject.program, dynamo=True, verbose=False, input_names=[INPUT], output_names=list(subject.outputs)
+            )
         except torch.onnx.errors.OnnxExporterError as error:
             model = subject.encoder.arguments["model_name"]
             why = str(error.__cause__ or error).strip().splitlines()[0]

@@ -6,7 +6,7 @@ prediction is the same whichever others are made. Each block sees its own learne
 
 import torch
 from jaxtyping import Float
-from timm.layers import Mlp, use_fused_attn  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import Mlp, use_fused_attn
 from torch import Tensor, nn
 
 from unmask.errors import UserError, require_whole

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from unmask.errors import require_whole
@@ -81,7 +81,7 @@ def _cut(grid: Grid, most: int, shifted: bool, device: torch.device) -> _Cut:
 
 
 def inside(
-    block: Any, cut: _Cut, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
+    block: nn.Module, cut: _Cut, prefix: Float[Tensor, "b p d"], x: Float[Tensor, "b n d"]
 ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"]]:
     """Applies a block to each window together with the prefix tokens; units are in reading order before and after."""
     (batch, _, dim), (count, size), num = x.shape, cut.unit.shape, prefix.shape[1]

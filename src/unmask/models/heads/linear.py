@@ -21,7 +21,8 @@ class LinearHead(Head):
         self.norm_in = nn.BatchNorm2d(dims[-1])
         self.classify = nn.Conv2d(dims[-1], num_classes, 1)
         nn.init.normal_(self.classify.weight, std=0.01)
-        nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]
+        assert self.classify.bias is not None
+        nn.init.zeros_(self.classify.bias)
 
     def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b k _ _"]:
         return self.classify(self.norm_in(maps[-1].float()))

@@ -6,7 +6,7 @@ torch stops recomputing once it has what the backward pass needs.
 """
 
 from jaxtyping import Float
-from timm.layers import Mlp  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers import Mlp
 from torch import Tensor, is_grad_enabled, nn
 from torch.utils.checkpoint import checkpoint
 

@@ -46,11 +46,11 @@ class Relative(nn.Module):
         attn.q_norm.register_forward_hook(partial(self._query, attn))
         attn.k_norm.register_forward_hook(self._key)
 
-    def _query(self, attn: Any, norm: nn.Module, args: Any, query: Tensor) -> Tensor:
+    def _query(self, attn: Any, norm: nn.Module, args: tuple, query: Tensor) -> Tensor:
         longer = torch.cat([query, self.terms(query) / attn.scale], dim=-1)  # timm multiplies both by the scale,
         return longer * (attn.scale * longer.shape[-1] ** 0.5) if attn.fused_attn else longer  # torch by its own
 
-    def _key(self, norm: nn.Module, args: Any, key: Tensor) -> Tensor:
+    def _key(self, norm: nn.Module, args: tuple, key: Tensor) -> Tensor:
         rows, columns = self.place.shape
         which = [
             torch.eye(rows, dtype=key.dtype, device=key.device).repeat_interleave(columns, dim=0),

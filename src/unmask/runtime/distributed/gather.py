@@ -3,7 +3,7 @@
 As needed by contrastive losses (SimCLR, Chen et al. 2020, appendix B.3; MoCo v3, Chen et al. 2021).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,7 @@ def gather(x: Float[Tensor, "b *d"]) -> Float[Tensor, "c *d"]:
     """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return x
-    return _Gather.apply(x)  # pyright: ignore[reportReturnType]
+    return cast(Tensor, _Gather.apply(x))
 
 
 class _Gather(Function):

@@ -17,7 +17,7 @@ class Looking:
 
     def __init__(
         self,
-        watch: Callable[[int, int], dict[str, Any]],
+        watch: Callable[[int, int], dict[str, float]],
         due: Callable[[int, int], bool],  # whether `watch` acts after a step; the same in every process
         model: nn.Module,  # in training
         shown: nn.Module,  # what `watch` looks at: the same, or a whole copy
@@ -25,7 +25,7 @@ class Looking:
     ):
         self.watch, self.due, self.model, self.shown, self.ranks = watch, due, model, shown, ranks
 
-    def __call__(self, step: int, steps: int) -> dict[str, Any]:
+    def __call__(self, step: int, steps: int) -> dict[str, float]:
         if not self.due(step, steps):
             return {}
         self.refresh()

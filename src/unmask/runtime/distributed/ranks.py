@@ -128,9 +128,7 @@ def may_speak() -> bool:
         return True
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-            *address, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False
-        )
+        store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False)
         return store.add(f"unmask/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except (KeyError, ValueError, RuntimeError):
         return launched.rank % launched.here == 0

@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from unmask.files import Json
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.studies.ablation.axes import Axis, paper
 from unmask.studies.ablation.findings import BASELINE, METRICS, Row
@@ -56,7 +57,7 @@ def _ours(panel: Axes, axis: Axis, rows: list[Row], metric: str, scratch: Row | 
     _plain(panel)
 
 
-def _theirs(panel: Axes, axis: Axis, points: Sequence[dict[str, Any]], metric: str) -> None:
+def _theirs(panel: Axes, axis: Axis, points: Sequence[Json], metric: str) -> None:
     named = [(float(p["key"]) if axis.unit else None, p["key"]) for p in points]
     places = _places(panel, axis, named)
     values = [p[metric] for p in points]
@@ -86,7 +87,7 @@ def _their_unit(axis: Axis) -> str:
     return "epochs" if axis.name == "schedule" else axis.unit
 
 
-def _small(side: str) -> dict[str, Any]:
+def _small(side: str) -> Json:
     return {"ha": side, "fontsize": 7, "color": GREY}
 
 

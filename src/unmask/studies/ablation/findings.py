@@ -99,7 +99,7 @@ def scratch_row(cells: Cells) -> Row | None:
     return make_row(scratch(), cells, paper()["scratch"])
 
 
-def finding(axis: Axis, axis_rows: list[Row]) -> str:
+def finding(axis_rows: list[Row]) -> str:
     """The result of an axis in one sentence, which claims no more than the intervals support."""
     parts = []
     for metric, words in METRICS.items():
@@ -145,7 +145,7 @@ def to_json(axis: Axis, axis_rows: list[Row]) -> Json:
                 line[f"{name}_difference"] = vars(row.difference[name])
         cost = {"flops_per_image": row.flops, "gflops": row.gflops, "seconds": row.seconds}
         lines.append(line | cost | {"loss": row.loss, "paper": row.paper})
-    return {"name": axis.name, "title": axis.title, "finding": finding(axis, axis_rows), "values": lines}
+    return {"name": axis.name, "title": axis.title, "finding": finding(axis_rows), "values": lines}
 
 
 def read_cells(out: Path) -> Cells:

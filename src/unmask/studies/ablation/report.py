@@ -48,7 +48,7 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: Facts) -> Js
         path = out / f"{axis.name}.png"
         save(draw_axis(axis, axis_rows, yardstick, facts.where), path)
         heading, lines = lines_of([*axis_rows, yardstick] if yardstick else axis_rows)
-        parts.append(Part(axis.name, axis.title, finding(axis, axis_rows), [heading, *lines], path))
+        parts.append(Part(axis.name, axis.title, finding(axis_rows), [heading, *lines], path))
         results.append(to_json(axis, axis_rows))
     seconds = sum(sum(cell["seconds"].values()) for cell in cells.values())
     diverged = [f"{key}, seed {seed}" for (key, seed), cell in cells.items() if "diverged" in cell]

@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from sklearn.isotonic import isotonic_regression
 
 from unmask.evaluation.intervals import bootstrap, student, wilson
+from unmask.files import Json
 from unmask.report.palette import BLUE, GREY, OTHERS, make_figure, save, style
 from unmask.report.words import percent
 
@@ -61,7 +61,7 @@ class Curve:
     score: str = "accuracy"  # what is measured
     majority: float | None = None  # share of the commonest class among the test images, where accuracy is measured
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         single = "Wilson over test images for a single draw" if self.score == "accuracy" else "none for a single draw"
         intervals = f"95 %: Student's t over draws; {single}; bootstrap for worths"
         worths = [{k: None if v == math.inf else v for k, v in asdict(w).items()} for w in self.worths]

@@ -5,14 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from unmask.bounded import parse_json
 from unmask.errors import UserError
-from unmask.files import write_atomically
+from unmask.files import Json, write_atomically
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, Curve, make_point, worths
 
 PROTOCOLS = ("knn", "linear", "attentive", "full")  # in the order of the panels
@@ -126,7 +125,7 @@ def _order(cell: Cell) -> tuple:
     return PROTOCOLS.index(cell.protocol), rival, cell.competitor, cell.size == ALL, size_of(cell.size), cell.draw
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def _parsed(line: str) -> Json | None:
     """A record; None for a line cut off by a crash."""
     try:
         return parse_json(line)

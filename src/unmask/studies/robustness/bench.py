@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -59,10 +60,10 @@ class Bench:
         with Parallel(n_jobs=self.threads, prefer="threads") as parallel:
             rows = range(len(self.images))
             batches = (
-                parallel(delayed(self.damaged)(row, name, severity) for row in rows[start : start + self.batch])
-                for start in rows[:: self.batch]
+                cast(list[Tensor], parallel(delayed(self.damaged)(row, name, severity) for row in portion))
+                for portion in (rows[start : start + self.batch] for start in rows[:: self.batch])
             )
-            return self.images.right(self.probabilities(batches))  # type: ignore[arg-type]
+            return self.images.right(self.probabilities(batches))
 
     def damaged(self, row: int, name: str, severity: int) -> Tensor:
         """One corrupted image; the same in every run."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -25,7 +24,7 @@ def draw_stress(stress: Stress, path: Path) -> None:
     lines = [shown[i : i + 2] for i in range(0, len(shown), 2)]  # two panels side by side
     heights = [max(0.36 * len(names) + 1.1, 2.2), *(0.3 * max(line) + 1.3 for line in lines)]
     figure = make_figure(12, sum(heights), dpi=100)
-    parts: Any = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))  # pyright: ignore
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     heat, bars = parts[0].subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_map(heat, stress)
     _draw_drops(bars, stress)

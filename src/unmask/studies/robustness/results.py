@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from unmask.evaluation.intervals import paired_difference, wilson
+from unmask.files import Json
 from unmask.report.words import points
 from unmask.studies.robustness.groups import Group, Grouping
 
@@ -79,7 +80,7 @@ class Stress:
             text += f" ({_points(least)})."
         return " ".join([text, *(grouping.sentence() for grouping in self.groupings)])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values for stress.json; `table` and `group_tables` are the same as text."""
         mean = {"mean": asdict(self.mean()), "kept": self.kept}
         by = {"by_corruption": [asdict(self.mean(name)) for name in self.corruptions]}

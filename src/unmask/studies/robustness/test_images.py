@@ -41,8 +41,8 @@ class EvaluationSet:
 
     def at(self, rows: list[int]) -> "EvaluationSet":
         """A subset, in the given order."""
-        pixels, numbers, columns = ([part[i] for i in rows] for part in (self.pixels, self.numbers, self.columns))
-        return EvaluationSet(pixels, numbers, self.truth[rows], columns)  # type: ignore[arg-type]
+        pixels, numbers = [self.pixels[i] for i in rows], [self.numbers[i] for i in rows]
+        return EvaluationSet(pixels, numbers, self.truth[rows], [self.columns[i] for i in rows])
 
 
 def read_evaluation_set(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unmask.data.datasets.images import Samples
 from unmask.errors import DataError, UserError
-from unmask.files import write_json
+from unmask.files import Json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import model_text
 from unmask.runs.run import CONFIG, Run
@@ -52,7 +52,7 @@ class NormalImages:
     seed: int
 
 
-def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebuilder | Encoder, dict[str, Any]]:
+def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebuilder | Encoder, Json]:
     """What looks at images, and the configuration that it can be made from again. reading: options for weights."""
     if method == "features":
         encoder = load_encoder(run, **reading)

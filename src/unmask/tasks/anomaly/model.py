@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unmask.data.datasets.images import Samples
 from unmask.data.source import open_source
 from unmask.errors import UserError, closest
+from unmask.files import Json
 from unmask.masking.complementary import complements
 from unmask.models.encoder import Encoder
 from unmask.plain import Places
@@ -127,7 +128,7 @@ class Finder(nn.Module):
             finder.calibrations[method] = Calibration(image, saved["pixel"], saved["median"])
         return finder
 
-    def to_config(self) -> dict[str, Any]:
+    def to_config(self) -> Json:
         """Plain values."""
         bank, width = self.bank.shape if "features" in self.settings.methods else (0, 0)
         calibrations = {method: asdict(calibration) for method, calibration in self.calibrations.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from unmask.evaluation.intervals import wilson
-from unmask.files import write_table
+from unmask.files import Json, write_table
 from unmask.report import page
 from unmask.report.page import image, note, section
 from unmask.tasks.anomaly.conformal import Calibration
@@ -51,7 +51,7 @@ class Accuracy:
     pixel_false_alarms: float | None = None  # share of the pixels of normal images
     pixels_found: float | None = None  # share of a defect's pixels
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -94,7 +94,7 @@ class AnomalyResults(Anomalies):
                 lines.append(f"{method}: {', '.join(parts)}")
         return lines
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {
             "method": self.method,
             "count": len(self),
@@ -121,6 +121,7 @@ def measure(
     pairs = [(one.full(method).numpy(), mask) for one, mask in zip(maps, masks) if mask is not None]
     if not any(mask.any() for _, mask in pairs):
         return accuracy
+    pixels_of, truths = [pixels for pixels, _ in pairs], [mask for _, mask in pairs]
     above = [(pixels > calibration.pixel, mask) for pixels, mask in pairs]
     clean = [float(pixels.mean()) for pixels, mask in above if not mask.any()]
     hits = [float(pixels[mask].mean()) for pixels, mask in above if mask.any()]
@@ -128,7 +129,7 @@ def measure(
         accuracy.false_alarms,
         accuracy.found,
         areas,
-        of_pixels(*zip(*pairs)),  # type: ignore[arg-type]
+        of_pixels(pixels_of, truths),
         float(np.mean(clean)) if clean else None,
         float(np.mean(hits)),
     )

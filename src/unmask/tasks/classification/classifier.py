@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
-from unmask.data.source import open_source
+from unmask.data.source import Images, open_source
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import UserError
 from unmask.models.classifier import Classifier
@@ -51,7 +51,7 @@ class ImageClassifier(Classifier):
         return WholeImage((size[0], size[1]), self.eval_crop)
 
     @torch.inference_mode()
-    def predict(self, images: Any, batch: int = 64) -> Predictions:
+    def predict(self, images: Images, batch: int = 64) -> Predictions:
         """Probabilities of images: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
 
         Images from files are resized to cover the input size and cut at the centre, as in training. Raises DataError

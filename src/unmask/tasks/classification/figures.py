@@ -1,12 +1,12 @@
 """A classifier's results as figures and words: confusion matrix, confident mistakes, one line."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from unmask.data.datasets.images import Samples
+from unmask.files import Json
 from unmask.report.palette import BLUE, make_figure, save, style
 from unmask.report.reconstruction import displayed, value_range
 from unmask.report.words import cut_end, percent
@@ -19,7 +19,7 @@ GALLERY = 24  # confident mistakes that are drawn
 NAMED = 40  # classes up to which the matrix carries names and numbers
 
 
-def draw_results(result: dict[str, Any], predictions: Predictions, truth: Any, samples: Samples, out: Path) -> None:
+def draw_results(result: Json, predictions: Predictions, truth: np.ndarray, samples: Samples, out: Path) -> None:
     """Writes the images. truth: as `Samples.labels`, n or n k."""
     draw_classes(result["per_class"], out / CLASSES)
     if "confusion" not in result:
@@ -70,7 +70,7 @@ def draw_mistakes(
     save(figure, path)
 
 
-def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
+def draw_classes(per_class: list[Json], path: Path) -> None:
     """One bar per class, the weakest first; at most 60."""
     key, title = ("recall", "share found") if "recall" in per_class[0] else ("auroc", "AUROC")
     known = sorted((c for c in per_class if c[key] is not None), key=lambda c: c[key])[:60]
@@ -90,7 +90,7 @@ def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
     save(figure, path)
 
 
-def headline(result: dict[str, Any], classes: list[str]) -> str:
+def headline(result: Json, classes: list[str]) -> str:
     """The result in one line."""
     count = f"{result['count']:,} test images, {len(classes)} classes"
     if result["main"] == "auroc":
@@ -103,5 +103,5 @@ def headline(result: dict[str, Any], classes: list[str]) -> str:
     )
 
 
-def _percent(result: dict[str, Any], name: str) -> str:
+def _percent(result: Json, name: str) -> str:
     return percent(result[name], result["low"], result["high"])

@@ -1,21 +1,19 @@
 """Classification metrics by torchmetrics, with an interval for the accuracy, overall and per class."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 
 from unmask.evaluation.intervals import wilson
+from unmask.files import Json
 
 ONE_CLASS = 0.99  # share of the answers from which a classifier tells no classes apart
 BINS = 15  # of the calibration error (Guo et al. 2017)
 
 
-def scores(
-    probabilities: Float[np.ndarray, "n k"], labels: Shaped[np.ndarray, "n *k"], classes: Sequence[str]
-) -> dict[str, Any]:
+def scores(probabilities: Float[np.ndarray, "n k"], labels: Shaped[np.ndarray, "n *k"], classes: Sequence[str]) -> Json:
     """Plain numbers, shares from 0 to 1. labels: n class numbers, or n k zeros and ones for several per image.
 
     Means over classes are over those that occur among `labels`. `main` names the number to compare runs by.
@@ -25,7 +23,7 @@ def scores(
     return _single(torch.from_numpy(probabilities), torch.from_numpy(labels), classes)
 
 
-def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> Json:
     from torchmetrics.functional import classification as tm  # takes seconds to import: not before it is needed
 
     k = len(classes)
@@ -36,7 +34,7 @@ def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[st
     recall = tm.multiclass_recall(p, y, k, average="none")
     precision = tm.multiclass_precision(p, y, k, average="none")
     f1 = tm.multiclass_f1_score(p, y, k, average="none")
-    found: dict[str, Any] = {"main": "accuracy", "count": len(y), "accuracy": right / len(y), "low": low, "high": high}
+    found: Json = {"main": "accuracy", "count": len(y), "accuracy": right / len(y), "low": low, "high": high}
     if k > 5:
         found["top5"] = float(tm.multiclass_accuracy(p, y, k, average="micro", top_k=5))
     found["balanced_accuracy"] = float(recall[there].mean())
@@ -54,7 +52,7 @@ def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[st
     return found
 
 
-def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> Json:
     from torchmetrics.functional import classification as tm
 
     k = len(classes)
@@ -65,7 +63,7 @@ def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> dict[str
     ap = [float(tm.binary_average_precision(p[:, i], y[:, i])) if both[i] else None for i in range(k)]
     exact = int(((p > 0.5) == y.bool()).all(dim=1).sum())
     low, high = wilson(exact, len(y))
-    found: dict[str, Any] = {"main": "auroc", "count": len(y), "auroc": _mean(auroc), "average_precision": _mean(ap)}
+    found: Json = {"main": "auroc", "count": len(y), "auroc": _mean(auroc), "average_precision": _mean(ap)}
     found |= {"f1": float(f1[positives > 0].mean()) if bool((positives > 0).any()) else None}
     found |= {"f1_micro": float(tm.multilabel_f1_score(p, y, k, average="micro"))}
     found |= {"exact_match": exact / len(y), "low": low, "high": high}

@@ -4,7 +4,7 @@ Four protocols: `full` trains everything, with a rate that falls towards the inp
 blocks, 0.5 meaning the last block's MLP (figure 9); `linear` and `attentive` the head alone, on a frozen encoder.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -16,10 +16,10 @@ from torchvision.transforms.v2 import CutMix, MixUp
 from unmask.errors import UserError, closest
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
+from unmask.tasks.classification.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
 
 __all__ = ["Classify"]
-PROTOCOLS = ("full", "partial", "linear", "attentive")
 FROZEN = ("linear", "attentive")
 
 
@@ -54,13 +54,13 @@ class Classify(Task):
             average.requires_grad_(False)
 
     @property
-    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def encoder(self) -> Encoder:
         return self.classifier.encoder
 
     @property
     def result(self) -> Classifier:
         """The classifier to keep: the moving average of weights if there is one."""
-        return self.classifier if self.average is None else self.average.module  # type: ignore[return-value]
+        return self.classifier if self.average is None else cast(Classifier, self.average.module)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of batch["label"]: b class numbers, or b k zeros and ones for several labels per image."""

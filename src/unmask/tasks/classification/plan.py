@@ -32,11 +32,11 @@ def plan_transfer(
     if protocol == "attentive" and pooling != "attentive":
         raise UserError(f"--protocol attentive trains its own pooling; take --pooling {pooling} out")
     plan.settings["norm"] = _norm(protocol, pooling)
-    _plan_length(plan, count, scratch, head_only, machine)
+    _plan_length(plan, count, scratch, machine)
     plan_parts(plan, machine)
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, head_only)
-    _plan_augmentation(plan, count, encoder, sheet, head_only, scratch)
+    _plan_augmentation(plan, count, encoder, sheet, head_only)
     plan.choose("balanced", "off", "images are drawn as they come")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     plan_runtime(plan, machine)
@@ -53,7 +53,7 @@ def _norm(protocol: str, pooling: str) -> str:
     return "layer" if pooling == "mean" else "none"
 
 
-def _plan_length(plan: Plan, count: int, scratch: bool, head_only: bool, machine: Machine) -> None:
+def _plan_length(plan: Plan, count: int, scratch: bool, machine: Machine) -> None:
     largest = 256 if machine.device == "cuda" else 64
     batch = max(8, min(largest, 2 ** int(math.log2(max(8, count / 8)))))
     plan.choose("batch", batch, "at least eight steps per epoch, where there are enough images")
@@ -88,7 +88,7 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool
     plan.choose("betas", (0.9, 0.95) if scratch else (0.9, 0.999), "as in MAE's recipes")
 
 
-def _plan_augmentation(plan: Plan, count: int, encoder: Encoder, sheet: Sheet, head_only: bool, scratch: bool) -> None:
+def _plan_augmentation(plan: Plan, count: int, encoder: Encoder, sheet: Sheet, head_only: bool) -> None:
     mixing = count >= MIXING and not head_only
     why = f"from {MIXING:,} images on, and not for a frozen encoder"
     plan.choose("mixup", 0.8 if mixing else 0.0, why)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from unmask.data.datasets.classification import Labelled
@@ -67,15 +66,13 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
     def make_loader(self, settings: ClassifySettings, micro: int | None = None) -> Loader:
         return make_loader(self.data.samples("train", self.encoder.channels), settings, self.encoder, micro)
 
-    def score(self, model: ImageClassifier, split: str, settings: ClassifySettings, device: torch.device) -> Score:
-        result = scores(self._answers(model, split, settings, device), self.data.labels(split), self.data.classes)
+    def score(self, model: ImageClassifier, split: str, settings: ClassifySettings) -> Score:
+        result = scores(self._answers(model, split, settings), self.data.labels(split), self.data.classes)
         watched = {name: result[name] for name in (result["main"], "cross_entropy") if name in result}
         return Score(result[result["main"]] or 0.0, watched, tie=-result.get("cross_entropy", 0.0))  # better calibrated
 
-    def judge_split(
-        self, model: ImageClassifier, split: str, settings: ClassifySettings, device: torch.device, out: Path | None
-    ) -> Json:
-        probabilities, truth = self._answers(model, split, settings, device), self.data.labels(split)
+    def judge_split(self, model: ImageClassifier, split: str, settings: ClassifySettings, out: Path | None) -> Json:
+        probabilities, truth = self._answers(model, split, settings), self.data.labels(split)
         result = scores(probabilities, truth, self.data.classes)
         if out is not None:
             samples = self.data.samples(split, self.encoder.channels)
@@ -88,8 +85,6 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
     predictions_place = staticmethod(predictions_place)
     predict = staticmethod(predict_classes)
 
-    def _answers(
-        self, model: ImageClassifier, split: str, settings: ClassifySettings, device: torch.device
-    ) -> np.ndarray:
+    def _answers(self, model: ImageClassifier, split: str, settings: ClassifySettings) -> np.ndarray:
         loader = self.data.loader(split, model.encoder.channels, model.view)
-        return answers(model, loader, device, autocast_dtype(settings.precision))
+        return answers(model, loader, model.encoder.mean.device, autocast_dtype(settings.precision))

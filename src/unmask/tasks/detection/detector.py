@@ -1,7 +1,6 @@
 """A detector that reads images: returned by `unmask.load` for a folder of `transfer --to detect`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
-from unmask.data.source import Source, open_source, why
+from unmask.data.source import Images, Source, open_source, why
 from unmask.data.transforms.detection import Fitted, View
 from unmask.errors import DataError, UserError
 from unmask.models.detector import Detector
@@ -29,7 +28,7 @@ class ImageDetector(Detector):
         return Fitted(self.size, tuple(self.encoder.mean.tolist()))
 
     @torch.inference_mode()
-    def predict(self, images: Any, batch: int = 8, threshold: float = 0.5) -> list[Detections]:
+    def predict(self, images: Images, batch: int = 8, threshold: float = 0.5) -> list[Detections]:
         """Objects in images: paths, whatever else `pretrain` takes as data, one array or tensor b c h w, or a list of
         c h w of any sizes; raw pixels. Boxes are in each image's own pixels.
 
@@ -78,7 +77,7 @@ class ImageDetector(Detector):
         labels, scores = answer["labels"][keep].cpu().numpy(), answer["scores"][keep].float().cpu().numpy()
         return Detections(name, seen.size, boxes[keep].cpu().numpy(), labels, scores, self.classes, shapes)
 
-    def _opened(self, images: Any) -> tuple[list[str], Iterable[Tensor]]:
+    def _opened(self, images: Images) -> tuple[list[str], Iterable[Tensor]]:
         arrays = isinstance(images, np.ndarray | Tensor)
         if arrays or (isinstance(images, Sequence) and any(isinstance(i, np.ndarray | Tensor) for i in images)):
             pixels = [i if isinstance(i, Tensor) else torch.from_numpy(np.array(i)) for i in images]

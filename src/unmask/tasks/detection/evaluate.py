@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from unmask.data.annotations.objects import Target
 from unmask.data.datasets.detection import Boxes
 from unmask.data.loaders.map_style import begin_worker
+from unmask.files import Json
 from unmask.tasks.detection.detections import Detections
 from unmask.tasks.detection.detector import ImageDetector
 from unmask.tasks.detection.figures import draw_curves, draw_examples
@@ -50,7 +51,7 @@ class _Each(Dataset):
 
 def judge_split(
     model: ImageDetector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
-) -> dict[str, Any]:
+) -> Json:
     """Metrics of a split; with `out`, images too."""
     found, truth = find_all(model, boxes, workers, autocast)
     result, curves = box_scores(found, (true() for true in truth), boxes.classes, boxes.masks)
@@ -62,7 +63,7 @@ def judge_split(
     return result
 
 
-def box_headline(result: dict[str, Any]) -> str:
+def box_headline(result: Json) -> str:
     """The result in one line."""
     text = (
         f"Boxes: mAP {_share(result['map'])}, at overlap 0.5 {_share(result['map50'])}, 0.75 {_share(result['map75'])}"

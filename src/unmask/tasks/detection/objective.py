@@ -10,10 +10,10 @@ from torch import Tensor
 from unmask.errors import UserError, closest
 from unmask.models.detector import Detector
 from unmask.models.encoder import Encoder
+from unmask.tasks.detection.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
 
 __all__ = ["Detect"]
-PROTOCOLS = ("full", "linear")
 NAMES = {  # torchvision's names of losses -> those of records
     "loss_objectness": "objectness",
     "loss_rpn_box_reg": "proposal_boxes",
@@ -43,7 +43,7 @@ class Detect(Task):
                 parameter.requires_grad_(False)
 
     @property
-    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def encoder(self) -> Encoder:
         return self.detector.encoder
 
     @property

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from torch import Tensor
@@ -138,18 +137,18 @@ class Writer:
         self.out, self.ids, self.threshold = out, ids, threshold
         self.categories = [{"id": id_, "name": name} for id_, name in zip(ids, classes)]
         self.kept: list[Detections] = []
-        self.images: list[dict[str, Any]] = []
-        self.results: list[dict[str, Any]] = []
+        self.images: list[Json] = []
+        self.results: list[Json] = []
         self.taken: set[str] = set()
 
-    def add(self, found: Detections, image: Any, id_: Id | None = None) -> None:
+    def add(self, found: Detections, image: Tensor, id_: Id | None = None) -> None:
         """image: raw values, to be drawn on; id_: of the image, else it is numbered."""
         number = len(self.images) + 1 if id_ is None else id_
         height, width = found.size
         self.images.append({"id": number, "file_name": found.name, "height": height, "width": width})
         for place in range(len(found)):
             left, top, right, bottom = (round(float(v), 2) for v in found.boxes[place])
-            entry: dict[str, Any] = {
+            entry: Json = {
                 "image_id": number,
                 "category_id": self.ids[int(found.labels[place])],
                 "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
@@ -182,7 +181,7 @@ class Writer:
         return file
 
 
-def _area(entry: dict[str, Any]) -> float:
+def _area(entry: Json) -> float:
     """Area in pixels of the mask if there is one, otherwise of the box."""
     if "segmentation" in entry:
         return pixels_in(entry["segmentation"])

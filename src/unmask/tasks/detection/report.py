@@ -1,11 +1,10 @@
 """The page of a detector's folder: its metrics, its detections, its training."""
 
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
-from unmask.files import RESULT, read_json
+from unmask.files import RESULT, Json, read_json
 from unmask.report.page import folded, image, paragraph, section, table
 from unmask.report.palette import training_curves
 from unmask.report.run_page import SHEET, class_lines, folded_sheet, write_task_page
@@ -75,7 +74,7 @@ def write_page(out: Path) -> Path:
     )
 
 
-def _box_lines(sheet: dict[str, Any]) -> list[list[str]]:
+def _box_lines(sheet: Json) -> list[list[str]]:
     """Headings, then the number of objects of each class in each split."""
     boxes, images = sheet.get("boxes", {}), sheet.get("images", {})
     splits = [split for split in boxes if images.get(split)]
@@ -86,7 +85,7 @@ def _box_lines(sheet: dict[str, Any]) -> list[list[str]]:
     return [["", *splits], ["images", *(f"{images[split]:,}" for split in splits)], *lines]
 
 
-def _faults(sheet: dict[str, Any]) -> Markup:
+def _faults(sheet: Json) -> Markup:
     """The number of objects left out or repaired, and the first few of them."""
     faults = sheet.get("faults", [])
     if not faults:

@@ -92,14 +92,12 @@ class DetectTask(TransferTask[DetectOptions, DetectSettings, ImageDetector, Boxe
         samples = self.data.samples("train", self.encoder.channels)
         return Loader(samples=samples, view=view, collate=collate, **settings.loading(micro))
 
-    def score(self, model: ImageDetector, split: str, settings: DetectSettings, device: torch.device) -> Score:
-        result = self.judge_split(model, split, settings, device, None)
+    def score(self, model: ImageDetector, split: str, settings: DetectSettings) -> Score:
+        result = self.judge_split(model, split, settings, None)
         watched = {name: result[name] for name in WATCHED if result.get(name) is not None}
         return Score(result[result["main"]] or 0.0, watched, tie=result["map50"] or 0.0)
 
-    def judge_split(
-        self, model: ImageDetector, split: str, settings: DetectSettings, device: torch.device, out: Path | None
-    ) -> Json:
+    def judge_split(self, model: ImageDetector, split: str, settings: DetectSettings, out: Path | None) -> Json:
         boxes = self.data.samples(split, self.encoder.channels)
         return judge_split(model, boxes, settings.workers, autocast_dtype(settings.precision), out)
 

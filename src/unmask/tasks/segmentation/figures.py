@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.patches import Patch
+from torch import Tensor
 
 from unmask.data.annotations.legend import VOID, Legend
-from unmask.files import write_atomically
+from unmask.data.datasets.segmentation import Segments
+from unmask.files import Json, write_atomically
 from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
 
@@ -51,7 +53,7 @@ def laid_over(
     return np.where((map_ == VOID)[..., None], image, mixed.round()).astype(np.uint8)
 
 
-def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+def as_image(pixels: Tensor, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """An image for display, resized if a size is given."""
     from unmask.models.sliding_window import resized
 
@@ -60,9 +62,9 @@ def as_image(pixels: Any, size: tuple[int, int] | None = None) -> UInt8[np.ndarr
 
 
 def draw_results(
-    result: dict[str, Any],
-    rows: list[dict[str, Any]],
-    segments: Any,
+    result: Json,
+    rows: list[Json],
+    segments: Segments,
     answer: Callable[[int], np.ndarray],
     classes: list[str],
     colours: Colours,
@@ -74,7 +76,7 @@ def draw_results(
     draw_overlays(chosen(rows), rows, segments, answer, classes, colours, out / OVERLAYS)
 
 
-def chosen(rows: list[dict[str, Any]]) -> list[int]:
+def chosen(rows: list[Json]) -> list[int]:
     """Indices of the best, median and worst images, the best first."""
     order = sorted(
         (i for i, row in enumerate(rows) if row["pixel_accuracy"] is not None), key=lambda i: -rows[i]["pixel_accuracy"]
@@ -85,8 +87,8 @@ def chosen(rows: list[dict[str, Any]]) -> list[int]:
 
 def draw_overlays(
     places: list[int],
-    rows: list[dict[str, Any]],
-    segments: Any,
+    rows: list[Json],
+    segments: Segments,
     answer: Callable[[int], np.ndarray],
     classes: list[str],
     colours: Colours,
@@ -118,12 +120,12 @@ def draw_overlays(
         share = rows[place]["pixel_accuracy"]
         row[0].set_title(f"{Path(rows[place]['path']).name[-34:]}: {share:.1%} of pixels right", fontsize=8, loc="left")
     shown = sorted(seen - {VOID})[:NAMED]
-    patches = [Patch(color=np.array(colours[i]) / 255, label=classes[i]) for i in shown]  # type: ignore[arg-type]
+    patches = [Patch(color=tuple(value / 255 for value in colours[i]), label=classes[i]) for i in shown]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
     save(figure, path)
 
 
-def draw_classes(per_class: list[dict[str, Any]], path: Path) -> None:
+def draw_classes(per_class: list[Json], path: Path) -> None:
     """One bar per tested class, the weakest first; at most 60."""
     known = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
     if not known:
@@ -158,7 +160,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     save(figure, path)
 
 
-def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
+def write_rows(rows: list[Json], out: Path) -> None:
     """A row for each test image, the worst first: path, share of correct pixels, share of void pixels."""
     order = sorted(rows, key=lambda row: 2.0 if row["pixel_accuracy"] is None else row["pixel_accuracy"])
 
@@ -173,7 +175,7 @@ def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
     write_atomically(out / ROWS, write)
 
 
-def headline(result: dict[str, Any], classes: list[str]) -> str:
+def headline(result: Json, classes: list[str]) -> str:
     """The result in one line."""
     tested = sum(entry["iou"] is not None for entry in result["per_class"])
     of = f"{tested} classes" if tested == len(classes) else f"{tested} of {len(classes)} classes that were tested"

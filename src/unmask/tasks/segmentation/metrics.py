@@ -7,18 +7,18 @@ ignored, whatever is predicted there.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
 from unmask.data.annotations.legend import VOID
+from unmask.files import Json
 
 Pair = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
 
 
-def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> dict[str, Any]:
+def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> Json:
     """Plain numbers, shares from 0 to 1. pairs: predicted and true map of each image; the true map may hold VOID.
 
     `main` is miou, the mean over classes of intersection over union. None stands for a class that does not occur.

@@ -15,14 +15,15 @@ from unmask.data.annotations.legend import VOID
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
+from unmask.tasks.segmentation.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
 
 __all__ = ["Segment"]
-PROTOCOLS = ("full", "linear")
 
 
 class Segment(Task):
     prefix = "segmenter.encoder."
+    weights: Tensor | None  # of each class
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Segment(Task):
         _freeze_unused(segmenter)
 
     @property
-    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def encoder(self) -> Encoder:
         return self.segmenter.encoder
 
     @property
@@ -71,9 +72,9 @@ class Segment(Task):
         return {"loss": loss, "train_accuracy": right / valid.sum().clamp(min=1)}
 
     def _loss(self, logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
-        each = cross_entropy(logits, truth, weight=self.weights, ignore_index=VOID, reduction="none")  # type: ignore[arg-type]
+        each = cross_entropy(logits, truth, weight=self.weights, ignore_index=VOID, reduction="none")
         valid = truth != VOID
-        counted = valid.float() if self.weights is None else self.weights[truth.where(valid, 0)] * valid  # type: ignore[index]
+        counted = valid.float() if self.weights is None else self.weights[truth.where(valid, 0)] * valid
         loss = each.sum() / counted.sum().clamp(min=1e-6)  # of a batch that is all void it is 0, not 0 / 0
         return loss + self.dice * dice_loss(logits, truth) if self.dice else loss
 

@@ -19,7 +19,7 @@ from unmask.files import Json, write_atomically, write_json
 from unmask.models.sliding_window import windows_at_once
 from unmask.runtime.progress import progress
 from unmask.tasks.prediction import say_first, say_left_out
-from unmask.tasks.segmentation.figures import as_image, laid_over
+from unmask.tasks.segmentation.figures import Colours, as_image, laid_over
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.task import PredictOptions
 
@@ -83,7 +83,7 @@ def _largest(shares: np.ndarray, classes: list[str]) -> str:
     return ", ".join(f"{classes[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:3] if shares[i] >= 0.005)
 
 
-def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Any, out: Path, file: Path) -> None:
+def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Colours, out: Path, file: Path) -> None:
     """Writes a palette image, so that viewers show colours and programs read class numbers; 16-bit grey above 255
     classes."""
     table = np.array(numbers)

@@ -1,9 +1,8 @@
 """The page of a segmenter's folder: its metrics, its mistakes, its training."""
 
 from pathlib import Path
-from typing import Any
 
-from unmask.files import RESULT, read_json
+from unmask.files import RESULT, Json, read_json
 from unmask.report.page import folded, image, paragraph, section, table
 from unmask.report.palette import training_curves
 from unmask.report.run_page import SHEET, folded_sheet, write_task_page
@@ -70,7 +69,7 @@ def write_page(out: Path) -> Path:
     )
 
 
-def _class_lines(test: dict[str, Any], sheet: dict[str, Any]) -> list[list[str]]:
+def _class_lines(test: Json, sheet: Json) -> list[list[str]]:
     """Headings, then a row per class: its share of the training data, its scores."""
     if not test:
         return []

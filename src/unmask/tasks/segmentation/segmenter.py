@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unmask.data.datasets.full_size import Shown, as_shown, read_shown
+from unmask.data.source import Images
 from unmask.errors import DataError, UserError
 from unmask.models.segmenter import Segmenter
 from unmask.models.sliding_window import Size
@@ -38,7 +39,7 @@ class Maps:
 class ImageSegmenter(Segmenter):
     """The same network and the same weights as `Segmenter`, with `predict` for files and arrays."""
 
-    def predict(self, images: Any, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
+    def predict(self, images: Images, batch: int = 16, seen: Callable[[str], Any] | None = None) -> Maps:
         """Maps of images of any size: paths, whatever else `pretrain` takes as data, or raw pixels `b c h w`.
 
         batch: windows at a time; seen: called with each name when its map is finished. Raises DataError with the reason

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from unmask.data.datasets.segmentation import Segmented
@@ -75,14 +74,12 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, 
     def make_loader(self, settings: SegmentSettings, micro: int | None = None) -> Loader:
         return make_segment_loader(self.data.segments("train", self.encoder.channels), self.encoder, settings, micro)
 
-    def score(self, model: ImageSegmenter, split: str, settings: SegmentSettings, device: torch.device) -> Score:
+    def score(self, model: ImageSegmenter, split: str, settings: SegmentSettings) -> Score:
         result = score_split(model, self.data, split, settings.precision)
         watched = {name: result[name] for name in ("miou", "pixel_accuracy")}
         return Score(result[result["main"]] or 0.0, watched, tie=result["pixel_accuracy"])
 
-    def judge_split(
-        self, model: ImageSegmenter, split: str, settings: SegmentSettings, device: torch.device, out: Path | None
-    ) -> Json:
+    def judge_split(self, model: ImageSegmenter, split: str, settings: SegmentSettings, out: Path | None) -> Json:
         rows: list[Json] = []
         result = score_split(model, self.data, split, settings.precision, rows)
         if out is not None:

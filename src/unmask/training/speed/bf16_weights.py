@@ -34,7 +34,7 @@ def lower(objective: nn.Module) -> int:
             if master(parameter) is None:  # otherwise it is shared with a block already converted
                 full = parameter.detach().float().clone()
                 parameter.data = full.to(LOW)
-                parameter.master = full  # type: ignore[attr-defined]
+                vars(parameter)["master"] = full
                 count += parameter.numel()
         wrap(block, partial(_in_bf16, block, last))
         block.register_state_dict_post_hook(_save_masters)
@@ -46,7 +46,7 @@ def master(parameter: Tensor) -> Tensor | None:
     """The fp32 master of a bf16 weight, on the weight's device; None for any other parameter."""
     full = getattr(parameter, "master", None)
     if full is not None and full.device != parameter.device:
-        full = parameter.master = full.to(parameter.device)  # type: ignore[attr-defined]
+        full = vars(parameter)["master"] = full.to(parameter.device)
     return full
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from unmask.bounded import parse_json
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.models.decoder import SelfAttention, essence
 from unmask.weights.architecture import model_text
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
@@ -53,7 +54,7 @@ class Ours(WeightFormat):
         )
 
 
-def _facts(config: dict[str, Any]) -> dict[str, Any]:
+def _facts(config: Json) -> Json:
     """What a config.json says of the weights: a pretraining run's, or a task's."""
     if "timm" in config or not is_run(config):
         return config if "timm" in config else {}
@@ -72,7 +73,7 @@ def _is_full(part: str | None) -> bool:
         return False
 
 
-def _normalize(settings: dict[str, Any]) -> bool:
+def _normalize(settings: Json) -> bool:
     return "normalize=False" not in str(settings.get("target")).replace(" ", "")
 
 

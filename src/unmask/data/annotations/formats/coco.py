@@ -26,6 +26,7 @@ from unmask.data.annotations.objects import Annotated, Box, Images, Instance, Sc
 from unmask.data.annotations.rasterize import Rasterised
 from unmask.data.names import split_of
 from unmask.errors import DataError, UserError
+from unmask.files import Json
 
 __all__ = ["Coco"]
 Polygon = tuple[float, ...]
@@ -190,7 +191,7 @@ def _box(given: object, polygons: tuple[Polygon, ...]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _outline(given: object) -> tuple[tuple[Polygon, ...], dict[str, Any] | None, str]:
+def _outline(given: object) -> tuple[tuple[Polygon, ...], Json | None, str]:
     """Polygons, run lengths, and what is wrong with what cannot be read; the box counts without it."""
     try:
         if isinstance(given, list) and len(given) == 1 and isinstance(given[0], dict):
@@ -205,7 +206,7 @@ def _outline(given: object) -> tuple[tuple[Polygon, ...], dict[str, Any] | None,
     return good, None, f"a polygon of {bad} numbers" if bad else ""
 
 
-def _run_lengths(given: Mapping[str, Any]) -> dict[str, Any]:
+def _run_lengths(given: Mapping[str, Any]) -> Json:
     (height, width), counts = (int(v) for v in given["size"]), given["counts"]
     if isinstance(counts, list):
         counts = [int(number(v)) for v in counts]

@@ -2,7 +2,6 @@
 class each segment has. Kirillov et al. 2019. Segment 0 is void."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from unmask.data.labels import printable
 from unmask.data.names import as_spelled, split_of
 from unmask.data.source import read_regular
 from unmask.errors import DataError
+from unmask.files import Json
 
 __all__ = ["Panoptic"]
 
@@ -87,7 +87,7 @@ class PanopticMaps(Maps):
         classes = np.array([scene.segments.get(int(number), NO_CLASS) for number in numbers], dtype=np.int32)
         return classes[inverse].reshape(segments.shape)
 
-    def _add(self, table: dict[str, Any], file: Described, images: Images) -> None:
+    def _add(self, table: Json, file: Described, images: Images) -> None:
         assert file.masks is not None
         told, told_in = Annotated("panoptic", [], [], []), Path(str(file.annotations)).name
         stated, names = stated_images(told, told_in, table), names_of_categories(table)
@@ -120,7 +120,7 @@ class PanopticMaps(Maps):
         ]
 
 
-def _content(file: Path | None) -> dict[str, Any]:
+def _content(file: Path | None) -> Json:
     try:
         content = read_table(str(file))
         if is_panoptic(content["annotations"]):

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from unmask.data.annotations.form import Form
 from unmask.data.annotations.legend import Legend, parse_yaml
@@ -17,6 +16,7 @@ from unmask.data.annotations.rasterize import Rasterised
 from unmask.data.labels import class_name, is_image_name, natural, some
 from unmask.data.names import SPLITS, as_spelled
 from unmask.errors import DataError, UserError
+from unmask.files import Json
 
 __all__ = ["Yolo"]
 MOST_CLASSES = 1_000_000
@@ -88,7 +88,7 @@ def _fits(path: str) -> bool:
     return bool({"names", "nc"} & content.keys()) and any(isinstance(content.get(k), str | list) for k in SPLITS)
 
 
-def _open(path: str) -> dict[str, Any]:
+def _open(path: str) -> Json:
     with open(path, encoding="utf-8-sig") as file:
         content = parse_yaml(file.read())
     if not isinstance(content, dict):
@@ -96,7 +96,7 @@ def _open(path: str) -> dict[str, Any]:
     return content
 
 
-def _names(content: dict[str, Any]) -> dict[int, str]:
+def _names(content: Json) -> dict[int, str]:
     names = content.get("names")
     if names is None and content.get("nc"):
         if not 0 < int(content["nc"]) <= MOST_CLASSES:
@@ -122,7 +122,7 @@ class _Lines:
     long: list[list[float]] = field(default_factory=list)  # lines with more numbers than a box has
 
 
-def _numbers_of_keypoints(content: dict[str, Any]) -> int:
+def _numbers_of_keypoints(content: Json) -> int:
     shape = content.get("kpt_shape")
     if shape is None:
         return 0
@@ -157,7 +157,7 @@ def _entries(value: object) -> list[str]:
 
 
 def _split(
-    found: Annotated, file: str, content: dict[str, Any], entry: str, split: str, lines: _Lines,
+    found: Annotated, file: str, content: Json, entry: str, split: str, lines: _Lines,
     images: str | None,
 ) -> None:  # fmt: skip
     folder = os.path.dirname(os.path.abspath(file))

@@ -12,6 +12,7 @@ from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError, UserError
+from unmask.files import Json
 from unmask.version import install_line
 
 __all__ = ["Hub"]
@@ -49,7 +50,7 @@ class Hub(Stream):
     def accepts(cls, place: str) -> bool:
         return place.startswith("hf:") and "://" not in place
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"open": {}}
 
     def count(self, shard: int) -> int | None:
@@ -73,7 +74,7 @@ class Hub(Stream):
             yield self._sample(number, row)
             number += 1
 
-    def _sample(self, number: int, row: dict[str, Any]) -> Sample:
+    def _sample(self, number: int, row: Json) -> Sample:
         image, label = row[self.image] or {}, row.get(self.label) if self.label else None
         data = image.get("bytes")
         if data is None and image.get("path") and os.path.isfile(image["path"]):

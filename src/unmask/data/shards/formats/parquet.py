@@ -3,9 +3,9 @@
 The Hub stores sets so; each file says in its schema which column is an `Image` and what the classes are called.
 """
 
+import io
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained, open_shard
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError
+from unmask.files import Json
 
 __all__ = ["Parquet"]
 
@@ -83,7 +84,7 @@ class Parquet(Stream):
             for lost in range(number, numbers.stop):
                 yield Sample(f"row {lost}", None, problem=problem)
 
-    def _sample(self, number: int, row: dict[str, Any]) -> Sample:
+    def _sample(self, number: int, row: Json) -> Sample:
         image, label = row.get(self.image), row.get(self.label) if self.label else None
         data = image.get("bytes") if isinstance(image, dict) else image
         problem = None
@@ -144,14 +145,14 @@ def _is_label(kind: pyarrow.DataType) -> bool:
     return _is_simple(inner) or _is_bytes(inner)
 
 
-def _file(raw: Any, place: str) -> pq.ParquetFile:
+def _file(raw: io.BufferedReader, place: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20)  # pages as they come, not a whole row group
     except (pyarrow.ArrowException, OSError) as error:
         raise explained(OSError(f"damaged, or no parquet file ({str(error).splitlines()[0]})"), place) from error
 
 
-def _features(schema: pyarrow.Schema) -> dict[str, Any]:
+def _features(schema: pyarrow.Schema) -> Json:
     """What `datasets` wrote about the columns."""
     try:
         return parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -159,7 +160,7 @@ def _features(schema: pyarrow.Schema) -> dict[str, Any]:
         return {}
 
 
-def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) -> str:
+def _image_column(schema: pyarrow.Schema, features: Json, place: str) -> str:
     types = {field.name: field.type for field in schema}
     declared = [
         n for n, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image" and n in types
@@ -176,7 +177,7 @@ def _image_column(schema: pyarrow.Schema, features: dict[str, Any], place: str) 
     return min(found, key=lambda name: IMAGES.index(name.lower()) if name.lower() in IMAGES else len(IMAGES))
 
 
-def _label_column(schema: pyarrow.Schema, features: dict[str, Any]) -> tuple[str | None, list[str] | None]:
+def _label_column(schema: pyarrow.Schema, features: Json) -> tuple[str | None, list[str] | None]:
     for name, what in features.items():
         inner = what[0] if isinstance(what, list) and what else what  # a list of one: several labels per image
         inner = inner.get("feature", inner) if isinstance(inner, dict) else inner
