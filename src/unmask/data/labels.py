@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from unmask.data.names import SPLITS, key_of, match_names
+from unmask.data.names import SPLITS, key_of, match_names, split_of
 from unmask.data.source import SEPARATOR, Item, has_several
 
 EXTENSIONS = frozenset(
