@@ -11,6 +11,10 @@ class UserError(ValueError):
     exit_code = 2
 
 
+class NotGiven(UserError):
+    """A file names a part from outside of the package, which is not run unless a person gives it."""
+
+
 class DataError(UserError):
     """The data cannot be used: nothing readable, or too many bad files."""
 

@@ -1,16 +1,30 @@
 """Turns the text `name(option=value)` into an object. The file name is the registry.
 
 `build("mask", "blob(ratio=0.6)")` imports `masking/samplers/blob.py` and calls the one name in its `__all__`.
-A dotted name, `my_lab.masks.comb`, reaches a file outside the package.
+
+A dotted name, `my_lab.masks.comb`, or a file, `./comb.py`, is a part from outside of the package. It is imported only
+within `given`, which `cli/verb.py` and `unmask.load` enter with what a person wrote on this command line or in this
+call. Nobody else does: texts that were read from a disk can name such a part, and that alone never runs it.
 """
 
 import ast
+import hashlib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from unmask.errors import UserError, closest
+from unmask.errors import NotGiven, UserError, closest
+from unmask.files import read_json, write_atomically, write_json
 
 KINDS = {  # kind -> the package whose files are its parts
     "annotations": "unmask.data.annotations.formats",
@@ -55,19 +69,26 @@ def build(kind: str, spec: object, **context: object) -> Any:
         raise UserError(f"{spec!r} does not work: {error}") from error
 
 
+_FILE = re.compile(r"""([^()'"]+\.py)\s*(\(.*\))?""", re.DOTALL)
+
+
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """Splits `name(option=value)` into the name and the options, which must be literals."""
+    """Splits `name(option=value)` into the name and the options, which must be literals. The name may be a file's."""
+    file = _FILE.fullmatch(spec.strip())
     try:
-        tree = ast.parse(spec.strip(), mode="eval").body
+        tree = ast.parse(f"part{file[2] or ''}" if file else spec.strip(), mode="eval").body
         if not isinstance(tree, ast.Call):
-            return spec.strip(), {}
+            return (file[1] if file else spec.strip()), {}
+        name = file[1] if file else ast.unparse(tree.func)
         if tree.args:
-            raise UserError(f"write options by name in {spec!r}, e.g. {ast.unparse(tree.func)}(ratio=0.75)")
-        return ast.unparse(tree.func), {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
+            raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
+        return name, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
     except SyntaxError as error:
         raise UserError(f"cannot read {spec!r}; write name or name(option=value), e.g. random(ratio=0.75)") from error
     except UserError:
         raise
+    except (RecursionError, MemoryError) as error:
+        raise UserError(f"cannot read {spec[:40]!r}...: it is nested too deeply") from error
     except ValueError as error:
         raise UserError(f"options in {spec!r} must be plain values (numbers, text in quotes, tuples)") from error
 
@@ -84,20 +105,190 @@ def require(kind: str, spec: str) -> None:
     """Raises UserError unless a part's text can be read and names a file of the package, or a dotted name. Imports
     nothing: for names that are refused before the parts, which bring torch, are there."""
     name, parts = parse(spec)[0], names(kind)
-    if "." not in name and name not in parts:
+    if not is_foreign(name) and name not in parts:
         raise UserError(f"no {kind} {name!r}{closest(name, parts)} There are: {', '.join(parts)}")
 
 
 def find(kind: str, name: str) -> Any:
-    """The one public name of a part's file."""
+    """The one public name of a part's file. UserError for a part from outside that is not `given`."""
     require(kind, name)
-    try:
-        module = importlib.import_module(name if "." in name else f"{KINDS[kind]}.{name}")
-    except ModuleNotFoundError as error:
-        if error.name and name.startswith(error.name):
-            raise UserError(f"cannot import {name!r}: {error}; is its folder on PYTHONPATH?") from error
-        raise
+    module = _foreign_module(name) if is_foreign(name) else importlib.import_module(f"{KINDS[kind]}.{name}")
     public = getattr(module, "__all__", [])
     if len(public) != 1:
         raise UserError(f"{module.__file__} must name its one public class in __all__, it has {list(public)}")
     return getattr(module, public[0])
+
+
+# ---- parts from outside of the package
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a person gave: the name by which files call a part -> a dotted name, or the path of a file."""
+
+    targets: dict[str, str] = field(default_factory=dict)
+    loaded: dict[str, Path] = field(default_factory=dict)  # name -> its source, of those that were imported
+
+
+_GIVEN: ContextVar[_Given] = ContextVar("parts given")
+KEPT, HASHES = "parts", "parts.json"  # in a folder that a command writes: sources of such parts, and their SHA-256
+
+
+@contextmanager
+def given(texts: Iterable[str]) -> Iterator[None]:
+    """Within it, the parts from outside that `texts` name may be imported, besides those given around it.
+
+    texts: written by a person, here and now; never what a file says, since importing a part runs it. A file is known by
+    its name without its folder. Raises UserError where two files have one name.
+    """
+    before = _now()
+    targets = dict(before.targets)
+    for name in (name for text in texts for name in _foreign_names(text)):
+        target = str(Path(name).expanduser().resolve()) if name.endswith(".py") else name
+        if targets.setdefault(_key(name), target) != target:
+            raise UserError(f"{targets[_key(name)]} and {target} have the same name; rename one of them")
+    token = _GIVEN.set(_Given(targets, before.loaded))
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def _now() -> _Given:
+    return _GIVEN.get(None) or _Given()
+
+
+def parts_given() -> tuple[str, ...]:
+    """The parts from outside that may be imported here: for `given` at a later time."""
+    return tuple(_now().targets.values())
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a name is that of a part from outside of the package."""
+    return "." in name or "/" in name
+
+
+def is_given(name: str) -> bool:
+    """Whether a part from outside may be imported here."""
+    return is_foreign(name) and _target(name) is not None
+
+
+def portable(text: str) -> str:
+    """The same text without the folders of files, as a run writes it down: `comb.py(every=2)` for
+    `lab/comb.py(every=2)`."""
+    for name in _foreign_names(text):
+        text = text.replace(name, _key(name))
+    return text
+
+
+def keep_sources(folder: Path) -> None:
+    """Copies the source of every part from outside that was used into a folder's `parts`, to look at; it is not run
+    from there. What is kept already stays as it is."""
+    saved = read_json(folder / KEPT / HASHES)
+    for name, path in _now().loaded.items():
+        if name not in saved:
+            (folder / KEPT).mkdir(parents=True, exist_ok=True)
+            content = path.read_bytes()
+            write_atomically(folder / KEPT / _kept(name), lambda part, content=content: part.write_bytes(content))
+            write_json(folder / KEPT / HASHES, saved := saved | {name: hashlib.sha256(content).hexdigest()})
+
+
+def remark_on_parts(folder: Path) -> None:
+    """Says, on stderr, which parts from outside a folder was made with that are not given, or are others now."""
+    for name, digest in read_json(folder / KEPT / HASHES).items():
+        if not re.fullmatch(r"[\w./-]+", name):
+            continue
+        source, place = _source(name), folder / KEPT / _kept(name)
+        if source is None:
+            said = f"{folder} was made with {name}, a part from outside of unmask, which is not run: {_how(name)}"
+        elif (now := _digest(source)) != digest:
+            said = f"{source} (SHA-256 {now[:12]}) is not the {name} that {folder} was made with ({str(digest)[:12]})"
+            said += f"; that one is kept in {place}"
+        else:
+            continue
+        print(said, file=sys.stderr)
+
+
+def _foreign_names(text: str) -> list[str]:
+    """The names of parts from outside in a text, those in its options included; none in a text that cannot be read."""
+    with suppress(UserError):
+        name, options = parse(text)
+        inner = [found for value in options.values() if isinstance(value, str) for found in _foreign_names(value)]
+        return [name, *inner] if is_foreign(name) else inner
+    return []
+
+
+def _key(name: str) -> str:
+    return Path(name).name if name.endswith(".py") else name
+
+
+def _kept(name: str) -> str:
+    return name.replace("/", "_") if name.endswith(".py") else f"{name.replace('/', '_')}.py"
+
+
+def _target(name: str) -> str | None:
+    """What was given for a name: itself, or the only part given that is called so but for its folder or package."""
+    targets, short = _now().targets, _key(name).removesuffix(".py").split(".")[-1]
+    alike = [target for key, target in targets.items() if key.removesuffix(".py").split(".")[-1] == short]
+    return targets.get(_key(name)) or (alike[0] if len(alike) == 1 else None)
+
+
+def _foreign_module(name: str) -> ModuleType:
+    target = _target(name)
+    if target is None:
+        raise NotGiven(f"{name} is a part from outside of unmask, and what a file names is not run: {_how(name)}")
+    try:
+        module = _of_file(Path(target)) if target.endswith(".py") else importlib.import_module(target)
+    except ModuleNotFoundError as error:
+        if error.name and target.startswith(error.name):
+            file = f"./{target.replace('.', '/')}.py"
+            raise UserError(
+                f"cannot import {target!r}: {error}; is its folder on PYTHONPATH? Or give the file: {file}"
+            ) from error
+        raise
+    if module.__file__:
+        _now().loaded[_key(name)] = Path(module.__file__)
+    return module
+
+
+def _of_file(path: Path) -> ModuleType:
+    """A file as a module of its own, the same one as long as its content is the same."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; a part is a .py file with one public class")
+    name = f"unmask_part_{path.stem}_{_digest(path)[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None  # its name ends in .py
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # before it runs, as import does: dataclasses look there
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _source(name: str) -> Path | None:
+    """The file of a part that is given, without importing it; None where it is not given or has none."""
+    target = _target(name)
+    if target is None or target.endswith(".py"):
+        return None if target is None else Path(target)
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(target)
+        return Path(spec.origin) if spec and spec.origin else None
+    return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+
+
+def _how(name: str) -> str:
+    file = f"./{_key(name).removesuffix('.py').split('.')[-1]}.py"
+    dotted = "" if name.endswith(".py") else f"--parts {name}, or "
+    return (
+        f"look at it (a run keeps the source in its folder {KEPT}), then give it with {dotted}--parts {file};"
+        f" in Python parts={file if not dotted else name!r}"
+    )

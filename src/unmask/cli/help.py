@@ -36,7 +36,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     ),
     "model": (
         "init", "patch_size", "pooling", "head", "pyramid", "width", "window", "global_blocks", "relative",
-        "anchors", "ratios", "rois", "block", "layers", "against",
+        "anchors", "ratios", "rois", "block", "layers", "against", "parts",
     ),
     "method": (
         "recipe", "method", "mask", "masks_per_image", "target", "decoder", "decoder_warmup", "protocol",

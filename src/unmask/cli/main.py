@@ -23,9 +23,10 @@ from unmask.cli.settings_file import without_checks, written_settings
 from unmask.cli.sizes import plain_sizes
 from unmask.cli.synonyms import refuse_unknown
 from unmask.cli.task_options import chosen
-from unmask.cli.verb import command, commands, saved
+from unmask.cli.verb import command, commands, parts_in, saved
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.files import no_room
+from unmask.registry import given
 from unmask.runtime.distributed.launcher import launch, refuse_many
 from unmask.runtime.progress import Lines, doing, drop_output, flush_output, settle_streams, working
 from unmask.runtime.signals import Listener, name_of
@@ -92,7 +93,8 @@ def run(arguments: list[str]) -> int:
     look_first(arguments[0], options)
     try:
         silent = launch().rank or "--json" in arguments or arguments[0] == "completion"  # nothing beside what is asked
-        with contextlib.nullcontext() if silent else working("loading PyTorch"):
+        loading = contextlib.nullcontext() if silent else working("loading PyTorch")
+        with given(parts_in(arguments)), loading:
             function = _imported(arguments[0])
             doing("getting ready")
             return getattr(function(options), "exit_code", 0)

@@ -16,6 +16,9 @@ class ConfigOption:
     # YAML file of options (--print-config writes one), or config.json of an earlier run; options given beside it take
     # precedence; by default none
     config: Place | None = None
+    # parts from outside of the package that a run was made with, to be run here: my_lab.comb, or ./comb.py; by default
+    # none
+    parts: Names = ()
 
 
 @dataclass(frozen=True, kw_only=True)

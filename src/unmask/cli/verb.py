@@ -25,13 +25,15 @@ from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
 from unmask.files import Json
-from unmask.plain import fits
+from unmask.plain import fits, settle
+from unmask.registry import KINDS, given, portable
 from unmask.runtime.lock import Locks
 from unmask.tasks.folders import task_folders
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
 Result = TypeVar("Result")
+PARTS = ("parts", "model", "to", *KINDS)  # options that name parts: what a person gives there may come from outside
 
 
 def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
@@ -52,7 +54,7 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             if args and isinstance(args[0], kind):
-                return run(cast(Options, args[0]))
+                return run(_portable(cast(Options, args[0])))
             complete = chosen_by_name(kind, kwargs)
             names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
@@ -61,7 +63,9 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
                     raise UserError(
                         f"{function.__name__} has no option {name!r}" + (f", did you mean {near!r}?" if near else ".")
                     )
-            return run(complete(*args, **_with_config(complete, args, kwargs)))
+            places = dict(zip((field.name for field in dataclasses.fields(complete)), args))
+            with given(text for name in PARTS for text in _texts((places | kwargs).get(name))):
+                return run(_portable(complete(*args, **_with_config(complete, args, kwargs))))
 
         call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(kind)}"
         for task in task_folders() if getattr(kind, "BY_TASK", False) else ():
@@ -71,6 +75,33 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         return call
 
     return wrap
+
+
+def parts_in(arguments: Sequence[str]) -> list[str]:
+    """What stands on a command line behind options that name parts; not what `--config FILE` says."""
+    texts, name = [], ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, given_here, value = argument[2:].partition("=")
+            texts += [value] if given_here and name in PARTS else []
+        elif name in PARTS:
+            texts.append(argument)
+    return texts
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts among one value or several."""
+    return [text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)]
+
+
+def _portable(options: Options) -> Options:
+    """The same options, with files of parts named without their folders."""
+    for name in PARTS:
+        if name != "parts" and (value := getattr(options, name, None)):
+            named = [portable(part) if isinstance(part, str) else part for part in _texts(value)]
+            if named:
+                settle(options, name, named[0] if isinstance(value, str) else tuple(named))
+    return options
 
 
 def _signature(options: type) -> inspect.Signature:

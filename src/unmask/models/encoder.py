@@ -208,7 +208,7 @@ def create_encoder(
     std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1
     pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
 ) -> Encoder:
-    """The encoder for a timm model name, `name(depth=6)` with timm options, or a dotted name of your own file.
+    """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
 
     Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can.
     """
@@ -221,5 +221,6 @@ def create_encoder(
     for part in parts:
         if part.accepts(name):
             return part(name, pretrained=pretrained, **arguments, **options)
-    require_model(model)
+    if not registry.is_given(name):
+        require_model(model)
     return registry.build("encoder", model, **arguments)

@@ -16,7 +16,7 @@ from unmask.planning.length import refuse_warmup
 from unmask.planning.loaders import divide
 from unmask.planning.model import patch_of, plan_resolutions, usual_model
 from unmask.planning.plan import Plan
-from unmask.registry import build, find, parse
+from unmask.registry import build, find, is_foreign, parse
 from unmask.runtime.machine import Machine
 
 UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: any decoder can have these
@@ -80,4 +80,4 @@ def _refuse_parts(settings: Json, encoder: Encoder, grid_known: bool, values_kno
 
 
 def _foreign(text: str) -> bool:
-    return "." in parse(text)[0]
+    return is_foreign(parse(text)[0])

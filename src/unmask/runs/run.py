@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from unmask.errors import UserError, closest_place
 from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
+from unmask.plain import settle, texts
 from unmask.runs.config import Config
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
@@ -24,9 +25,11 @@ class Run:
     """Returned by `unmask.pretrain`, opened by `unmask.load`."""
 
     path: Path
+    parts: tuple[str, ...] = field(default_factory=registry.parts_given)  # from outside of the package, to be run
 
     def __post_init__(self):
-        object.__setattr__(self, "path", Path(self.path))
+        settle(self, "path", Path(self.path))
+        settle(self, "parts", texts(self.parts))
         if not self.path.exists():
             raise UserError(f"{self.path} is no run folder: there is no such folder{closest_place(self.path)}")
         if not (self.path / CONFIG).exists():
@@ -72,7 +75,9 @@ class Run:
         if newest is None:
             have = f" It has {ENCODER}, but an encoder alone cannot rebuild." if (self.path / ENCODER).exists() else ""
             raise UserError(f"{self.path} has no {checkpoint.LAST}, so there is no decoder to rebuild with.{have}")
-        objective = make_objective(self.config)
+        with registry.given(self.parts):
+            objective = make_objective(self.config)
+            registry.remark_on_parts(self.path)
         load_strictly(objective, newest[1]["objective"], str(newest[0]))
         return objective.eval()
 
@@ -81,7 +86,9 @@ class Run:
         path = self.path / ENCODER
         if not path.exists():
             return self.objective().encoder  # interrupted before the first export
-        encoder = make_encoder(self.config)
+        with registry.given(self.parts):
+            encoder = make_encoder(self.config)
+            registry.remark_on_parts(self.path)
         load_strictly(encoder.net, read_state(path), str(path))
         return encoder.eval()
 

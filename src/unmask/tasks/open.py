@@ -1,6 +1,7 @@
 """Opens trained models: an encoder, the model of a task, or a finder of anomalies, depending on the folder."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from unmask.errors import UserError, closest_place
 from unmask.files import CLASSIFY, read_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
+from unmask.plain import texts
 from unmask.runs.run import CONFIG, Run, encoder_of_task
 from unmask.tasks.anomaly.model import Finder
 from unmask.tasks.classification.classifier import ImageClassifier
@@ -22,7 +24,7 @@ from unmask.weights.open import open_weights
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
 
 
-def load(run: str | Path, **options: Any) -> Any:
+def load(run: str | Path, *, parts: str | Sequence[str] = (), **options: Any) -> Any:
     """The encoder of a run folder, of weights in any layout that `docs/weights.md` lists, or of a timm name with its
     own weights; the classifier, segmenter or detector of a folder that `transfer` wrote; the finder of anomalies of one
     that `anomaly fit` wrote. In eval mode.
@@ -30,14 +32,16 @@ def load(run: str | Path, **options: Any) -> Any:
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
     model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
 
-    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands,
-    statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
-    neither.
+    parts: those from outside of the package that a run was made with, such as "my_lab.comb" or "./comb.py"; they are
+    run, and no other is, whatever a file says. options, to adapt weights: model, where a file does not tell which it
+    is; image_size, patch_size, channels, bands, statistics, as for `Opened.encoder`. What was assumed, and the licence,
+    go to stderr. Raises UserError for what is neither.
     """
-    task = None if options else task_of(Path(run))
-    if not task:
-        return load_encoder(run, **options)
-    return open_finder(Path(run)) if task == ANOMALY else open_trained(Path(run))
+    with registry.given([*texts(parts), *([options["model"]] if options.get("model") else [])]):
+        task = None if options else task_of(Path(run))
+        if not task:
+            return load_encoder(run, **options)
+        return open_finder(Path(run)) if task == ANOMALY else open_trained(Path(run))
 
 
 def load_encoder(run: str | Path, **options: Any) -> Encoder:
@@ -48,7 +52,7 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
     if task is not None:
         encoder = Run(Path(run)).encoder()
         if (Path(run) / CLASSIFY / weights_file(CLASSIFY)).exists():
-            encoder.classifier = partial(open_classifier, Path(run))
+            encoder.classifier = partial(load, Path(run) / CLASSIFY, parts=registry.parts_given())
         return encoder
     opened = open_weights(run, model=options.pop("model", None))
     encoder = opened.encoder(**options)
@@ -90,6 +94,7 @@ def open_trained(path: Path, task: str | None = None) -> Any:
     model = kind.make_model(encoder_of_task(record), settings, record)
     weights = folder / weights_file(record["task"])
     load_strictly(model, read_state(weights), str(weights))
+    registry.remark_on_parts(folder)
     return model.eval()
 
 
@@ -118,6 +123,7 @@ def open_finder(path: Path) -> Finder:
         model = registry.build("method", settings["method"], encoder=model, **parts)
     finder = Finder.of_config(model, record)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))
+    registry.remark_on_parts(path)
     return finder.eval()
 
 

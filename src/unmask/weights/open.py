@@ -139,7 +139,9 @@ def open_weights(text: str | Path, *, model: str | None = None) -> Opened:
     path = Path(text)
     if path.is_dir() or path.is_file():
         content, licence, whole = (_folder if path.is_dir() else _file)(path)
-        return _opened(str(text), content, licence, model, whole)
+        opened = _opened(str(text), content, licence, model, whole)
+        registry.remark_on_parts(path if path.is_dir() else path.parent)
+        return opened
     if not known_name(str(text)):  # also those that another package has registered
         require_known(text)
     return _from_timm(str(text))

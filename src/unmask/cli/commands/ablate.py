@@ -27,6 +27,7 @@ from unmask.plain import numbers, plain, texts
 from unmask.planning.initial_weights import initial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import Given, make_plan
+from unmask.registry import keep_sources
 from unmask.runs.config import Config
 from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
@@ -47,7 +48,7 @@ __all__ = ["ablate"]
 
 
 STUDY, RUNS = "study.json", "runs"
-NOT_SETTINGS = ("out", "dry_run")
+NOT_SETTINGS = ("out", "dry_run", "parts")
 PASSED_ON = (
     "model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device", "workers",
     "max_bad",
@@ -126,6 +127,7 @@ def ablate(options: Ablate) -> Ablation | None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / STUDY, dataclasses.asdict(begun))
+    keep_sources(out)
     facts = _facts(begun.command, bench, axes, remarks, options)
     try:
         _run_missing(out, bench, forecast, axes, options, console)

@@ -12,6 +12,7 @@ from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.files import Json, read_json, write_json
 from unmask.plain import numbers, plain, texts
+from unmask.registry import keep_sources
 from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console
@@ -48,6 +49,7 @@ NOT_FITTED = (
     "heatmaps",
     "batch",
     "device",
+    "parts",
 )  # options without effect on it
 SHOWN = 10  # rows on the screen
 
@@ -102,6 +104,7 @@ def _fit(options: Anomaly) -> Finder:
     counts = {"fit": len(fit.rows), "held out": len(held_out.rows)}
     config |= {"asked": asked, "pretraining": pretrained_on, "counts": counts}
     save_finder(finder.cpu(), out, config, scores)
+    keep_sources(out)
     _say_fitted(finder, counts, out, console)
     return finder
 

@@ -38,6 +38,7 @@ from unmask.planning.recipe_book import follow
 from unmask.planning.runtime import continued
 from unmask.planning.safety import kept, require_writable, short_of_room, weight_bytes
 from unmask.planning.validate import refuse_early
+from unmask.registry import keep_sources, remark_on_parts
 from unmask.runs.config import Config
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime import stopwatch
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 
 PLACES = ("data", "probe", "init")  # settings that are paths
-NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "devices", "nodes", "strategy")  # where and how, not what
+NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "devices", "nodes", "strategy", "parts")  # where and how
 
 
 @verb(Pretrain)
@@ -141,6 +142,7 @@ def earlier_run(out: Path, asked: Json, console: Console) -> Config | None:
     moved."""
     if (out / CONFIG).exists():
         saved = Run(out).config
+        remark_on_parts(out)
         for sentence in refuse_other_settings(asked, saved.record.asked, saved.options(), out, PLACES):
             console.print(sentence, soft_wrap=True)
         record = dataclasses.replace(saved.record, asked=saved.record.asked | {name: asked[name] for name in PLACES})
@@ -212,6 +214,7 @@ def write_beginning(config: Config, sheet: Sheet, out: Path) -> "Probe | None":
         probe = Probe(probe_data, config.data.image_size, seed)
     out.mkdir(parents=True, exist_ok=True)
     config.to_json(out / CONFIG)
+    keep_sources(out)
     write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
     write_bad_files(out / "bad_files.txt", sheet.bad)
     return probe

@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
+from unmask.registry import keep_sources, parts_given
 from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.devices import make_devices
@@ -39,7 +40,7 @@ from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
-from unmask.tasks.open import load_encoder, open_trained
+from unmask.tasks.open import load, load_encoder
 from unmask.tasks.pages import write_report
 from unmask.tasks.task import DataOptions, TransferTask, find_task, settings_from
 from unmask.tasks.training_settings import TaskSettings
@@ -56,7 +57,7 @@ __all__ = ["transfer"]
 
 
 PLACES = ("run", "init", "on", "images", "classes")  # settings that are paths
-NOT_SETTINGS = ("out", "config", "dry_run", "log_to")
+NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "parts")
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Transferred:
     """What `unmask.transfer` returns: the folder of a trained model, with its metrics."""
 
     path: Path
+    parts: tuple[str, ...] = field(default_factory=parts_given)  # from outside of the package, that may be run
 
     @cached_property
     def model(self) -> nn.Module:
         """The classifier, segmenter or detector, in eval mode on the CPU."""
-        return open_trained(self.path)
+        return load(self.path, parts=self.parts)
 
     @property
     def classifier(self) -> nn.Module:
@@ -127,6 +129,7 @@ def transfer(options: Transfer) -> Transferred | None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, config)
+    keep_sources(out)
     write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
     trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
     model = _train(settings, expected, task, scratch, out, console, trackers)

@@ -18,7 +18,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
 from unmask.data.transforms.crops import WholeImage
-from unmask.errors import UserError
+from unmask.errors import NotGiven, UserError
 from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, known_name
 from unmask.runs.run import Run
@@ -108,6 +108,8 @@ class Subject:
         """The weights as an encoder, in eval mode on the CPU."""
         try:
             return self.opened.encoder()
+        except NotGiven:
+            raise
         except UserError as error:
             raise Unknown(f"the weights cannot be used as they are: {error}") from error
 
