@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 
 Json = dict[str, Any]  # an object, as it lies on the disk
@@ -67,8 +68,8 @@ def read_json(path: Path) -> Json:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, it holds a {type(content).__name__}")

@@ -6,11 +6,11 @@ refused with the name of the task that it belongs to.
 
 import dataclasses
 import inspect
-import json
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from unmask.bounded import parse_json
 from unmask.cli.settings_file import is_yaml, read_texts
 from unmask.errors import UserError, closest
 from unmask.files import Json
@@ -99,7 +99,7 @@ def _task_of(config: str | Path | None) -> str | None:
         return task if isinstance(task, str) else None
     path = Path(config) / "config.json" if Path(config).is_dir() else Path(config)
     try:
-        task = json.loads(path.read_text(encoding="utf-8")).get("task")
+        task = parse_json(path.read_text(encoding="utf-8")).get("task")
         return task if isinstance(task, str) else None
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError):
         return None

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import json
 import operator
 import pkgutil
 import types
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from unmask.bounded import parse_json
 from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import describe
 from unmask.cli.settings_file import is_yaml, read_settings
@@ -33,7 +33,13 @@ from unmask.tasks.folders import task_folders
 P = ParamSpec("P")
 Options = TypeVar("Options")
 Result = TypeVar("Result")
-PARTS = ("parts", "model", "to", *KINDS)  # options that name parts: what a person gives there may come from outside
+PARTS = (
+    "parts",
+    "model",
+    "to",
+    "log_to",
+    *KINDS,
+)  # options that name parts: what a person gives there may come from outside
 
 
 def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
@@ -83,6 +89,7 @@ def parts_in(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("--"):
             name, given_here, value = argument[2:].partition("=")
+            name = name.replace("-", "_")
             texts += [value] if given_here and name in PARTS else []
         elif name in PARTS:
             texts.append(argument)
@@ -162,12 +169,12 @@ def saved(options: type, path: str | Path) -> Json:
 
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         settings = content["settings"] if "task" in content else Config.from_plain(content, str(path)).options()
         items = list(settings.items())
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no configuration of a run: {str(error)[:200]!r}") from error
     known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
     hints = get_type_hints(options, include_extras=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unmask.bounded import parse_json
+
 HEADER = b"UNMASK PACK 1\n".ljust(64, b"\0")  # so that no shard begins as an image does
 ALIGN = 64  # bytes: where pixels begin
 
@@ -107,6 +109,6 @@ class Shards:
     def _lines(self, path: Path) -> Iterator[list[Any]]:
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                yield json.loads(line)
+                yield parse_json(line)
             except ValueError:  # cut off by a kill
                 return

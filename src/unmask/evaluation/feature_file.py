@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmask.bounded import require_modest_zip
 from unmask.errors import UserError
 from unmask.evaluation.features import check_poolings, finite, judged, pooled
 from unmask.files import write_atomically
@@ -113,6 +114,7 @@ def fingerprint_of_file(path: Path) -> str | None:
     try:
         if path.suffix == ".parquet":
             return (pq.read_schema(path).metadata or {})[FOREIGN + b"fingerprint"].decode()
+        require_modest_zip(path)
         with np.load(path) as content:
             return str(content["fingerprint"])
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, pa.ArrowException):
@@ -226,6 +228,7 @@ def _save(path: Path, x: np.ndarray) -> None:
 
 
 def _load(path: Path) -> Float[np.ndarray, "n d"]:
+    require_modest_zip(path)
     with np.load(path) as content:
         return content["features"]
 

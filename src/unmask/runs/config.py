@@ -1,7 +1,6 @@
 """The configuration of a pretraining run, composed of the settings that each room owns; JSON only on disk."""
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unmask.bounded import parse_json
 from unmask.data.settings import DataSettings
 from unmask.errors import UserError
 from unmask.files import Json, write_json
@@ -106,7 +106,7 @@ class Config:
     def from_json(cls, path: Path) -> "Config":
         """Raises UserError, naming file and key, for a damaged or incomplete file."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); the run cannot be opened without it") from error
         return cls.from_plain(content, str(path))

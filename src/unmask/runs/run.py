@@ -1,12 +1,12 @@
 """A run folder, opened: its settings, its encoder, its whole objective."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from unmask import registry
+from unmask.bounded import parse_json
 from unmask.errors import UserError, closest_place
 from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, create_encoder
@@ -15,7 +15,7 @@ from unmask.plain import settle, texts
 from unmask.runs.config import Config
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
-from unmask.weights.files import ENCODER, read_state
+from unmask.weights.files import ENCODER, read_state, require_finite
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -63,7 +63,7 @@ class Run:
 
     def read(self, name: str) -> Json:
         """One of the JSON files of the folder."""
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        return parse_json((self.path / name).read_text(encoding="utf-8"))
 
     @property
     def finished(self) -> bool:
@@ -78,6 +78,7 @@ class Run:
         with registry.given(self.parts):
             objective = make_objective(self.config)
             registry.remark_on_parts(self.path)
+        require_finite(newest[1]["objective"], newest[0])
         load_strictly(objective, newest[1]["objective"], str(newest[0]))
         return objective.eval()
 
@@ -89,7 +90,9 @@ class Run:
         with registry.given(self.parts):
             encoder = make_encoder(self.config)
             registry.remark_on_parts(self.path)
-        load_strictly(encoder.net, read_state(path), str(path))
+        state = read_state(path)
+        require_finite(state, path)
+        load_strictly(encoder.net, state, str(path))
         return encoder.eval()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
+from unmask.bounded import parse_json
 from unmask.models.state import load_strictly
 from unmask.tasks.task import TransferTask
 from unmask.tasks.training_settings import TaskSettings
@@ -60,7 +61,7 @@ class Keeper:
             return None
         with safe_open(path, "pt") as file:
             facts = file.metadata()
-        return int(facts["step"]), tuple(json.loads(facts["score"]))
+        return int(facts["step"]), tuple(parse_json(facts["score"]))
 
     def best_of(self, objective: Task) -> nn.Module:
         """The model with its best weights."""

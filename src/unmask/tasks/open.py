@@ -18,7 +18,7 @@ from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
-from unmask.weights.files import is_run, read_state
+from unmask.weights.files import is_run, read_state, require_finite
 from unmask.weights.open import open_weights
 
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
@@ -93,7 +93,9 @@ def open_trained(path: Path, task: str | None = None) -> Any:
     settings = settings_from(kind.settings, record["settings"], folder / CONFIG)
     model = kind.make_model(encoder_of_task(record), settings, record)
     weights = folder / weights_file(record["task"])
-    load_strictly(model, read_state(weights), str(weights))
+    state = read_state(weights)
+    require_finite(state, weights)
+    load_strictly(model, state, str(weights))
     registry.remark_on_parts(folder)
     return model.eval()
 

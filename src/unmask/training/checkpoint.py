@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
+from unmask.bounded import require_modest_pickle
 from unmask.errors import UserError
 from unmask.files import write_atomically
 
@@ -68,6 +69,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """A checkpoint on the CPU, verified first. No code in the file is run. Raises Damaged."""
     verify(path)
     try:
+        require_modest_pickle(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
         raise Damaged(f"{type(error).__name__}: {str(error).splitlines()[0][:120]}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.files import Json, is_full, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
@@ -223,7 +224,7 @@ def read(path: Path) -> Iterator[Json]:
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except json.JSONDecodeError:
             continue
         if isinstance(record, dict) and "step" in record:

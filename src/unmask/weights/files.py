@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from unmask.bounded import Bomb, parse_json, require_modest_pickle
 from unmask.errors import UserError
 from unmask.files import Json, write_atomically
 
@@ -58,7 +59,7 @@ def _sort_facts(path: Path) -> None:
     the same bytes."""
     with open(path, "rb+") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
+        header = parse_json(file.read(size))
         facts = header.pop("__metadata__", {})
         content = {"__metadata__": dict(sorted(facts.items()))} | header if facts else header
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
@@ -70,6 +71,20 @@ def _sort_facts(path: Path) -> None:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors or .pth file; no code in the file is run."""
     return read_weights(path)[0]
+
+
+def require_finite(state: dict[str, Tensor], where: object) -> None:
+    """Raises UserError for weights that hold NaN or infinity: whatever they are used for comes out as NaN."""
+    bad = [name for name, value in state.items() if value.is_floating_point() and not _is_finite(value)]
+    if bad:
+        raise UserError(
+            f"{where} holds values that are not finite (NaN or infinity) in {len(bad)} of its {len(state)} tensors, the"
+            f" first of them {bad[0]}: nothing can be computed with it; take an earlier checkpoint, or fetch it again"
+        )
+
+
+def _is_finite(value: Tensor) -> bool:
+    return bool(value.sum(dtype=torch.float32).isfinite()) or bool(value.isfinite().all())  # a sum may overflow
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Json]:
@@ -105,6 +120,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Json]:
 
 def _unpickle(path: Path) -> Any:
     names: list[str] = []
+    try:
+        require_modest_pickle(path)
+    except Bomb as error:
+        raise UserError(f"{path} is refused: {error}. Ask its maker for .safetensors") from error
     with contextlib.suppress(Exception):  # not a zip file: an old torch file, or none at all, which load says
         names = get_unsafe_globals_in_checkpoint(path)
     bad = [name for name in names if not name.startswith(RECORDS)]

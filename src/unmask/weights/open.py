@@ -22,7 +22,7 @@ from unmask.models.state import load_strictly
 from unmask.training.checkpoint import LAST, newest
 from unmask.weights.architecture import architecture, default_config, position_prefix
 from unmask.weights.canonical import Canonical, State, Statistics, WeightFile
-from unmask.weights.files import ENCODER, is_run, read_weights
+from unmask.weights.files import ENCODER, is_run, read_weights, require_finite
 from unmask.weights.known import require_known
 from unmask.weights.licence import known_licence, stated_licence
 from unmask.weights.resize import SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder
@@ -130,21 +130,23 @@ class Opened:
         return state
 
 
-def open_weights(text: str | Path, *, model: str | None = None) -> Opened:
+def open_weights(text: str | Path, *, model: str | None = None, damaged: bool = False) -> Opened:
     """Opens a run folder, a file of weights, a Hugging Face or timm folder, or a timm name with timm's own weights.
 
-    model: a timm name with options, where the file does not tell or tells wrongly. Raises UserError, one line, for what
-    cannot be opened or is not recognised.
+    model: a timm name with options, where the file does not tell or tells wrongly. damaged: also where values are not
+    finite. Raises UserError, one line, for what cannot be opened or is not recognised.
     """
     path = Path(text)
-    if path.is_dir() or path.is_file():
-        content, licence, whole = (_folder if path.is_dir() else _file)(path)
-        opened = _opened(str(text), content, licence, model, whole)
-        registry.remark_on_parts(path if path.is_dir() else path.parent)
-        return opened
-    if not known_name(str(text)):  # also those that another package has registered
-        require_known(text)
-    return _from_timm(str(text))
+    if not path.is_dir() and not path.is_file():
+        if not known_name(str(text)):  # also those that another package has registered
+            require_known(text)
+        return _from_timm(str(text))
+    content, licence, whole = (_folder if path.is_dir() else _file)(path)
+    if not damaged:
+        require_finite(content.state, text)
+    opened = _opened(str(text), content, licence, model, whole)
+    registry.remark_on_parts(path if path.is_dir() else path.parent)
+    return opened
 
 
 def _opened(source: str, content: WeightFile, licence: str | None, model: str | None, whole: State | None) -> Opened:

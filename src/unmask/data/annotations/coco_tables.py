@@ -1,12 +1,12 @@
 """JSON files in COCO's form (images, annotations, categories): finding and opening them, and the images they name."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from unmask.bounded import parse_json
 from unmask.data.annotations.legend import number_by_name
 from unmask.data.annotations.objects import Annotated, walk
 from unmask.data.labels import class_name
@@ -30,7 +30,7 @@ def forget_tables() -> None:
 @lru_cache(maxsize=8)
 def _table(path: str, changed: float, needed: tuple[str, ...]) -> Json:
     with open(path, encoding="utf-8-sig") as file:
-        table = json.load(file)
+        table = parse_json(file.read())
     missing = [k for k in needed if not isinstance(table, dict) or not isinstance(table.get(k), list)]
     if missing:
         raise ValueError(f"it has no {', '.join(missing)}")

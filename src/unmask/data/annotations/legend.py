@@ -6,7 +6,6 @@ actions) and Roboflow's `_classes.csv` (number, name).
 """
 
 import csv
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from unmask.bounded import parse_json
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import class_name, some
 from unmask.errors import DataError, UserError, closest
@@ -26,6 +26,7 @@ GENERAL = FILES[-3:]  # names that other programs use too
 WRAPPERS = ("classes", "names", "labels", "categories", "palette")
 COLOURS = ("color", "colour", "rgb")
 VOID = 255  # in maps of classes: not learnt and not judged; in masks, unless it is the number of a class
+MOST_YAML, MOST_DEEP = 1 << 20, 50  # characters, and levels: PyYAML takes long, the longer the deeper
 NO_CLASS = -1  # in maps of the numbers that the data itself uses: surely none of its classes
 _VOID = re.compile(r"(?<![a-z])(void|unlabell?ed|ignored?|don'?t[ _-]?care)(?![a-z])")
 Colour = tuple[int, int, int]
@@ -145,20 +146,37 @@ def _names_classes(path: Path) -> bool:
 def read_yaml(path: Path) -> Any:
     """A YAML file's content; DataError where it is none."""
     try:
-        return _parsed(path.read_text(encoding="utf-8-sig"), ".yaml")
+        return parse_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _parsed(text: str, ending: str) -> Any:
-    if ending == ".json":
-        return json.loads(text)
+def parse_yaml(text: str) -> Any:
+    """What YAML says. Raises ValueError, also for aliases: nine lines of them can stand for a billion values."""
     import yaml
 
+    if len(text) > MOST_YAML:
+        raise ValueError(f"{len(text):,} characters of YAML, more than the {MOST_YAML:,} that are read")
+    loader, depth = (
+        getattr(yaml, "CSafeLoader", yaml.SafeLoader),
+        0,
+    )  # the first is ten times as fast, where it is there
     try:
-        return yaml.safe_load(text)
+        for event in yaml.parse(text, loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it has aliases (*name), which are not read: write out what they stand for")
+            if depth > MOST_DEEP:
+                raise ValueError("it is nested too deeply")
+        return yaml.load(text, loader)
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
+
+
+def _parsed(text: str, ending: str) -> Any:
+    if ending == ".json":
+        return parse_json(text)
+    return parse_yaml(text)
 
 
 def _entries(value: object) -> list[tuple[int, str, Colour | None]]:

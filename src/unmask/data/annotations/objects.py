@@ -121,18 +121,29 @@ class Images:
         return next(filter(os.path.isfile, paths), None)
 
 
-def walk(root: str, wanted: Callable[[str], bool], depth: int = DEPTH) -> Iterator[str]:
-    """Files below a folder, in an order that depends on names only; hidden names are passed over."""
+def walk(root: str, wanted: Callable[[str], bool], depth: int = DEPTH, seen: set[str] | None = None) -> Iterator[str]:
+    """Files below a folder, in an order that depends on names only, those behind links last; hidden names are passed
+    over, and so is a real folder that was `seen`: links may lead in circles."""
+    seen = set() if seen is None else seen
     try:
+        real = os.path.realpath(root)
         with os.scandir(root) as listing:
             entries = sorted((e for e in listing if not is_hidden(e.name)), key=lambda e: natural(e.name))
     except OSError:
         return
+    if real in seen:
+        return
+    seen.add(real)
+    linked = []
     for entry in entries:
         if wanted(entry.name):
             yield entry.path
+        elif depth and entry.is_symlink():
+            linked.append(entry)
         elif depth and entry.is_dir():
-            yield from walk(entry.path, wanted, depth - 1)
+            yield from walk(entry.path, wanted, depth - 1, seen)
+    for entry in linked:
+        yield from walk(entry.path, wanted, depth - 1, seen)
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,10 @@ strip or tile is handed to Pillow as a one-row grey image, and the unpacked file
 
 import io
 import logging
+import lzma
 import struct
+import zlib
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from tifffile import TiffFile, TiffPage
 from unmask.data.codecs.image import MAX_PIXELS, BadImage, Raw
 
 PACKED = {5: "LZW", 50000: "Zstandard"}  # compressions that tifffile may not know and Pillow may
+ENDLESS = {8: zlib.decompressobj, 32946: zlib.decompressobj, 34925: lzma.LZMADecompressor}  # tifffile unpacks all of it
+SMALL = 32 << 10  # bytes of a strip of these that cannot unpack to much: at most 8000 times as many
 
 
 def read_tiff(data: bytes) -> Raw:
@@ -28,6 +33,8 @@ def read_tiff(data: bytes) -> Raw:
     with TiffFile(io.BytesIO(data)) as file:
         page: Any = file.pages.first
         _check(page, len(data))
+        if page.compression in ENDLESS:
+            _refuse_endless(data, page)
         if page.compression in PACKED or page.predictor == 3:
             with TiffFile(io.BytesIO(_unpacked(data)), mode="r+") as plain:
                 return _raw(plain)
@@ -89,6 +96,20 @@ def _check(page: TiffPage, num_bytes: int) -> None:
         raise BadImage(f"TIFF with {page.bitspersample} bits per value, which is not read here")
 
 
+def _refuse_endless(data: bytes, page: Any) -> None:
+    """Raises BadImage for a strip or tile that unpacks to more than its pixels: a few kilobytes can be gigabytes."""
+    for start, count, shape in zip(page.dataoffsets, page.databytecounts, _segment_shapes(page)):
+        if count > SMALL:
+            most = 2 * max(_num_bytes(shape, page), SMALL)
+            if len(ENDLESS[page.compression]().decompress(data[start : start + count], most)) == most:
+                raise BadImage("decompression bomb: a strip unpacks to more than its pixels")
+
+
+def _num_bytes(shape: tuple[int, int, int], page: TiffPage) -> int:
+    rows, columns, bands = shape
+    return rows * ((columns * bands * int(page.bitspersample) + 7) // 8)
+
+
 def _unpacked(data: bytes) -> bytes:
     """The same TIFF with its first page's strips or tiles unpacked at the end of the file, and the tags to match."""
     copy = io.BytesIO(data)
@@ -117,13 +138,12 @@ def _segment_shapes(page: TiffPage) -> list[tuple[int, int, int]]:
     if page.is_tiled:
         return [(int(page.tilelength), int(page.tilewidth), bands)] * len(page.dataoffsets)
     height, rows = int(page.imagelength), min(int(page.rowsperstrip), int(page.imagelength))
-    strips = [(min(rows, height - top), int(page.imagewidth), bands) for top in range(0, height, rows)]
-    return strips * planes
+    tops = list(islice(range(0, height, rows), len(page.dataoffsets)))  # as many as there are, whatever the height is
+    return [(min(rows, height - top), int(page.imagewidth), bands) for top in tops] * planes
 
 
 def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: TiffPage) -> bytes:
-    rows, columns, bands = shape
-    num_bytes = rows * ((columns * bands * int(page.bitspersample) + 7) // 8)
+    num_bytes = _num_bytes(shape, page)
     if compression in PACKED:
         with Image.open(io.BytesIO(_one_row_tiff(packed, num_bytes, compression)), formats=["TIFF"]) as image:
             plain = image.tobytes()

@@ -1,7 +1,5 @@
 """Images in a zip or tar archive, read where they lie: nothing is unpacked to where a person would see it."""
 
-import bz2
-import gzip
 import lzma
 import os
 import posixpath
@@ -13,16 +11,16 @@ import weakref
 import zipfile
 import zlib
 
+from unmask.bounded import ShortHeaders, leads_out, require_modest, unpacked
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import sniff
-from unmask.data.labels import arrange, find_tables, is_hidden, is_image_name, natural
-from unmask.data.source import Source
+from unmask.data.labels import arrange, find_tables, is_hidden, is_image_name, natural, printable
+from unmask.data.source import Item, Source
 from unmask.errors import DataError
 
 __all__ = ["Archive"]
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
-_PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
 
 
@@ -37,7 +35,7 @@ class Archive(Source):
             self.members = _Zip(file) if zipfile.is_zipfile(file) else _Tar(file)
             self.ignored, names = self._candidates()
             shown = {self._path(name): name for name in self.members.files}
-            paths = sorted(map(self._path, names), key=natural)
+            paths = sorted((self._path(name) for name in names if not leads_out(name)), key=natural)
             self.names = [shown[path] for path in paths]
             tables = [(table, self.members.read(shown[table])) for table in find_tables(paths, shown.__contains__)]
         except _DAMAGE as error:
@@ -46,7 +44,9 @@ class Archive(Source):
             raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
         self.ignored -= len(tables)  # they are no images, but of use
         layout = arrange(paths, tables)
-        self.items, self.remarks = layout.items, layout.remarks
+        outside = [name for name in names if leads_out(name)]
+        self.names += outside
+        self.items, self.remarks = [*layout.items, *(Item(printable(name)) for name in outside)], layout.remarks
         self.plural, self.multi_label = layout.plural, layout.multi_label
 
     @classmethod
@@ -57,6 +57,8 @@ class Archive(Source):
         return path.lower().endswith(ENDINGS) or zipfile.is_zipfile(path)
 
     def read(self, index: int) -> bytes:
+        if leads_out(self.names[index]):
+            raise BadImage("its name leads out of the archive")
         return self.members.read(self.names[index])
 
     def _path(self, name: str) -> str:
@@ -97,6 +99,8 @@ class _Zip:
 
     def read(self, name: str, size: int = -1) -> bytes:
         try:
+            member = self._zip().getinfo(name)
+            require_modest(member.compress_size, member.file_size)
             with self._zip().open(name) as file:
                 return file.read(size)
         except RuntimeError as error:  # zipfile's word for a password
@@ -125,9 +129,11 @@ class _Tar:
         self.lock = threading.Lock()
         size = os.path.getsize(self.path)
         links = {}
-        with tarfile.open(self.path, "r:") as tar:
+        with tarfile.open(self.path, "r:", tarinfo=ShortHeaders) as tar:
             for member in tar:
-                if member.isreg():
+                if member.issparse():
+                    self.files[member.name] = "a sparse file, which is not read from an archive"
+                elif member.isreg():
                     if member.offset_data + member.size > size:
                         raise tarfile.ReadError("unexpected end of data")
                     self.files[member.name] = (member.offset_data, member.size)
@@ -178,17 +184,16 @@ def _read_at(handle: int, size: int, offset: int, lock: threading.Lock) -> bytes
 def _plain_tar(path: str) -> str:
     """`path` itself, or a temporary file with what is packed in it."""
     with open(path, "rb") as file:
-        head = file.read(6)
-    unpack = next((unpack for magic, unpack in _PACKED if head.startswith(magic)), None)
-    if unpack is None:
-        return path
-    handle, plain = tempfile.mkstemp(prefix="unmask-", suffix=".tar")
-    try:
-        with open(handle, "wb") as target, unpack(path, "rb") as packed:
-            shutil.copyfileobj(packed, target, 1 << 20)
-    except BaseException:  # Ctrl-C too must not leave gigabytes behind
-        os.unlink(plain)
-        raise
+        content = unpacked(file)
+        if content is file:
+            return path
+        handle, plain = tempfile.mkstemp(prefix="unmask-", suffix=".tar")
+        try:
+            with open(handle, "wb") as target:
+                shutil.copyfileobj(content, target, 1 << 20)
+        except BaseException:  # Ctrl-C too must not leave gigabytes behind
+            os.unlink(plain)
+            raise
     return plain
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from unmask.bounded import require_modest_zip
 from unmask.data.labels import class_name, joined, printable
 from unmask.data.names import SPLITS
 from unmask.data.source import SEPARATOR, Item, Source, has_several, read_part
@@ -117,12 +118,15 @@ class Arrays(Source):
             if self.file.lower().endswith(".npy"):
                 mapped = np.load(self.file, mmap_mode="r", allow_pickle=False)  # for its shape; `read` copies
                 return {"": mapped if mapped.flags.c_contiguous else np.array(mapped)}  # Fortran's rows lie scattered
+            require_modest_zip(self.file)
             with np.load(self.file, allow_pickle=False) as file:
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise DataError(f"{self.where} is named .npz but holds a single array: name it .npy")
                 return {key: file[key] for key in file.files}
         except DataError:
             raise
+        except MemoryError as error:
+            raise DataError(f"{self.where} needs more memory than there is ({error})") from error
         except ValueError as error:
             if "pickle" in str(error).lower() or "object" in str(error).lower():
                 raise DataError(

@@ -9,7 +9,6 @@ The idea of an indexed file read by memory mapping is old; FFCV (Leclerc et al. 
 """
 
 import hashlib
-import json
 import os
 import threading
 import zlib
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from unmask.bounded import parse_json
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import PACK
 from unmask.data.source import Item, Source, read_part
@@ -87,7 +87,7 @@ class Pack(Source):
 
     def _facts(self) -> Json:
         try:
-            facts = json.loads((self.root / PACK).read_text(encoding="utf-8"))
+            facts = parse_json((self.root / PACK).read_text(encoding="utf-8"))
             version, complete = facts["version"], facts["complete"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.where}: {PACK} is damaged ({error}); {_REMEDY}") from error
@@ -102,7 +102,7 @@ class Pack(Source):
         if (self.root / f"{name}.bin").stat().st_size != shard["bytes"]:
             raise ValueError(f"{name}.bin has another size than it was packed with")
         lines = self._check(f"{name}.jsonl", shard["names"]).decode("utf-8").splitlines()
-        return [Item(line[0], line[1], line[2], line[3]) for line in map(json.loads, lines) if len(line) > 2]
+        return [Item(line[0], line[1], line[2], line[3]) for line in map(parse_json, lines) if len(line) > 2]
 
     def _check(self, name: str, expected: str) -> bytes:
         content = (self.root / name).read_bytes()

@@ -101,7 +101,7 @@ class Subject:
             raise Unknown("it is data, without weights")
         if self.kind == "run" and not (checkpoint.begun(self.path) or any(self.path.glob("*.safetensors"))):
             raise Unknown("the run has not saved any weights yet")
-        return open_weights(self.place)
+        return open_weights(self.place, damaged=True)
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from unmask.bounded import parse_json
 from unmask.errors import Unequal, UserError
 from unmask.export.exportable import Exportable, Format, Opened, Outputs
 from unmask.export.hf_names import encoder_state, mae_config, mae_state, vit_config, why_not_mae, why_not_vit
@@ -162,7 +163,7 @@ def _normalizer(folder: Path) -> Callable[[Tensor], Tensor]:
     """The written image processor's normalisation; its resizing has nothing to do, the images have the size."""
     path = folder / "preprocessor_config.json"
     if not path.exists():  # written for timm's wrapper
-        own = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]
+        own = parse_json((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]
         mean, std = (torch.tensor(own[name]).view(-1, 1, 1) for name in ("mean", "std"))
         return lambda raw: (raw / 255 - mean) / std
     from transformers import ViTImageProcessor

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.evaluation.intervals import student
 from unmask.files import Json
@@ -153,9 +154,9 @@ def read_cells(out: Path) -> Cells:
     cells: Cells = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            cell = json.loads(line)
+            cell = parse_json(line)
             cells[cell["key"], cell["seed"]] = cell
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             continue
     return cells
 

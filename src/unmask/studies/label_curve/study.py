@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.files import Json, write_atomically
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, Curve, make_point, worths
@@ -124,6 +125,6 @@ def _order(cell: Cell) -> tuple:
 def _parsed(line: str) -> Json | None:
     """A record; None for a line cut off by a crash."""
     try:
-        return json.loads(line)
+        return parse_json(line)
     except json.JSONDecodeError:
         return None

@@ -1,7 +1,6 @@
 """Evaluates a classifier on corrupted images: one corruption and severity after the other, each saved when finished."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from joblib import Parallel, delayed
 from rich.console import Console
 from torch import Tensor
 
+from unmask.bounded import parse_json
 from unmask.data.codecs.decode import to_channels
 from unmask.errors import Interrupted
 from unmask.evaluation.features import judged
@@ -88,7 +88,7 @@ class FinishedCells:
         if not path.exists():
             return
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             self.bits = dict(content["cells"]) if content["fingerprint"] == self.fingerprint else {}
             reason = "is of other weights, images or another seed"
         except (ValueError, KeyError, TypeError):

@@ -1,6 +1,5 @@
 """The test images of a trained classifier, decoded once, at its input size."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from jaxtyping import Bool, Float
 from rich.console import Console
 from torch import Tensor
 
+from unmask.bounded import parse_json
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
@@ -114,7 +114,7 @@ def _split(
             if split == "val":
                 console.print("the data has no test split: its val split is tested on", soft_wrap=True)
             return own
-    trained = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("asked", {})
+    trained = parse_json((folder / CONFIG).read_text(encoding="utf-8")).get("asked", {})
     if _resolved(places) != _resolved(trained.get("on", [])):
         console.print("the data has no test split: every image is tested on", soft_wrap=True)
         return labelled

@@ -1,7 +1,6 @@
 """The files of a search index: rows in chunks, the content of each file, and the encoder that computed them."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmask.bounded import parse_json, require_modest_zip
 from unmask.errors import UserError
 from unmask.files import MARK, write_atomically, write_json
 
@@ -87,6 +87,7 @@ class Store:
             wanted.setdefault(path, []).append(place)
         for path, places in wanted.items():
             rows = [at[place][1] for place in places]
+            require_modest_zip(path)
             with np.load(path) as content:
                 if not features.size:
                     features = np.zeros((len(at), content["features"].shape[1]), np.float32)
@@ -98,6 +99,7 @@ class Store:
 
     def _register(self, path: Path) -> None:
         try:
+            require_modest_zip(path)
             with np.load(path) as content:
                 files = [row.tobytes() for row in content["files"]]
         except Exception:  # numpy and zipfile raise many kinds for a damaged file; its rows are computed again
@@ -107,6 +109,7 @@ class Store:
 
     def _stamps(self) -> dict[bytes, bytes]:
         try:
+            require_modest_zip(self.folder / STAMPS)
             with np.load(self.folder / STAMPS) as content:
                 self.bad = {row.tobytes(): str(reason) for row, reason in zip(content["bad"], content["why"])}
                 pairs = zip(content["stamps"], content["files"])
@@ -118,7 +121,7 @@ class Store:
 
 def _key(facts: Path) -> str:
     try:
-        return str(json.loads(facts.read_text(encoding="utf-8")).get("key"))
+        return str(parse_json(facts.read_text(encoding="utf-8")).get("key"))
     except (OSError, ValueError, AttributeError):
         return ""  # damaged: made anew
 
@@ -134,6 +137,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def thumbs(path: Path) -> list[bytes]:
     """The JPEGs of a file, in the order of its rows."""
+    require_modest_zip(path)
     with np.load(path) as content:
         joined, ends = content["thumbs"].tobytes(), content["ends"].tolist()
     return [joined[start:end] for start, end in zip([0, *ends], ends)]

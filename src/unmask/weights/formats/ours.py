@@ -1,8 +1,8 @@
 """What unmask writes itself: the checkpoint of a run, encoder.safetensors, and the classifier of a transfer."""
 
-import json
 from typing import Any
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.decoder import SelfAttention, essence
@@ -85,6 +85,6 @@ def _normalize(settings: Json) -> bool:
 def _value(text: str) -> Any:
     """A fact of a safetensors header: JSON, or plain text."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text

@@ -16,6 +16,7 @@ from unmask.errors import DataError
 
 __all__ = ["Voc"]
 SETS = ("train", "val", "test")
+MOST_BYTES = 16 << 20  # of one image's XML
 
 
 class Voc(Form):
@@ -66,7 +67,7 @@ def _folder(annotated: Annotated, folder: str, base: str, images: Images, severa
     trees = {}
     for id_ in sorted(paths.keys() - set(left_out), key=natural):
         try:
-            tree = trees[id_] = ET.parse(paths[id_]).getroot()
+            tree = trees[id_] = _tree(paths[id_])
             if tree.tag != "annotation" and tree.find("object") is None:
                 raise ValueError(f"<{tree.tag}>, not <annotation>")
         except (ET.ParseError, OSError, ValueError, LookupError) as error:
@@ -87,6 +88,20 @@ def _folder(annotated: Annotated, folder: str, base: str, images: Images, severa
 
 def _is_xml(name: str) -> bool:
     return name.lower().endswith(".xml")
+
+
+class _Builder(ET.TreeBuilder):
+    """Refuses a document type: it declares entities, a few of which can stand for a billion letters."""
+
+    def doctype(self, *declared: object) -> None:
+        raise ValueError("it declares a document type (DTD), which is not read")
+
+
+def _tree(path: str) -> ET.Element:
+    """Raises ValueError or ET.ParseError for a file that is no annotation."""
+    if (size := os.path.getsize(path)) > MOST_BYTES:
+        raise ValueError(f"{size:,} bytes, more than the {MOST_BYTES:,} that are read of one image")
+    return ET.parse(path, ET.XMLParser(target=_Builder())).getroot()
 
 
 def _splits(annotated: Annotated, base: str) -> dict[str, str]:

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from unmask.data.annotations.form import Form
-from unmask.data.annotations.legend import Legend
+from unmask.data.annotations.legend import Legend, parse_yaml
 from unmask.data.annotations.maps import Maps, described
 from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, walk
 from unmask.data.annotations.rasterize import Rasterised
@@ -21,6 +19,7 @@ from unmask.errors import DataError, UserError
 from unmask.files import Json
 
 __all__ = ["Yolo"]
+MOST_CLASSES = 1_000_000
 HOW = "it needs names (a list, or number: name) and train"
 
 
@@ -48,7 +47,7 @@ class Yolo(Form):
         try:
             content = _open(file)
             lines = _Lines(_names(content), _numbers_of_keypoints(content))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be used: {' '.join(str(error).split())}; {HOW}") from error
         found.ids, found.classes = sorted(lines.names), [lines.names[id_] for id_ in sorted(lines.names)]
         for key, split in SPLITS.items():
@@ -83,7 +82,7 @@ def _why(found: Annotated) -> str:
 def _fits(path: str) -> bool:
     try:
         content = _open(path)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         with open(path, "rb") as file:
             return b"names" in file.read()  # a broken one must be named, not passed over
     return bool({"names", "nc"} & content.keys()) and any(isinstance(content.get(k), str | list) for k in SPLITS)
@@ -91,7 +90,7 @@ def _fits(path: str) -> bool:
 
 def _open(path: str) -> Json:
     with open(path, encoding="utf-8-sig") as file:
-        content = yaml.safe_load(file)
+        content = parse_yaml(file.read())
     if not isinstance(content, dict):
         raise ValueError("it holds no names")
     return content
@@ -100,6 +99,8 @@ def _open(path: str) -> Json:
 def _names(content: Json) -> dict[int, str]:
     names = content.get("names")
     if names is None and content.get("nc"):
+        if not 0 < int(content["nc"]) <= MOST_CLASSES:
+            raise ValueError(f"nc is {content['nc']!r}: 1 to {MOST_CLASSES:,} classes are read")
         names = [str(i) for i in range(int(content["nc"]))]
     if not isinstance(names, dict | list | type(None)):
         raise ValueError(f"its names are {names!r}, neither a list nor numbers with names")

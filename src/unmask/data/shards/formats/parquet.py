@@ -4,12 +4,12 @@ The Hub stores sets so; each file says in its schema which column is an `Image` 
 """
 
 import io
-import json
 from collections.abc import Iterator
 
 import pyarrow
 import pyarrow.parquet as pq
 
+from unmask.bounded import parse_json
 from unmask.data.labels import printable
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained, open_shard
@@ -93,7 +93,7 @@ def _file(raw: io.BufferedReader, place: str) -> pq.ParquetFile:
 def _features(schema: pyarrow.Schema) -> Json:
     """What `datasets` wrote about the columns."""
     try:
-        return json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
 

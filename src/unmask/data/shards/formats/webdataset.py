@@ -4,7 +4,6 @@ The layout that large sets are published in: `0001.jpg`, `0001.cls`, `0001.json`
 Performance I/O For Large Scale Deep Learning". Read with the standard library's tarfile as it comes, packed or not.
 """
 
-import json
 import lzma
 import posixpath
 import tarfile
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import Any
 
+from unmask.bounded import Bomb, ShortHeaders, leads_out, parse_json, unpacked
 from unmask.data.labels import is_hidden, is_image_name, printable
 from unmask.data.shards.expand import TARS, Shard
 from unmask.data.shards.remote import Patience, open_shard
@@ -23,7 +23,9 @@ __all__ = ["WebDataset"]
 LABELS = ("cls", "label", "class", "category", "target")  # members, and keys of the json
 TEXTS = ("txt", "text", "caption")
 MOST_TEXT = 1 << 20  # bytes of a member that is no image; longer ones are passed over
-_DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
+MOST_IMAGE = 1 << 30  # bytes of one
+OUTSIDE = "(outside)"  # in place of the members of a sample whose name leads out of the archive
+_DAMAGE = (tarfile.TarError, Bomb, lzma.LZMAError, zlib.error, EOFError)
 Members = dict[str, bytes | None]  # what follows the first dot -> content; None: not of use
 
 
@@ -59,19 +61,25 @@ class WebDataset(Stream):
 def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members]]:
     """Samples by key; the content of the first `unread` is passed over."""
     current, members, number = None, Members(), 0
-    with tarfile.open(fileobj=file, mode="r|*") as tar:
+    with tarfile.open(fileobj=unpacked(file), mode="r|", tarinfo=ShortHeaders) as tar:
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it keeps one entry for every member it ever saw
             folder, name = posixpath.split(member.name.removeprefix("./"))
-            if not member.isreg() or any(is_hidden(part) for part in [*folder.split("/"), name] if part != "."):
+            outside = member.isreg() and leads_out(member.name)
+            if not member.isreg() or (
+                not outside and any(is_hidden(part) for part in [*folder.split("/"), name] if part != ".")
+            ):
                 continue
             stem, _, ending = name.partition(".")
             key, ending = posixpath.join(folder, stem), ending.lower()
+            if outside:
+                key, ending = member.name, OUTSIDE
             if current is not None and (key != current or ending in members):
                 yield current, members
                 members, number = Members(), number + 1
             current = key
-            wanted = number >= unread and (is_image_name(name) or member.size <= MOST_TEXT)
+            most = MOST_IMAGE if is_image_name(name) else MOST_TEXT
+            wanted = number >= unread and member.size <= most and not member.issparse() and ending != OUTSIDE
             content = tar.extractfile(member) if wanted else None
             members[ending] = content.read() if content else None
     if current is not None:
@@ -90,6 +98,10 @@ def _sample(key: str, members: Members) -> Sample:
     columns = {name: str(value) for name, value in facts.items() if isinstance(value, (str, int, float))}
     columns |= {name: _text(members[name]) for name in TEXTS if members.get(name) is not None}
     problem = None if best else f"no image among its members: {', '.join(members)}"
+    if OUTSIDE in members:
+        problem = "its name leads out of the archive"
+    elif best and members[best] is None:
+        problem = f"an image of more than {MOST_IMAGE:,} bytes, or a sparse file"
     return Sample(printable(key), members[best] if best else None, label, columns, problem)
 
 
@@ -99,7 +111,7 @@ def _text(content: bytes | None) -> str:
 
 def _parsed(content: bytes | None) -> Any:
     try:
-        return json.loads(content) if content else None
+        return parse_json(content) if content else None
     except ValueError:  # a broken json takes nothing from the image
         return None
 
@@ -110,7 +122,7 @@ def _index(shards: list[Shard], patience: Patience) -> dict[str, int]:
     for name in ("index.json", "sizes.json"):
         try:
             with open_shard(f"{folder}/{name}", Patience(tries=1, silence=patience.silence)) as file:
-                content = json.loads(file.read(64 << 20))
+                content = parse_json(file.read(64 << 20))
         except ValueError:  # not there, or not one of these: it only saves an estimate
             continue
         rows = content.get("shardlist", content) if isinstance(content, dict) else content

@@ -6,6 +6,7 @@ from torch import Tensor
 from unmask.evaluation.doctor.subject import Finding, Subject, Unknown
 from unmask.evaluation.features import pooled
 from unmask.training.checkpoint import ASIDE, Damaged, verify
+from unmask.weights.files import ENCODER, read_state
 
 __all__ = ["checkpoints", "decoder", "features", "numbers", "positions"]
 MIN_SPREAD, MIN_RANK = 1e-3, 1.2  # of features: spread over length; effective number of dimensions
@@ -96,6 +97,8 @@ def numbers(subject: Subject) -> list[Finding]:
     findings = []
     weights = subject.opened.weights
     state = subject.opened.whole or {**weights.encoder, **(weights.decoder or {})}
+    if subject.kind == "run" and (subject.path / ENCODER).is_file():
+        state = state | {f"{ENCODER}: {key}": value for key, value in read_state(subject.path / ENCODER).items()}
     broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
