@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ from support.photos import photo
 
 import unmask
 from unmask import registry
+from unmask.data.codecs.decode import decode
+from unmask.data.transforms.crops import WholeImage
 from unmask.errors import Unequal, UserError
 from unmask.masking.mask import Mask
+from unmask.report.model_card import _without_folders
 
 ALL = ("timm", "hf", "onnx", "torch_export")
 
@@ -291,3 +295,66 @@ def test_images_that_are_gone_are_replaced_by_the_demo(run, tmp_path):
     card = (made["timm"] / "README.md").read_text()
     assert "license: cc-by-nc-4.0" in card
     assert "not for commercial use" in card
+
+
+def test_exports_tell_nothing_of_the_machine_and_hold_no_image(run, exported, raw, capsys):
+    """No path, no user and no sample of the training data, in any byte of any file."""
+    private = [
+        str(Path.home()),
+        str(run.path.parent),
+        str(Path(unmask.__file__).parent),
+        "site-packages",
+        "stack_trace",
+    ]
+    for path in filter(Path.is_file, exported.folder.rglob("*")):
+        archive = zipfile.ZipFile(path) if path.suffix == ".pt2" else None
+        contents = [archive.read(name) for name in archive.namelist()] if archive else [path.read_bytes()]
+        for word in private:
+            assert not any(word.encode() in content for content in contents), (path.name, word)
+    example = torch.export.load(exported["torch_export"] / "model.pt2").example_inputs
+    assert example is None or not example[0][0].any()
+    for name in ALL:
+        assert "There is no image in them" in (exported[name] / "README.md").read_text()
+    evaluation = {"sentence": "better than /home/me/secret/run-b.", "table": [["who"], ["/home/me/secret/run-b"]]}
+    shown = _without_folders(evaluation)
+    assert shown == {"sentence": "better than run-b.", "table": [["who"], ["run-b"]]}
+
+
+def test_the_batch_axis_of_onnx_files_is_named(exported):
+    for path in exported["onnx"].glob("*.onnx"):
+        graph = onnx.load(path).graph
+        for value in [*graph.input, *graph.output]:
+            assert value.type.tensor_type.shape.dim[0].dim_param == "batch", (path.name, value.name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_code_of_a_card_runs_as_it_stands_and_sees_what_the_model_sees(name, run, exported, tmp_path, monkeypatch):
+    """On an image of another size and shape: pixels differ by one level at the most."""
+    monkeypatch.chdir(exported.folder)
+    Image.fromarray(np.concatenate([photo(3), photo(4)], axis=1)[:50, :83]).save("image.jpg", quality=95)
+    card = (exported[name] / "README.md").read_text()
+    scope = {}
+    exec(card.split("```python\n")[1].split("```")[0], scope)
+    view = WholeImage((32, 32))(decode(Path("image.jpg").read_bytes()).pixels)[None].float()
+    pixels, (mean, std) = scope["prepare"]("image.jpg"), (run.config.data.mean, run.config.data.std)
+    if name in ("timm", "hf"):
+        pixels = pixels * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
+    assert pixels.shape == (1, 3, 32, 32)
+    assert np.abs(pixels - view.numpy()).max() < 1.01
+    tokens = features(run, view).units
+    outputs = scope["patch_tokens"] if "patch_tokens" in scope else scope["tokens"][:, 1:]
+    assert np.abs(np.asarray(outputs.detach() if hasattr(outputs, "detach") else outputs) - tokens.numpy()).max() < 0.1
+    Path("image.jpg").unlink()
+
+
+def test_a_precision_that_fails_its_check_is_left_out_alone(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(registry.find("export", "onnx").write.__globals__["TOLERANCE"], "int8", 0.0)
+    made = unmask.export(run.path, to="onnx", precision="fp32,int8", out=tmp_path / "out")
+    assert made.exit_code == 5
+    assert [path.name for path in sorted(made["onnx"].iterdir())] == ["README.md", "model-fp32.onnx"]
+    assert "Left out: onnx: model-int8.onnx does not give" in capsys.readouterr().out
+    assert "Left out: onnx: model-int8.onnx" in (made["onnx"] / "README.md").read_text()
+    assert "model-int8.onnx" in json.loads((made.folder / "export.json").read_text())["formats"]["onnx"]["left_out"]
+    with pytest.raises(Unequal):
+        unmask.export(run.path, to="onnx", precision="int8", out=tmp_path / "alone")
+    assert not (tmp_path / "alone").exists()

@@ -93,7 +93,7 @@ def test_weights_of_eight_bits_are_refused_on_any_cpu(int8, quantize, raw, tmp_p
     what, part, path = written(raw, tmp_path, quantize=quantize)
     assert all(saturates(int8, array) for array in weights(path).values())
     with pytest.raises(Unequal, match=r"model-int8\.onnx would be wrong on CPUs without VNNI.* reach 12\d, allowed"):
-        part.open(what, tmp_path)
+        part.open(what, tmp_path)[-1].refuse()
 
 
 @pytest.mark.parametrize(("reduce_range", "right"), [(True, True), (False, False)])
@@ -127,14 +127,14 @@ def test_quantised_products_of_two_activations_are_refused(raw, tmp_path, monkey
     monkeypatch.setattr(quantization, "between_activations", lambda model: [])
     what, part, _ = written(raw, tmp_path, quantize="static")
     with pytest.raises(Unequal, match="multiplies by something else than int8 weights"):
-        part.open(what, tmp_path)
+        part.open(what, tmp_path)[-1].refuse()
 
 
 def test_a_file_without_int8_weights_is_refused(raw, tmp_path):
     what, part, path = written(raw, tmp_path)
     path.write_bytes((tmp_path / "model-fp32.onnx").read_bytes())
     with pytest.raises(Unequal, match="holds no int8 weights"):
-        part.open(what, tmp_path)
+        part.open(what, tmp_path)[-1].refuse()
 
 
 def test_the_benchmark_compares_the_bits(int8, capsys, monkeypatch):

@@ -37,6 +37,18 @@ def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
             Traceable(detector).eval(), (image,), str(path), dynamo=False,
             opset_version=OPSET, input_names=[pixels], output_names=list(detector.outputs), dynamic_axes=dynamic,
         )  # fmt: skip
+    _forget_sources(path)
+
+
+def _forget_sources(path: Path) -> None:
+    """Removes what the exporter notes of every node: source lines with paths of this machine."""
+    import onnx
+
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    onnx.save(model, path)
 
 
 def backbone_of(subject: Exportable) -> Exportable:

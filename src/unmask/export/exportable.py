@@ -61,9 +61,14 @@ class Exportable:
     def program(self) -> torch.export.ExportedProgram:
         """The traced model; any number of images from 1 on, of one size: position tables are constants."""
         batch = torch.export.Dim("batch", min=1)
+        blank = torch.zeros_like(self.images[:2])  # an exported program keeps its example: no image of the data
         with torch.no_grad():
-            self.traceable(self.images[:2])  # makes the position table for this size: a constant of what is recorded
-            return torch.export.export(self.traceable, (self.images[:2],), dynamic_shapes={"pixels": {0: batch}})
+            self.traceable(blank)  # makes the position table for this size: a constant of what is recorded
+            program = torch.export.export(self.traceable, (blank,), dynamic_shapes={"pixels": {0: batch}})
+        for module in program.graph_module.modules():
+            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                node.meta.pop("stack_trace", None)  # lines of source files, with the paths of this machine
+        return program
 
     def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """What the traced model takes for raw pixels."""
@@ -143,6 +148,8 @@ class Opened:
     tolerance: float = EXACT  # share of the reference's largest value
     timed: bool = False  # worth a measurement of its speed
     remedy: str = ""  # what a user may try if it is not equal
+    optional: bool = False  # left out where it is not equal, while the other files of the format are kept
+    refuse: Callable[[], None] | None = None  # raises Unequal for a file that is wrong whatever it gives here
     subject: Exportable | None = None  # what it must equal, if it is a part of the model only
 
 

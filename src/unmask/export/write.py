@@ -10,6 +10,7 @@ from unmask.errors import Unequal, UserError
 from unmask.export.check import compare
 from unmask.export.exportable import Exportable, Format, Opened
 from unmask.export.latency import Call, latency
+from unmask.export.preparation import contents, preparation
 from unmask.files import Json, read_json
 from unmask.report.model_card import model_card
 from unmask.version import install_line
@@ -72,11 +73,8 @@ def write_format(
     try:
         part_folder.mkdir(parents=True)
         part.write(subject, part_folder)
-        files = {}
-        for opened in _open(name, part, subject, part_folder):
-            file = name if opened.path == part_folder else str(opened.path.relative_to(part_folder))
-            files[file] = _examine(f"{name}: {file}", opened, subject, judge)
-        written = {"folder": name, "remark": remark, "files": files}
+        files, left_out = _examine_all(name, _open(name, part, subject, part_folder), subject, part_folder, judge)
+        written = {"folder": name, "remark": remark, "files": files, "left_out": left_out}
         card = part_folder / "README.md"
         card.write_text(_card(name, part, subject, run, figures, written), encoding="utf-8")
         for file in filter(Path.is_file, part_folder.rglob("*")):
@@ -93,19 +91,51 @@ def write_format(
     return written
 
 
+def _examine_all(
+    name: str, files: list[Opened], subject: Exportable, folder: Path, judge: Judge | None
+) -> tuple[Figures, dict[str, str]]:
+    """The figures of each file, and why some are left out: those that a format can do without and that are not equal
+    are deleted. Raises Unequal for any other, and where none is left."""
+    figures, left_out = {}, {}
+    for opened in files:
+        file = name if opened.path == folder else str(opened.path.relative_to(folder))
+        try:
+            figures[file] = _examine(f"{name}: {file}", opened, subject, judge)
+        except Unequal as error:
+            if not opened.optional or len(files) == 1:
+                raise
+            left_out[file] = str(error)
+            for part in folder.glob(f"{opened.path.name}*"):
+                part.unlink()
+    if not figures:
+        raise Unequal("; ".join(left_out.values()))
+    return figures, left_out
+
+
 def _open(name: str, part: Format, subject: Exportable, folder: Path) -> list[Opened]:
     try:
         return part.open(subject, folder)
     except UserError:
         raise
     except Exception as error:  # whatever the library raises that opens it
-        why = str(error).strip().splitlines() or [type(error).__name__]
-        raise Unequal(f"{name}: what was written cannot be opened again ({why[0]}); it was deleted") from error
+        raise _unopened(name, error) from error
+
+
+def _unopened(name: str, error: Exception) -> Unequal:
+    why = str(error).strip().splitlines() or [type(error).__name__]
+    return Unequal(f"{name}: what was written cannot be opened again ({why[0]}); it was deleted")
 
 
 def _examine(label: str, opened: Opened, subject: Exportable, judge: Judge | None) -> Figures:
     """Size, differences, speed and accuracy of one exported file or folder."""
-    figures: Figures = {"bytes": _bytes(opened.path), "check": compare(subject, opened, label)}
+    if opened.refuse:
+        opened.refuse()
+    try:
+        figures: Figures = {"bytes": _bytes(opened.path), "check": compare(subject, opened, label)}
+    except UserError:
+        raise
+    except Exception as error:  # whatever the library raises that opens it
+        raise _unopened(label, error) from error
     if opened.timed:
         figures["latency"] = latency(opened.call, subject.images[:1])
     if judge and judge.applies(figures["check"]):
@@ -121,13 +151,16 @@ def _bytes(path: Path) -> int:
 
 
 def _card(name: str, part: Format, subject: Exportable, run: Path, figures: Figures, written: Figures) -> str:
+    normalized = subject.normalize == "outside" or name in ("timm", "hf")
     return model_card(
         run,
         subject.config,
         figures,
         library=part.library,
         classes=getattr(subject.model, "classes", []),
-        how=part.how(subject, name),
+        how=f"{preparation(subject, normalized)}\n\n\n{part.how(subject, name)}",
+        contents=contents(subject),
+        left_out=list(written["left_out"].values()),
         given=_input(name, subject),
         remark=written["remark"],
         files=written["files"],

@@ -3,6 +3,7 @@
 Paths of this machine are shortened to names: a card is made to be given away.
 """
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -38,7 +39,7 @@ def model_card(run: Path, config: Json, figures: Json, **facts: object) -> str:
         data=_name(sheet.get("where") or str(settings.get("data") or settings.get("on") or "")),
         sheet=[(words, _text(sheet[key])) for key, words in SHEET.items() if sheet.get(key)],
         recipe=[(key, _text(settings[key])) for key in RECIPE if settings.get(key) not in (None, "", [])],
-        evaluation=read_json(run / "evaluation.json"),
+        evaluation=_without_folders(read_json(run / "evaluation.json")),
         metrics=_numbers(read_json(run / RESULT) or read_json(run / CLASSIFY / RESULT)),
         start=start,
         licence=licence,
@@ -64,6 +65,15 @@ def initial_weights(config: Json) -> tuple[str, str | None]:
         words, licence = initial_weights(Run(Path(init)).record)
         return f"The run `{name}`. What that started from: {words[0].lower() + words[1:]}", licence
     return f"`{name}`. Its licence is not recorded here: ask whoever made it.", None
+
+
+def _without_folders(value: object) -> object:
+    """The same with every path in a text shortened to its last part: rivals are called as they were given."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(inner) for inner in value]
+    return re.sub(r"(?:[A-Za-z]:)?[~.]*[/\\](?:[^\s,;|`/\\]+[/\\])*", "", value) if isinstance(value, str) else value
 
 
 def _numbers(metrics: Json) -> dict[str, float]:

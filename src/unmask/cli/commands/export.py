@@ -14,9 +14,10 @@ from unmask.cli.outputs import say_replaced
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
-from unmask.errors import UserError
+from unmask.errors import Unequal, UserError
 from unmask.export.exportable import Exportable, Format, Traceable
 from unmask.export.latency import latency
+from unmask.export.preparation import contents
 from unmask.export.subject import open_subject
 from unmask.export.write import FIGURES, Figures, previous_formats, require_libraries, size_text, write_format
 from unmask.files import write_json
@@ -38,6 +39,12 @@ class Exported:
 
     folder: Path
     figures: Figures
+    left_out: tuple[str, ...] = ()  # files that were not equal to the model, each with its reason
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: that of a failed check where a file was left out."""
+        return Unequal.exit_code if self.left_out else 0
 
     def __getitem__(self, format: str) -> Path:
         """The folder of a format."""
@@ -49,7 +56,7 @@ def export(options: Export) -> "Exported":
     """Writes one folder per format, each with a model card, and export.json with all figures; returns those.
 
     Raises UserError for what a format cannot hold, and Unequal (exit code 5) for a file whose outputs differ from the
-    model's: that format is not written then.
+    model's: that format is not written then. fp16 and int8 files that differ are left out alone, with that exit code.
     """
     console, run, out = make_console(), Run(Path(options.run)), Path(str(options.out))
     formats: dict[str, Format] = {name: registry.find("export", name)() for name in options.to}
@@ -77,8 +84,12 @@ def export(options: Export) -> "Exported":
         figures["formats"][name] = write_format(name, part, subject, out, run.path, figures, remarks[name], accuracy)
         write_json(out / FIGURES, figures)
     console.print(_table(figures, list(formats)))
+    left_out = [reason for name in formats for reason in figures["formats"][name]["left_out"].values()]
+    for reason in left_out:
+        console.print(f"Left out: {reason}", soft_wrap=True, markup=False, style="yellow")
     console.print(f"Written and checked: {', '.join(str(out / name) for name in formats)}", soft_wrap=True)
-    return Exported(out, figures)
+    console.print(contents(subject), soft_wrap=True, markup=False)
+    return Exported(out, figures, tuple(left_out))
 
 
 def _measure_accuracy(options: Export, subject: Exportable, console: Console) -> Accuracy:

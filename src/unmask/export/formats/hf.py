@@ -93,22 +93,21 @@ class HuggingFace(Format):
 
     def how(self, subject: Exportable, folder: str) -> str:
         """The encoder is a folder of its own, since ViTMAE hides patches whenever it is called."""
-        start = "from transformers import AutoImageProcessor, "
-        processor = f'processor = AutoImageProcessor.from_pretrained("{folder}")\n'
+        start = "import torch\nfrom transformers import "
+        pixels = 'pixels = torch.from_numpy(prepare("image.jpg"))\n'
         if subject.classifier:
             kind = "AutoModelForImageClassification"
             use = f'model = {kind}.from_pretrained("{folder}")\n'
-            return f'{start}{kind}\n\n{processor}{use}logits = model(**processor(image, return_tensors="pt")).logits'
+            return f"{start}{kind}\n\n{use}{pixels}logits = model(pixel_values=pixels).logits"
         mae = (
             ""
             if why_not_mae(subject)
             else f'mae = ViTMAEForPreTraining.from_pretrained("{folder}")  # with the decoder\n'
         )
         use = f'vit = ViTModel.from_pretrained("{folder}/vit", add_pooling_layer=False)\n'
-        processor = processor.replace(folder, f"{folder}/vit")
         names = "ViTModel" if not mae else "ViTMAEForPreTraining, ViTModel"
-        call = 'tokens = vit(**processor(image, return_tensors="pt")).last_hidden_state  # the class token first'
-        return f"{start}{names}\n\n{mae}{use}{processor}{call}"
+        call = "tokens = vit(pixel_values=pixels).last_hidden_state  # the class token first"
+        return f"{start}{names}\n\n{mae}{use}{pixels}{call}"
 
 
 def wrapped(model: Classifier) -> bool:

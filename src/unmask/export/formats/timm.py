@@ -58,11 +58,13 @@ class Timm(Format):
     def how(self, subject: Exportable, folder: str) -> str:
         """timm reads the weights only when asked for pretrained ones."""
         gives = (
-            "logits = model(x)  # b classes" if subject.classifier else "tokens = model.forward_features(x)  # b n d"
+            "logits = model(pixels)  # b classes"
+            if subject.classifier
+            else "tokens = model.forward_features(pixels)  # b n d"
         )
         return (
-            "import timm\n\n"
+            "import timm\nimport torch\n\n"
             f'model = timm.create_model("local-dir:{folder}", pretrained=True).eval()\n'
-            "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n"
+            'pixels = torch.from_numpy(prepare("image.jpg"))\n'
             f"{gives}"
         )

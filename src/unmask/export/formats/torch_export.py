@@ -38,7 +38,8 @@ class TorchExport(Format):
     def how(self, subject: Exportable, folder: str) -> str:
         """Nothing but torch."""
         names = ", ".join(_part(subject).outputs)
-        return f'import torch\n\nmodel = torch.export.load("{folder}/{FILE}").module()\n{names} = model(pixels)'
+        use = 'model(torch.from_numpy(prepare("image.jpg")))'
+        return f'import torch\n\nmodel = torch.export.load("{folder}/{FILE}").module()\n{names} = {use}'
 
 
 def _part(subject: Exportable) -> Exportable:
