@@ -299,13 +299,8 @@ def test_images_that_are_gone_are_replaced_by_the_demo(run, tmp_path):
 
 def test_exports_tell_nothing_of_the_machine_and_hold_no_image(run, exported, raw, capsys):
     """No path, no user and no sample of the training data, in any byte of any file."""
-    private = [
-        str(Path.home()),
-        str(run.path.parent),
-        str(Path(unmask.__file__).parent),
-        "site-packages",
-        "stack_trace",
-    ]
+    places = Path.home(), run.path.parent, Path(unmask.__file__).parent
+    private = [*map(str, places), "site-packages", "stack_trace"]
     for path in filter(Path.is_file, exported.folder.rglob("*")):
         archive = zipfile.ZipFile(path) if path.suffix == ".pt2" else None
         contents = [archive.read(name) for name in archive.namelist()] if archive else [path.read_bytes()]

@@ -225,3 +225,14 @@ def test_of_an_animation_the_first_frame_is_taken(kind):
     image = decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
     assert image.pixels[:, 3, 3].tolist() == [255, 0, 0]
     assert image.notes == ("first of 3 frames",)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_large_image_shrinks_with_antialiasing(deep):
+    """Lines of one pixel become their average; without antialiasing they would become black, white or stripes."""
+    lines = np.zeros((120, 123), np.uint16 if deep else np.uint8)
+    lines[:, ::3] = 60_000 if deep else 240
+    pixels = decode(lines, max_side=20).pixels.float()
+    assert pixels.shape[1] == 20
+    middle = pixels[..., 3:-3]
+    assert (middle - (60_000 / 257 if deep else 240) / 3).abs().max() < 12

@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.transforms.v2 import RandomResizedCrop
+from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
+from torchvision.transforms.v2.functional import resize
 
-from unmask.data.transforms.crops import RandomCrop, WholeImage
+from unmask.data.transforms.crops import FixedCrop, RandomCrop, WholeImage
 from unmask.errors import UserError
 
 
@@ -90,6 +91,30 @@ def test_uint8_is_clamped_and_floats_ring_freely():
     whole = WholeImage((64, 64))
     assert whole(step).max() > 255
     assert whole(step.to(torch.uint8)).max() == 255
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("size", [(16, 40), (40, 16), (24, 24), (33, 7)])
+def test_views_are_torchvisions_antialiased_resize_to_the_pixel_also_where_they_are_not_square(size, dtype):
+    """Views of noise, which aliases: without antialiasing every pixel differs."""
+    noise = torch.randint(0, 256, (3, 150, 210), generator=seeded(0)).to(dtype)
+    for view in (RandomCrop(size, scale=(0.6, 1.0), flip=False), FixedCrop(size, flip=False)):
+        seen = view(noise, seeded(1))
+        if isinstance(view, RandomCrop):
+            top, left, height, width = view.box(150, 210, seeded(1))
+        else:
+            (height, width), generator = view.window(150, 210), seeded(1)
+            top, left = (
+                int(torch.randint(0, have - part + 1, (1,), generator=generator))
+                for have, part in ((150, height), (210, width))
+            )
+        part = noise[:, top : top + height, left : left + width]
+        assert torch.equal(seen, resize(part, list(size), InterpolationMode.BICUBIC, antialias=True))
+    share = max(size[0] / 150, size[1] / 210)
+    covering = [max(size[0], round(150 * share)), max(size[1], round(210 * share))]
+    whole = resize(noise, covering, InterpolationMode.BICUBIC, antialias=True)
+    top, left = (covering[0] - size[0]) // 2, (covering[1] - size[1]) // 2
+    assert torch.equal(WholeImage(size)(noise), whole[:, top : top + size[0], left : left + size[1]])
 
 
 def test_the_whole_image_is_covered_and_centred():

@@ -177,3 +177,11 @@ def test_what_cannot_be_is_said_before_the_work(run, photos, tmp_path):
         unmask.search(run, photos, query=photos, out=tmp_path / "out", index=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_image_is_never_its_own_neighbour():
+    """Leave-one-out: where all others have other labels, nothing is right; where each has one copy, the first is."""
+    vectors = np.eye(12, dtype=np.float32)
+    assert precision(vectors, np.arange(12), ks=(1, 5)) == {1: 0.0, 5: 0.0}
+    assert precision(np.repeat(vectors, 2, axis=0), np.repeat(np.arange(12), 2), ks=(1, 5)) == {1: 1.0, 5: 0.2}
+    assert precision(np.ones((9, 4), np.float32) / 2, np.arange(9), ks=(1,)) == {1: 0.0}  # many copies of itself

@@ -2,11 +2,15 @@
 
 import copy
 
+import pytest
 import torch
+from support.classifying import task
+from support.small_training import records, train
 from timm.optim import Lars as TimmLars
 from torch import nn
 
 from unmask.training.lars import Lars
+from unmask.training.optimizer import make_optimizer, set_rate
 
 
 def test_lars_takes_the_steps_of_timms():
@@ -32,3 +36,25 @@ def test_lars_takes_the_steps_of_timms():
     for mine, other, first in zip(ours.parameters(), theirs.parameters(), before):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-8)
         assert not torch.equal(mine, first)
+
+
+def test_the_rate_of_a_layer_falls_with_its_distance_from_the_head():
+    """Layer decay as in MAE's fine-tuning, from the objective to the rates that the optimizer steps by."""
+    objective = task(layer_decay=0.5)
+    optimizer = make_optimizer(objective, "adamw", 0.1)
+    set_rate(optimizer, 2.0)
+    rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+    own = {name: rates[id(p)] for name, p in objective.classifier.named_parameters() if p.requires_grad}
+    depth = objective.encoder.num_blocks
+    assert own["head.weight"] == 2.0
+    assert own["encoder.net.patch_embed.proj.weight"] == 2.0 * 0.5 ** (depth + 1)
+    for number in range(depth):
+        assert own[f"encoder.net.blocks.{number}.attn.qkv.weight"] == 2.0 * 0.5 ** (depth - number)
+
+
+def test_the_loop_warms_the_rate_up_from_zero(tmp_path):
+    """A line over the warm-up's steps, as the records have it; the first step of all moves nothing."""
+    train(tmp_path / "run", steps=12, warmup=4, lr=0.08, log_every=1)
+    rates = [record["lr"] for record in records(tmp_path / "run") if "lr" in record]
+    assert rates[:5] == pytest.approx([0.0, 0.02, 0.04, 0.06, 0.08], rel=1e-3)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
