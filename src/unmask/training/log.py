@@ -225,7 +225,7 @@ def read(path: Path) -> Iterator[Json]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = parse_json(line)
-        except json.JSONDecodeError:
+        except ValueError:
             continue
         if isinstance(record, dict) and "step" in record:
             yield record

@@ -126,5 +126,5 @@ def _parsed(line: str) -> Json | None:
     """A record; None for a line cut off by a crash."""
     try:
         return parse_json(line)
-    except json.JSONDecodeError:
+    except ValueError:
         return None
