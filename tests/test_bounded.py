@@ -347,6 +347,15 @@ def test_safetensors_with_huge_or_false_headers_are_refused(tmp_path):
             read_weights(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("option", ["depth=1000000", "embed_dim=1000000", "depth=-1"])
+def test_weights_that_claim_to_be_huge_are_refused_by_arithmetic(option, run, tmp_path):
+    state, name = load_file(run.path / "encoder.safetensors"), f"vit_tiny_patch16_224({option})"
+    facts = {"timm": "{}", "settings": json.dumps({"model": name, "image_size": [32, 32]})}
+    save_file(state, tmp_path / "x.safetensors", metadata=facts)
+    with little(), pytest.raises(UserError, match="that of the weights is"):
+        unmask.load(tmp_path / "x.safetensors")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_noticed_when_they_are_opened(value, run, tmp_path):
     from unmask.evaluation.doctor.subject import Subject

@@ -12,6 +12,7 @@ import unmask
 from unmask.cli.main import main
 from unmask.cli.verb import parts_in
 from unmask.errors import UserError
+from unmask.models.encoder import create_encoder
 from unmask.registry import KINDS, build, find, given, keep_sources, parse, portable, remark_on_parts
 
 COMB = """
@@ -115,6 +116,17 @@ def test_weights_that_name_a_part_do_not_run_it(pretrained, lab):
         with pytest.raises(UserError, match="is not run"):
             unmask.doctor(lab / "evil.safetensors")
     assert not list(lab.rglob("*.ran"))
+
+
+def test_a_models_name_opens_no_other_file(tmp_path):
+    for option in ("checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"):
+        with pytest.raises(UserError, match="said with --init"):
+            create_encoder(f"vit_tiny_patch16_224(depth=1, {option}='{tmp_path}/evil.pth')")
+        with pytest.raises(UserError, match="said with --init"):
+            create_encoder(f"hiera_tiny_224({option}='{tmp_path}/evil.pth')")
+    for name in ("hf-hub:somebody/model", "local-dir:/tmp", "hf_hub:a/b"):
+        with pytest.raises(UserError):
+            create_encoder(name)
 
 
 @pytest.mark.parametrize("setting", ["model", "method", "mask", "target", "decoder"])

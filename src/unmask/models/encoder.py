@@ -21,6 +21,9 @@ from unmask.models.names import require_model
 from unmask.models.sizes import require_sizes
 from unmask.runtime.machine import fused_attention
 
+# Arguments by which timm would open other files or addresses; a name may come from a file
+LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+
 
 class Tokens(NamedTuple):
     prefix: Float[Tensor, "b p d"]  # class and register tokens; p may be 0
@@ -216,6 +219,8 @@ def create_encoder(
         set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
     name, options = registry.parse(model)
     arguments = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
+    for option in LOADING & options.keys():
+        raise UserError(f"{option} in {name}(...): where weights come from is said with --init, not in a name")
     parts = [registry.find("encoder", part) for part in registry.names("encoder")]
     require_sizes(name, options, image_size or (), patch_size, channels)
     for part in parts:

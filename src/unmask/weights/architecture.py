@@ -10,6 +10,7 @@ import torch
 
 from unmask.errors import UserError
 from unmask.files import Json
+from unmask.registry import parse
 from unmask.weights.canonical import State
 
 # Standard ViTs: width -> name, blocks, heads. Heads are width / 64 but for the two largest.
@@ -51,6 +52,17 @@ def default_config(model: str) -> Json:
     """timm's settings for a model: input_size, mean, std (0..1) of its default weights; empty for no model of timm."""
     settings = timm.get_pretrained_cfg(model.split("(")[0].split(".")[0], allow_unregistered=True)
     return settings.to_dict() if settings else {}
+
+
+def require_size(model: str, state: State) -> None:
+    """Raises UserError where a name tells another width or depth than the weights have: what a small file says of itself
+    may take all memory to build."""
+    options = parse(model)[1]
+    blocks = {match[1] for key in state if (match := re.match(r"blocks\.(\d+)\.", key))}
+    width = state["patch_embed.proj.weight"].shape[0] if "patch_embed.proj.weight" in state else None
+    for option, own in (("embed_dim", width), ("depth", len(blocks))):
+        if option in options and own and not isinstance(options[option], list | tuple) and options[option] != own:
+            raise UserError(f"{model}: {option} is {options[option]}, and that of the weights is {own}")
 
 
 def fits(model: str, state: State) -> bool:

@@ -20,7 +20,7 @@ from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.models.layers.position import sincos
 from unmask.models.state import load_strictly
 from unmask.training.checkpoint import LAST, newest
-from unmask.weights.architecture import architecture, default_config, position_prefix
+from unmask.weights.architecture import architecture, default_config, position_prefix, require_size
 from unmask.weights.canonical import Canonical, State, Statistics, WeightFile
 from unmask.weights.files import ENCODER, is_run, read_weights, require_finite
 from unmask.weights.known import require_known
@@ -160,8 +160,8 @@ def _opened(source: str, content: WeightFile, licence: str | None, model: str | 
     if name is None:
         read = architecture(weights.encoder, content.name, weights.heads)
         name, remarks = read.model, [*remarks, *([read.heads] if read.heads else [])]
-    settings = default_config(name)
-    grid = _grid(name, weights, settings)
+    require_size(name, weights.encoder)
+    grid = _grid(name, weights, settings := default_config(name))
     weights, more = _decoder_checked(weights, grid)
     if weights.statistics is None and settings and _channels(weights.encoder) == len(settings["mean"]):
         assumed = tuple(tuple(255.0 * v for v in settings[key]) for key in ("mean", "std"))
