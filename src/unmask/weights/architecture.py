@@ -55,8 +55,8 @@ def default_config(model: str) -> Json:
 
 
 def require_size(model: str, state: State) -> None:
-    """Raises UserError where a name tells another width or depth than the weights have: what a small file says of itself
-    may take all memory to build."""
+    """Raises UserError where a name tells another width or depth than the weights have: building what a small file says
+    of itself may take all memory."""
     options = parse(model)[1]
     blocks = {match[1] for key in state if (match := re.match(r"blocks\.(\d+)\.", key))}
     width = state["patch_embed.proj.weight"].shape[0] if "patch_embed.proj.weight" in state else None
