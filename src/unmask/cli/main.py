@@ -89,15 +89,15 @@ def run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"unmask {__version__}")
         return 0
-    options = parse(arguments)
-    look_first(arguments[0], options)
     try:
-        silent = launch().rank or "--json" in arguments or arguments[0] == "completion"  # nothing beside what is asked
-        loading = contextlib.nullcontext() if silent else working("loading PyTorch")
-        with given(parts_in(arguments)), loading:
-            function = _imported(arguments[0])
-            doing("getting ready")
-            return getattr(function(options), "exit_code", 0)
+        with given(parts_in(arguments)):
+            options = parse(arguments)
+            look_first(arguments[0], options)
+            silent = launch().rank or "--json" in arguments or arguments[0] == "completion"  # only what is asked
+            with contextlib.nullcontext() if silent else working("loading PyTorch"):
+                function = _imported(arguments[0])
+                doing("getting ready")
+                return getattr(function(options), "exit_code", 0)
     except _Refused as caught:
         raise caught.error from None
 
