@@ -34,9 +34,9 @@ def lab(tmp_path, monkeypatch):
     (tmp_path / "traps").mkdir()
     (tmp_path / "traps" / "trap.py").write_text(TRAP)
     monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
     for name in [name for name in sys.modules if name.split(".")[0] in ("my_lab", "trap", "traps")]:
-        monkeypatch.delitem(sys.modules, name)
-    return tmp_path
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

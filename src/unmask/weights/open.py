@@ -160,7 +160,8 @@ def _opened(source: str, content: WeightFile, licence: str | None, model: str | 
     if name is None:
         read = architecture(weights.encoder, content.name, weights.heads)
         name, remarks = read.model, [*remarks, *([read.heads] if read.heads else [])]
-    require_size(name, weights.encoder)
+    if model is None:
+        require_size(name, weights.encoder)
     grid = _grid(name, weights, settings := default_config(name))
     weights, more = _decoder_checked(weights, grid)
     if weights.statistics is None and settings and _channels(weights.encoder) == len(settings["mean"]):
