@@ -25,6 +25,11 @@ class Comb(Sampler):
 TRAP = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n__all__ = ['X']\nclass X: pass\n"
 
 
+def forget():
+    for name in [name for name in sys.modules if name.split(".")[0] in ("my_lab", "trap", "traps")]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     """A folder on the path with `my_lab.comb`, and `trap`, which leaves a mark when it is imported."""
@@ -34,9 +39,9 @@ def lab(tmp_path, monkeypatch):
     (tmp_path / "traps").mkdir()
     (tmp_path / "traps" / "trap.py").write_text(TRAP)
     monkeypatch.syspath_prepend(tmp_path)
+    forget()
     yield tmp_path
-    for name in [name for name in sys.modules if name.split(".")[0] in ("my_lab", "trap", "traps")]:
-        del sys.modules[name]
+    forget()
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
