@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.files import MARK
 
@@ -93,7 +94,7 @@ def hold(out: Path, command: str, *, within: bool = False) -> None:
 
 def _refusal(folder: Path, owner: bytes) -> str:
     try:
-        facts = json.loads(owner)
+        facts = parse_json(owner)
         who = f"process {facts['process']} on {facts['host']}, unmask {facts['command']}, since {facts['since']}"
     except (ValueError, KeyError, TypeError):
         who = "another process"
