@@ -31,7 +31,6 @@ from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
-from unmask.registry import keep_sources, parts_given
 from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime.distributed.devices import make_devices
@@ -65,7 +64,7 @@ class Transferred:
     """What `unmask.transfer` returns: the folder of a trained model, with its metrics."""
 
     path: Path
-    parts: tuple[str, ...] = field(default_factory=parts_given)  # from outside of the package, that may be run
+    parts: tuple[str, ...] = field(default_factory=registry.parts_given)  # from outside of the package, that may be run
 
     @cached_property
     def model(self) -> nn.Module:
@@ -115,8 +114,7 @@ def transfer(options: Transfer) -> Transferred | None:
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
-    labelled = DataOptions(texts(options.on), options.most, options.seed)
-    task = kind(labelled, own_options(options), encoder, console)
+    task = kind(DataOptions(texts(options.on), options.most, options.seed), own_options(options), encoder, console)
     if saved is None or before is None:
         plan = Plan(asked_for(options), reasons)
         settings, expected = make_plan(options, plan, task, scratch, here, console)
@@ -129,7 +127,7 @@ def transfer(options: Transfer) -> Transferred | None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, config)
-    keep_sources(out)
+    registry.keep_sources(out)
     write_json(out / "data_sheet.json", dataclasses.asdict(task.data.sheet))
     trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
     model = _train(settings, expected, task, scratch, out, console, trackers)
@@ -182,7 +180,8 @@ def make_plan(
     plan.choose("init", "run", "the run's own weights")
     settings = task.plan(plan, scratch, here)
     usual = max(5.0, 0.25 * settings.epochs) if task.has_val else 0.0
-    plan.choose("patience", usual, _patience(task.has_val))
+    why = "epochs without a better val score that end training" if task.has_val else "no val split to stop on"
+    plan.choose("patience", usual, why)
     if settings.batch % settings.accumulate:
         raise UserError(f"a batch of {settings.batch} cannot be worked off in {settings.accumulate} equal parts")
 
@@ -271,9 +270,8 @@ def _judge(
     settings: TaskSettings, on: Sequence[str], model: nn.Module, task: TransferTask, out: Path, console: Console
 ) -> None:
     sentence = task.judge(model.to(settings.device), settings, on, out)
-    training = Run(out).read("training.json") | {"finished": True}
     (out / REPORT).unlink(missing_ok=True)  # so that a folder with both this and a summary lacks nothing
-    write_json(out / SUMMARY, training)
+    write_json(out / SUMMARY, Run(out).read("training.json") | {"finished": True})
     write_report(out)
     console.print(sentence, soft_wrap=True, markup=False)
     console.print(f"Weights, figures and report: {out / REPORT}", soft_wrap=True)
@@ -297,7 +295,3 @@ def _other_size(options: Transfer, encoder: Encoder) -> list[str]:
     if meant is None or model.startswith(meant[0]):
         return []
     return [f"recipe {options.recipe} was published for {meant[0]}; this encoder is {model}"]
-
-
-def _patience(has_val: bool) -> str:
-    return "epochs without a better val score that end training" if has_val else "no val split to stop on"
