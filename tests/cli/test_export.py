@@ -21,6 +21,7 @@ from unmask import registry
 from unmask.data.codecs.decode import decode
 from unmask.data.transforms.crops import WholeImage
 from unmask.errors import Unequal, UserError
+from unmask.export.formats import onnx as onnx_files
 from unmask.masking.mask import Mask
 from unmask.report.model_card import _without_folders
 
@@ -343,7 +344,7 @@ def test_the_code_of_a_card_runs_as_it_stands_and_sees_what_the_model_sees(name,
 
 
 def test_a_precision_that_fails_its_check_is_left_out_alone(run, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(registry.find("export", "onnx").write.__globals__["TOLERANCE"], "int8", 0.0)
+    monkeypatch.setitem(onnx_files.TOLERANCE, "int8", 0.0)
     made = unmask.export(run.path, to="onnx", precision="fp32,int8", out=tmp_path / "out")
     assert made.exit_code == 5
     assert [path.name for path in sorted(made["onnx"].iterdir())] == ["README.md", "model-fp32.onnx"]

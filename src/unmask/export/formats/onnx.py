@@ -128,8 +128,8 @@ def _tidy(model: Any) -> None:
     for value in [*model.graph.inputs, *(output for node in model.graph for output in node.outputs)]:
         value.metadata_props.clear()
         for axis, size in enumerate(value.shape or ()):
-            if not isinstance(size, int):
-                value.shape[axis] = re.sub(rf"\b{batch}\b", "batch", str(size))
+            if isinstance(name := getattr(size, "value", None), str):  # None: not known, and each another
+                value.shape[axis] = re.sub(rf"\b{batch}\b", "batch", name)
 
 
 def facts(subject: Exportable) -> dict[str, str]:
