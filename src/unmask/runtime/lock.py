@@ -42,6 +42,8 @@ class Locks:
             with contextlib.suppress(OSError):
                 if not stays or [*path.parent.iterdir()] == [path]:  # a refused command leaves nothing behind
                     path.unlink()
+                else:
+                    os.ftruncate(handle, 0)  # a folder that is given away does not name this machine
             os.close(handle)
         for folder in reversed(self.made):
             with contextlib.suppress(OSError):
