@@ -26,7 +26,7 @@ __all__ = [
 
 @overload
 def ablate(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
@@ -37,7 +37,7 @@ def ablate(
 ) -> Ablation: ...
 @overload
 def ablate(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
@@ -49,8 +49,8 @@ def ablate(
 @overload
 def anomaly(
     action: Literal['fit'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
-    config: str | Path | None = None, out: str | Path | None = None, method: str | None = None,
-    normal: str | Sequence[str] = (), false_alarms: float = 0.05, held_out: float = 0.3,
+    config: str | Path | None = None, parts: str | Sequence[str] = (), out: str | Path | None = None,
+    method: str | None = None, normal: str | Sequence[str] = (), false_alarms: float = 0.05, held_out: float = 0.3,
     calibrate_on: str | Path | Sequence[str | Path] = (), ratio: float | None = None, sets: int = 4,
     normalize_errors: str = 'place-texture', layers: int | Sequence[int] = (), memory: int = 4000,
     blur: float | None = None, tiles: int = 0, most: int = 2000, on: str | Path | Sequence[str | Path] = (),
@@ -60,8 +60,8 @@ def anomaly(
 @overload
 def anomaly(
     action: Literal['apply'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
-    config: str | Path | None = None, out: str | Path | None = None, method: str | None = None,
-    normal: str | Sequence[str] = (), false_alarms: float = 0.05, held_out: float = 0.3,
+    config: str | Path | None = None, parts: str | Sequence[str] = (), out: str | Path | None = None,
+    method: str | None = None, normal: str | Sequence[str] = (), false_alarms: float = 0.05, held_out: float = 0.3,
     calibrate_on: str | Path | Sequence[str | Path] = (), ratio: float | None = None, sets: int = 4,
     normalize_errors: str = 'place-texture', layers: int | Sequence[int] = (), memory: int = 4000,
     blur: float | None = None, tiles: int = 0, most: int = 2000, on: str | Path | Sequence[str | Path] = (),
@@ -69,33 +69,37 @@ def anomaly(
     device: str = 'auto'
 ) -> AnomalyResults: ...
 def completion(
-    shell: str = '', *, config: str | Path | None = None
+    shell: str = '', *, config: str | Path | None = None, parts: str | Sequence[str] = ()
 ) -> str: ...
 def demo(
-    *, config: str | Path | None = None, out: str | Path = 'demo-run', device: str = 'auto'
+    *, config: str | Path | None = None, parts: str | Sequence[str] = (), out: str | Path = 'demo-run',
+    device: str = 'auto'
 ) -> Run: ...
 def doctor(
-    place: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    json: bool = False
+    place: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), json: bool = False
 ) -> Diagnosis: ...
 def embed(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
-    out: str | Path | None = None, pooling: str = 'mean', batch: int = 256, device: str = 'auto'
+    parts: str | Sequence[str] = (), out: str | Path | None = None, pooling: str = 'mean', batch: int = 256,
+    device: str = 'auto'
 ) -> Path: ...
 def evaluate(
-    run: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    against: str | Sequence[str] = (), labels_per_class: int | Sequence[int] = (1, 5, 10, 50), draws: int = 5,
-    most: int | None = None, out: str | Path | None = None, batch: int = 256, seed: int = 0, device: str = 'auto'
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), against: str | Sequence[str] = (),
+    labels_per_class: int | Sequence[int] = (1, 5, 10, 50), draws: int = 5, most: int | None = None,
+    out: str | Path | None = None, batch: int = 256, seed: int = 0, device: str = 'auto'
 ) -> Verdict: ...
 def export(
-    run: str | Path, *, config: str | Path | None = None, to: str | Sequence[str] = (), out: str | Path | None = None,
-    images: str | Path | Sequence[str | Path] = (), on: str | Path | Sequence[str | Path] = (),
-    normalize: Literal['inside', 'outside'] = 'inside', precision: str | Sequence[str] = ('fp32', 'fp16', 'int8'),
-    quantize: Literal['dynamic', 'static'] = 'dynamic', most: int | None = None, batch: int = 64, seed: int = 0
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), to: str | Sequence[str] = (),
+    out: str | Path | None = None, images: str | Path | Sequence[str | Path] = (),
+    on: str | Path | Sequence[str | Path] = (), normalize: Literal['inside', 'outside'] = 'inside',
+    precision: str | Sequence[str] = ('fp32', 'fp16', 'int8'), quantize: Literal['dynamic', 'static'] = 'dynamic',
+    most: int | None = None, batch: int = 64, seed: int = 0
 ) -> Exported: ...
 def labels(
-    run: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    to: str = 'classify',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: str = 'classify',
     labels_per_class: int | str | Sequence[int | str] = ('1', '2', '5', '10', '25', '50', '100', 'all'),
     fractions: float | Sequence[float] = (), protocols: str | Sequence[str] = ('knn', 'linear', 'full'),
     against: str | Sequence[str] = (), draws: int = 3, epochs: float | None = None, most: int | None = None,
@@ -105,33 +109,34 @@ def labels(
 ) -> Curve: ...
 def map(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
-    out: str | Path | None = None, method: str = 'auto', most: int = 20000, pooling: str = 'mean',
-    index: str | Path | None = None, seed: int = 0, batch: int = 64, device: str = 'auto'
+    parts: str | Sequence[str] = (), out: str | Path | None = None, method: str = 'auto', most: int = 20000,
+    pooling: str = 'mean', index: str | Path | None = None, seed: int = 0, batch: int = 64, device: str = 'auto'
 ) -> Path: ...
 def pack(
     data: str | Path | Sequence[str | Path], out: str | Path | None = None, *, config: str | Path | None = None,
-    format: Literal['jpeg', 'original', 'raw'] = 'jpeg', size: int | None = None, quality: int | None = None,
-    shard_mb: int = 256, threads: int | None = None
+    parts: str | Sequence[str] = (), format: Literal['jpeg', 'original', 'raw'] = 'jpeg', size: int | None = None,
+    quality: int | None = None, shard_mb: int = 256, threads: int | None = None
 ) -> Path: ...
 def predict(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
-    out: str | Path | None = None, batch: int = 64, threshold: float = 0.5, device: str = 'auto'
+    parts: str | Sequence[str] = (), out: str | Path | None = None, batch: int = 64, threshold: float = 0.5,
+    device: str = 'auto'
 ) -> Any: ...
 @overload
 def pretrain(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, precision: str = 'auto',
-    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
-    image_size: int | str | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
-    channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
-    target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
-    bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None, epochs: float | None = None,
-    steps: int | None = None, hours: float | None = None, batch: int | None = None, accumulate: int | None = None,
-    checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto', lr: float | None = None, blr: float | None = None,
-    warmup: float | None = None, weight_decay: float | None = None, clip: float | None = None,
-    crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random', jitter: float = 0.0,
-    flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (), out: str | Path = 'run',
+    recipe: str | None = None, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    resolutions: str | None = None, patch_size: int | None = None, channels: int | None = None, method: str = 'mae',
+    mask: str | None = None, masks_per_image: int | None = None, target: str | None = None, decoder: str | None = None,
+    init: str | Path = 'none', bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None,
+    epochs: float | None = None, steps: int | None = None, hours: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto',
+    lr: float | None = None, blr: float | None = None, warmup: float | None = None, weight_decay: float | None = None,
+    clip: float | None = None, crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random',
+    jitter: float = 0.0, flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
     strategy: Literal['auto', 'ddp', 'fsdp2'] = 'auto', devices: int | None = None, nodes: int | None = None,
     views_per_image: int = 1, in_memory: Literal['auto', 'on', 'off'] = 'auto',
     resize: Literal['auto', 'exact', 'fast'] = 'auto', log_every: int | None = None, save_every: int | None = None,
@@ -141,19 +146,19 @@ def pretrain(
 ) -> Run: ...
 @overload
 def pretrain(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, precision: str = 'auto',
-    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
-    image_size: int | str | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
-    channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
-    target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
-    bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None, epochs: float | None = None,
-    steps: int | None = None, hours: float | None = None, batch: int | None = None, accumulate: int | None = None,
-    checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto', lr: float | None = None, blr: float | None = None,
-    warmup: float | None = None, weight_decay: float | None = None, clip: float | None = None,
-    crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random', jitter: float = 0.0,
-    flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (), out: str | Path = 'run',
+    recipe: str | None = None, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    resolutions: str | None = None, patch_size: int | None = None, channels: int | None = None, method: str = 'mae',
+    mask: str | None = None, masks_per_image: int | None = None, target: str | None = None, decoder: str | None = None,
+    init: str | Path = 'none', bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None,
+    epochs: float | None = None, steps: int | None = None, hours: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto',
+    lr: float | None = None, blr: float | None = None, warmup: float | None = None, weight_decay: float | None = None,
+    clip: float | None = None, crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random',
+    jitter: float = 0.0, flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
     strategy: Literal['auto', 'ddp', 'fsdp2'] = 'auto', devices: int | None = None, nodes: int | None = None,
     views_per_image: int = 1, in_memory: Literal['auto', 'on', 'off'] = 'auto',
     resize: Literal['auto', 'exact', 'fast'] = 'auto', log_every: int | None = None, save_every: int | None = None,
@@ -163,26 +168,28 @@ def pretrain(
 ) -> None: ...
 def search(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
-    query: str | Path | Sequence[str | Path] = (), duplicates: bool = False, out: str | Path | None = None,
-    top: int = 12, pooling: str = 'mean', standardize: bool = True, by: str = 'pixels', threshold: float | None = None,
-    compare: bool = False, index: str | Path | None = None, batch: int = 64, device: str = 'auto'
+    parts: str | Sequence[str] = (), query: str | Path | Sequence[str | Path] = (), duplicates: bool = False,
+    out: str | Path | None = None, top: int = 12, pooling: str = 'mean', standardize: bool = True, by: str = 'pixels',
+    threshold: float | None = None, compare: bool = False, index: str | Path | None = None, batch: int = 64,
+    device: str = 'auto'
 ) -> SearchResults: ...
 def show(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
-    what: str = 'rebuild', out: str | Path | None = None, ratio: float | Sequence[float] = (),
-    mask: str | Sequence[str] = (), most: int = 8, seed: int = 0, true_statistics: bool = True, block: int = -1,
-    size: int | None = None, background: bool = True, device: str = 'auto'
+    parts: str | Sequence[str] = (), what: str = 'rebuild', out: str | Path | None = None,
+    ratio: float | Sequence[float] = (), mask: str | Sequence[str] = (), most: int = 8, seed: int = 0,
+    true_statistics: bool = True, block: int = -1, size: int | None = None, background: bool = True,
+    device: str = 'auto'
 ) -> Path: ...
 def stress(
-    run: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    corruptions: str | Sequence[str] = (), severities: int | Sequence[int] = (1, 2, 3, 4, 5),
-    groups: str | Sequence[str] = (), most: int | None = 1000, out: str | Path | None = None, batch: int = 64,
-    seed: int = 0, device: str = 'auto'
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), corruptions: str | Sequence[str] = (),
+    severities: int | Sequence[int] = (1, 2, 3, 4, 5), groups: str | Sequence[str] = (), most: int | None = 1000,
+    out: str | Path | None = None, batch: int = 64, seed: int = 0, device: str = 'auto'
 ) -> Stress: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify',
     out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
@@ -199,8 +206,8 @@ def transfer(
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify',
     out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
@@ -217,8 +224,8 @@ def transfer(
 ) -> None: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
     out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
@@ -237,8 +244,8 @@ def transfer(
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
     out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
@@ -257,8 +264,8 @@ def transfer(
 ) -> None: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['segment'],
     out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
@@ -277,8 +284,8 @@ def transfer(
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
     log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['segment'],
     out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
