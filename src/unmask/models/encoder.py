@@ -192,6 +192,16 @@ class Encoder(nn.Module, ABC):
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
 
 
+def statistics_of(
+    settings: Mapping[str, Any], mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel in raw units: those given, else those of timm's settings, in 0..1, else 0 and 1."""
+    return (
+        mean or tuple(255 * value for value in settings.get("mean", ())) or (0.0,) * channels,
+        std or tuple(255 * value for value in settings.get("std", ())) or (1.0,) * channels,
+    )
+
+
 def known_name(model: str) -> bool:
     """True for a model name that some encoder part accepts, with or without a tag and options."""
     name = registry.parse(model)[0]

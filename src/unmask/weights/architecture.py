@@ -1,8 +1,9 @@
 """Which timm model a state dict belongs to, read off its keys and shapes. Heads are in no shape: a rule, and said."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import timm
@@ -11,6 +12,7 @@ import torch
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.weights.canonical import State
+from unmask.weights.positions import num_prefix
 
 # Standard ViTs: width -> name, blocks, heads. Heads are width / 64 but for the two largest.
 STANDARD = {
@@ -22,7 +24,7 @@ STANDARD = {
     1408: ("vit_giant_patch14_224", 40, 16),
 }
 EVA = ("*dinov3*", "eva*", "vit_pe_*")  # families with rotary positions, whose options no key tells
-EXTRA = ("head.", "fc_norm.", "attn_pool.")
+ENDINGS = {"safetensors", "pth", "pt", "bin", "ckpt", "tar"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Architecture:
     heads: str  # how the number of attention heads is known, for people; empty if the name says it
 
 
-def architecture(state: State, name: str, heads: int | None) -> Architecture:
-    """name: of the file, which may begin with a timm name. heads: where a config says them.
+def architecture(state: State, name: str, heads: int | None, origin: str, bare: bool) -> Architecture:
+    """name: of the file, which may begin with a timm name. heads: where a config or the weights' maker tells, and how
+    (origin). bare: the position table has rows for patches only.
 
     Raises UserError where no model of timm has these keys and shapes.
     """
@@ -44,13 +47,42 @@ def architecture(state: State, name: str, heads: int | None) -> Architecture:
             if fits(model, state):
                 return Architecture(model, "")
         raise UserError(_unknown(state, name))
-    return _plain(state, name, heads)
+    return _plain(state, name, heads, origin, bare)
 
 
 def default_config(model: str) -> Json:
-    """timm's settings for a model: input_size, mean, std (0..1) of its default weights; empty for no model of timm."""
-    settings = timm.get_pretrained_cfg(model.split("(")[0].split(".")[0], allow_unregistered=True)
+    """timm's settings for a model, with its tag or without: input_size, mean, std (0..1) of its weights, of its default
+    weights without one; empty for no model of timm."""
+    try:
+        settings = timm.get_pretrained_cfg(model.split("(")[0], allow_unregistered=True)
+    except RuntimeError:  # no such tag
+        return {}
     return settings.to_dict() if settings else {}
+
+
+def named_config(*names: str) -> tuple[str, dict[str, Any]]:
+    """The first of these names, of files or models, that is one of timm's, with or without its tag and an ending; and
+    timm's settings for it. Nothing for names that only begin like one of timm's: who knows what they mean."""
+    for name in names:
+        words = name.split("/")[-1].split(".")
+        for candidate in (".".join(words[:2]), ".".join(words[:1])):
+            ending = words[candidate.count(".") + 1 :]
+            if timm.is_model(words[0]) and set(ending) <= ENDINGS and (settings := default_config(candidate)):
+                return candidate, settings
+    return "", {}
+
+
+def model_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """A timm name without its tag, with those arguments that no option of ours sets."""
+    ours = ("num_classes", "global_pool", "in_chans", "img_size", "patch_size")
+    text = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in ours)
+    base = name.split(".")[0]
+    return f"{base}({text})" if text else base
+
+
+def one_of_a_kind(model: str) -> bool:
+    """True for models whose architecture itself tells whose they are: EVA, DINOv3, Perception Encoder."""
+    return any(fnmatch(model, pattern) for pattern in EVA)
 
 
 def fits(model: str, state: State) -> bool:
@@ -64,25 +96,7 @@ def fits(model: str, state: State) -> bool:
     return own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own if k not in free)
 
 
-def num_prefix(state: State) -> int:
-    """Class and register tokens that a plain ViT's state has."""
-    return sum(state[key].shape[1] for key in ("cls_token", "reg_token") if key in state)
-
-
-def position_prefix(state: State, image_size: tuple[int, int] | None) -> int:
-    """Rows of the position table that stand for prefix tokens: all of them or none, whichever leaves a whole grid."""
-    if "pos_embed" not in state:
-        return 0
-    rows, prefix = state["pos_embed"].shape[1], num_prefix(state)
-    patch = state["patch_embed.proj.weight"].shape[-2:]
-    units = (image_size[0] // patch[0]) * (image_size[1] // patch[1]) if image_size else None
-    for number in (prefix, 0, 1):
-        if rows - number == units or (units is None and int((rows - number) ** 0.5) ** 2 == rows - number):
-            return number
-    return prefix
-
-
-def _plain(state: State, name: str, heads: int | None) -> Architecture:
+def _plain(state: State, name: str, heads: int | None, origin: str, bare: bool) -> Architecture:
     """A ViT of any size with absolute positions, as options of the standard one of its width."""
     if "patch_embed.proj.weight" not in state or "blocks.0.mlp.fc1.weight" not in state or "norm_pre.weight" in state:
         raise UserError(_unknown(state, name))
@@ -115,10 +129,10 @@ def _plain(state: State, name: str, heads: int | None) -> Architecture:
         options["class_token"] = False
     if "reg_token" in state:
         options["reg_tokens"] = state["reg_token"].shape[1]
-    if num_prefix(state) and position_prefix(state, None) == 0:
+    if num_prefix(state) and bare:
         options["no_embed_class"] = True
     text = ", ".join(f"{key}={value!r}" for key, value in options.items())
-    why = "as its config says" if heads else "as usual for this width; the file does not say"
+    why = origin if heads else "as usual for this width; the file does not say"
     return Architecture(f"{standard}({text})" if text else standard, f"{used} attention heads, {why}")
 
 

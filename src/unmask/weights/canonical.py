@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.files import Json
 
 State = dict[str, Tensor]
@@ -31,20 +31,24 @@ class WeightFile:
     config: Json = field(default_factory=dict)  # config.json beside it
     preprocessor: Json = field(default_factory=dict)  # preprocessor_config.json beside it
     header: Json = field(default_factory=dict)  # written into the file beside the tensors
+    networks: tuple[str, ...] = ()  # names of the networks that its checkpoint holds
+    remarks: tuple[str, ...] = ()  # which of them these are, for people
 
 
 @dataclass(frozen=True, kw_only=True)
 class Canonical:
     layout: str  # for people
-    encoder: State  # timm's keys, without a head
+    encoder: State  # timm's keys, without a head; `relative.N.rows` and `.columns` beside them
     decoder: State | None = None  # keys of decoders/full.py, and its "position" table with rows for prefix tokens
     model: str | None = None  # timm name, with options; None: read off the shapes
     heads: int | None = None  # of attention; no shape tells; None: the usual number for this width
+    heads_origin: str = "as its config says"  # how `heads` is known
     decoder_heads: int | None = None
     decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
     image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
     statistics: Statistics | None = None
+    origin: str = ""  # whose mean and std these are, for people
     normalize: bool | None = None  # the decoder predicts per-patch normalised pixels (True) or pixels (False)
     head: State | None = None  # "weight" k d and "bias" k of a classifier
     pooling: str | None = None  # what that head takes: "mean" (normalised after pooling) or "cls"
@@ -121,8 +125,39 @@ def under(state: State, prefix: str) -> State:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
+ANCHOR = "patch_embed.proj.weight"  # by which a ViT of timm's keys is found, whatever stands before it
+
+
+def vit_prefix(state: State) -> str | None:
+    """What stands before the patch embedding's name; of several, the shortest; None where there is none."""
+    return min((key.removesuffix(ANCHOR) for key in state if key.endswith(ANCHOR)), key=len, default=None)
+
+
+UNUSED = ("mask_token", "masked_embed")  # what masked patches were replaced by; nothing is masked here
+
+
+def timm_vit(file: WeightFile, layout: str, **facts: Any) -> Canonical:
+    """A ViT under timm's keys, wherever they lie in a file: a head that pools gives its norm to the encoder, and what
+    is no part of it is left out and said. facts: fields of Canonical that the maker of the file is known for."""
+    prefix = vit_prefix(file.state) or ""
+    state = under(file.state, prefix)
+    head = {name: state[f"head.{name}"] for name in ("weight", "bias") if f"head.{name}" in state}
+    pooled = "fc_norm.weight" in state and "norm.weight" not in state
+    if pooled:
+        state = {key.replace("fc_norm.", "norm."): value for key, value in state.items()}
+    encoder = {key: value for key, value in state.items() if not key.startswith((*HEADS, *UNUSED))}
+    rest = [key for key in state if key not in encoder and (not key.startswith("head.") or not head)]
+    rest += [key for key in file.state if not key.startswith(prefix)]
+    remarks = (*facts.pop("remarks", ()), *left_out(rest))
+    pooling = ("mean" if pooled else "cls") if head else None
+    return Canonical(layout=layout, encoder=encoder, head=head or None, pooling=pooling, remarks=remarks, **facts)
+
+
+HEADS = ("head.", "head_dist.", "attn_pool.", "fc_norm.")  # of classifiers, in timm
+
+
 def left_out(keys: Sequence[str]) -> tuple[str, ...]:
     """A remark on keys that are no part of encoder or decoder, by their first names; none for none."""
     names = list(dict.fromkeys(key.split(".")[0] for key in keys))
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    return (f"left out, no part of encoder or decoder: {len(keys)} tensors in {shown}",) if names else ()
+    return (f"left out, no part of encoder or decoder: {many(len(keys), 'tensor')} in {shown}",) if names else ()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from unmask.errors import UserError
 from unmask.files import Json, write_atomically
+from unmask.weights.copies import Checkpoint, unwrapped
+from unmask.weights.reading import PLAIN, Reading
 
 ENCODER = "encoder.safetensors"
-WRAPPERS = ("model", "state_dict", "objective", "model_state", "net")  # where checkpoints keep their tensors
 # Classes of harmless records that training programs save beside the tensors. They are not imported: an empty stand-in
 # takes their place. Anything else in a pickle that is no tensor or plain value is refused.
 RECORDS = ("argparse.Namespace", "omegaconf.", "mmengine.", "lightning.", "lightning_fabric.", "pytorch_lightning.")
@@ -73,7 +75,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Json]:
-    """Tensors by name, unwrapped, and what else the file says: a safetensors header, or plain values beside the state.
+    """Tensors by name, and what else the file says: a safetensors header, or plain values beside the state."""
+    checkpoint = read_checkpoint(path)
+    return checkpoint.state, checkpoint.header
+
+
+def read_checkpoint(path: Path, reading: Reading = PLAIN) -> Checkpoint:
+    """One network of a file; see `copies.py` for which.
 
     Raises UserError for what cannot be read, and for a pickle that asks for anything but tensors and plain records.
     """
@@ -82,25 +90,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Json]:
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+                state, header = {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
         except Exception as error:
             raise _unreadable(path, error) from error
+        checkpoint = unwrapped(state, reading, str(path))
+        return replace(checkpoint, header=header)
     content = _unpickle(path)
-    header: Json = {}
-    while isinstance(content, dict):
-        inner = next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None)
-        if inner is None:
-            break
-        header |= {k: v for k, v in content.items() if isinstance(v, str | int | float)}
-        content = content[inner]
-    state = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not state:
+    checkpoint = unwrapped(content, reading, str(path))
+    if not checkpoint.state:
         what = "a whole pickled model" if isinstance(content, nn.Module) else f"a {type(content).__name__}"
         raise UserError(f"{path} holds {what} without tensors by name; give a state dict: .safetensors or .pth")
-    for prefix in ("module.", "_orig_mod.", "model."):
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state, header
+    return checkpoint
 
 
 def _unpickle(path: Path) -> Any:
@@ -108,6 +108,11 @@ def _unpickle(path: Path) -> Any:
     with contextlib.suppress(Exception):  # not a zip file: an old torch file, or none at all, which load says
         names = get_unsafe_globals_in_checkpoint(path)
     bad = [name for name in names if not name.startswith(RECORDS)]
+    if any(name.startswith("ultralytics.") for name in bad):
+        raise UserError(
+            f"{path} is a model of ultralytics, pickled whole: opening it would run ultralytics' code. Its networks are"
+            " convolutional, and unmask reads ViTs and Hiera; there is nothing to take over"
+        )
     if bad:
         raise UserError(
             f"{path} is refused: opening it would call {', '.join(bad[:3])}, which can run any code. Ask its maker for"

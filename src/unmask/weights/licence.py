@@ -1,12 +1,16 @@
 """Licences of weights that people use, as their makers publish them; said whenever such weights are opened.
 
+Where neither a name nor a model card tells, the layout of a file says whose weights it may hold, and so which licence
+applies if it does.
+
 The reference MAE code and weights are CC-BY-NC 4.0 by their repository. The hub's copies of the same models are tagged
 apache-2.0, timm's cc-by-nc-4.0: whoever needs to know must ask the makers, so both are said.
 """
 
 from pathlib import Path
 
-FAIR = "CC-BY-NC 4.0, not for commercial use (Meta's MAE weights)"
+NOT_COMMERCIAL = "CC-BY-NC 4.0, not for commercial use"
+FAIR = f"{NOT_COMMERCIAL} (Meta's MAE weights)"
 BOTH = (
     f"{FAIR}; the copies in the Hugging Face format are tagged apache-2.0, and their makers' repository says CC-BY-NC"
 )
@@ -22,6 +26,11 @@ def known_licence(name: str, stated: str | None = None) -> str | None:
     if name in FAIR_FOLDERS:
         return f"{BOTH}, by the folder's name"
     return stated
+
+
+def by_layout(maker: str, licence: str) -> str:
+    """What can be said of the licence of weights that their content alone tells. maker: e.g. "Meta's DINO"."""
+    return f"{licence}, if these are {maker} weights, as their layout says; the file states no licence"
 
 
 def stated_licence(folder: Path) -> str | None:

@@ -14,21 +14,26 @@ from torch import nn
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.files import Json, read_json
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.models.layers.position import sincos
 from unmask.models.state import load_strictly
-from unmask.training.checkpoint import LAST, newest
-from unmask.weights.architecture import architecture, default_config, position_prefix
-from unmask.weights.canonical import Canonical, State, Statistics, WeightFile
-from unmask.weights.files import ENCODER, is_run, read_weights
+from unmask.weights.architecture import architecture, default_config, model_text, one_of_a_kind
+from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
+from unmask.weights.content import read_file, read_folder
 from unmask.weights.known import require_known
-from unmask.weights.licence import known_licence, stated_licence
-from unmask.weights.resize import SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder
-
-CONFIG, CLASSIFIER = "config.json", "classifier.safetensors"
-FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors")
+from unmask.weights.licence import known_licence
+from unmask.weights.positions import table_layout
+from unmask.weights.reading import PLAIN, Reading
+from unmask.weights.resize import (
+    SAME,
+    channel_mix,
+    fixed_table,
+    mixed_statistics,
+    resize_decoder,
+    resize_encoder,
+    resize_relative,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ class Opened:
     grid: Grid  # that the weights were made for
     channels: int
     licence: str | None
+    prefix: int = 0  # rows of the position table before those of the patches
     remarks: tuple[str, ...] = ()  # what was assumed or left out
     whole: State | None = None  # all of an objective of ours, where the source is a run
 
@@ -60,7 +66,14 @@ class Opened:
         first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {self.grid.unit[0]}"
         ours = self.weights.layout == "unmask" and not self.licence
         licence = [] if ours else [f"licence of these weights: {self.licence or 'unknown; ask whoever made them'}"]
-        return [first + with_decoder, *(f"  {remark}" for remark in self.remarks), *licence]
+        return [first + with_decoder, *self._normalised(), *(f"  {remark}" for remark in self.remarks), *licence]
+
+    def _normalised(self) -> list[str]:
+        """Which mean and std are used, and whose they are."""
+        if self.statistics is None or self.weights.layout == "unmask":
+            return []
+        mean, std = (" ".join(f"{value:.4g}" for value in values) for values in self.statistics)
+        return [f"  mean {mean}, std {std}: {self.weights.origin}"]
 
     def encoder(
         self,
@@ -107,10 +120,15 @@ class Opened:
         """Loads the weights into an encoder, resized to its grid and channels; UserError lists both sides where they
         do not fit."""
         mix, state = channel_mix(self.channels, encoder.channels, bands), self.weights.encoder
-        if "patch_embed.proj.weight" in state and not self.model.startswith("hiera"):
-            prefix = position_prefix(state, (self.grid.size[0], self.grid.size[1]))
-            state = resize_encoder(state, self.grid, encoder.grid, mix, prefix)
-        load_strictly(encoder.net, state, self.source)
+        if ANCHOR in state:
+            state = resize_encoder(
+                state, _tokens(self.model, self.grid), _tokens(self.model, encoder.grid), mix, self.prefix
+            )
+        tables = under(state, "relative.")
+        load_strictly(encoder.net, {key: state[key] for key in state if not key.startswith("relative.")}, self.source)
+        if tables:
+            own: Any = encoder.relative
+            load_strictly(own, resize_relative(tables, own.state_dict()), f"{self.source}, relative positions")
 
     def decoder_text(self, grid: Grid) -> str:
         """The decoder for another grid as `full(...)`. Its positions are stored unless they are the fixed table."""
@@ -130,49 +148,92 @@ class Opened:
         return state
 
 
-def open_weights(text: str | Path, *, model: str | None = None) -> Opened:
+def open_weights(
+    text: str | Path,
+    *,
+    model: str | None = None,
+    reading: Reading = PLAIN,
+    image_size: tuple[int, ...] | None = None,
+) -> Opened:
     """Opens a run folder, a file of weights, a Hugging Face or timm folder, or a timm name with timm's own weights.
 
-    model: a timm name with options, where the file does not tell or tells wrongly. Raises UserError, one line, for what
-    cannot be opened or is not recognised.
+    model: a timm name with options, where the file does not tell or tells wrongly. image_size: of the images that they
+    are going to see, which may be what they were made for. Raises UserError, one line, for what cannot be opened or is
+    not recognised.
     """
     path = Path(text)
     if path.is_dir() or path.is_file():
-        content, licence, whole = (_folder if path.is_dir() else _file)(path)
-        return _opened(str(text), content, licence, model, whole)
-    if not known_name(str(text)):  # also those that another package has registered
-        require_known(text)
-    return _from_timm(str(text))
+        content, licence, whole = (read_folder if path.is_dir() else read_file)(path, reading)
+        opened = _opened(str(text), content, licence, model, whole, reading, image_size)
+    else:
+        if not known_name(str(text)):  # also those that another package has registered
+            require_known(text)
+        opened = _from_timm(str(text))
+    if reading.statistics is None:
+        return opened
+    if len(reading.statistics[0]) != opened.channels:
+        raise UserError(
+            f"--mean and --std have {len(reading.statistics[0])} numbers each; {text} has {opened.channels} channels"
+        )
+    return replace(opened, weights=replace(opened.weights, statistics=reading.statistics, origin="as given"))
 
 
-def _opened(source: str, content: WeightFile, licence: str | None, model: str | None, whole: State | None) -> Opened:
+def _opened(
+    source: str,
+    content: WeightFile,
+    licence: str | None,
+    model: str | None,
+    whole: State | None,
+    reading: Reading,
+    image_size: tuple[int, ...] | None,
+) -> Opened:
     parts = [registry.find("weights", name) for name in registry.names("weights")]
     part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
         shown = ", ".join(list(content.state)[:4])
         raise UserError(f"{source}: no layout of weights that unmask knows has these keys (they begin {shown})")
     weights: Canonical = part.canonical(content)
-    remarks, name = list(weights.remarks), model or weights.model
+    remarks, name = [*content.remarks, *weights.remarks], model or weights.model
+    hiera = (name or "").startswith("hiera")
+    state, prefix, size = weights.encoder, 0, reading.size or weights.image_size
+    if "pos_embed" in state and state["pos_embed"].ndim == 3:
+        patch = (4, 4) if hiera else (int(state[ANCHOR].shape[-2]), int(state[ANCHOR].shape[-1]))
+        wanted = None if image_size is None else (int(image_size[0]), int(image_size[-1]))
+        sizes = {"size": reading.size, "stated": weights.image_size, "wanted": wanted}
+        layout = table_layout(state, patch, **sizes, source=source)
+        size, prefix = (layout.shape[0] * patch[0], layout.shape[1] * patch[1]), layout.prefix
+        remarks += [layout.remark] if layout.remark else []
     if name is None:
-        read = architecture(weights.encoder, content.name, weights.heads)
+        read = architecture(state, content.name, weights.heads, weights.heads_origin, bare=not prefix)
         name, remarks = read.model, [*remarks, *([read.heads] if read.heads else [])]
-    settings = default_config(name)
-    grid = _grid(name, weights, settings)
+    grid = _grid(name, state, size)
     weights, more = _decoder_checked(weights, grid)
-    if weights.statistics is None and settings and _channels(weights.encoder) == len(settings["mean"]):
-        assumed = tuple(tuple(255.0 * v for v in settings[key]) for key in ("mean", "std"))
-        weights = replace(weights, statistics=assumed)
-        remarks.append("mean and std are assumed to be those of timm's model of this name; the file does not say")
     return Opened(
         source=source,
-        weights=weights,
+        weights=_with_statistics(weights, name),
         model=name,
         grid=grid,
-        channels=_channels(weights.encoder),
+        channels=_channels(state),
         licence=known_licence(content.name, weights.licence or licence),
+        prefix=prefix,
         remarks=(*remarks, *more),
         whole=whole,
     )
+
+
+def _with_statistics(weights: Canonical, model: str) -> Canonical:
+    """With a mean and std: those of the only weights that there are of such an architecture, else ImageNet's."""
+    channels = _channels(weights.encoder)
+    if weights.statistics is not None:
+        return weights
+    settings = default_config(model) if one_of_a_kind(model) else {}
+    if settings and channels == len(settings["mean"]):
+        mean, std = (tuple(255.0 * value for value in settings[key]) for key in ("mean", "std"))
+        return replace(weights, statistics=(mean, std), origin=f"as timm has them for {model}")
+    if channels != len(IMAGENET[0]):
+        return weights
+    guess = "assumed: ImageNet's, as of most ViTs. Warning: neither the file nor its name says whose weights these are;"
+    return replace(weights, statistics=IMAGENET, origin=f"{guess} --mean and --std overrule")
 
 
 def _decoder_checked(weights: Canonical, grid: Grid) -> tuple[Canonical, list[str]]:
@@ -194,26 +255,24 @@ def _decoder_checked(weights: Canonical, grid: Grid) -> tuple[Canonical, list[st
     return replace(weights, decoder=decoder | {"position": torch.cat([first, units])}, decoder_heads=heads), remarks
 
 
-def _grid(model: str, weights: Canonical, settings: Json) -> Grid:
+def _grid(model: str, state: State, size: tuple[int, int] | None) -> Grid:
+    """The grid that the weights were made for; size: of the images, where it is known."""
     if model.startswith("hiera"):
-        return create_encoder(model, image_size=weights.image_size).grid
-    patch = tuple(weights.encoder["patch_embed.proj.weight"].shape[-2:])
-    size = weights.image_size
-    if size is None and "pos_embed" in weights.encoder:
-        rows = weights.encoder["pos_embed"].shape[1] - position_prefix(weights.encoder, None)
-        side = round(rows**0.5)
-        if side * side != rows:
-            raise UserError(f"a position table of {rows} patches is no square, and nothing says the image's size")
-        size = side * patch[0], side * patch[1]
-    size = size or tuple(settings.get("input_size", (3, 224, 224))[1:])
+        return create_encoder(model, image_size=size).grid
+    patch = tuple(state[ANCHOR].shape[-2:])
+    size = size or tuple(default_config(model).get("input_size", (3, 224, 224))[1:])
     return Grid((size[0] // patch[0], size[1] // patch[1]), patch)
 
 
+def _tokens(model: str, grid: Grid) -> Grid:
+    """The grid that a position table has rows for: Hiera's are of patches of 4 pixels, 8 x 8 in each of its units."""
+    return Grid(tuple(8 * side for side in grid.shape), (4, 4)) if model.startswith("hiera") else grid
+
+
 def _channels(state: State) -> int:
-    key = "patch_embed.proj.weight"
-    if key not in state:
-        raise UserError(f"these weights have no {key}: they belong to no ViT, and unmask reads no other kind")
-    return state[key].shape[1]
+    if ANCHOR not in state:
+        raise UserError(f"these weights have no {ANCHOR}: they belong to no ViT, and unmask reads no other kind")
+    return state[ANCHOR].shape[1]
 
 
 def _from_timm(name: str) -> Opened:
@@ -224,13 +283,12 @@ def _from_timm(name: str) -> Opened:
         encoder=dict(encoder.net.state_dict()),
         image_size=(size[0], size[1]),
         statistics=(tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())),
+        origin="as timm has them",
     )
     base, options = registry.parse(name)
-    text = ", ".join(f"{key}={value!r}" for key, value in options.items())
-    model = base.split(".")[0] + (f"({text})" if text else "")
     licence = getattr(encoder.net, "pretrained_cfg", {}).get("license")
     facts = {"grid": encoder.grid, "channels": encoder.channels, "licence": known_licence(base, licence)}
-    return Opened(source=name, weights=weights, model=model, **facts)
+    return Opened(source=name, weights=weights, model=model_text(base, options), **facts)
 
 
 def _pretrained(name: str) -> Encoder:
@@ -241,43 +299,3 @@ def _pretrained(name: str) -> Encoder:
         raise
     except Exception as error:  # whatever the hub raises: offline, unknown tag, no weights
         raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
-
-
-def _file(path: Path) -> tuple[WeightFile, str | None, State | None]:
-    state, header = read_weights(path)
-    config = read_json(path.parent / CONFIG)
-    ours = path.name == CLASSIFIER or (path.suffix == ".ckpt" and ("task" in config or is_run(config)))
-    hub = "model_type" in config or "architecture" in config or ours
-    beside = {"config": config, "preprocessor": read_json(path.parent / "preprocessor_config.json")} if hub else {}
-    whole = state if "encoder.mean" in state else None
-    name = path.name if path.name not in FILES else path.parent.resolve().name
-    return (
-        WeightFile(state=state, name=name, header=header, **beside),
-        stated_licence(path.parent) if hub else None,
-        whole,
-    )
-
-
-def _folder(path: Path) -> tuple[WeightFile, str | None, State | None]:
-    config = read_json(path / CONFIG)
-    ours = (CLASSIFIER,) if "task" in config else (LAST, ENCODER) if is_run(config) else ()
-    saved = newest(path) if LAST in ours else None
-    file = saved or next((path / name for name in (*ours, *FILES) if (path / name).is_file()), None)
-    index = path / "model.safetensors.index.json"
-    if file is None and not index.is_file():
-        what = f"run folder has no {', '.join(ours)} yet" if ours else f"folder has neither of {', '.join(FILES)}"
-        raise UserError(f"{path}: this {what}; give a run, a Hugging Face or timm folder, or a file of weights")
-    if not config:
-        raise UserError(
-            f"{path} has no {CONFIG}, which says what {file.name if file else index.name} is; download it too"
-        )
-    if file is not None:
-        content, licence, whole = _file(file)
-        return replace(content, name=path.resolve().name, config=config), licence or stated_licence(path), whole
-    shards = sorted({str(name) for name in read_json(index).get("weight_map", {}).values()})
-    missing = [name for name in shards if not (path / name).is_file()]
-    if missing or not shards:
-        raise UserError(f"{path} lacks {', '.join(missing) or 'its parts'}, named in {index.name}; download them too")
-    state = {key: value for name in shards for key, value in read_weights(path / name)[0].items()}
-    beside = {"config": config, "preprocessor": read_json(path / "preprocessor_config.json")}
-    return WeightFile(state=state, name=path.resolve().name, **beside), stated_licence(path), None

@@ -74,6 +74,16 @@ def resize_encoder(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int)
     return state
 
 
+def resize_relative(tables: State, own: State) -> State:
+    """Tables of relative positions for the sides of another grid, interpolated as for a call on another grid."""
+    return {
+        key: interpolate(table.T[None], size=len(own[key]), mode="linear")[0].T
+        if key in own and len(own[key]) != len(table)
+        else table
+        for key, table in tables.items()
+    }
+
+
 def resize_decoder(state: State, old: Grid, new: Grid, mix: Tensor) -> State:
     """A decoder's state for another grid and other channels. Its predictions of a pixel are interpolated between those
     of the old patch's pixels; a new channel's are the same mixture of the old channels' that its filters are."""

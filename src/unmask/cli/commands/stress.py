@@ -25,7 +25,7 @@ from unmask.studies.robustness.test_images import read_evaluation_set
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.open import open_classifier
 from unmask.tasks.pages import write_report
-from unmask.weights.open import CLASSIFIER
+from unmask.weights.content import CLASSIFIER
 
 __all__ = ["stress"]
 

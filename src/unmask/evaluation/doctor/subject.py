@@ -24,9 +24,10 @@ from unmask.models.encoder import Encoder, known_name
 from unmask.runs.run import Run
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, read
+from unmask.weights.content import CONFIG
 from unmask.weights.files import is_run
 from unmask.weights.known import SUFFIXES
-from unmask.weights.open import CONFIG, Opened, open_weights
+from unmask.weights.open import Opened, open_weights
 
 WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold images
 IMAGES = 64  # that features are computed of

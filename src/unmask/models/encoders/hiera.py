@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask, as_bool
-from unmask.models.encoder import Encoder, Tokens
+from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.position import TableCache
 from unmask.models.layers.weight_init import initialize
 
@@ -46,11 +46,7 @@ class Hiera(Encoder):
         arguments = {"num_classes": 0, "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
         net: Any = timm.create_model(model, pretrained=pretrained, **arguments)
-        own = net.pretrained_cfg if pretrained else {}
-        super().__init__(
-            mean or tuple(255 * m for m in own.get("mean", ())) or (0.0,) * channels,
-            std or tuple(255 * s for s in own.get("std", ())) or (1.0,) * channels,
-        )
+        super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
         self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
         self.dim = net.num_features
         self.grid = Grid(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask
-from unmask.models.encoder import Encoder, Tokens
+from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.position import TableCache, sincos
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import WindowedBlock, Windows
@@ -49,12 +49,14 @@ class Timm(Encoder):
         window: int | None = None,
         global_blocks: int = 4,
         relative: bool = False,
+        attend_padding: bool = False,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
         window, global_blocks: attention within window x window units, except in this many blocks; see
         windowed_attention.py.
+        attend_padding: windows that reach beyond the image attend to its padding, as SAM's do.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
@@ -70,11 +72,7 @@ class Timm(Encoder):
         net = _create(model, arguments, pretrained, windowed)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
-        own = net.pretrained_cfg if pretrained else {}
-        super().__init__(
-            mean or tuple(255 * m for m in own.get("mean", ())) or (0.0,) * channels,
-            std or tuple(255 * s for s in own.get("std", ())) or (1.0,) * channels,
-        )
+        super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
         self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
         self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
         self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size))
@@ -87,8 +85,10 @@ class Timm(Encoder):
         self.tables = TableCache(self.grid)
         self.windows: Windows | None = None
         if windowed:
-            self.windows = Windows(net.blocks, self.grid, self.num_prefix, window, global_blocks, relative)
+            settings = (window, global_blocks, relative, attend_padding)
+            self.windows = Windows(net.blocks, self.grid, self.num_prefix, *settings)
             self.own = {"window": window, "global_blocks": global_blocks} if window is not None else {}
+            self.own |= {"attend_padding": True} if attend_padding else {}
             if relative:
                 self.own, self.relative = {**self.own, "relative": True}, self.windows.tables
 

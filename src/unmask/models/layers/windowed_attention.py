@@ -85,9 +85,11 @@ class Windows:
         window: int | None = None,
         global_blocks: int = 4,
         relative: bool = False,
+        attend_padding: bool = False,
     ):
         """blocks: WindowedBlocks of the ViT; window: units along a side, None for none; global_blocks: at most this
-        many blocks see everything; relative: use relative positions, whose tables are `tables`, one for each block."""
+        many blocks see everything; relative: use relative positions, whose tables are `tables`, one for each block;
+        attend_padding: units see the padding of their window, tokens of zero, as in SAM and ViTDet's code."""
         require_whole("global_blocks, without which windows never learn of each other,", global_blocks)
         if window is not None:
             require_whole("window (ViTDet and SAM have window=14)", window)
@@ -97,7 +99,7 @@ class Windows:
                 )
             if window**2 < num_prefix:
                 raise UserError(f"a window of {window} x {window} units is too small; ViTDet and SAM have window=14")
-        self.num_prefix, self.window = num_prefix, window or max(grid.shape)
+        self.num_prefix, self.window, self.attend_padding = num_prefix, window or max(grid.shape), attend_padding
         seeing_all = last_of_parts(len(blocks), global_blocks) if window else set(range(len(blocks)))
         self.windowed = [block for number, block in enumerate(blocks) if number not in seeing_all]
         self.tables = nn.ModuleList()
@@ -136,7 +138,7 @@ class Windows:
         self, x: Float[Tensor, "b t d"], shape: tuple[int, int]
     ) -> tuple[Float[Tensor, "w s d"], Float[Tensor, "w 1 1 s"] | None]:
         """Tokens by window, the windows of a sample in a row and its prefix tokens last; and the attention bias, 0 for
-        tokens and -inf for padding, or None where there is no padding."""
+        tokens and -inf for padding, or None where there is no padding or units see it."""
         (rows, columns), w, p = shape, self.window, self.num_prefix
         down, across = self._counts(shape)
         units = x[:, p:].unflatten(1, shape)
@@ -146,9 +148,11 @@ class Windows:
         if p:  # repeated to fill a window: attending to copies of a token is attending to the token
             copies = x[:, :p].repeat(1, w * w // p, 1)
             parts = torch.cat([parts, nn.functional.pad(copies, (0, 0, 0, w * w - copies.shape[1]))[:, None]], dim=1)
+        if self.attend_padding or self._full(shape):
+            return parts.flatten(0, 1), None
         real = self._real(shape, x.device)
         keys = torch.zeros_like(real, dtype=x.dtype).masked_fill(~real, -math.inf).repeat(x.shape[0], 1)[:, None, None]
-        return parts.flatten(0, 1), None if self._full(shape) else keys
+        return parts.flatten(0, 1), keys
 
     def join(self, parts: Float[Tensor, "w s d"], shape: tuple[int, int]) -> Float[Tensor, "b t d"]:
         """Undoes `split`."""

@@ -83,12 +83,13 @@ class HuggingFace(WeightFormat):
             norm_eps=config.get("layer_norm_eps"),
             image_size=(size, size) if isinstance(size, int) else tuple(size),
             statistics=_statistics(file, IMAGENET if kind == "vit_mae" else HALF),
+            origin="as its preprocessor_config.json says" if file.preprocessor.get("image_mean") else _assumed(kind),
             normalize=bool(config.get("norm_pix_loss", False)) if complete else None,
             head=head or None,
             pooling="cls" if head else None,
             classes=tuple(names[key] for key in sorted(names, key=int)) if head and names else None,
             licence=config.get("license"),
-            remarks=left_out(rest) + (() if file.preprocessor else (_assumed(kind),)),
+            remarks=left_out(rest),
         )
 
 
@@ -101,5 +102,5 @@ def _statistics(file: WeightFile, usual: Statistics) -> Statistics | None:
 
 
 def _assumed(kind: str) -> str:
-    usual = "ImageNet's mean and std" if kind == "vit_mae" else "mean and std 0.5"
-    return f"no preprocessor_config.json beside it: {usual} are assumed, as this kind of model has them"
+    usual = "ImageNet's" if kind == "vit_mae" else "0.5"
+    return f"{usual}, as this kind of model usually has; there is no preprocessor_config.json beside it"

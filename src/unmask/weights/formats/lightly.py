@@ -70,6 +70,7 @@ class Lightly(WeightFormat):
             encoder=encoder,
             decoder=decoder if complete else None,
             statistics=IMAGENET,
+            origin="ImageNet's, as in lightly's transforms",
             normalize=False if complete else None,
-            remarks=("ImageNet's mean and std are assumed, as in lightly's transform", *left_out([*rest, *others])),
+            remarks=left_out([*rest, *others]),
         )

@@ -53,6 +53,6 @@ class MMPretrain(WeightFormat):
             decoder=decoder if complete else None,
             statistics=stated or IMAGENET,
             normalize=True if complete else None,
-            remarks=left_out(rest)
-            + (() if stated else ("ImageNet's mean and std are assumed: its configs have them",)),
+            origin="as its data_preprocessor says" if stated else "ImageNet's, as in its configs",
+            remarks=left_out(rest),
         )

@@ -6,6 +6,7 @@ from typing import Any
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.decoder import SelfAttention, essence
+from unmask.weights.architecture import model_text
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
 from unmask.weights.files import is_run
 
@@ -39,11 +40,12 @@ class Ours(WeightFormat):
             layout="unmask",
             encoder=encoder,
             decoder=decoder if full else None,
-            model=_model(arguments) if arguments else settings.get("model"),
+            model=model_text(arguments.pop("model_name"), arguments) if arguments else settings.get("model"),
             decoder_heads=essence(part)[1]["heads"] if full and part else None,
             decoder_part=part,
             image_size=tuple(size) if size else None,
             statistics=(mean, std) if mean and std else None,
+            origin="the run's own",
             normalize=_normalize(settings) if full or part else None,
             head=head or None,
             pooling=(settings.get("pooling") or ("mean" if own_norm else "cls")) if head else None,
@@ -60,13 +62,6 @@ def _facts(config: Json) -> Json:
     settings = {**method, "model": model["name"], "image_size": data["image_size"]}
     licence = config["record"]["licence"]
     return {"settings": settings, "timm": model["timm"], "mean": data["mean"], "std": data["std"], "licence": licence}
-
-
-def _model(arguments: Json) -> str:
-    ours = ("model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size")
-    text = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in ours)
-    name = arguments["model_name"].split(".")[0]
-    return f"{name}({text})" if text else name
 
 
 def _is_full(part: str | None) -> bool:

@@ -39,9 +39,8 @@ class SoloLearn(WeightFormat):
             encoder=mine,
             decoder=decoder,
             heads=heads,
+            heads_origin="as in solo-learn's MAE models",
             statistics=IMAGENET,
-            remarks=(
-                "ImageNet's mean and std and heads as in its MAE models are assumed; the file does not say them",
-                *left_out([*others, *(f"backbone.{key}" for key in encoder if key not in mine)]),
-            ),
+            origin="ImageNet's, as in solo-learn's configs",
+            remarks=left_out([*others, *(f"backbone.{key}" for key in encoder if key not in mine)]),
         )

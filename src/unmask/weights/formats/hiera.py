@@ -1,0 +1,100 @@
+"""Weights of Hiera, in the names of its makers and of timm: pretrained (MAE), fine-tuned, or the encoder alone.
+
+Where they differ: the last norm is `norm` in fine-tuned files, `encoder_norm` in pretrained ones, timm's `head.norm`;
+the classifier is `head.projection`, timm's `head.fc`. A pretrained file's decoder predicts from all stages: it is
+left out. The width of the first stage and the blocks that widen tell the architecture.
+"""
+
+import re
+from itertools import pairwise
+
+from unmask.errors import UserError, many
+from unmask.weights.canonical import (
+    IMAGENET,
+    Canonical,
+    State,
+    WeightFile,
+    WeightFormat,
+    left_out,
+    translate,
+    under,
+    vit_prefix,
+)
+from unmask.weights.licence import NOT_COMMERCIAL, by_layout
+
+__all__ = ["HieraFile"]
+
+RULES = (
+    (r"(?:encoder_|head\.)?norm\.(\w+)", r"head.norm.\1"),
+    (r"head\.(?:projection|fc)\.(\w+)", r"classifier.\1"),
+    (r"pos_embed(?:_abs)?", "pos_embed"),
+    (r"((?:patch_embed|blocks)\..+|pos_embed_win)", r"\1"),
+)
+MODELS = {  # width and blocks of the stages -> timm name
+    (96, (1, 2, 7, 2)): "hiera_tiny_224",
+    (96, (1, 2, 11, 2)): "hiera_small_224",
+    (96, (2, 3, 16, 3)): "hiera_base_224",
+    (112, (2, 3, 16, 3)): "hiera_base_plus_224",
+    (144, (2, 6, 36, 4)): "hiera_large_224",
+    (256, (2, 6, 36, 4)): "hiera_huge_224",
+}
+WINDOWED = {"hiera_small_224": "hiera_small_abswin_256", "hiera_base_224": "hiera_base_abswin_256"}
+HEADS = {96: 1, 112: 2, 144: 2, 256: 4}  # width of the first stage -> heads there
+
+
+class HieraFile(WeightFormat):
+    @staticmethod
+    def recognises(file: WeightFile) -> bool:
+        prefix = vit_prefix(file.state)
+        if prefix in (None, "encoder.net.") or "timm" in file.header:
+            return False
+        return len(_stage_starts(under(file.state, prefix or ""))) > 1
+
+    @staticmethod
+    def canonical(file: WeightFile) -> Canonical:
+        prefix = vit_prefix(file.state) or ""
+        encoder, rest = translate(under(file.state, prefix), RULES)
+        head = {key: encoder.pop(f"classifier.{key}") for key in ("weight", "bias") if f"classifier.{key}" in encoder}
+        if "head.norm.weight" not in encoder:
+            raise UserError(f"{file.name} is a Hiera without its last norm (norm or encoder_norm): is it complete?")
+        model, remark = _model(encoder, file.name)
+        return Canonical(
+            layout="Hiera",
+            encoder=encoder,
+            model=model,
+            statistics=IMAGENET,
+            origin="ImageNet's, as in Hiera's code",
+            head=head or None,
+            pooling="mean" if head else None,
+            licence=by_layout("Meta's Hiera", NOT_COMMERCIAL),
+            remarks=(*remark, *left_out([*rest, *(key for key in file.state if not key.startswith(prefix))])),
+        )
+
+
+def _model(encoder: State, name: str) -> tuple[str, tuple[str, ...]]:
+    """timm's name, with options where it has none of these sizes; and what was assumed."""
+    width = encoder["patch_embed.proj.weight"].shape[0]
+    blocks = 1 + max(int(match[1]) for key in encoder if (match := re.match(r"blocks\.(\d+)\.", key)))
+    stages = tuple(end - start for start, end in pairwise([*_stage_starts(encoder), blocks]))
+    known = MODELS.get((width, stages))
+    if "pos_embed_win" in encoder:
+        if known not in WINDOWED:
+            raise UserError(f"{name}: no Hiera with windows of positions has stages {stages} of width {width}")
+        return WINDOWED[known], ()
+    if known:
+        return known, ()
+    heads = HEADS.get(width, max(1, width // 64))
+    options = f"embed_dim={width}, num_heads={heads}, stages={stages}"
+    return f"hiera_base_224({options})", (
+        f"{many(heads, 'attention head')} in the first stage, which no shape tells: assumed",
+    )
+
+
+def _stage_starts(state: State) -> list[int]:
+    """Numbers of the blocks that stages begin with: the first, and those that hand on more channels than they take."""
+    norms = {int(match[1]): value for key, value in state.items()
+             if (match := re.fullmatch(r"blocks\.(\d+)\.norm1\.weight", key))}  # fmt: skip
+    wider = [
+        number for number, norm in norms.items() if len(norm) != len(state.get(f"blocks.{number}.norm2.weight", norm))
+    ]
+    return [0, *sorted(wider)]

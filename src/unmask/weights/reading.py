@@ -1,0 +1,42 @@
+"""What a caller may say of weights where their file does not tell, or where it holds several networks."""
+
+import math
+from dataclasses import dataclass
+
+from unmask.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Raises UserError for a mean without a std, and for numbers that are none."""
+
+    mean: tuple[float, ...] | None = None  # per channel; overrules what the weights say
+    std: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None  # height and width of the images that the weights were made for, pixels
+    ema: bool = False  # take the moving average of the weights
+    student: bool = False  # take the student of a teacher and a student
+
+    def __post_init__(self):
+        if (self.mean is None) != (self.std is None):
+            raise UserError("give --mean and --std together, one number per channel each")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std):
+                raise UserError(
+                    f"--mean has {len(self.mean)} numbers and --std has {len(self.std)}: one per channel each"
+                )
+            if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+                raise UserError(f"--mean must be finite and --std above 0, got {self.mean} and {self.std}")
+        if self.ema and self.student:
+            raise UserError("give --ema or --student, not both: one network is read")
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and std in raw units, 0..255. Numbers that are all at most 1 are of pixels scaled to 0..1, as
+        torchvision and preprocessor_config.json write them."""
+        if self.mean is None or self.std is None:
+            return None
+        scale = 255.0 if max(map(abs, (*self.mean, *self.std))) <= 1 else 1.0
+        return tuple(scale * m for m in self.mean), tuple(scale * s for s in self.std)
+
+
+PLAIN = Reading()
