@@ -18,6 +18,7 @@ from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
 from unmask.weights.files import is_run, read_state
 from unmask.weights.open import open_weights
+from unmask.weights.reading import READING, Reading
 
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
 
@@ -30,8 +31,9 @@ def load(run: str | Path, **options: Any) -> Any:
     `encoder(x)` takes raw pixels (b c h w, uint8 or float) and returns `Tokens(prefix, units)`; `.net` is the timm
     model. `.predict(images)` gives probabilities, also of a run's encoder if `transfer` made `RUN/classify`.
 
-    options, to adapt weights: model, where a file does not tell which it is; image_size, patch_size, channels, bands,
-    statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
+    options, to adapt weights: model, where a file does not tell which it is; mean and std, which overrule the weights';
+    weights_size, of the images that they were made for; ema or student, to take that network of a checkpoint;
+    image_size, patch_size, channels, bands, statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
     neither.
     """
     task = None if options else task_of(Path(run))
@@ -50,8 +52,10 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
         if (Path(run) / CLASSIFY / weights_file(CLASSIFY)).exists():
             encoder.classifier = partial(open_classifier, Path(run))
         return encoder
-    opened = open_weights(run, model=options.pop("model", None))
-    encoder = opened.encoder(**options)
+    reading = Reading.of(options)
+    rest = {name: value for name, value in options.items() if name not in READING}
+    opened = open_weights(run, model=rest.pop("model", None), reading=reading, image_size=rest.get("image_size"))
+    encoder = opened.encoder(**rest)
     print("\n".join(opened.lines), file=sys.stderr)
     return encoder
 

@@ -1,9 +1,12 @@
 """What a caller may say of weights where their file does not tell, or where it holds several networks."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from unmask.errors import UserError
+from unmask.plain import numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,16 @@ class Reading:
         if self.ema and self.student:
             raise UserError("give --ema or --student, not both: one network is read")
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Reading":
+        """From options by name, `weights_size` among them; others are passed over, and those that are not given."""
+        mean, std, size = (tuple(numbers(options.get(name) or ())) for name in ("mean", "std", "weights_size"))
+        if len(size) not in (0, 1, 2):
+            raise UserError(f"--weights-size is one number or height and width, got {size}")
+        copies = {name: bool(options.get(name)) for name in ("ema", "student")}
+        side = size * 2 if len(size) == 1 else size
+        return cls(mean=mean or None, std=std or None, size=(side[0], side[1]) if side else None, **copies)
+
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Mean and std in raw units, 0..255. Numbers that are all at most 1 are of pixels scaled to 0..1, as
@@ -40,3 +53,4 @@ class Reading:
 
 
 PLAIN = Reading()
+READING = ("mean", "std", "weights_size", "ema", "student")  # options that say how weights are read
