@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts of their makers, made here of other programs' models: the same features, and what is said."""
+"""Checkpoints in their makers' layouts, made of other programs' models: the same features, and what is said."""
 
 import re
 import sys
@@ -177,8 +177,9 @@ def hiera_by_transformers():
 
     config = HieraConfig(embed_dim=16, image_size=[64, 96], depths=[1, 2, 1, 1], num_heads=[1, 2, 4, 8])
     model, first = scrambled(HieraModel(config).eval()), [0, 1, 3, 4]
-    rename = {"embeddings.position_embeddings": "pos_embed", "embeddings.patch_embeddings.projection": "patch_embed.proj",
-              "layernorm_before": "norm1", "layernorm_after": "norm2", "pooler.layernorm": "norm"}  # fmt: skip
+    patches = "embeddings.patch_embeddings.projection"
+    rename = {"embeddings.position_embeddings": "pos_embed", patches: "patch_embed.proj", "pooler.layernorm": "norm"}
+    rename |= {"layernorm_before": "norm1", "layernorm_after": "norm2"}
     state = {}
     for key, value in model.state_dict().items():
         for old, new in rename.items():

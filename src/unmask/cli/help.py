@@ -35,7 +35,8 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "max_bad", "shard_mb",
     ),
     "model": (
-        "init", "patch_size", "pooling", "head", "pyramid", "width", "window", "global_blocks", "relative",
+        "init", "mean", "std", "weights_size", "ema", "weights_ema", "student", "patch_size",
+        "pooling", "head", "pyramid", "width", "window", "global_blocks", "relative",
         "anchors", "ratios", "rois", "block", "layers", "against",
     ),
     "method": (
@@ -47,7 +48,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     "length": ("steps", "patience", "draws", "seeds", "finetune_epochs"),
     "optimisation": (
         "batch", "accumulate", "checkpoint_activations", "optimizer", "lr", "blr", "floor", "warmup",
-        "layer_decay", "weight_decay", "betas", "clip", "drop_path", "ema", "smoothing", "dice", "seed",
+        "layer_decay", "weight_decay", "betas", "clip", "drop_path", "smoothing", "dice", "seed",
     ),
     "machine": (
         "precision", "matmul", "attention", "allocator", "fused", "compile", "channels_last", "threads",

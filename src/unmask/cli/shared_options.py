@@ -4,10 +4,11 @@ records."""
 import importlib.util
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.plain import Names, NonNegativeInt, Place, settle, texts
+from unmask.plain import Names, NonNegativeInt, Numbers, Place, Size, settle, texts
 from unmask.version import install_line
 
 
@@ -16,6 +17,30 @@ class ConfigOption:
     # YAML file of options (--print-config writes one), or config.json of an earlier run; options given beside it take
     # precedence; by default none
     config: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightOptions(ConfigOption):
+    """How weights are read, where their file does not tell or holds several networks."""
+
+    mean: Numbers = ()  # of the weights' channels, in 0..255 or in 0..1; by default their makers', which is said
+    std: Numbers = ()  # likewise
+    # height and width of the images that the weights were made for, pixels; by default as the file tells
+    weights_size: Size = None
+    student: bool = False  # of a student and its teacher, take the student; by default the teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(WeightOptions):
+    ema: bool = False  # take the moving average of the weights; by default the online ones, where a file holds both
+
+
+def reading_of(options: WeightOptions) -> dict[str, Any]:
+    """The options of `WeightOptions` that are given, as `unmask.load` takes them."""
+    names = ("mean", "std", "weights_size", "student")
+    given = {name: value for name in names if (value := getattr(options, name))}
+    ema = getattr(options, "weights_ema", False) or (isinstance(options, EncoderOptions) and options.ema)
+    return given | ({"ema": True} if ema else {})
 
 
 @dataclass(frozen=True, kw_only=True)

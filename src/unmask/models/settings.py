@@ -11,3 +11,10 @@ class ModelSettings:
     patch_size: int  # pixels along a side of a patch
     timm: Json  # arguments of timm.create_model that rebuild the network
     init: str = "none"  # weights to start from
+    ema: bool = False  # of these weights, the moving average
+    student: bool = False  # of a teacher and a student, the student
+    weights_size: tuple[int, ...] | None = None  # of the images that these weights were made for, pixels
+
+    def reading(self) -> dict[str, Any]:
+        """How these weights are read, as options."""
+        return {"ema": self.ema, "student": self.student, "weights_size": self.weights_size}

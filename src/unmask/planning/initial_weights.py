@@ -1,7 +1,8 @@
 """The starting weights of `--init`: none, or any that `weights/open.py` can open, and the settings that follow from
 them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from unmask.errors import UserError
@@ -13,6 +14,7 @@ from unmask.planning.plan import Plan
 from unmask.training.objective import Objective
 from unmask.weights.canonical import Statistics, under
 from unmask.weights.open import Opened, open_weights
+from unmask.weights.reading import Reading
 
 FAR = 5.0  # ratio of mean or std above which data and weights are not in the same units
 
@@ -38,12 +40,21 @@ class Start:
         return False
 
 
-def initial(text: str, *, model: str | None = None) -> Start:
+def initial(
+    text: str,
+    model: str | None = None,
+    reading: Mapping[str, Any] = MappingProxyType({}),
+    image_size: Any = None,
+) -> Start:
     """The start that `--init` names. model: the requested timm name, if any.
 
     Raises UserError for weights that cannot be opened.
     """
-    return Start() if text in ("none", "") else FromWeights(open_weights(text, model=model))
+    return (
+        Start()
+        if text in ("none", "")
+        else FromWeights(open_weights(text, model=model, reading=Reading.of(reading), image_size=image_size))
+    )
 
 
 class FromWeights(Start):

@@ -33,8 +33,8 @@ def load(run: str | Path, **options: Any) -> Any:
 
     options, to adapt weights: model, where a file does not tell which it is; mean and std, which overrule the weights';
     weights_size, of the images that they were made for; ema or student, to take that network of a checkpoint;
-    image_size, patch_size, channels, bands, statistics, as for `Opened.encoder`. What was assumed, and the licence, go to stderr. Raises UserError for what is
-    neither.
+    image_size, patch_size, channels, bands, statistics, as for `Opened.encoder`. What was assumed, and the licence, go
+    to stderr. Raises UserError for what is neither.
     """
     task = None if options else task_of(Path(run))
     if not task:

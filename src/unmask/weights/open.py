@@ -291,6 +291,17 @@ def _from_timm(name: str) -> Opened:
     return Opened(source=name, weights=weights, model=model_text(base, options), **facts)
 
 
+def untrained(name: str) -> Encoder:
+    """A timm model by name with weights at random, for which nothing is fetched; normalised as timm's own of this name,
+    or with ImageNet's mean and std where timm says nothing."""
+    if not known_name(name):
+        require_known(name)
+    settings, model = default_config(registry.parse(name)[0]), name
+    mean, std = (tuple(255.0 * v for v in settings[key]) if settings else known
+                 for key, known in zip(("mean", "std"), IMAGENET))  # fmt: skip
+    return create_encoder(model, mean=mean, std=std).eval()
+
+
 def _pretrained(name: str) -> Encoder:
     """A timm model with the weights that timm has for it; needs the network the first time."""
     try:

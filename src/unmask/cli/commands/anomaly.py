@@ -8,6 +8,7 @@ from rich.console import Console
 from unmask.cli.continue_run import absolute, is_new, own
 from unmask.cli.options.anomaly import Anomaly
 from unmask.cli.outputs import choose_place, require_folder, say_replaced
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.errors import UserError
 from unmask.files import Json, read_json, write_json
@@ -66,7 +67,7 @@ def anomaly(options: Anomaly) -> Finder | AnomalyResults:
 def _fit(options: Anomaly) -> Finder:
     console, hardware, method = make_console(), machine(options.device, "32"), options.method or "both"
     tune(hardware.device)
-    model, config = open_model(Path(options.model), method)
+    model, config = open_model(Path(options.model), method, reading_of(options))
     out, asked = _finder_folder(options), _asked(options)
     own(out, "anomaly", texts(options.images))
     if (out / CONFIG).exists():

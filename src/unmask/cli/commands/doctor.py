@@ -6,11 +6,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from unmask.cli.options.doctor import Doctor
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.evaluation.doctor.diagnosis import Diagnosis, diagnose
 from unmask.evaluation.doctor.subject import Subject
 from unmask.plain import texts
 from unmask.runtime.progress import doing, make_console
+from unmask.weights.reading import Reading
 
 __all__ = ["doctor"]
 
@@ -23,7 +25,7 @@ def doctor(options: Doctor) -> Diagnosis:
     exist.
     """
     doing("looking for known faults")
-    diagnosis = diagnose(Subject(str(options.place), texts(options.on)))
+    diagnosis = diagnose(Subject(str(options.place), texts(options.on), Reading.of(reading_of(options))))
     if options.json:
         print(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False))
         return diagnosis

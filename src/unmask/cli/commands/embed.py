@@ -8,6 +8,7 @@ from torch import Tensor
 from unmask.cli.continue_run import own_file
 from unmask.cli.options.embed import Embed
 from unmask.cli.outputs import choose_place
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import collate
@@ -37,7 +38,7 @@ def embed(options: Embed) -> Path:
     check_suffix(out)
     own_file(out, "embed", texts(options.data))
     tune(device)
-    encoder = load_encoder(options.run).to(device)
+    encoder = load_encoder(options.run, **reading_of(options)).to(device)
     check_poolings(encoder, [options.pooling])
     samples, sheet = read_samples(texts(options.data), encoder, console)
     size = encoder.grid.size

@@ -9,6 +9,7 @@ from rich.console import Console
 from unmask.cli.continue_run import own
 from unmask.cli.options.evaluate import Evaluate
 from unmask.cli.outputs import results_folder, say_replaced
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
@@ -42,7 +43,7 @@ def evaluate(options: Evaluate) -> Verdict:
     own(out, "evaluate", texts(options.on), within=True)
     say_replaced([out / RESULT, out / IMAGE], console)
     doing("opening the encoder")
-    encoder = load_encoder(options.run)
+    encoder = load_encoder(options.run, **reading_of(options))
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
     with stage(console, "judging") as say_stage:

@@ -8,6 +8,7 @@ from rich.console import Console
 from unmask.cli.continue_run import own
 from unmask.cli.options.labels import Labels
 from unmask.cli.outputs import results_folder, say_replaced
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.errors import Interrupted
 from unmask.files import write_json
@@ -69,6 +70,7 @@ def _classification(options: Labels, say: Callable[[str], None]) -> Study:
     hardware = machine(options.device, options.precision)
     setting = Setting(
         run=str(options.run),
+        reading=reading_of(options),
         on=texts(options.on),
         most=options.most,
         most_test=options.most_test,
@@ -86,6 +88,7 @@ def _classification(options: Labels, say: Callable[[str], None]) -> Study:
 def _segmentation(options: Labels, console: Console) -> Study:
     setting = SegmentSetting(
         run=str(options.run),
+        reading=reading_of(options),
         on=texts(options.on),
         images=None if options.images is None else Path(options.images),
         classes=None if options.classes is None else Path(options.classes),

@@ -7,6 +7,7 @@ import numpy as np
 from unmask.cli.continue_run import own, own_file
 from unmask.cli.options.map import Map
 from unmask.cli.outputs import choose_place, say_replaced
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.source import open_source
 from unmask.errors import UserError
@@ -39,7 +40,7 @@ def map(options: Map) -> Path:
     say_replaced([out, image, table], console)
     tune(device)
     doing("opening the encoder")
-    encoder = load_encoder(options.run).to(device)
+    encoder = load_encoder(options.run, **reading_of(options)).to(device)
     check_poolings(encoder, [options.pooling])
     source = open_source(texts(options.data))
     say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731

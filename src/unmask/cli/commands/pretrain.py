@@ -18,6 +18,7 @@ from rich.console import Console
 from unmask import registry
 from unmask.cli.continue_run import absolute, finished, is_new, own, refuse_other_settings
 from unmask.cli.options.pretrain import Pretrain
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
@@ -163,7 +164,7 @@ def look_at_machine(options: Pretrain, out: Path) -> Machine:
 def open_start(options: Pretrain, here: Machine | None) -> Start:
     """The weights that `--init` names. With a machine, settings that cannot work with any data are refused."""
     doing("checking the model and its parts")
-    start = initial(str(options.init), model=options.model)
+    start = initial(str(options.init), options.model, reading_of(options), options.image_size)
     if here is not None:
         refuse_early(plain(options), start, here)
     return start
@@ -232,7 +233,12 @@ def train(
     training, runtime = config.training, config.runtime
     devices = make_devices(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
-    objective = build(config, Start() if begun else initial(config.model.init, model=config.model.name))
+    objective = build(
+        config,
+        Start()
+        if begun
+        else initial(config.model.init, config.model.name, config.model.reading(), config.data.image_size),
+    )
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / "bad_files.txt")

@@ -6,6 +6,7 @@ from pathlib import Path
 from unmask.cli.continue_run import own
 from unmask.cli.options.search import Search
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
@@ -61,7 +62,11 @@ def search(options: Search) -> SearchResults:
     device = machine(options.device, "32").device
     own(out, "search", texts(options.data))
     tune(device)
-    encoder, name, pooling = load_encoder(options.run).to(device), Path(options.run).name, options.pooling
+    encoder, name, pooling = (
+        load_encoder(options.run, **reading_of(options)).to(device),
+        Path(options.run).name,
+        options.pooling,
+    )
     check_poolings(encoder, [pooling])
     say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     queries = read_queries(texts(options.query), encoder, say) if options.query else []

@@ -10,6 +10,7 @@ from torch import Tensor
 from unmask.cli.continue_run import own_file
 from unmask.cli.options.show import Show
 from unmask.cli.outputs import choose_place, say_replaced
+from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.datasets.few_images import SUFFIXES, read_images
 from unmask.data.transforms.crops import WholeImage
@@ -78,7 +79,7 @@ def rebuilt_rows(options: Show, device: str) -> list[Row]:
 
 def inner_rows(options: Show, device: str) -> tuple[list[Row], str]:
     """For every image: its patch features or its attention maps; and a note for all."""
-    encoder = load_encoder(options.run).to(device)
+    encoder = load_encoder(options.run, **reading_of(options)).to(device)
     block = encoder.layer_numbers([options.block])[0]
     size = encoder.input_size if options.size is None else (options.size, options.size)
     view = WholeImage((size[0], size[1])) if options.size is None else ShorterSide(options.size, encoder)

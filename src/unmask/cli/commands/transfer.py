@@ -20,6 +20,7 @@ from torch import nn
 from unmask import registry
 from unmask.cli.continue_run import absolute, finished, is_new, own, refuse_other_settings
 from unmask.cli.options.transfer import Transfer
+from unmask.cli.shared_options import reading_of
 from unmask.cli.task_options import task_options
 from unmask.cli.verb import verb
 from unmask.errors import UserError
@@ -51,6 +52,7 @@ from unmask.training.trackers import Tracker
 from unmask.version import __version__
 from unmask.weights.files import save_state
 from unmask.weights.known import require_known
+from unmask.weights.open import untrained
 
 __all__ = ["transfer"]
 
@@ -154,7 +156,9 @@ def asked_for(options: Transfer) -> Json:
 def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
     """The encoder, and whether only its architecture is used. From a classifier's folder, its trained encoder."""
     init = str(options.init or "run")
-    encoder = load_encoder(options.run if init in ("run", "none") else init)
+    source = options.run if init in ("run", "none") else init
+    scratch = init == "none" and not Path(source).exists()  # a timm name, whose weights nobody needs
+    encoder = untrained(str(source)) if scratch else load_encoder(source, **reading_of(options))
     wanted = {"window": options.window, "global_blocks": options.global_blocks, "relative": options.relative or None}
     changed: dict[str, int] = {name: value for name, value in wanted.items() if value is not None}
     return (reshaped(encoder, changed) if changed else encoder), init == "none"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Batch,
@@ -55,7 +55,7 @@ APPLY = ("on", "masks", "save_maps", "heatmaps")
 
 
 @dataclass(frozen=True)
-class Anomaly(ConfigOption):
+class Anomaly(EncoderOptions):
     """Find images that are unlike normal ones, and where in them.
 
     unmask anomaly fit RUN NORMALS... --out FOLDER learns what normal images look like, and a threshold that held-out

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.plain import ImagePlaces, Place, Weights, settle, texts
 
 __all__ = ["Doctor"]
 
 
 @dataclass(frozen=True)
-class Doctor(ConfigOption):
+class Doctor(EncoderOptions):
     """Look for known faults in a run, in weights or in data.
 
     Each fault comes with a remedy.

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError
 from unmask.plain import Batch, ImagePlaces, Place, WeightsPlace, check_fields, settle, texts
 
@@ -12,7 +12,7 @@ __all__ = ["Embed"]
 
 
 @dataclass(frozen=True)
-class Embed(ConfigOption):
+class Embed(EncoderOptions):
     """Write a feature vector for every image, with its path and label."""
 
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model

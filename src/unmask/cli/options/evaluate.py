@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Gt
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError
 from unmask.plain import (
     Batch,
@@ -28,7 +28,7 @@ __all__ = ["Evaluate"]
 
 
 @dataclass(frozen=True)
-class Evaluate(ConfigOption):
+class Evaluate(EncoderOptions):
     """Judge an encoder on labelled images, beside baselines.
 
     Baselines are the same encoder at random initialisation and raw pixels.

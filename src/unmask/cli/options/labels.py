@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Interval
 from tyro.conf import Positional, arg
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Few,
@@ -40,7 +40,7 @@ Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ..
 
 
 @dataclass(frozen=True)
-class Labels(ConfigOption):
+class Labels(EncoderOptions):
     """Draw accuracy against the number of labels: is pretraining worth it?
 
     Compared are this run, the same network from scratch and at random weights, and others.

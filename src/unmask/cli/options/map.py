@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Batch,
@@ -25,7 +25,7 @@ METHODS = ("auto", "pca", "tsne", "umap")
 
 
 @dataclass(frozen=True)
-class Map(ConfigOption):
+class Map(EncoderOptions):
     """Draw a map of all images, with similar ones near each other."""
 
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model

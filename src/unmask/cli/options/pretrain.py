@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import RuntimeOptions, settle_trackers
+from unmask.cli.shared_options import EncoderOptions, RuntimeOptions, reading_of, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
     Batch,
@@ -37,7 +37,7 @@ __all__ = ["Pretrain"]
 
 
 @dataclass(frozen=True)
-class Pretrain(RuntimeOptions):
+class Pretrain(RuntimeOptions, EncoderOptions):
     """Learn from unlabeled images by hiding patches and reconstructing them.
 
     What you leave open is chosen from the data and the machine, and printed as a plan.
@@ -149,7 +149,7 @@ class Pretrain(RuntimeOptions):
         settle_trackers(self)
         if self.bands is not None:
             settle(self, "bands", tuple(part.strip() for text in texts(self.bands) for part in text.split(",") if part))
-        for name in ("bands", "decoder_warmup"):
+        for name in ("bands", "decoder_warmup", *reading_of(self)):
             if getattr(self, name) and str(self.init) in ("none", ""):
                 raise UserError(f"--{name.replace('_', '-')} belongs to --init WEIGHTS, which is not given")
         if self.spike is not None and self.spike != "off":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Batch,
@@ -25,7 +25,7 @@ KINDS = ("pixels", "features")
 
 
 @dataclass(frozen=True)
-class Search(ConfigOption):
+class Search(EncoderOptions):
     """Find similar images, or copies and near copies."""
 
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model

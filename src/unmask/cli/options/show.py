@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import EncoderOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     ImagePlaces,
@@ -29,7 +29,7 @@ KINDS = ("rebuild", "features", "attention")
 
 
 @dataclass(frozen=True)
-class Show(ConfigOption):
+class Show(EncoderOptions):
     """Draw reconstructions, patch features as colours, or attention maps."""
 
     run: Positional[WeightsPlace]  # folder of a run; for features and attention also a file of weights or a timm model

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import RuntimeOptions, settle_trackers
+from unmask.cli.shared_options import RuntimeOptions, WeightOptions, settle_trackers
 from unmask.errors import UserError
 from unmask.plain import (
     Batch,
@@ -32,7 +32,7 @@ __all__ = ["Transfer"]
 
 
 @dataclass(frozen=True)
-class Transfer(RuntimeOptions):
+class Transfer(RuntimeOptions, WeightOptions):
     """Train a classifier, segmenter or detector on an encoder, with labels.
 
     What you leave open is chosen from the data and the machine, and printed as a plan.
@@ -51,6 +51,8 @@ class Transfer(RuntimeOptions):
     recipe: str | None = None
     # weights to start from: run (those of RUN), none (random ones), or another run like it; by default run
     init: Annotated[Place | None, Weights(words=("none", "run"))] = None
+    # take the moving average of the weights; by default the online ones, where a file holds both
+    weights_ema: bool = False
     epochs: PositiveFloat | None = None  # passes over the labelled images; by default chosen from their number
     batch: Batch | None = None  # images per optimizer step; by default chosen from the number of images
     accumulate: PositiveInt | None = None  # parts into which a batch is split, to save memory; by default as few as fit

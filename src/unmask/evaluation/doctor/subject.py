@@ -28,6 +28,7 @@ from unmask.weights.content import CONFIG
 from unmask.weights.files import is_run
 from unmask.weights.known import SUFFIXES
 from unmask.weights.open import Opened, open_weights
+from unmask.weights.reading import PLAIN, Reading
 
 WEIGHTS = set(SUFFIXES) - {".tar"}  # which may hold images
 IMAGES = 64  # that features are computed of
@@ -49,8 +50,10 @@ class Unknown(Exception):
 class Subject:
     """Everything is opened on first use."""
 
-    def __init__(self, place: str, data: Sequence[str] = ()):
-        """place: a run, weights or data; data: images to try weights on, and to compare a run's statistics with."""
+    def __init__(self, place: str, data: Sequence[str] = (), reading: Reading = PLAIN):
+        """place: a run, weights or data; data: images to try weights on, and to compare a run's statistics with;
+        reading: how weights are read."""
+        self._reading = reading
         self.place, self.path = place, Path(place)
         self.config: Json = read_json(self.path / CONFIG) if self.path.is_dir() else {}
         if "task" in self.config or is_run(self.config):
@@ -102,7 +105,7 @@ class Subject:
             raise Unknown("it is data, without weights")
         if self.kind == "run" and not (checkpoint.begun(self.path) or any(self.path.glob("*.safetensors"))):
             raise Unknown("the run has not saved any weights yet")
-        return open_weights(self.place)
+        return open_weights(self.place, reading=self._reading)
 
     @cached_property
     def encoder(self) -> Encoder:

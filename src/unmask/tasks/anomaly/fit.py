@@ -52,10 +52,10 @@ class NormalImages:
     seed: int
 
 
-def open_model(run: Path, method: str) -> tuple[Rebuilder | Encoder, Json]:
-    """What looks at images, and the configuration that it can be made from again."""
+def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebuilder | Encoder, Json]:
+    """What looks at images, and the configuration that it can be made from again. reading: options for weights."""
     if method == "features":
-        encoder = load_encoder(run)
+        encoder = load_encoder(run, **reading)
         settings = {"image_size": list(encoder.grid.size), "patch_size": encoder.arguments.get("patch_size")}
         settings |= {"model": model_text(encoder), "channels": encoder.channels}
         statistics = {"mean": encoder.mean.tolist(), "std": encoder.std.tolist()}
