@@ -1,0 +1,75 @@
+"""How weights are read, said on the command line: mean and std, averages, students, sizes; and no hub without need."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from support.photos import photo
+
+import unmask
+from unmask.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(16):
+        place = folder / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(photo(number)).save(place)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    options = {"depth": 1, "embed_dim": 48, "num_heads": 3, "img_size": 32, "patch_size": 8, "num_classes": 0}
+    nets = [timm.create_model("vit_tiny_patch16_224", **options).state_dict() for _ in range(2)]
+    path = tmp_path_factory.mktemp("weights") / "renamed.pth"
+    torch.save({"state_dict": nets[0], "state_dict_ema": nets[1]}, path)
+    return path
+
+
+MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
+
+
+def test_load_and_embed_take_mean_std_and_the_average(images, weights, tmp_path, capsys):
+    given = {"mean": (0.1, 0.2, 0.3), "std": (0.2, 0.2, 0.4)}
+    encoder = unmask.load(weights, model=MODEL, ema=True, **given)
+    assert encoder.mean.tolist() == pytest.approx([25.5, 51.0, 76.5])
+    expected = torch.load(weights, weights_only=True)["state_dict_ema"]["patch_embed.proj.weight"]
+    assert torch.equal(encoder.net.patch_embed.proj.weight, expected)
+    features = []
+    for number, options in enumerate(({}, given, {"ema": True}, {"weights_size": (32, 32)})):
+        out = tmp_path / f"{number}.npz"
+        unmask.embed(weights, images, out=out, device="cpu", **options)
+        features.append(np.load(out)["features"])
+    assert not np.allclose(features[0], features[1])
+    assert not np.allclose(features[0], features[2])
+    assert np.allclose(features[0], features[3])
+    assert "Warning: neither the file nor its name says" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no student"):
+        unmask.embed(weights, images, out=tmp_path / "x.npz", device="cpu", student=True)
+
+
+def test_pretrain_starts_from_the_average_and_keeps_the_mean(images, weights, tmp_path):
+    small = {"steps": 1, "batch": 8, "device": "cpu", "decoder": "full(dim=32, depth=1)", "model": MODEL}
+    given = {"mean": (0.4, 0.4, 0.4), "std": (0.3, 0.3, 0.3), "ema": True}
+    run = unmask.pretrain(images, out=tmp_path / "run", init=weights, decoder_warmup=0, **given, **small)
+    assert run.config.model.ema
+    assert run.config.data.mean == pytest.approx((102.0,) * 3)
+    average = torch.load(weights, weights_only=True)["state_dict_ema"]["patch_embed.proj.weight"]
+    assert (run.encoder().net.patch_embed.proj.weight - average).abs().max() < 1e-3  # after one step of its warm-up
+    with pytest.raises(UserError, match="--ema belongs to --init"):
+        unmask.pretrain(images, out=tmp_path / "other", ema=True, **small)
+
+
+def test_from_scratch_a_timm_name_fetches_nothing(images, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("weights were asked for")
+
+    monkeypatch.setattr("unmask.weights.open._pretrained", refuse)
+    plan = {"epochs": 1, "device": "cpu", "dry_run": True, "batch": 4}
+    name = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
+    assert unmask.transfer(name, on=images, init="none", out=tmp_path / "out", **plan) is None
