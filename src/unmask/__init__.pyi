@@ -49,24 +49,26 @@ def ablate(
 @overload
 def anomaly(
     action: Literal['fit'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
-    config: str | Path | None = None, out: str | Path | None = None, method: str | None = None,
-    normal: str | Sequence[str] = (), false_alarms: float = 0.05, held_out: float = 0.3,
-    calibrate_on: str | Path | Sequence[str | Path] = (), ratio: float | None = None, sets: int = 4,
-    normalize_errors: str = 'place-texture', layers: int | Sequence[int] = (), memory: int = 4000,
-    blur: float | None = None, tiles: int = 0, most: int = 2000, on: str | Path | Sequence[str | Path] = (),
-    masks: str | Path | None = None, save_maps: str | None = None, heatmaps: int = 200, seed: int = 0, batch: int = 32,
-    device: str = 'auto'
+    config: str | Path | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    out: str | Path | None = None, method: str | None = None, normal: str | Sequence[str] = (),
+    false_alarms: float = 0.05, held_out: float = 0.3, calibrate_on: str | Path | Sequence[str | Path] = (),
+    ratio: float | None = None, sets: int = 4, normalize_errors: str = 'place-texture',
+    layers: int | Sequence[int] = (), memory: int = 4000, blur: float | None = None, tiles: int = 0, most: int = 2000,
+    on: str | Path | Sequence[str | Path] = (), masks: str | Path | None = None, save_maps: str | None = None,
+    heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> Finder: ...
 @overload
 def anomaly(
     action: Literal['apply'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
-    config: str | Path | None = None, out: str | Path | None = None, method: str | None = None,
-    normal: str | Sequence[str] = (), false_alarms: float = 0.05, held_out: float = 0.3,
-    calibrate_on: str | Path | Sequence[str | Path] = (), ratio: float | None = None, sets: int = 4,
-    normalize_errors: str = 'place-texture', layers: int | Sequence[int] = (), memory: int = 4000,
-    blur: float | None = None, tiles: int = 0, most: int = 2000, on: str | Path | Sequence[str | Path] = (),
-    masks: str | Path | None = None, save_maps: str | None = None, heatmaps: int = 200, seed: int = 0, batch: int = 32,
-    device: str = 'auto'
+    config: str | Path | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    out: str | Path | None = None, method: str | None = None, normal: str | Sequence[str] = (),
+    false_alarms: float = 0.05, held_out: float = 0.3, calibrate_on: str | Path | Sequence[str | Path] = (),
+    ratio: float | None = None, sets: int = 4, normalize_errors: str = 'place-texture',
+    layers: int | Sequence[int] = (), memory: int = 4000, blur: float | None = None, tiles: int = 0, most: int = 2000,
+    on: str | Path | Sequence[str | Path] = (), masks: str | Path | None = None, save_maps: str | None = None,
+    heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> AnomalyResults: ...
 def completion(
     shell: str = '', *, config: str | Path | None = None
@@ -75,17 +77,22 @@ def demo(
     *, config: str | Path | None = None, out: str | Path = 'demo-run', device: str = 'auto'
 ) -> Run: ...
 def doctor(
-    place: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    json: bool = False
+    place: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    ema: bool = False, on: str | Path | Sequence[str | Path] = (), json: bool = False
 ) -> Diagnosis: ...
 def embed(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     out: str | Path | None = None, pooling: str = 'mean', batch: int = 256, device: str = 'auto'
 ) -> Path: ...
 def evaluate(
-    run: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    against: str | Sequence[str] = (), labels_per_class: int | Sequence[int] = (1, 5, 10, 50), draws: int = 5,
-    most: int | None = None, out: str | Path | None = None, batch: int = 256, seed: int = 0, device: str = 'auto'
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    ema: bool = False, on: str | Path | Sequence[str | Path] = (), against: str | Sequence[str] = (),
+    labels_per_class: int | Sequence[int] = (1, 5, 10, 50), draws: int = 5, most: int | None = None,
+    out: str | Path | None = None, batch: int = 256, seed: int = 0, device: str = 'auto'
 ) -> Verdict: ...
 def export(
     run: str | Path, *, config: str | Path | None = None, to: str | Sequence[str] = (), out: str | Path | None = None,
@@ -94,8 +101,9 @@ def export(
     quantize: Literal['dynamic', 'static'] = 'dynamic', most: int | None = None, batch: int = 64, seed: int = 0
 ) -> Exported: ...
 def labels(
-    run: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    to: str = 'classify',
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    ema: bool = False, on: str | Path | Sequence[str | Path] = (), to: str = 'classify',
     labels_per_class: int | str | Sequence[int | str] = ('1', '2', '5', '10', '25', '50', '100', 'all'),
     fractions: float | Sequence[float] = (), protocols: str | Sequence[str] = ('knn', 'linear', 'full'),
     against: str | Sequence[str] = (), draws: int = 3, epochs: float | None = None, most: int | None = None,
@@ -105,6 +113,8 @@ def labels(
 ) -> Curve: ...
 def map(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     out: str | Path | None = None, method: str = 'auto', most: int = 20000, pooling: str = 'mean',
     index: str | Path | None = None, seed: int = 0, batch: int = 64, device: str = 'auto'
 ) -> Path: ...
@@ -119,19 +129,21 @@ def predict(
 ) -> Any: ...
 @overload
 def pretrain(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, precision: str = 'auto',
-    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
-    image_size: int | str | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
-    channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
-    target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
-    bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None, epochs: float | None = None,
-    steps: int | None = None, hours: float | None = None, batch: int | None = None, accumulate: int | None = None,
-    checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto', lr: float | None = None, blr: float | None = None,
-    warmup: float | None = None, weight_decay: float | None = None, clip: float | None = None,
-    crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random', jitter: float = 0.0,
-    flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (), out: str | Path = 'run',
+    recipe: str | None = None, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    resolutions: str | None = None, patch_size: int | None = None, channels: int | None = None, method: str = 'mae',
+    mask: str | None = None, masks_per_image: int | None = None, target: str | None = None, decoder: str | None = None,
+    init: str | Path = 'none', bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None,
+    epochs: float | None = None, steps: int | None = None, hours: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto',
+    lr: float | None = None, blr: float | None = None, warmup: float | None = None, weight_decay: float | None = None,
+    clip: float | None = None, crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random',
+    jitter: float = 0.0, flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
     strategy: Literal['auto', 'ddp', 'fsdp2'] = 'auto', devices: int | None = None, nodes: int | None = None,
     views_per_image: int = 1, in_memory: Literal['auto', 'on', 'off'] = 'auto',
     resize: Literal['auto', 'exact', 'fast'] = 'auto', log_every: int | None = None, save_every: int | None = None,
@@ -141,19 +153,21 @@ def pretrain(
 ) -> Run: ...
 @overload
 def pretrain(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, precision: str = 'auto',
-    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), out: str | Path = 'run', recipe: str | None = None, model: str | None = None,
-    image_size: int | str | Sequence[int] | None = None, resolutions: str | None = None, patch_size: int | None = None,
-    channels: int | None = None, method: str = 'mae', mask: str | None = None, masks_per_image: int | None = None,
-    target: str | None = None, decoder: str | None = None, init: str | Path = 'none',
-    bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None, epochs: float | None = None,
-    steps: int | None = None, hours: float | None = None, batch: int | None = None, accumulate: int | None = None,
-    checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto', lr: float | None = None, blr: float | None = None,
-    warmup: float | None = None, weight_decay: float | None = None, clip: float | None = None,
-    crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random', jitter: float = 0.0,
-    flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (), out: str | Path = 'run',
+    recipe: str | None = None, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    resolutions: str | None = None, patch_size: int | None = None, channels: int | None = None, method: str = 'mae',
+    mask: str | None = None, masks_per_image: int | None = None, target: str | None = None, decoder: str | None = None,
+    init: str | Path = 'none', bands: str | Sequence[str] | None = None, decoder_warmup: int | None = None,
+    epochs: float | None = None, steps: int | None = None, hours: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, checkpoint_activations: Literal['auto', 'on', 'off'] = 'auto',
+    lr: float | None = None, blr: float | None = None, warmup: float | None = None, weight_decay: float | None = None,
+    clip: float | None = None, crop: float | None = None, crop_kind: Literal['random', 'fixed', 'whole'] = 'random',
+    jitter: float = 0.0, flip: Literal['auto', 'on', 'off'] = 'auto', seed: int = 0, shuffle_buffer: int | None = None,
     strategy: Literal['auto', 'ddp', 'fsdp2'] = 'auto', devices: int | None = None, nodes: int | None = None,
     views_per_image: int = 1, in_memory: Literal['auto', 'on', 'off'] = 'auto',
     resize: Literal['auto', 'exact', 'fast'] = 'auto', log_every: int | None = None, save_every: int | None = None,
@@ -163,12 +177,16 @@ def pretrain(
 ) -> None: ...
 def search(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     query: str | Path | Sequence[str | Path] = (), duplicates: bool = False, out: str | Path | None = None,
     top: int = 12, pooling: str = 'mean', standardize: bool = True, by: str = 'pixels', threshold: float | None = None,
     compare: bool = False, index: str | Path | None = None, batch: int = 64, device: str = 'auto'
 ) -> SearchResults: ...
 def show(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     what: str = 'rebuild', out: str | Path | None = None, ratio: float | Sequence[float] = (),
     mask: str | Sequence[str] = (), most: int = 8, seed: int = 0, true_statistics: bool = True, block: int = -1,
     size: int | None = None, background: bool = True, device: str = 'auto'
@@ -181,55 +199,60 @@ def stress(
 ) -> Stress: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify',
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
-    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
-    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
-    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
-    seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, blocks: float | None = None,
-    pooling: str | None = None, ema: float | None = None, smoothing: float | None = None, mixup: float | None = None,
-    cutmix: float | None = None, randaug: str | None = None, erase: float | None = None, crop: float | None = None,
-    eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify', out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
+    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
+    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
+    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
+    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
+    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
+    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False,
+    blocks: float | None = None, pooling: str | None = None, ema: float | None = None, smoothing: float | None = None,
+    mixup: float | None = None, cutmix: float | None = None, randaug: str | None = None, erase: float | None = None,
+    crop: float | None = None, eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto',
+    max_bad: float = 0.05
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify',
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
-    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
-    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
-    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
-    seed: int = 0, log_every: int | None = None, dry_run: Literal[True], blocks: float | None = None,
-    pooling: str | None = None, ema: float | None = None, smoothing: float | None = None, mixup: float | None = None,
-    cutmix: float | None = None, randaug: str | None = None, erase: float | None = None, crop: float | None = None,
-    eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify', out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
+    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
+    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
+    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
+    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
+    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
+    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[True],
+    blocks: float | None = None, pooling: str | None = None, ema: float | None = None, smoothing: float | None = None,
+    mixup: float | None = None, cutmix: float | None = None, randaug: str | None = None, erase: float | None = None,
+    crop: float | None = None, eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto',
+    max_bad: float = 0.05
 ) -> None: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
-    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
-    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
-    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
-    seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, format: str = 'auto',
-    images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['detect'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
+    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
+    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
+    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
+    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
+    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
+    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False,
+    format: str = 'auto', images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
     crowds: Literal['ignore', 'learn'] = 'ignore', input_size: int | str | Sequence[int] | None = None,
     pyramid: str | None = None, width: int | None = None, rois: int | None = None,
     anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
@@ -237,18 +260,19 @@ def transfer(
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
-    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
-    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
-    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
-    seed: int = 0, log_every: int | None = None, dry_run: Literal[True], format: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['detect'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
+    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
+    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
+    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
+    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
+    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
+    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[True], format: str = 'auto',
     images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
     crowds: Literal['ignore', 'learn'] = 'ignore', input_size: int | str | Sequence[int] | None = None,
     pyramid: str | None = None, width: int | None = None, rois: int | None = None,
@@ -257,41 +281,43 @@ def transfer(
 ) -> None: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['segment'],
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
-    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
-    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
-    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
-    seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, head: str | None = None,
-    images: str | Path | None = None, classes: str | Path | None = None, void: str | Sequence[str] | None = None,
-    crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
-    scale: tuple[float, float] | None = None, class_limit: float | None = None,
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['segment'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
+    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
+    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
+    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
+    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
+    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
+    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False,
+    head: str | None = None, images: str | Path | None = None, classes: str | Path | None = None,
+    void: str | Sequence[str] | None = None, crop_size: int | str | Sequence[int] | None = None,
+    side: int | None = None, scale: tuple[float, float] | None = None, class_limit: float | None = None,
     distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, precision: str = 'auto', matmul: str = 'auto',
-    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
-    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
-    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['segment'],
-    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
-    init: str | Path | None = None, epochs: float | None = None, batch: int | None = None,
-    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
-    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
-    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
-    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
-    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
-    seed: int = 0, log_every: int | None = None, dry_run: Literal[True], head: str | None = None,
-    images: str | Path | None = None, classes: str | Path | None = None, void: str | Sequence[str] | None = None,
-    crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
-    scale: tuple[float, float] | None = None, class_limit: float | None = None,
+    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
+    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
+    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), to: Literal['segment'], out: str | Path | None = None,
+    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
+    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
+    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
+    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
+    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
+    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
+    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[True],
+    head: str | None = None, images: str | Path | None = None, classes: str | Path | None = None,
+    void: str | Sequence[str] | None = None, crop_size: int | str | Sequence[int] | None = None,
+    side: int | None = None, scale: tuple[float, float] | None = None, class_limit: float | None = None,
     distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> None: ...
