@@ -24,14 +24,14 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
-    options = {"depth": 1, "embed_dim": 48, "num_heads": 3, "img_size": 32, "patch_size": 8, "num_classes": 0}
+    options = {"depth": 1, "img_size": 32, "patch_size": 8, "num_classes": 0}
     nets = [timm.create_model("vit_tiny_patch16_224", **options).state_dict() for _ in range(2)]
     path = tmp_path_factory.mktemp("weights") / "renamed.pth"
     torch.save({"state_dict": nets[0], "state_dict_ema": nets[1]}, path)
     return path
 
 
-MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
+MODEL = "vit_tiny_patch16_224(depth=1)"
 
 
 def test_load_and_embed_take_mean_std_and_the_average(images, weights, tmp_path, capsys):

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from unmask import registry
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
-from unmask.models.layers.position import sincos
 from unmask.models.state import load_strictly
 from unmask.weights.architecture import architecture, default_config, model_text, one_of_a_kind
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
@@ -33,6 +31,7 @@ from unmask.weights.resize import (
     resize_decoder,
     resize_encoder,
     resize_relative,
+    settle_decoder,
 )
 
 
@@ -207,7 +206,7 @@ def _opened(
         read = architecture(state, content.name, weights.heads, weights.heads_origin, bare=not prefix)
         name, remarks = read.model, [*remarks, *([read.heads] if read.heads else [])]
     grid = _grid(name, state, size)
-    weights, more = _decoder_checked(weights, grid)
+    weights, more = settle_decoder(weights, grid)
     return Opened(
         source=source,
         weights=_with_statistics(weights, name),
@@ -234,25 +233,6 @@ def _with_statistics(weights: Canonical, model: str) -> Canonical:
         return weights
     guess = "assumed: ImageNet's, as of most ViTs. Warning: neither the file nor its name says whose weights these are;"
     return replace(weights, statistics=IMAGENET, origin=f"{guess} --mean and --std overrule")
-
-
-def _decoder_checked(weights: Canonical, grid: Grid) -> tuple[Canonical, list[str]]:
-    """Fills in the decoder's heads, and gives its position table one row for prefix tokens, as ours has."""
-    if weights.decoder is None:
-        return weights, []
-    decoder, remarks = dict(weights.decoder), []
-    dim, heads = decoder["embed.weight"].shape[0], weights.decoder_heads
-    if heads is None:
-        heads = 16 if dim % 16 == 0 and dim >= 512 else max(1, dim // 32)
-        remarks.append(f"{heads} attention heads in the decoder, as usual for its width; the file does not say")
-    table = decoder.get("position")
-    table = sincos(grid, dim) if table is None else table.reshape(-1, dim)
-    prefix, units = table[: len(table) - grid.num_units], table[-grid.num_units :]
-    if len(table) < grid.num_units or (len(prefix) > 1 and float((prefix - prefix[:1]).abs().max()) > 0):
-        remarks.append(f"its decoder is left out: a position table of {len(table)} rows cannot be used")
-        return replace(weights, decoder=None), remarks
-    first = prefix[:1] if len(prefix) else torch.zeros(1, dim)
-    return replace(weights, decoder=decoder | {"position": torch.cat([first, units])}, decoder_heads=heads), remarks
 
 
 def _grid(model: str, state: State, size: tuple[int, int] | None) -> Grid:
@@ -287,7 +267,14 @@ def _from_timm(name: str) -> Opened:
     )
     base, options = registry.parse(name)
     licence = getattr(encoder.net, "pretrained_cfg", {}).get("license")
-    facts = {"grid": encoder.grid, "channels": encoder.channels, "licence": known_licence(base, licence)}
+    table: Any = getattr(encoder.net, "pos_embed", None)
+    prefix = table.shape[1] - encoder.grid.num_units if table is not None and not base.startswith("hiera") else 0
+    facts = {
+        "grid": encoder.grid,
+        "channels": encoder.channels,
+        "licence": known_licence(base, licence),
+        "prefix": prefix,
+    }
     return Opened(source=name, weights=weights, model=model_text(base, options), **facts)
 
 
@@ -296,10 +283,10 @@ def untrained(name: str) -> Encoder:
     or with ImageNet's mean and std where timm says nothing."""
     if not known_name(name):
         require_known(name)
-    settings, model = default_config(registry.parse(name)[0]), name
+    settings = default_config(registry.parse(name)[0])
     mean, std = (tuple(255.0 * v for v in settings[key]) if settings else known
                  for key, known in zip(("mean", "std"), IMAGENET))  # fmt: skip
-    return create_encoder(model, mean=mean, std=std).eval()
+    return create_encoder(name, mean=mean, std=std).eval()
 
 
 def _pretrained(name: str) -> Encoder:

@@ -6,6 +6,7 @@ keep the scale of the activations.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from torch.nn.functional import interpolate
 from unmask.errors import UserError, many
 from unmask.masking.grid import Grid
 from unmask.models.layers.position import resampled, sincos
-from unmask.weights.canonical import State
+from unmask.weights.canonical import Canonical, State
 
 NAMES = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B"}
 SAME = 1e-3  # two position tables that differ by less are one
@@ -104,6 +105,25 @@ def resize_decoder(state: State, old: Grid, new: Grid, mix: Tensor) -> State:
             rows = flat[0].permute(1, 2, 0).unflatten(2, rows.shape[2:])
         state[name] = rows.flatten(0, 2) if value.ndim > 1 else rows.flatten()
     return state
+
+
+def settle_decoder(weights: Canonical, grid: Grid) -> tuple[Canonical, list[str]]:
+    """Fills in the decoder's heads, and gives its position table one row for prefix tokens, as ours has."""
+    if weights.decoder is None:
+        return weights, []
+    decoder, remarks = dict(weights.decoder), []
+    dim, heads = decoder["embed.weight"].shape[0], weights.decoder_heads
+    if heads is None:
+        heads = 16 if dim % 16 == 0 and dim >= 512 else max(1, dim // 32)
+        remarks.append(f"{heads} attention heads in the decoder, as usual for its width; the file does not say")
+    table = decoder.get("position")
+    table = sincos(grid, dim) if table is None else table.reshape(-1, dim)
+    prefix, units = table[: len(table) - grid.num_units], table[-grid.num_units :]
+    if len(table) < grid.num_units or (len(prefix) > 1 and float((prefix - prefix[:1]).abs().max()) > 0):
+        remarks.append(f"its decoder is left out: a position table of {len(table)} rows cannot be used")
+        return replace(weights, decoder=None), remarks
+    first = prefix[:1] if len(prefix) else torch.zeros(1, dim)
+    return replace(weights, decoder=decoder | {"position": torch.cat([first, units])}, decoder_heads=heads), remarks
 
 
 def fixed_table(table: Float[Tensor, "n d"], grid: Grid) -> bool:

@@ -45,7 +45,7 @@ FIT = (
     "blur",
     "tiles",
 )
-FIT += ("most", "seed")
+FIT += ("most", "seed", "mean", "std", "weights_size", "student", "ema")
 CHOICES = {
     "method": ("rebuild", "features", "both"),
     "normalize_errors": ("place-texture", "place", "texture", "none"),
