@@ -17,7 +17,7 @@ from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
 from unmask.weights.files import is_run, read_state
-from unmask.weights.open import open_weights
+from unmask.weights.open import open_weights, untrained
 from unmask.weights.reading import READING, Reading
 
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
@@ -58,6 +58,11 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
     encoder = opened.encoder(**rest)
     print("\n".join(opened.lines), file=sys.stderr)
     return encoder
+
+
+def load_architecture(run: str | Path, **options: Any) -> Encoder:
+    """As `load_encoder`, for those that start from scratch: of a timm name no weights are fetched."""
+    return load_encoder(run, **options) if Path(run).exists() else untrained(str(run))
 
 
 def find_trained(path: Path, task: str | None = None) -> Path:

@@ -40,7 +40,7 @@ from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.folders import model_noun, weights_file
-from unmask.tasks.open import load_encoder, open_trained
+from unmask.tasks.open import load_architecture, load_encoder, open_trained
 from unmask.tasks.pages import write_report
 from unmask.tasks.task import DataOptions, TransferTask, find_task, settings_from
 from unmask.tasks.training_settings import TaskSettings
@@ -52,7 +52,6 @@ from unmask.training.trackers import Tracker
 from unmask.version import __version__
 from unmask.weights.files import save_state
 from unmask.weights.known import require_known
-from unmask.weights.open import untrained
 
 __all__ = ["transfer"]
 
@@ -148,17 +147,15 @@ def asked_for(options: Transfer) -> Json:
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     init = asked["init"] if asked["init"] in (None, "run", "none") else absolute(asked["init"])
     beside = {name: absolute(asked[name]) for name in ("images", "classes") if asked.get(name) is not None}
-    return (
-        asked | beside | {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
-    )
+    places = {"run": absolute(asked["run"]), "init": init, "on": [absolute(place) for place in asked["on"]]}
+    return asked | beside | places
 
 
 def starting_encoder(options: Transfer) -> tuple[Encoder, bool]:
     """The encoder, and whether only its architecture is used. From a classifier's folder, its trained encoder."""
     init = str(options.init or "run")
-    source = options.run if init in ("run", "none") else init
-    scratch = init == "none" and not Path(source).exists()  # a timm name, whose weights nobody needs
-    encoder = untrained(str(source)) if scratch else load_encoder(source, **reading_of(options))
+    opening = load_architecture if init == "none" else load_encoder
+    encoder = opening(options.run if init in ("run", "none") else init, **reading_of(options))
     wanted = {"window": options.window, "global_blocks": options.global_blocks, "relative": options.relative or None}
     changed: dict[str, int] = {name: value for name, value in wanted.items() if value is not None}
     return (reshaped(encoder, changed) if changed else encoder), init == "none"
@@ -183,7 +180,8 @@ def make_plan(
     plan.choose("init", "run", "the run's own weights")
     settings = task.plan(plan, scratch, here)
     usual = max(5.0, 0.25 * settings.epochs) if task.has_val else 0.0
-    plan.choose("patience", usual, _patience(task.has_val))
+    why = "epochs without a better val score that end training" if task.has_val else "no val split to stop on"
+    plan.choose("patience", usual, why)
     if settings.batch % settings.accumulate:
         raise UserError(f"a batch of {settings.batch} cannot be worked off in {settings.accumulate} equal parts")
 
@@ -298,7 +296,3 @@ def _other_size(options: Transfer, encoder: Encoder) -> list[str]:
     if meant is None or model.startswith(meant[0]):
         return []
     return [f"recipe {options.recipe} was published for {meant[0]}; this encoder is {model}"]
-
-
-def _patience(has_val: bool) -> str:
-    return "epochs without a better val score that end training" if has_val else "no val split to stop on"
