@@ -60,7 +60,7 @@ def default_config(model: str) -> Json:
     return settings.to_dict() if settings else {}
 
 
-def named_config(*names: str) -> tuple[str, dict[str, Any]]:
+def named_config(*names: str) -> tuple[str, Json]:
     """The first of these names, of files or models, that is one of timm's, with or without its tag and an ending; and
     timm's settings for it. Nothing for names that only begin like one of timm's: who knows what they mean."""
     for name in names:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from unmask.errors import UserError
+from unmask.files import Json
 from unmask.weights.reading import Reading
 
 ONLINE = ("model", "state_dict", "objective", "model_state", "net", "network", "model_state_dict")
@@ -44,7 +45,7 @@ class Choice:
 @dataclass(frozen=True)
 class Checkpoint:
     state: dict[str, Tensor]
-    header: dict[str, Any]  # plain values beside the state, or the header of a safetensors file
+    header: Json  # plain values beside the state, or the header of a safetensors file
     networks: tuple[str, ...] = ()  # names of the networks that the checkpoint holds
     remarks: tuple[str, ...] = ()  # which one was taken, for people
 
@@ -54,7 +55,7 @@ def unwrapped(content: Any, reading: Reading, source: str) -> Checkpoint:
 
     Raises UserError where the copy that the caller asks for is not there.
     """
-    header: dict[str, Any] = {}
+    header: Json = {}
     networks: list[str] = []
     choices: list[Choice] = []
     while isinstance(content, dict):

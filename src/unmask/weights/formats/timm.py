@@ -5,8 +5,8 @@ timm's own ViTs have 0.5, DINO's, DeiT's and MAE's have ImageNet's. Where neithe
 """
 
 from dataclasses import replace
-from typing import Any
 
+from unmask.files import Json
 from unmask.weights.architecture import fits, model_text, named_config
 from unmask.weights.canonical import (
     HALF,
@@ -67,6 +67,6 @@ def _by_content(weights: Canonical, state: State) -> Canonical:
     return weights
 
 
-def _statistics(settings: dict[str, Any]) -> Statistics | None:
+def _statistics(settings: Json) -> Statistics | None:
     mean, std = settings.get("mean"), settings.get("std")
     return (tuple(255.0 * m for m in mean), tuple(255.0 * s for s in std)) if mean and std else None
