@@ -1,6 +1,7 @@
 """Which encoder a run trains, and from which weights it starts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from unmask.files import Json
 
