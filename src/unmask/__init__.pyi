@@ -26,7 +26,7 @@ __all__ = [
 
 @overload
 def ablate(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
@@ -37,7 +37,7 @@ def ablate(
 ) -> Ablation: ...
 @overload
 def ablate(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
@@ -49,9 +49,9 @@ def ablate(
 @overload
 def anomaly(
     action: Literal['fit'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
-    config: str | Path | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
-    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
-    out: str | Path | None = None, method: str | None = None, normal: str | Sequence[str] = (),
+    config: str | Path | None = None, parts: str | Sequence[str] = (), mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    ema: bool = False, out: str | Path | None = None, method: str | None = None, normal: str | Sequence[str] = (),
     false_alarms: float = 0.05, held_out: float = 0.3, calibrate_on: str | Path | Sequence[str | Path] = (),
     ratio: float | None = None, sets: int = 4, normalize_errors: str = 'place-texture',
     layers: int | Sequence[int] = (), memory: int = 4000, blur: float | None = None, tiles: int = 0, most: int = 2000,
@@ -61,9 +61,9 @@ def anomaly(
 @overload
 def anomaly(
     action: Literal['apply'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
-    config: str | Path | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
-    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
-    out: str | Path | None = None, method: str | None = None, normal: str | Sequence[str] = (),
+    config: str | Path | None = None, parts: str | Sequence[str] = (), mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
+    ema: bool = False, out: str | Path | None = None, method: str | None = None, normal: str | Sequence[str] = (),
     false_alarms: float = 0.05, held_out: float = 0.3, calibrate_on: str | Path | Sequence[str | Path] = (),
     ratio: float | None = None, sets: int = 4, normalize_errors: str = 'place-texture',
     layers: int | Sequence[int] = (), memory: int = 4000, blur: float | None = None, tiles: int = 0, most: int = 2000,
@@ -71,39 +71,44 @@ def anomaly(
     heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> AnomalyResults: ...
 def completion(
-    shell: str = '', *, config: str | Path | None = None
+    shell: str = '', *, config: str | Path | None = None, parts: str | Sequence[str] = ()
 ) -> str: ...
 def demo(
-    *, config: str | Path | None = None, out: str | Path = 'demo-run', device: str = 'auto'
+    *, config: str | Path | None = None, parts: str | Sequence[str] = (), out: str | Path = 'demo-run',
+    device: str = 'auto'
 ) -> Run: ...
 def doctor(
-    place: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    ema: bool = False, on: str | Path | Sequence[str | Path] = (), json: bool = False
+    place: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    on: str | Path | Sequence[str | Path] = (), json: bool = False
 ) -> Diagnosis: ...
 def embed(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
-    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     out: str | Path | None = None, pooling: str = 'mean', batch: int = 256, device: str = 'auto'
 ) -> Path: ...
 def evaluate(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    ema: bool = False, on: str | Path | Sequence[str | Path] = (), against: str | Sequence[str] = (),
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    on: str | Path | Sequence[str | Path] = (), against: str | Sequence[str] = (),
     labels_per_class: int | Sequence[int] = (1, 5, 10, 50), draws: int = 5, most: int | None = None,
     out: str | Path | None = None, batch: int = 256, seed: int = 0, device: str = 'auto'
 ) -> Verdict: ...
 def export(
-    run: str | Path, *, config: str | Path | None = None, to: str | Sequence[str] = (), out: str | Path | None = None,
-    images: str | Path | Sequence[str | Path] = (), on: str | Path | Sequence[str | Path] = (),
-    normalize: Literal['inside', 'outside'] = 'inside', precision: str | Sequence[str] = ('fp32', 'fp16', 'int8'),
-    quantize: Literal['dynamic', 'static'] = 'dynamic', most: int | None = None, batch: int = 64, seed: int = 0
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (), to: str | Sequence[str] = (),
+    out: str | Path | None = None, images: str | Path | Sequence[str | Path] = (),
+    on: str | Path | Sequence[str | Path] = (), normalize: Literal['inside', 'outside'] = 'inside',
+    precision: str | Sequence[str] = ('fp32', 'fp16', 'int8'), quantize: Literal['dynamic', 'static'] = 'dynamic',
+    most: int | None = None, batch: int = 64, seed: int = 0
 ) -> Exported: ...
 def labels(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    ema: bool = False, on: str | Path | Sequence[str | Path] = (), to: str = 'classify',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    on: str | Path | Sequence[str | Path] = (), to: str = 'classify',
     labels_per_class: int | str | Sequence[int | str] = ('1', '2', '5', '10', '25', '50', '100', 'all'),
     fractions: float | Sequence[float] = (), protocols: str | Sequence[str] = ('knn', 'linear', 'full'),
     against: str | Sequence[str] = (), draws: int = 3, epochs: float | None = None, most: int | None = None,
@@ -113,23 +118,24 @@ def labels(
 ) -> Curve: ...
 def map(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
-    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     out: str | Path | None = None, method: str = 'auto', most: int = 20000, pooling: str = 'mean',
     index: str | Path | None = None, seed: int = 0, batch: int = 64, device: str = 'auto'
 ) -> Path: ...
 def pack(
     data: str | Path | Sequence[str | Path], out: str | Path | None = None, *, config: str | Path | None = None,
-    format: Literal['jpeg', 'original', 'raw'] = 'jpeg', size: int | None = None, quality: int | None = None,
-    shard_mb: int = 256, threads: int | None = None
+    parts: str | Sequence[str] = (), format: Literal['jpeg', 'original', 'raw'] = 'jpeg', size: int | None = None,
+    quality: int | None = None, shard_mb: int = 256, threads: int | None = None
 ) -> Path: ...
 def predict(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
-    out: str | Path | None = None, batch: int = 64, threshold: float = 0.5, device: str = 'auto'
+    parts: str | Sequence[str] = (), out: str | Path | None = None, batch: int = 64, threshold: float = 0.5,
+    device: str = 'auto'
 ) -> Any: ...
 @overload
 def pretrain(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
@@ -153,7 +159,7 @@ def pretrain(
 ) -> Run: ...
 @overload
 def pretrain(
-    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
@@ -177,7 +183,7 @@ def pretrain(
 ) -> None: ...
 def search(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
-    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     query: str | Path | Sequence[str | Path] = (), duplicates: bool = False, out: str | Path | None = None,
     top: int = 12, pooling: str = 'mean', standardize: bool = True, by: str = 'pixels', threshold: float | None = None,
@@ -185,74 +191,75 @@ def search(
 ) -> SearchResults: ...
 def show(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
-    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     what: str = 'rebuild', out: str | Path | None = None, ratio: float | Sequence[float] = (),
     mask: str | Sequence[str] = (), most: int = 8, seed: int = 0, true_statistics: bool = True, block: int = -1,
     size: int | None = None, background: bool = True, device: str = 'auto'
 ) -> Path: ...
 def stress(
-    run: str | Path, *, config: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
-    corruptions: str | Sequence[str] = (), severities: int | Sequence[int] = (1, 2, 3, 4, 5),
-    groups: str | Sequence[str] = (), most: int | None = 1000, out: str | Path | None = None, batch: int = 64,
-    seed: int = 0, device: str = 'auto'
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), corruptions: str | Sequence[str] = (),
+    severities: int | Sequence[int] = (1, 2, 3, 4, 5), groups: str | Sequence[str] = (), most: int | None = 1000,
+    out: str | Path | None = None, batch: int = 64, seed: int = 0, device: str = 'auto'
 ) -> Stress: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
-    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
-    on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify', out: str | Path | None = None,
-    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
-    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
-    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
-    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
-    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
-    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
-    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False,
-    blocks: float | None = None, pooling: str | None = None, ema: float | None = None, smoothing: float | None = None,
-    mixup: float | None = None, cutmix: float | None = None, randaug: str | None = None, erase: float | None = None,
-    crop: float | None = None, eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto',
-    max_bad: float = 0.05
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
+    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify',
+    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
+    init: str | Path | None = None, weights_ema: bool = False, epochs: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
+    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
+    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
+    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
+    seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, blocks: float | None = None,
+    pooling: str | None = None, ema: float | None = None, smoothing: float | None = None, mixup: float | None = None,
+    cutmix: float | None = None, randaug: str | None = None, erase: float | None = None, crop: float | None = None,
+    eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
-    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
-    on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify', out: str | Path | None = None,
-    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
-    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
-    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
-    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
-    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
-    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
-    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[True],
-    blocks: float | None = None, pooling: str | None = None, ema: float | None = None, smoothing: float | None = None,
-    mixup: float | None = None, cutmix: float | None = None, randaug: str | None = None, erase: float | None = None,
-    crop: float | None = None, eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto',
-    max_bad: float = 0.05
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
+    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['classify'] = 'classify',
+    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
+    init: str | Path | None = None, weights_ema: bool = False, epochs: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
+    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
+    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
+    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
+    seed: int = 0, log_every: int | None = None, dry_run: Literal[True], blocks: float | None = None,
+    pooling: str | None = None, ema: float | None = None, smoothing: float | None = None, mixup: float | None = None,
+    cutmix: float | None = None, randaug: str | None = None, erase: float | None = None, crop: float | None = None,
+    eval_crop: float | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05
 ) -> None: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
-    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
-    on: str | Path | Sequence[str | Path] = (), to: Literal['detect'], out: str | Path | None = None,
-    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
-    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
-    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
-    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
-    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
-    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
-    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False,
-    format: str = 'auto', images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
+    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
+    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
+    init: str | Path | None = None, weights_ema: bool = False, epochs: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
+    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
+    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
+    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
+    seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, format: str = 'auto',
+    images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
     crowds: Literal['ignore', 'learn'] = 'ignore', input_size: int | str | Sequence[int] | None = None,
     pyramid: str | None = None, width: int | None = None, rois: int | None = None,
     anchors: tuple[float, ...] | None = None, ratios: tuple[float, ...] | None = None,
@@ -260,19 +267,20 @@ def transfer(
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
-    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
-    on: str | Path | Sequence[str | Path] = (), to: Literal['detect'], out: str | Path | None = None,
-    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
-    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
-    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
-    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
-    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
-    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
-    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[True], format: str = 'auto',
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
+    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['detect'],
+    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
+    init: str | Path | None = None, weights_ema: bool = False, epochs: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
+    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
+    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
+    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
+    seed: int = 0, log_every: int | None = None, dry_run: Literal[True], format: str = 'auto',
     images: str | Path | None = None, masks: Literal['auto', 'on', 'off'] = 'auto',
     crowds: Literal['ignore', 'learn'] = 'ignore', input_size: int | str | Sequence[int] | None = None,
     pyramid: str | None = None, width: int | None = None, rois: int | None = None,
@@ -281,43 +289,45 @@ def transfer(
 ) -> None: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
-    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
-    on: str | Path | Sequence[str | Path] = (), to: Literal['segment'], out: str | Path | None = None,
-    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
-    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
-    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
-    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
-    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
-    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
-    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False,
-    head: str | None = None, images: str | Path | None = None, classes: str | Path | None = None,
-    void: str | Sequence[str] | None = None, crop_size: int | str | Sequence[int] | None = None,
-    side: int | None = None, scale: tuple[float, float] | None = None, class_limit: float | None = None,
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
+    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['segment'],
+    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
+    init: str | Path | None = None, weights_ema: bool = False, epochs: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
+    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
+    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
+    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
+    seed: int = 0, log_every: int | None = None, dry_run: Literal[False] = False, head: str | None = None,
+    images: str | Path | None = None, classes: str | Path | None = None, void: str | Sequence[str] | None = None,
+    crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
+    scale: tuple[float, float] | None = None, class_limit: float | None = None,
     distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> Transferred: ...
 @overload
 def transfer(
-    run: str | Path, *, config: str | Path | None = None, mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, student: bool = False,
-    precision: str = 'auto', matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto',
-    fused: str = 'auto', compile: str = 'auto', channels_last: str = 'auto', threads: int | None = None,
-    device: str = 'auto', workers: int | None = None, log_to: str | Sequence[str] = (),
-    on: str | Path | Sequence[str | Path] = (), to: Literal['segment'], out: str | Path | None = None,
-    protocol: str | None = None, recipe: str | None = None, init: str | Path | None = None, weights_ema: bool = False,
-    epochs: float | None = None, batch: int | None = None, accumulate: int | None = None, optimizer: str | None = None,
-    lr: float | None = None, blr: float | None = None, floor: float | None = None, warmup: float | None = None,
-    layer_decay: float | None = None, weight_decay: float | None = None, betas: tuple[float, float] | None = None,
-    clip: float | None = None, drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto',
-    window: int | None = None, global_blocks: int | None = None, relative: bool = False, patience: float | None = None,
-    most: int | None = None, seed: int = 0, log_every: int | None = None, dry_run: Literal[True],
-    head: str | None = None, images: str | Path | None = None, classes: str | Path | None = None,
-    void: str | Sequence[str] | None = None, crop_size: int | str | Sequence[int] | None = None,
-    side: int | None = None, scale: tuple[float, float] | None = None, class_limit: float | None = None,
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, precision: str = 'auto',
+    matmul: str = 'auto', attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, device: str = 'auto', workers: int | None = None,
+    log_to: str | Sequence[str] = (), on: str | Path | Sequence[str | Path] = (), to: Literal['segment'],
+    out: str | Path | None = None, protocol: str | None = None, recipe: str | None = None,
+    init: str | Path | None = None, weights_ema: bool = False, epochs: float | None = None, batch: int | None = None,
+    accumulate: int | None = None, optimizer: str | None = None, lr: float | None = None, blr: float | None = None,
+    floor: float | None = None, warmup: float | None = None, layer_decay: float | None = None,
+    weight_decay: float | None = None, betas: tuple[float, float] | None = None, clip: float | None = None,
+    drop_path: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', window: int | None = None,
+    global_blocks: int | None = None, relative: bool = False, patience: float | None = None, most: int | None = None,
+    seed: int = 0, log_every: int | None = None, dry_run: Literal[True], head: str | None = None,
+    images: str | Path | None = None, classes: str | Path | None = None, void: str | Sequence[str] | None = None,
+    crop_size: int | str | Sequence[int] | None = None, side: int | None = None,
+    scale: tuple[float, float] | None = None, class_limit: float | None = None,
     distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> None: ...
