@@ -108,7 +108,7 @@ def test_predict_refuses_what_is_no_classifier_and_what_is_no_image(done, run, d
     copy = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("classify"))
     out = tmp_path / "p.csv"
     assert "transfer" in refused(capsys, ["predict", copy, data, "--out", out], out)
-    assert "no folder" in refused(capsys, ["predict", tmp_path / "nothing", data, "--out", out], out)
+    assert "no such file or folder" in refused(capsys, ["predict", tmp_path / "nothing", data, "--out", out], out)
     (tmp_path / "bad.png").write_bytes(b"no image")
     assert "bad.png" in refused(capsys, ["predict", done.path, tmp_path / "bad.png", "--out", out], out, 3)
     assert ".csv" in refused(capsys, ["predict", done.path, data, "--out", tmp_path / "p.txt"], tmp_path / "p.txt")
