@@ -69,7 +69,7 @@ def test_from_scratch_a_timm_name_fetches_nothing(images, tmp_path, monkeypatch)
     def refuse(*args, **options):
         raise AssertionError("weights were asked for")
 
-    monkeypatch.setattr("unmask.weights.open._pretrained", refuse)
+    monkeypatch.setattr("unmask.weights.open.pretrained", refuse)
     plan = {"epochs": 1, "device": "cpu", "dry_run": True, "batch": 4}
     name = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
     assert unmask.transfer(name, on=images, init="none", out=tmp_path / "out", **plan) is None

@@ -1,4 +1,4 @@
-"""What a loader yields and an objective takes."""
+"""The batch: what a loader yields and an objective takes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What folders, archives and lists have in common: which names are images, and where labels and splits are told."""
+"""Names, labels and splits in folders, archives and lists: which files are images, and what their paths say."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ _NAMED = 3  # examples in a remark
 
 @dataclass
 class Layout:
-    """Items in the order of the paths they were made from, and what a person should know about them."""
+    """Items in the order of their paths, with remarks for the user."""
 
     items: list[Item]
     remarks: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """True for one file or folder name that no data lies under: a leading dot, or what macOS adds to archives."""
+    """True for a file or folder name that holds no data: a leading dot, or what macOS adds to archives."""
     return name.startswith(".") or name == "__MACOSX"
 
 

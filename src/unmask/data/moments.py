@@ -17,7 +17,8 @@ PROBES = 2000  # float images that are probed; the first in order
 
 @dataclass
 class Moments:
-    """Of images with one number of channels. Added in a fixed order, the sums are exactly repeatable."""
+    """Moments of images with one number of channels. Sums are added in a fixed order, so they are exactly
+    repeatable."""
 
     counts: np.ndarray  # channels 256, int64: how often each 8-bit value occurs
     total: np.ndarray  # channels, float64: of the float images, as are the next three
@@ -49,7 +50,7 @@ class Moments:
         self.low, self.high = min(self.low, float(pixels.min())), max(self.high, float(pixels.max()))
 
     def merge(self, other: "Moments") -> None:
-        """The images of another, after one's own."""
+        """Adds the moments of another set of images after its own."""
         self.counts += other.counts
         self._merge(other.num_values, other.total, other.squares)
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
@@ -92,7 +93,7 @@ class Moments:
 
 @dataclass
 class Statistics:
-    """What a planner and a normalisation need to know, for every number of channels that the images can be given."""
+    """Statistics for planning and normalisation, for every number of channels that the images can be converted to."""
 
     moments: dict[int, Moments] = field(default_factory=dict)  # by number of channels
     probes: list[np.ndarray] = field(default_factory=list)  # evenly spaced values of float images

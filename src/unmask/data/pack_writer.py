@@ -1,4 +1,4 @@
-"""The files of a pack while they are written: images in order, a name for each, nothing lost to a kill.
+"""Writes the files of a pack: images in order, a line for each, resumable after a kill.
 
 Layout: see data/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole image.
 """

@@ -1,4 +1,4 @@
-"""What looking at images finds out about them, added up: the ground that the data sheet stands on."""
+"""Scans images and accumulates their facts for the data sheet."""
 
 import hashlib
 import math
@@ -32,7 +32,7 @@ _NAMED = {
 
 
 class Room:
-    """How many bytes of decoded images may be kept; shared by threads, so that all stop once it is full."""
+    """A budget of bytes for decoded images, shared by threads, so that all stop once it is used up."""
 
     def __init__(self, num_bytes: int):
         self.left = num_bytes if num_bytes > 0 else -1
@@ -44,7 +44,7 @@ class Room:
 
 @dataclass
 class Looked:
-    """Found in some images, or in all so far."""
+    """Facts about some images, or about all so far."""
 
     bad: list[Bad] = field(default_factory=list)
     digests: dict[int, bytes] = field(default_factory=dict)  # index -> hash of the content, also of bad files
@@ -66,7 +66,7 @@ class Looked:
         return total
 
     def merge(self, other: "Looked", room: Room) -> None:
-        """What the next images brought."""
+        """Adds the facts of the next images."""
         self.bad += other.bad
         self.digests.update(other.digests)
         self.formats.update(other.formats)
@@ -110,7 +110,7 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
 
 
 def digest_only(source: Source, indices: Sequence[int]) -> Looked:
-    """Reads images only to tell whether they are copies of others; what cannot be read is left out."""
+    """Reads images only to find copies; unreadable ones are left out."""
     looked = Looked()
     for index in indices:
         try:
@@ -121,7 +121,7 @@ def digest_only(source: Source, indices: Sequence[int]) -> Looked:
 
 
 def digest(data: bytes | np.ndarray) -> bytes:
-    """16 bytes that differ wherever contents do."""
+    """A 16-byte digest of a content."""
     if isinstance(data, bytes):
         return hashlib.blake2b(data, digest_size=16).digest()
     head = f"{data.dtype.str} {data.shape} ".encode()

@@ -1,4 +1,4 @@
-"""What a run learns from: which images, at which size, cut and mirrored how, read by whom."""
+"""Settings of a run's data: images, size, crops and flips, loaders."""
 
 from dataclasses import dataclass
 

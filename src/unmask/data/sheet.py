@@ -1,4 +1,4 @@
-"""The data sheet: what is in the data, found by reading and decoding every image once before anything is learned."""
+"""The data sheet: facts about the data, from reading and decoding every image once before training."""
 
 import hashlib
 import random
@@ -76,7 +76,7 @@ class Sheet:
         return tuple(self.mean[str(channels)]), tuple(self.std[str(channels)])
 
     def text(self) -> str:
-        """For people: at most 12 lines."""
+        """The sheet as text of at most 12 lines."""
         checked = "" if self.checked == self.count else f" (checked {self.checked:,} of {self.count:,})"
         low, mid, high = (" x ".join(map(str, size)) for size in (self.min_size, self.median_size, self.max_size))
         sizes = f"all {mid}" if low == high else f"{low} to {high}, median {mid}"

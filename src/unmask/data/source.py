@@ -36,8 +36,8 @@ class Item:
 
 
 class Source(ABC):
-    """A place with images. Parts fill in the fields; reading is safe from several threads and processes, and a source
-    can be pickled: what is open belongs to one process and is opened again in another."""
+    """A place with images. Parts set the fields; reading is safe from several threads and processes, and a source can
+    be pickled: open files belong to one process and are reopened in another."""
 
     where: str  # as a person would name it
     items: list[Item]  # in an order that depends on the names only
@@ -56,7 +56,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def accepts(cls, path: str) -> bool:
-        """True if this part can open what is at `path`; says nothing about whether it is sound."""
+        """True if this part can open `path`; the file may still be damaged."""
 
     @abstractmethod
     def read(self, index: int) -> bytes | np.ndarray:
@@ -68,11 +68,11 @@ class Source(ABC):
         return None
 
     def stamp(self, index: int) -> str | None:
-        """What changes when an image's file does, told without reading it; None where only its content tells."""
+        """A stamp that changes with an image's file, without reading it; None if only its content can tell."""
         return None
 
     def classes(self, index: int) -> list[str] | None:
-        """The classes that an image has: one, or any number in a multi-label source; None where nothing is known."""
+        """The classes of an image: one, or any number in a multi-label source; None if unlabelled."""
         label = self.items[index].label
         if label is None or not self.multi_label:
             return None if label is None else [label]
@@ -80,7 +80,7 @@ class Source(ABC):
 
 
 class Files(Source):
-    """Image files that something else has found already, such as the annotations that name them."""
+    """Image files that are already known, for example from annotations that name them."""
 
     def __init__(self, where: str, items: Sequence[Item], paths: Sequence[str]):
         super().__init__(where)
@@ -185,7 +185,7 @@ def read_part(handle: int, start: int, length: int) -> bytearray:
 
 
 def stamp_of(path: str) -> str | None:
-    """Path, size and time of change of a file; None where there is none."""
+    """Path, size and modification time of a file; None if it does not exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -194,12 +194,12 @@ def stamp_of(path: str) -> str | None:
 
 
 def why(error: BadImage | OSError) -> str:
-    """The reason to give for an image that cannot be used."""
+    """The reason why an image cannot be used, for messages."""
     return f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
 
 
 def has_several(labels: Iterable[str | None]) -> bool:
-    """True if some image has several labels, or none of the classes: what one label per image cannot say."""
+    """True if some image has several labels, or none, so that one label per image is not enough."""
     return any(label is not None and (not label or SEPARATOR in label) for label in labels)
 
 

@@ -19,8 +19,9 @@ from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
 from unmask.weights.files import is_run, read_state, require_finite
-from unmask.weights.open import open_weights, untrained
+from unmask.weights.open import open_weights
 from unmask.weights.reading import READING, Reading
+from unmask.weights.timm_models import untrained
 
 ANOMALY, FINDER = "anomaly", "finder.safetensors"  # the folder and the weights that `unmask anomaly fit` writes
 

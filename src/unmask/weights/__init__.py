@@ -1,1 +1,1 @@
-"""Weights of any origin brought to one form."""
+"""Weights of any origin, converted to one form."""

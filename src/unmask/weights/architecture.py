@@ -1,4 +1,5 @@
-"""Which timm model a state dict belongs to, read off its keys and shapes. Heads are in no shape: a rule, and said."""
+"""The timm model that a state dict belongs to, from its keys and shapes. The number of heads follows a rule, which is
+said."""
 
 import re
 from collections.abc import Iterator, Mapping

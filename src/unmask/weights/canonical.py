@@ -1,4 +1,4 @@
-"""The one form that all weights are brought to: a plain timm state dict for the encoder, ours for the decoder.
+"""The canonical form of weights: a plain timm state dict for the encoder, ours for the decoder.
 
 A file of weights says little about itself: shapes, key names, sometimes a config.json beside it. A part in `formats/`
 recognises one family of files, translates its keys, and adds what is known about that family but written nowhere.
@@ -157,7 +157,7 @@ HEADS = ("head.", "head_dist.", "attn_pool.", "fc_norm.")  # of classifiers, in 
 
 
 def left_out(keys: Sequence[str]) -> tuple[str, ...]:
-    """A remark on keys that are no part of encoder or decoder, by their first names; none for none."""
+    """A remark on keys that belong to neither encoder nor decoder, by their first names; empty if there are none."""
     names = list(dict.fromkeys(key.split(".")[0] for key in keys))
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     return (f"left out, no part of encoder or decoder: {many(len(keys), 'tensor')} in {shown}",) if names else ()

@@ -1,4 +1,4 @@
-"""Weights in and out: strict, so that nothing is silently left at random; and no code in a file is ever run."""
+"""Reads and writes weights: strictly, so that nothing silently stays random, and without running code from a file."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ RECORDS += tuple(
 
 
 class Record:
-    """Stands for a saved object of a class that we do not need; made from anything, it keeps nothing."""
+    """A stand-in for saved objects of classes that we do not need; it accepts any arguments and keeps nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> "Record":
         return super().__new__(cls)

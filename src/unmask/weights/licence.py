@@ -1,4 +1,4 @@
-"""Licences of weights that people use, as their makers publish them; said whenever such weights are opened.
+"""Licences of well-known weights, as published by their makers; printed whenever such weights are opened.
 
 Where neither a name nor a model card tells, the layout of a file says whose weights it may hold, and so which licence
 applies if it does.

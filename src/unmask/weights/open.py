@@ -1,4 +1,4 @@
-"""Weights of any origin, opened: one function for --init, `unmask.load` and everything that stands on them.
+"""Opens weights of any origin: one function for --init, `unmask.load` and everything built on them.
 
 A file or folder is read without running anything in it, recognised by the parts in `formats/`, and put into an encoder
 of the wanted size. Keys are matched strictly; whatever had to be assumed is reported.
@@ -35,6 +35,7 @@ from unmask.weights.resize import (
     resize_relative,
     settle_decoder,
 )
+from unmask.weights.timm_models import pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class Opened:
 
     @cached_property
     def lines(self) -> list[str]:
-        """What was opened, for people: kind, what was assumed, the licence."""
+        """A description of the opened weights: kind, assumptions, licence."""
         with_decoder = " with decoder" if self.decoder or self.weights.decoder_part else ", no decoder"
         size = " x ".join(map(str, self.grid.size))
         first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {self.grid.unit[0]}"
@@ -264,7 +265,7 @@ def _channels(state: State) -> int:
 
 
 def _from_timm(name: str) -> Opened:
-    encoder = _pretrained(name)
+    encoder = pretrained(name)
     size = encoder.grid.size
     weights = Canonical(
         layout="timm's weights",
@@ -284,24 +285,3 @@ def _from_timm(name: str) -> Opened:
         "prefix": prefix,
     }
     return Opened(source=name, weights=weights, model=model_text(base, options), **facts)
-
-
-def untrained(name: str) -> Encoder:
-    """A timm model by name with weights at random, for which nothing is fetched; normalised as timm's own of this name,
-    or with ImageNet's mean and std where timm says nothing."""
-    if not known_name(name):
-        require_known(name)
-    settings = default_config(registry.parse(name)[0])
-    mean, std = (tuple(255.0 * v for v in settings[key]) if settings else known
-                 for key, known in zip(("mean", "std"), IMAGENET))  # fmt: skip
-    return create_encoder(name, mean=mean, std=std).eval()
-
-
-def _pretrained(name: str) -> Encoder:
-    """A timm model with the weights that timm has for it; needs the network the first time."""
-    try:
-        return create_encoder(name, pretrained=True).eval()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the hub raises: offline, unknown tag, no weights
-        raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error

@@ -1,4 +1,4 @@
-"""Brings weights to another image size, patch size or set of channels, so that what they learned is kept.
+"""Resizes weights to another image size, patch size or set of channels, keeping what they learned.
 
 Positions are interpolated (bicubic, antialiased, as timm does); patch filters are resampled so that their answers to
 resized patches stay the same (Beyer et al. 2023, FlexiViT). Channels are mixed by a matrix, new from old, whose rows
@@ -24,7 +24,7 @@ SAME = 1e-3  # two position tables that differ by less are one
 
 
 def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor, "new old"]:
-    """How much of each old channel's filter goes into each new channel's.
+    """The weight of each old channel's filter in each new channel's.
 
     As many channels without names stay as they are. With other numbers, every new channel gets the sum of the old
     filters divided by the number of new ones: images with equal channels give the very same activations (and one

@@ -1,1 +1,1 @@
-"""What is drawn on images: boxes, outlines, masks."""
+"""Annotations of images: boxes, outlines, masks."""

@@ -23,7 +23,7 @@ def read_table(path: str, needed: tuple[str, ...] = NEEDED) -> Json:
 
 
 def forget_tables() -> None:
-    """Frees the memory of tables that were opened: a large one takes gigabytes."""
+    """Frees the memory of opened tables: a large one takes gigabytes."""
     _table.cache_clear()
 
 
@@ -119,12 +119,12 @@ def tables_in(root: str) -> Iterator[tuple[str, list[Any] | None]]:
 
 
 def is_panoptic(annotations: list[Any]) -> bool:
-    """True where annotations list segments of a PNG instead of outlines."""
+    """True if annotations list segments of a PNG instead of outlines."""
     return any(isinstance(entry, dict) and "segments_info" in entry for entry in annotations[:9])
 
 
 def near(root: str, file: str) -> list[str]:
-    """Folders in and below which the images of a file are looked for."""
+    """Folders to search, with their subfolders, for the images of a file."""
     folder = os.path.dirname(os.path.abspath(file))
     places = [folder]
     if os.path.isfile(root) or os.path.basename(folder).lower().startswith("annot"):

@@ -1,4 +1,4 @@
-"""Which form annotations have, from what lies in a folder: the forms in `formats/` are asked in turn."""
+"""Detects the form of annotations in a folder: the forms in `formats/` are tried in turn."""
 
 import os
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ FORMS_OF_MAPS = {
 
 
 def known_forms() -> list[str]:
-    """Names that --format takes, besides auto."""
+    """Names that --format accepts, besides auto."""
     return [name for name, form in forms().items() if form.takes is not None]
 
 
 def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None = None) -> Annotated:
-    """What is annotated in a folder, or in the files that are named.
+    """Opens the annotations in a folder, or in the given files.
 
-    images: folder of the images, where they do not lie as usual. Raises UserError where it is not clear what is
-    meant, saying what was found and which option decides; DataError where nothing can be read.
+    images: folder of the images, if they are not at the usual place. Raises UserError if several readings are possible,
+    saying what was found and which option decides; DataError if nothing can be read.
     """
     if form not in (AUTO, *known_forms()):
         known = ", ".join([AUTO, *known_forms()])
@@ -62,8 +62,8 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
 def open_maps(places: Sequence[str], images: Path | None = None, classes: Path | None = None) -> list[Maps]:
     """The maps at each place, all with the same classes.
 
-    images: the folder of the images, where they do not lie by the truth; classes: a file that names the classes,
-    where none lies there. Raises UserError for a place that does not exist, DataError for one that no form knows.
+    images: the folder of the images, if they are not beside the masks; classes: a file that names the classes, if none
+    is beside the masks. Raises UserError for a path that does not exist, DataError for one that no form recognises.
     """
     legend = None if classes is None else read_legend(classes)
     opened = []
@@ -105,7 +105,7 @@ def _no_maps(place: Path) -> str:
 
 
 def _found(places: Sequence[str], parts: dict[str, type[Form]]) -> tuple[str, dict[str, list[str]]]:
-    """Files by form. Of a folder that has none, those in the one folder below it that has."""
+    """Files by form; for a folder without any, those in its only subfolder that has some."""
     if len(places) > 1 or os.path.isfile(places[0]):
         found = {name: [f for place in places for f in part.find(place)] for name, part in parts.items()}
         found = {name: files for name, files in found.items() if files}
@@ -130,7 +130,7 @@ def _relative(files: Sequence[str], root: str) -> list[str]:
 
 
 def _name_apart(annotated: Annotated) -> None:
-    """Images of one name in several folders get their folder's name too."""
+    """Images that share a name get their folder's name too."""
     again = set(unique(scene.name for scene in annotated.scenes))
     if not again:
         return

@@ -1,4 +1,4 @@
-"""The contract of a form of annotations: what finds and reads its files. Parts in `formats/` know one form each."""
+"""The contract of annotation forms: finding and reading their files. Each part in `formats/` handles one form."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -12,30 +12,30 @@ PARTS = "annotations"
 
 
 class Form:
-    """Parts override what their form tells: objects (`find` and `read`), classes of pixels (`holds_maps` and `maps`),
-    or both; of what has outlines, maps are the rasterised objects."""
+    """Parts override the methods for what their form holds: objects (`find` and `read`), classes of pixels
+    (`holds_maps` and `maps`), or both. By default, maps are the rasterised outlines of objects."""
 
     form: ClassVar[str]
     takes: ClassVar[str | None] = None  # what its files look like; None where it tells no objects
 
     @staticmethod
     def find(root: str) -> list[str]:
-        """Files or folders with objects at a place; also broken ones, which are to be named."""
+        """Files or folders with objects at a place; broken ones too, so that they are reported."""
         return []
 
     @staticmethod
     def read(root: str, files: list[str], images: str | None) -> Annotated:
-        """The objects in what `find` gave. Raises UserError or DataError where nothing can be read."""
+        """The objects in the files from `find`. Raises UserError or DataError if nothing can be read."""
         raise NotImplementedError
 
     @staticmethod
     def holds_maps(place: Path) -> bool:
-        """True if `maps` can open what is at `place`; says nothing about whether it is sound."""
+        """True if `maps` can open `place`; its files may still be damaged."""
         return False
 
     @staticmethod
     def maps(place: Path, images: Path | None, legend: Legend | None) -> Maps:
-        """The classes of pixels at a place. images: their folder; legend: the classes, if somebody named them."""
+        """The class maps at a place. images: their folder; legend: the classes, if given."""
         raise NotImplementedError
 
 

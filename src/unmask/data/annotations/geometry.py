@@ -1,4 +1,4 @@
-"""Boxes and outlines moved along with their image: scaled, turned as EXIF says, and drawn as masks."""
+"""Transforms boxes and outlines along with their image: scaling, EXIF rotation, drawing as masks."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ Point = Callable[[float, float], tuple[float, float]]
 
 
 def look_at(path: str) -> tuple[tuple[int, int], int]:
-    """Height and width as stored, and EXIF's orientation, 1 to 8, from a file's first bytes where they tell. Raises
-    BadImage or OSError for what is no image."""
+    """Height and width as stored, and EXIF's orientation, 1 to 8, from a file's first bytes if possible. Raises
+    BadImage or OSError for a file that is not an image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images: limits are those of `decode`
         try:
@@ -43,18 +43,18 @@ def look_at(path: str) -> tuple[tuple[int, int], int]:
 
 
 def shown_size(path: str) -> tuple[int, int]:
-    """Height and width of an image file as it is seen. Raises as `look_at`."""
+    """Height and width of an image file as displayed. Raises the same errors as `look_at`."""
     (height, width), orientation = look_at(path)
     return (height, width) if orientation < 5 else (width, height)
 
 
 def scaled(instance: Instance, x: float, y: float) -> Instance:
-    """Coordinates times x and y. Run lengths keep their own size, and are resized when they are drawn."""
+    """Scales coordinates by x and y. Run lengths keep their own size and are resized when drawn."""
     return _moved(instance, lambda a, b: (a * x, b * y))
 
 
 def turned(instance: Instance, size: tuple[int, int], orientation: int) -> Instance:
-    """From the image as stored, of `size` (height, width), to the image as shown."""
+    """Converts coordinates from the stored image, of `size` (height, width), to the image as displayed."""
     height, width = size
     ways: dict[int, Point] = {
         1: lambda x, y: (x, y),
@@ -95,14 +95,14 @@ def drawn(instances: Sequence[Instance], size: tuple[int, int], shown: tuple[int
 
 
 def run_lengths(mask: np.ndarray) -> Json:
-    """COCO's compressed form of a mask of 0 and 1, with counts as text, so that JSON takes it."""
+    """COCO's compressed form of a mask of 0 and 1, with counts as text for JSON."""
     found = rle_code.encode(np.asfortranarray(mask.astype(np.uint8)))
     counts = found["counts"]
     return {"size": list(found["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
 def box_of(rle: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of what run lengths cover; all 0 where that is nothing."""
+    """Left, top, right, bottom of the area that run lengths cover; all 0 if it is empty."""
     rows, columns = np.nonzero(_decoded(rle))
     if not len(rows):
         return 0.0, 0.0, 0.0, 0.0
@@ -110,7 +110,7 @@ def box_of(rle: Mapping[str, Any]) -> tuple[float, float, float, float]:
 
 
 def pixels_in(rle: Mapping[str, Any]) -> float:
-    """How many pixels run lengths cover."""
+    """Number of pixels that run lengths cover."""
     return float(_decoded(rle).sum())
 
 

@@ -1,4 +1,4 @@
-"""Which number, name and colour a class has in masks, from the files that people keep beside them.
+"""Number, name and colour of each class in masks, from the files that usually accompany them.
 
 A list, {"0": name}, {name: number}, or entries with name, id and color, as JSON or YAML; CamVid's `label_colors.txt`
 (r g b name per line, Brostow et al. 2009), `class_dict.csv` (name, r, g, b), CVAT's `labelmap.txt` (name:r,g,b:parts:
@@ -34,7 +34,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Legend:
-    """Of the numbers in masks; `names` may be empty where only the masks themselves tell."""
+    """Classes of the numbers in masks; `names` may be empty if only the masks themselves are known."""
 
     names: dict[int, str] = field(default_factory=dict)
     colours: dict[int, Colour] = field(default_factory=dict)
@@ -107,7 +107,7 @@ def renumbered(values: np.ndarray, legend: Legend, common: Legend) -> np.ndarray
 
 
 def find_legend(folder: Path) -> Legend | None:
-    """What a folder's own file says; None where there is no such file, or none that names classes."""
+    """The legend in a folder's own file; None if there is no file that names classes."""
     for name in FILES:
         if (folder / name).is_file() and (name not in GENERAL or _names_classes(folder / name)):
             return read_legend(folder / name)
@@ -115,7 +115,7 @@ def find_legend(folder: Path) -> Legend | None:
 
 
 def read_legend(path: Path) -> Legend:
-    """Raises DataError for a file that says nothing of the kind, and says what it should be."""
+    """Raises DataError for a file that names no classes, saying what is expected."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

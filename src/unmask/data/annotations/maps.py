@@ -1,4 +1,4 @@
-"""Images whose every pixel has a class: what the forms in `formats/` make of a place, and how a map is read."""
+"""Images with a class for every pixel: what the forms in `formats/` return for a place, and how a map is read."""
 
 import os
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from unmask.data.names import split_of
 
 
 class Maps(ABC):
-    """Forms fill in the fields when they open a place; reading is safe from several threads and processes."""
+    """Forms set the fields when they open a place; reading is safe from several threads and processes."""
 
     def __init__(self, form: str, place: Path, legend: Legend):
         self.form, self.where, self.legend = form, str(place), legend
@@ -45,7 +45,7 @@ def images_below(root: Path) -> list[str]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Linked folders are followed, as in all data; a real folder that was seen is passed over, so that circles end."""
+    """Linked folders are followed, as in all data; each real folder is visited once, so that cycles end."""
     seen: set[str] = set()
     for folder, inner, files in os.walk(root, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:

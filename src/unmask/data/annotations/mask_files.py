@@ -1,4 +1,4 @@
-"""What mask images say of pixels, as numbers; colours are looked up in a legend."""
+"""Reads mask images as class numbers; colours are looked up in a legend."""
 
 import io
 import warnings

@@ -1,4 +1,4 @@
-"""Objects in images as people annotate them: what the readers in `annotations/` make of files, and what was wrong.
+"""Annotated objects in images, as the readers in `annotations/` return them, together with their faults.
 
 Nothing here has looked at an image yet: `detection/boxed.py` does, and decides what of it can be used.
 """
@@ -55,7 +55,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is left out, or mended where `kind` says so."""
+    """A fault: something left out, or repaired if `kind` says so."""
 
     kind: str  # e.g. "zero area"
     file: str
@@ -87,7 +87,7 @@ class Annotated:
 
 
 def photographs(where: str, scenes: Sequence[Scene]) -> Files:
-    """The images of scenes, for whatever looks at images alone."""
+    """The images of scenes as a source, for code that needs images only."""
     return Files(where, [Item(scene.name, None, scene.split) for scene in scenes], [scene.path for scene in scenes])
 
 

@@ -1,7 +1,7 @@
-"""Objects as the forms in `formats/` read them, drawn as classes of pixels.
+"""Draws annotated objects as class maps.
 
-Pixels inside no outline are the class `background`. Where outlines overlap, the smaller lies on top. An image with an
-object that cannot be drawn is left out: it would be learnt as background.
+Pixels outside of all outlines have the class `background`. Where outlines overlap, the smaller one is on top. An image
+with an object that cannot be drawn is left out, since that object would be learned as background.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ BARE = "has an object with a box and no outline: to segment, it needs a polygon 
 
 
 class Rasterised(Maps):
-    """Numbers of classes are those of the data, one higher where 0 is among them, since 0 is the background."""
+    """Class numbers are those of the data, plus one if 0 is among them, since 0 is the background."""
 
     def __init__(self, form: str, place: Path, annotated: Annotated, legend: Legend | None):
         shift = 1 if 0 in annotated.ids else 0

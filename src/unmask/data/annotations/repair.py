@@ -1,5 +1,5 @@
-"""What of annotations can be used: boxes are cut at the image's edge, and what makes no sense is left out, counted
-and named, so that one wrong line never ends a training, and never trains one in silence either."""
+"""Repairs annotations: boxes are clipped to the image, and impossible ones are left out, counted and named, so that one
+wrong line neither ends a training nor enters it silently."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
 
 
 def leave_unmasked_out(annotated: Annotated) -> None:
-    """Where masks are learnt, an object without one cannot be."""
+    """Leaves out objects without a mask, which cannot train a mask head."""
     for scene in annotated.scenes:
         for instance in scene.instances:
             if not instance.has_mask:
@@ -62,7 +62,7 @@ def leave_unmasked_out(annotated: Annotated) -> None:
 
 
 def check_faults(annotated: Annotated, images: int, boxes: int, max_bad: float | None) -> list[str]:
-    """What a person should know of what was left out or mended, in lines.
+    """Remarks on what was left out or repaired, in lines.
 
     images, boxes: how many were annotated, the left out included. Raises DataError where more than the share
     `max_bad` of either is left out; None: more than a quarter, and more than a few.
@@ -80,7 +80,7 @@ def check_faults(annotated: Annotated, images: int, boxes: int, max_bad: float |
 
 
 def told(faults: list[Fault]) -> list[str]:
-    """Kinds of faults with their number, what became of them, and the first few by file."""
+    """Kinds of faults with their counts, what was done about them, and the first few by file."""
     counts, lines = Counter((fault.kind, fault.of) for fault in faults), []
     for (kind, of), count in counts.most_common():
         what = {"box": "left out", "image": "images left out", "file": "files left out"}.get(of, "mended or noted")
@@ -91,7 +91,7 @@ def told(faults: list[Fault]) -> list[str]:
 
 
 def _good(annotated: Annotated, scene: Scene, instance: Instance, size: tuple[int, int], told: str) -> Instance | None:
-    """An object inside the image, cut where it reaches over the edge; None for one that cannot be used."""
+    """The object clipped to the image; None for one that cannot be used."""
     left, top, right, bottom = instance.box
     if right - left <= 0 or bottom - top <= 0:
         _fault(annotated, scene, "zero area", told)

@@ -1,4 +1,4 @@
-"""All masks of segmented data, read once: what is in them, and which cannot be used."""
+"""Reads all masks of segmented data once: their contents, and which of them cannot be used."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ MANY = 8  # unknown numbers in a mask from which on edges may be blended
 
 
 class Survey:
-    """All masks read once: what is in them, and which are bad."""
+    """The contents of all masks, and which of them are bad."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Survey:
         return {number for i in indices for number in self.numbers[i] if number != NO_CLASS}
 
     def strange(self, known: set[int]) -> dict[int, str]:
-        """Masks with numbers that nobody named."""
+        """Masks with numbers that no class has."""
         strange = {}
         for index, counts in self.numbers.items():
             unknown = {n: pixels for n, pixels in counts.items() if n not in known and n != NO_CLASS}
@@ -91,7 +91,7 @@ class Survey:
         return strange
 
     def counts(self, indices: Iterable[int], numbers: Sequence[int]) -> np.ndarray:
-        """Pixels of each class, and last those of none."""
+        """Number of pixels of each class, and finally of none."""
         found = np.zeros(len(numbers) + 1, dtype=np.int64)
         places = {number: place for place, number in enumerate(numbers)}
         for i in indices:

@@ -1,4 +1,4 @@
-"""Bytes or an array to pixels: the one place where a file becomes numbers. Content decides, never a file's name."""
+"""Decodes bytes or an array to pixels, for all of unmask. The content decides the format, never a file's name."""
 
 import io
 import logging
@@ -61,7 +61,7 @@ def decode_side(size: int | Sequence[int]) -> int:
 def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor, "channels h w"]:
     """The same image with as many channels as a run uses: grey repeated, or RGB to grey (Rec. 601 luma); dtype kept.
 
-    Raises BadImage for any other change, since bands that are not there cannot be made up.
+    Raises BadImage for any other conversion, since missing bands cannot be invented.
     """
     have = pixels.shape[0]
     if have == channels:

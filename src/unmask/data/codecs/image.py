@@ -1,4 +1,4 @@
-"""The types of decoding: what a source hands over, what comes out, what cannot be read."""
+"""The types of decoding: input from a source, the decoded image, the error."""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ class DecodedImage:
 
 @dataclass(slots=True)
 class Raw:
-    """A decoded file before the rules that all formats share."""
+    """A decoded file before the rules for all formats are applied."""
 
     values: np.ndarray  # h w or h w c
     format: str

@@ -1,5 +1,5 @@
-"""JPEG by the fastest kept library: simplejpeg, which brings libjpeg-turbo along. Whatever is odd or damaged is left to
-Pillow, which judges it: both use the same transforms and upsampling, so pixels are equal to the bit.
+"""JPEG by the fastest maintained library: simplejpeg, which includes libjpeg-turbo. Unusual or damaged files are left
+to Pillow: both use the same transforms and upsampling, so pixels are equal to the bit.
 
 Why simplejpeg: it decodes in 0.6 of Pillow's time, lets other threads run meanwhile, and comes as a wheel for the usual
 systems. Neither of the two can decode a window alone; both can decode at 1/2, 1/4 and 1/8.
@@ -21,7 +21,7 @@ SCALES = (8, 4, 2, 1)  # of decoding: these have fast transforms
 
 
 def decoder_name() -> str:
-    """Who decodes plain JPEG here, in words for the plan."""
+    """The decoder of plain JPEG on this machine, in words for the plan."""
     return "simplejpeg" if simplejpeg is not None else "Pillow (slower: simplejpeg is not installed)"
 
 

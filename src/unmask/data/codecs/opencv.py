@@ -1,7 +1,7 @@
-"""OpenCV, with one thread: whoever needs it imports it from here.
+"""OpenCV with one thread: to be imported from here only.
 
-Work goes side by side in processes and in threads of our own already. And OpenCV's threads do not survive a fork: a
-process that loads images would wait for ever for those of the process it was forked from.
+Our own processes and threads already work in parallel. And OpenCV's threads do not survive a fork: a loader process
+would wait forever for those of its parent.
 """
 
 import cv2

@@ -1,4 +1,4 @@
-"""What Pillow leaves undone with PNG: it checks no checksum of the pixels, and squeezes 16-bit colour to 8 bits."""
+"""PNG beyond Pillow, which checks no checksum of the pixels and reduces 16-bit colour to 8 bits."""
 
 import zlib
 
@@ -8,7 +8,7 @@ _COLOUR = {2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # IHDR's colour types
 
 
 def damage(data: bytes) -> str | None:
-    """What is wrong with the chunks that hold pixels, or None. Without this, flipped bits come out as other pixels.
+    """The damage to chunks that hold pixels, or None. Without this check, flipped bits would decode to wrong pixels.
 
     Pillow's `verify` would refuse sound images too: those whose end mark or a comment is damaged.
     """

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Recognises a file by its first bytes, whatever its name."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),

@@ -1,4 +1,4 @@
-"""Labelled images, ready to be judged on: good ones only, in train, val and test, seen whole."""
+"""Labelled images for training and evaluation: readable ones only, in train, val and test."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ KEEP = 2**31  # bytes of decoded images that are kept in memory
 
 
 class Labelled:
-    """The splits of labelled data; what the data does not have is held out, stratified and seeded."""
+    """The splits of labelled data; missing splits are drawn, stratified and seeded."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Labelled:
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):
-        """Raises DataError where nothing has a label, or too little is left of a split."""
+        """Raises DataError if nothing has a label, or too little is left of a split."""
         self.source, self.batch, self.max_side = open_source(places), batch, max_side
         items = self.source.items
         labelled = [i for i, item in enumerate(items) if item.label is not None]
@@ -72,13 +72,13 @@ class Labelled:
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
 
     def samples(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Samples:
-        """The images of a split, or those at some places in it, with their labels as places in `classes`."""
+        """The images of a split, or those at given indices, with their labels as indices into `classes`."""
         indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
         options = {"max_side": self.max_side, "cache": self.cache, "classes": self.classes}
         return Samples(self.source, indices, channels=channels, **options)
 
     def texts(self, split: str) -> list[str]:
-        """What is known of each image, as text; several labels are joined by |."""
+        """The label of each image as text; several labels are joined by |."""
         return [str(self.source.items[i].label) for i in self.splits[split]]
 
     def class_counts(self, split: str = "train") -> dict[str, int]:
@@ -87,7 +87,7 @@ class Labelled:
         return {name: found[name] for name in self.classes}
 
     def check(self) -> list[str]:
-        """What a person should know before something is learnt from train and tested on test.
+        """Remarks for the user before training on train and testing on test.
 
         Raises DataError for fewer than two classes, or test images of a class that train lacks.
         """
@@ -116,11 +116,11 @@ class Labelled:
         return found
 
     def labels(self, split: str) -> np.ndarray:
-        """n, int64: places in `classes`. With several labels per image, n k of 0 and 1."""
+        """n, int64: indices into `classes`. With several labels per image, n k of 0 and 1."""
         found = self.samples(split, self.channels).labels
         assert found is not None  # only labelled images are here
         return found.numpy()
 
     def loader(self, split: str, channels: int, view: Callable[[Any], Any], batch: int | None = None) -> Any:
-        """A split in order, once, seen through a view without chance."""
+        """A split in order, once, through a deterministic view."""
         return each_once(self.samples(split, channels), view, batch or self.batch)

@@ -1,4 +1,4 @@
-"""Images with boxes, and masks where there are some, ready to be learnt from: checked, in train, val and test."""
+"""Images with boxes, and masks if there are any, checked for training, in train, val and test."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ MOSTLY = 0.95  # share of objects with a mask from which on masks are learnt
 
 @dataclass(frozen=True)
 class BoxSheet(Sheet):
-    """The data sheet of the images, and all that is known of what was annotated in them."""
+    """The data sheet of the images and of their annotations."""
 
     annotations: str = ""  # "coco", "voc" or "yolo"
     masks: bool = False  # masks are learnt too
@@ -38,7 +38,7 @@ class BoxSheet(Sheet):
 
 @dataclass(frozen=True)
 class Boxes:
-    """Images of a split with their targets; an index is a place in it."""
+    """Images of a split with their targets; an index counts within the split."""
 
     images: Samples
     scenes: list[Scene]
@@ -101,7 +101,7 @@ class Boxed:
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):
-        """Raises UserError and DataError as `open_annotations` does, and where too much must be left out."""
+        """Raises UserError and DataError like `open_annotations`, and if too much must be left out."""
         annotated = open_annotations(places, form, images)
         if crowds == "learn":
             for scene in annotated.scenes:
@@ -164,7 +164,7 @@ class Boxed:
         return {name: found[name] for name in self.classes}
 
     def check(self) -> list[str]:
-        """What a person should know before something is learnt. Raises DataError where there is nothing to learn."""
+        """Remarks for the user before training. Raises DataError if there is nothing to learn from."""
         train = self.class_counts("train")
         crowds = sum(instance.crowd for scene in self.annotated.scenes for instance in scene.instances)
         if not sum(train.values()):

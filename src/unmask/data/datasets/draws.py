@@ -9,10 +9,9 @@ from unmask.errors import DataError, UserError
 def hold_out(
     labels: Int[np.ndarray, "n"], share: float = 0.2, seed: int = 0
 ) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "h"]]:
-    """Places to keep and places to hold out, each in order: `share` of every class, at least one of two or more.
+    """Indices to keep and indices to hold out, each in order: `share` of every class, at least one of two or more.
 
-    A class with one sample, and samples without a label (-1), stay in the first. Raises UserError where nothing could
-    be held out.
+    A class with one sample, and samples without a label (-1), are kept. Raises UserError if nothing could be held out.
     """
     if not 0 < share < 1:
         raise UserError(f"the share to hold out must lie between 0 and 1; got {share}")
@@ -31,9 +30,9 @@ def hold_out(
 
 
 def draw_rows(labels: Int[np.ndarray, "n"], number: int | float, draw: int, seed: int) -> Int[np.ndarray, "m"]:
-    """Places of so many samples per class, in order; a share below 1 means that part of every class, at least one.
+    """Indices of `number` samples per class, in order; a number below 1 is a share of every class, at least one sample.
 
-    A draw of more contains that of fewer, since the permutations do not depend on `number`.
+    Smaller draws are subsets of larger ones, since the permutations do not depend on `number`.
     """
     rng, found = np.random.default_rng([seed, draw]), []
     for members in _members(labels):

@@ -21,7 +21,7 @@ def read_images(
     channels: int,
     view: Callable[[Tensor], Tensor],
 ) -> tuple[list[str], list[Tensor]]:
-    """Names and images as `view` makes them, `most` at the most; bad ones are said and left out, unless none is good.
+    """Names and images as `view` makes them, at most `most`; bad ones are named and left out, unless none is good.
 
     size: height and width in pixels of what is wanted; images are decoded four times as large.
     """

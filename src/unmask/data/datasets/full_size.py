@@ -1,4 +1,4 @@
-"""Images one after the other, each with the size of the original: for models that answer for every pixel."""
+"""Images one at a time, each with the size of the original: for models that predict every pixel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,5 +39,5 @@ def read_shown(
 
 
 def as_shown(pixels: Shaped[Tensor, "n c h w"]) -> list[Shown]:
-    """Images that are there as raw pixels; their names are their numbers."""
+    """Images given as raw pixels; their names are their indices."""
     return [Shown(str(i), one, (one.shape[1], one.shape[2])) for i, one in enumerate(pixels)]

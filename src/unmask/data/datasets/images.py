@@ -23,7 +23,7 @@ NEXT, TRIES = 8, 100  # images after a bad one that are tried in its place; up t
 
 @runtime_checkable
 class Images(Protocol):
-    """What is asked of images that are only looked at: a number of them, by number, with names."""
+    """The contract of images for inspection: a length, images by index, and names."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -34,7 +34,7 @@ class Images(Protocol):
 
 
 class Samples(Dataset):
-    """The images of `source` at `indices`, in that order; an index `i` below is a place in that order."""
+    """The images of `source` at `indices`, in that order; an index `i` below counts in that order."""
 
     names: list[str]
     labels: Tensor | None  # n, int64: places in `classes`, -1 for none; or n k, 0 and 1, where there may be several per
@@ -95,7 +95,7 @@ class Samples(Dataset):
         raise DataError(f"no image of {len(self):,} can be used any more, e.g. {self.names[i]}: {self.bad[i]}{gone}")
 
     def stacked(self, device: torch.device | str) -> UInt8[Tensor, "n c h w"]:
-        """All images as one tensor on a device, made once: they must be 8-bit and of one size."""
+        """All images as one tensor on a device, built once: they must be 8-bit and of one size."""
         key = (str(device), self.channels)
         if key not in self._stacks:
             images = [self.image(i) for i in range(len(self))]
@@ -109,13 +109,13 @@ class Samples(Dataset):
         return self._stacks[key]
 
     def light(self) -> "Samples":
-        """The same without decoded images in memory, to send to another process."""
+        """A copy without decoded images in memory, to send to another process."""
         same = copy(self)
         same.cache, same._stacks = {}, {}
         return same
 
     def report_bad_to(self, path: str | Path) -> None:
-        """From now on, in every process, an image that turns out bad is added to this file, once."""
+        """Makes every process add images that turn out bad to this file, each once."""
         self._log = Path(path)
         for place, reason in self.bad.items():
             append_bad_file(self._log, self.names[place], reason)
@@ -148,7 +148,7 @@ def _targets(known: Sequence[list[str] | None], classes: Sequence[str], several:
 
 
 def append_bad_file(path: Path, name: str, reason: str) -> None:
-    """Adds `name TAB reason` as one write, unless the name is there: worker processes find the same bad files."""
+    """Adds `name TAB reason` in one write, unless the name is listed: worker processes find the same bad files."""
     try:
         with open(path, "a+b") as file:  # a: every write goes to the end, whoever else writes
             _lock(file.fileno())

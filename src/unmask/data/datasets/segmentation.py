@@ -1,4 +1,4 @@
-"""Segmented images, ready to be learnt: every image and mask read and checked, in train, val and test."""
+"""Segmented images for training: every image and mask read and checked, in train, val and test."""
 
 import hashlib
 from collections import Counter
@@ -34,7 +34,7 @@ RARE = 1e-3  # share of the pixels of a class below which that is worth saying
 
 @dataclass(frozen=True)
 class SegmentSheet(Sheet):
-    """Of the images as always, and of what their pixels are."""
+    """The data sheet of the images and of the classes of their pixels."""
 
     class_numbers: dict[str, int] = field(default_factory=dict)  # class -> its number in masks
     void_numbers: list[int] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Segments:
 
 
 class Segmented:
-    """The splits of segmented data. What the data does not have is drawn by the seed."""
+    """The splits of segmented data; missing splits are drawn by the seed."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Segmented:
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ):
-        """Raises UserError and DataError where nothing can be learnt; says what is left out, with its name."""
+        """Raises UserError and DataError if there is nothing to learn from; names what is left out."""
         self.parts = open_maps(places, images, classes)
         for remark in [remark for part in self.parts for remark in part.remarks]:
             say(remark)
@@ -137,13 +137,13 @@ class Segmented:
             say(line)
 
     def segments(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Segments:
-        """The images of a split, or those at some places in it, with their maps."""
+        """The images of a split, or those at given indices, with their maps."""
         indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
         samples = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
         return Segments(samples, self.map, indices)
 
     def map(self, index: int) -> UInt8[np.ndarray, "h w"]:
-        """The class of every pixel of a scene, as a place in `classes`, or VOID."""
+        """The class of every pixel of a scene, as an index into `classes`, or VOID."""
         if index not in self.kept:
             part, scene = self.scenes[index]
             try:

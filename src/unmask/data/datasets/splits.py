@@ -1,4 +1,4 @@
-"""Train, val and test: those of the data where it has them, else drawn. One rule for all tasks; see docs/data.md."""
+"""Train, val and test: the data's own if it has them, otherwise drawn. One rule for all tasks; see docs/data.md."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def at_most(indices: list[int], most: int | None, seed: Sequence[int]) -> list[i
 def _held_out(
     indices: Sequence[int], share: float, seed: int, labels: Sequence[str] | None, multi_label: bool
 ) -> tuple[list[int], list[int]]:
-    """Those kept and those held out."""
+    """Indices kept and indices held out."""
     if labels is None:
         if len(indices) < 2:
             return list(indices), []

@@ -23,7 +23,7 @@ ASKED = 64  # shards whose number of samples is asked for
 
 @dataclass(frozen=True)
 class Glimpse:
-    """The beginnings of a few shards, and what they say about the whole."""
+    """The beginnings of a few shards, and estimates for the whole stream."""
 
     held: Held
     count: int  # samples of the stream
@@ -31,7 +31,7 @@ class Glimpse:
     remark: str  # how that is known, for people
 
     def amend(self, sheet: Sheet, stream: Stream) -> Sheet:
-        """The sheet of the samples held, as one of the stream."""
+        """Turns the data sheet of the held samples into one of the stream."""
         changes = {"where": stream.where, "count": self.count, "fingerprint": stream.fingerprint()}
         return replace(sheet, **changes, remarks=[self.remark, *stream.remarks, *self._sorted(), *sheet.remarks])
 
@@ -75,8 +75,8 @@ def glimpse(stream: Stream, most: int = LOOKED) -> Glimpse:
 
 
 class StreamSamples:
-    """What a run wants of `Samples`, for a stream: its length, and images by number, which are those held, spread
-    over the whole length."""
+    """The interface of `Samples` for a stream: its length, and images by index, for which the held samples stand in,
+    spread over the whole length."""
 
     def __init__(self, stream: Stream, held: Samples, count: int):
         self.stream, self.held, self.count = stream, held, count
@@ -110,7 +110,7 @@ class StreamSamples:
         return i * len(self.held) // self.count
 
     def report_bad_to(self, path: str | Path) -> None:
-        """From now on, in every process, a sample that turns out bad is added to this file, once."""
+        """Makes every process add samples that turn out bad to this file, each once."""
         self.bad, self.counts = Path(path), Path(path).with_name(COUNTS)
 
 

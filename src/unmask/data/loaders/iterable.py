@@ -1,4 +1,4 @@
-"""Feeds the loop from a stream. Which sample comes when is a pure function of (seed, place), as with `Loader`.
+"""The loader of streams. The order of samples is a pure function of (seed, position), as in `Loader`.
 
 The shards of all epochs are one endless line, every epoch a fresh permutation. Readers (ranks times worker processes)
 take turns along that line, so each sample comes once per epoch over all readers, whatever the number of shards; where
@@ -222,7 +222,7 @@ def steady(
 
 
 def number(label: str | None, classes: list[str] | None) -> int:
-    """A label as a number: its place in the classes, or what it says itself; else -1."""
+    """A label as a number: its index in the classes, or its own value; otherwise -1."""
     if label is None:
         return -1
     if classes is not None:

@@ -1,4 +1,4 @@
-"""Feeds the loop. Which sample comes when, and how it is cropped, is a pure function of (seed, position).
+"""The loader of map-style data. The order and the crops of samples are pure functions of (seed, position).
 
 Whole batches of 8-bit values are built where images are decoded, in memory that processes share: a float batch is
 four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
@@ -118,7 +118,7 @@ def require_even(crops: int, batch: int) -> None:
 
 
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:
-    """All samples in order, once, seen through a view without chance: for evaluation and embedding."""
+    """All samples in order, once, through a deterministic view: for evaluation and embedding."""
     same = {"num_workers": workers, "collate_fn": collate, "worker_init_fn": begin_worker}
     return DataLoader(_Once(samples, view), batch_size=batch, **same)
 

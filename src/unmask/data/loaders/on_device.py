@@ -153,7 +153,7 @@ def _rounded(x: Tensor) -> Tensor:
 
 @contextmanager
 def _exact_products() -> Iterator[None]:
-    """Runs may let matrix products drop digits for speed; these must not."""
+    """Context of full-precision matrix products, whatever the run's settings."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -170,7 +170,7 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """To the right, zeros moving in: torch's own shift repeats the sign."""
+    """Logical right shift: torch's own repeats the sign bit."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Samples of a stream held in memory, so that they can be read in any order as those of any other source."""
+"""Samples of a stream held in memory, so that they can be read in any order, like any other source."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class Held(Source):
 
 
 def hold(stream: Stream, most_bytes: int) -> Held:
-    """All samples of a stream that is small. Raises DataError, before much is read, for one that is not."""
+    """All samples of a small stream. Raises DataError early for a large one."""
     known = sum(shard.size or 0 for shard in stream.shards)
     named, size = [], 0
     if known <= most_bytes:

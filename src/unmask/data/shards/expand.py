@@ -1,4 +1,4 @@
-"""Which files a place names: a brace range, a pattern, a folder, a single file; local or wherever fsspec reaches."""
+"""Expands a place to its files: a brace range, a pattern, a folder, a single file; local or remote through fsspec."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Files read from beginning to end wherever fsspec reaches, over connections that break: reopened where they broke."""
+"""Reads remote files from beginning to end through fsspec, and reopens connections at the byte where they broke."""
 
 import contextlib
 import io
@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on when a connection breaks. The waits double, and each is made up to half longer or shorter by
-    chance, so that the many readers of a cluster do not come back all at once."""
+    """How long to retry when a connection breaks. Waits double, with random jitter of up to a half, so that the many
+    readers of a cluster do not return all at once."""
 
     tries: int = 8  # in a row without a byte; then the run stops
     first: float = 1.0  # seconds before the second try
@@ -32,7 +32,7 @@ class Patience:
         return min(self.most, self.first * 2 ** (tried - 1)) * random.uniform(0.5, 1.5)
 
     def get(self, act: Callable[[], Result], place: str) -> Result:
-        """What `act` returns, tried again while errors are such as pass. Raises DataError or UserError in one line."""
+        """The result of `act`, retried on transient errors. Raises DataError or UserError in one line."""
         retrying = Retrying(
             stop=stop_after_attempt(self.tries),
             wait=lambda state: self.wait(state.attempt_number),
@@ -54,7 +54,7 @@ class Patience:
 
 
 class Shaky(io.RawIOBase):
-    """A file over a connection that may break: then it is opened again and read on from the same byte."""
+    """A file over an unreliable connection: after a break it is reopened at the same byte."""
 
     def __init__(self, place: str, patience: Patience):
         self.place, self.patience = place, patience
@@ -133,7 +133,7 @@ class Shaky(io.RawIOBase):
 
 
 def open_shard(place: str, patience: Patience | None = None) -> io.BufferedReader:
-    """The bytes of a file, local or remote. A read returns as many as asked for, or what is left."""
+    """Opens a file, local or remote. A read returns as many bytes as requested, or the rest."""
     if is_remote(place):
         return io.BufferedReader(Shaky(place, patience or Patience()), BLOCK // 4)
     try:
@@ -164,7 +164,7 @@ def reach(place: str, patience: Patience | None = None) -> tuple[Any, str]:
 
 
 def lasting(error: BaseException) -> bool:
-    """True for errors that asking again does not mend."""
+    """True for errors that a retry cannot fix."""
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError"):
         return True
     status = _status(error)

@@ -1,7 +1,7 @@
 """Data too large to be read in any order: shards, each read from its beginning. Parts in `streams/` know one format.
 
-A `Source` can read image 17 at once; a `Stream` cannot, and need not know how many there are. What it can do is go
-through a shard from a given sample on.
+A `Source` can read image 17 directly; a `Stream` cannot, and may not know its length. It reads a shard from a given
+sample on.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class Stream(ABC):
         """
 
     def count(self, shard: int) -> int | None:
-        """How many samples a shard has, if that can be told without going through it."""
+        """Number of samples in a shard, if that is known without reading it."""
         return None
 
     def __iter__(self) -> Iterator[tuple[str, Sample]]:
@@ -91,7 +91,7 @@ class Stream(ABC):
 
 
 def is_stream(data: str | Path | Sequence[str | Path]) -> bool:
-    """True if the data is read as a stream. Raises UserError where streams and other data are mixed."""
+    """True if the data is read as a stream. Raises UserError if streams and other data are mixed."""
     places = [data] if isinstance(data, (str, Path)) else list(data)
     found = [names_shards(os.fspath(place)) for place in places]
     if any(found) and not all(found):

@@ -1,4 +1,4 @@
-"""Images in a zip or tar archive, read where they lie: nothing is unpacked to where a person would see it."""
+"""Images in a zip or tar archive, read in place: nothing is unpacked to a visible folder."""
 
 import lzma
 import os

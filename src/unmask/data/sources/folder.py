@@ -44,7 +44,7 @@ class Folder(Source):
         return stamp_of(os.path.join(self.root, self.paths[index]))
 
     def _walk(self) -> Iterator[str]:
-        """Relative paths of the candidates; real folders first, so that their images are not named by a link."""
+        """Relative paths of candidate files; real folders first, so that their images are not named after a link."""
         folders, links = deque([""]), deque()
         seen: set[tuple[int, int]] = set()
         while folders or links:

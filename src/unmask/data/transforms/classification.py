@@ -1,4 +1,4 @@
-"""What an image goes through when labels are learnt: crop, flip, RandAugment, random erasing. He et al. 2021, table 9.
+"""Augmentation for classification: crop, flip, RandAugment, random erasing. He et al. 2021, table 9.
 
 RandAugment is timm's, which MAE's fine-tuning used; it works on 8-bit images with one or three channels.
 """
@@ -59,7 +59,7 @@ class TrainView:
         return rand_augment_transform(self.randaug, settings)
 
     def _augmented(self, view: Tensor, generator: Generator) -> Tensor:
-        """timm draws from Python's and numpy's global generators: seeded for this image, then put back."""
+        """timm draws from Python's and numpy's global generators, which are seeded for this image and then restored."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         before = random.getstate(), np.random.get_state()  # noqa: NPY002
         random.seed(seed)

@@ -1,4 +1,4 @@
-"""What an image and its map of classes go through together when segmentation is learnt.
+"""Joint augmentation of an image and its class map for segmentation.
 
 As public recipes on ADE20K have it: resized by a random factor, a crop that is not nearly all of one class, mirrored,
 colours distorted (reference implementation implus/mae_segmentation, whose last step follows Liu et al. 2016, SSD).

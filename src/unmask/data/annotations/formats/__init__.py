@@ -1,1 +1,1 @@
-"""How boxes, outlines and masks are written down: a file for each form. See `form.py`."""
+"""Readers of boxes, outlines and masks: one file per form. See `form.py`."""

@@ -1,6 +1,6 @@
 """COCO's JSON: instances_train2017.json and the like; boxes, polygons, run lengths, crowds. Lin et al. 2014.
 
-Category numbers need not be contiguous. The folder of the images is found by their names.
+Category ids need not be contiguous. The folder of the images is found by their names.
 """
 
 import os
@@ -43,7 +43,7 @@ class Coco(Form):
 
     @staticmethod
     def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
-        """Raises UserError where two files annotate one split, DataError where none can be read."""
+        """Raises UserError if two files annotate one split, DataError if none can be read."""
         return _read(root, [_File(file, _split(file, len(files)), images) for file in files])
 
     @staticmethod
@@ -179,7 +179,8 @@ def _add(
 
 
 def _box(given: object, polygons: tuple[Polygon, ...]) -> Box:
-    """COCO writes left, top, width, height; without that the polygons tell."""
+    """The box as left, top, right, bottom; COCO writes left, top, width, height. Without one, it is that of the
+    polygons."""
     if given:
         if not isinstance(given, list) or len(given) != 4:
             raise ValueError(f"a bbox is left, top, width, height; got {given!r}"[:120])

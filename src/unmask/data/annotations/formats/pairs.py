@@ -1,4 +1,4 @@
-"""An image and a mask of the same name, in the folders that people have.
+"""Pairs of an image and a mask of the same name, in the usual folder layouts.
 
 train/ + trainannot/ (CamVid, SegNet), images/ + masks/ with or without splits inside, train/images + train/masks,
 JPEGImages/ + SegmentationClass/ (Pascal VOC, with its ImageSets), a.jpg + a_mask.png or a.png side by side, and masks

@@ -1,7 +1,7 @@
 """Pascal VOC's XML: Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,test}.txt. Everingham et al. 2010.
 
-Its pixels count from 1 and xmax, ymax lie inside the box, so left and top lose one. Data in which some xmin or ymin is
-0 counts from 0, and nothing is taken away.
+Its pixels count from 1 and xmax, ymax are inside the box, so 1 is subtracted from left and top. Data in which some xmin
+or ymin is 0 counts from 0, and nothing is subtracted.
 """
 
 import os
@@ -33,7 +33,7 @@ class Voc(Form):
 
     @staticmethod
     def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
-        """Raises DataError where no file can be read."""
+        """Raises DataError if no file can be read."""
         found = Annotated("voc", [], [], [])
         for folder in files:
             base = os.path.dirname(folder) if os.path.basename(folder).lower() == "annotations" else folder
@@ -105,7 +105,7 @@ def _tree(path: str) -> ET.Element:
 
 
 def _splits(annotated: Annotated, base: str) -> dict[str, str]:
-    """The split of each id, from ImageSets; trainval counts where there is no train. Ids of a second split stay."""
+    """The split of each id, from ImageSets; trainval is used if there is no train. An id keeps its first split."""
     sets = os.path.join(base, "ImageSets", "Main")
     files = {name: os.path.join(sets, f"{name}.txt") for name in (*SETS, "trainval")}
     files = {name: path for name, path in files.items() if os.path.isfile(path)}

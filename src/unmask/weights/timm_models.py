@@ -1,0 +1,29 @@
+"""timm models by name: with timm's own weights, or untrained."""
+
+from unmask import registry
+from unmask.errors import UserError
+from unmask.models.encoder import Encoder, create_encoder, known_name
+from unmask.weights.architecture import default_config
+from unmask.weights.canonical import IMAGENET
+from unmask.weights.known import require_known
+
+
+def untrained(name: str) -> Encoder:
+    """A timm model by name with weights at random, for which nothing is fetched; normalised as timm's own of this name,
+    or with ImageNet's mean and std where timm says nothing."""
+    if not known_name(name):
+        require_known(name)
+    settings = default_config(registry.parse(name)[0])
+    mean, std = (tuple(255.0 * v for v in settings[key]) if settings else known
+                 for key, known in zip(("mean", "std"), IMAGENET))  # fmt: skip
+    return create_encoder(name, mean=mean, std=std).eval()
+
+
+def pretrained(name: str) -> Encoder:
+    """A timm model with the weights that timm has for it; needs the network the first time."""
+    try:
+        return create_encoder(name, pretrained=True).eval()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the hub raises: offline, unknown tag, no weights
+        raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
