@@ -26,15 +26,8 @@ from unmask.weights.licence import known_licence
 from unmask.weights.positions import table_layout
 from unmask.weights.reading import PLAIN, Reading
 from unmask.weights.resize import (
-    SAME,
-    channel_mix,
-    fixed_table,
-    mixed_statistics,
-    resize_decoder,
-    resize_encoder,
-    resize_relative,
-    settle_decoder,
-)
+    SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder, resize_relative, settle_decoder,
+)  # fmt: skip
 from unmask.weights.timm_models import pretrained
 
 
@@ -185,14 +178,9 @@ def open_weights(
 
 
 def _opened(
-    source: str,
-    content: WeightFile,
-    licence: str | None,
-    model: str | None,
-    whole: State | None,
-    reading: Reading,
+    source: str, content: WeightFile, licence: str | None, model: str | None, whole: State | None, reading: Reading,
     image_size: tuple[int, ...] | None,
-) -> Opened:
+) -> Opened:  # fmt: skip
     parts = [registry.find("weights", name) for name in registry.names("weights")]
     part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
