@@ -26,8 +26,15 @@ from unmask.weights.licence import known_licence
 from unmask.weights.positions import table_layout
 from unmask.weights.reading import PLAIN, Reading
 from unmask.weights.resize import (
-    SAME, channel_mix, fixed_table, mixed_statistics, resize_decoder, resize_encoder, resize_relative, settle_decoder,
-)  # fmt: skip
+    SAME,
+    channel_mix,
+    fixed_table,
+    mixed_statistics,
+    resize_decoder,
+    resize_encoder,
+    resize_relative,
+    settle_decoder,
+)
 from unmask.weights.timm_models import pretrained
 
 
@@ -178,9 +185,14 @@ def open_weights(
 
 
 def _opened(
-    source: str, content: WeightFile, licence: str | None, model: str | None, whole: State | None, reading: Reading,
+    source: str,
+    content: WeightFile,
+    licence: str | None,
+    model: str | None,
+    whole: State | None,
+    reading: Reading,
     image_size: tuple[int, ...] | None,
-) -> Opened:  # fmt: skip
+) -> Opened:
     parts = [registry.find("weights", name) for name in registry.names("weights")]
     part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
