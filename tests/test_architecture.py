@@ -14,7 +14,7 @@ import unmask
 ROOT = Path(unmask.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-GROUND = {"__init__", "__main__", "bounded", "errors", "registry", "seeds", "files", "plain", "choice", "version"}
+GROUND = {"__init__", "__main__", "errors", "registry", "seeds", "files", "plain", "choice", "version"}
 ROOMS = [  # from top to bottom; rooms of one line do not import each other
     ["cli"],
     ["studies"],

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask.bounded import parse_json
 from unmask.errors import UserError
 
 Json = dict[str, Any]  # an object, as it lies on the disk
@@ -61,6 +60,14 @@ def write_json(path: Path, content: object) -> None:
     except UnicodeEncodeError:  # the name of a file that is no text: JSON can say it in ASCII
         data = (json.dumps(content, indent=2, default=str) + "\n").encode()
     write_atomically(path, lambda part: part.write_bytes(data))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says. Raises ValueError, also for a text that is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def read_json(path: Path) -> Json:

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from unmask.bounded import parse_json
 from unmask.cli.settings_file import is_yaml, read_texts
 from unmask.errors import UserError, closest
-from unmask.files import Json
+from unmask.files import Json, parse_json
 from unmask.tasks.folders import task_folders, task_module
 
 DEFAULT = "classify"

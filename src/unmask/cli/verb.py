@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from unmask.bounded import parse_json
 from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import describe
 from unmask.cli.settings_file import is_yaml, read_settings
@@ -24,7 +23,7 @@ from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.errors import UserError, closest
-from unmask.files import Json
+from unmask.files import Json, parse_json
 from unmask.plain import fits, settle
 from unmask.registry import KINDS, given, portable
 from unmask.runtime.lock import Locks

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.bounded import parse_json
+from unmask.files import parse_json
 
 HEADER = b"UNMASK PACK 1\n".ljust(64, b"\0")  # so that no shard begins as an image does
 ALIGN = 64  # bytes: where pixels begin

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unmask.bounded import require_modest_zip
+from unmask.data.limits import require_modest_zip
 from unmask.errors import UserError
 from unmask.evaluation.features import check_poolings, finite, judged, pooled
 from unmask.files import write_atomically

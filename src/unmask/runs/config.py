@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unmask.bounded import parse_json
 from unmask.data.settings import DataSettings
 from unmask.errors import UserError
-from unmask.files import Json, write_json
+from unmask.files import Json, parse_json, write_json
 from unmask.methods.settings import MethodSettings
 from unmask.models.settings import ModelSettings
 from unmask.runtime.distributed.launcher import Launch

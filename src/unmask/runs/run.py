@@ -6,9 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from unmask import registry
-from unmask.bounded import parse_json
 from unmask.errors import UserError, closest_place
-from unmask.files import Json, read_json
+from unmask.files import Json, parse_json, read_json
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
 from unmask.plain import settle, texts

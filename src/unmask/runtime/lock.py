@@ -13,9 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from unmask.bounded import parse_json
 from unmask.errors import UserError
-from unmask.files import MARK
+from unmask.files import MARK, parse_json
 
 try:
     import fcntl

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
-from unmask.bounded import parse_json
+from unmask.files import parse_json
 from unmask.models.state import load_strictly
 from unmask.tasks.task import TransferTask
 from unmask.tasks.training_settings import TaskSettings

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from unmask.bounded import require_modest_pickle
+from unmask.data.limits import require_modest_pickle
 from unmask.errors import UserError
 from unmask.files import write_atomically
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unmask.bounded import parse_json
 from unmask.errors import UserError
-from unmask.files import Json, is_full, write_atomically
+from unmask.files import Json, is_full, parse_json, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
 from unmask.training.loss_guard import LeftOut
 from unmask.training.state import RunState

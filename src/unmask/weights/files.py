@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from unmask.bounded import Bomb, parse_json, require_modest_pickle
+from unmask.data.limits import Bomb, require_modest_pickle
 from unmask.errors import UserError
-from unmask.files import Json, write_atomically
+from unmask.files import Json, parse_json, write_atomically
 from unmask.weights.copies import Checkpoint, unwrapped
 from unmask.weights.reading import PLAIN, Reading
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from unmask.bounded import parse_json
 from unmask.data.annotations.legend import number_by_name
 from unmask.data.annotations.objects import Annotated, walk
 from unmask.data.labels import class_name
-from unmask.files import Json
+from unmask.files import Json, parse_json
 
 Id = int | float | str
 NEEDED = ("images", "annotations", "categories")

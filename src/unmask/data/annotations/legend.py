@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from unmask.bounded import parse_json
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import class_name, some
 from unmask.errors import DataError, UserError, closest
+from unmask.files import parse_json
 
 FILES = ("classes.json", "classes.yaml", "classes.yml", "label_colors.txt", "class_dict.csv", "labelmap.txt")
 FILES += ("_classes.csv", "config.yaml", "data.yaml", "dataset.yaml")

@@ -11,10 +11,10 @@ import weakref
 import zipfile
 import zlib
 
-from unmask.bounded import ShortHeaders, leads_out, require_modest, unpacked
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import HEAD, other_kind, sniff
 from unmask.data.labels import arrange, find_tables, is_hidden, is_image_name, natural, printable
+from unmask.data.limits import ShortHeaders, leads_out, require_modest, unpacked
 from unmask.data.source import Item, Source
 from unmask.errors import DataError
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from unmask.bounded import require_modest_zip
 from unmask.data.labels import class_name, joined, printable
+from unmask.data.limits import require_modest_zip
 from unmask.data.names import SPLITS
 from unmask.data.source import SEPARATOR, Item, Source, has_several, read_part
 from unmask.errors import DataError, UserError

@@ -20,12 +20,11 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask.bounded import parse_json
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import PACK
 from unmask.data.source import Item, Source, read_part
 from unmask.errors import DataError
-from unmask.files import Json
+from unmask.files import Json, parse_json
 
 __all__ = ["Pack"]
 

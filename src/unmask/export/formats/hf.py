@@ -14,12 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask.bounded import parse_json
 from unmask.errors import Unequal, UserError
 from unmask.export.exportable import Exportable, Format, Opened, Outputs
 from unmask.export.hf_names import encoder_state, mae_config, mae_state, vit_config, why_not_mae, why_not_vit
 from unmask.export.timm_repository import plain_head, why_not_timm, write_repository
-from unmask.files import Json
+from unmask.files import Json, parse_json
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.bounded import parse_json
 from unmask.errors import UserError
 from unmask.evaluation.intervals import student
-from unmask.files import Json
+from unmask.files import Json, parse_json
 from unmask.report.words import percent
 from unmask.studies.ablation.axes import Axis, Value, paper
 

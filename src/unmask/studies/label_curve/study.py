@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from unmask.bounded import parse_json
 from unmask.errors import UserError
-from unmask.files import Json, write_atomically
+from unmask.files import Json, parse_json, write_atomically
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, Curve, make_point, worths
 
 PROTOCOLS = ("knn", "linear", "attentive", "full")  # in the order of the panels

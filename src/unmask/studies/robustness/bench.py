@@ -14,11 +14,10 @@ from joblib import Parallel, delayed
 from rich.console import Console
 from torch import Tensor
 
-from unmask.bounded import parse_json
 from unmask.data.codecs.decode import to_channels
 from unmask.errors import Interrupted
 from unmask.evaluation.features import judged
-from unmask.files import write_json
+from unmask.files import parse_json, write_json
 from unmask.models.classifier import Classifier
 from unmask.models.state import weights_hash
 from unmask.runtime.progress import progress

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from rich.console import Console
 from torch import Tensor
 
-from unmask.bounded import parse_json
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
+from unmask.files import parse_json
 from unmask.runs.run import CONFIG
 from unmask.runtime.cores import in_order
 from unmask.runtime.progress import tracked

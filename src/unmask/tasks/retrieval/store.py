@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unmask.bounded import parse_json, require_modest_zip
+from unmask.data.limits import require_modest_zip
 from unmask.errors import UserError
-from unmask.files import MARK, write_atomically, write_json
+from unmask.files import MARK, parse_json, write_atomically, write_json
 
 FACTS, STAMPS = "index.json", "stamps.npz"
 

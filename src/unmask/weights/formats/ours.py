@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from unmask.bounded import parse_json
 from unmask.errors import UserError
-from unmask.files import Json
+from unmask.files import Json, parse_json
 from unmask.models.decoder import SelfAttention, essence
 from unmask.weights.architecture import model_text
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 import pyarrow
 import pyarrow.parquet as pq
 
-from unmask.bounded import parse_json
 from unmask.data.labels import joined, printable
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained, open_shard
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError
-from unmask.files import Json
+from unmask.files import Json, parse_json
 
 __all__ = ["Parquet"]
 

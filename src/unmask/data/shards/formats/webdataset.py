@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
-from unmask.bounded import Bomb, ShortHeaders, leads_out, parse_json, unpacked
 from unmask.data.labels import is_hidden, is_image_name, printable
+from unmask.data.limits import Bomb, ShortHeaders, leads_out, unpacked
 from unmask.data.shards.expand import TARS, Shard
 from unmask.data.shards.remote import Patience, open_shard
 from unmask.data.shards.stream import Sample, Stream
+from unmask.files import parse_json
 
 __all__ = ["WebDataset"]
 

@@ -26,8 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import unmask
-from unmask import bounded
-from unmask.bounded import Bomb, parse_json, require_modest_pickle
+from unmask.data import limits
 from unmask.data.annotations.coco_tables import read_table
 from unmask.data.annotations.formats.voc import Voc
 from unmask.data.annotations.formats.yolo import Yolo
@@ -35,10 +34,11 @@ from unmask.data.annotations.legend import parse_yaml, read_legend
 from unmask.data.annotations.objects import walk
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
+from unmask.data.limits import Bomb, require_modest_pickle
 from unmask.data.shards.stream import open_stream
 from unmask.data.source import open_source
 from unmask.errors import DataError, UserError
-from unmask.files import read_json
+from unmask.files import parse_json, read_json
 from unmask.weights.files import read_weights
 from unmask.weights.open import open_weights
 
@@ -90,10 +90,10 @@ def test_nested_json_is_refused(text, tmp_path):
 
 def test_no_json_is_read_elsewhere():
     """Every file is read by `parse_json`: json's own error for deep nesting is caught by nobody."""
-    root = bounded.__file__.rpartition("/")[0]
+    root = unmask.__file__.rpartition("/")[0]
     files = subprocess.run(["grep", "-rlE", r"json\.loads?\(", root, "--include=*.py"], capture_output=True, text=True)
     assert sorted(os.path.relpath(path, root) for path in files.stdout.split()) == [
-        "bounded.py",
+        "files.py",
         "studies/ablation/axes.py",  # a file of the package itself
     ]
 
@@ -333,7 +333,7 @@ def test_pickles_that_keep_the_reader_busy_are_refused(tmp_path):
     require_modest_pickle(tmp_path / "good.pth")
     assert len(read_weights(tmp_path / "good.pth")[0]) == 50
     with pytest.raises(Bomb):
-        bounded.require_modest(1, 1 << 40)
+        limits.require_modest(1, 1 << 40)
 
 
 def test_safetensors_with_huge_or_false_headers_are_refused(tmp_path):
