@@ -117,6 +117,8 @@ def test_json_can_hold_names_that_are_no_text(tmp_path):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), UserError),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "), Lost),
         (Exception("Error while serializing: I/O error: No space left on device (os error 28)"), Unsaved),
+        (RecursionError("maximum recursion depth exceeded while decoding a JSON array"), UserError),
+        (RecursionError("maximum recursion depth exceeded"), type(None)),
         (RuntimeError("a bug"), type(None)),
         (Lost("out of memory is a word of mine"), type(None)),
         (UserError("out of memory is a word of mine"), type(None)),

@@ -60,7 +60,7 @@ def test_pretrain_starts_from_the_average_and_keeps_the_mean(images, weights, tm
     assert run.config.model.ema
     assert run.config.data.mean == pytest.approx((102.0,) * 3)
     average = torch.load(weights, weights_only=True)["state_dict_ema"]["patch_embed.proj.weight"]
-    assert (run.encoder().net.patch_embed.proj.weight - average).abs().max() < 1e-3  # after one step of its warm-up
+    assert (run.encoder().net.patch_embed.proj.weight - average).abs().max() < 2e-3  # after one step at a rate of 1e-3
     with pytest.raises(UserError, match="--ema belongs to --init"):
         unmask.pretrain(images, out=tmp_path / "other", ema=True, **small)
 

@@ -21,6 +21,8 @@ def in_our_words(error: BaseException) -> Exception | None:
         return UserError(f"the memory that this process may use is not enough{said}. {LESS}")
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
         return worker_lost(error)
+    if isinstance(error, RecursionError) and "JSON" in text:  # of one that no reader of ours looked into first
+        return UserError("a JSON file among what was given is nested too deeply to be read")
     if isinstance(error, Exception) and not isinstance(error, OSError | UserError | Diverged | Unsaved | Lost):
         reason = system_error(error, Path())
         if reason is not None and no_room(reason):
