@@ -113,7 +113,7 @@ class StreamLoader:
             worker_init_fn=begin_worker,
             generator=torch.Generator(),  # else it draws from the chance that masks are made of
         )
-        return _raised(in_one_line(loader))
+        return _raised(in_one_line(iter(loader)))
 
     def batches(self, worker: int, first: int) -> Iterator[Batch]:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""

@@ -4,7 +4,7 @@ Whole batches of 8-bit values are built where images are decoded, in memory that
 four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,22 +65,19 @@ class Loader:
         require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[Batch]:
-        return in_one_line(
-            DataLoader(
-                _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
-                batch_sampler=_Stream(self, first),
-                num_workers=self.workers,
-                collate_fn=self.collate or collate_for(self.view),
-                pin_memory=self.pin,
-                prefetch_factor=batches_ahead(
-                    self.view, self.batch, self.num_views, self.samples.channels, self.workers
-                ),
-                worker_init_fn=begin_worker,
-            )
+        loader = DataLoader(
+            _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
+            batch_sampler=_Stream(self, first),
+            num_workers=self.workers,
+            collate_fn=self.collate or collate_for(self.view),
+            pin_memory=self.pin,
+            prefetch_factor=batches_ahead(self.view, self.batch, self.num_views, self.samples.channels, self.workers),
+            worker_init_fn=begin_worker,
         )
+        return in_one_line(iter(loader))  # opened here: that draws a random number, which the first step must not miss
 
 
-def in_one_line(batches: Iterable[Batch]) -> Iterator[Batch]:
+def in_one_line(batches: Iterator[Batch]) -> Iterator[Batch]:
     """The batches. What a worker process raises comes back with its traceback as text; the user's own mistakes without
     it. Raises Lost where a worker ended."""
     try:
