@@ -105,7 +105,7 @@ def import_library(who: str) -> None:
     import torch._dynamo  # noqa: F401
 
     import unmask.methods.mae
-    import unmask.runtime.distributed.devices
+    import unmask.runtime.distributed.data_parallel
     import unmask.training.loop  # noqa: F401
 
     if who == "hf":
@@ -121,7 +121,7 @@ def _ours(
 
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.devices import make_devices
+    from unmask.runtime.distributed.data_parallel import make_devices
     from unmask.runtime.machine import choices, tune
     from unmask.runtime.settings import RuntimeSettings
     from unmask.training.loop import backward

@@ -78,7 +78,7 @@ def count(precision: str) -> dict[str, float]:
 
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.devices import make_devices
+    from unmask.runtime.distributed.data_parallel import make_devices
     from unmask.runtime.settings import RuntimeSettings
     from unmask.training.loop import backward
     from unmask.training.loss_guard import Guard

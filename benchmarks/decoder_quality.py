@@ -66,7 +66,7 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     from unmask.planning.initial_weights import Start
     from unmask.planning.pretrain import Given, make_plan
     from unmask.runs.config import Config
-    from unmask.runtime.distributed.devices import make_devices
+    from unmask.runtime.distributed.data_parallel import make_devices
     from unmask.runtime.machine import choices, tune
     from unmask.runtime.machine import machine as look_at_machine
     from unmask.runtime.progress import make_console

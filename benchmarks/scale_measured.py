@@ -60,7 +60,7 @@ def _steps(rank: int, world: int, strategy: str) -> dict[str, Any]:
     from unmask.masking.mask import Rows
     from unmask.methods.mae import MAE
     from unmask.models.encoder import create_encoder
-    from unmask.runtime.distributed.devices import make_devices
+    from unmask.runtime.distributed.data_parallel import make_devices
     from unmask.runtime.settings import RuntimeSettings
     from unmask.training.optimizer import make_optimizer
 

@@ -42,8 +42,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
-        ours = isinstance(error, OSError | UserError) or not isinstance(error, Exception)
-        reason = None if ours else system_error(error, path)
+        foreign = isinstance(error, Exception) and not isinstance(error, OSError | UserError)
+        reason = system_error(error, path) if foreign else None
         with contextlib.suppress(OSError):  # on a full disk, half a file is what keeps it full
             part.unlink(missing_ok=True)
         if reason is not None:

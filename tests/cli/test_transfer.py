@@ -18,7 +18,7 @@ from unmask.cli.main import main
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import Interrupted, UserError
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import machine
 from unmask.tasks.classification.finetune import finetune
 from unmask.tasks.classification.metrics import scores

@@ -9,7 +9,7 @@ from support.small import SMALL
 import unmask
 from unmask.errors import UserError
 from unmask.runtime import machine, openmp
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import CHOICES, RuntimeSettings
 
 

@@ -26,7 +26,7 @@ TOLERANCE = 2e-5  # relative; fp32 sums in another order
 
 def four(photos, out):
     """In each of four processes: whole runs with copies and with shards, and one of each that a signal ends."""
-    from unmask.runtime.distributed.devices import make_devices
+    from unmask.runtime.distributed.data_parallel import make_devices
 
     train(photos, out / "ddp", "ddp")
     train(photos, out / "fsdp2", "fsdp2")

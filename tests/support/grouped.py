@@ -14,7 +14,7 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.source import open_source
 from unmask.data.transforms.crops import RandomCrop
 from unmask.registry import build
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.progress import make_console
 from unmask.runtime.settings import RuntimeSettings

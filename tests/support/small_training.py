@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import Log
 from unmask.training.loop import fit

@@ -10,7 +10,7 @@ from support.small_training import Crash, Line, losses, train
 from torch import nn
 
 from unmask.errors import Diverged, Interrupted, UserError
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training import checkpoint
 from unmask.training.log import Log

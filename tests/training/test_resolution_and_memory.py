@@ -23,7 +23,7 @@ from unmask.planning import measure
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.resolution import early_and_full, firsts, parse, steps_within, work_until
 from unmask.training.speed import step_cost

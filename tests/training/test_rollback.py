@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask.errors import Diverged
 from unmask.methods.mae import MAE
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training import checkpoint
 from unmask.training.log import Log

@@ -10,7 +10,7 @@ from unmask.errors import UserError
 from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
 from unmask.runtime import machine
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import PRECISIONS, RuntimeSettings
 from unmask.training.objective import Objective
 from unmask.training.optimizer import MasterAdamW, make_optimizer, set_rate, update

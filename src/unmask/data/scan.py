@@ -176,9 +176,10 @@ def _magnitude(ends: tuple[float, float] | None) -> int | None:
 def _comparable(magnitude: int | None, main: int | None) -> bool:
     if magnitude == main:
         return True
-    if magnitude is None or main is None:  # 8-bit values among measurements, or measurements among 8-bit values
-        return 0 <= (main if magnitude is None else magnitude) <= 2  # above 1, up to 1000
-    return -4 <= magnitude - main <= 3
+    if magnitude is not None and main is not None:
+        return -4 <= magnitude - main <= 3
+    measured = main if magnitude is None else magnitude  # 8-bit values among measurements, or the other way round
+    return measured is not None and 0 <= measured <= 2  # above 1, up to 1000
 
 
 def _notes(image: DecodedImage, name: str) -> list[str]:

@@ -83,6 +83,6 @@ def _words(name: str) -> tuple[str, ...]:
     words: list[str] = []
     for word in re.findall(r"[a-z]+|\d+", name.lower()):
         family = next((f for f in FAMILIES if word.startswith(f) and word[len(f) :] in ("", *SIZES)), None)
-        parts = [family, word[len(family) :]] if family else [word]
-        words += [SIZES.get(part, part) for part in parts if part and part != "patch"]
+        parts = (family, word[len(family) :]) if family else (word,)
+        words += [SIZES.get(part) or part for part in parts if part and part != "patch"]
     return tuple(words)

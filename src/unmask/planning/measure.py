@@ -19,7 +19,7 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.plan import ASKED, Plan
 from unmask.runs.config import Config
-from unmask.runtime.distributed.devices import Devices, make_devices
+from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.training.log import memory_mb

@@ -5,6 +5,7 @@ Elsewhere nothing moves: there are plain lines only. One thing is shown at a tim
 
 import codecs
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,7 +61,7 @@ def settle_streams() -> None:
     """What a terminal's encoding does not have is written in other signs, not refused. Call it first."""
     codecs.register_error("unmask", _in_other_signs)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not where something else took its place
+        if isinstance(stream, io.TextIOWrapper):  # not where something else took its place
             stream.reconfigure(errors="unmask")
 
 

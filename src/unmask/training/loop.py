@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from unmask.errors import Diverged, Interrupted, Unsaved
 from unmask.files import is_full
 from unmask.masking.mask import Rows
-from unmask.runtime.distributed.devices import Devices, Wrapped
+from unmask.runtime.distributed.data_parallel import Devices, Wrapped
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.signals import StopRequest, name_of
 from unmask.seeds import mix

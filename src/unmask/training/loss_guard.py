@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from unmask.runtime.distributed.devices import Devices
+from unmask.runtime.distributed.data_parallel import Devices
 from unmask.training.state import RunState
 
 RECENT, ENOUGH = 100, 20  # number of recent losses in the rule for spikes; fewer than ENOUGH are too few to judge by

@@ -23,7 +23,6 @@ def read_file(path: Path, reading: Reading) -> Content:
     config = read_json(path.parent / CONFIG)
     ours = path.name == CLASSIFIER or (path.suffix == ".ckpt" and ("task" in config or is_run(config)))
     hub = "model_type" in config or "architecture" in config or ours
-    beside = {"config": config, "preprocessor": read_json(path.parent / "preprocessor_config.json")} if hub else {}
     whole = state if "encoder.mean" in state else None
     name = path.name if path.name not in FILES else path.parent.resolve().name
     return (
@@ -33,7 +32,8 @@ def read_file(path: Path, reading: Reading) -> Content:
             header=checkpoint.header,
             networks=checkpoint.networks,
             remarks=checkpoint.remarks,
-            **beside,
+            config=config if hub else {},
+            preprocessor=read_json(path.parent / "preprocessor_config.json") if hub else {},
         ),
         stated_licence(path.parent) if hub else None,
         whole,
@@ -61,5 +61,6 @@ def read_folder(path: Path, reading: Reading) -> Content:
     if missing or not shards:
         raise UserError(f"{path} lacks {', '.join(missing) or 'its parts'}, named in {index.name}; download them too")
     state = {key: value for name in shards for key, value in read_checkpoint(path / name).state.items()}
-    beside = {"config": config, "preprocessor": read_json(path / "preprocessor_config.json")}
-    return WeightFile(state=state, name=path.resolve().name, **beside), stated_licence(path), None
+    preprocessor = read_json(path / "preprocessor_config.json")
+    file = WeightFile(state=state, name=path.resolve().name, config=config, preprocessor=preprocessor)
+    return file, stated_licence(path), None

@@ -31,7 +31,7 @@ from unmask.registry import keep_sources
 from unmask.runs.config import Config
 from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console, progress
 from unmask.seeds import mix

@@ -44,7 +44,7 @@ from unmask.runs.config import Config
 from unmask.runs.run import CONFIG, SUMMARY, Run
 from unmask.runtime import stopwatch
 from unmask.runtime.determinism import determinism, early
-from unmask.runtime.distributed.devices import make_devices, meet
+from unmask.runtime.distributed.data_parallel import make_devices, meet
 from unmask.runtime.distributed.launcher import check_asked
 from unmask.runtime.distributed.rank_zero import Looking
 from unmask.runtime.distributed.ranks import Ranks, together

@@ -34,7 +34,7 @@ from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
 from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, check, machine, tune
 from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of

@@ -31,8 +31,8 @@ class Rasterised(Maps):
 
     def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
         if scene.stated == size[::-1]:  # of the image as stored, before EXIF turns it: so it is drawn
-            size = size[::-1]
-        if scene.stated not in (None, size):
+            size = size[1], size[0]
+        if scene.stated is not None and scene.stated != size:
             raise BadImage(f"is {size[0]} x {size[1]}, its annotations are for {scene.stated[0]} x {scene.stated[1]}")
         for instance in scene.instances:
             if instance.rle is not None and tuple(instance.rle["size"]) != size:

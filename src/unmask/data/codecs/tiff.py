@@ -74,7 +74,7 @@ def _raw(file: TiffFile, depth: int) -> Raw:
         raise BadImage(f"TIFF with axes {axes}: an image has height, width and bands")
     if values.dtype.kind not in "buif":
         raise BadImage(f"TIFF of {values.dtype} values, pixels are real numbers")
-    stored = values.shape[2] if values.ndim == 3 else 1
+    stored = values.shape[-1] if values.ndim == 3 else 1
     values, alpha = _colours(values, page, depth)
     tag = page.tags.get(274)
     notes = [f"first of {frames} frames"] if frames > 1 else []
@@ -124,7 +124,9 @@ def _check(page: TiffPage, num_bytes: int) -> None:
     if compression not in PLAIN and compression not in PACKED and compression not in IMAGES:
         raise BadImage(f"TIFF compressed by {getattr(compression, 'name', compression)}, which is not read here")
     if page.photometric in CIELAB or (page.photometric == YCBCR and compression not in IMAGES):
-        raise BadImage(f"TIFF of {page.photometric.name} colours with {depth} bits, which is not read here")
+        raise BadImage(
+            f"TIFF of {getattr(page.photometric, 'name', page.photometric)} colours with {depth} bits, which is not read here"
+        )
 
 
 def _refuse_endless(data: bytes, page: Any) -> None:

@@ -21,7 +21,7 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare
 from unmask.runs.config import Config
-from unmask.runtime.distributed.devices import Devices
+from unmask.runtime.distributed.data_parallel import Devices
 from unmask.runtime.machine import autocast_dtype
 from unmask.studies.ablation.axes import Changes, changed, steps_of
 from unmask.tasks.classification.finetune import answers, finetune

@@ -26,7 +26,7 @@ from unmask.evaluation.frozen.linear import Linear
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study, size_of
@@ -213,4 +213,6 @@ def _best_linear(x: np.ndarray, y: np.ndarray) -> Linear:
     if np.bincount(y).min() < CHOOSE:
         return Linear()
     keep, held = hold_out(y)
-    return best_candidate(Linear(), (x[keep], y[keep]), (x[held], y[held]))[1]
+    best = best_candidate(Linear(), (x[keep], y[keep]), (x[held], y[held]))[1]
+    assert isinstance(best, Linear)
+    return best

@@ -18,7 +18,7 @@ from rich.console import Console
 from unmask.data.datasets.segmentation import Segmented
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.devices import make_devices
+from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_say, progress
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH

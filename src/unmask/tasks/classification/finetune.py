@@ -17,7 +17,7 @@ from unmask.evaluation.features import judged
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
-from unmask.runtime.distributed.devices import Devices
+from unmask.runtime.distributed.data_parallel import Devices
 from unmask.seeds import mix
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.objective import Classify

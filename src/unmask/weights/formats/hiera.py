@@ -30,7 +30,7 @@ RULES = (
     (r"pos_embed(?:_abs)?", "pos_embed"),
     (r"((?:patch_embed|blocks)\..+|pos_embed_win)", r"\1"),
 )
-MODELS = {  # width and blocks of the stages -> timm name
+MODELS: dict[tuple[int, tuple[int, ...]], str] = {  # width and blocks of the stages -> timm name
     (96, (1, 2, 7, 2)): "hiera_tiny_224",
     (96, (1, 2, 11, 2)): "hiera_small_224",
     (96, (2, 3, 16, 3)): "hiera_base_224",
@@ -75,7 +75,7 @@ def _model(encoder: State, name: str) -> tuple[str, tuple[str, ...]]:
     """timm's name, with options where it has none of these sizes; and what was assumed."""
     width = encoder["patch_embed.proj.weight"].shape[0]
     blocks = 1 + max(int(match[1]) for key in encoder if (match := re.match(r"blocks\.(\d+)\.", key)))
-    stages = tuple(end - start for start, end in pairwise([*_stage_starts(encoder), blocks]))
+    stages: tuple[int, ...] = tuple(end - start for start, end in pairwise([*_stage_starts(encoder), blocks]))
     known = MODELS.get((width, stages))
     if "pos_embed_win" in encoder:
         if known not in WINDOWED:
