@@ -76,7 +76,7 @@ def test_one_grey_image_and_hiera_and_every_mask_work(tmp_path, photos):
         (["pretrain", "demo", "--method", "mea"], 2, "did you mean 'mae'"),
         (["pretrain", "demo", "--device", "tpu"], 2, "cuda"),
         (["pretrain", "--config", "nothing.json"], 2, "nothing.json"),
-        (["show", "nowhere", "x.png"], 2, "no folder nowhere"),
+        (["show", "nowhere", "x.png"], 2, "nowhere: no folder"),
         (["show", "nowhere"], 2, "at least one image"),
     ],
 )

@@ -100,7 +100,7 @@ def test_too_many_blocks_and_impossible_poolings_are_refused():
 @pytest.mark.parametrize(("pooling", "norm", "pool"), [("mean", "layer", "avg"), ("cls", "none", "token")])
 def test_heads_equal_timms_own(pooling, norm, pool):
     chosen = settings(vit(), pooling=pooling)
-    assert chosen["norm"] == norm
+    assert chosen.norm == norm
     classifier = task(pooling=pooling, norm=norm).classifier.eval()
     nn.init.normal_(classifier.head.weight, std=0.1)
     nn.init.normal_(classifier.head.bias)

@@ -1,6 +1,8 @@
 """Segmenters and detectors taken out as ONNX and torch.export: opened again, compared, refused where they cannot."""
 
 import json
+from dataclasses import MISSING, fields
+from typing import get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,16 +16,28 @@ from unmask.models.detector import Detector
 from unmask.models.encoder import create_encoder
 from unmask.models.segmenter import Segmenter
 from unmask.models.state import model_text
+from unmask.tasks.detection.settings import DetectSettings
+from unmask.tasks.segmentation.settings import SegmentSettings
 from unmask.weights.files import save_state
 
 onnxruntime = pytest.importorskip("onnxruntime")
 TINY = "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)"
 
 
+def training(kind):
+    """Some value for each setting without a default: how the model was trained changes nothing of what is taken out."""
+    hints, values = get_type_hints(kind), {int: 1, float: 0.5, str: "off", bool: False}
+    required = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
+    return {
+        name: values.get(hints[name], [0.5, 0.5] if get_origin(hints[name]) is tuple else None) for name in required
+    }
+
+
 def folder_of(root, task, model, **settings):
     """What transfer leaves behind, without the training."""
     encoder = model.encoder
     shape = {"model": model_text(encoder), "image_size": [32, 32], "patch_size": 8, "channels": 3}
+    shape = training(SegmentSettings if task == "segment" else DetectSettings) | shape
     config = {
         "task": task, "asked": {}, "settings": shape | settings, "classes": model.classes, "numbers": [0, 1],
         "mean": encoder.mean.tolist(), "std": encoder.std.tolist(), "timm": encoder.arguments, "fit": {},

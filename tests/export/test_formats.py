@@ -212,5 +212,5 @@ def test_labels_of_another_kind_are_refused_or_understood(labelled, raw, tmp_pat
 
 
 def test_what_is_no_run_is_said(tmp_path):
-    with pytest.raises(UserError, match="no run folder"):
+    with pytest.raises(UserError, match="no such file or folder"):
         command(["export", str(tmp_path / "none"), "--to", "timm"])

@@ -56,7 +56,18 @@ def test_settings_have_the_names_of_their_options():
     from unmask.cli.options.pretrain import Pretrain
 
     options = config_of().options()
-    elsewhere = {"out", "blr", "devices", "nodes", "config", "dry_run", "log_to"}  # where and how; blr becomes lr
+    elsewhere = {
+        "out",
+        "blr",
+        "devices",
+        "nodes",
+        "config",
+        "dry_run",
+        "log_to",
+        "mean",
+        "std",
+        "parts",
+    }  # where and how; blr becomes lr
     assert options.keys() == {field.name for field in fields(Pretrain)} - elsewhere
     other = config_of().with_options({"mask": "block", "seed": 3, "method": "mae(symmetric=True)"})
     assert (other.method.mask, other.training.seed, other.method.name) == ("block", 3, "mae(symmetric=True)")

@@ -68,7 +68,7 @@ def test_small_data_and_methods_that_are_not_there(monkeypatch):
     assert [choose("auto", 100)[0], choose("auto", 10**6)[0]] == ["umap", "umap"]
     monkeypatch.setattr("unmask.tasks.retrieval.projection.find_spec", lambda name: None)
     assert [choose("auto", 100)[0], choose("auto", 10**6)[0]] == ["tsne", "pca"]
-    with pytest.raises(UserError, match=r"unmask\[maps\]"):
+    with pytest.raises(UserError, match=r"umap-learn"):
         choose("umap", 100)
 
 

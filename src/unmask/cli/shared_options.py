@@ -27,7 +27,7 @@ class WeightOptions(ConfigOption):
     """How weights are read, where their file does not tell or holds several networks."""
 
     mean: Numbers = ()  # of the weights' channels, in 0..255 or in 0..1; by default their makers', which is said
-    std: Numbers = ()  # likewise
+    std: Numbers = ()  # of the weights' channels, on the same scale; by default their makers', which is said
     # height and width of the images that the weights were made for, pixels; by default as the file tells
     weights_size: Size = None
     student: bool = False  # of a student and its teacher, take the student; by default the teacher

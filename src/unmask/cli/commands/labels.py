@@ -70,7 +70,7 @@ def _classification(options: Labels, say: Callable[[str], None]) -> Study:
     hardware = machine(options.device, options.precision)
     setting = Setting(
         run=str(options.run),
-        reading=reading_of(options),
+        reading=tuple(reading_of(options).items()),
         on=texts(options.on),
         most=options.most,
         most_test=options.most_test,
@@ -88,7 +88,7 @@ def _classification(options: Labels, say: Callable[[str], None]) -> Study:
 def _segmentation(options: Labels, console: Console) -> Study:
     setting = SegmentSetting(
         run=str(options.run),
-        reading=reading_of(options),
+        reading=tuple(reading_of(options).items()),
         on=texts(options.on),
         images=None if options.images is None else Path(options.images),
         classes=None if options.classes is None else Path(options.classes),

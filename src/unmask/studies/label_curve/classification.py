@@ -45,7 +45,7 @@ class Setting:
     """What a process needs to open data and encoders; hashable, so that it does so once."""
 
     run: str
-    reading: dict[str, Any]  # options for weights
+    reading: tuple[tuple[str, Any], ...]  # options for weights
     on: tuple[str, ...]
     most: int | None
     most_test: int | None
@@ -63,7 +63,7 @@ class ClassificationStudy(Study):
         """jobs: trainings side by side; by default as many as cores and memory allow."""
         tune(setting.device)
         self.setting, self.seed, self.jobs = setting, setting.seed, jobs
-        self.pretrained = load_encoder(setting.run, **setting.reading)
+        self.pretrained = load_encoder(setting.run, **dict(setting.reading))
         self.data = Labelled(
             setting.on,
             max_side=4 * max(self.pretrained.grid.size),

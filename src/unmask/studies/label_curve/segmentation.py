@@ -36,7 +36,7 @@ class SegmentSetting:
     """The data, and the settings that all trainings share."""
 
     run: str
-    reading: dict[str, Any]  # options for weights
+    reading: tuple[tuple[str, Any], ...]  # options for weights
     on: tuple[str, ...]
     images: Path | None  # folder of the images, where they do not lie by the masks
     classes: Path | None  # file that names the classes
@@ -60,7 +60,7 @@ class SegmentationStudy(Study):
         self.setting, self.seed = setting, setting.seed
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
-        self.encoder = load_encoder(setting.run, **setting.reading)
+        self.encoder = load_encoder(setting.run, **dict(setting.reading))
         with progress(console, "looking at images and masks") as update:
             self.data = Segmented(
                 setting.on,
