@@ -343,6 +343,7 @@ def test_the_code_of_a_card_runs_as_it_stands_and_sees_what_the_model_sees(name,
     Path("image.jpg").unlink()
 
 
+@pytest.mark.slow
 def test_a_precision_that_fails_its_check_is_left_out_alone(run, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(onnx_files.TOLERANCE, "int8", 0.0)
     made = unmask.export(run.path, to="onnx", precision="fp32,int8", out=tmp_path / "out")

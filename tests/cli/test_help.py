@@ -201,6 +201,7 @@ def test_help_of_every_command_and_the_package_itself_import_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "IMPORTED []"
 
 
+@pytest.mark.slow
 def test_training_imports_nothing_that_only_draws_or_judges():
     late = ("lightning", "torchmetrics", "sklearn", "scipy", "matplotlib", "pandas", "jinja2", "transformers", "onnx")
     program = (

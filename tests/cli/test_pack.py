@@ -103,6 +103,7 @@ def _small(init):
     return lambda self, out, most: init(self, out, 20_000)
 
 
+@pytest.mark.slow
 def test_training_and_judging_take_a_pack_as_any_data(labelled, tmp_path):
     from support.small import SMALL
 

@@ -54,6 +54,7 @@ def test_sixteen_bit_many_band_arrays_train_at_full_precision(tmp_path):
     assert unmask.show(run.path, tmp_path / "bands.npy", out=tmp_path / "panel.png", most=2).exists()
 
 
+@pytest.mark.slow
 def test_one_grey_image_and_hiera_and_every_mask_work(tmp_path, photos):
     small = {k: v for k, v in SMALL.items() if k not in ("model", "patch_size", "image_size")}
     run = unmask.pretrain(photos, out=tmp_path / "hiera", model="hiera_tiny_224", image_size=(64, 96), steps=1, **small)

@@ -171,6 +171,7 @@ def test_predict_writes_what_coco_tools_read_and_names_bad_images(place, tmp_pat
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_continues_to_the_same_weights(place, monkeypatch):
     options = FAST | {"epochs": 4, "batch": 4, "accumulate": 2, "jitter": (0.5, 1.5), "flip": "on", "rois": 8}
     options |= {"on": place / "data", "log_every": 1, "drop_path": 0.1}

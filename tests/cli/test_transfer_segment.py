@@ -164,6 +164,7 @@ def test_what_cannot_work_is_refused_with_the_reason(given, said, run, data, pla
     assert not (place / "wrong").exists()
 
 
+@pytest.mark.slow
 def test_the_label_curve_trains_on_the_same_parts_and_goes_on_where_it_stopped(run, data, place, capsys, monkeypatch):
     options = {"to": "segment", "on": data, "out": place / "curve", "fractions": (0.25,), "draws": 2, "epochs": 1}
     options |= {"crop_size": 40, "device": "cpu", "precision": "32", "protocols": ("full",)}

@@ -167,6 +167,7 @@ def losses(out):
     return [(record["step"], record["loss"]) for record in records if "loss" in record]
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_goes_on_to_the_very_same_losses(tmp_path, monkeypatch, capsys):
     place, options = shards(tmp_path / "s", [30, 12, 20]), SMALL | {"steps": 6, "log_every": 1, "save_every": 1}
     options |= {"workers": 2, "shuffle_buffer": 8}

@@ -186,6 +186,7 @@ def test_a_zip_member_that_unpacks_without_end_is_a_bad_image(tmp_path):
             source.read([item.name for item in source.items].index("bomb.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.open), ("bz2", bz2.open), ("xz", lzma.open)])
 def test_a_packed_tar_that_unpacks_without_end_is_refused(ending, pack, tmp_path):
     zeros(tmp_path / f"x.tar.{ending}", 300, pack)
@@ -242,6 +243,7 @@ def tiff_of(height, width, compression, packed, rows):
     return struct.pack("<2sHI", b"II", 42, 8 + len(packed)) + packed + struct.pack("<H", 9) + directory + bytes(4)
 
 
+@pytest.mark.slow
 def test_images_that_claim_or_unpack_to_more_than_they_are_take_no_memory():
     bomb = zlib.compress(bytes(400 << 20))
     header = struct.pack(">IIBBBBB", 1 << 30, 1 << 30, 8, 2, 0, 0, 0)

@@ -149,6 +149,7 @@ def test_classifiers_of_other_families_keep_their_logits_in_timm(family, tmp_pat
     assert "TimmWrapper" in checked("hf", made, raw, tmp_path)[0]
 
 
+@pytest.mark.slow
 def test_classifiers_give_logits_and_probabilities_in_onnx_and_torch_export(raw, tmp_path):
     made = classifier("attentive", "none", multi_label=True)
     for name in ("onnx", "torch_export"):

@@ -140,6 +140,7 @@ def test_a_decoder_that_comes_with_the_weights_is_used_and_not_warmed_up(hf_fold
     assert found["before"]["loss"] == pytest.approx(found["after"]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_probe_is_compared_too(official, labelled, tmp_path):
     run = unmask.pretrain(
         labelled, out=tmp_path / "run", init=official, steps=4, decoder_warmup=1, probe=labelled, **FRESH, **OPTIONS

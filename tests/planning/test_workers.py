@@ -90,6 +90,7 @@ def test_waiting_is_told_with_what_would_help():
     assert waiting_advice(None, data, "cuda", 8) is None
 
 
+@pytest.mark.slow
 def test_a_run_records_says_and_reports_how_long_it_waited(photos, tmp_path, monkeypatch, capsys):
     import time
 

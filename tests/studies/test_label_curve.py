@@ -72,6 +72,7 @@ def test_the_sentence_says_whether_pretraining_helps(mine, theirs, begin):
     assert "inf" not in text.replace("interval", "")
 
 
+@pytest.mark.slow
 def test_fine_tuning_leads_the_sentence_and_frozen_stands_in_for_it():
     frozen = points((0.5, 0.6, 0.7, 0.8), (0.2, 0.3, 0.4, 0.5), "linear", RANDOM)
     assert "at random, frozen" in curve(frozen).sentence()
@@ -153,6 +154,7 @@ def test_an_interrupted_study_goes_on_and_equals_an_uninterrupted_one(run, label
     assert all(p.low <= p.accuracy <= p.high for p in whole.points)
 
 
+@pytest.mark.slow
 def test_side_by_side_gives_what_one_after_the_other_gives(run, labelled, tmp_path):
     options = OPTIONS | {"protocols": "full", "labels_per_class": (2,)}
     one = unmask.labels(run, on=labelled, out=tmp_path / "one", **options)

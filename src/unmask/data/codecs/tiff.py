@@ -124,9 +124,8 @@ def _check(page: TiffPage, num_bytes: int) -> None:
     if compression not in PLAIN and compression not in PACKED and compression not in IMAGES:
         raise BadImage(f"TIFF compressed by {getattr(compression, 'name', compression)}, which is not read here")
     if page.photometric in CIELAB or (page.photometric == YCBCR and compression not in IMAGES):
-        raise BadImage(
-            f"TIFF of {getattr(page.photometric, 'name', page.photometric)} colours with {depth} bits, which is not read here"
-        )
+        colours = getattr(page.photometric, "name", page.photometric)
+        raise BadImage(f"TIFF of {colours} colours with {depth} bits, which is not read here")
 
 
 def _refuse_endless(data: bytes, page: Any) -> None:
