@@ -128,7 +128,7 @@ def numbers(value: float | str | Sequence[float]) -> tuple:
     return (value,) if isinstance(value, int | float) else tuple(value)
 
 
-def fits(hint: Any, value: Any) -> bool:
+def fits(hint: Any, value: object) -> bool:
     """Whether a plain value, as JSON holds it, may be what an annotation says."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:

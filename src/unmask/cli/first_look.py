@@ -11,13 +11,13 @@ from typing import Any, get_type_hints
 from unmask import registry
 from unmask.data.places import elsewhere, require_place
 from unmask.models.names import require_model
-from unmask.plain import Images, Model, PartOf, Weights, metadata, texts
+from unmask.plain import Dataclass, Images, Model, PartOf, Weights, metadata, texts
 from unmask.planning.recipe_book import find_recipe
 from unmask.runtime.settings import check_names, runtime_of
 from unmask.weights.known import require_known
 
 
-def look_first(name: str, options: Any) -> None:
+def look_first(name: str, options: Dataclass) -> None:
     """Raises UserError for what the options of command `name` (a dataclass) spell wrong."""
     if isinstance(getattr(options, "precision", ""), str):  # an export has several
         check_names(runtime_of(options))
@@ -35,7 +35,7 @@ def look_first(name: str, options: Any) -> None:
                 require_known(value)
 
 
-def _named(options: Any) -> Iterator[tuple[Any, str]]:
+def _named(options: Dataclass) -> Iterator[tuple[Any, str]]:
     """What fields say that their values name, with each value."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):

@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             code = run(arguments)
             flush_output()
+            sys.exit(code)
         except SystemExit:
             flush_output()
             raise

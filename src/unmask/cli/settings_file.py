@@ -15,7 +15,7 @@ import tyro
 from unmask.cli.help import comments, is_positional, metavar
 from unmask.cli.sizes import plain_sizes
 from unmask.errors import UserError, closest, closest_place
-from unmask.plain import Place
+from unmask.plain import Dataclass, Place
 
 ENDINGS = (".yaml", ".yml")
 MOST = 2**20  # bytes: more is no file of settings
@@ -74,7 +74,7 @@ def read_texts(path: Place) -> dict[str, str | list[str] | None]:
     return settings
 
 
-def written_settings(command: str, options: Any) -> str:
+def written_settings(command: str, options: Dataclass) -> str:
     """Options as a file for `--config`: those that differ from the defaults; the others as comments, explained."""
     import yaml
 

@@ -95,7 +95,7 @@ def parts_in(arguments: Sequence[str]) -> list[str]:
     return texts
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     """The texts among one value or several."""
     return [text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)]
 

@@ -70,8 +70,8 @@ class Listener:
         os.close(self._writer)  # ends the thread
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._raised is not None and self._raised() is not None:
-            return  # on its way already
+        if self.answered or (self._raised is not None and self._raised() is not None):
+            return  # the command is ending, or what was raised is on its way
         others = ": another process of this training ended, or the job was told to stop" if launch().world > 1 else ""
         error = Interrupted(f"stopped by {name_of(signum)}{others}", signum)
         self._raised = weakref.ref(error, self._ask_again)
@@ -102,7 +102,8 @@ class Listener:
             self._resent -= 1
         elif self.signum is None:
             self.signum, self.when = signum, time.monotonic()
-            _tell(f"{name_of(signum)}: ending {self.manner}; a second signal ends at once")
+            if not self.answered:
+                _tell(f"{name_of(signum)}: ending {self.manner}; a second signal ends at once")
         elif not is_same(time.monotonic() - self.when):
             _tell("a second signal: ended at once")
             os._exit(128 + signum)
