@@ -42,7 +42,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
-        foreign = isinstance(error, Exception) and not isinstance(error, OSError | UserError)
+        foreign = isinstance(error, Exception) and not isinstance(error, (OSError, UserError))
         reason = system_error(error, path) if foreign else None
         with contextlib.suppress(OSError):  # on a full disk, half a file is what keeps it full
             part.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def no_room(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def system_error(error: Exception, path: Path) -> OSError | None:
+def system_error(error: BaseException, path: Path) -> OSError | None:
     """What the system said when `path` could not be written. Libraries that write by themselves make errors of their
     own of it: torch a RuntimeError, safetensors one with the system's number in its text."""
     chain: list[BaseException] = [error]

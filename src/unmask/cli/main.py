@@ -132,7 +132,7 @@ def parse(arguments: list[str]) -> Any:
     try:
         direct, default = _direct(options), _default(options, rest)
         with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
-            given = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
+            given: Any = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
         if print_config:
             print(written_settings(name, given))
             sys.exit(0)

@@ -74,7 +74,7 @@ def _raw(file: TiffFile, depth: int) -> Raw:
         raise BadImage(f"TIFF with axes {axes}: an image has height, width and bands")
     if values.dtype.kind not in "buif":
         raise BadImage(f"TIFF of {values.dtype} values, pixels are real numbers")
-    stored = values.shape[-1] if values.ndim == 3 else 1
+    stored = int(np.prod(values.shape[2:]))  # bands; 1 without an axis of them
     values, alpha = _colours(values, page, depth)
     tag = page.tags.get(274)
     notes = [f"first of {frames} frames"] if frames > 1 else []

@@ -77,7 +77,7 @@ class Arrays(Source):
                 labels = [None if missing else _label(value) for value, missing in flat]
             elif _is_membership(given, unknown):
                 self.plural, names = True, self._names(given.shape[1], arrays)
-                rows = zip(given, map(bool, unknown.any(axis=1)))
+                rows = zip(given, np.logical_or.reduce(unknown, axis=1).tolist())
                 labels = [None if missing else joined(names[k] for k in np.flatnonzero(row)) for row, missing in rows]
             else:
                 self.remarks.append(
