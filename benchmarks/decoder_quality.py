@@ -59,6 +59,7 @@ def quality(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
     """The bench that all runs share, and what was planned and measured when the folder was begun."""
+    from unmask.cli.commands.ablate import plan_tuning
     from unmask.cli.commands.pretrain import asked_for, inspect_options
     from unmask.cli.options.pretrain import Pretrain
     from unmask.data.datasets.classification import Labelled
@@ -94,7 +95,8 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     samples.channels = config.data.channels
     side = 4 * max(config.data.image_size)
     labelled = Labelled(options.data, max_side=side, most=options.labels, most_test=options.test)
-    bench = Bench(config, options.steps, {}, samples, labelled, make_devices(config.runtime))
+    tuning = plan_tuning(config, labelled, here)
+    bench = Bench(config, options.steps, tuning, samples, labelled, make_devices(config.runtime), finetunes=False)
     if study is None:
         study = {
             "asked": asked,

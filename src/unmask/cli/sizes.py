@@ -3,16 +3,16 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from unmask.errors import UserError
-from unmask.plain import Dataclass, TwoSides, metadata
+from unmask.plain import TwoSides, metadata
 
 WRITTEN = re.compile(r"(\d+)[xX*\u00d7](\d+)$")
 ONE_SIDE = ("size", "side", "patch_size")  # options of a single number of pixels
 
 
-def plain_sizes(command: str, options: type[Dataclass], arguments: Sequence[str]) -> list[str]:
+def plain_sizes(command: str, options: Any, arguments: Sequence[str]) -> list[str]:
     """The arguments with `640x480` behind an option of a size as the two numbers 640 480. Raises UserError where the
     option takes one number and the two differ."""
     hints = get_type_hints(options, include_extras=True)

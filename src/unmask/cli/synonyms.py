@@ -10,7 +10,6 @@ from typing import Any, get_type_hints
 
 from unmask.cli.help import is_positional
 from unmask.errors import UserError
-from unmask.plain import Dataclass
 
 SYNONYMS = {  # our names, the likeliest first -> what others call them
     "batch": "b bs batchsize batch-size train-batch-size micro-batch-size per-device-train-batch-size",
@@ -80,9 +79,7 @@ SAID = {  # what has no option -> what happens instead, and an option that only 
 NEAR = 0.7  # likeness of letters from which an option is worth suggesting
 
 
-def refuse_unknown(
-    command: str, options_by_name: Mapping[str, Any], options: type[Dataclass], arguments: Sequence[str]
-) -> None:
+def refuse_unknown(command: str, options_by_name: Mapping[str, Any], options: Any, arguments: Sequence[str]) -> None:
     """Raises UserError for the first argument that is an option which the dataclass `options` of a command does not
     have. options_by_name: those of all commands."""
     fields = {field.name: field for field in dataclasses.fields(options)}
@@ -115,7 +112,7 @@ def _meant(word: str) -> list[str]:
     return [name for group in groups for name in group]
 
 
-def _instead(command: str, options_by_name: Mapping[str, Any], options: type[Dataclass], word: str) -> str:
+def _instead(command: str, options_by_name: Mapping[str, Any], options: Any, word: str) -> str:
     """The end of the sentence: the nearest option, what happens without one, or which commands have it."""
     hints, names = get_type_hints(options, include_extras=True), [field.name for field in dataclasses.fields(options)]
     name = nearest_option(word, names)
@@ -133,7 +130,7 @@ def _instead(command: str, options_by_name: Mapping[str, Any], options: type[Dat
     return f"; unmask {command} --help lists its options"
 
 
-def _has_option(options: type[Dataclass], name: str) -> bool:
+def _has_option(options: Any, name: str) -> bool:
     field = options.__dataclass_fields__.get(name)
     return field is not None and not is_positional(get_type_hints(options, include_extras=True)[name])
 

@@ -50,6 +50,7 @@ class Bench:
     samples: Samples
     labelled: Labelled
     devices: Devices
+    finetunes: bool = True  # False: the linear probe alone
 
 
 class Told(Log):
@@ -84,7 +85,7 @@ def run_cell(
     probe = linear_probe(objective.encoder, bench)
     middle = time.monotonic()
     tell("fine-tuning", 1.0)
-    tuned = fine_tune(objective.encoder, bench, seed)
+    tuned = fine_tune(objective.encoder, bench, seed) if bench.finetunes else None
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
     line = {"key": key, "seed": seed, "changes": changes, "steps": steps, "loss": trained["loss"], **counted}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}
