@@ -66,3 +66,14 @@ def test_without_the_preconditioner_the_minimum_is_the_same(monkeypatch):
     two, _ = fit(torch.from_numpy(x), torch.from_numpy(y), 0.1)
     torch.testing.assert_close(one, two, atol=0.02 * float(one.abs().max()), rtol=0)
     assert (predicted == Linear(0.1).fit_predict(x, y, x)).mean() > 0.99
+
+
+def test_a_weak_penalty_takes_features_that_depend_on_each_other():
+    """As of an encoder: few directions, of very different size. In float32 their Hessian would be indefinite."""
+    generator = np.random.default_rng(0)
+    low = generator.normal(size=(600, 12)) * np.logspace(0, -4, 12)
+    x = (low @ generator.normal(size=(12, 192)) + 1e-6 * generator.normal(size=(600, 192))).astype(np.float32)
+    y = (low[:, 0] > 0).astype(np.int64)
+    for strength in (1.0, 1e3, 1e7):
+        answers = Linear(C=strength).fit_predict(x[:500], y[:500], x[500:])
+        assert (answers == y[500:]).mean() > 0.9

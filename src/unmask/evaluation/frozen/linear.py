@@ -92,13 +92,17 @@ def fit(x: Float[Tensor, "n d"], y: Int[Tensor, "n"], C: float) -> tuple[Float[T
 
 
 def _factor(x: Tensor, curvature: float, penalty: float) -> Tensor | None:
-    """Cholesky factor of the approximate Hessian; a share of the rows suffices, since it only speeds up the search."""
+    """Cholesky factor of the approximate Hessian; a share of the rows suffices, since it only speeds up the search.
+
+    In float64: features of a trained encoder are so correlated that in float32, under a weak penalty, rounding makes
+    the matrix indefinite.
+    """
     if x.shape[1] > WIDE:
         return None
-    some = x[:: max(1, len(x) // (3 * x.shape[1]))]
+    some = x[:: max(1, len(x) // (3 * x.shape[1]))].double()
     hessian = some.T @ some * (curvature / len(some))
-    hessian.diagonal().add_(penalty + 1e-6 * curvature)  # the latter against rounding
-    return torch.linalg.cholesky(hessian)
+    hessian.diagonal().add_(penalty + 1e-6 * curvature)  # the latter where features are linearly dependent
+    return torch.linalg.cholesky(hessian).to(x.dtype)
 
 
 def _mean_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
