@@ -109,7 +109,6 @@ def _imported(name: str) -> Callable:
     try:
         return command(name)
     finally:
-        gc.freeze()
         gc.enable()
 
 
