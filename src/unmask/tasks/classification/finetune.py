@@ -89,7 +89,8 @@ def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, 
     view = TrainView(crop, mean, std, settings.randaug, settings.erase)
     weights = class_weights(samples) if settings.balanced == "on" else None
     loader = Loader(samples=samples, view=view, weights=weights, **settings.loading(micro))
-    if settings.norm == "batch" and loader.batch == 1 and micro is None:
+    alone = settings.batch // settings.accumulate == 1 or (micro is None and loader.batch == 1)  # also while measuring
+    if settings.norm == "batch" and alone:
         raise UserError(
             f"--protocol {settings.protocol} has BatchNorm before its head, which needs two images or more at a time:"
             f" --batch {settings.batch} and --accumulate {settings.accumulate} leave one per process. Give a larger"
