@@ -6,9 +6,10 @@ Anything that can differ between machines of one kind is measured, not assumed. 
 import ctypes
 import platform
 import shutil
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,7 +29,7 @@ try:
 except ImportError:  # Windows has no such limits
     resource = None
 EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
-ROUNDS = 5  # repetitions of a measurement; the best counts
+ROUNDS = 9  # repetitions of a measurement; the median counts
 WORTH = 1.1  # speed-up below which another backend is not worth it
 HOPELESS = 0.25  # speed-up of small bf16 products below which large ones are not measured
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's names of what mallopt sets
@@ -219,7 +220,7 @@ def _onednn(rows: int = 384, width: int = 512) -> tuple[float, float]:
         error = float((linear(x, weight).double() - exact).norm() / exact.norm())
     finally:
         torch.set_float32_matmul_precision(before)
-    return min(times["highest"][1:]) / min(times["medium"][1:]), error
+    return _ratio(times["highest"], times["medium"]), error
 
 
 @lru_cache
@@ -234,11 +235,23 @@ def _gain(size: int) -> float:
     full = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
     low = full.bfloat16()
     times = [(_seconds(lambda: full @ full), _seconds(lambda: low @ low)) for _ in range(ROUNDS + 1)]
-    return min(f for f, _ in times[1:]) / min(b for _, b in times[1:])
+    return _ratio(*zip(*times))
+
+
+def _ratio(first: Sequence[float], second: Sequence[float]) -> float:
+    """Of two lists of seconds measured in turns, without the first round. By medians: single measurements can be off by
+    half."""
+    return statistics.median(first[1:]) / statistics.median(second[1:])
 
 
 def _seconds(action: Callable[[], Any]) -> float:
-    """Seconds of CPU time, which does not depend on other programs on the machine."""
-    start = time.process_time()
-    action()
-    return time.process_time() - start
+    """Seconds of CPU time of one thread, which hardly depend on other programs on the machine: several threads wait for
+    each other, and whether their waiting counts is chance."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        start = time.process_time()
+        action()
+        return time.process_time() - start
+    finally:
+        torch.set_num_threads(threads)
