@@ -14,9 +14,11 @@ from support.small import SMALL
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unmask.errors import Interrupted, UserError
+from unmask.files import read_json
 from unmask.runtime.blocks import stacked
+from unmask.runtime.distributed.data_parallel import Devices
 from unmask.runtime.distributed.gather import gather
-from unmask.runtime.distributed.launcher import Launch, check_asked, launch
+from unmask.runtime.distributed.launcher import Launch, check_asked, launch, slurm_meeting_point
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import read
@@ -177,17 +179,73 @@ def test_a_launcher_is_recognised_and_others_are_asked_for(monkeypatch):
     assert launch() == Launch()
     with pytest.raises(UserError, match=r"torchrun --nproc-per-node 4 -m unmask pretrain"):
         check_asked(4, None, "pretrain ...")
-    for name, value in {
+    step = {
         "SLURM_STEP_ID": 0,
         "SLURM_STEP_NUM_TASKS": 8,
         "SLURM_STEP_NUM_NODES": 2,
-        "SLURM_PROCID": 5,
-    }.items():
+        "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+    }
+    for name, value in (step | {"SLURM_PROCID": 5, "SLURM_LOCALID": 2}).items():
         monkeypatch.setenv(name, str(value))
-    assert launch() == Launch("srun", 5, 8, 4)
+    assert launch() == Launch(
+        "srun", 5, 8, 4, local=2
+    )  # as -m cyclic numbers them: the GPU is that of the local number
     assert launch().nodes == 2
+    for count, own in ((4, "cuda:2"), (1, "cuda:0")):  # --gpus-per-task shows each process one GPU
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        settings = RuntimeSettings(device="cuda", precision="32")
+        assert str(Devices(settings, launch(), alone=False, idle=False).device) == own
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "5,3")
+    with pytest.raises(UserError, match="8 processes on 2 machines; each must get as many"):
+        launch()
     monkeypatch.delenv("SLURM_STEP_ID")  # in the batch script of an allocation, but not under srun
     assert launch() == Launch()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node[01-03,7]", "node01"),
+        ("node[7,01-03]", "node7"),
+        ("gpu-a01,gpu-a02", "gpu-a01"),
+        ("tux[1-3]-ib", "tux1-ib"),
+    ]
+    + [("a1,b[2-3]", "a1"), ("rack[1-2]n[01-16],x", "rack1n01"), ("n-[0009-0012]", "n-0009"), ("host.org", "host.org")],
+)
+def test_an_srun_meets_on_the_first_machine_of_its_list_at_a_port_of_its_own(monkeypatch, nodes, first):
+    monkeypatch.setenv("SLURM_JOB_ID", "12345678")
+    monkeypatch.setenv("SLURM_NODELIST", nodes)
+    assert slurm_meeting_point()[0] == first
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "of-this-step[3-4]")  # a step may leave the job's first machine out
+    ports = {slurm_meeting_point()}
+    monkeypatch.setenv("SLURM_STEP_ID", "1")
+    ports.add(slurm_meeting_point())
+    assert [address for address, _ in ports] == ["of-this-step3"] * 2
+    assert all(15000 <= port < 25000 for _, port in ports)
+
+
+def whole_command(arguments):
+    """`unmask` in this process, as one of many; where the processes met."""
+    from unmask.cli.main import run
+
+    run([str(argument) for argument in arguments])
+    return os.environ["MASTER_ADDR"], torch.distributed.get_world_size()
+
+
+@pytest.mark.slow
+def test_what_srun_started_trains_to_the_weights_of_torchrun(tmp_path, photos):
+    options = SMALL | {"steps": 6, "workers": 0, "threads": 1, "strategy": "ddp"}
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", value)]
+    for launcher, address in (("torchrun", "127.0.0.1"), ("srun", "localhost")):
+        arguments = ["pretrain", photos, "--out", tmp_path / launcher, *flags]
+        assert together(2, whole_command, arguments, launcher=launcher) == [(address, 2)] * 2
+    states = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("torchrun", "srun")]
+    assert states[0]["objective"].keys() == states[1]["objective"].keys()
+    for name, values in states[0]["objective"].items():
+        assert torch.equal(values, states[1]["objective"][name])
+    assert trace(tmp_path / "torchrun") == trace(tmp_path / "srun")
+    launches = [read_json(tmp_path / name / "config.json")["record"]["launch"] for name in ("torchrun", "srun")]
+    assert [(one["how"], one["world"], one["here"]) for one in launches] == [("torchrun", 2, 2), ("srun", 2, 2)]
 
 
 def test_other_verbs_refuse_to_run_many_times(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,12 @@ from unmask.training.settings import Fit
 STEPS, BATCH = 8, 8
 
 
-def together(world: int, job: Any, *args: Any) -> list[Any]:
-    """What `job(*args)` returns in each of `world` processes."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
+def together(world: int, job: Any, *args: Any, launcher: str = "torchrun") -> list[Any]:
+    """What `job(*args)` returns in each of `world` processes, which have the environment that the launcher makes."""
+    port = free_port()
     pipes = [forked.CONTEXT.Pipe() for _ in range(world)]
     processes = [
-        forked.CONTEXT.Process(target=_in_group, args=(rank, world, port, there, job, args))
+        forked.CONTEXT.Process(target=_in_group, args=(ENVIRONMENTS[launcher](rank, world, port), there, job, args))
         for rank, (_, there) in enumerate(pipes)
     ]
     for process in processes:
@@ -46,15 +45,39 @@ def together(world: int, job: Any, *args: Any) -> list[Any]:
     return found
 
 
-def _in_group(rank: int, world: int, port: int, there: Any, job: Any, args: tuple) -> None:
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
-    os.environ |= {"LOCAL_RANK": str(rank), "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
+def free_port() -> int:
+    """A port that nobody listens at, of those at which the processes of an srun meet."""
+    for port in range(15000 + os.getpid() % 5000, 25000):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("", port))
+            return port
+    raise OSError("no free port")
+
+
+def torchrun_environment(rank: int, world: int, port: int) -> dict[str, Any]:
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": rank, "GROUP_RANK": 0}
+    return places | {"TORCHELASTIC_RUN_ID": "test", "RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+
+
+def srun_environment(rank: int, world: int, port: int) -> dict[str, Any]:
+    """As of `srun` inside a batch script, on this machine, whose list names others too. Nothing says where to meet; the
+    numbers of job and step lead to the port."""
+    job = {"JOB_ID": 70000, "NTASKS": world, "NNODES": 1, "JOB_NODELIST": "elsewhere[01-03,7]", "NODELIST": "elsewhere"}
+    step = {"STEP_ID": port - 15000, "STEP_NUM_TASKS": world, "STEP_NUM_NODES": 1, "STEP_TASKS_PER_NODE": world}
+    task = {"STEP_NODELIST": "local[host,7-9]", "PROCID": rank, "LOCALID": rank, "NODEID": 0}
+    return {f"SLURM_{name}": value for name, value in (job | step | task).items()}
+
+
+ENVIRONMENTS = {"torchrun": torchrun_environment, "srun": srun_environment}
+
+
+def _in_group(environment: dict[str, Any], there: Any, job: Any, args: tuple) -> None:
+    os.environ |= {name: str(value) for name, value in environment.items()} | {"OMP_NUM_THREADS": "1"}
     torch.set_num_threads(1)
     try:
         there.send(job(*args))
     except BaseException as error:
-        there.send(f"rank {rank}: {type(error).__name__}: {error}")
+        there.send(f"{type(error).__name__}: {error}")
         raise
 
 

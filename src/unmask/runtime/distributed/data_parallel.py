@@ -7,7 +7,6 @@ No processes are started here.
 
 import inspect
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from unmask.errors import UserError
 from unmask.runtime.blocks import stacked
-from unmask.runtime.distributed.launcher import Launch, launch
+from unmask.runtime.distributed.launcher import Launch, launch, slurm_meeting_point
 from unmask.runtime.machine import autocast_dtype
 from unmask.runtime.settings import RuntimeSettings
 
@@ -33,7 +32,8 @@ class Devices:
         """launched: which of how many processes this is; see `make_devices`."""
         self.rank, self.world, self.idle = (0, 1, idle) if alone else (launched.rank, launched.world, idle)
         self.dtype, self.strategy = autocast_dtype(settings.precision), settings.strategy
-        index = {"cuda": f":{launched.rank % launched.here}", "mps": ":0"}.get(settings.device, "")
+        own = 0 if torch.cuda.device_count() == 1 else launched.local  # srun may show each process its own GPU only
+        index = {"cuda": f":{own}", "mps": ":0"}.get(settings.device, "")
         self.device = torch.device(settings.device + index)
 
     def setup(self, module: nn.Module) -> "Wrapped":
@@ -149,17 +149,11 @@ def _connect(launched: Launch, device: torch.device) -> None:
     if dist.is_initialized():
         return
     if launched.how == "srun":
-        _say_where_to_meet()
+        address, port = slurm_meeting_point()
+        os.environ.setdefault("MASTER_ADDR", address)
+        os.environ.setdefault("MASTER_PORT", str(port))
     store, rank, world = next(dist.rendezvous("env://", rank=launched.rank, world_size=launched.world))  # pyright: ignore[reportPrivateImportUsage]
     own = dist.PrefixStore(f"unmask/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # pyright: ignore[reportPrivateImportUsage]
     on: dict[str, Any] = {"device_id": device} if device.type == "cuda" else {}
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT, **on)
-
-
-def _say_where_to_meet() -> None:
-    """Writes into the environment where the processes of an `srun` meet, where that is not set: on the first machine of
-    SLURM's list (`node[07-12,20]`, `a1,a2`), at a port made of the job's number."""
-    first = re.sub(r"\[([^],-]*)[^]]*\]", r"\1", os.environ.get("SLURM_NODELIST", "127.0.0.1"))
-    os.environ.setdefault("MASTER_ADDR", re.split(r"[ ,]", first)[0])
-    os.environ.setdefault("MASTER_PORT", str(15000 + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])))

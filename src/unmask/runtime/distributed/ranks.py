@@ -131,4 +131,4 @@ def may_speak() -> bool:
         store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False)
         return store.add(f"unmask/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except (KeyError, ValueError, RuntimeError):
-        return launched.rank % launched.here == 0
+        return launched.local == 0
