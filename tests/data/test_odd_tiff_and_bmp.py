@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -102,6 +103,45 @@ def test_strips_that_are_image_files_are_read(compression, kind, bands):
         strips.append(file.getvalue())
     more = {"t338": [0]} if bands == 4 else {}
     assert (values_of(tiff_of(strips, 8, 2, bands, compression, height=32, width=32, **more)) == image).all()
+
+
+def lzw(raw):
+    """Packed by the libtiff inside Pillow, as a row of grey."""
+    file = io.BytesIO()
+    Image.frombytes("L", (len(raw), 1), raw).save(file, "TIFF", compression="tiff_lzw")
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as written:
+        (start,), (count,) = written.pages.first.dataoffsets, written.pages.first.databytecounts
+    return file.getvalue()[start : start + count]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bands", [1, 3, 7])
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_differences_along_a_packed_row_are_summed(bits, bands, order):
+    values = CHANCE.integers(0, 1 << min(bits, 24), (H, W, bands)).astype(f"{order}u{bits // 8}")
+    steps = np.diff(values, axis=1, prepend=np.zeros_like(values[:, :1])).astype(values.dtype)  # they wrap round
+    data = tiff_of([lzw(steps.tobytes())], bits, bands=bands, compression=5, order=order, t317=[2])
+    right = values.astype(np.float32) / np.float32(257 if bits == 16 else 1)
+    assert np.array_equal(values_of(data).reshape(right.shape), right)
+
+
+def test_a_16_bit_tiff_as_opencv_and_gdal_write_it_is_read():
+    good, data = cv2.imencode(".tiff", SHADES[..., :3].astype(np.uint16))  # LZW of differences
+    assert good
+    assert np.array_equal(values_of(data.tobytes()), SHADES[..., 2::-1].astype(np.float32) / np.float32(257))
+
+
+def test_a_packed_palette_has_its_own_colours_and_alpha():
+    indices = CHANCE.integers(0, 256, (H, W, 2)).astype(np.uint8)
+    colours = CHANCE.integers(0, 256, (3, 256))
+    for scale in (256, 257):  # both are written for 8 bits
+        t320 = (colours * scale).ravel().tolist()
+        data = tiff_of([zlib.compress(indices[..., :1].tobytes())], 8, photometric=3, compression=8, t320=t320)
+        assert np.array_equal(values_of(data), np.moveaxis(colours[:, indices[..., 0]], 0, -1))
+    clear = tiff_of([lzw(indices.tobytes())], 8, photometric=3, bands=2, compression=5, t320=t320, t338=[2])
+    alpha = indices[..., 1:] / 255
+    right = np.moveaxis(colours[:, indices[..., 0]], 0, -1) * alpha + 255 * (1 - alpha)
+    assert np.abs(values_of(clear) - right).max() < 0.51
 
 
 def test_tiff_that_is_not_read_says_what_it_is():

@@ -43,7 +43,9 @@ def read_tiff(data: bytes) -> Raw:
         if page.compression in ENDLESS:
             _refuse_endless(data, page)
         depth = int(page.bitspersample)
-        if page.compression not in PLAIN or page.predictor == 3 or _is_odd(page):
+        if (
+            page.compression not in PLAIN or page.predictor == 3 or _is_odd(page)
+        ):  # tifffile undoes predictor 2 of PLAIN
             with TiffFile(io.BytesIO(_unpacked(data)), mode="r+") as plain:
                 return _raw(plain, depth)
         return _raw(file, depth)
@@ -88,7 +90,7 @@ def _colours(values: np.ndarray, page: Any, depth: int) -> tuple[np.ndarray, np.
     """Values h w or h w c without palette, ink or inversion, and alpha h w where it is declared."""
     photometric = int(page.photometric)
     if photometric == PALETTE and page.colormap is not None:
-        return np.moveaxis(page.colormap[:, values], 0, -1), None  # -> h w 3
+        return _from_palette(values, page)
     if values.dtype.kind != "u":
         return ~values if photometric == 0 and values.dtype.kind == "b" else values, None
     top = np.iinfo(values.dtype).max
@@ -104,6 +106,19 @@ def _colours(values: np.ndarray, page: Any, depth: int) -> tuple[np.ndarray, np.
         light = (top - values.astype(np.float32)) / top
         values = np.round(light[..., :3] * light[..., 3:] * top).astype(values.dtype)
     return values, alpha
+
+
+def _from_palette(indices: np.ndarray, page: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours h w 3, of 16 bits, and alpha h w where it is declared. indices: h w, or h w 2 with alpha."""
+    colours, alpha = page.colormap, None
+    if not (colours & 255).any():  # 8 bits, in the upper halves alone: 255 is stored as 65280
+        colours = colours // 256 * 257
+    if indices.ndim == 3:
+        indices, alpha = (
+            indices[..., 0],
+            indices[..., 1] * np.uint16(257) if page.extrasamples in ((1,), (2,)) else None,
+        )
+    return np.moveaxis(colours[:, indices], 0, -1), alpha
 
 
 def _is_odd(page: TiffPage) -> bool:
@@ -155,7 +170,7 @@ def _unpacked(data: bytes) -> bytes:
             counts.append(copy.write(plain))
         kind = "Tile" if page.is_tiled else "Strip"
         changes: dict[str, object] = {f"{kind}Offsets": starts, f"{kind}ByteCounts": counts, "Compression": 1}
-        changes |= {"Predictor": 1} if page.predictor == 3 else {}
+        changes |= {"Predictor": 1} if page.predictor != 1 else {}
         changes |= {"FillOrder": 1} if page.fillorder == 2 else {}
         changes |= {"PhotometricInterpretation": 2} if page.photometric == YCBCR else {}
         if _is_odd(page):
@@ -167,7 +182,7 @@ def _unpacked(data: bytes) -> bytes:
 
 def _container(page: TiffPage) -> int:
     """Bits of the smallest type that holds a value."""
-    return next(bits for bits in (8, 16, 32) if bits >= int(page.bitspersample))
+    return next(bits for bits in (8, 16, 32, 64) if bits >= int(page.bitspersample))
 
 
 def _segment_shapes(page: TiffPage) -> list[tuple[int, int, int]]:
@@ -196,8 +211,10 @@ def _unpack(packed: bytes, compression: int, shape: tuple[int, int, int], page: 
     else:
         plain = bytes(tifffile.TIFF.DECOMPRESSORS[compression](packed))
     if _is_odd(page):
-        return _spread(plain, shape, page)
-    return _unpredict(plain, shape, page) if page.predictor == 3 else plain
+        plain = _spread(plain, shape, page)
+    if compression in IMAGES or compression == 32773 or page.predictor == 1:  # libtiff predicts no PackBits
+        return plain
+    return _unpredict(plain, shape, page) if page.predictor == 3 else _summed(plain, shape, page)
 
 
 def _spread(plain: bytes, shape: tuple[int, int, int], page: TiffPage) -> bytes:
@@ -253,6 +270,17 @@ def _unpredict(plain: bytes, shape: tuple[int, int, int], page: TiffPage) -> byt
     planes = steps.cumsum(axis=1, dtype=np.uint8).reshape(rows, size, columns * bands)  # the first is most significant
     values = planes.transpose(0, 2, 1)  # -> rows, values, bytes (big-endian)
     return values.tobytes() if page.parent.byteorder == ">" else values[..., ::-1].tobytes()
+
+
+def _summed(plain: bytes, shape: tuple[int, int, int], page: Any) -> bytes:
+    """Undoes TIFF's horizontal predictor: values of a row stored as differences, which wrap round."""
+    depth = int(page.bitspersample)
+    if depth < 8:
+        raise BadImage(f"TIFF with a predictor and {depth} bits per value, which is not read here")
+    kind = np.dtype(f"{page.parent.byteorder}u{_container(page) // 8}")
+    steps = np.frombuffer(plain, kind).reshape(shape)
+    sums = np.cumsum(steps, axis=1, dtype=kind.newbyteorder("="))
+    return (sums & np.array((1 << depth) - 1, sums.dtype)).astype(kind).tobytes()
 
 
 def _one_row_tiff(packed: bytes, num_bytes: int, compression: int) -> bytes:
