@@ -1,24 +1,26 @@
-"""Gives every option of every command what it cannot mean, and every place files that are none: each must be refused in
-a message, or taken; none may end in a traceback, in a signal, or never.
+"""Gives every option of every command what it cannot mean, every place files that are none, and every setting of a file
+a value of another type: each must be refused in a message, or, where an option may mean it, taken; none may end in a
+traceback, in a signal, in silence, or never; nothing may be taken for images or weights that is none, and no code run.
 
-    python benchmarks/bad_inputs.py --count 700 --out bad      # goes on where it was; writes bad/bad_inputs.json
+    python benchmarks/bad_inputs.py --count 1500 --out bad      # goes on where it was; writes bad/bad_inputs.json
 
 The inputs are made from the options themselves: those of cli/options and of each task, so new ones are tried too.
+bad_files.py makes the files.
 """
 
 import argparse
 import dataclasses
 import json
 import random
-import zlib
+import resource
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import forked_command
-import numpy as np
 import smoke
+from bad_files import RAN, make_files
 from kill_storm import FAST, MODEL, RATE, prepare
 
 from unmask.cli.help import is_positional
@@ -27,6 +29,8 @@ from unmask.cli.verb import commands
 from unmask.tasks.folders import task_folders
 
 SECONDS = 60.0  # after which a command counts as hanging
+MEMORY = 12 << 30  # bytes of addresses that it may use
+FAULTS = ("traceback", "hang", "signal", "silent", "accepted", "ran")
 NUMBERS = ("-1", "0", "1.5", "nan", "inf", "1e400", "1000000000", str(10**30), "abc", "", "1,2", "0x10", "None", "[]")
 WORDS = (
     "",
@@ -37,6 +41,9 @@ WORDS = (
     "full(dim=0)",
     "full(depth=100000)",
     "a(b=1)",
+    "a\x00b",
+    "\udce9",
+    "\x1b[31mred",
     "ä[b]",
     "0",
     "..",
@@ -65,13 +72,15 @@ BASES = {  # a command that works, in the folder that `prepare` makes, to which 
     "transfer": ["transfer", "run", "--on", "data", "--out", "{out}/t", "--epochs", "1", "--batch", "8", *FAST],
     "demo": ["demo"],
 }
+BASES["anomaly apply"] = ["anomaly", "apply", "finder", "data/test", "--out", "{out}/a"]
+NO_OUT = ("doctor", "completion")
 ONLY_REFUSED = ("demo",)  # it takes minutes: only what is refused at once is tried
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("bad"), help="data and results")
-    parser.add_argument("--count", type=int, default=700, help="of inputs, drawn from all, evenly over the commands")
+    parser.add_argument("--count", type=int, default=1500, help="of inputs, drawn from all, evenly over the commands")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     out = options.out.absolute()
@@ -81,28 +90,31 @@ def main() -> None:
     records = out / "inputs.jsonl"
     known = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
     done = {json.dumps(record["arguments"]) for record in known}
-    for number, arguments in enumerate(drawn(out / "bad", options.count, options.seed)):
+    for number, (arguments, is_wrong) in enumerate(drawn(out / "bad", options.count, options.seed)):
         if json.dumps(arguments) in done:
             continue
-        record = {"arguments": arguments, **tried(arguments, out, number)}
+        record = {"arguments": arguments, **tried(arguments, is_wrong, out, number)}
         known.append(record)
         with open(records, "a") as file:
             file.write(json.dumps(record) + "\n")
-        if record["what"] in ("traceback", "hang", "signal", "silent"):
-            print(record["what"], " ".join(arguments), record["said"][-300:], flush=True)
+        if record["what"] in FAULTS:
+            print(record["what"], *map(ascii, arguments), record["said"][-300:], flush=True)
     print(table(known))
     (out / "bad_inputs.json").write_text(json.dumps(known, indent=1))
-    if any(record["what"] in ("traceback", "hang", "signal", "silent") for record in known):
+    if any(record["what"] in FAULTS for record in known):
         raise SystemExit(1)
 
 
-def tried(arguments: list[str], out: Path, number: int) -> dict[str, Any]:
-    """How the command ended: taken, refused, or a fault of ours."""
+def tried(arguments: list[str], is_wrong: bool, out: Path, number: int) -> dict[str, Any]:
+    """How the command ended: taken, refused, or a fault of ours. is_wrong: nobody can take it."""
     said, folder = out / "said.txt", out / "tried" / f"{number:05d}"
     filled = [argument.replace("{out}", str(folder)) for argument in arguments]
-    code, seconds = forked_command.run(filled, said, out, SECONDS)
+    code, seconds = forked_command.run(filled, said, out, SECONDS, limited)
     text = said.read_text(errors="replace")
-    if code is None:
+    if RAN.exists():
+        RAN.unlink()
+        what = "ran"
+    elif code is None:
         what = "hang"
     elif "Traceback" in text:
         what = "traceback"
@@ -110,18 +122,26 @@ def tried(arguments: list[str], out: Path, number: int) -> dict[str, Any]:
         what = "signal"
     elif code and not text.strip():
         what = "silent"
+    elif code:
+        what = "refused"
     else:
-        what = "refused" if code else "taken"
+        what = "accepted" if is_wrong else "taken"
     return {"what": what, "code": code, "seconds": round(seconds, 1), "said": text[-400:]}
 
 
-def drawn(bad: Path, count: int, seed: int) -> list[list[str]]:
-    """So many of all inputs, as many of each command as there are, in turns."""
+def limited() -> None:
+    """What takes all memory is to fail alone."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def drawn(bad: Path, count: int, seed: int) -> list[tuple[list[str], bool]]:
+    """So many of all inputs, as many of each command as there are, options and places in turns."""
     chance, piles = random.Random(seed), []
     for name, options in commands().items():
-        pile = list(inputs(name, options, bad))
-        chance.shuffle(pile)
-        piles.append(pile)
+        for base in [base for base in BASES if base.split()[0] == name] or [name]:
+            for pile in (list(bad_options(name, base, options, bad)), list(bad_places(name, base, bad))):
+                chance.shuffle(pile)
+                piles.append(pile)
     chosen = []
     while len(chosen) < count and any(piles):
         for pile in filter(None, piles):
@@ -129,9 +149,9 @@ def drawn(bad: Path, count: int, seed: int) -> list[list[str]]:
     return chosen[:count]
 
 
-def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
-    """Bad values of every option, then bad places instead of those of the base."""
-    base, tasks = BASES.get(name, [name]), task_folders() if getattr(options, "BY_TASK", False) else ()
+def bad_options(name: str, base: str, options: Any, bad: Path) -> Iterator[tuple[list[str], bool]]:
+    """Bad values of every option, on the command line and of other types in a file."""
+    start, tasks = BASES.get(base, [name]), task_folders() if getattr(options, "BY_TASK", False) else ()
     kinds = [(options, []), *((task_options(task), ["--to", task]) for task in tasks)]
     for kind, chosen in kinds:
         hints = get_type_hints(kind, include_extras=True)
@@ -141,18 +161,28 @@ def inputs(name: str, options: Any, bad: Path) -> Iterator[list[str]]:
             flag = f"--{field.name.replace('_', '-')}"
             for value in values(field.name, hints[field.name], bad):
                 if not (name in ONLY_REFUSED and value in ("", "none", "auto")):
-                    yield [*base, *chosen, flag, *value.split("|")]
-            yield [*base, *chosen, flag]
-    places = [number for number, argument in enumerate(base) if argument in ("run", "model", "data", "data/test")]
-    for place in places:
-        for path in [*sorted(bad.iterdir()), bad / "nosuch", Path("/dev/null"), Path("x" * 300)]:
-            yield [*base[:place], str(path), *base[place + 1 :]]
+                    yield [*start, *chosen, flag, *value.split("|")], False
+            yield [*start, *chosen, flag], False
+            for number, value in enumerate(({"a": 1}, [[1], {"b": None}])):
+                path = bad.with_name("settings") / f"{name}_{field.name}_{number}.json"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(json.dumps({field.name: value}))
+                yield [*start, *chosen, "--config", str(path)], True
+
+
+def bad_places(name: str, base: str, bad: Path) -> Iterator[tuple[list[str], bool]]:
+    """Bad files and folders in place of those of the base."""
+    start = BASES.get(base, [name])
+    for number, argument in enumerate(start):
+        if argument in ("run", "model", "finder", "data", "data/test"):
+            for path in [*sorted(bad.iterdir()), bad / "nosuch", Path("/dev/null"), Path("/dev/zero"), Path("x" * 300)]:
+                yield [*start[:number], str(path), *start[number + 1 :]], not path.name.startswith("fair")
     yield from (
-        *([] if name in ONLY_REFUSED else [[name]]),
-        [name, "--nosuch"],
-        [name, *["x"] * 5],
-        [*base, "--out", "/proc/x"],
-        [*base, "--out", "/dev/null"],
+        *([] if name in ONLY_REFUSED else [([name], False)]),
+        ([name, "--nosuch"], True),
+        ([name, *["x"] * 5], True),
+        ([*start, "--out", "/proc/x"], name not in NO_OUT),
+        ([*start, "--out", "/dev/null"], name not in NO_OUT),
     )
 
 
@@ -181,55 +211,9 @@ def _types_in(hint: Any) -> set[Any]:
     return {hint} if not get_args(hint) else {part for arg in get_args(hint) for part in _types_in(arg)}
 
 
-def make_files(folder: Path) -> None:
-    """Files that are not what their names say, damaged ones, and some of a right kind and a wrong content."""
-    folder.mkdir(exist_ok=True)
-    noise = np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8).tobytes()
-    endings = (
-        "bin",
-        "npz",
-        "npy",
-        "zip",
-        "tar",
-        "tar.gz",
-        "parquet",
-        "txt",
-        "jpg",
-        "json",
-        "csv",
-        "safetensors",
-        "pth",
-    )
-    for ending in endings:
-        (folder / f"noise.{ending}").write_bytes(noise)
-        (folder / f"empty.{ending}").write_bytes(b"")
-    nested = "[" * 100_000
-    texts = {
-        "null.json": "null", "list.json": "[1]", "nested.json": nested, "settings.json": '{"settings": null}',
-        "batch.json": '{"task": "classify", "settings": {"batch": "abc"}}', "nul.txt": "a\0b.jpg\n",
-        "paths.txt": "nosuch.jpg\n/etc/passwd\n", "brackets.txt": "a[/red]/[bold]x.jpg\n", "pretrain.json":
-        '{"settings": {"batch": "abc", "image_size": {"a": 1}}}', "utf16.csv": "path,label\n",
-        "list.yaml": "- 1", "nested.yaml": "{a: " * 5000, "batch.yaml": "batch: abc", "nul.yaml": "batch: a\0b",
-        "bomb.yaml": "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*a, *a]\n" for i in range(50)), "odd.yaml": "nosuch: 1",
-    }  # fmt: skip
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-16" if name.startswith("utf16") else "utf-8")
-    np.save(folder / "strings.npy", np.array(["a", "b"]))
-    np.save(folder / "cut.npy", np.zeros((8, 16, 16, 3), np.uint8))
-    with open(folder / "cut.npy", "r+b") as file:
-        file.truncate(500)
-    np.savez(folder / "labels_only.npz", labels=np.arange(4))
-    (folder / "empty folder").mkdir(exist_ok=True)
-    (folder / "[red]folder[").mkdir(exist_ok=True)  # with the name of the file it reads as a closing tag
-    (folder / "[red]folder[" / "bold]:smile:.png").write_bytes(noise)
-    (folder / "bomb.txt").write_bytes(zlib.compress(b"0" * 10**6))
-    (folder / "loop").unlink(missing_ok=True)
-    (folder / "loop").symlink_to(folder / "loop")
-
-
 def table(records: list[dict[str, Any]]) -> str:
     """How many inputs of each command ended how."""
-    kinds = ("refused", "taken", "traceback", "hang", "signal", "silent")
+    kinds = ("refused", "taken", *FAULTS)
     lines = [f"{'command':12}{'inputs':>8}" + "".join(f"{kind:>11}" for kind in kinds)]
     for name in [*dict.fromkeys(record["arguments"][0] for record in records), ""]:
         own = [record for record in records if not name or record["arguments"][0] == name]

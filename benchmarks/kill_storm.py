@@ -3,16 +3,20 @@ done. What then lies there must equal what a run that nobody killed leaves, but 
 
     python benchmarks/kill_storm.py --kills 300 --out storm      # goes on where it was; writes storm/kill_storm.json
 
-A cycle begins in an empty folder, with up to eight kills (SIGKILL) at moments spread over the command's time, then one
-run to the end. Its files are compared one by one: JSON without the fields of the clock, checkpoints tensor by tensor,
-pages without times and speeds, all others by their bytes.
+A cycle begins in an empty folder, with up to nine kills (SIGKILL or SIGTERM) at moments spread evenly over the work of
+the command (in seconds of a core, which it takes undisturbed), then one run to the end. Its files are compared one by
+one: JSON without the fields of the clock, checkpoints tensor by tensor, pages without times, speeds and memory, all
+others by their bytes.
 """
 
 import argparse
+import importlib
 import json
+import os
 import random
 import re
 import shutil
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,32 +26,60 @@ import smoke
 import torch
 
 CLOCK = {  # fields of JSON and of checkpoints that tell the time, the speed or the memory; docs/safety.md lists them
-    *("seconds", "images_per_second", "memory_mb", "waiting", "waited", "expected", "memory", "cost", "costs"),
-    *("latency", "points", "since", "process", "window"),
+    *("seconds", "waited", "waiting", "images_per_second", "memory_mb", "memory", "expected", "latency", "window"),
+    *("forecast", "save_every", "saves"),
 }
+MEASURED = re.compile(  # the same in texts and pages: 0:05, 3.2 s, 685 MB, a share of the time, the curve of speed
+    r"\b\d+(:\d\d)+\b|[\d.,]+ ?(ms|s|min|h|MB|GB|images/s)\b|\d+ %(?=</b><span>of the time waiting)|\([\d.]+ times\)"
+    r'|src="data:image[^"]*"(?= alt="loss and speed)'
+)
+SECONDS = {  # the ninth cell of a row, in the tables of `ablate`
+    "ablation.md": re.compile(r"^((?:\|[^|\n]*){8}\|)[^|\n]*", re.M),
+    "ablation.html": re.compile(r"((?:<td[^>]*>[^<]*</td>\s*){8})<td[^>]*>[^<]*</td>"),
+}
+HEARD = (128 + signal.SIGTERM, -signal.SIGTERM)  # exit codes on SIGTERM; the second before Python has set its handlers
 FAST = ["--precision", "32", "--matmul", "default", "--attention", "matmul", "--threads", "1", "--workers", "0"]
 MODEL = ["--model", smoke.MODEL, "--image-size", "32", "--patch-size", "8", "--decoder", smoke.DECODER]
 STEPS = ["--steps", "12", "--batch", "8", "--save-every", "3", "--keep-every", "6", "--log-every", "2"]
 TRAIN = ["--epochs", "2", "--batch", "8", "--log-every", "1", *FAST]
 RATE = ["--false-alarms", "0.2"]
-LABELS = ["--labels-per-class", "2", "4", "--protocols", "knn", "full", "--epochs", "2", "--precision", "32"]
+LABELS = ["--labels-per-class", "2", "--protocols", "knn", "full", "--epochs", "2", "--precision", "32"]
+STUDY = [
+    "--seeds",
+    "1",
+    "--steps",
+    "6",
+    "--batch",
+    "8",
+    "--finetune-epochs",
+    "1",
+    "--precision",
+    "32",
+    "--workers",
+    "0",
+]
+DETECT = ["--input-size", "64", "--width", "16", "--rois", "16", "--jitter", "1", "1"]
 COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what else there is lies beside it
     "pretrain": ["pretrain", "data", "--out", "{out}/run", *MODEL, *STEPS, *FAST],
     "pretrain with a probe": ["pretrain", "data", "--out", "{out}/run", *MODEL, *STEPS, *FAST, "--probe", "data"],
     "transfer": ["transfer", "run", "--on", "data", "--out", "{out}/model", *TRAIN],
     "transfer, linear": ["transfer", "run", "--on", "data", "--protocol", "linear", "--out", "{out}/model", *TRAIN],
     "segment": ["transfer", "run", "--to", "segment", "--on", "maps", "--out", "{out}/model", *TRAIN],
+    "detect": ["transfer", "run", "--to", "detect", "--on", "boxes", "--out", "{out}/model", *DETECT, *TRAIN],
     "pack": ["pack", "data", "{out}/data.pack", "--size", "24", "--threads", "1"],
     "embed": ["embed", "run", "data", "--out", "{out}/features.npz", "--batch", "4"],
     "evaluate": ["evaluate", "run", "--on", "data", "--out", "{out}/judged", "--draws", "2"],
     "labels": ["labels", "run", "--on", "data", "--out", "{out}/labels", "--draws", "1", "--jobs", "1", *LABELS],
     "predict": ["predict", "model", "data", "--out", "{out}/predictions.csv"],
-    "stress": ["stress", "model", "--on", "data", "--out", "{out}/stress", "--corruptions", "contrast", "pixelate"],
+    "stress": ["stress", "model", "--on", "data", "--out", "{out}/stress", "--corruptions", "contrast"],
     "search": ["search", "run", "data", "--query", "data/test", "--duplicates", "--out", "{out}/found"],
     "map": ["map", "run", "data", "--out", "{out}/map.html", "--index", "{out}/index", "--method", "pca"],
     "show": ["show", "run", "data/test", "--out", "{out}/panel.png"],
     "export": ["export", "run", "--to", "timm", "--out", "{out}/exported"],
-    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "2", *RATE],
+    "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "1", *RATE],
+    "anomaly, apply": ["anomaly", "apply", "finder", "data/test", "--out", "{out}/judged", "--save-maps", "npy"],
+    "ablate": ["ablate", "data", "--out", "{out}/study", "--axes", "tokens", *STUDY, *MODEL],
+    "demo": ["demo", "--out", "{out}/demo"],
 }  # fmt: skip
 
 
@@ -63,58 +95,77 @@ def main() -> None:
     seconds = prepare(out, options.commands)
     records = out / "cycles.jsonl"
     cycles = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
-    while sum(cycle["kills"] for cycle in cycles) < options.kills:
+    while sum(len(cycle["kills"]) for cycle in cycles) < options.kills:
         name = options.commands[len(cycles) % len(options.commands)]
         cycle = {"command": name, **storm(name, out, seconds[name], random.Random(f"{options.seed} {len(cycles)}"))}
         cycles.append(cycle)
         with open(records, "a") as file:
             file.write(json.dumps(cycle) + "\n")
-        print(f"{name}: {cycle['kills']} kills, {cycle['what'] or 'equal'}", flush=True)
+        print(f"{name}: {len(cycle['kills'])} kills, {cycle['faults'] or 'equal'}", flush=True)
     print(table(cycles))
-    (out / "kill_storm.json").write_text(json.dumps({"kills": sum(c["kills"] for c in cycles), "cycles": cycles}))
-    if any(cycle["what"] for cycle in cycles):
+    (out / "kill_storm.json").write_text(json.dumps({"seconds": seconds, "cycles": cycles}))
+    if any(cycle["faults"] for cycle in cycles):
         raise SystemExit(1)
 
 
 def prepare(out: Path, names: Iterable[str]) -> dict[str, float]:
-    """Data, a run and a classifier; every command once without a kill. Returns its seconds by name."""
-    facts = out / "seconds.json"
-    seconds = json.loads(facts.read_text()) if facts.exists() else {}
-    if not (out / "model" / "report.html").exists():
+    """Data, a run, a classifier and a finder of anomalies; every command once without a kill. Returns by name the
+    seconds of a core that it takes."""
+    timings = out / "seconds.json"
+    seconds = json.loads(timings.read_text()) if timings.exists() else {}
+    if not (out / "finder" / "finder.safetensors").exists():
         smoke.labelled(out / "data")
         semantic(out / "maps")
-        for arguments in (["pretrain", "data", "--out", "run", *MODEL, *STEPS, *FAST], COMMANDS["transfer"]):
-            place = [argument.replace("{out}/", "") for argument in arguments]
-            code, _ = forked_command.run(place, out / "said.txt", out)
-            assert code == 0, (out / "said.txt").read_text()
+        boxes(out / "boxes")
+        pretrain = ["pretrain", "data", "--out", "run", *MODEL, *STEPS, *FAST]
+        for arguments in (pretrain, COMMANDS["transfer"], COMMANDS["anomaly"]):
+            finish([argument.replace("{out}/", "") for argument in arguments], out)
     for name in names:
         if name not in seconds:
             folder = fresh(out / "cycle" / name)
-            code, seconds[name] = forked_command.run(arguments_of(name, folder), out / "said.txt", out)
-            assert code == 0, f"{name}: exit code {code}\n{(out / 'said.txt').read_text()}"
+            seconds[name] = finish(arguments_of(name, folder), out)
             shutil.rmtree(out / "references" / name, ignore_errors=True)
             shutil.move(folder, out / "references" / name)
-            facts.write_text(json.dumps(seconds))
+            timings.write_text(json.dumps(seconds))
     return seconds
 
 
+def finish(arguments: list[str], out: Path) -> float:
+    """Runs a command that must succeed; the seconds of a core that it takes."""
+    process = forked_command.begin(arguments, out / "said.txt", out, short_demo)
+    seconds, code = forked_command.work(process), forked_command.finish(process, 10)
+    assert code == 0, f"{arguments}: exit code {code}\n{(out / 'said.txt').read_text()}"
+    return seconds
+
+
+def short_demo() -> None:
+    """`demo` trains for 100 seconds: a number of steps that the clock decides. Here it has few steps and images."""
+    recipe = {"model": smoke.MODEL, "decoder": smoke.DECODER, "batch": 8, "steps": 12, "save_every": 3, "workers": 0}
+    recipe |= {"precision": "32", "matmul": "default", "attention": "matmul", "threads": 1}
+    vars(importlib.import_module("unmask.cli.commands.demo")).update(RECIPE=recipe)
+    vars(importlib.import_module("unmask.data.sources.demo")).update(COUNTS={"train": 4, "test": 4})
+
+
 def storm(name: str, out: Path, seconds: float, chance: random.Random) -> dict[str, Any]:
-    """A cycle: kills, how often the command was given, and what is not as it should be, if anything."""
-    folder, kills, said = fresh(out / "cycle" / name), 0, out / "said.txt"
+    """A cycle: its kills (signal, and moment as a share of the work), and faults found."""
+    folder, kills, said = fresh(out / "cycle" / name), [], out / "said.txt"
     arguments = arguments_of(name, folder)
-    for _ in range(chance.randint(2, 8)):
-        process = forked_command.begin(arguments, said, out)
-        process.join(chance.uniform(0, 0.9 * seconds))
-        if process.exitcode is not None:
+    for _ in range(chance.randint(4, 9)):
+        number, moment = chance.choice((signal.SIGKILL, signal.SIGTERM)), chance.uniform(0, 1)
+        process = forked_command.begin(arguments, said, out, short_demo)
+        forked_command.work(process, moment * seconds)
+        if process.exitcode is None:
+            os.kill(process.pid, number)
+        code = forked_command.finish(process, 60)
+        if code == 0:
             break
-        process.kill()
-        process.join()
-        kills += 1
-    code, _ = forked_command.run(arguments, said, out)
+        kills.append([number.name, round(moment, 3)])
+        if "Traceback" in said.read_text() or code not in (-signal.SIGKILL, *HEARD):
+            return {"kills": kills, "faults": [f"exit code {code} on {number.name}: {said.read_text()[-600:]}"]}
+    code, _ = forked_command.run(arguments, said, out, setup=short_demo)
     if code != 0:
-        return {"kills": kills, "what": f"exit code {code}: {said.read_text()[-600:]}"}
-    what = differences(out / "references" / name, folder)
-    return {"kills": kills, "what": "; ".join(what)}
+        return {"kills": kills, "faults": [f"exit code {code}: {said.read_text()[-600:]}"]}
+    return {"kills": kills, "faults": differences(out / "references" / name, folder)}
 
 
 def arguments_of(name: str, folder: Path) -> list[str]:
@@ -130,6 +181,18 @@ def semantic(root: Path) -> None:
         image = smoke.image(number, 48)
         image.save(path)
         image.convert("L").point(lambda value: int(value > 127)).save(root / "masks" / path.name)
+
+
+def boxes(root: Path) -> None:
+    """Images with a box on each, annotated as COCO does."""
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    smoke.images(root / "images", 6, side=48)
+    images = [{"id": n, "file_name": f"{n:03d}.jpg", "height": 48, "width": 48} for n in range(6)]
+    box = {"category_id": 1, "bbox": [8, 8, 24, 16], "area": 384, "iscrowd": 0}
+    annotations = [box | {"id": n + 1, "image_id": n} for n in range(6)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "box"}]}
+    for split in ("train", "val", "test"):
+        (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
 
 
 def fresh(folder: Path) -> Path:
@@ -161,8 +224,8 @@ def content(path: Path) -> Any:
     if path.suffix == ".ckpt":
         return timeless(torch.load(path, map_location="cpu", weights_only=True))
     if path.suffix in (".html", ".md"):
-        text = re.sub(r'src="data:image[^"]*"', "", path.read_text())
-        return re.sub(r"[\d.,:]+( ?(MB|GB|ms|s|%|images/s))?\b", "#", text)
+        text = MEASURED.sub("#", path.read_text())
+        return SECONDS[path.name].sub(r"\1#", text) if path.name in SECONDS else text
     return path.read_bytes()
 
 
@@ -172,7 +235,7 @@ def timeless(value: Any) -> Any:
         return {key: timeless(inner) for key, inner in value.items() if key not in CLOCK}
     if isinstance(value, list | tuple):
         return [timeless(inner) for inner in value]
-    return value
+    return MEASURED.sub("#", value) if isinstance(value, str) else value
 
 
 def same(ours: Any, theirs: Any) -> bool:
@@ -186,13 +249,13 @@ def same(ours: Any, theirs: Any) -> bool:
 
 
 def table(cycles: list[dict[str, Any]]) -> str:
-    lines = [f"{'command':24}{'cycles':>8}{'kills':>8}{'equal':>8}"]
-    for name in dict.fromkeys(cycle["command"] for cycle in cycles):
-        own = [cycle for cycle in cycles if cycle["command"] == name]
-        kills, equal = sum(cycle["kills"] for cycle in own), sum(not cycle["what"] for cycle in own)
-        lines.append(f"{name:24}{len(own):>8}{kills:>8}{equal:>8}")
-    total, equal = sum(cycle["kills"] for cycle in cycles), sum(not cycle["what"] for cycle in cycles)
-    return "\n".join([*lines, f"{'in all':24}{len(cycles):>8}{total:>8}{equal:>8}"])
+    lines = [f"{'command':24}{'cycles':>8}{'SIGKILL':>9}{'SIGTERM':>9}{'equal':>8}"]
+    for name in [*dict.fromkeys(cycle["command"] for cycle in cycles), ""]:
+        own = [cycle for cycle in cycles if name in ("", cycle["command"])]
+        signals = [kill[0] for cycle in own for kill in cycle["kills"]]
+        counts = f"{signals.count('SIGKILL'):>9}{signals.count('SIGTERM'):>9}"
+        lines.append(f"{name or 'in all':24}{len(own):>8}{counts}{sum(not cycle['faults'] for cycle in own):>8}")
+    return "\n".join(lines)
 
 
 def smoke_commands(folder: Path, out: Path) -> Iterable[list[str]]:
