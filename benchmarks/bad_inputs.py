@@ -223,7 +223,7 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def smoke_commands(folder: Path, out: Path) -> Iterable[list[str]]:
-    yield ["--count", "16", "--out", str(out)]
+    yield ["--count", "8", "--out", str(out)]
 
 
 if __name__ == "__main__":

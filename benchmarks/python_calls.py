@@ -21,12 +21,13 @@ WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # each variant
 CALL = "import unmask; unmask.pretrain('demo', out='run', **{options!r})"
 WAYS = {"command line": "", "Python": CALL, "Python, torch first": f"import torch; {CALL}"}
 MODEL = {"model": "vit_tiny_patch16_224(embed_dim=128, depth=4, num_heads=4)", "batch": 64, "device": "cpu"}
+SIZE = {"image_size": 32, "patch_size": 8}  # of a smoke run
 
 
 def pretrain(call: str, steps: int, model: dict[str, Any]) -> Callable[[], dict[str, float]]:
     """One training in a process of its own: images and seconds, as its summary says. call: empty for the command."""
     options = {**model, "steps": steps}
-    flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     command = (
         ["-c", call.format(options=options)] if call else ["-m", "unmask", "pretrain", "demo", "--out", "run", *flags]
     )
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser().parse_args()
-    model = MODEL | ({"model": smoke.MODEL, "decoder": smoke.DECODER, "batch": 4} if options.smoke else {})
+    model = MODEL | ({"model": smoke.MODEL, "decoder": smoke.DECODER, "batch": 4, **SIZE} if options.smoke else {})
     ways = dict(list(WAYS.items())[:2]) if options.smoke else WAYS
     work = {"steps": options.steps, "model": model}
     variants = [Variant(name, "python_calls.py:pretrain", work | {"call": call}) for name, call in ways.items()]

@@ -74,7 +74,7 @@ def compare(
     try:
         for variant in variants:  # one after another: memory has to suffice
             workers[variant.name] = _InProcess(variant) if in_process else _Process(variant)
-        measured = _measure(workers, rounds, calls)
+        measured = _measure(workers, rounds, calls, warm_up=not in_process)
     finally:
         for worker in workers.values():
             worker.close()
@@ -129,10 +129,10 @@ class _Worker:
         """Ends what was begun."""
 
 
-def _measure(workers: dict[str, _Worker], rounds: int, calls: int) -> dict[str, list[dict[str, Any]]]:
+def _measure(workers: dict[str, _Worker], rounds: int, calls: int, warm_up: bool) -> dict[str, list[dict[str, Any]]]:
     """Turns of each variant; none of one that failed."""
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
-    for number in range(rounds + 1):  # round 0 is thrown away: it warms caches up and makes what is made once
+    for number in range(0 if warm_up else 1, rounds + 1):  # round 0 is thrown away: it warms caches up
         working = [name for name, worker in workers.items() if worker.error is None]
         for name in working if number % 2 == 0 else reversed(working):
             turn = workers[name].ask({"calls": calls})
@@ -190,7 +190,7 @@ class _InProcess(_Worker):
     """A variant that works in this process."""
 
     def __init__(self, variant: Variant):
-        self.work = _Work()
+        self.work = _Work(warm_up=False)
         super().__init__(variant)
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +200,8 @@ class _InProcess(_Worker):
 class _Work:
     """What a variant does, in whatever process: made by the first question, measured by the others."""
 
-    def __init__(self):
+    def __init__(self, warm_up: bool = True):
+        self.warm_up = warm_up
         self.action: Callable[[], Any] | None = None
         self.imported = 0  # MiB
 
@@ -211,7 +212,8 @@ class _Work:
                 self._make(question["make"], question["arguments"])
                 return {"ready": True}
             assert self.action is not None
-            self.action()  # not counted: the first one after a pause is slow
+            if self.warm_up:
+                self.action()  # not counted: the first one after a pause is slow
             measured = _timed(self.action, question["calls"])
             return {"imported_mb": self.imported} | measured | {"peak_mb": peak_memory()}
         except Exception:

@@ -54,7 +54,7 @@ CASES = [(part, make) for part, makers in MADE.items() for make in makers]
 
 
 def test_every_part_has_an_example_here():
-    other = {"demo", "small_stream"}  # drawn, not read; and read from its beginning, as test_shards.py does
+    other = {"demo", "small_stream"}  # drawn, not read; and read from its beginning, as tests of shards do
     assert set(registry.names("source")) - other == set(MADE)
 
 

@@ -24,14 +24,6 @@ from unmask.methods.mae import MAE
 from unmask.models.classifier import Classifier
 from unmask.models.decoders.full import Full
 
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-
-
 FAMILIES = {
     "registers": {"model": "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3, reg_tokens=2)"},
     "no class token": {"model": "vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3, class_token=False)"},

@@ -65,8 +65,8 @@ def test_a_command_begins_with_its_process_and_a_call_with_its_imports():
 @pytest.mark.slow
 @pytest.mark.parametrize("called", ["command", "python"])
 def test_the_whole_command_ends_in_time_and_uses_it(tmp_path, called):
-    """A minute on a machine that others use too: within a tenth."""
-    hours, size = 60 / 3600, "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)"
+    """Two thirds of a minute on a machine that others use too."""
+    hours, size = 40 / 3600, "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)"
     options = {"model": size, "decoder": "full(dim=32, depth=1, heads=2)", "batch": 16, "device": "cpu", "hours": hours}
     if called == "command":
         flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -77,7 +77,7 @@ def test_the_whole_command_ends_in_time_and_uses_it(tmp_path, called):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     took = time.monotonic() - start
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert 0.7 * 60 < took < 1.1 * 60, f"{took:.1f} s\n{done.stdout[-2000:]}"
+    assert 0.6 * 40 < took < 1.15 * 40, f"{took:.1f} s\n{done.stdout[-2000:]}"
     copies = sorted((tmp_path / "run").glob("step_*.ckpt"))
     assert len(copies) == 4, copies
     assert not (tmp_path / "run" / "last.1.ckpt").exists()

@@ -2,11 +2,13 @@
 
 import torch
 
+import unmask
 from unmask import registry
 from unmask.export.check import compare
 from unmask.export.exportable import Exportable
 from unmask.models.encoder import create_encoder
 
+ALL = ("timm", "hf", "onnx", "torch_export")
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 55.0, 50.0)
 
 
@@ -27,3 +29,13 @@ def checked(name, model, raw, folder, **options):
 def tiny(model="vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)", **options):
     torch.manual_seed(0)
     return create_encoder(model, **({"image_size": (32, 32), "patch_size": 8, "mean": MEAN, "std": STD} | options))
+
+
+def features(run, raw):
+    with torch.no_grad():
+        return unmask.load(run.path)(raw)
+
+
+def normalized(run, raw):
+    mean, std = (torch.tensor(getattr(run.config.data, name)).view(-1, 1, 1) for name in ("mean", "std"))
+    return (raw - mean) / std

@@ -7,9 +7,14 @@ import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from support.photos import photo
+from unmask.data.shards.remote import Patience
+
+QUICK = Patience(tries=4, first=0.01, silence=0.5)
 
 
 def png(seed, height=20, width=24):
@@ -108,3 +113,16 @@ def served(folder, faults=(), ranges=True):
         server.over.set()
         server.shutdown()
         server.server_close()
+
+
+def seen(stream):
+    return [(name, sample.data, sample.label, sample.columns) for name, sample in stream]
+
+
+def parquet(path, numbers, group=7, features=None, images=None):
+    images = images or [{"bytes": png(i), "path": f"{i}.png"} for i in numbers]
+    table = pa.table({"img": images, "label": [i % 2 for i in numbers], "words": [f"w{i}" for i in numbers]})
+    if features:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=group)

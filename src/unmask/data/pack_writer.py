@@ -1,6 +1,7 @@
 """Writes the files of a pack: images in order, a line for each, resumable after a kill.
 
-Layout: see data/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole image.
+Layout: see data/sources/pack.py. A shard under way has `.part` behind its names; it is taken over up to the last whole
+image.
 """
 
 import contextlib
@@ -10,12 +11,36 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from unmask.data.sources.pack import VERSION
 from unmask.files import parse_json
 
 HEADER = b"UNMASK PACK 1\n".ljust(64, b"\0")  # so that no shard begins as an image does
 ALIGN = 64  # bytes: where pixels begin
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """What a pack is made of, and how."""
+
+    data: list[str]  # folders and files of images, by absolute path
+    format: Literal["jpeg", "original", "raw"]
+    size: int | None  # pixels that the shorter side of larger images is shrunk to
+    quality: int | None  # of JPEG
+    shard_mb: int  # size after which a new file is begun
+
+
+@dataclass(frozen=True)
+class PackRecord:
+    """What the pack's JSON file says from the beginning."""
+
+    asked: PackSettings
+    count: int  # images in the data, bad ones included
+    names: str  # checksum of their names, labels, splits and other columns
+    command: str
+    complete: bool = False
+    version: int = VERSION
 
 
 @dataclass(frozen=True)
@@ -24,7 +49,7 @@ class Packed:
 
     content: bytes
     shape: tuple[int, int, int] = (0, 0, 0)  # height, width, channels of pixels
-    kind: int = 0  # as in data/pack.py: 0 a file, 1 uint8, 2 float32
+    kind: int = 0  # as in data/sources/pack.py: 0 a file, 1 uint8, 2 float32
 
 
 class Shards:

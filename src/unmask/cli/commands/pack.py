@@ -4,7 +4,6 @@ import dataclasses
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from unmask.data.codecs import jpeg
 from unmask.data.codecs.decode import MAX_BANDS, decode
 from unmask.data.codecs.image import BadImage, DecodedImage
 from unmask.data.labels import PACK
-from unmask.data.pack_writer import Packed, Shards
+from unmask.data.pack_writer import Packed, PackRecord, PackSettings, Shards
 from unmask.data.sheet import inspect, write_bad_files
 from unmask.data.source import Source, open_source, why
-from unmask.data.sources.pack import INDEX, VERSION, digest
+from unmask.data.sources.pack import INDEX, digest
 from unmask.errors import DataError, UserError, many
-from unmask.files import Json, read_json, write_atomically, write_json
+from unmask.files import read_json, write_atomically, write_json
 from unmask.plain import texts
 from unmask.runtime.cores import in_order, num_cores
 from unmask.runtime.progress import make_console, progress
@@ -40,58 +39,60 @@ SHEET, BAD = "data_sheet.json", "bad_files.txt"
 def packing(options: Packing) -> Path:
     """See `unmask.cli.commands.pack.pack`."""
     console, out = make_console(), Path(str(options.out))
-    asked = {
-        "data": [str(Path(place).resolve()) if Path(place).exists() else place for place in texts(options.data)],
-        "format": options.format,
-        "size": None if options.format == "original" else options.size or SIZE,
-        "quality": (options.quality or QUALITY) if options.format == "jpeg" else None,
-        "shard_mb": options.shard_mb,
-    }
-    if str(out.resolve()) in asked["data"]:
+    settings = PackSettings(
+        data=[str(Path(place).resolve()) if Path(place).exists() else place for place in texts(options.data)],
+        format=options.format,
+        size=None if options.format == "original" else options.size or SIZE,
+        quality=(options.quality or QUALITY) if options.format == "jpeg" else None,
+        shard_mb=options.shard_mb,
+    )
+    if str(out.resolve()) in settings.data:
         raise UserError(f"{out} cannot be packed into itself; give another name for the new pack")
     own(out, "pack", within=True)  # what lies in a pack is the same for everybody
     begun = _begun(out)
     source = open_source(texts(options.data))
-    facts = {"version": VERSION, "complete": False, "asked": asked, "count": len(source.items), "names": _names(source)}
-    facts["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    record = PackRecord(settings, len(source.items), _names(source), command)
     if begun:
-        _refuse_another(begun, facts, out)
-        if begun["complete"] and (out / SHEET).exists():
+        _refuse_another(begun, record, out)
+        if begun.complete and (out / SHEET).exists():
             console.print(f"{out} is finished; nothing to do.", soft_wrap=True)
             return out
-    make = partial(_make, source, asked)
-    if not begun:
-        _probe(source, asked)
+    else:
+        _probe(source, settings)
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / PACK, facts)
-    if not begun.get("complete"):
-        _write(source, make, facts, out, options.threads or min(16, num_cores()), console)
+        write_json(out / PACK, dataclasses.asdict(record))
+    if not (begun and begun.complete):
+        _write(source, record, out, options.threads or min(16, num_cores()), console)
     _describe(source, out, console)
     return out
 
 
-def _begun(out: Path) -> Json:
+def _begun(out: Path) -> PackRecord | None:
+    """What an interrupted call recorded in the folder; None for a new one."""
     if (out / PACK).is_file():
-        begun = read_json(out / PACK)
-        if not {"asked", "count", "names", "complete"} <= begun.keys():
-            raise UserError(f"{out / PACK} is damaged; delete the folder, or give another name for the pack")
-        return begun
+        content = read_json(out / PACK)
+        try:
+            rest = {field.name: content[field.name] for field in dataclasses.fields(PackRecord)}
+            return PackRecord(**rest | {"asked": PackSettings(**content["asked"])})
+        except (KeyError, TypeError):
+            raise UserError(f"{out / PACK} is damaged; delete the folder, or give another name for the pack") from None
     if not is_new(out):
         raise UserError(f"{out} is there and is no pack; give a new name for the pack")
-    return {}
+    return None
 
 
-def _refuse_another(begun: Json, facts: Json, out: Path) -> None:
+def _refuse_another(begun: PackRecord, record: PackRecord, out: Path) -> None:
     """Raises UserError if the folder holds another pack: of other images, or with other options."""
-    then, now = begun["asked"], facts["asked"]
+    before, now = dataclasses.asdict(begun.asked), dataclasses.asdict(record.asked)
     differing = [
-        f"{name}: {then.get(name)} in the folder, {now[name]} now" for name in now if now[name] != then.get(name)
+        f"{name}: {before[name]} in the folder, {value} now" for name, value in now.items() if value != before[name]
     ]
     if differing:
         raise UserError(f"{out} holds another pack ({'; '.join(differing)}); give another name for the new one")
-    if (begun["names"], begun["count"]) != (facts["names"], facts["count"]):
+    if (begun.names, begun.count) != (record.names, record.count):
         raise UserError(
-            f"the data changed since {out} was begun ({begun['count']:,} images then, {facts['count']:,} now, or"
+            f"the data changed since {out} was begun ({begun.count:,} images then, {record.count:,} now, or"
             " other names or labels); delete the pack, or give another name for the new one"
         )
 
@@ -100,46 +101,46 @@ def _names(source: Source) -> str:
     return digest("\n".join(f"{i.name}\t{i.label}\t{i.split}\t{i.columns}" for i in source.items).encode())
 
 
-def _probe(source: Source, asked: Json) -> None:
+def _probe(source: Source, settings: PackSettings) -> None:
     """Refuses images that the format cannot hold before the slow part, by a sample from all over the data."""
     for index in sorted(set(np.linspace(0, len(source.items) - 1, PROBED).astype(int).tolist())):
         try:
             image = decode(source.read(index), max_side=SIZE)
         except (BadImage, OSError):
             continue
-        if reason := _unfit(image, asked):
+        if reason := _unfit(image, settings.format):
             raise UserError(f"{source.items[index].name} {reason}")
 
 
-def _unfit(image: DecodedImage, asked: Json) -> str | None:
+def _unfit(image: DecodedImage, form: str) -> str | None:
     channels = image.pixels.shape[0]
-    if asked["format"] == "jpeg" and image.pixels.is_floating_point():
+    if form == "jpeg" and image.pixels.is_floating_point():
         return f"has {image.bits} bits per value and JPEG keeps 8: give --format raw, or original"
-    if asked["format"] == "jpeg" and channels not in (1, 3):
+    if form == "jpeg" and channels not in (1, 3):
         return f"has {channels} channels and JPEG keeps 1 or 3: give --format raw, or original"
-    if asked["format"] == "raw" and channels > MAX_BANDS:
+    if form == "raw" and channels > MAX_BANDS:
         return f"has {channels} channels and raw pixels may have {MAX_BANDS}: give --format original"
     return None
 
 
-def _make(source: Source, asked: Json, index: int) -> Packed | str:
+def _make(source: Source, settings: PackSettings, index: int) -> Packed | str:
     """An image ready to be written, or the reason why it cannot be used."""
     try:
         data = source.read(index)
-        whole = asked["format"] == "original" and isinstance(data, np.ndarray)  # an array has no file to keep
-        image = decode(data, max_side=None if whole else asked["size"] or SIZE)
+        whole = settings.format == "original" and isinstance(data, np.ndarray)  # an array has no file to keep
+        image = decode(data, max_side=None if whole else settings.size or SIZE)
     except (BadImage, OSError) as error:
         return why(error)
-    if reason := _unfit(image, asked):
+    if reason := _unfit(image, settings.format):
         return reason
     if isinstance(data, bytes):
-        if asked["format"] == "original":
+        if settings.format == "original":
             return Packed(data)
-        header = jpeg.plain_header(data) if asked["format"] == "jpeg" else None
-        if header is not None and min(header[:2]) <= asked["size"]:
+        header = jpeg.plain_header(data) if settings.format == "jpeg" else None
+        if header is not None and min(header[:2]) <= (settings.size or SIZE):
             return Packed(data)  # small enough: another round of compression would only cost quality
-    if asked["format"] == "jpeg":
-        return Packed(jpeg.encode(_last(image.pixels), asked["quality"]))
+    if settings.format == "jpeg":
+        return Packed(jpeg.encode(_last(image.pixels), settings.quality or QUALITY))
     pixels = _last(image.pixels).astype("<f4" if image.pixels.is_floating_point() else np.uint8)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     return Packed(pixels.tobytes(), pixels.shape, 2 if image.pixels.is_floating_point() else 1)
@@ -151,15 +152,9 @@ def _last(pixels: Tensor) -> np.ndarray:
     return values[..., 0] if values.shape[2] == 1 else values
 
 
-def _write(
-    source: Source,
-    make: Callable[[int], Packed | str],
-    facts: Json,
-    out: Path,
-    threads: int,
-    console: Console,
-) -> None:
-    shards = Shards(out, facts["asked"]["shard_mb"] * 2**20)
+def _write(source: Source, record: PackRecord, out: Path, threads: int, console: Console) -> None:
+    make = partial(_make, source, record.asked)
+    shards = Shards(out, record.asked.shard_mb * 2**20)
     left = range(shards.done, len(source.items))
     if shards.done:
         console.print(f"Continuing after {shards.done:,} of {len(source.items):,} images.", soft_wrap=True)
@@ -181,25 +176,24 @@ def _write(
         shutil.rmtree(out)
         name, reason = shards.bad[0][1:]
         raise DataError(f"none of {len(source.items):,} images in {source.where} can be used; {name}: {reason}")
-    _finish(source, shards, facts, out)
+    _finish(source, shards, record, out)
 
 
-def _finish(source: Source, shards: Shards, facts: Json, out: Path) -> None:
+def _finish(source: Source, shards: Shards, record: PackRecord, out: Path) -> None:
     index = np.array(shards.rows, np.int64)
     write_atomically(out / INDEX, lambda part: _save(part, index))
     names = sorted(out.glob("shard-*.jsonl"))
-    facts |= {
+    facts = dataclasses.asdict(dataclasses.replace(record, complete=True)) | {
         "shards": [
             {"bytes": path.with_suffix(".bin").stat().st_size, "names": digest(path.read_bytes())} for path in names
         ],
         "index": digest((out / INDEX).read_bytes()),
-        "format": facts["asked"]["format"],
+        "format": record.asked.format,
         "plural": source.plural,
         "multi_label": source.multi_label,
         "remarks": source.remarks,
         "bad": len(shards.bad),
         "ignored": source.ignored,
-        "complete": True,
     }
     write_bad_files(out / BAD, shards.bad)
     write_json(out / PACK, facts)
