@@ -14,6 +14,7 @@ import torch
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.errors import UserError, many
+from unmask.files import Json
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
@@ -44,6 +45,38 @@ Batches = Callable[[int], Iterator[Batch]]  # a loader: from the n-th micro-batc
 
 
 @dataclass(frozen=True)
+class Step:
+    """What of a plan decides how long a step takes and how much memory it needs."""
+
+    batch: int
+    accumulate: int
+    views_per_image: int
+    checkpoint_activations: str | None  # on, off or auto; None where the objective has no such option
+    compile: str | None
+    decoder: str | None
+    fused: bool
+    hours: float | None  # of the whole run
+
+    @classmethod
+    def of(cls, options: Json) -> "Step":
+        return cls(
+            batch=options["batch"],
+            accumulate=options["accumulate"],
+            views_per_image=options.get("views_per_image", 1),
+            checkpoint_activations=options.get("checkpoint_activations"),
+            compile=options.get("compile"),
+            decoder=options.get("decoder"),
+            fused=options.get("fused") != "off",
+            hours=options.get("hours"),
+        )
+
+    @property
+    def micro(self) -> int:
+        """Images at a time on one device."""
+        return self.batch // self.accumulate // launch().world
+
+
+@dataclass(frozen=True)
 class Measured:
     computing: float  # seconds of one optimizer step, without waiting for its images
     memory_mb: int  # peak, with weights, gradients, moments and activations
@@ -62,29 +95,29 @@ def trial(
     """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
     the memory is split into micro-batches, and activation checkpointing is turned on if it was left open. On a CPU this
     is computed rather than tried. Raises UserError with remedies."""
-    settings, why = plan.settings, "so that the batch fits into memory"
+    why = "so that the batch fits into memory"
     while True:
+        step = Step.of(plan.settings)
         try:
-            measured = _measure(make(), loader, settings, devices)
+            measured = _measure(make(), loader, step, devices)
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
-            parts, micro = 2 * settings["accumulate"], _micro(settings)
-            equal = parts * launch().world * settings.get("views_per_image", 1)
-            divisible = retry and not settings["batch"] % equal
-            again = settings.get("checkpoint_activations") == "auto"
-            if divisible and (micro > FEW or not again):
-                settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
+            parts = 2 * step.accumulate
+            divisible = retry and not step.batch % (parts * launch().world * step.views_per_image)
+            again = step.checkpoint_activations == "auto"
+            if divisible and (step.micro > FEW or not again):
+                plan.settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
             elif again:
                 plan.choose(
                     "checkpoint_activations", "on", f"computed again on the way back, {why}; a step takes longer"
                 )
             else:
-                raise UserError(_does_not_fit(settings, str(error))) from error
+                raise UserError(_does_not_fit(step, str(error))) from error
         except RuntimeError as error:  # any error of the compiler
-            if plan.reasons.get("compile") == ASKED or settings.get("compile") not in LESS:
+            if plan.reasons.get("compile") == ASKED or step.compile not in LESS:
                 raise
-            settings["compile"], plan.reasons["compile"] = LESS[settings["compile"]], _failed(settings, error)
-    if "checkpoint_activations" in settings:
+            plan.settings["compile"], plan.reasons["compile"] = LESS[step.compile], _failed(step.compile, error)
+    if "checkpoint_activations" in plan.settings:
         plan.choose("checkpoint_activations", "off", "everything fits into memory")
     return measured
 
@@ -116,21 +149,17 @@ def measure(
     return slowest(trial(make, of_size, plan, devices, retry and not shards), plan, ranks)
 
 
-def _micro(settings: dict[str, Any]) -> int:
-    return settings["batch"] // settings["accumulate"] // launch().world
-
-
-def _failed(settings: dict[str, Any], error: Exception) -> str:
+def _failed(way: str, error: Exception) -> str:
     first = next(iter(str(error).splitlines()), "")[:80]
-    return f"--compile {settings['compile']} failed on this machine ({type(error).__name__}: {first})"
+    return f"--compile {way} failed on this machine ({type(error).__name__}: {first})"
 
 
-def _does_not_fit(settings: dict[str, Any], error: str) -> str:
+def _does_not_fit(step: Step, error: str) -> str:
     """What a user can do, the cheapest remedy first."""
-    micro = _micro(settings)
+    micro = step.micro
     need = error if "at a time need" in error else f"{many(micro, 'image')} at a time do not fit into this device"
-    full = str(settings.get("decoder", "")).startswith("full")
-    ways = ["--checkpoint-activations on"] if settings.get("checkpoint_activations") == "off" else []
+    full = (step.decoder or "").startswith("full")
+    ways = ["--checkpoint-activations on"] if step.checkpoint_activations == "off" else []
     ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []
     ways += ["--decoder windowed, or --decoder cross (faster too)"] if full else []
     ways += ["a larger --patch-size", "a smaller --image-size or --model"]
@@ -161,16 +190,14 @@ def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
     objective.prepare(batches())
 
 
-def _measure(
-    objective: Objective, loader: Callable[[int], Batches], settings: dict[str, Any], devices: Devices
-) -> Measured:
+def _measure(objective: Objective, loader: Callable[[int], Batches], step: Step, devices: Devices) -> Measured:
     prepare(objective, loader)
-    batch, accumulate = settings["batch"] // launch().world, settings["accumulate"]
+    batch, accumulate = step.batch // launch().world, step.accumulate
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
     if devices.device.type == "cpu":  # elsewhere too large a step raises an error
         check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, devices.autocast)
     model = devices.setup(objective)
-    optimizer: Any = make_optimizer(objective, fused=settings.get("fused") != "off")
+    optimizer: Any = make_optimizer(objective, fused=step.fused)
     objective.train()
     times, waits = [], []
     stream = Timed(loader(batch // accumulate)(0))
@@ -183,7 +210,7 @@ def _measure(
         float(outputs["loss"])  # waits for the device
         waits.append(stream.waited)
         times.append(time.perf_counter() - start - waits[-1])
-        if sum(times) + sum(waits) > min(ENOUGH, MEASURING * 3600 * (settings.get("hours") or math.inf)):
+        if sum(times) + sum(waits) > min(ENOUGH, MEASURING * 3600 * (step.hours or math.inf)):
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm up caches
     preparing = statistics.median(waits[2:] or waits)
