@@ -265,9 +265,9 @@ def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
 
     def read(row: list[str]) -> _Row:
         text = class_name(cell(row, label))
-        known = joined(text.split(SEPARATOR)) if plural else text or None
+        own_label = joined(text.split(SEPARATOR)) if plural else text or None
         columns = {name: printable(cell(row, column)) for name, column in reversed(others.items())}
-        return _Row(cell(row, path), known, cell(row, split), columns)
+        return _Row(cell(row, path), own_label, cell(row, split), columns)
 
     return [read(row) for row in table[1:]], plural, ""
 

@@ -59,15 +59,15 @@ class Sheet:
     @property
     def channels(self) -> int:
         """1 if all are grey, 3 if some are RGB, else the one number there is. DataError if there is no such number."""
-        found = {int(channels) for channels in self.channel_counts}
-        if not found:
+        numbers = {int(channels) for channels in self.channel_counts}
+        if not numbers:
             raise DataError(f"no image of {self.where} can be used")
-        if found <= {1, 3}:
-            return max(found)
-        if len(found) > 1:
+        if numbers <= {1, 3}:
+            return max(numbers)
+        if len(numbers) > 1:
             counts = ", ".join(f"{count:,} with {channels}" for channels, count in self.channel_counts.items())
             raise DataError(f"the images of {self.where} do not share a number of channels: {counts}; use one kind")
-        return found.pop()
+        return numbers.pop()
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation per channel in raw units, for images brought to `channels`."""
@@ -155,9 +155,9 @@ def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
 def write_bad_files(path: str | Path, bad: Sequence[Bad]) -> None:
     """Name, tab, reason: a line each, below a line with their number. What was found later, as `Samples` adds it, stays
     at the end when a run goes on."""
-    path, known = Path(path), {name for _, name, _ in bad}
-    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    later = [line for line in there if not line.startswith("#") and line.split("\t", 1)[0] not in known]
+    path, bad_names = Path(path), {name for _, name, _ in bad}
+    old_lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    later = [line for line in old_lines if not line.startswith("#") and line.split("\t", 1)[0] not in bad_names]
     lines = [f"# {len(bad)} bad when the data was checked, as name, tab, reason; found later ones come at the end"]
     lines += [f"{name}\t{' '.join(reason.split())}" for _, name, reason in bad]
     path.write_text("\n".join(lines + later) + "\n", encoding="utf-8")

@@ -33,9 +33,9 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
     saying what was found and which option decides; DataError if nothing can be read.
     """
     if form not in (AUTO, *known_forms()):
-        known = ", ".join([AUTO, *known_forms()])
+        listed = ", ".join([AUTO, *known_forms()])
         raise UserError(
-            f"--format {form}: no such form of annotations{closest(form, known_forms())} There are: {known}"
+            f"--format {form}: no such form of annotations{closest(form, known_forms())} There are: {listed}"
         )
     if images is not None and not os.path.isdir(images):
         raise UserError(f"--images {images} is no folder{closest_place(Path(images))}")
@@ -43,15 +43,17 @@ def open_annotations(places: Sequence[str], form: str = AUTO, images: str | None
         if not os.path.exists(place):
             raise UserError(f"{place} does not exist{closest_place(Path(place))}")
     parts = {name: forms()[name] for name in known_forms() if form in (AUTO, name)}
-    root, found = _found(places, parts)
-    if not found:
+    root, files_by_form = _found(places, parts)
+    if not files_by_form:
         raise DataError(_nothing(places, form))
-    if len(found) > 1:
-        told = "; ".join(f"{parts[name].takes}: {some(_relative(files, root), 2)}" for name, files in found.items())
-        raise UserError(
-            f"{root} holds several forms of annotations ({told}): say which with --format {'|'.join(found)}"
+    if len(files_by_form) > 1:
+        told = "; ".join(
+            f"{parts[name].takes}: {some(_relative(files, root), 2)}" for name, files in files_by_form.items()
         )
-    ((name, files),) = found.items()
+        raise UserError(
+            f"{root} holds several forms of annotations ({told}): say which with --format {'|'.join(files_by_form)}"
+        )
+    ((name, files),) = files_by_form.items()
     annotated = parts[name].read(root, files, images)
     forget_tables()
     annotated.drop_copies()
@@ -107,16 +109,16 @@ def _no_maps(place: Path) -> str:
 def _found(places: Sequence[str], parts: dict[str, type[Form]]) -> tuple[str, dict[str, list[str]]]:
     """Files by form; for a folder without any, those in its only subfolder that has some."""
     if len(places) > 1 or os.path.isfile(places[0]):
-        found = {name: [f for place in places for f in part.find(place)] for name, part in parts.items()}
-        found = {name: files for name, files in found.items() if files}
+        files_by_form = {name: [f for place in places for f in part.find(place)] for name, part in parts.items()}
+        files_by_form = {name: files for name, files in files_by_form.items() if files}
         folder = places[0] if os.path.isfile(places[0]) else os.path.commonpath([os.path.abspath(p) for p in places])
-        return folder, found
+        return folder, files_by_form
     root = places[0]
     inside = sorted(e.path for e in os.scandir(root) if e.is_dir() and not is_hidden(e.name))
     for place in [root, *(inside if len(inside) == 1 else [])]:
-        found = {name: files for name, part in parts.items() if (files := part.find(place))}
-        if found:
-            return place, found
+        files_by_form = {name: files for name, part in parts.items() if (files := part.find(place))}
+        if files_by_form:
+            return place, files_by_form
     return root, {}
 
 

@@ -96,9 +96,9 @@ def drawn(instances: Sequence[Instance], size: tuple[int, int], shown: tuple[int
 
 def run_lengths(mask: np.ndarray) -> Json:
     """COCO's compressed form of a mask of 0 and 1, with counts as text for JSON."""
-    found = rle_code.encode(np.asfortranarray(mask.astype(np.uint8)))
-    counts = found["counts"]
-    return {"size": list(found["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
+    encoded = rle_code.encode(np.asfortranarray(mask.astype(np.uint8)))
+    counts = encoded["counts"]
+    return {"size": list(encoded["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
 def box_of(rle: Mapping[str, Any]) -> tuple[float, float, float, float]:
@@ -147,10 +147,10 @@ def _decoded(rle: Mapping[str, Any]) -> np.ndarray:
             raise ValueError("run lengths must be whole numbers from 0 on")
         if sum(counts) != height * width:
             raise ValueError(f"run lengths add up to {sum(counts)}, not to {height} x {width}")
-        found: Any = rle_code.frPyObjects(dict(rle), height, width)
+        encoded: Any = rle_code.frPyObjects(dict(rle), height, width)
     else:
-        found = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+        encoded = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
     try:
-        return np.asarray(rle_code.decode(found))
+        return np.asarray(rle_code.decode(encoded))
     except RuntimeError as error:  # of text that is no run lengths
         raise ValueError(str(error)) from error

@@ -47,8 +47,8 @@ class Legend:
             raise UserError(f"--void {' '.join(asked)} says none and names some: leave out either")
         if asked:
             return {number for text in asked if text != "none" for number in [self._number(text)]}
-        found = {number for number, name in self.names.items() if _VOID.search(name.lower())}
-        return found | ({VOID} - self.names.keys())
+        numbers = {number for number, name in self.names.items() if _VOID.search(name.lower())}
+        return numbers | ({VOID} - self.names.keys())
 
     def _number(self, text: str) -> int:
         if re.fullmatch(r"-?[0-9]+", text):
@@ -56,8 +56,8 @@ class Legend:
         for number, name in self.names.items():
             if name == class_name(text):
                 return number
-        known = ", ".join(list(self.names.values())[:12]) or "none is named"
-        raise UserError(f"--void {text}: no class of that name{closest(text, self.names.values())} Classes: {known}")
+        listed = ", ".join(list(self.names.values())[:12]) or "none is named"
+        raise UserError(f"--void {text}: no class of that name{closest(text, self.names.values())} Classes: {listed}")
 
 
 def number_by_name(numberings: Iterable[Mapping[int, str]], remarks: list[str]) -> dict[str, int]:
@@ -221,8 +221,8 @@ def _name(value: object) -> str:
 
 
 def _colour(entry: Mapping[str, Any]) -> Colour | None:
-    found = next((entry[key] for key in COLOURS if entry.get(key) is not None), None)
-    return None if found is None else _rgb(found)
+    value = next((entry[key] for key in COLOURS if entry.get(key) is not None), None)
+    return None if value is None else _rgb(value)
 
 
 def _rgb(value: object) -> Colour:
@@ -247,10 +247,10 @@ def _table(text: str) -> list[tuple[int, str, Colour | None]]:
     labelmap = [re.match(r"\s*(.+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::|$)", line) for line in lines]
     if lines and None not in labelmap:
         return [(place, match[1], _rgb(match.groups()[1:])) for place, match in enumerate(labelmap) if match]
-    found = [re.match(r"\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*?)\s*$", line) for line in lines]
-    if not found or None in found:
+    matches = [re.match(r"\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*?)\s*$", line) for line in lines]
+    if not matches or None in matches:
         raise ValueError("a line is r g b name")
-    return [(place, match[4], _rgb(match.groups()[:3])) for place, match in enumerate(found) if match]
+    return [(place, match[4], _rgb(match.groups()[:3])) for place, match in enumerate(matches) if match]
 
 
 def _made(entries: list[tuple[int, str, Colour | None]], where: str) -> Legend:

@@ -52,8 +52,8 @@ def read_truth(data: bytes, legend: Legend, nodata: Collection[int] = ()) -> Tru
         odd = values[~nowhere & (values != np.round(values))]
         if odd.size:
             raise BadImage(f"its mask holds {odd[0]:g}; classes are whole numbers")
-    known = values[~nowhere]
-    low, high = (known.min(), known.max()) if known.size else (0, 0)
+    defined = values[~nowhere]
+    low, high = (defined.min(), defined.max()) if defined.size else (0, 0)
     if low < NO_CLASS or high > LARGEST:
         number = f"{low if low < NO_CLASS else high:.0f}"
         raise BadImage(
@@ -151,10 +151,10 @@ def _by_colour(colours: np.ndarray, legend: Legend) -> np.ndarray:
             " classes.json with colours, or label_colors.txt"
         )
     numbers = np.array(list(legend.colours), dtype=np.int32)
-    known = np.array([(r << 16) + (g << 8) + b for r, g, b in legend.colours.values()], dtype=np.int32)
-    order = np.argsort(known)
-    place = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    strange = known[order][place] != codes
+    class_codes = np.array([(r << 16) + (g << 8) + b for r, g, b in legend.colours.values()], dtype=np.int32)
+    order = np.argsort(class_codes)
+    place = np.searchsorted(class_codes[order], codes).clip(max=len(class_codes) - 1)
+    strange = class_codes[order][place] != codes
     if strange.any():
         new = np.unique(codes[strange])
         why = " (blended edges? Save masks as PNG, without smoothing)" if len(new) > 20 else ""

@@ -111,10 +111,10 @@ class Images:
     def match(self, names: Iterable[str], prefer: Sequence[str] = ()) -> Matches:
         """The files that names mean; folders are only searched where one is not found by its whole path."""
         names = list(dict.fromkeys(names))
-        known = {name: path for name in names if (path := self._at(name))}
-        if len(known) == len(names):
-            return Matches(known)
-        return match_names(names, self.keys, [f"{root}/" for root in self.roots], prefer, known)
+        paths = {name: path for name in names if (path := self._at(name))}
+        if len(paths) == len(names):
+            return Matches(paths)
+        return match_names(names, self.keys, [f"{root}/" for root in self.roots], prefer, paths)
 
     def _at(self, name: str) -> str | None:
         paths = (os.path.normpath(os.path.join(root, name.replace("\\", "/"))) for root in self.roots)

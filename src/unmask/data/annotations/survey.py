@@ -92,12 +92,12 @@ class Survey:
 
     def counts(self, indices: Iterable[int], numbers: Sequence[int]) -> np.ndarray:
         """Number of pixels of each class, and finally of none."""
-        found = np.zeros(len(numbers) + 1, dtype=np.int64)
+        totals = np.zeros(len(numbers) + 1, dtype=np.int64)
         places = {number: place for place, number in enumerate(numbers)}
         for i in indices:
             for number, pixels in self.numbers[i].items():
-                found[places.get(number, len(numbers))] += pixels
-        return found
+                totals[places.get(number, len(numbers))] += pixels
+        return totals
 
 
 def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:

@@ -52,8 +52,8 @@ def plain(data: bytes, max_side: int | None, most: int) -> tuple[UInt8[np.ndarra
     header = plain_header(data)
     if header is None or header[0] * header[1] > most:
         return None
-    found = pixels(data, header[:2], header[2], max_side)
-    return None if found is None else (found, header[:2])
+    image = pixels(data, header[:2], header[2], max_side)
+    return None if image is None else (image, header[:2])
 
 
 def pixels(
@@ -67,7 +67,7 @@ def pixels(
     scale = next(s for s in SCALES if room >= s or s == 1)
     wanted = -(-size[0] // scale), -(-size[1] // scale)
     try:
-        found = simplejpeg.decode_jpeg(
+        image = simplejpeg.decode_jpeg(
             data,
             "RGB" if channels == 3 else "GRAY",
             min_height=wanted[0] if scale > 1 else 0,
@@ -76,9 +76,9 @@ def pixels(
         )
     except (ValueError, MemoryError, RuntimeError):
         return None
-    if found.shape[:2] != wanted:  # another scale came as near: Pillow's is the one documented
+    if image.shape[:2] != wanted:  # another scale came as near: Pillow's is the one documented
         return None
-    return found if channels == 3 else found[..., 0]
+    return image if channels == 3 else image[..., 0]
 
 
 def encode(pixels: UInt8[np.ndarray, "h w *c"], quality: int) -> bytes:

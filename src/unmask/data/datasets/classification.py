@@ -83,8 +83,8 @@ class Labelled:
 
     def class_counts(self, split: str = "train") -> dict[str, int]:
         """Images of each class in a split."""
-        found = Counter(name for i in self.splits[split] for name in self.source.classes(i) or ())
-        return {name: found[name] for name in self.classes}
+        counts = Counter(name for i in self.splits[split] for name in self.source.classes(i) or ())
+        return {name: counts[name] for name in self.classes}
 
     def check(self) -> list[str]:
         """Remarks for the user before training on train and testing on test.
@@ -104,22 +104,22 @@ class Labelled:
                 " them, or take them out"
             )
         missing = [name for name in self.classes if train[name] and not test[name]]
-        found = []
+        remarks = []
         if missing:
-            found.append(f"the test split has no image of {some(missing)}: learnt, but not tested")
+            remarks.append(f"the test split has no image of {some(missing)}: learnt, but not tested")
         small, large = min(learnt, key=lambda n: train[n]), max(learnt, key=lambda n: train[n])
         if train[large] >= UNEQUAL * train[small]:
-            found.append(
+            remarks.append(
                 f"classes are unequal: {train[large]:,} images of {large}, {train[small]:,} of {small};"
                 " --balanced on draws all equally often"
             )
-        return found
+        return remarks
 
     def labels(self, split: str) -> np.ndarray:
         """n, int64: indices into `classes`. With several labels per image, n k of 0 and 1."""
-        found = self.samples(split, self.channels).labels
-        assert found is not None  # only labelled images are here
-        return found.numpy()
+        labels = self.samples(split, self.channels).labels
+        assert labels is not None  # only labelled images are here
+        return labels.numpy()
 
     def loader(self, split: str, channels: int, view: Callable[[Any], Any], batch: int | None = None) -> Any:
         """A split in order, once, through a deterministic view."""

@@ -160,8 +160,8 @@ class Boxed:
 
     def class_counts(self, split: str = "train") -> dict[str, int]:
         """Objects of each class in a split."""
-        found = Counter(instance.name for _, instance in self.objects(split))
-        return {name: found[name] for name in self.classes}
+        counts = Counter(instance.name for _, instance in self.objects(split))
+        return {name: counts[name] for name in self.classes}
 
     def check(self) -> list[str]:
         """Remarks for the user before training. Raises DataError if there is nothing to learn from."""
@@ -178,21 +178,21 @@ class Boxed:
             raise DataError(f"no training image of {self.source.where} has a box that can be used")
         if not self.splits["test"]:
             raise DataError(f"{self.source.where} has too few images to test on; annotate more, or give a test split")
-        found, test = [], self.class_counts("test")
+        lines, test = [], self.class_counts("test")
         if crowds:
-            found.append(
+            lines.append(
                 f"{crowds:,} objects are marked as crowds (iscrowd 1) and are neither learnt nor judged; --crowds learn"
                 " takes each for one object"
             )
         unseen = [name for name in self.classes if not train[name]]
         if unseen:
-            found.append(f"{len(unseen):,} of {len(self.classes):,} classes have no box to learn from: {some(unseen)}")
+            lines.append(f"{len(unseen):,} of {len(self.classes):,} classes have no box to learn from: {some(unseen)}")
         missing = [name for name in self.classes if train[name] and not test[name]]
         if missing:
-            found.append(f"the test split has no box of {some(missing)}: learnt, but not tested")
+            lines.append(f"the test split has no box of {some(missing)}: learnt, but not tested")
         if self.sheet.test_in_train:
-            found.append(f"{self.sheet.test_in_train:,} val or test images are also in train: scores will be too high")
-        return found
+            lines.append(f"{self.sheet.test_in_train:,} val or test images are also in train: scores will be too high")
+        return lines
 
     def _sheet(self, sheet: Sheet) -> BoxSheet:
         faults, scenes = self.annotated.faults, self.annotated.scenes
@@ -213,9 +213,9 @@ class Boxed:
         return BoxSheet(**vars(sheet) | more)
 
     def _has_masks(self, asked: str) -> bool:
-        known = [i.has_mask for scene in self.annotated.scenes for i in scene.instances]
-        share = sum(known) / max(1, len(known))
-        if asked == "on" and not any(known):
+        have_masks = [i.has_mask for scene in self.annotated.scenes for i in scene.instances]
+        share = sum(have_masks) / max(1, len(have_masks))
+        if asked == "on" and not any(have_masks):
             raise UserError(f"--masks on, but no object of {self.annotated.form} annotations here has a polygon or RLE")
         if asked == "auto" and 0 < share < MOSTLY:
             self.annotated.remarks.append(f"{share:.0%} of the objects have masks, too few: boxes only (--masks on)")

@@ -34,11 +34,11 @@ def draw_rows(labels: Int[np.ndarray, "n"], number: int | float, draw: int, seed
 
     Smaller draws are subsets of larger ones, since the permutations do not depend on `number`.
     """
-    rng, found = np.random.default_rng([seed, draw]), []
+    rng, chosen = np.random.default_rng([seed, draw]), []
     for members in _members(labels):
         most = number if number >= 1 else max(1, round(number * len(members)))
-        found.append(rng.permutation(members)[: int(most)])
-    return np.sort(np.concatenate(found))
+        chosen.append(rng.permutation(members)[: int(most)])
+    return np.sort(np.concatenate(chosen))
 
 
 def _members(labels: np.ndarray) -> list[np.ndarray]:

@@ -40,4 +40,4 @@ def read_shown(
 
 def as_shown(pixels: Shaped[Tensor, "n c h w"]) -> list[Shown]:
     """Images given as raw pixels; their names are their indices."""
-    return [Shown(str(i), one, (one.shape[1], one.shape[2])) for i, one in enumerate(pixels)]
+    return [Shown(str(i), image, (image.shape[1], image.shape[2])) for i, image in enumerate(pixels)]

@@ -59,11 +59,11 @@ class Samples(Dataset):
         self.channels, self.max_side, self.cache = channels, max_side, cache or {}
         items = [source.items[i] for i in self.indices]
         self.names = [item.name for item in items]
-        known = [source.classes(i) for i in self.indices]
-        found = {name for names in known for name in names or ()}
-        self.classes = sorted(found, key=natural) if classes is None else list(classes)
-        self.labels = _targets(known, self.classes, source.multi_label) if found else None
-        self.num_unlabelled = known.count(None) if found else len(items)
+        label_names = [source.classes(i) for i in self.indices]
+        class_names = {name for names in label_names for name in names or ()}
+        self.classes = sorted(class_names, key=natural) if classes is None else list(classes)
+        self.labels = _targets(label_names, self.classes, source.multi_label) if class_names else None
+        self.num_unlabelled = label_names.count(None) if class_names else len(items)
         self.bad = {}
         self._log: Path | None = None
         self._stacks: dict[tuple[str, int], Tensor] = {}
@@ -135,12 +135,12 @@ class Samples(Dataset):
             append_bad_file(self._log, self.names[place], reason)
 
 
-def _targets(known: Sequence[list[str] | None], classes: Sequence[str], several: bool) -> Tensor:
+def _targets(label_names: Sequence[list[str] | None], classes: Sequence[str], several: bool) -> Tensor:
     places = {label: place for place, label in enumerate(classes)}
     if not several:
-        return torch.tensor([places.get(names[0], -1) if names else -1 for names in known])
-    targets = torch.zeros(len(known), len(classes))
-    for row, names in enumerate(known):
+        return torch.tensor([places.get(names[0], -1) if names else -1 for names in label_names])
+    targets = torch.zeros(len(label_names), len(classes))
+    for row, names in enumerate(label_names):
         if names is None:
             targets[row] = -1
         targets[row, [places[name] for name in names or () if name in places]] = 1
@@ -153,8 +153,8 @@ def append_bad_file(path: Path, name: str, reason: str) -> None:
         with open(path, "a+b") as file:  # a: every write goes to the end, whoever else writes
             _lock(file.fileno())
             file.seek(0)
-            known = {line.split(b"\t", 1)[0] for line in file.read().splitlines()}
-            if name.encode() not in known:
+            listed = {line.split(b"\t", 1)[0] for line in file.read().splitlines()}
+            if name.encode() not in listed:
                 os.write(file.fileno(), f"{name}\t{reason}\n".encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error

@@ -61,10 +61,10 @@ class Segments:
     def image(self, i: int) -> Shaped[Tensor, "c h w"]:
         """Image and map, both as large as the image is kept; one that went bad is replaced by the next good one."""
         pixels, place = self.samples.substitute(i)
-        found = torch.from_numpy(self.maps(self.indices[place]))[None, None]
-        if found.shape[2:] != pixels.shape[1:]:
-            found = torch.nn.functional.interpolate(found, pixels.shape[1:], mode="nearest-exact")
-        return torch.cat([pixels, found[0].to(pixels.dtype)])
+        map_ = torch.from_numpy(self.maps(self.indices[place]))[None, None]
+        if map_.shape[2:] != pixels.shape[1:]:
+            map_ = torch.nn.functional.interpolate(map_, pixels.shape[1:], mode="nearest-exact")
+        return torch.cat([pixels, map_[0].to(pixels.dtype)])
 
     def pair(self, i: int) -> tuple[Shaped[Tensor, "c h w"], UInt8[np.ndarray, "h w"]]:
         """Image `i` as it is kept, and its map at the image's own size; replaced likewise."""
@@ -167,8 +167,8 @@ class Segmented:
     def _sheet(
         self, sheet: Sheet, counts: dict[str, np.ndarray], looked: Survey, left_out: list[tuple[str, str]]
     ) -> SegmentSheet:
-        def share(found: np.ndarray) -> dict[str, float]:
-            return {name: float(n / max(1, found[:-1].sum())) for name, n in zip(self.classes, found)}
+        def share(pixels: np.ndarray) -> dict[str, float]:
+            return {name: float(n / max(1, pixels[:-1].sum())) for name, n in zip(self.classes, pixels)}
 
         truth = hashlib.blake2b(sheet.fingerprint.encode(), digest_size=16)
         for index in sorted(looked.digests):
@@ -212,7 +212,7 @@ def _classes(
         return sorted(seen), ["background", "object"], void - seen
     numbers = sorted(seen - void)
     say(f"no file names the classes: the numbers in the masks are taken for them ({some(list(map(str, numbers)), 8)})")
-    once = [str(n) for n in numbers if sum(n in found for found in looked.numbers.values()) == 1]
+    once = [str(n) for n in numbers if sum(n in mask_numbers for mask_numbers in looked.numbers.values()) == 1]
     if once and len(looked.numbers) > 4:
         say(f"numbers that occur in one mask alone: {some(once, 8)}; are they meant? A classes.json would tell")
     return numbers, [str(number) for number in numbers], void

@@ -130,20 +130,20 @@ class _Spread(Sequence[str]):
 
 def _count(stream: Stream, seen: dict[int, tuple[int, bool, int]]) -> tuple[int, str]:
     """The number of samples, and how it is known."""
-    known = {shard: count for shard, (count, whole, _) in seen.items() if whole}
+    whole_counts = {shard: count for shard, (count, whole, _) in seen.items() if whole}
     every = len(stream.shards) <= ASKED or not stream.exact
-    ask = [shard for shard in (range(len(stream.shards)) if every else seen) if shard not in known]
+    ask = [shard for shard in (range(len(stream.shards)) if every else seen) if shard not in whole_counts]
     sure = stream.exact or not ask
     with ThreadPoolExecutor(8 if stream.exact else 1) as pool:
-        known |= {shard: told for shard, told in zip(ask, pool.map(stream.count, ask)) if told is not None}
-    if len(known) == len(stream.shards):
-        return max(1, sum(known.values())), "exact" if sure else "from an index beside them"
-    counts = {shard: known.get(shard, count) for shard, (count, _, _) in seen.items()}
-    sizes = {s: (stream.shards[s].size or 0) if s in known else end for s, (_, _, end) in seen.items()}
+        whole_counts |= {shard: told for shard, told in zip(ask, pool.map(stream.count, ask)) if told is not None}
+    if len(whole_counts) == len(stream.shards):
+        return max(1, sum(whole_counts.values())), "exact" if sure else "from an index beside them"
+    counts = {shard: whole_counts.get(shard, count) for shard, (count, _, _) in seen.items()}
+    sizes = {s: (stream.shards[s].size or 0) if s in whole_counts else end for s, (_, _, end) in seen.items()}
     measured = sum(sizes.values())
     per_byte = sum(counts[s] for s in sizes if sizes[s]) / measured if measured else None
     per_shard = sum(counts.values()) / len(counts)
     total = 0.0
     for number, shard in enumerate(stream.shards):
-        total += known.get(number, per_byte * shard.size if per_byte and shard.size else per_shard)
+        total += whole_counts.get(number, per_byte * shard.size if per_byte and shard.size else per_shard)
     return max(1, round(total)), "an estimate from their bytes"

@@ -126,26 +126,26 @@ class StreamLoader:
             return drawn(self.stream, reader, readers, self.seed, begin, counts)
 
         places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * images)
-        samples = steady(places, self._image, lambda one, why: self._report(one, why))
+        samples = steady(places, self._image, self._report)
         stack = collate_for(self.view)
         while True:
             drawn_now = itertools.islice(samples, images)
-            yield stack([self._item(one, image, crop) for one, image in drawn_now for crop in range(self.crops)])
+            yield stack([self._item(item, image, crop) for item, image in drawn_now for crop in range(self.crops)])
 
-    def _image(self, one: Drawn) -> Tensor:
-        if one.sample.problem or one.sample.data is None:
-            raise BadImage(one.sample.problem or "no image")
-        return to_channels(decode(one.sample.data, max_side=self.max_side).pixels, self.channels)
+    def _image(self, drawn: Drawn) -> Tensor:
+        if drawn.sample.problem or drawn.sample.data is None:
+            raise BadImage(drawn.sample.problem or "no image")
+        return to_channels(decode(drawn.sample.data, max_side=self.max_side).pixels, self.channels)
 
-    def _item(self, one: Drawn, image: Tensor, crop: int) -> Batch:
+    def _item(self, drawn: Drawn, image: Tensor, crop: int) -> Batch:
         which = (crop,) if crop else ()
-        chance = torch.Generator().manual_seed(mix(self.seed, one.epoch, one.index, *which))
+        chance = torch.Generator().manual_seed(mix(self.seed, drawn.epoch, drawn.index, *which))
         views = [self.view(image, chance) for _ in range(self.num_views)]
-        return {"views": views, "index": one.index, "label": number(one.sample.label, self.stream.classes)}
+        return {"views": views, "index": drawn.index, "label": number(drawn.sample.label, self.stream.classes)}
 
-    def _report(self, one: Drawn, reason: str) -> None:
+    def _report(self, drawn: Drawn, reason: str) -> None:
         if self.bad is not None:
-            append_once(self.bad, self.stream.name(one.shard, one.sample), " ".join(reason.split()))
+            append_once(self.bad, self.stream.name(drawn.shard, drawn.sample), " ".join(reason.split()))
 
 
 def drawn(stream: Stream, reader: int, readers: int, seed: int, first: int, counts: Counts) -> Iterator[Drawn]:

@@ -126,8 +126,8 @@ def _random_sizes(view: RandomCrop, height: int, width: int, chance: Tensor) -> 
     w, h = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
     fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
     first = fits.int().argmax(dim=1, keepdim=True)
-    found = fits.any(dim=1)
-    return h.gather(1, first)[:, 0] * found, w.gather(1, first)[:, 0] * found
+    fits_any = fits.any(dim=1)
+    return h.gather(1, first)[:, 0] * fits_any, w.gather(1, first)[:, 0] * fits_any
 
 
 def _weights(start: Tensor, length: Tensor, num: int, size: int) -> Tensor:

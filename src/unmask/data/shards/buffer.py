@@ -35,18 +35,18 @@ class Held(Source):
 
 def hold(stream: Stream, most_bytes: int) -> Held:
     """All samples of a small stream. Raises DataError early for a large one."""
-    known = sum(shard.size or 0 for shard in stream.shards)
+    stated_bytes = sum(shard.size or 0 for shard in stream.shards)
     named, size = [], 0
-    if known <= most_bytes:
+    if stated_bytes <= most_bytes:
         for shard, info in enumerate(stream.shards):
             for sample in stream.samples(shard):
                 named.append((stream.name(shard, sample), sample, info.split))
                 size += len(sample.data) if isinstance(sample.data, bytes) else 0
                 if size > most_bytes:
                     break
-    if max(known, size) > most_bytes:
+    if max(stated_bytes, size) > most_bytes:
         raise DataError(
-            f"{stream.where} is {max(known, size) / 2**30:,.1f} GiB or more, too large to be read at random:"
+            f"{stream.where} is {max(stated_bytes, size) / 2**30:,.1f} GiB or more, too large to be read at random:"
             f" up to {most_bytes / 2**30:g} GiB are held in memory. Name fewer shards, or unpack it into a folder;"
             " unmask pretrain reads it as it comes"
         )

@@ -90,27 +90,27 @@ def _braces(place: str) -> list[str]:
 def _within(place: str, patience: Patience) -> list[Shard]:
     """All shards below a folder."""
     if not is_remote(place):
-        found = [os.path.join(root, name) for root, _, files in os.walk(place) for name in files]
-        return [Shard(name, os.path.getsize(name)) for name in found if _counts(name, place)]
+        entries = [os.path.join(root, name) for root, _, files in os.walk(place) for name in files]
+        return [Shard(name, os.path.getsize(name)) for name in entries if _counts(name, place)]
     if place.startswith(("http://", "https://")):
         raise UserError(
             f"{place}: a web server does not say what it has; name the shards, e.g. {place.rstrip('/')}/{{00..09}}.tar"
             f" (they end in {', '.join(ENDINGS)})"
         )
     fs, path = reach(place, patience)
-    found = patience.get(lambda: fs.find(path, detail=True), place)
-    if not found:
+    entries = patience.get(lambda: fs.find(path, detail=True), place)
+    if not entries:
         raise DataError(f"there is nothing at {place}; check the name of the bucket and the folder")
-    return [_shard(_full(place, path, name), info) for name, info in found.items() if _counts(name, path)]
+    return [_shard(_full(place, path, name), info) for name, info in entries.items() if _counts(name, path)]
 
 
 def _matching(place: str, patience: Patience) -> list[Shard]:
     if place.startswith(("http://", "https://")):
         raise UserError(f"{place}: a web server does not say what it has; write a range, {{00..09}}, in place of *")
     fs, path = reach(place, patience)
-    found = patience.get(lambda: fs.glob(path, detail=True), place)
+    entries = patience.get(lambda: fs.glob(path, detail=True), place)
     root = place[: len(place) - len(path)] if place.endswith(path) else ""
-    return [_shard(root + name, info) for name, info in found.items() if name.lower().endswith(ENDINGS)]
+    return [_shard(root + name, info) for name, info in entries.items() if name.lower().endswith(ENDINGS)]
 
 
 def _sized(places: Sequence[str], patience: Patience) -> list[Shard]:
@@ -143,12 +143,12 @@ def _listed(folder: str, patience: Patience) -> list[tuple[str, Json]]:
         return fs.ls(path, detail=True)
 
     try:
-        found = patience.get(look, folder)
+        entries = patience.get(look, folder)
     except DataError as error:
         if isinstance(error.__cause__, PermissionError):  # a bucket that lets files be read but not listed
             return []
         raise
-    return [(f"{folder}/{info['name'].rstrip('/').rsplit('/', 1)[-1]}", info) for info in found]
+    return [(f"{folder}/{info['name'].rstrip('/').rsplit('/', 1)[-1]}", info) for info in entries]
 
 
 def _shard(place: str, info: Json) -> Shard:

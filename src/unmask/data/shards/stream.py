@@ -93,11 +93,11 @@ class Stream(ABC):
 def is_stream(data: str | Path | Sequence[str | Path]) -> bool:
     """True if the data is read as a stream. Raises UserError if streams and other data are mixed."""
     places = [data] if isinstance(data, (str, Path)) else list(data)
-    found = [names_shards(os.fspath(place)) for place in places]
-    if any(found) and not all(found):
-        one, other = (os.fspath(places[found.index(kind)]) for kind in (True, False))
+    are_streams = [names_shards(os.fspath(place)) for place in places]
+    if any(are_streams) and not all(are_streams):
+        one, other = (os.fspath(places[are_streams.index(kind)]) for kind in (True, False))
         raise UserError(f"{one} is a stream and {other} is not: they cannot be mixed; use one of them, or pack both")
-    return any(found)
+    return any(are_streams)
 
 
 def open_stream(data: str | Path | Sequence[str | Path], patience: Patience | None = None) -> Stream:

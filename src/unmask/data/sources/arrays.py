@@ -154,8 +154,8 @@ def _roles(arrays: dict[str, np.ndarray], path: str) -> tuple[dict[str | None, s
     if not images and "arr_0" in arrays:
         images[None] = "arr_0"
     if not images:
-        found = ", ".join(f"{printable(key)} {array.shape}" for key, array in arrays.items()) or "none"
-        raise UserError(f"{path}: no key says where the images are. Keys found: {found}. Understood: {_UNDERSTOOD}")
+        keys = ", ".join(f"{printable(key)} {array.shape}" for key, array in arrays.items()) or "none"
+        raise UserError(f"{path}: no key says where the images are. Keys found: {keys}. Understood: {_UNDERSTOOD}")
     return images, labels
 
 

@@ -165,8 +165,8 @@ def _is_plain(crop: Tensor) -> bool:
 def _resize_mildly(crop: Tensor, size: tuple[int, int]) -> Tensor:
     """OpenCV's bicubic: a third of the time of the exact one, a little sharper (a = -0.75 instead of -0.5), and without
     antialiasing, so it is for crops that grow or hardly shrink."""
-    there = crop.permute(1, 2, 0).numpy()
-    result = torch.from_numpy(cv2.resize(there, size[::-1], interpolation=cv2.INTER_CUBIC))
+    pixels = crop.permute(1, 2, 0).numpy()
+    result = torch.from_numpy(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_CUBIC))
     return result[None] if result.ndim == 2 else result.permute(2, 0, 1)
 
 

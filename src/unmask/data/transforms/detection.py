@@ -43,7 +43,7 @@ class Jitter:
         low, high = self.scale
         rate = min(height / h, width / w) * (low + (high - low) * float(torch.rand(1, generator=generator)))
         part = (min(h, max(1, round(height / rate))), min(w, max(1, round(width / rate))))  # of the image, in view
-        top, left = (_below(there - seen + 1, generator) for there, seen in zip((h, w), part))
+        top, left = (_below(side - seen + 1, generator) for side, seen in zip((h, w), part))
         seen = (min(height, max(1, round(part[0] * rate))), min(width, max(1, round(part[1] * rate))))
         y, x = _below(height - seen[0] + 1, generator), _below(width - seen[1] + 1, generator)
         mirrored = self.flip and float(torch.rand(1, generator=generator)) < 0.5

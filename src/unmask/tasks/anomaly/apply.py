@@ -82,10 +82,10 @@ class Drawer:
         not mix."""
         folder, method = self.results.path / "maps", self.results.method
         stale = set(folder.rglob("*.*"))
-        for name, one in zip(_file_names(self.results.names), self.maps if ending else ()):
+        for name, map_ in zip(_file_names(self.results.names), self.maps if ending else ()):
             path = folder / f"{name}.{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            values = one.full(method).numpy()
+            values = map_.full(method).numpy()
             write_atomically(path, lambda part: _save(values, part, ending))  # noqa: B023  # called at once
             stale.discard(path)
         for path in stale:

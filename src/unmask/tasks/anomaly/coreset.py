@@ -45,11 +45,11 @@ def nearest(
 ) -> Float[Tensor, "n"]:
     """Distance of each row to its nearest neighbour in the bank. groups: of rows and of the bank; entries of a row's
     own group are ignored, so that images that the bank contains can be measured as if they were new."""
-    found = []
+    distances = []
     for start in range(0, len(x), step := max(1, CHUNK // max(1, len(bank)))):
         distance = torch.cdist(x[start : start + step], bank)
         if groups is not None:
             own = groups[0][start : start + step, None] == groups[1][None]
             distance = distance.masked_fill(own, torch.inf)
-        found.append(distance.min(dim=1).values)
-    return torch.cat(found)
+        distances.append(distance.min(dim=1).values)
+    return torch.cat(distances)

@@ -182,11 +182,11 @@ def calibrate(
     """Sets the finder's thresholds to guarantee the rate of false alarms; returns the scores by method."""
     maps = list(finder.maps(tracked(console, "calibrating", good(part.samples, part.rows), len(part.rows)), batch))
     scores = {}
-    step = max(1, round((sum(one.canvas[0] * one.canvas[1] for one in maps) / PIXELS) ** 0.5))
+    step = max(1, round((sum(map_.canvas[0] * map_.canvas[1] for map_ in maps) / PIXELS) ** 0.5))
     for method in finder.settings.methods:
         highest, thin = [], []
-        for one in maps:  # one whole map at a time
-            whole = one.full(method).numpy()
+        for map_ in maps:  # one whole map at a time
+            whole = map_.full(method).numpy()
             highest.append(whole.max())
             thin.append(whole[::step, ::step].copy())
         scores[method] = np.array(highest, dtype=np.float64)

@@ -201,7 +201,7 @@ class Finder(nn.Module):
 
     def scores(self, maps: Sequence[ImageMaps]) -> dict[str, Float[np.ndarray, "n"]]:
         """By method."""
-        return {method: np.array([one.score(method) for one in maps]) for method in self.settings.methods}
+        return {method: np.array([map_.score(method) for map_ in maps]) for method in self.settings.methods}
 
     @property
     def thresholds(self) -> dict[str, float]:

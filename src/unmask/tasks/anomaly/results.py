@@ -118,7 +118,7 @@ def measure(
     flagged, normal, anomalous = scores > calibration.image.threshold, labels == 0, labels == 1
     areas = of_images(scores, labels) if normal.any() and anomalous.any() else None
     accuracy = Accuracy(_share(flagged[normal]), _share(flagged[anomalous]), areas)
-    pairs = [(one.full(method).numpy(), mask) for one, mask in zip(maps, masks) if mask is not None]
+    pairs = [(map_.full(method).numpy(), mask) for map_, mask in zip(maps, masks) if mask is not None]
     if not any(mask.any() for _, mask in pairs):
         return accuracy
     pixels_of, truths = [pixels for pixels, _ in pairs], [mask for _, mask in pairs]

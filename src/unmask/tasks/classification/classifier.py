@@ -70,9 +70,9 @@ class ImageClassifier(Classifier):
             parts = (piece["views"][0] for piece in loader)
         was, device = self.training, self.head.weight.device
         self.eval()
-        found = [self.probabilities(part.to(device)).float().cpu() for part in parts]
+        probabilities = [self.probabilities(part.to(device)).float().cpu() for part in parts]
         self.train(was)
-        return Predictions(names, self.classes, torch.cat(found).numpy(), self.multi_label)
+        return Predictions(names, self.classes, torch.cat(probabilities).numpy(), self.multi_label)
 
 
 def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:

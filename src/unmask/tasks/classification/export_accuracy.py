@@ -79,14 +79,14 @@ class Accuracy(Judge):
             return np.eye(len(classifier.classes), dtype=labels.dtype)[places[labels]]
         if labels.ndim == 1:
             return places[labels]
-        found = np.zeros((len(labels), len(classifier.classes)), labels.dtype)
-        found[:, places] = labels
-        return found
+        targets = np.zeros((len(labels), len(classifier.classes)), labels.dtype)
+        targets[:, places] = labels
+        return targets
 
     def _all(self, split: str, call: Call, output: str) -> np.ndarray:
         with torch.inference_mode():
-            found = [call(raw)[output].float() for raw in self._images(split)]
-        return torch.cat(found).numpy()
+            outputs = [call(raw)[output].float() for raw in self._images(split)]
+        return torch.cat(outputs).numpy()
 
     def _images(self, split: str) -> Iterator[Tensor]:
         size, classifier = self.subject.encoder.grid.size, self.subject.classifier

@@ -73,14 +73,14 @@ def draw_mistakes(
 def draw_classes(per_class: list[Json], path: Path) -> None:
     """One bar per class, the weakest first; at most 60."""
     key, title = ("recall", "share found") if "recall" in per_class[0] else ("auroc", "AUROC")
-    known = sorted((c for c in per_class if c[key] is not None), key=lambda c: c[key])[:60]
-    if not known:
+    entries = sorted((c for c in per_class if c[key] is not None), key=lambda c: c[key])[:60]
+    if not entries:
         return
-    figure = make_figure(7.5, 0.9 + 0.24 * len(known))
+    figure = make_figure(7.5, 0.9 + 0.24 * len(entries))
     axis = figure.subplots()
-    axis.barh(range(len(known)), [100 * c[key] for c in known], color=BLUE, height=0.72)
-    axis.set_yticks(range(len(known)), [f"{cut_end(c['name'], 24)} ({c['count']:,})" for c in known], fontsize=8)
-    for place, entry in enumerate(known):
+    axis.barh(range(len(entries)), [100 * c[key] for c in entries], color=BLUE, height=0.72)
+    axis.set_yticks(range(len(entries)), [f"{cut_end(c['name'], 24)} ({c['count']:,})" for c in entries], fontsize=8)
+    for place, entry in enumerate(entries):
         axis.annotate(f"{100 * entry[key]:.0f}", (100 * entry[key], place), xytext=(3, 0), va="center", fontsize=7.5,
                       textcoords="offset points")  # fmt: skip
     axis.set(xlim=(0, 108), title=f"Per class, {title} in % (test images)")

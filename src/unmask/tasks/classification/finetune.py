@@ -119,5 +119,5 @@ def answers(
     """Probabilities for all batches of a loader, in its order, in eval mode."""
     kind = torch.device(device).type
     with judged(classifier), torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-        found = [classifier.probabilities(batch["views"][0].to(device)).float().cpu() for batch in loader]
-    return torch.cat(found).numpy()
+        probabilities = [classifier.probabilities(batch["views"][0].to(device)).float().cpu() for batch in loader]
+    return torch.cat(probabilities).numpy()

@@ -28,28 +28,28 @@ def _single(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> Json:
 
     k = len(classes)
     counts = torch.bincount(y, minlength=k)
-    there = counts > 0
+    present = counts > 0
     right = int((p.argmax(dim=1) == y).sum())
     low, high = wilson(right, len(y))
     recall = tm.multiclass_recall(p, y, k, average="none")
     precision = tm.multiclass_precision(p, y, k, average="none")
     f1 = tm.multiclass_f1_score(p, y, k, average="none")
-    found: Json = {"main": "accuracy", "count": len(y), "accuracy": right / len(y), "low": low, "high": high}
+    result: Json = {"main": "accuracy", "count": len(y), "accuracy": right / len(y), "low": low, "high": high}
     if k > 5:
-        found["top5"] = float(tm.multiclass_accuracy(p, y, k, average="micro", top_k=5))
-    found["balanced_accuracy"] = float(recall[there].mean())
-    found["f1"] = float(f1[there].mean())
-    if k == 2 and bool(there.all()):
-        found["auroc"] = float(tm.binary_auroc(p[:, 1], y))
-    found["calibration_error"] = float(tm.multiclass_calibration_error(p, y, k, n_bins=BINS))
-    found["cross_entropy"] = float(-p[torch.arange(len(y)), y].clamp(min=1e-12).log().mean())
-    found["per_class"] = [
-        {"name": name, "count": int(counts[i]), "recall": float(recall[i]) if there[i] else None}
-        | {"precision": float(precision[i]), "f1": float(f1[i]) if there[i] else None}
+        result["top5"] = float(tm.multiclass_accuracy(p, y, k, average="micro", top_k=5))
+    result["balanced_accuracy"] = float(recall[present].mean())
+    result["f1"] = float(f1[present].mean())
+    if k == 2 and bool(present.all()):
+        result["auroc"] = float(tm.binary_auroc(p[:, 1], y))
+    result["calibration_error"] = float(tm.multiclass_calibration_error(p, y, k, n_bins=BINS))
+    result["cross_entropy"] = float(-p[torch.arange(len(y)), y].clamp(min=1e-12).log().mean())
+    result["per_class"] = [
+        {"name": name, "count": int(counts[i]), "recall": float(recall[i]) if present[i] else None}
+        | {"precision": float(precision[i]), "f1": float(f1[i]) if present[i] else None}
         for i, name in enumerate(classes)
     ]
-    found["confusion"] = tm.multiclass_confusion_matrix(p, y, k).tolist()  # rows are true classes
-    return found
+    result["confusion"] = tm.multiclass_confusion_matrix(p, y, k).tolist()  # rows are true classes
+    return result
 
 
 def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> Json:
@@ -63,16 +63,16 @@ def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> Json:
     ap = [float(tm.binary_average_precision(p[:, i], y[:, i])) if both[i] else None for i in range(k)]
     exact = int(((p > 0.5) == y.bool()).all(dim=1).sum())
     low, high = wilson(exact, len(y))
-    found: Json = {"main": "auroc", "count": len(y), "auroc": _mean(auroc), "average_precision": _mean(ap)}
-    found |= {"f1": float(f1[positives > 0].mean()) if bool((positives > 0).any()) else None}
-    found |= {"f1_micro": float(tm.multilabel_f1_score(p, y, k, average="micro"))}
-    found |= {"exact_match": exact / len(y), "low": low, "high": high}
-    found["calibration_error"] = float(tm.binary_calibration_error(p.flatten(), y.flatten(), n_bins=BINS))
-    found["per_class"] = [
+    result: Json = {"main": "auroc", "count": len(y), "auroc": _mean(auroc), "average_precision": _mean(ap)}
+    result |= {"f1": float(f1[positives > 0].mean()) if bool((positives > 0).any()) else None}
+    result |= {"f1_micro": float(tm.multilabel_f1_score(p, y, k, average="micro"))}
+    result |= {"exact_match": exact / len(y), "low": low, "high": high}
+    result["calibration_error"] = float(tm.binary_calibration_error(p.flatten(), y.flatten(), n_bins=BINS))
+    result["per_class"] = [
         {"name": name, "count": int(positives[i]), "auroc": auroc[i], "average_precision": ap[i], "f1": float(f1[i])}
         for i, name in enumerate(classes)
     ]
-    return found
+    return result
 
 
 def one_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
@@ -103,5 +103,5 @@ def confident_mistakes(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None

@@ -72,8 +72,8 @@ class Classify(Task):
         logits = self._logits(x)
         if self.classifier.multi_label:
             return {"loss": binary_cross_entropy_with_logits(logits, target)}
-        found = {"loss": cross_entropy(logits, target)}
-        return found if self.mixers else found | {"train_accuracy": (logits.argmax(dim=1) == label).float().mean()}
+        outputs = {"loss": cross_entropy(logits, target)}
+        return outputs if self.mixers else outputs | {"train_accuracy": (logits.argmax(dim=1) == label).float().mean()}
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         if self.average is not None and (good is None or good):  # looks; so does the average, at its count of steps

@@ -31,16 +31,16 @@ class Detections:
         """The pixels of each object, computed on demand; None for a detector without masks."""
         if self.shapes is None:
             return None
-        found = np.zeros((len(self), *self.size), bool)
+        masks = np.zeros((len(self), *self.size), bool)
         for place in range(len(self)):
-            found[place] = self.mask(place)
-        return found
+            masks[place] = self.mask(place)
+        return masks
 
     def mask(self, place: int) -> Bool[np.ndarray, "h w"]:
         """The pixels of one object: the masks of all at once can take a hundred times an image's memory."""
         assert self.shapes is not None
-        one = slice(place, place + 1)
-        shape, box = torch.from_numpy(self.shapes[one])[:, None], torch.from_numpy(self.boxes[one])
+        row = slice(place, place + 1)
+        shape, box = torch.from_numpy(self.shapes[row])[:, None], torch.from_numpy(self.boxes[row])
         return (paste_masks_in_image(shape, box, self.size)[0, 0] > 0.5).numpy()
 
     def __len__(self) -> int:
@@ -54,8 +54,8 @@ class Detections:
         return Detections(self.name, self.size, *rest, self.classes, shapes)
 
 
-def counted(found: Sequence[Detections]) -> dict[str, int]:
+def counted(detections: Sequence[Detections]) -> dict[str, int]:
     """Objects of each class over several images."""
-    classes = found[0].classes if found else []
-    counts = np.bincount(np.concatenate([f.labels for f in found] or [[]]).astype(int), minlength=len(classes))
+    classes = detections[0].classes if detections else []
+    counts = np.bincount(np.concatenate([f.labels for f in detections] or [[]]).astype(int), minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, counts)}

@@ -37,14 +37,14 @@ class ImageDetector(Detector):
         if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
             raise UserError(f"threshold is a score between 0 and 1, got {threshold!r}")
         names, opened = self._opened(images)
-        return [found.above(threshold) for found in self.stream(names, opened, batch)]
+        return [detections.above(threshold) for detections in self.stream(names, opened, batch)]
 
     @torch.inference_mode()
     def stream(
         self, names: Sequence[str], images: Iterable[Tensor], batch: int = 8, autocast: torch.dtype | None = None
     ) -> list[Detections]:
         """All detections of each image, in order, computed in batches of one shape."""
-        found: dict[int, Detections] = {}
+        detections: dict[int, Detections] = {}
         waiting: dict[tuple[int, ...], list[tuple[int, View]]] = {}
         was, kind, view = self.training, self.encoder.mean.device.type, self.view
         self.eval()
@@ -54,7 +54,7 @@ class ImageDetector(Detector):
             with torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 answers = self.detect(x)
             for (place, seen), answer in zip(group, answers):
-                found[place] = self._own(names[place], seen, answer)
+                detections[place] = self._own(names[place], seen, answer)
 
         for place, image in enumerate(images):
             seen = view(image)
@@ -65,7 +65,7 @@ class ImageDetector(Detector):
         for group in waiting.values():
             work(group)
         self.train(was)
-        return [found[place] for place in sorted(found)]
+        return [detections[place] for place in sorted(detections)]
 
     def _own(self, name: str, seen: View, answer: dict[str, Tensor]) -> Detections:
         """Converts from the view's pixels to the image's."""

@@ -53,11 +53,11 @@ def judge_split(
     model: ImageDetector, boxes: Boxes, workers: int, autocast: torch.dtype | None, out: Path | None = None
 ) -> Json:
     """Metrics of a split; with `out`, images too."""
-    found, truth = find_all(model, boxes, workers, autocast)
-    result, curves = box_scores(found, (true() for true in truth), boxes.classes, boxes.masks)
+    detections, truth = find_all(model, boxes, workers, autocast)
+    result, curves = box_scores(detections, (true() for true in truth), boxes.classes, boxes.masks)
     if out is not None:
         places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
-        rows = [(boxes.image(i).image, truth[i](), found[i]) for i in places]
+        rows = [(boxes.image(i).image, truth[i](), detections[i]) for i in places]
         draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)
         draw_curves(curves, RECALLS, out / CURVES)
     return result

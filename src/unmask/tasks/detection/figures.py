@@ -26,7 +26,7 @@ SHORTEST = 480  # pixels: shorter images are enlarged before they are drawn on
 
 def draw(
     pixels: Shaped[Tensor, "c h w"],
-    found: Detections,
+    detections: Detections,
     scores: bool = True,
     masks: Bool[np.ndarray, "n h w"] | None = None,
 ) -> UInt8[Tensor, "3 p q"]:
@@ -35,18 +35,18 @@ def draw(
     masks: those to draw instead of the detections' own."""
     seen = displayed(pixels, *value_range(pixels))
     image = torch.from_numpy((np.asarray(seen) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
-    times = max(1, round(SHORTEST / min(found.size)))
+    times = max(1, round(SHORTEST / min(detections.size)))
     image = image.repeat_interleave(times, 1).repeat_interleave(times, 2)
-    if not len(found):
+    if not len(detections):
         return image
-    colours = [COLOURS[label % len(COLOURS)] for label in found.labels]
-    masks = found.masks if masks is None else masks
+    colours = [COLOURS[label % len(COLOURS)] for label in detections.labels]
+    masks = detections.masks if masks is None else masks
     if masks is not None:
         enlarged = torch.from_numpy(masks).repeat_interleave(times, 1).repeat_interleave(times, 2)
         image = draw_segmentation_masks(image, enlarged, alpha=0.45, colors=colours)
-    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores)]
+    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(detections.names, detections.scores)]
     side = min(image.shape[1:])
-    boxes = torch.from_numpy(found.boxes) * times
+    boxes = torch.from_numpy(detections.boxes) * times
     boxes = boxes.clamp(min=torch.zeros(4), max=torch.tensor([image.shape[2], image.shape[1]] * 2) - 1)
     style: dict[str, Any] = {"width": max(1, side // 200), "font": findfont("DejaVu Sans")}
     if "fill_labels" in inspect.signature(draw_bounding_boxes).parameters:  # older ones write on the bare image
@@ -73,13 +73,13 @@ def draw_examples(
     """A row per image: ground truth on the left, detections with at least this score on the right."""
     figure = make_figure(11, 4.1 * len(rows), dpi=100)
     axes = figure.subplots(len(rows), 2, squeeze=False)
-    for (left, right), (image, target, found) in zip(axes, rows):
-        true = as_detections(target, found.name, found.size, classes)
-        shown = found.above(threshold)
+    for (left, right), (image, target, detections) in zip(axes, rows):
+        true = as_detections(target, detections.name, detections.size, classes)
+        shown = detections.above(threshold)
         masks = None if target.masks is None else target.masks[~target.crowd].bool().numpy()
         left.imshow(draw(image, true, scores=False, masks=masks).permute(1, 2, 0).numpy())
         right.imshow(draw(image, shown).permute(1, 2, 0).numpy())
-        left.set_title(f"{Path(found.name).name}: annotated, {len(true)}", fontsize=9)
+        left.set_title(f"{Path(detections.name).name}: annotated, {len(true)}", fontsize=9)
         right.set_title(f"found with a score of {threshold:g} or more, {len(shown)}", fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -90,15 +90,16 @@ def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) 
     """Precision by recall at an overlap of 0.5, for the classes with the highest precision, and the mean."""
     if not curves:
         return
-    known = {name: np.clip(curve, 0, None) for name, curve in curves.items()}
-    chosen = sorted(known, key=lambda name: -known[name].mean())[:LINES]
+    clipped = {name: np.clip(curve, 0, None) for name, curve in curves.items()}
+    chosen = sorted(clipped, key=lambda name: -clipped[name].mean())[:LINES]
     figure = make_figure(6.4, 4.4)
     axis = figure.subplots()
     for place, name in enumerate(chosen):
         colour = np.array(COLOURS[place % len(COLOURS)]) / 255
-        axis.plot(recalls, known[name], color=colour, lw=1.5, label=f"{name}, {known[name].mean():.2f}")
-    axis.plot(recalls, np.mean(list(known.values()), axis=0), color="black", lw=2, ls="--", label="mean of all classes")
-    more = f" ({len(chosen)} of {len(known)} classes)" if len(known) > len(chosen) else ""
+        axis.plot(recalls, clipped[name], color=colour, lw=1.5, label=f"{name}, {clipped[name].mean():.2f}")
+    mean = np.mean(list(clipped.values()), axis=0)
+    axis.plot(recalls, mean, color="black", lw=2, ls="--", label="mean of all classes")
+    more = f" ({len(chosen)} of {len(clipped)} classes)" if len(clipped) > len(chosen) else ""
     title = f"Precision by recall at an overlap of 0.5{more}"
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03), title=title)
     axis.legend(frameon=False, fontsize=8)

@@ -22,7 +22,7 @@ RECALLS = np.linspace(0, 1, 101)  # at which precision is known
 
 
 def box_scores(
-    found: Sequence[Detections], truth: Iterable[Target], classes: Sequence[str], masks: bool = False
+    detections: Sequence[Detections], truth: Iterable[Target], classes: Sequence[str], masks: bool = False
 ) -> tuple[Json, dict[str, np.ndarray]]:
     """Metrics from 0 to 1, None without ground truth; and precision by recall (0, 0.01, ..., 1) of every class that
     occurs, for boxes at an overlap of 0.5.
@@ -35,14 +35,14 @@ def box_scores(
     metric = MeanAveragePrecision(iou_type=kinds, extended_summary=True, backend="faster_coco_eval")
     metric.warn_on_many_detections = False
     counts: Counter[int] = Counter()
-    for one, true in zip(found, truth, strict=True):  # one by one, since whole masks of a split would fill the memory
-        metric.update([_found(one, masks)], [_true(true, masks)])
+    for own, true in zip(detections, truth, strict=True):  # one by one: whole masks of a split would fill the memory
+        metric.update([_found(own, masks)], [_true(true, masks)])
         counts.update(true.labels[~true.crowd].tolist())
     raw = metric.compute()
-    result: Json = {"main": "map", "count": len(found), "objects": sum(counts.values()), "masks": masks}
+    result: Json = {"main": "map", "count": len(detections), "objects": sum(counts.values()), "masks": masks}
     curves: dict[str, np.ndarray] = {}
-    there = [int(c) for c in raw["classes"].view(-1)]
-    per_class: dict[int, Json] = {c: {"name": classes[c], "count": counts[c]} for c in sorted(there)}
+    class_numbers = [int(c) for c in raw["classes"].view(-1)]
+    per_class: dict[int, Json] = {c: {"name": classes[c], "count": counts[c]} for c in sorted(class_numbers)}
     for kind in kinds:
         before = f"{kind}_" if len(kinds) > 1 else ""
         after = "" if kind == "bbox" else "mask_"
@@ -52,29 +52,29 @@ def box_scores(
             result[f"{after}{size}"] = _share(raw[f"{before}map_{size}"])
         result[f"{after}recall"] = _share(raw[f"{before}mar_100"])
         precision = raw[f"{before}precision"].numpy()  # overlaps, recalls, classes, areas, most detections
-        for place, c in enumerate(there):
+        for place, c in enumerate(class_numbers):
             for area, size in enumerate(("", *SIZES)):
                 per_class[c][after + (size or "ap")] = _mean(precision[:, :, place, area, -1])
             per_class[c][f"{after}ap50"] = _mean(precision[0, :, place, 0, -1])
         if kind == "bbox":
-            curves = {classes[c]: precision[0, :, place, 0, -1] for place, c in enumerate(there) if counts[c]}
+            curves = {classes[c]: precision[0, :, place, 0, -1] for place, c in enumerate(class_numbers) if counts[c]}
     result["per_class"] = [entry for entry in per_class.values() if entry["count"]]
     return result, curves
 
 
-def _found(found: Detections, masks: bool) -> dict[str, Tensor]:
-    one = {
-        "boxes": torch.from_numpy(found.boxes),
-        "labels": torch.from_numpy(found.labels),
-        "scores": torch.from_numpy(found.scores),
+def _found(detections: Detections, masks: bool) -> dict[str, Tensor]:
+    fields = {
+        "boxes": torch.from_numpy(detections.boxes),
+        "labels": torch.from_numpy(detections.labels),
+        "scores": torch.from_numpy(detections.scores),
     }
-    drawn = found.masks
-    return one | ({"masks": torch.from_numpy(drawn)} if masks and drawn is not None else {})
+    drawn = detections.masks
+    return fields | ({"masks": torch.from_numpy(drawn)} if masks and drawn is not None else {})
 
 
 def _true(target: Target, masks: bool) -> dict[str, Tensor]:
-    one = {"boxes": target.boxes, "labels": target.labels, "iscrowd": target.crowd.int()}
-    return one | ({"masks": target.masks.bool()} if masks and target.masks is not None else {})
+    fields = {"boxes": target.boxes, "labels": target.labels, "iscrowd": target.crowd.int()}
+    return fields | ({"masks": target.masks.bool()} if masks and target.masks is not None else {})
 
 
 def _share(value: Tensor) -> float | None:
@@ -83,5 +83,5 @@ def _share(value: Tensor) -> float | None:
 
 
 def _mean(values: np.ndarray) -> float | None:
-    known = values[values >= 0]
-    return float(known.mean()) if len(known) else None
+    defined = values[values >= 0]
+    return float(defined.mean()) if len(defined) else None

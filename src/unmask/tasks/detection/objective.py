@@ -52,8 +52,8 @@ class Detect(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The sum of all losses, and each; batch["targets"] holds boxes, labels and masks of each image."""
-        found = {NAMES[name]: value for name, value in self.detector(batch["views"][0], batch["targets"]).items()}
-        return {"loss": torch.stack(list(found.values())).sum()} | found
+        losses = {NAMES[name]: value for name, value in self.detector(batch["views"][0], batch["targets"]).items()}
+        return {"loss": torch.stack(list(losses.values())).sum()} | losses
 
 
 UNUSED = ("norm.", "fc_norm.", "head.")  # behind the last block, whose output detectors take as it is

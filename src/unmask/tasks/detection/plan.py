@@ -38,9 +38,9 @@ class Shapes:
     def of_boxed(cls, boxed: Boxed) -> "Shapes":
         scenes = [boxed.annotated.scenes[i] for i in boxed.splits["train"]]
         sizes = np.array([scene.stated for scene in scenes], float).reshape(-1, 2)
-        found = [(i, o.box) for i, scene in enumerate(scenes) for o in scene.instances if not o.crowd]
-        boxes = np.array([(box[3] - box[1], box[2] - box[0]) for _, box in found], float).reshape(-1, 2)
-        return cls(sizes, boxes, np.array([i for i, _ in found], int))
+        numbered = [(i, o.box) for i, scene in enumerate(scenes) for o in scene.instances if not o.crowd]
+        boxes = np.array([(box[3] - box[1], box[2] - box[0]) for _, box in numbered], float).reshape(-1, 2)
+        return cls(sizes, boxes, np.array([i for i, _ in numbered], int))
 
     def scaled(self, size: Sequence[int]) -> np.ndarray:
         """Heights and widths of the boxes at an input size, which is transposed for upright images."""
@@ -85,9 +85,9 @@ def fit_anchors(boxes: np.ndarray, strides: Sequence[float]) -> tuple[list[float
     step = max(2.0, (high / base) ** (1 / len(strides)))
     anchors = [round(base * step**level, 1) for level in range(len(strides) + 1)]
     long = float((np.maximum(ratios, 1 / ratios) > 3).mean())
-    found = [0.25, 0.5, 1.0, 2.0, 4.0] if long > 0.05 else [0.5, 1.0, 2.0]
+    chosen_ratios = [0.25, 0.5, 1.0, 2.0, 4.0] if long > 0.05 else [0.5, 1.0, 2.0]
     why = f"pixels, level by level; 90 % of the boxes are {low:.0f} to {high:.0f} px large at this size"
-    return anchors, found, why
+    return anchors, chosen_ratios, why
 
 
 def _plan_pyramid(plan: Plan, encoder: Encoder) -> list[float]:
@@ -119,8 +119,8 @@ def _plan_input(plan: Plan, shapes: Shapes, machine: Machine, multiple: int) -> 
     given = plan.settings["input_size"] = given * 2 if len(given) == 1 else given
     if any(side % multiple for side in given):
         near = " ".join(str(max(multiple, round(side / multiple) * multiple)) for side in given)
-        asked = " ".join(map(str, given))
-        raise UserError(f"--input-size must be multiples of {multiple} here, got {asked}; e.g. --input-size {near}")
+        sides = " ".join(map(str, given))
+        raise UserError(f"--input-size must be multiples of {multiple} here, got {sides}; e.g. --input-size {near}")
 
 
 def _plan_anchors(plan: Plan, boxes: np.ndarray, strides: Sequence[float]) -> None:

@@ -41,18 +41,18 @@ def find_objects(
     model: ImageDetector, config: Json, options: PredictOptions, out: Path, console: Console
 ) -> list[Detections]:
     """See `TransferTask.predict`: the detections with at least the requested score."""
-    asked = open_images(options.images, model.classes, config["ids"])
-    source, bad = asked.source, list(asked.missing)
-    for remark in asked.remarks:
+    opened = open_images(options.images, model.classes, config["ids"])
+    source, bad = opened.source, list(opened.missing)
+    for remark in opened.remarks:
         console.print(remark, soft_wrap=True, markup=False)
-    writer = Writer(out, model.classes, asked.categories, options.threshold)
+    writer = Writer(out, model.classes, opened.categories, options.threshold)
     height, width = model.size
     batch = max(1, min(options.batch, AT_A_TIME // (height * width)))
     with progress(console, "finding", len(source.items)) as update:
         for places, images in _portions(source, model.encoder.channels, batch, bad):
             names = [source.items[place].name for place in places]
             for place, detections, image in zip(places, model.stream(names, images, batch), images):
-                writer.add(detections, image, asked.ids[place] if asked.ids else None)
+                writer.add(detections, image, opened.ids[place] if opened.ids else None)
             update(len(writer.kept) + len(bad))
     say_left_out(bad, len(writer.kept), console)
     writer.finish()
@@ -91,10 +91,10 @@ def open_images(places: Sequence[str], classes: Sequence[str], categories: list[
     matches = Images(near(tables[0], tables[0])).match(image.name for image in stated)
     missing = [(fault.file, f"{fault.kind}: {fault.detail}") for fault in told.faults]
     missing += [(i.name, f"is not there. {matches.why_not(i.name)}") for i in stated if i.name not in matches.files]
-    found = [image for image in stated if image.name in matches.files]
-    if not found:
+    present = [image for image in stated if image.name in matches.files]
+    if not present:
         raise DataError(f"none of the {len(stated):,} images that {tables[0]} lists lies in {folder} or beside it")
-    source = Files(tables[0], [Item(printable(i.name)) for i in found], [matches.files[i.name] for i in found])
+    source = Files(tables[0], [Item(printable(i.name)) for i in present], [matches.files[i.name] for i in present])
     ids = {class_name(category["name"]): category["id"] for category in valid_categories(table)}
     free = max([id_ for id_ in ids.values() if isinstance(id_, int)], default=0) + 1
     lacking = [name for name in classes if class_name(name) not in ids]
@@ -102,7 +102,7 @@ def open_images(places: Sequence[str], classes: Sequence[str], categories: list[
     if lacking:
         remarks.append(f"{tables[0]} lacks {some(lacking)}: in results they have numbers from {free} on")
     ids |= {class_name(name): free + place for place, name in enumerate(lacking)}
-    return AskedImages(source, [ids[class_name(n)] for n in classes], [i.id_ for i in found], missing, remarks)
+    return AskedImages(source, [ids[class_name(n)] for n in classes], [i.id_ for i in present], missing, remarks)
 
 
 def _counts(detections: Detections) -> str:
@@ -141,24 +141,24 @@ class Writer:
         self.results: list[Json] = []
         self.taken: set[str] = set()
 
-    def add(self, found: Detections, image: Tensor, id_: Id | None = None) -> None:
+    def add(self, detections: Detections, image: Tensor, id_: Id | None = None) -> None:
         """image: raw values, to be drawn on; id_: of the image, else it is numbered."""
         number = len(self.images) + 1 if id_ is None else id_
-        height, width = found.size
-        self.images.append({"id": number, "file_name": found.name, "height": height, "width": width})
-        for place in range(len(found)):
-            left, top, right, bottom = (round(float(v), 2) for v in found.boxes[place])
+        height, width = detections.size
+        self.images.append({"id": number, "file_name": detections.name, "height": height, "width": width})
+        for place in range(len(detections)):
+            left, top, right, bottom = (round(float(v), 2) for v in detections.boxes[place])
             entry: Json = {
                 "image_id": number,
-                "category_id": self.ids[int(found.labels[place])],
+                "category_id": self.ids[int(detections.labels[place])],
                 "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
-                "score": round(float(found.scores[place]), 5),
+                "score": round(float(detections.scores[place]), 5),
             }
-            if found.shapes is not None:
-                entry["segmentation"] = run_lengths(found.mask(place))
+            if detections.shapes is not None:
+                entry["segmentation"] = run_lengths(detections.mask(place))
             self.results.append(entry)
-        self.kept.append(found.above(self.threshold))
-        save_png(self.out / DRAWN / self._file(found.name), draw(image, self.kept[-1]))
+        self.kept.append(detections.above(self.threshold))
+        save_png(self.out / DRAWN / self._file(detections.name), draw(image, self.kept[-1]))
 
     def finish(self) -> None:
         """Writes both files."""

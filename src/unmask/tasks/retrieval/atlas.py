@@ -101,8 +101,8 @@ def draw_atlas(atlas: Atlas, path: Path) -> None:
 
 def colourings(facts: dict[str, list[str]]) -> dict[str, list[str]]:
     """Properties to colour the images by: those that differ between images; at least one."""
-    found = {name: texts for name, texts in facts.items() if len(set(texts)) > 1}
-    return found or {"nothing": [""] * len(next(iter(facts.values())))}
+    varying = {name: texts for name, texts in facts.items() if len(set(texts)) > 1}
+    return varying or {"nothing": [""] * len(next(iter(facts.values())))}
 
 
 def _facet(name: str, texts: Sequence[str]) -> dict:

@@ -69,23 +69,23 @@ def find_copies(
         first.setdefault(pixels, row)
     unique = np.array(list(first.values()))
     vectors = index.tiny[unique] if by == "pixels" else unit(index.features[unique] - index.features.mean(axis=0))
-    found = pairs(vectors, threshold, device, progress=lambda done: progress(done, len(unique)))
+    alike = pairs(vectors, threshold, device, progress=lambda done: progress(done, len(unique)))
     number = {row: place for place, row in enumerate(unique.tolist())}
     members: dict[int, list[int]] = {}
     for row, pixels in enumerate(index.pixels):
-        members.setdefault(int(found.group[number[first[pixels]]]), []).append(row)
-    groups = [_group(rows, index, source, found, number, first, unique) for rows in members.values() if len(rows) > 1]
+        members.setdefault(int(alike.group[number[first[pixels]]]), []).append(row)
+    groups = [_group(rows, index, source, alike, number, first, unique) for rows in members.values() if len(rows) > 1]
     groups.sort(key=lambda group: (not group.leak, -len(group.members), group.members[0].path))
-    below = found.similarity[np.isfinite(found.similarity) & (found.similarity < threshold)]
+    below = alike.similarity[np.isfinite(alike.similarity) & (alike.similarity < threshold)]
     closest = float(below.max()) if len(below) else None
-    return Copies(groups, by, threshold, found.exact, len(index.pixels), closest)
+    return Copies(groups, by, threshold, alike.exact, len(index.pixels), closest)
 
 
 def _group(
     rows: list[int],
     index: Index,
     source: Source,
-    found: Pairs,
+    alike: Pairs,
     number: dict[int, int],
     first: dict[bytes, int],
     unique: np.ndarray,
@@ -100,8 +100,8 @@ def _group(
         item = source.items[index.numbers[row]]
         place = number[first[index.pixels[row]]]
         twin = next((other for other in twins[index.pixels[row]][:2] if other != row), None)
-        partner = int(unique[found.partner[place]]) if twin is None else twin
-        similarity = float(found.similarity[place]) if twin is None else 1.0
+        partner = int(unique[alike.partner[place]]) if twin is None else twin
+        similarity = float(alike.similarity[place]) if twin is None else 1.0
         kind = "near" if members else "first"
         if index.files[row] in files:
             kind = "same file"

@@ -106,7 +106,7 @@ def open_index(
             progress(len(digests))
             if len(fresh) >= CHUNK or (fresh and len(digests) == count):
                 computed, fresh = computed + keep(), {}
-    store.settle(read.stamps(digests), {found for found in digests if found})
+    store.settle(read.stamps(digests), {digest for digest in digests if digest})
     return _assembled(store, source, digests, unread, computed)
 
 

@@ -57,7 +57,7 @@ def nearest(
     progress: Callable[[int], object] | None = None,  # told the number of queries done
 ) -> tuple[Float[np.ndarray, "q k"], Int[np.ndarray, "q k"]]:
     """The k largest products of each query with the vectors, and their indices; fewer if there are fewer vectors."""
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for start in range(0, len(queries), ROWS):
         query = _tensor(queries[start : start + ROWS], device)
         best, at = query.new_zeros(len(query), 0), torch.zeros(len(query), 0, dtype=torch.long, device=device)
@@ -67,10 +67,10 @@ def nearest(
             best, at = torch.cat([best, score], dim=1), torch.cat([at, place + first], dim=1)
             best, order = best.topk(min(k, best.shape[1]), dim=1)
             at = at.gather(1, order)
-        found.append((best.cpu(), at.cpu()))
+        parts.append((best.cpu(), at.cpu()))
         if progress:
             progress(min(start + ROWS, len(queries)))
-    return torch.cat([score for score, _ in found]).numpy(), torch.cat([place for _, place in found]).numpy()
+    return torch.cat([score for score, _ in parts]).numpy(), torch.cat([place for _, place in parts]).numpy()
 
 
 def pairs(
@@ -94,7 +94,7 @@ def pairs(
                 own = torch.arange(first, first + len(rows), device=device)
                 scores = scores.masked_fill(places <= own.view(-1, 1), -torch.inf)
             for axis, mine, yours in ((1, first, start), (0, start, first)):
-                best, at = (found.cpu().numpy() for found in scores.max(dim=axis))
+                best, at = (values.cpu().numpy() for values in scores.max(dim=axis))
                 place = slice(mine, mine + len(best))
                 better = best > similarity[place]
                 similarity[place][better], partner[place][better] = best[better], at[better] + yours
@@ -142,8 +142,8 @@ class _Joined:
             one, other = (np.concatenate(side) for side in zip(*self.waiting))
             edges = (np.ones(len(one), bool), (self.group[one], self.group[other]))
             size = len(self.group)
-            _, found = connected_components(coo_matrix(edges, shape=(size, size)), directed=False)
-            self.group, self.waiting, self.count = found[self.group], [], 0
+            _, component = connected_components(coo_matrix(edges, shape=(size, size)), directed=False)
+            self.group, self.waiting, self.count = component[self.group], [], 0
         return self.group
 
 

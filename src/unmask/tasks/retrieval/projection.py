@@ -23,14 +23,14 @@ FEW = 5  # images below which there are no neighbourhoods to keep
 
 def choose(method: str, count: int) -> tuple[str, str]:
     """The method and the reason. Raises UserError for UMAP if it is not installed."""
-    there = find_spec("umap") is not None
-    if method == "umap" and not there:
+    installed = find_spec("umap") is not None
+    if method == "umap" and not installed:
         raise UserError(f"UMAP is not installed: {install_line('umap-learn')}, or use --method tsne or pca")
     if count < FEW:
         return "pca", f"{count} images have no neighbourhoods to keep"
     if method != "auto":
         return method, "asked for"
-    if there:
+    if installed:
         return "umap", "installed; keeps neighbourhoods, and is quick"
     if count <= SLOW:
         return "tsne", "keeps neighbourhoods; UMAP is not installed"
@@ -48,14 +48,14 @@ def project(features: Float[np.ndarray, "n d"], method: str, seed: int = 0) -> F
     most = min(COMPONENTS, *x.shape)
     x = PCA(most, svd_solver="auto", random_state=seed).fit_transform(x).astype(np.float32)
     if method == "tsne":
-        found = _tsne(x, seed)
+        places = _tsne(x, seed)
     elif method == "umap":
-        found = _umap(x, seed)
+        places = _umap(x, seed)
     else:
-        found = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))[:, :2]
-    low, high = found.min(axis=0), found.max(axis=0)
+        places = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))[:, :2]
+    low, high = places.min(axis=0), places.max(axis=0)
     span = float((high - low).max()) or 1.0
-    return ((found - (low + high) / 2) / span + 0.5).astype(np.float32)  # one scale for both, so that shapes stay
+    return ((places - (low + high) / 2) / span + 0.5).astype(np.float32)  # one scale for both, so that shapes stay
 
 
 def _tsne(x: np.ndarray, seed: int) -> np.ndarray:

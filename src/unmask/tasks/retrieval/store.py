@@ -69,11 +69,16 @@ class Store:
 
     def settle(self, stamps: dict[bytes, bytes], wanted: set[bytes]) -> None:
         """Writes the table of files; chunks whose rows no image has any more are deleted."""
-        bad = {found: reason for found, reason in self.bad.items() if found in wanted}
+        bad = {digest: reason for digest, reason in self.bad.items() if digest in wanted}
         reasons = np.array(list(bad.values()) or [""], dtype=str)
-        known = {"stamps": _bytes(stamps.keys()), "files": _bytes(stamps.values()), "bad": _bytes(bad), "why": reasons}
-        write_atomically(self.folder / STAMPS, lambda part: _save(part, known))
-        used = {path for found, (path, _) in self.rows.items() if found in wanted}
+        arrays = {
+            "stamps": _bytes(stamps.keys()),
+            "files": _bytes(stamps.values()),
+            "bad": _bytes(bad),
+            "why": reasons,
+        }
+        write_atomically(self.folder / STAMPS, lambda part: _save(part, arrays))
+        used = {path for digest, (path, _) in self.rows.items() if digest in wanted}
         for path in self.folder.glob("rows-*.npz"):
             if path not in used:
                 path.unlink()
@@ -93,8 +98,8 @@ class Store:
                     features = np.zeros((len(at), content["features"].shape[1]), np.float32)
                     tiny = np.zeros((len(at), content["tiny"].shape[1]), np.float16)
                 features[places], tiny[places] = content["features"][rows], content["tiny"][rows]
-                for place, found in zip(places, content["pixels"][rows]):
-                    pixels[place] = found.tobytes()
+                for place, digest in zip(places, content["pixels"][rows]):
+                    pixels[place] = digest.tobytes()
         return features, tiny, pixels
 
     def _register(self, path: Path) -> None:
@@ -105,7 +110,7 @@ class Store:
         except Exception:  # numpy and zipfile raise many kinds for a damaged file; its rows are computed again
             path.unlink()
             return
-        self.rows |= {found: (path, row) for row, found in enumerate(files) if found not in self.rows}
+        self.rows |= {digest: (path, row) for row, digest in enumerate(files) if digest not in self.rows}
 
     def _stamps(self) -> dict[bytes, bytes]:
         try:
@@ -113,7 +118,7 @@ class Store:
             with np.load(self.folder / STAMPS) as content:
                 self.bad = {row.tobytes(): str(reason) for row, reason in zip(content["bad"], content["why"])}
                 pairs = zip(content["stamps"], content["files"])
-                return {stamp.tobytes(): found.tobytes() for stamp, found in pairs}
+                return {stamp.tobytes(): digest.tobytes() for stamp, digest in pairs}
         except Exception:  # missing or damaged: all files are read again
             self.bad = {}
             return {}

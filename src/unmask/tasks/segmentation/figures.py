@@ -31,11 +31,11 @@ def colours_of(numbers: Sequence[int], legend: Legend) -> list[list[int]]:
     """A colour for each class: the data's own if it has one for each, otherwise ours."""
     if all(number in legend.colours for number in numbers):
         return [list(legend.colours[number]) for number in numbers]
-    found = [list(colour) for colour in FIRST[: len(numbers)]]
-    for place in range(len(found), len(numbers)):
+    colours = [list(colour) for colour in FIRST[: len(numbers)]]
+    for place in range(len(colours), len(numbers)):
         hue, light = (0.618034 * place) % 1.0, 0.45 + 0.2 * (place % 3) / 2
-        found.append([round(255 * part) for part in colorsys.hls_to_rgb(hue, light, 0.65)])
-    return found
+        colours.append([round(255 * part) for part in colorsys.hls_to_rgb(hue, light, 0.65)])
+    return colours
 
 
 def painted(map_: UInt8[np.ndarray, "h w"], colours: Colours) -> UInt8[np.ndarray, "h w 3"]:
@@ -101,14 +101,14 @@ def draw_overlays(
     lines, seen = [], set()
     for place in places:
         pixels, truth = segments.pair(place)
-        found = answer(place)
+        predicted = answer(place)
         image = as_image(pixels, truth.shape)
-        wrong = (found != truth) & (truth != VOID)
+        wrong = (predicted != truth) & (truth != VOID)
         marked = image // 3
         marked[wrong] = (255, 90, 60)
-        over = [laid_over(image, map_, colours) for map_ in (truth, found)]
+        over = [laid_over(image, map_, colours) for map_ in (truth, predicted)]
         lines.append((image, *over, marked))
-        seen |= set(np.unique(truth).tolist()) | set(np.unique(found).tolist())
+        seen |= set(np.unique(truth).tolist()) | set(np.unique(predicted).tolist())
     shape = sum(line[0].shape[0] / line[0].shape[1] for line in lines) / len(lines)
     figure = make_figure(12, 0.7 + len(lines) * (3 * shape + 0.22), dpi=100)
     axes = figure.subplots(len(lines), 4, squeeze=False)
@@ -127,14 +127,14 @@ def draw_overlays(
 
 def draw_classes(per_class: list[Json], path: Path) -> None:
     """One bar per tested class, the weakest first; at most 60."""
-    known = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
-    if not known:
+    entries = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
+    if not entries:
         return
-    figure = make_figure(7.5, 0.9 + 0.24 * len(known))
+    figure = make_figure(7.5, 0.9 + 0.24 * len(entries))
     axis = figure.subplots()
-    axis.barh(range(len(known)), [100 * c["iou"] for c in known], color=BLUE, height=0.72)
-    axis.set_yticks(range(len(known)), [f"{c['name'][:24]} ({c['share']:.1%})" for c in known], fontsize=8)
-    for place, entry in enumerate(known):
+    axis.barh(range(len(entries)), [100 * c["iou"] for c in entries], color=BLUE, height=0.72)
+    axis.set_yticks(range(len(entries)), [f"{c['name'][:24]} ({c['share']:.1%})" for c in entries], fontsize=8)
+    for place, entry in enumerate(entries):
         text: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
         axis.annotate(f"{100 * entry['iou']:.0f}", (100 * entry["iou"], place), xytext=(3, 0), **text)
     axis.set(xlim=(0, 108), title="Per class, intersection over union in % (share of the test pixels)")
@@ -145,17 +145,17 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     """Confusion matrix as shares of each true class's pixels; classes missing from the test split are left out."""
-    there = np.flatnonzero(matrix.sum(axis=1))
-    share = matrix[there] / matrix[there].sum(axis=1, keepdims=True)
+    present = np.flatnonzero(matrix.sum(axis=1))
+    share = matrix[present] / matrix[present].sum(axis=1, keepdims=True)
     side = min(13.0, 2.6 + 0.36 * len(classes))
-    figure = make_figure(side + 1, 0.8 + side * max(0.4, len(there) / len(classes)), dpi=100)
+    figure = make_figure(side + 1, 0.8 + side * max(0.4, len(present) / len(classes)), dpi=100)
     axis = figure.subplots()
     drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axis.set(xlabel="answered", ylabel="true")
     axis.set_title("Where the pixels of each class went, test split", fontsize=9.5)
     if len(classes) <= NAMED:
         axis.set_xticks(range(len(classes)), [name[:18] for name in classes], rotation=45, ha="right", fontsize=8)
-        axis.set_yticks(range(len(there)), [classes[i][:18] for i in there], fontsize=8)
+        axis.set_yticks(range(len(present)), [classes[i][:18] for i in present], fontsize=8)
     figure.colorbar(drawn, ax=axis, shrink=0.7)
     save(figure, path)
 

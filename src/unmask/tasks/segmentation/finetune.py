@@ -80,8 +80,8 @@ def answers(
             yield image, (truth.shape[0], truth.shape[1])
 
     maps = model.maps(shown(), windows_at_once(model.window), autocast_dtype(precision))
-    for place, found in enumerate(maps):
-        yield found, truths[place]
+    for place, map_ in enumerate(maps):
+        yield map_, truths[place]
         truths[place] = None  # many large maps would not fit into memory
 
 
@@ -91,12 +91,12 @@ def score_split(model: Segmenter, data: Segmented, split: str, precision: str, r
     model.eval()
 
     def watched() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for place, (found, truth) in enumerate(answers(model, segments, precision)):
+        for place, (predicted, truth) in enumerate(answers(model, segments, precision)):
             if rows is not None:
-                known = truth != VOID
-                right = float((found == truth)[known].mean()) if known.any() else None
-                rows.append({"path": segments.names[place], "pixel_accuracy": right, "void": float(1 - known.mean())})
-            yield found, truth
+                judged = truth != VOID
+                right = float((predicted == truth)[judged].mean()) if judged.any() else None
+                rows.append({"path": segments.names[place], "pixel_accuracy": right, "void": float(1 - judged.mean())})
+            yield predicted, truth
 
     result = overlap(watched(), data.classes)
     model.train(was)

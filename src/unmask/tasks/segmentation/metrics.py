@@ -37,25 +37,25 @@ def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> Json:
     for answer, truth in pairs:
         metrics.update(torch.from_numpy(answer.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
         count += 1
-    found = metrics.compute()
-    matrix, iou = found["matrix"].double(), found["iou"]  # rows are true classes
+    computed = metrics.compute()
+    matrix, iou = computed["matrix"].double(), computed["iou"]  # rows are true classes
     true, answered, right = matrix.sum(dim=1), matrix.sum(dim=0), matrix.diag()
-    there = true > 0
+    present = true > 0
     recall, total = right / true.clamp(min=1), max(1.0, float(true.sum()))
     return {
         "main": "miou",
         "count": count,
         "pixels": int(true.sum()),
-        "miou": float(iou[there].double().mean()) if bool(there.any()) else 0.0,
+        "miou": float(iou[present].double().mean()) if bool(present.any()) else 0.0,
         "pixel_accuracy": float(right.sum()) / total,
-        "mean_accuracy": float(recall[there].mean()) if bool(there.any()) else 0.0,
+        "mean_accuracy": float(recall[present].mean()) if bool(present.any()) else 0.0,
         "per_class": [
             {
                 "name": name,
                 "share": float(true[i]) / total,
                 "answered": float(answered[i]) / total,
-                "iou": float(iou[i]) if there[i] else None,
-                "accuracy": float(recall[i]) if there[i] else None,
+                "iou": float(iou[i]) if present[i] else None,
+                "accuracy": float(recall[i]) if present[i] else None,
             }
             for i, name in enumerate(classes)
         ],

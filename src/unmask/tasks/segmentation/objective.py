@@ -83,11 +83,11 @@ def dice_loss(logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> 
     """1 - 2 |P T| / (|P| + |T|), mean over the classes in the batch; void pixels are ignored. Milletari et al. 2016
     (V-Net), without their squares."""
     valid = (truth != VOID)[:, None].float()
-    there = one_hot(truth.where(truth != VOID, 0), logits.shape[1]).movedim(-1, 1) * valid
+    target = one_hot(truth.where(truth != VOID, 0), logits.shape[1]).movedim(-1, 1) * valid
     share = logits.softmax(dim=1) * valid
     axes = (0, 2, 3)
-    both, total = (share * there).sum(axes), share.sum(axes) + there.sum(axes)
-    seen = (there.sum(axes) > 0).float()
+    both, total = (share * target).sum(axes), share.sum(axes) + target.sum(axes)
+    seen = (target.sum(axes) > 0).float()
     return ((1 - (2 * both + 1e-6) / (total + 1e-6)) * seen).sum() / seen.sum().clamp(min=1)
 
 

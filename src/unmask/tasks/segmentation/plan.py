@@ -58,8 +58,8 @@ def plan_segment(
 def class_weights(pixels: Float[np.ndarray, "k"]) -> list[float]:
     """Weights of classes by their number of training pixels: the square root of the median over the class's own (Eigen
     & Fergus 2015), so that rare classes do not dominate; at most 10, and 0 for a class without pixels."""
-    there = pixels[pixels > 0]
-    weights = np.sqrt(np.median(there) / np.maximum(pixels, 1))
+    present = pixels[pixels > 0]
+    weights = np.sqrt(np.median(present) / np.maximum(pixels, 1))
     return [float(min(HEAVIEST, w)) if n else 0.0 for w, n in zip(weights, pixels)]
 
 

@@ -83,7 +83,7 @@ def _largest(shares: np.ndarray, classes: list[str]) -> str:
     return ", ".join(f"{classes[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:3] if shares[i] >= 0.005)
 
 
-def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Colours, out: Path, file: Path) -> None:
+def _write(shown: Shown, map_: np.ndarray, numbers: list[int], colours: Colours, out: Path, file: Path) -> None:
     """Writes a palette image, so that viewers show colours and programs read class numbers; 16-bit grey above 255
     classes."""
     table = np.array(numbers)
@@ -99,7 +99,7 @@ def _write(one: Shown, map_: np.ndarray, numbers: list[int], colours: Colours, o
     else:
         image = Image.fromarray(values.astype(np.uint16))
     write_atomically(path, lambda part: image.save(part, format="PNG"))
-    over = Image.fromarray(laid_over(as_image(one.pixels, one.size), map_, colours))
+    over = Image.fromarray(laid_over(as_image(shown.pixels, shown.size), map_, colours))
     write_atomically(aside, lambda part: over.save(part, format="JPEG", quality=90))
 
 

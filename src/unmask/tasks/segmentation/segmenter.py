@@ -29,7 +29,7 @@ class Maps:
 
     def shares(self) -> Float[np.ndarray, "n k"]:
         """Of each image's pixels, by class."""
-        counts = [np.bincount(one.ravel(), minlength=len(self.classes)) / one.size for one in self.maps]
+        counts = [np.bincount(map_.ravel(), minlength=len(self.classes)) / map_.size for map_ in self.maps]
         return np.array(counts).reshape(len(self.maps), len(self.classes))
 
     def __len__(self) -> int:
@@ -53,20 +53,20 @@ class ImageSegmenter(Segmenter):
             shown: Iterable[Shown] = as_shown(pixels)
         else:
             shown = read_shown(images, channels, most, bad=_refuse)
-        was, names, found = self.training, [], []
+        was, names, maps = self.training, [], []
         self.eval()
 
         def named() -> Iterator[tuple[Tensor, Size]]:
-            for one in shown:
-                names.append(one.name)
-                yield one.pixels, one.size
+            for image in shown:
+                names.append(image.name)
+                yield image.pixels, image.size
 
         for map_ in self.maps(named(), batch):
-            found.append(map_)
+            maps.append(map_)
             if seen is not None:
-                seen(names[len(found) - 1])
+                seen(names[len(maps) - 1])
         self.train(was)
-        return Maps(names, self.classes, self.numbers, found)
+        return Maps(names, self.classes, self.numbers, maps)
 
 
 def _refuse(name: str, reason: str) -> None:

@@ -34,24 +34,25 @@ class Voc(Form):
     @staticmethod
     def read(root: str, files: Sequence[str], images: str | None) -> Annotated:
         """Raises DataError if no file can be read."""
-        found = Annotated("voc", [], [], [])
+        annotated = Annotated("voc", [], [], [])
         for folder in files:
             base = os.path.dirname(folder) if os.path.basename(folder).lower() == "annotations" else folder
             near = [os.path.join(base, "JPEGImages"), os.path.join(base, "images"), base]
-            _folder(found, folder, base, Images([images] if images else near), len(files) > 1)
-        if not found.scenes:
-            why = f": {found.faults[0].kind}, {found.faults[0].file} {found.faults[0].detail}" if found.faults else ""
+            _folder(annotated, folder, base, Images([images] if images else near), len(files) > 1)
+        if not annotated.scenes:
+            first = next(iter(annotated.faults), None)
+            why = f": {first.kind}, {first.file} {first.detail}" if first else ""
             raise DataError(f"no annotation of {root} can be used{why}")
-        boxes = [instance.box for scene in found.scenes for instance in scene.instances]
+        boxes = [instance.box for scene in annotated.scenes for instance in scene.instances]
         if any(min(box[:2]) == 0 for box in boxes):
-            found.remarks.append("some xmin or ymin is 0, so pixels are taken to count from 0")
+            annotated.remarks.append("some xmin or ymin is 0, so pixels are taken to count from 0")
         else:
-            found.remarks.append("pixels count from 1, as in VOC: left and top edges lose one")
-            for scene in found.scenes:
+            annotated.remarks.append("pixels count from 1, as in VOC: left and top edges lose one")
+            for scene in annotated.scenes:
                 scene.instances = [_from_zero(instance) for instance in scene.instances]
-        found.classes = sorted({i.name for scene in found.scenes for i in scene.instances}, key=natural)
-        found.ids = list(range(1, len(found.classes) + 1))
-        return found
+        annotated.classes = sorted({i.name for scene in annotated.scenes for i in scene.instances}, key=natural)
+        annotated.ids = list(range(1, len(annotated.classes) + 1))
+        return annotated
 
 
 def _folder(annotated: Annotated, folder: str, base: str, images: Images, several: bool) -> None:
@@ -74,13 +75,13 @@ def _folder(annotated: Annotated, folder: str, base: str, images: Images, severa
             trees.pop(id_, None)
             annotated.fault("unreadable file", paths[id_], str(error), of="image")
     names = {id_: (tree.findtext("filename") or "").strip() for id_, tree in trees.items()}
-    found = _find_images(annotated, names, paths.keys(), images)
+    image_paths = _find_images(annotated, names, paths.keys(), images)
     for id_, tree in trees.items():
-        if id_ not in found:
+        if id_ not in image_paths:
             annotated.fault("missing image", names[id_] or id_, f"named in {paths[id_]}", of="image")
             continue
-        name = os.path.basename(found[id_])
-        scene = Scene(found[id_], name, splits.get(id_, here), [], paths[id_], _size(tree))
+        name = os.path.basename(image_paths[id_])
+        scene = Scene(image_paths[id_], name, splits.get(id_, here), [], paths[id_], _size(tree))
         for place, entry in enumerate(tree.iter("object"), 1):
             _add(annotated, scene, entry, place)
         annotated.scenes.append(scene)

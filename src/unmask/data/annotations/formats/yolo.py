@@ -34,8 +34,8 @@ class Yolo(Form):
             return [root] if root.lower().endswith(ends) else []
         for depth in (0, 1):
             paths = list(walk(root, lambda name: name.lower().endswith(ends), depth))
-            if found := [path for path in paths if _fits(path)]:
-                return found
+            if fitting := [path for path in paths if _fits(path)]:
+                return fitting
         return []
 
     @staticmethod
@@ -43,27 +43,28 @@ class Yolo(Form):
         """Raises UserError for several files of which one must be chosen, DataError for one that says too little."""
         if len(files) > 1:
             raise UserError(f"{some(list(files), 3)} may each be meant: name one of them with --on")
-        found, file = Annotated("yolo", [], [], []), files[0]
+        annotated, file = Annotated("yolo", [], [], []), files[0]
         try:
             content = _open(file)
             lines = _Lines(_names(content), _numbers_of_keypoints(content))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be used: {' '.join(str(error).split())}; {HOW}") from error
-        found.ids, found.classes = sorted(lines.names), [lines.names[id_] for id_ in sorted(lines.names)]
+        annotated.ids, annotated.classes = sorted(lines.names), [lines.names[id_] for id_ in sorted(lines.names)]
         for key, split in SPLITS.items():
             for entry in _entries(content.get(key)):
-                _split(found, file, content, entry, split, lines, images)
-        if not found.scenes or (content.get("train") and not any(scene.split == "train" for scene in found.scenes)):
-            image_files = "training images" if found.scenes else "images"
-            raise DataError(f"{file} leads to no {image_files}{_why(found)}; name their folder with --images")
+                _split(annotated, file, content, entry, split, lines, images)
+        trained_on = any(scene.split == "train" for scene in annotated.scenes)
+        if not annotated.scenes or (content.get("train") and not trained_on):
+            image_files = "training images" if annotated.scenes else "images"
+            raise DataError(f"{file} leads to no {image_files}{_why(annotated)}; name their folder with --images")
         if lines.keypoints:
-            found.remarks.append("lines hold keypoints (kpt_shape), which are not learnt: their boxes are")
+            annotated.remarks.append("lines hold keypoints (kpt_shape), which are not learnt: their boxes are")
         elif content.get("task") != "segment" and _may_be_keypoints(lines.long):
             raise DataError(
                 f"the lines of {file} may be boxes with keypoints or outlines: write kpt_shape into it, e.g. kpt_shape:"
                 " [17, 3], or for outlines task: segment"
             )
-        return found
+        return annotated
 
     @staticmethod
     def holds_maps(place: Path) -> bool:
@@ -75,8 +76,8 @@ class Yolo(Form):
         return Rasterised("yolo", place, annotated, legend)
 
 
-def _why(found: Annotated) -> str:
-    return f" ({found.faults[0].kind}: {found.faults[0].file})" if found.faults else ""
+def _why(annotated: Annotated) -> str:
+    return f" ({annotated.faults[0].kind}: {annotated.faults[0].file})" if annotated.faults else ""
 
 
 def _fits(path: str) -> bool:
@@ -105,12 +106,12 @@ def _names(content: Json) -> dict[int, str]:
     if not isinstance(names, dict | list | type(None)):
         raise ValueError(f"its names are {names!r}, neither a list nor numbers with names")
     pairs = list(names.items()) if isinstance(names, dict) else list(enumerate(names or ()))
-    found = {int(id_): class_name(name) for id_, name in pairs if name is not None}
-    if len(found) < len(pairs):
+    class_names = {int(id_): class_name(name) for id_, name in pairs if name is not None}
+    if len(class_names) < len(pairs):
         raise ValueError("one of its names is empty")
-    if not found or len(set(found.values())) < len(found):
+    if not class_names or len(set(class_names.values())) < len(class_names):
         raise ValueError("its names are missing, or two classes share one")
-    return found
+    return class_names
 
 
 @dataclass
@@ -157,7 +158,7 @@ def _entries(value: object) -> list[str]:
 
 
 def _split(
-    found: Annotated, file: str, content: Json, entry: str, split: str, lines: _Lines,
+    annotated: Annotated, file: str, content: Json, entry: str, split: str, lines: _Lines,
     images: str | None,
 ) -> None:  # fmt: skip
     folder = os.path.dirname(os.path.abspath(file))
@@ -171,34 +172,34 @@ def _split(
         place = os.path.join(images, os.path.basename(entry)) if os.path.isdir(images) else ""
         place = place if os.path.isdir(place) else images
     if not place:
-        found.fault("missing folder", entry, f"the {split} split of {file}", of="file")
+        annotated.fault("missing folder", entry, f"the {split} split of {file}", of="file")
         return
     own = [os.path.normpath(os.path.join(root, entry)) for root in (path, folder)]
     if place not in own:
-        found.remarks.append(f"{own[0]} is not there: the {split} images are taken from {place}")
+        annotated.remarks.append(f"{own[0]} is not there: the {split} images are taken from {place}")
     if os.path.isfile(place):
         with open(place, encoding="utf-8-sig", errors="replace") as file_:
             listed_ = [line.strip().replace("\\", "/") for line in file_ if line.strip() and not line.startswith("#")]
         below = [os.path.dirname(place), path, folder]
         listed = {line: _first(below, line) for line in dict.fromkeys(listed_)}
         rest = Images([path, folder]).match([line for line, image in listed.items() if image is None], [split])
-        found.remarks += rest.remarks(f"images of {entry} are found")
+        annotated.remarks += rest.remarks(f"images of {entry} are found")
         image_files = [(image or rest.files.get(line), line, [own[0]]) for line, image in listed.items()]
     else:
         paths = sorted(walk(place, is_image_name), key=natural)
         image_files = [(p, os.path.relpath(p, place), [*own, place]) for p in paths]
     for image, name, folders in image_files:
         if image is None or not os.path.isfile(image):
-            found.fault("missing image", name, f"named in {place}", of="image")
+            annotated.fault("missing image", name, f"named in {place}", of="image")
             continue
         inside = name if os.path.isdir(place) else None
         label = _label_file(image, inside, folders)
         scene = Scene(image, os.path.basename(image), split, [], label or image, relative=True)
-        found.scenes.append(scene)
+        annotated.scenes.append(scene)
         if label is None:
-            found.fault("no label file", image, "counts as empty", of="nothing")
+            annotated.fault("no label file", image, "counts as empty", of="nothing")
         else:
-            _read(found, scene, label, lines)
+            _read(annotated, scene, label, lines)
 
 
 def _first(folders: list[str], name: str) -> str | None:
@@ -211,20 +212,20 @@ def _label_file(image: str, inside: str | None, folders: list[str]) -> str | Non
     stems = [image] if inside is None else [os.path.join(folder, inside) for folder in folders]
     for stem in map(os.path.abspath, [*stems, image]):
         stem = os.path.splitext(stem)[0] + ".txt"
-        before, found, after = stem.rpartition(f"{os.sep}images{os.sep}")
-        for path in ([f"{before}{os.sep}labels{os.sep}{after}"] if found else []) + [stem]:
+        before, separator, after = stem.rpartition(f"{os.sep}images{os.sep}")
+        for path in ([f"{before}{os.sep}labels{os.sep}{after}"] if separator else []) + [stem]:
             if label := as_spelled(path):
                 return label
     return None
 
 
-def _read(found: Annotated, scene: Scene, label: str, lines: _Lines) -> None:
+def _read(annotated: Annotated, scene: Scene, label: str, lines: _Lines) -> None:
     try:
         with open(label, encoding="utf-8-sig") as file:
             rows = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        found.fault("unreadable file", label, str(error), of="image")
-        found.scenes.pop()  # it came last
+        annotated.fault("unreadable file", label, str(error), of="image")
+        annotated.scenes.pop()  # it came last
         return
     for place, line in enumerate(rows, 1):
         if not line.strip():
@@ -236,11 +237,11 @@ def _read(found: Annotated, scene: Scene, label: str, lines: _Lines) -> None:
             if len(values) > 4:
                 lines.long.append(values)
             if int(id_) not in lines.names:
-                found.fault("unknown class", label, f"line {place}: class {int(id_)}")
+                annotated.fault("unknown class", label, f"line {place}: class {int(id_)}")
                 continue
             scene.instances.append(_instance(lines.names[int(id_)], values, lines.keypoints))
         except ValueError as error:
-            found.fault("unreadable line", label, f"line {place}: {error}")
+            annotated.fault("unreadable line", label, f"line {place}: {error}")
 
 
 def _instance(name: str, values: list[float], keypoints: int) -> Instance:

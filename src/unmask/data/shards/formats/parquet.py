@@ -169,11 +169,11 @@ def _image_column(schema: pyarrow.Schema, features: Json, place: str) -> str:
     ]
     plain = [name for name, kind in types.items() if _is_bytes(kind)]
     usual = [name for name in plain if name.lower() in IMAGES]
-    found = declared or structs or usual or (plain if len(plain) == 1 else [])
-    if not found:
+    candidates = declared or structs or usual or (plain if len(plain) == 1 else [])
+    if not candidates:
         shown = ", ".join(f"{name} ({kind})" for name, kind in types.items())
         raise DataError(f"{place} has no column of images (a struct with bytes, or bytes); its columns: {shown}")
-    return min(found, key=lambda name: IMAGES.index(name.lower()) if name.lower() in IMAGES else len(IMAGES))
+    return min(candidates, key=lambda name: IMAGES.index(name.lower()) if name.lower() in IMAGES else len(IMAGES))
 
 
 def _label_column(schema: pyarrow.Schema, features: Json) -> tuple[str | None, list[str] | None]:

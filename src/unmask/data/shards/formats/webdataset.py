@@ -167,7 +167,7 @@ def _parsed(content: bytes | None) -> Any:
 
 def _index(shards: list[Shard], patience: Patience) -> dict[str, int]:
     """Samples by shard name from what publishers lay beside them: wids' index.json, or a sizes.json."""
-    folder, known = shards[0].place.rsplit("/", 1)[0], {}
+    folder, counts = shards[0].place.rsplit("/", 1)[0], {}
     for name in ("index.json", "sizes.json"):
         try:
             with open_shard(f"{folder}/{name}", Patience(tries=1, silence=patience.silence)) as file:
@@ -176,5 +176,5 @@ def _index(shards: list[Shard], patience: Patience) -> dict[str, int]:
             continue
         rows = content.get("shardlist", content) if isinstance(content, dict) else content
         pairs = rows.items() if isinstance(rows, dict) else ((r.get("url"), r.get("nsamples")) for r in rows)
-        known |= {str(url).rsplit("/", 1)[-1]: int(count) for url, count in pairs if isinstance(count, int)}
-    return known
+        counts |= {str(url).rsplit("/", 1)[-1]: int(count) for url, count in pairs if isinstance(count, int)}
+    return counts
