@@ -50,9 +50,9 @@ def _images(wanted: tuple[str, ...], run: Run, encoder: Encoder, size: tuple[int
     """Real images, raw pixels b c h w, sized for the encoder."""
     if wanted:
         return _read(wanted, encoder, size)
-    asked = run.record["asked"]
+    options = run.record["asked"]
     try:
-        return _read(texts(asked.get("data") or asked.get("images") or asked.get("on") or ()), encoder, size)
+        return _read(texts(options.get("data") or options.get("images") or options.get("on") or ()), encoder, size)
     except UserError:  # the data is gone, or was on another machine
         pass
     try:

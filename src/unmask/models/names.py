@@ -68,13 +68,13 @@ def require_model(text: str) -> None:
     raise UserError(f"no model {name!r} in timm{other}. E.g. {EXAMPLES}")
 
 
-def _score(name: str, known: str) -> float:
+def _score(name: str, candidate: str) -> float:
     """How well a known name answers: words in common, less those that only one of them has; then letters in common."""
-    wanted, offered = _words(name), _words(known)
+    wanted, offered = _words(name), _words(candidate)
     common = sum(min(wanted.count(word), offered.count(word)) for word in set(wanted))
     extra = 0.3 * (len(offered) - common) + 0.5 * (len(wanted) - common)
     extra -= 0.1 * ("16" in offered) + 0.1 * ("224" in offered)  # the usual ones, where nothing else was said
-    return common - extra + 0.5 * SequenceMatcher(None, name, known).ratio()
+    return common - extra + 0.5 * SequenceMatcher(None, name, candidate).ratio()
 
 
 @cache

@@ -71,11 +71,11 @@ def unwrapped(content: Any, reading: Reading, source: str) -> Checkpoint:
     choices.append(_one_of_twins(list(state), reading))
     state = without_wrappers({key: state[key] for key in choices[-1].keys or state})
     kinds = {choice.kind for choice in choices}
-    for asked, kind, what in (
+    for wanted, kind, what in (
         (reading.ema, {AVERAGE, TEACHER}, "--ema: there is no moving average of its weights"),
         (reading.student, {STUDENT}, "--student: there is no student beside a teacher"),
     ):
-        if asked and state and not kind & kinds:
+        if wanted and state and not kind & kinds:
             raise UserError(f"{source}: {what} in it; leave the option out")
     return Checkpoint(state, header, tuple(networks), tuple(choice.remark for choice in choices if choice.remark))
 

@@ -65,8 +65,8 @@ def table_layout(
     grids = [Layout(prefix, shape) for prefix in prefixes for shape in _shapes(rows - prefix)]
     if told := _told_by_content(table, grids):
         return told
-    asked = None if wanted is None else (wanted[0] // patch[0], wanted[1] // patch[1])
-    likely = [grid for grid in grids if grid.shape[0] == grid.shape[1] or grid.shape == asked]
+    wanted_grid = None if wanted is None else (wanted[0] // patch[0], wanted[1] // patch[1])
+    likely = [grid for grid in grids if grid.shape[0] == grid.shape[1] or grid.shape == wanted_grid]
     if len(likely) == 1:
         height, width = likely[0].shape
         square = f"its position table of {rows} rows is taken as {height} x {width} patches of a square image; the file"

@@ -14,8 +14,8 @@ def untrained(name: str) -> Encoder:
     if not known_name(name):
         require_known(name)
     settings = default_config(registry.parse(name)[0])
-    mean, std = (tuple(255.0 * v for v in settings[key]) if settings else known
-                 for key, known in zip(("mean", "std"), IMAGENET))  # fmt: skip
+    mean, std = (tuple(255.0 * v for v in settings[key]) if settings else usual
+                 for key, usual in zip(("mean", "std"), IMAGENET))  # fmt: skip
     return create_encoder(name, mean=mean, std=std).eval()
 
 

@@ -40,13 +40,13 @@ class Legend:
     colours: dict[int, Colour] = field(default_factory=dict)
     where: str = ""  # the file it comes from
 
-    def void(self, asked: Sequence[str] = ()) -> set[int]:
+    def void(self, void_classes: Sequence[str] = ()) -> set[int]:
         """Numbers that mean no class: those asked for by name or number (`none`: no number at all), or without that the
         classes that are called void, unlabelled or ignore, and 255 if no class has it."""
-        if "none" in asked and len(asked) > 1:
-            raise UserError(f"--void {' '.join(asked)} says none and names some: leave out either")
-        if asked:
-            return {number for text in asked if text != "none" for number in [self._number(text)]}
+        if "none" in void_classes and len(void_classes) > 1:
+            raise UserError(f"--void {' '.join(void_classes)} says none and names some: leave out either")
+        if void_classes:
+            return {number for text in void_classes if text != "none" for number in [self._number(text)]}
         numbers = {number for number, name in self.names.items() if _VOID.search(name.lower())}
         return numbers | ({VOID} - self.names.keys())
 

@@ -130,8 +130,8 @@ def _fault(annotated: Annotated, scene: Scene, kind: str, detail: str, of: str =
     annotated.fault(kind, scene.told_in if scene.told_in.endswith((".txt", ".xml")) else scene.name, detail, of)
 
 
-def _same(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return abs(one[0] - other[0]) <= SAME and abs(one[1] - other[1]) <= SAME
+def _same(first: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(first[0] - other[0]) <= SAME and abs(first[1] - other[1]) <= SAME
 
 
 def _text(instance: Instance) -> str:

@@ -77,11 +77,11 @@ class Survey:
         """All numbers in these masks."""
         return {number for i in indices for number in self.numbers[i] if number != NO_CLASS}
 
-    def strange(self, known: set[int]) -> dict[int, str]:
+    def strange(self, class_numbers: set[int]) -> dict[int, str]:
         """Masks with numbers that no class has."""
         strange = {}
         for index, counts in self.numbers.items():
-            unknown = {n: pixels for n, pixels in counts.items() if n not in known and n != NO_CLASS}
+            unknown = {n: pixels for n, pixels in counts.items() if n not in class_numbers and n != NO_CLASS}
             if unknown:
                 which = ", ".join(map(str, list(unknown)[:3])) + (" and more" if len(unknown) > 3 else "")
                 why = " (blended edges? Save masks without smoothing)" if len(unknown) > MANY else ""

@@ -212,14 +212,14 @@ class Boxed:
         }
         return BoxSheet(**vars(sheet) | more)
 
-    def _has_masks(self, asked: str) -> bool:
+    def _has_masks(self, setting: str) -> bool:
         have_masks = [i.has_mask for scene in self.annotated.scenes for i in scene.instances]
         share = sum(have_masks) / max(1, len(have_masks))
-        if asked == "on" and not any(have_masks):
+        if setting == "on" and not any(have_masks):
             raise UserError(f"--masks on, but no object of {self.annotated.form} annotations here has a polygon or RLE")
-        if asked == "auto" and 0 < share < MOSTLY:
+        if setting == "auto" and 0 < share < MOSTLY:
             self.annotated.remarks.append(f"{share:.0%} of the objects have masks, too few: boxes only (--masks on)")
-        return asked == "on" or (asked == "auto" and share >= MOSTLY)
+        return setting == "on" or (setting == "auto" and share >= MOSTLY)
 
 
 def _first(faults: Sequence[Fault]) -> str:

@@ -131,7 +131,7 @@ class Segmented:
             say(remark)
         self.said = ", ".join(f"{len(indices):,} {split}" for split, indices in self.splits.items())
         counts = {split: looked.counts(indices, self.numbers) for split, indices in self.splits.items()}
-        self.pixels = {split: found[:-1] for split, found in counts.items()}  # of each class
+        self.pixels = {split: class_pixels[:-1] for split, class_pixels in counts.items()}  # of each class
         self.sheet = self._sheet(sheet, counts, looked, left_out)
         for line in self._remarks():
             say(line)
@@ -179,7 +179,9 @@ class Segmented:
             "fingerprint": truth.hexdigest(),
             "class_numbers": dict(zip(self.classes, self.numbers)),
             "void_numbers": sorted(self.void),
-            "pixel_shares": {split: share(found) for split, found in counts.items() if len(self.splits[split])},
+            "pixel_shares": {
+                split: share(class_pixels) for split, class_pixels in counts.items() if len(self.splits[split])
+            },
             "void_shares": {s: float(n[-1] / max(1, n.sum())) for s, n in counts.items() if len(self.splits[s])},
             "images_with": {name: shows[number] for name, number in zip(self.classes, self.numbers)},
             "left_out": left_out,
@@ -189,17 +191,17 @@ class Segmented:
 
 
 def _classes(
-    legend: Legend, asked: Sequence[str], looked: Survey, say: Callable[[str], Any]
+    legend: Legend, void_classes: Sequence[str], looked: Survey, say: Callable[[str], Any]
 ) -> tuple[list[int], list[str], set[int]]:
     """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes.
 
     Raises DataError for masks whose edges are blended, which have numbers that are no classes.
     """
-    void = legend.void(asked)
+    void = legend.void(void_classes)
     if not legend.names:
         _undo_blending(looked, say)
     seen = looked.seen(looked.numbers)
-    if VOID in seen & void and not asked and seen != {0, VOID}:
+    if VOID in seen & void and not void_classes and seen != {0, VOID}:
         share = _share(looked, looked.numbers, VOID)
         say(f"255 is void, neither learnt nor judged: {share:.1%} of the pixels; --void none takes it for a class")
     if legend.names:
@@ -207,7 +209,7 @@ def _classes(
         return numbers, [legend.names[number] for number in numbers], void
     if not seen:  # every mask is bad, which is said next
         return [], [], void
-    if seen in ({0, VOID}, {0, 1}) and not seen & (void - {VOID}) and (not asked or VOID not in seen):
+    if seen in ({0, VOID}, {0, 1}) and not seen & (void - {VOID}) and (not void_classes or VOID not in seen):
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen
     numbers = sorted(seen - void)

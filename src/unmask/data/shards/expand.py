@@ -129,8 +129,8 @@ def _sized(places: Sequence[str], patience: Patience) -> list[Shard]:
         return patience.get(lambda: fs.info(path), place)
 
     with ThreadPoolExecutor(8) as pool:
-        asked = dict(zip(ends, pool.map(ask, ends)))
-    return [_shard(place, asked.get(place, {})) for place in places]
+        facts = dict(zip(ends, pool.map(ask, ends)))
+    return [_shard(place, facts.get(place, {})) for place in places]
 
 
 def _listed(folder: str, patience: Patience) -> list[tuple[str, Json]]:

@@ -70,18 +70,18 @@ class Onnx(Format):
 
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
         """In onnxruntime, on the CPU."""
-        found = []
+        files = []
         if subject.detector:
             part = backbone_of(subject)
-            found.append(Opened(folder / BACKBONE, _call(folder / BACKBONE, part), EXACT, timed=True, subject=part))
+            files.append(Opened(folder / BACKBONE, _call(folder / BACKBONE, part), EXACT, timed=True, subject=part))
         for precision in ("fp32",) if subject.detector else subject.precision:
             path, exact = _file(folder, precision), precision == "fp32"
             opened = Opened(
                 path, _call(path, subject), TOLERANCE[precision], timed=True, remedy="" if exact else REMEDY
             )
             refuse = partial(refuse_saturating, path) if precision == "int8" else None
-            found.append(replace(opened, optional=not exact, refuse=refuse))
-        return found
+            files.append(replace(opened, optional=not exact, refuse=refuse))
+        return files
 
     def how(self, subject: Exportable, folder: str) -> str:
         """With onnxruntime alone."""
@@ -136,13 +136,13 @@ def facts(subject: Exportable) -> dict[str, str]:
     """What a file says about itself: onnxruntime gives it as `custom_metadata_map`."""
     encoder = subject.encoder
     inside = subject.normalize == "inside"
-    found = {
+    facts = {
         "input": "raw pixels, 0 to 255, float32" if inside else "(raw pixels - mean) / std, float32",
         "mean": json.dumps(encoder.mean.tolist()),
         "std": json.dumps(encoder.std.tolist()),
     }
     classes = getattr(subject.model, "classes", None)
-    return found | ({"classes": json.dumps(classes, ensure_ascii=False)} if classes else {})
+    return facts | ({"classes": json.dumps(classes, ensure_ascii=False)} if classes else {})
 
 
 def _file(folder: Path, precision: str) -> Path:

@@ -25,8 +25,8 @@ class Ranks:
     """To be created, and called, in every process at the same point of the program."""
 
     def __init__(self):
-        there = dist.is_available() and dist.is_initialized()
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if there else (0, 1)
+        joined = dist.is_available() and dist.is_initialized()
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
         self.group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if self.world > 1 else None
         self._flag = torch.zeros(1, dtype=torch.int64)
         self._asked: Any = None

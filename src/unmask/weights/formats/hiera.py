@@ -76,13 +76,13 @@ def _model(encoder: State, name: str) -> tuple[str, tuple[str, ...]]:
     width = encoder["patch_embed.proj.weight"].shape[0]
     blocks = 1 + max(int(match[1]) for key in encoder if (match := re.match(r"blocks\.(\d+)\.", key)))
     stages: tuple[int, ...] = tuple(end - start for start, end in pairwise([*_stage_starts(encoder), blocks]))
-    known = MODELS.get((width, stages))
+    model = MODELS.get((width, stages))
     if "pos_embed_win" in encoder:
-        if known not in WINDOWED:
+        if model not in WINDOWED:
             raise UserError(f"{name}: no Hiera with windows of positions has stages {stages} of width {width}")
-        return WINDOWED[known], ()
-    if known:
-        return known, ()
+        return WINDOWED[model], ()
+    if model:
+        return model, ()
     heads = HEADS.get(width, max(1, width // 64))
     options = f"embed_dim={width}, num_heads={heads}, stages={stages}"
     return f"hiera_base_224({options})", (

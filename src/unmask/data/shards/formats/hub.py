@@ -92,12 +92,12 @@ class Hub(Stream):
         return self.open[os.getpid()]
 
 
-def _load(asked: str) -> Any:
+def _load(place: str) -> Any:
     try:
         from datasets import Image, get_dataset_split_names, load_dataset
     except ImportError as error:
-        raise UserError(f"{asked} needs a package that is not installed: {install_line('datasets')}") from error
-    name, config, split = [*asked.removeprefix("hf:").split(":"), "", ""][:3]
+        raise UserError(f"{place} needs a package that is not installed: {install_line('datasets')}") from error
+    name, config, split = [*place.removeprefix("hf:").split(":"), "", ""][:3]
     try:
         if not split:
             splits = get_dataset_split_names(name, config or None)
@@ -105,16 +105,16 @@ def _load(asked: str) -> Any:
         data: Any = load_dataset(name, config or None, split=split, streaming=True)
     except Exception as error:  # the library has many kinds, and words of its own for what is wrong
         text = " ".join(str(error).split())
-        raise DataError(f"{asked} cannot be opened: {type(error).__name__}: {text[:300]}") from error
+        raise DataError(f"{place} cannot be opened: {type(error).__name__}: {text[:300]}") from error
     for column, kind in (data.features or {}).items():
         if isinstance(kind, Image):
             data = data.cast_column(column, Image(decode=False))  # bytes: they are decoded as all others are
     return data
 
 
-def _revision(asked: str) -> str:
+def _revision(place: str) -> str:
     """The commit of a set on the Hub, so that a run is not continued on another; a folder on disk has none."""
-    name = asked.removeprefix("hf:").split(":")[0]
+    name = place.removeprefix("hf:").split(":")[0]
     if os.path.isdir(name):
         return ""
     from huggingface_hub import HfApi
@@ -122,8 +122,8 @@ def _revision(asked: str) -> str:
     return HfApi().dataset_info(name).sha or ""
 
 
-def _split(asked: str) -> str | None:
-    return (*asked.split(":"), None, None)[3]
+def _split(place: str) -> str | None:
+    return (*place.split(":"), None, None)[3]
 
 
 def _simple(value: object) -> bool:
