@@ -1,4 +1,4 @@
-"""Compares the outputs of an exported model with those of the encoder it was made from."""
+"""Compares the outputs of an exported model with those of the model it was made from."""
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -47,7 +47,7 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
 
 
 def _comparable(subject: Exportable, reference: Outputs, got: Outputs) -> tuple[Outputs, Outputs]:
-    """Outputs as they are; of a detector, the objects above the lowest clear gap between scores, in matching order.
+    """Outputs as they are; for a detector, the objects above the lowest clear gap between scores, in matching order.
 
     Near a threshold the last digit decides whether an object is reported, which of two boxes suppresses the other, and
     which of two equal scores comes first. So one object in fifty, and one in any image, may be missing on either side.

@@ -41,7 +41,7 @@ def export_whole(subject: Exportable, path: Path, pixels: str) -> None:
 
 
 def _forget_sources(path: Path) -> None:
-    """Removes what the exporter notes of every node: source lines with paths of this machine."""
+    """Removes the source lines that the exporter records for every node: they hold paths of this machine."""
     import onnx
 
     model = onnx.load(path)

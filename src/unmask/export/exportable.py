@@ -1,4 +1,4 @@
-"""What is exported, and what a format does: it writes files, and opens them again as their users would.
+"""The model to export, and what a format does: it writes files, and opens them again as users would.
 
 Formats are parts in `formats/`. Nothing counts as exported until its outputs were compared with the model's own.
 """
@@ -71,16 +71,16 @@ class Exportable:
         return program
 
     def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """What the traced model takes for raw pixels."""
+        """The input that the traced model expects for these raw pixels."""
         return raw if self.normalize == "inside" else self.encoder.normalize(raw)
 
     def noise(self, batch: int) -> Float[Tensor, "b n"]:
-        """Scores for a mask: the lowest are seen. The same for the same batch size."""
+        """Random scores that decide the mask; the lowest are visible. The same for the same batch size."""
         return torch.rand(batch, self.encoder.grid.num_units, generator=torch.Generator().manual_seed(self.seed))
 
     @torch.no_grad()
     def reference(self, raw: Float[Tensor, "b c h w"]) -> Outputs:
-        """What any exported file must give, as far as it gives it."""
+        """The outputs that every exported file has to reproduce, as far as it has them."""
         outputs = dict(zip(self.outputs, Traceable(self.model)(raw)))
         if self.objective is not None:
             order = self.noise(len(raw)).argsort(dim=1)
@@ -91,12 +91,12 @@ class Exportable:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what the traced model gives."""
+        """Names of the traced model's outputs."""
         return self.model.outputs
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Height and width of its input in pixels."""
+        """Height and width of the input, in pixels."""
         return tuple(self.images.shape[2:])
 
     @property
@@ -108,7 +108,8 @@ class Exportable:
         return "" if isinstance(self.model, Encoder | Classifier) else "detector" if self.detector else "segmenter"
 
     def trials(self) -> list[Float[Tensor, "b c h w"]]:
-        """Batches to compare on: all and one; a detector's answers differ in number, so it is asked one by one."""
+        """Batches to compare on: all images, then the first alone. A detector is given one image at a time, since the
+        number of its objects varies."""
         return list(self.images.split(1)) if self.detector else [self.images, self.images[:1]]
 
 
@@ -128,14 +129,14 @@ def make_traceable(encoder: Encoder, normalize: str) -> None:
 
 
 class Traceable(nn.Module):
-    """A tuple of tensors for a tensor of pixels: what tracers understand."""
+    """Adapts a model to tracers: one tensor of pixels in, a tuple of tensors out."""
 
     def __init__(self, model: Model):
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
-        """See `traced` of the model."""
+        """Calls the model's `traced`."""
         return self.model.traced(pixels)
 
 
@@ -154,14 +155,15 @@ class Opened:
 
 
 class Format(ABC):
-    """A kind of file that a model can be taken out as."""
+    """A file format for exported models."""
 
     needs: ClassVar[tuple[str, ...]] = ()  # optional libraries that must be importable
     library: ClassVar[str] = "pytorch"  # that opens it, as model hubs call it
 
     @abstractmethod
     def refuse(self, subject: Exportable) -> str:
-        """Raises UserError if this format cannot hold the model: why, and which can. Else what is worth a remark."""
+        """Raises UserError if this format cannot hold the model, with the reason and a format that can. Otherwise
+        returns a remark for the user, empty if there is none."""
 
     @abstractmethod
     def write(self, subject: Exportable, folder: Path) -> None:
@@ -169,8 +171,8 @@ class Format(ABC):
 
     @abstractmethod
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
-        """Opens each file again, offline."""
+        """Opens each written file again, offline."""
 
     @abstractmethod
     def how(self, subject: Exportable, folder: str) -> str:
-        """Python code that opens it, for the model card."""
+        """Python code that opens the files, for the model card."""

@@ -1,4 +1,4 @@
-"""Hugging Face's plain ViT and ViTMAE: which of our models they can hold, and by which names and settings.
+"""Hugging Face's plain ViT and ViTMAE: which of our models fit them, and under which names and settings.
 
 Key names are those of the hub's files, which every version of transformers since 4.48 reads.
 """
@@ -34,7 +34,7 @@ MORE = {  # parts of other ViTs, by what is in the names of their weights, in wo
 
 
 def why_not_vit(encoder: Encoder) -> str:
-    """Why transformers' ViT cannot hold an encoder, or nothing: the same weights, used in the same way."""
+    """The reason why transformers' ViT does not compute what an encoder computes, or nothing if it does."""
     net = encoder.net
     if encoder.own:
         return "it has relative positions" if encoder.own.get("relative") else "it attends within windows"
@@ -57,7 +57,7 @@ def why_not_vit(encoder: Encoder) -> str:
 
 
 def why_not_mae(subject: Exportable) -> str:
-    """Why ViTMAEForPreTraining cannot hold a pretraining run whose encoder it can, or nothing."""
+    """The reason why ViTMAEForPreTraining cannot hold a pretraining run whose encoder it can hold, or nothing."""
     objective, grid = subject.objective, subject.encoder.grid
     if objective is None:
         return "the run has no checkpoint with its decoder"
@@ -74,7 +74,7 @@ def why_not_mae(subject: Exportable) -> str:
 
 
 def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
-    """The encoder's weights by transformers' names, in the layout of the hub's files."""
+    """The encoder's weights under transformers' names, in the layout of the hub's files."""
     state = encoder.net.state_dict()
     table = state["pos_embed"]
     if table.shape[1] == encoder.grid.num_units:  # timm's no_embed_class: the class token's position is zero
@@ -108,7 +108,7 @@ def mae_state(subject: Exportable) -> dict[str, Tensor]:
 
 
 def vit_config(encoder: Encoder) -> Json:
-    """config.json of a ViT. The eps of its norms is timm's 1e-6; transformers' default is another."""
+    """config.json of a ViT. Its norms have timm's eps of 1e-6, not transformers' default."""
     net, grid = encoder.net, encoder.grid
     return {
         "model_type": "vit",
@@ -128,7 +128,8 @@ def vit_config(encoder: Encoder) -> Json:
 
 
 def mae_config(subject: Exportable) -> Json:
-    """config.json of a ViTMAE; the ratio is moved by less than a patch where rounding would hide another number."""
+    """config.json of a ViTMAE. The mask ratio is moved by less than a patch where transformers' rounding would hide
+    another number of patches."""
     objective: Any = subject.objective
     decoder, num = objective.decoder, subject.encoder.grid.num_units
     ratio, visible = objective.mask.ratio, num - num_hidden(num, objective.mask.ratio)
@@ -145,14 +146,14 @@ def mae_config(subject: Exportable) -> Json:
 
 
 def _timm_names(depth: int) -> list[str]:
-    """Weights of timm's plain ViT."""
+    """Names of the weights of timm's plain ViT."""
     linear = ["patch_embed.proj", "norm"]
     linear += [f"blocks.{i}.{part}" for i in range(depth) for part in ("attn.qkv", *BLOCK)]
     return ["cls_token", "pos_embed", *(f"{name}.{kind}" for name in linear for kind in ("weight", "bias"))]
 
 
 def _block(state: dict[str, Tensor], ours: str, theirs: str) -> dict[str, Tensor]:
-    """One block; timm stacks query, key and value in one matrix, transformers does not."""
+    """The weights of one block; timm stacks query, key and value in one matrix, transformers does not."""
     renamed = {}
     for kind in ("weight", "bias"):
         renamed |= {f"{theirs}{new}.{kind}": state[f"{ours}{old}.{kind}"] for old, new in BLOCK.items()}

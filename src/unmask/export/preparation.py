@@ -1,16 +1,16 @@
-"""What a card says of an exported model besides its figures: how images are prepared for it, and what its files tell.
+"""What a model card says besides figures: code that prepares images, and what the exported files reveal.
 
-The code needs NumPy and Pillow alone. Its pixels are those that the model was judged on, up to one of 256 levels:
-Pillow rounds an antialiased resize between its two passes, torch after both.
+The code needs only NumPy and Pillow. Its pixels differ by at most one of 256 levels from those that the model was
+evaluated on: Pillow rounds between the two passes of an antialiased resize, torch after both.
 """
 
 from unmask.export.exportable import Exportable
 
 
 def preparation(subject: Exportable, normalized: bool) -> str:
-    """Python code of a function `prepare(path)`, from an image file to a batch of one, 1 c h w, float32.
+    """Source code of a function `prepare(path)`, from an image file to a batch of one, 1 c h w, float32.
 
-    normalized: less the mean, over the standard deviation; else raw, 0 to 255 for images of 8 bits.
+    normalized: mean subtracted, divided by the standard deviation; otherwise raw, 0 to 255 for images of 8 bits.
     """
     height, width = subject.size
     channels = subject.encoder.channels
@@ -23,7 +23,7 @@ def preparation(subject: Exportable, normalized: bool) -> str:
 
 
 def contents(subject: Exportable) -> str:
-    """What the files of an export give away, in a sentence."""
+    """One sentence on what the files of an export reveal."""
     classes = getattr(subject.model, "classes", [])
     names = f", the names of {len(classes)} classes" if classes else ""
     return (
@@ -34,7 +34,7 @@ def contents(subject: Exportable) -> str:
 
 
 def _opened(channels: int) -> list[str]:
-    """From a file to `bands`, Pillow images of one channel each, or one of all."""
+    """Code that reads a file into `bands`: Pillow images of one channel each, or one image with all channels."""
     if channels not in (1, 3):
         return [
             "def prepare(path):",
@@ -51,7 +51,7 @@ def _opened(channels: int) -> list[str]:
 
 
 def _covering(subject: Exportable, height: int, width: int, mean: list[float]) -> list[str]:
-    """As `WholeImage` does: resized until it covers the size, then its centre."""
+    """Code for `WholeImage`: resizes the image until it covers the size, then crops the centre."""
     crop = subject.classifier.eval_crop if subject.classifier else 1.0
     share = "" if crop == 1 else f" / {crop:g}"
     return [
@@ -67,7 +67,8 @@ def _covering(subject: Exportable, height: int, width: int, mean: list[float]) -
 
 
 def _fitted(subject: Exportable, height: int, width: int, mean: list[float]) -> list[str]:
-    """As `Fitted` does: at the top left, the rest filled with the mean; boxes are in pixels of the resized image."""
+    """Code for `Fitted`: the image at the top left, the rest filled with the mean; boxes are in pixels of the resized
+    image."""
     return [
         f"    rate = min({width} / bands[0].width, {height} / bands[0].height)",
         f"    sides = (bands[0].width, {width}), (bands[0].height, {height})",

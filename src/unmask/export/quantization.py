@@ -21,10 +21,11 @@ SCHEME = {"op_types_to_quantize": QUANTIZED, "per_channel": True, "reduce_range"
 
 
 def quantize(source: Path, target: Path, subject: Exportable, pixels: str, large: bool) -> None:
-    """Weights in int8, one scale per output; activations with scales of each batch, or of the images (static).
+    """Quantises weights to int8 with one scale per output. Activations get scales from each batch (dynamic), or fixed
+    ones measured on the images (static).
 
-    Only products with constant weights are quantised: of those within attention both sides are activations, which use
-    all 8 bits. pixels: the name of the input. large: weights go into a file of their own.
+    Only products with constant weights are quantised: in attention both factors are activations, which use all 8 bits.
+    pixels: name of the input. large: the weights go into a file of their own.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
@@ -44,13 +45,13 @@ def quantize(source: Path, target: Path, subject: Exportable, pixels: str, large
 
 
 def between_activations(model: Any) -> list[str]:
-    """Names of the products of an ONNX model whose second factor is not constant."""
+    """Names of the products in an ONNX model whose second factor is not constant."""
     constant = {weight.name for weight in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type in QUANTIZED and node.input[1] not in constant]
 
 
 def refuse_saturating(path: Path) -> None:
-    """Raises Unequal for an int8 file with products that saturate on some CPUs, whichever this one is."""
+    """Raises Unequal if products of an int8 file would saturate on some CPU, whether or not on this one."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -85,12 +86,12 @@ def _unsafe(path: Path, why: str) -> Unequal:
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """onnxruntime advises a preparation that only convolutions and poolings gain from."""
+    """Silences onnxruntime's advice to preprocess the model, which helps only convolutions and pooling."""
     return "pre-processing" not in record.getMessage()
 
 
 class _Images:
-    """The images one by one, as onnxruntime's calibration asks for them."""
+    """Hands the images one by one to onnxruntime's calibration."""
 
     def __init__(self, images: Tensor, name: str):
         self.rest, self.name = iter(images.split(1)), name

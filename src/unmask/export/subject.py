@@ -1,4 +1,4 @@
-"""Opens what is exported: a run's model, and real images on which every exported file is compared with it."""
+"""Opens a run's model for export, and real images to compare every exported file on."""
 
 from pathlib import Path
 
@@ -30,7 +30,8 @@ def open_subject(
     precision: tuple[str, ...],
     seed: int,
 ) -> tuple[Exportable, str]:
-    """The model of a run with images for its check, and where those come from. For the options see `Exportable`.
+    """The model of a run, with images for its check and a description of where they come from. For the options see
+    `Exportable`.
 
     images: where to read them; by default from the run's data, or from `demo` if that is gone.
     """

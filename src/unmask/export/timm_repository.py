@@ -1,4 +1,4 @@
-"""A folder laid out as timm's own repositories on model hubs are: config.json and model.safetensors.
+"""A folder in the layout of timm's own repositories on model hubs: config.json and model.safetensors.
 
 timm opens it as `local-dir:FOLDER`, transformers through its wrapper of timm models.
 """
@@ -18,7 +18,7 @@ FC_NORM = {"VisionTransformer": "fc_norm", "Eva": "use_fc_norm"}  # argument tha
 
 
 def write_repository(model: Encoder | Classifier, folder: Path) -> None:
-    """Both files; the folder must be there."""
+    """Writes both files into an existing folder."""
     state = {name: value.detach().contiguous() for name, value in weights(model).items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     text = json.dumps(settings(model), indent=2, ensure_ascii=False)
@@ -30,7 +30,8 @@ WINDOWED = "it attends within windows (the weights alone fit: encoder.safetensor
 
 
 def why_not_timm(model: Encoder | Classifier) -> str:
-    """Why no timm model computes what this one does, or nothing: timm has one last norm, before or behind pooling."""
+    """The reason why no timm model computes what this one does, or nothing. timm has one last norm, before or after
+    pooling."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     if encoder.own:
         return RELATIVE if encoder.own.get("relative") else WINDOWED
@@ -49,7 +50,7 @@ def why_not_timm(model: Encoder | Classifier) -> str:
 
 
 def plain_head(model: Classifier) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the head, with a BatchNorm before it worked into them."""
+    """Weight and bias of the head, with a preceding BatchNorm folded into them."""
     weight, bias = model.head.weight.detach(), model.head.bias.detach()
     if not isinstance(model.norm, nn.BatchNorm1d):
         return weight, bias
@@ -61,7 +62,7 @@ def plain_head(model: Classifier) -> tuple[Tensor, Tensor]:
 
 
 def weights(model: Encoder | Classifier) -> dict[str, Tensor]:
-    """timm's state dict; a norm behind the pooling is called fc_norm there, or head.norm in Hiera."""
+    """timm's state dict. It calls a norm after pooling fc_norm, or head.norm in Hiera."""
     if isinstance(model, Encoder):
         return model.net.state_dict()
     hiera = type(model.encoder.net).__name__ == "Hiera"
@@ -73,7 +74,7 @@ def weights(model: Encoder | Classifier) -> dict[str, Tensor]:
 
 
 def settings(model: Encoder | Classifier) -> Json:
-    """config.json: what timm needs to build the model, and how its images are prepared."""
+    """config.json: what timm needs to build the model and to prepare its images."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     arguments = {k: v for k, v in encoder.arguments.items() if k not in ("model_name", "num_classes")}
     classes: list[str] = []

@@ -1,4 +1,5 @@
-"""Writes a format: beside its place, opened again, compared with the model, then renamed. A failure leaves nothing."""
+"""Writes a format into a temporary folder, opens it again, compares it with the model, and renames the folder. A
+failure leaves nothing behind."""
 
 import importlib.util
 import shutil
@@ -26,7 +27,7 @@ class Judge(ABC):
 
     @abstractmethod
     def applies(self, outputs: Iterable[str]) -> bool:
-        """Whether outputs of these names can be judged."""
+        """True if outputs with these names can be judged."""
 
     @abstractmethod
     def __call__(self, call: Call) -> float:
@@ -64,8 +65,8 @@ def write_format(
     remark: str,
     judge: Judge | None,
 ) -> Figures:
-    """Writes `out / name` and returns its figures. run: folder that the model card describes, with `figures` of the
-    export so far; remark: what the format leaves out. Raises UserError, and Unequal for other outputs."""
+    """Writes `out / name` and returns its figures. run: folder that the model card describes, with the `figures` of the
+    export so far; remark: what the format leaves out. Raises UserError, or Unequal if its outputs differ."""
     was_there, target = out.exists(), out / name
     part_folder, old = out / f".{name}.part", out / f".{name}.old"
     for leftover in (part_folder, old):
@@ -94,8 +95,8 @@ def write_format(
 def _examine_all(
     name: str, files: list[Opened], subject: Exportable, folder: Path, judge: Judge | None
 ) -> tuple[Figures, dict[str, str]]:
-    """The figures of each file, and why some are left out: those that a format can do without and that are not equal
-    are deleted. Raises Unequal for any other, and where none is left."""
+    """The figures of each file, and the reasons for those left out: an optional file whose outputs differ is deleted.
+    Raises Unequal if another file's outputs differ, or no file is left."""
     figures, left_out = {}, {}
     for opened in files:
         file = name if opened.path == folder else str(opened.path.relative_to(folder))
@@ -145,7 +146,7 @@ def _examine(label: str, opened: Opened, subject: Exportable, judge: Judge | Non
 
 
 def _bytes(path: Path) -> int:
-    """Of a folder, or of a file and those that belong to it."""
+    """Size of a folder, or of a file with the files that belong to it."""
     files = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*")
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -170,7 +171,7 @@ def _card(name: str, part: Format, subject: Exportable, run: Path, figures: Figu
 
 
 def _input(name: str, subject: Exportable) -> str:
-    """What the exported model takes, in words."""
+    """Describes the exported model's input."""
     size, channels = " x ".join(map(str, subject.size)), subject.encoder.channels
     mean, std = ([round(v, 3) for v in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
     crop = subject.classifier.eval_crop if subject.classifier else 1.0
@@ -189,5 +190,5 @@ def _input(name: str, subject: Exportable) -> str:
 
 
 def size_text(bytes: int) -> str:
-    """For people."""
+    """A size in bytes, for people."""
     return f"{bytes / 1e6:.2f} MB"

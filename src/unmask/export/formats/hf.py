@@ -31,7 +31,7 @@ class HuggingFace(Format):
     library = "transformers"
 
     def refuse(self, subject: Exportable) -> str:
-        """The encoder must be transformers' ViT; a decoder that is not MAE's is left out, and a remark says so."""
+        """Refuses an encoder that is not transformers' ViT. A decoder other than MAE's is left out, with a remark."""
         if kind := subject.dense():
             raise UserError(f"--to hf: transformers has no {kind}s of this kind; what works: onnx, torch_export")
         why, model = why_not_vit(subject.encoder), subject.classifier
@@ -57,7 +57,7 @@ class HuggingFace(Format):
         )
 
     def write(self, subject: Exportable, folder: Path) -> None:
-        """The model that was learned in `folder`, the bare encoder of a pretraining run in `folder/vit`."""
+        """Writes the trained model into `folder`, and the bare encoder of a pretraining run into `folder/vit`."""
         model, encoder = subject.classifier, subject.encoder
         if model is None:
             if not why_not_mae(subject):
@@ -77,7 +77,7 @@ class HuggingFace(Format):
             _save_processor(folder, encoder)
 
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
-        """By `from_pretrained`, offline; the image processor does the normalisation."""
+        """Opens with `from_pretrained`, offline; the image processor normalises."""
         import transformers
 
         if subject.classifier:
@@ -91,7 +91,7 @@ class HuggingFace(Format):
         return [*opened, Opened(folder / "vit", partial(_encode, vit, _normalizer(folder / "vit")))]
 
     def how(self, subject: Exportable, folder: str) -> str:
-        """The encoder is a folder of its own, since ViTMAE hides patches whenever it is called."""
+        """Opens the encoder, which has a folder of its own because ViTMAE hides patches whenever it is called."""
         start = "import torch\nfrom transformers import "
         pixels = 'pixels = torch.from_numpy(prepare("image.jpg"))\n'
         if subject.classifier:
@@ -110,7 +110,8 @@ class HuggingFace(Format):
 
 
 def wrapped(model: Classifier) -> bool:
-    """Whether a classifier goes to transformers' wrapper of timm models: its own ViT pools the class token only."""
+    """True if a classifier is written for transformers' wrapper of timm models; transformers' own ViT pools the class
+    token only."""
     return model.pooling != "cls" or model.norm_kind == "layer" or bool(why_not_vit(model.encoder))
 
 
@@ -141,7 +142,7 @@ def _write_json(path: Path, content: Json) -> None:
 
 
 def _load(kind: Any, folder: Path, **options: Any) -> Any:
-    """Strictly: transformers itself only warns of weights that are missing or left over."""
+    """Loads strictly: transformers itself only warns about missing or unexpected weights."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -158,7 +159,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def _normalizer(folder: Path) -> Callable[[Tensor], Tensor]:
-    """The written image processor's normalisation; its resizing has nothing to do, the images have the size."""
+    """The normalisation of the written image processor. Its resize changes nothing, since the images have the size."""
     path = folder / "preprocessor_config.json"
     if not path.exists():  # written for timm's wrapper
         own = parse_json((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]

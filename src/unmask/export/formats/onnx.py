@@ -1,6 +1,6 @@
-"""ONNX, by torch's dynamo exporter; fp16 and int8 are made from the fp32 file with onnxruntime's tools.
+"""ONNX, by torch's dynamo exporter; fp16 and int8 files are made from the fp32 file with onnxruntime's tools.
 
-The batch is dynamic; position tables are constants, so the size of the images is fixed.
+The batch is dynamic. Position tables are constants, so the image size is fixed.
 """
 
 import json
@@ -33,7 +33,7 @@ class Onnx(Format):
     library = "onnx"
 
     def refuse(self, subject: Exportable) -> str:
-        """Whatever can be traced; operators that ONNX lacks show while writing."""
+        """Accepts whatever can be traced; an operator that ONNX lacks shows while writing."""
         if subject.detector and subject.encoder.own.get("relative"):
             raise UserError(
                 "--to onnx: a detector with relative positions has tables for one size alone, and cannot be taken out;"
@@ -42,7 +42,7 @@ class Onnx(Format):
         return REMARK.format("onnx") if subject.detector else ""
 
     def write(self, subject: Exportable, folder: Path) -> None:
-        """One file per precision."""
+        """Writes one file per precision."""
         for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
         if subject.detector:
@@ -69,7 +69,7 @@ class Onnx(Format):
                 file.unlink()
 
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
-        """In onnxruntime, on the CPU."""
+        """Opens in onnxruntime, on the CPU."""
         files = []
         if subject.detector:
             part = backbone_of(subject)
@@ -84,7 +84,7 @@ class Onnx(Format):
         return files
 
     def how(self, subject: Exportable, folder: str) -> str:
-        """With onnxruntime alone."""
+        """Needs onnxruntime only."""
         path = _file(Path(folder), "fp32" if subject.detector else subject.precision[0])
         names = ", ".join(subject.outputs)
         return (
@@ -94,7 +94,7 @@ class Onnx(Format):
 
 
 def _note(path: Path, subject: Exportable, **more: str) -> None:
-    """Writes what a file says about itself into it."""
+    """Stores metadata in a file."""
     import onnx
 
     model = onnx.load(path)
@@ -118,8 +118,8 @@ def _translate(subject: Exportable) -> Any:
 
 
 def _tidy(model: Any) -> None:
-    """Calls the first axis batch, and removes what torch notes of every node: source lines with paths of this machine.
-    model: of onnx_ir, changed in place."""
+    """Names the first axis batch, and removes the source lines that torch records for every node: they hold paths of
+    this machine. model: of onnx_ir, changed in place."""
     batch = str(model.graph.inputs[0].shape[0])
     model.graph.metadata_props.clear()
     for node in model.graph:
@@ -133,7 +133,7 @@ def _tidy(model: Any) -> None:
 
 
 def facts(subject: Exportable) -> dict[str, str]:
-    """What a file says about itself: onnxruntime gives it as `custom_metadata_map`."""
+    """Metadata of a file, which onnxruntime returns as `custom_metadata_map`."""
     encoder = subject.encoder
     inside = subject.normalize == "inside"
     facts = {
@@ -166,7 +166,7 @@ def _call(path: Path, subject: Exportable) -> Any:
 
 
 def _halve(source: Path, target: Path, large: bool) -> None:
-    """Weights and sums in fp16; input and outputs stay float32."""
+    """Converts weights and computation to fp16; input and outputs stay float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 

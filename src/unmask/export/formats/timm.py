@@ -31,12 +31,12 @@ class Timm(Format):
         return ""
 
     def write(self, subject: Exportable, folder: Path) -> None:
-        """config.json and model.safetensors."""
+        """Writes config.json and model.safetensors."""
         assert isinstance(subject.model, Encoder | Classifier)  # `refuse` lets no other through
         write_repository(subject.model, folder)
 
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
-        """By timm's factory, with the mean and standard deviation that it reads from the folder."""
+        """Opens with timm's factory; normalises with the mean and std that timm reads from the folder."""
         model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         own = model.pretrained_cfg
         mean, std = (torch.tensor(own[name]).view(-1, 1, 1) for name in ("mean", "std"))
@@ -56,7 +56,7 @@ class Timm(Format):
         return [Opened(folder / "model.safetensors", call)]
 
     def how(self, subject: Exportable, folder: str) -> str:
-        """timm reads the weights only when asked for pretrained ones."""
+        """Asks for pretrained weights, since timm reads them only then."""
         gives = (
             "logits = model(pixels)  # b classes"
             if subject.classifier

@@ -14,7 +14,7 @@ FILE = "model.pt2"
 
 class TorchExport(Format):
     def refuse(self, subject: Exportable) -> str:
-        """Anything can be traced except a detector's proposals, whose number differs from image to image."""
+        """Accepts whatever can be traced: all but a detector's proposals, whose number differs from image to image."""
         if not subject.detector:
             return ""
         return (
@@ -22,11 +22,11 @@ class TorchExport(Format):
         )
 
     def write(self, subject: Exportable, folder: Path) -> None:
-        """One file, with float32 weights."""
+        """Writes one file with float32 weights."""
         torch.export.save(_part(subject).program, folder / FILE)
 
     def open(self, subject: Exportable, folder: Path) -> list[Opened]:
-        """Read from disk, run as a module."""
+        """Loads the file and calls it as a module."""
         module, part = torch.export.load(folder / FILE).module(), _part(subject)
 
         @torch.no_grad()
@@ -36,12 +36,12 @@ class TorchExport(Format):
         return [Opened(folder / FILE, call, timed=True, subject=part)]
 
     def how(self, subject: Exportable, folder: str) -> str:
-        """Nothing but torch."""
+        """Needs torch only."""
         names = ", ".join(_part(subject).outputs)
         use = 'model(torch.from_numpy(prepare("image.jpg")))'
         return f'import torch\n\nmodel = torch.export.load("{folder}/{FILE}").module()\n{names} = {use}'
 
 
 def _part(subject: Exportable) -> Exportable:
-    """What is written: the whole model, or the backbone of a detector."""
+    """The model that is written: the whole one, or the backbone of a detector."""
     return backbone_of(subject) if subject.detector else subject
