@@ -30,13 +30,37 @@ from support.photos import photo
 
 
 @pytest.fixture(autouse=True, scope="session")
-def small_panels():
-    """Panels and films of runs show two images, not six: most of a small run's time is drawing them."""
+def small_runs():
+    """What takes most of a small run's time is made smaller: panels and films show two images, not six; fewer steps are
+    measured, and fewer images for the losses of trivial predictors; curves of labels are drawn again less often. Only
+    the first pretraining of a process renders its figures; the others leave blank ones of the same size."""
+    from unmask.cli.commands import pretrain
     from unmask.evaluation import watch
+    from unmask.planning import measure
+    from unmask.studies.label_curve import curve
+
+    train, trained = pretrain.train, []
+
+    def trained_with_blank_figures(*arguments, **named):
+        with pytest.MonkeyPatch.context() as patch:
+            if trained:
+                patch.setattr("matplotlib.figure.Figure.savefig", blank)
+            trained.append(True)
+            return train(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watch, "IMAGES", 2)
+        patch.setattr(measure, "STEPS", 3)
+        patch.setattr(measure, "CONTEXT_BATCH", 24)
+        patch.setattr(curve, "RESAMPLES", 200)
+        patch.setattr(pretrain, "train", trained_with_blank_figures)
         yield
+
+
+def blank(figure, file, **options):
+    """In place of a figure's `savefig`."""
+    width, height = figure.get_size_inches() * options.get("dpi", figure.dpi)
+    Image.new("L", (round(width), round(height)), 255).save(file, "PNG", compress_level=1)
 
 
 @pytest.fixture

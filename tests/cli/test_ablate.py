@@ -35,7 +35,7 @@ def data(tmp_path_factory):
     from support.photos import photo
 
     root = tmp_path_factory.mktemp("data")
-    for split, count in (("train", 20), ("test", 12)):
+    for split, count in (("train", 12), ("test", 8)):
         for number, name in enumerate(("blue", "red")):
             (root / split / name).mkdir(parents=True)
             for seed in range(count):

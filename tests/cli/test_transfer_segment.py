@@ -60,6 +60,7 @@ def test_a_segmenter_is_trained_judged_and_kept(done, run):
     assert max(looks) == pytest.approx(found["val"]["miou"])  # the best weights on val are kept
 
 
+@pytest.mark.slow
 def test_five_images_are_learnt_by_heart(run, place):
     for split in ("train", "test"):
         write_pairs(place / "five", 5, split)

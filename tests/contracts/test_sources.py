@@ -94,13 +94,13 @@ class TestEveryPart:
         answers = context.SimpleQueue()
 
         def work():
-            answers.put([shade(source, i) for _ in range(20) for i in range(len(source.items))])
+            answers.put([shade(source, i) for _ in range(5) for i in range(len(source.items))])
 
-        processes = [context.Process(target=work) for _ in range(3)]
+        processes = [context.Process(target=work) for _ in range(2)]
         for process in processes:
             process.start()
         for _ in processes:
-            assert answers.get() == expected * 20
+            assert answers.get() == expected * 5
         for process in processes:
             process.join()
         assert shade(source, -1) == expected[-1]  # the children have closed and deleted nothing of ours

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.hostile import little, png
 
+from unmask.data import limits
 from unmask.data.codecs.image import BadImage
 from unmask.data.shards.stream import open_stream
 from unmask.data.source import open_source
@@ -55,12 +56,13 @@ def test_members_with_names_that_lead_out_are_listed_and_passed_over(make, tmp_p
         assert [sample.problem for sample in samples if sample.problem] == ["its name leads out of the archive"] * 3
 
 
-def test_a_zip_member_that_unpacks_without_end_is_a_bad_image(tmp_path):
+def test_a_zip_member_that_unpacks_without_end_is_a_bad_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FREE", 16 << 20)
     path = tmp_path / "data.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("good.png", png())
         with archive.open("bomb.png", "w", force_zip64=True) as member:
-            for _ in range(400):
+            for _ in range(25):
                 member.write(bytes(1 << 20))
     with little():
         source = open_source(path)
@@ -92,13 +94,14 @@ def test_huge_headers_and_sparse_members_of_a_tar_take_no_memory(tmp_path):
         assert "a header of" in sample.problem
 
 
-def test_a_npz_that_unpacks_without_end_or_claims_more_than_it_has_is_refused(tmp_path):
+def test_a_npz_that_unpacks_without_end_or_claims_more_than_it_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FREE", 16 << 20)
     head = io.BytesIO()
-    np.lib.format.write_array_header_2_0(head, {"descr": "|u1", "fortran_order": False, "shape": (400, 1 << 20)})
+    np.lib.format.write_array_header_2_0(head, {"descr": "|u1", "fortran_order": False, "shape": (25, 1 << 20)})
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("images.npy", "w", force_zip64=True) as member:
             member.write(head.getvalue())
-            for _ in range(400):
+            for _ in range(25):
                 member.write(bytes(1 << 20))
     with little(), pytest.raises(DataError, match="no honest file"):
         open_source(tmp_path / "x.npz")

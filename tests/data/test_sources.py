@@ -19,6 +19,7 @@ from unmask.data.sources.folder import Folder
 from unmask.errors import DataError, UserError
 
 
+@pytest.mark.slow
 def test_a_source_can_be_sent_to_a_spawned_process(tmp_path):
     source = open_source(tarred(tmp_path / "a.tar.gz", shades(TREE), "w:gz"))
     (tmp_path / "source.pickle").write_bytes(pickle.dumps(source))

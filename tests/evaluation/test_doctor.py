@@ -28,9 +28,9 @@ def healthy(tmp_path_factory):
     (root / "photos").mkdir()
     for seed in range(40):
         Image.fromarray(photo(seed)).save(root / "photos" / f"{seed:03d}.png")
-    run = unmask.pretrain(root / "photos", out=root / "run", steps=200, lr=2e-3, log_every=10, save_every=100, **SMALL)
+    run = unmask.pretrain(root / "photos", out=root / "run", steps=100, lr=4e-3, log_every=5, save_every=50, **SMALL)
     records = (run.path / "metrics.jsonl").read_text().splitlines()
-    # Tiny models wait for data, whatever one does, and in 200 steps they explain little.
+    # Tiny models wait for data, whatever one does, and in 100 steps they explain little.
     shares = [json.loads(line) | {"waiting": 0.01} for line in records]
     shares = [line | ({"loss": 0.6 * line["loss"]} if "epoch" in line else {}) for line in shares]
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in shares))
@@ -71,7 +71,7 @@ def setting(section, name, value):
 def record(change=lambda line: {}, **more):
     def plant(run):
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        lines = [line | change(line) for line in lines] + ([{"step": 200, **more}] * 9 if more else [])
+        lines = [line | change(line) for line in lines] + ([{"step": 100, **more}] * 9 if more else [])
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     return plant
@@ -137,12 +137,12 @@ FAULTS = [
     ("decoder", "random start", weights(fresh_decoder)),
     ("rate", "too high for a batch of 8", setting("training", "lr", 0.1)),
     ("rate", "too low for a batch of 8", setting("training", "lr", 1e-7)),
-    ("warmup", "of 200 steps", setting("training", "warmup_epochs", 100.0)),
+    ("warmup", "of 100 steps", setting("training", "warmup_epochs", 100.0)),
     ("numbers", "fc1", weights(overflow)),
-    ("numbers", "9 of 200 steps", record(**LEFT_OUT, loss="nan", why="non-finite")),
+    ("numbers", "9 of 100 steps", record(**LEFT_OUT, loss="nan", why="non-finite")),
     ("trivial", "no better than", record(lambda line: {"loss": 1.2} if "epoch" in line else {})),
     ("trivial", "of the variance of what it rebuilds", record(lambda line: {"loss": 0.92} if "epoch" in line else {})),
-    ("steps", "9 of 200 updates", record(**LEFT_OUT, loss="9", why="spike")),
+    ("steps", "9 of 100 updates", record(**LEFT_OUT, loss="9", why="spike")),
     ("steps", "went back 9 times", record(event="rolled_back", **{"from": 300})),
     ("checkpoints", "last.ckpt", flip),
     ("duplicates", "also in train", sheet(test_in_train=3)),

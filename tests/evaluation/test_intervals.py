@@ -86,7 +86,7 @@ def test_intervals_of_a_mean_hold_the_truth_in_about_95_of_100_cases():
 def test_intervals_of_a_difference_hold_the_truth_and_use_the_pairs():
     shares = [0.55, 0.15, 0.08, 0.22]  # both right, only the first, only the other, neither
     held, width = [], []
-    for counts in stats.multinomial(80, shares).rvs(1500, random_state=1):
+    for counts in stats.multinomial(80, shares).rvs(500, random_state=1):
         one = np.repeat([True, True, False, False], counts)
         other = np.repeat([True, False, True, False], counts)
         found, low, high = paired_difference(one, other)

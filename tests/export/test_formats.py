@@ -1,6 +1,7 @@
 """Exports of other families and of classifiers, and what is refused."""
 
 import json
+from itertools import product
 
 import numpy as np
 import onnxruntime
@@ -33,14 +34,15 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_keeps_its_tokens(family, tmp_path):
+SLOW = [pytest.param(family, "onnx", marks=pytest.mark.slow) for family in ("eva", "hiera")]
+
+
+@pytest.mark.parametrize(("family", "form"), [*product(FAMILIES, ("timm", "torch_export")), *SLOW])
+def test_every_family_keeps_its_tokens(family, form, tmp_path):
     encoder = tiny(**FAMILIES[family])
     raw = torch.rand(3, encoder.channels, *encoder.grid.size) * 255
-    formats = ("timm", "torch_export", "onnx") if family in ("eva", "hiera") else ("timm", "torch_export")
-    for name in formats:
-        _, found = checked(name, encoder, raw, tmp_path)
-        assert next(iter(found.values()))["patch_tokens"]["max_abs_error"] < 1e-3
+    _, differences = checked(form, encoder, raw, tmp_path)
+    assert next(iter(differences.values()))["patch_tokens"]["max_abs_error"] < 1e-3
 
 
 @pytest.mark.parametrize(

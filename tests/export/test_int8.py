@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from support.photos import photo
 from unmask import registry
 from unmask.errors import Unequal
 from unmask.export import quantization
+from unmask.export.formats import onnx as onnx_files
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import create_encoder
 from unmask.models.segmenter import Segmenter
 
+TRANSLATED, translate = {}, onnx_files._translate
 FILE = Path(__file__).parents[2] / "benchmarks" / "int8.py"
 MAKERS = {
     "encoder": lambda encoder: encoder,
@@ -42,13 +45,22 @@ def raw():
     return torch.from_numpy(np.stack([photo(seed, 32, 32) for seed in range(4)])).permute(0, 3, 1, 2).float()
 
 
-def written(raw, folder, kind="encoder", quantize="dynamic"):
+@cache
+def model_of(kind):
     torch.manual_seed(0)
     model = "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)"
     encoder = create_encoder(model, image_size=(32, 32), patch_size=8, mean=(120.0,) * 3, std=(60.0,) * 3)
-    what = subject(MAKERS[kind](encoder), raw, precision=("fp32", "int8"), quantize=quantize)
+    return MAKERS[kind](encoder)
+
+
+def written(raw, folder, kind="encoder", quantize="dynamic"):
+    what = subject(model_of(kind), raw, precision=("fp32", "int8"), quantize=quantize)
     part = registry.find("export", "onnx")()
-    part.write(what, folder)
+    if kind not in TRANSLATED:  # by torch, for seconds
+        TRANSLATED[kind] = translate(what)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_files, "_translate", lambda _: TRANSLATED[kind])
+        part.write(what, folder)
     return what, part, folder / "model-int8.onnx"
 
 

@@ -26,7 +26,10 @@ def base(scale):
     return scale.facts(model, patch)
 
 
-@pytest.mark.parametrize("name", KNOWN)
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("ViT-L/16", "ViT-H/14")]
+
+
+@pytest.mark.parametrize("name", ["ViT-B/16", *LARGE])
 def test_parameters_are_those_of_the_reference(scale, base, name):
     model, patch, _ = scale.MODELS[name]
     found = base if name == "ViT-B/16" else scale.facts(model, patch)

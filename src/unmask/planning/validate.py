@@ -4,6 +4,8 @@ A model is built from the options as the run will build it, but on torch's meta 
 memory: a ViT-H in 0.2 s. What only the data decides has a stand-in, and nothing is refused because of a stand-in.
 """
 
+from dataclasses import dataclass, fields
+
 import torch
 
 from unmask.data.transforms.colour import check_colours
@@ -23,9 +25,25 @@ UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: 
 LARGE = Grid((UNITS, UNITS), (1024, 1024))  # a unit of more values than any data gives
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Texts of the parts of a run, and the method's numbers; None where they are left open."""
+
+    method: str
+    mask: str | None
+    target: str | None
+    decoder: str | None
+    decoder_warmup: int | None
+    masks_per_image: int | None
+
+    @classmethod
+    def of(cls, options: Json) -> "Parts":
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+
 def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     """Raises UserError for options that cannot work. start: the weights that `--init` names, opened."""
-    refuse_typos(asked)
+    refuse_typos(Parts.of(asked))
     plan = Plan(dict(asked))
     channels = asked["channels"]
     start.guide(plan, channels or 3)
@@ -44,15 +62,15 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     if size:
         plan_resolutions(plan)
     encoder = _encoder(model, tuple(size or (UNITS * patch,) * 2), patch, channels or 3)
-    _refuse_parts(settings, encoder, bool(size), bool(unit and channels))
+    _refuse_parts(Parts.of(settings), encoder, bool(size), bool(unit and channels))
 
 
-def refuse_typos(asked: Json) -> None:
+def refuse_typos(parts: Parts) -> None:
     """Names that are wrong are said first, before what is said of models."""
-    build("mask", asked["mask"])
-    for kind in ("target", "decoder", "method"):
-        if asked[kind]:
-            find(kind, parse(asked[kind])[0])
+    build("mask", parts.mask)
+    for kind, text in (("target", parts.target), ("decoder", parts.decoder), ("method", parts.method)):
+        if text:
+            find(kind, parse(text)[0])
 
 
 def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> Encoder:
@@ -63,18 +81,15 @@ def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> En
         return create_encoder(model, image_size=size, patch_size=patch, channels=channels)
 
 
-def _refuse_parts(settings: Json, encoder: Encoder, grid_known: bool, values_known: bool) -> None:
+def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known: bool) -> None:
     """values_known: how many values a unit has. Parts of other packages may refuse a grid that is a stand-in."""
-    names = {
-        name: settings[name]
-        for name in ("mask", "target", "decoder")
-        if settings[name] and (grid_known or not _foreign(settings[name])) and (name != "target" or values_known)
-    }
+    texts = {"mask": parts.mask, "decoder": parts.decoder, "target": parts.target if values_known else None}
+    built = {kind: text for kind, text in texts.items() if text and (grid_known or not _foreign(text))}
     with torch.device("meta"):
-        if settings["target"] and "target" not in names and not _foreign(settings["target"]):
-            build("target", settings["target"], grid=LARGE, channels=encoder.channels)
-        more = {name: settings[name] for name in ("decoder_warmup", "masks_per_image")}
-        objective = build("method", settings["method"], encoder=encoder, **names, **more)
+        if parts.target and "target" not in built and not _foreign(parts.target):
+            build("target", parts.target, grid=LARGE, channels=encoder.channels)
+        more = {"decoder_warmup": parts.decoder_warmup, "masks_per_image": parts.masks_per_image}
+        objective = build("method", parts.method, encoder=encoder, **built, **more)
     if grid_known and hasattr(objective, "mask"):
         objective.mask(1, encoder.grid, "cpu", torch.Generator())  # refuses a grid that leaves nothing to hide
 
