@@ -99,6 +99,14 @@ def test_a_killed_command_goes_on_and_writes_the_very_same_bytes(mixed, tmp_path
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != PACK} == files
 
 
+@pytest.mark.parametrize("change", [{"asked": {}}, {"asked": 3}, {"names": None, "asked": {"size": 1, "other": 2}}])
+def test_a_damaged_record_of_a_begun_pack_is_named(change, mixed, tmp_path):
+    out = unmask.pack(mixed, tmp_path / "m.pack")
+    (out / PACK).write_text(json.dumps(json.loads((out / PACK).read_text()) | change))
+    with pytest.raises(UserError, match=f"{PACK} is damaged; delete the folder"):
+        unmask.pack(mixed, out)
+
+
 def _small(init):
     return lambda self, out, most: init(self, out, 20_000)
 

@@ -83,6 +83,22 @@ def detect(tmp_path_factory):
     return folder_of(tmp_path_factory.mktemp("dense") / "detect", "detect", model, **settings)
 
 
+def test_a_segmenter_as_a_torch_program_gives_the_same_logits(segment, photos, tmp_path):
+    made = unmask.export(segment, to="torch_export", images=photos, out=tmp_path / "out")
+    assert "logits" in made.figures["formats"]["torch_export"]["files"]["model.pt2"]["check"]
+    pixels = torch.rand(3, 3, 40, 48) * 255
+    logits = torch.export.load(made["torch_export"] / "model.pt2").module()(pixels)[0]
+    torch.testing.assert_close(logits, unmask.load(segment)(pixels), atol=1e-4, rtol=0)
+
+
+def test_of_a_detector_torch_writes_encoder_and_pyramid(detect, photos, tmp_path):
+    made = unmask.export(detect, to="torch_export", images=photos, out=tmp_path / "out")
+    figures = made.figures["formats"]["torch_export"]
+    assert {*figures["files"]["model.pt2"]["check"]} == {"map_0", "map_1", "map_2", "map_3", "map_pool"}
+    assert "its encoder and pyramid are written" in figures["remark"]
+
+
+@pytest.mark.slow
 def test_a_segmenter_is_taken_out_and_gives_the_same_logits(segment):
     found = unmask.export(segment, to="onnx,torch_export", precision="fp32,int8")
     files = found.figures["formats"]["onnx"]["files"]
@@ -98,6 +114,7 @@ def test_a_segmenter_is_taken_out_and_gives_the_same_logits(segment):
     assert np.allclose(logits, own, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_detector_is_taken_out_whole_and_as_a_backbone(detect):
     found = unmask.export(detect, to="onnx,torch_export", precision="fp32")
     files = found.figures["formats"]["onnx"]["files"]
@@ -132,9 +149,9 @@ def test_a_file_that_finds_other_boxes_is_refused(detect):
         compare(subject, Opened(detect, moved), "moved")
 
 
-def test_formats_without_such_heads_refuse(segment, detect):
+def test_formats_without_such_heads_refuse(segment, detect, photos):
     for folder, noun in ((segment, "segmenter"), (detect, "detector")):
         with pytest.raises(UserError, match=f"timm has no {noun}s of this kind; what works: onnx, torch_export"):
-            unmask.export(folder, to="timm")
+            unmask.export(folder, to="timm", images=photos)
         with pytest.raises(UserError, match="--on measures classifiers and encoders"):
-            unmask.export(folder, to="onnx", on="demo")
+            unmask.export(folder, to="onnx", on="demo", images=photos)

@@ -34,10 +34,14 @@ FAMILIES = {
 }
 
 
-SLOW = [pytest.param(family, "onnx", marks=pytest.mark.slow) for family in ("eva", "hiera")]
+TRACED = [("eva", "onnx"), ("hiera", "onnx"), ("hiera", "torch_export")]  # for many seconds
+CASES = [
+    pytest.param(family, form, marks=[pytest.mark.slow] * ((family, form) in TRACED))
+    for family, form in [*product(FAMILIES, ("timm", "torch_export")), *TRACED[:2]]
+]
 
 
-@pytest.mark.parametrize(("family", "form"), [*product(FAMILIES, ("timm", "torch_export")), *SLOW])
+@pytest.mark.parametrize(("family", "form"), CASES)
 def test_every_family_keeps_its_tokens(family, form, tmp_path):
     encoder = tiny(**FAMILIES[family])
     raw = torch.rand(3, encoder.channels, *encoder.grid.size) * 255
