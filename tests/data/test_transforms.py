@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2.functional import resize
 
+from unmask.data.annotations.objects import Shown, Target
 from unmask.data.transforms.crops import FixedCrop, RandomCrop, WholeImage
+from unmask.data.transforms.detection import Fitted, Jitter
 from unmask.errors import UserError
 
 
@@ -145,3 +147,33 @@ def test_opencv_has_no_threads_that_a_fork_would_lose():
     from unmask.data.codecs.opencv import cv2
 
     assert cv2.getNumThreads() == 1
+
+
+def test_boxes_and_masks_move_with_the_image():
+    image = torch.full((3, 50, 80), 60, dtype=torch.uint8)
+    image[:, 10:30, 20:60] = 250
+    masks = (image[:1] > 100).to(torch.uint8)
+    one = torch.tensor([0])
+    crowd = torch.tensor([False])
+    shown = Shown(image, Target(torch.tensor([[20.0, 10, 60, 30]]), one, crowd, masks))
+    view, kept = Jitter((64, 64), (60.0,) * 3), 0
+    for seed in range(20):
+        seen = view(shown, torch.Generator().manual_seed(seed))
+        again = view(shown, torch.Generator().manual_seed(seed))
+        assert all(torch.equal(a, b) for a, b in zip((seen.image, *seen.target), (again.image, *again.target)))
+        assert seen.image.shape == (3, 64, 64)
+        rows, columns = torch.where(seen.image[0] > 155)
+        if not len(seen.target.boxes):
+            assert len(rows) < 64
+            continue
+        kept += 1
+        box = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
+        torch.testing.assert_close(seen.target.boxes[0], box, atol=1.6, rtol=0)
+        same = (seen.target.masks[0] > 0) == (seen.image[0] > 155)
+        assert same.float().mean() > 0.95
+    assert kept > 15
+    crowded = Shown(image, shown.target._replace(crowd=torch.tensor([True])))
+    assert not len(view(crowded, torch.Generator().manual_seed(0)).target.boxes)
+    fitted = Fitted((64, 128), (60.0,) * 3)(image.transpose(1, 2))  # upright: the window turns
+    assert fitted.image.shape == (3, 128, 64)
+    assert fitted.rates == (102 / 80, 64 / 50)

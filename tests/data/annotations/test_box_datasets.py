@@ -11,9 +11,7 @@ from support.boxmaking import CLASSES, draw, polygon, write_coco, write_voc, wri
 
 from unmask.data.annotations.formats.coco import Coco
 from unmask.data.annotations.geometry import run_lengths
-from unmask.data.annotations.objects import Shown, Target
 from unmask.data.datasets.detection import Boxed
-from unmask.data.transforms.detection import Fitted, Jitter
 from unmask.errors import DataError, UserError
 
 
@@ -236,36 +234,6 @@ def test_boxes_of_a_image_turned_by_exif_fit_the_size_that_is_stated(tmp_path, o
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert shown.target.boxes[0].tolist() == [float(v) for v in box]
     assert "turned by EXIF" in said
-
-
-def test_boxes_and_masks_move_with_the_image():
-    image = torch.full((3, 50, 80), 60, dtype=torch.uint8)
-    image[:, 10:30, 20:60] = 250
-    masks = (image[:1] > 100).to(torch.uint8)
-    one = torch.tensor([0])
-    crowd = torch.tensor([False])
-    shown = Shown(image, Target(torch.tensor([[20.0, 10, 60, 30]]), one, crowd, masks))
-    view, kept = Jitter((64, 64), (60.0,) * 3), 0
-    for seed in range(20):
-        seen = view(shown, torch.Generator().manual_seed(seed))
-        again = view(shown, torch.Generator().manual_seed(seed))
-        assert all(torch.equal(a, b) for a, b in zip((seen.image, *seen.target), (again.image, *again.target)))
-        assert seen.image.shape == (3, 64, 64)
-        rows, columns = torch.where(seen.image[0] > 155)
-        if not len(seen.target.boxes):
-            assert len(rows) < 64
-            continue
-        kept += 1
-        box = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
-        torch.testing.assert_close(seen.target.boxes[0], box, atol=1.6, rtol=0)
-        same = (seen.target.masks[0] > 0) == (seen.image[0] > 155)
-        assert same.float().mean() > 0.95
-    assert kept > 15
-    crowded = Shown(image, shown.target._replace(crowd=torch.tensor([True])))
-    assert not len(view(crowded, torch.Generator().manual_seed(0)).target.boxes)
-    fitted = Fitted((64, 128), (60.0,) * 3)(image.transpose(1, 2))  # upright: the window turns
-    assert fitted.image.shape == (3, 128, 64)
-    assert fitted.rates == (102 / 80, 64 / 50)
 
 
 def test_files_can_be_named_and_images_lie_beside_them_or_elsewhere(tmp_path):
