@@ -84,9 +84,9 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     tried, measured = [], measure.Measured(1.0, 1, {})
     devices = make_devices(RuntimeSettings())
 
-    def fails_when_compiled(objective, loader, settings, devices):
-        tried.append(settings["compile"])
-        if settings["compile"] != "off":
+    def fails_when_compiled(objective, loader, step, devices):
+        tried.append(step.compile)
+        if step.compile != "off":
             raise RuntimeError("no compiler here")
         return measured
 
