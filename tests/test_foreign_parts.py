@@ -10,7 +10,8 @@ from support.small import SMALL
 
 import unmask
 from unmask.cli.main import main
-from unmask.cli.verb import parts_in
+from unmask.cli.options.pack import Packing
+from unmask.cli.verb import parts_in, require_parts
 from unmask.errors import UserError
 from unmask.models.encoder import create_encoder
 from unmask.registry import KINDS, build, find, given, keep_sources, parse, portable, remark_on_parts
@@ -90,6 +91,22 @@ def test_only_what_is_written_on_the_command_line_is_given():
         "--method=f.comb(x='g.x')",
     ]
     assert parts_in(line) == ["b.comb", "./c.py", "f.comb(x='g.x')"]
+
+
+def test_parts_that_are_none_are_refused(lab, monkeypatch):
+    monkeypatch.chdir(lab / "my_lab")
+    for text, reason in {
+        "comb": "give a part from outside of unmask",
+        "full(dim=32)": "give a part from outside of unmask",
+        "./comp.py": "there is no such file",
+        "my_lab.comp": "there is no such module",
+        "nosuch.comb": "there is no such module",
+    }.items():
+        with pytest.raises(UserError, match=reason):
+            require_parts(Packing("images", "out.pack", parts=(text,)))
+        with pytest.raises(UserError, match=reason):
+            unmask.pack("images", "out.pack", parts=text)
+    require_parts(Packing("images", "out.pack", parts=("./comb.py(ratio=0.5)", "my_lab.comb")))
 
 
 def test_a_folder_keeps_sources_and_says_what_is_missing_or_has_changed(lab, capsys):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.table import Table
 from support.photos import photo
 from support.small import SMALL
 
@@ -45,6 +46,19 @@ def test_names_with_brackets_and_colons_are_printed_as_they_are():
         with progress(console, name) as update:
             update(1, words=name)
     assert console.file.getvalue().split() == ["a[/red].png", "[bold]x.jpg", ":smile:.png", "[link=x]y"]
+
+
+def test_control_characters_in_names_do_nothing_to_the_terminal():
+    console = Lines(width=100)
+    console.file = io.StringIO()
+    table = Table("name")
+    table.add_row("c\x1b[2Jd.png")
+    console.print("a\x1b[31mred\x07.png\t\x9b2J", soft_wrap=True)
+    console.print(table)
+    printed = console.file.getvalue()
+    assert r"a\x1b[31mred\x07.png" in printed
+    assert r"c\x1b[2Jd.png" in printed
+    assert not {"\x1b", "\x07", "\x9b"} & set(printed)
 
 
 def test_a_terminal_without_unicode_gets_signs_that_it_has(monkeypatch):

@@ -55,6 +55,29 @@ def test_an_interruption_that_somebody_swallowed_is_raised_again(loss, monkeypat
         command()
 
 
+class Broken:
+    def __del__(self):
+        raise ValueError("broken")
+
+
+def test_what_a_destructor_lost_is_told_but_for_what_is_raised_again(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # pytest has its own
+
+    def command(lost):
+        with Listener():
+            lost()
+            for _ in range(1000):
+                time.sleep(0.001)
+
+    with pytest.raises(Interrupted):
+        command(Destroyed)
+    assert "Traceback" not in capfd.readouterr().err
+    with Listener():
+        Broken()
+    assert "ValueError: broken" in capfd.readouterr().err
+    assert sys.unraisablehook is sys.__unraisablehook__
+
+
 def test_what_catches_the_faults_of_a_decoder_does_not_catch_an_interruption():
     def command():
         with Listener():

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from unmask import registry
+from unmask.cli.verb import require_parts
 from unmask.data.places import elsewhere, require_place
 from unmask.models.names import require_model
 from unmask.plain import Dataclass, Images, Model, PartOf, Weights, metadata, texts
@@ -19,6 +20,7 @@ from unmask.weights.known import require_known
 
 def look_first(name: str, options: Dataclass) -> None:
     """Raises UserError for what the options of command `name` (a dataclass) spell wrong."""
+    require_parts(options)
     if isinstance(getattr(options, "precision", ""), str):  # an export has several
         check_names(runtime_of(options))
     if recipe := getattr(options, "recipe", None):

@@ -7,12 +7,13 @@ from these. An options file imports nothing heavy: `unmask --help` reads them al
 
 import dataclasses
 import functools
-import importlib
+import importlib.util
 import inspect
 import operator
 import pkgutil
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -22,10 +23,10 @@ from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
-from unmask.errors import UserError, closest
+from unmask.errors import UserError, closest, closest_place
 from unmask.files import Json, parse_json
 from unmask.plain import fits, settle
-from unmask.registry import KINDS, given, portable
+from unmask.registry import KINDS, given, is_foreign, parse, portable
 from unmask.runtime.lock import Locks
 from unmask.tasks.folders import task_folders
 
@@ -48,6 +49,7 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
 
     def wrap(function: Callable[[Options], Result]) -> Callable[P, Result]:
         def run(given: Options) -> Result:
+            require_parts(given)
             with Locks():
                 try:
                     return function(given)
@@ -93,6 +95,27 @@ def parts_in(arguments: Sequence[str]) -> list[str]:
         elif name in PARTS:
             texts.append(argument)
     return texts
+
+
+def require_parts(options: object) -> None:
+    """Raises UserError where `--parts` names no part from outside, or a source that is not there."""
+    for text in _texts(getattr(options, "parts", ())):
+        name = parse(text)[0]
+        if not is_foreign(name):
+            raise UserError(
+                f"--parts {text}: give a part from outside of unmask, as a file (./comb.py) or a module (my_lab.comb);"
+                " unmask's own parts need not be given"
+            )
+        if name.endswith(".py") and not (path := Path(name).expanduser()).is_file():
+            raise UserError(f"--parts {text}: there is no such file{closest_place(path)}")
+        if not name.endswith(".py") and not _is_importable(name):
+            raise UserError(f"--parts {text}: there is no such module; is its folder on PYTHONPATH? Or give its file")
+
+
+def _is_importable(name: str) -> bool:
+    with suppress(ImportError, ValueError):
+        return importlib.util.find_spec(name) is not None
+    return False
 
 
 def _texts(value: object) -> list[str]:

@@ -7,10 +7,11 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -24,6 +25,7 @@ from rich.text import Text
 T = TypeVar("T")
 PLAIN_WIDTH = 160  # characters where there is no terminal
 IN_ASCII = {"·": "-", "→": "->", "…": "...", "≥": ">=", "≤": "<=", "±": "+-", "µ": "u"}
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and ends of lines
 LEAST_BAR = 8  # characters that a bar needs to be worth drawing
 
 
@@ -40,15 +42,24 @@ class Update(Protocol):
 
 
 class Lines(Console):
-    """A console that takes text as it is: in the names of files, [brackets] are no markup and :words: no emoji."""
+    """A console that takes text as it is: in the names of files, [brackets] are no markup, :words: no emoji, and
+    control characters, which could move the cursor or hide what the terminal shows, are written out: \\x1b."""
 
     def __init__(self, *, width: int | None = None, stderr: bool = False):
         super().__init__(width=width, stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(harmless(text), **options)
 
     def on_broken_pipe(self) -> None:
         """The reader, such as `head`, has seen enough. The work goes on, and what it says is dropped."""
         self.quiet = True
         drop_output()
+
+
+def harmless(text: str) -> str:
+    """Control characters written out, as \\x1b."""
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def make_console() -> Console:
@@ -140,10 +151,10 @@ def progress(console: Console, words: str, total: int | None = None) -> Iterator
     bar_column = BarColumn(None, table_column=Column(ratio=1))
     columns = SpinnerColumn(_spinner(console)), words_column, bar_column, TaskProgressColumn(), TimeRemainingColumn()
     with _alone(), Progress(*columns, console=console, transient=True, expand=True) as bar:
-        task = bar.add_task(escape(words), total=total)
+        task = bar.add_task(escape(harmless(words)), total=total)
 
         def update(done: int | None = None, total: int | None = None, words: str | None = None) -> None:
-            bar.update(task, completed=done, total=total, description=words and escape(words))
+            bar.update(task, completed=done, total=total, description=words and escape(harmless(words)))
 
         yield update
 

@@ -13,6 +13,7 @@ SIGUSR1 is what SLURM sends on request some time before a job's end (docs/scale.
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -59,11 +60,13 @@ class Listener:
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         self._outer, Listener.current = Listener.current, self
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._tell_of_others
         threading.Thread(target=self._listen, args=(reader,), daemon=True, name="signals").start()
         return self
 
     def __exit__(self, *_: object) -> None:
         Listener.current, self.answered = self._outer, True
+        sys.unraisablehook = self._hook
         for number, handler in self._before.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
         signal.set_wakeup_fd(self._wakeup)
@@ -79,6 +82,11 @@ class Listener:
             raise error
         finally:
             del error  # else this frame, which the traceback holds, would keep it alive where nobody else does
+
+    def _tell_of_others(self, lost: "sys.UnraisableHookArgs") -> None:
+        """What a destructor or a callback lost is told with its traceback, but for what is raised again."""
+        if not isinstance(lost.exc_value, Interrupted):
+            self._hook(lost)
 
     def _ask_again(self, _: object) -> None:
         """Called when what was raised is no more: somebody has swallowed it. Raised here it would be lost once more."""
