@@ -216,3 +216,31 @@ def test_training_imports_nothing_that_only_draws_or_judges():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.splitlines()[-1] == "IMPORTED []"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("pretrain x --epochs ten", "--epochs takes a number, got 'ten'"),
+        ("pretrain x --image-size big", "--image-size takes one or more whole numbers, got 'big'"),
+        ("pretrain x --flip onn", "--flip takes auto, on or off, got 'onn', did you mean 'on'?"),
+        ("pretrain x --seed=1.5", "--seed takes a whole number, got '1.5'"),
+        ("pretrain x --out", "--out takes a path, got nothing"),
+        ("pretrain x --batch 8 9", "unmask pretrain does not know what '9' after --batch 8 is for"),
+        ("pretrain x --deterministic yes", "unmask pretrain does not know what 'yes' after --deterministic is for"),
+        ("show run a.jpg --ratio 0.5 many", "--ratio takes one or more numbers, got '0.5 many'"),
+        ("show", "unmask show needs RUN (folder of a run; for features"),
+        (
+            "evaluate run labelled/",
+            "does not know what 'labelled/' is for; labelled data goes after --on",
+        ),
+        ("transfer run --to segment --on y --crop-size a", "--crop-size takes one or more whole numbers, got 'a'"),
+        ("pretrain", "say on which images"),
+    ],
+)
+def test_words_that_cannot_be_read_are_named_in_a_line(line, message, capsys):
+    with pytest.raises(UserError) as caught:
+        parse(line.split())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")

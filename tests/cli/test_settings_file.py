@@ -53,8 +53,8 @@ def test_the_task_of_transfer_may_stand_in_the_file(written):
     ("text", "message"),
     [
         ("epoch: 3", r"has 'epoch', which is no option here, did you mean 'epochs'\?"),
-        ("batch: many", r"settings.yaml: batch is 'many'; it takes N"),
-        ("flip: sideways", r"flip is 'sideways'; it takes auto\|on\|off"),
+        ("batch: many", r"settings.yaml: batch is 'many'; it takes a whole number"),
+        ("flip: sideways", r"flip is 'sideways'; it takes auto, on or off"),
         ("deterministic: perhaps", r"deterministic is 'perhaps'; it is true or false"),
         ("batch: {a: 1}", "batch must be a value or a list of values"),
         ("batch: 1\nbatch: 2", "has 'batch' twice"),

@@ -70,6 +70,14 @@ def test_several_places_follow_each_other_with_unique_names(tmp_path):
     assert [shade(pickle.loads(pickle.dumps(source)), i) for i in range(4)] == [0, 1, 7, 8]
 
 
+def test_single_files_among_several_places_are_named_once(tmp_path):
+    write(tmp_path, {"a.png": png(1), "b.png": png(2), "x/b.png": png(3), "c.png/c.png": png(4)})
+    names = [
+        item.name for item in open_source([tmp_path / name for name in ("a.png", "b.png", "x/b.png", "c.png")]).items
+    ]
+    assert names == ["a.png", "b.png#1", "b.png#2", "c.png/c.png"]
+
+
 def test_what_cannot_be_opened_says_what_is_near(tmp_path):
     write(tmp_path / "images", shades(["1.png"]))
     with pytest.raises(UserError, match="does not exist, did you mean 'images'") as caught:

@@ -199,7 +199,7 @@ def test_the_sentence_gives_its_grounds():
 def test_a_second_evaluator_agrees_or_says_otherwise(verdict):
     assert "By kNN the same: " in verdict.sentence()
     other = [replace(d, accuracy=0.0, low=-0.1, high=0.1) if d.evaluator == "knn" else d for d in verdict.differences]
-    assert "By kNN otherwise: no clear benefit: " in replace(verdict, differences=other).sentence()
+    assert "By kNN the result differs: no clear benefit: " in replace(verdict, differences=other).sentence()
 
 
 def test_the_verdict_is_json_a_table_and_markdown(verdict):

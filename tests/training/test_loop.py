@@ -13,7 +13,7 @@ from unmask.errors import Diverged, Interrupted, UserError
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training import checkpoint
-from unmask.training.log import Log
+from unmask.training.log import Log, duration
 from unmask.training.loop import fit
 from unmask.training.optimizer import groups
 from unmask.training.schedule import learning_rate, peak_rate
@@ -181,6 +181,14 @@ def test_lasting_checkpoints_are_kept(tmp_path):
     ]
     assert torch.load(tmp_path / "run" / "step_00000010.ckpt", weights_only=True)["step"] == 10
     assert not list((tmp_path / "run").glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (9, "9 s"), (60, "1 min"), (231, "3 min 51 s"), (3599.7, "1 h"), (7325, "2 h 2 min")],
+)
+def test_a_duration_names_its_units(seconds, words):
+    assert duration(seconds) == words
 
 
 def test_the_schedule_is_mae_s():

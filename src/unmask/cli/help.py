@@ -160,7 +160,7 @@ def _flag(field: dataclasses.Field, hint: object) -> str:
 
 def metavar(name: str, hint: object, default: object, flag: bool = False) -> str:
     """What to write for a value: N, X, PATH, TEXT, the choices, or several of them."""
-    kinds, several, choices = _kinds(hint)
+    kinds, several, choices = kinds_of(hint)
     word = (
         "|".join(choices)
         if choices
@@ -178,18 +178,18 @@ def metavar(name: str, hint: object, default: object, flag: bool = False) -> str
     return f"[{word}]" if default in ((), "") else word
 
 
-def _kinds(hint: object) -> tuple[set[object], bool, tuple[str, ...]]:
+def kinds_of(hint: object) -> tuple[set[object], bool, tuple[str, ...]]:
     """The plain types in a type hint, whether it takes several values, and its choices."""
     origin = get_origin(hint)
     if origin is Annotated:
-        return _kinds(get_args(hint)[0])
+        return kinds_of(get_args(hint)[0])
     if origin is Literal:
         return {str}, False, tuple(map(str, get_args(hint)))
     if origin in (Union, types.UnionType):
-        parts = [_kinds(part) for part in get_args(hint) if part is not type(None)]
+        parts = [kinds_of(part) for part in get_args(hint) if part is not type(None)]
         return set().union(*(p[0] for p in parts)), any(p[1] for p in parts), tuple(c for p in parts for c in p[2])
     if origin is not None:
-        return set().union(*(_kinds(part)[0] for part in get_args(hint) if part is not ...)), True, ()
+        return set().union(*(kinds_of(part)[0] for part in get_args(hint) if part is not ...)), True, ()
     return {hint}, False, ()
 
 

@@ -24,6 +24,7 @@ from unmask.cli.sizes import plain_sizes
 from unmask.cli.synonyms import refuse_unknown
 from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, parts_in, saved
+from unmask.cli.wrong_words import explain
 from unmask.errors import Diverged, Interrupted, Lost, Unsaved, UserError, closest
 from unmask.files import no_room
 from unmask.registry import given
@@ -130,14 +131,24 @@ def parse(arguments: list[str]) -> Any:
     refuse_unknown(name, options_by_name, options, rest)
     try:
         direct, default = _direct(options), _default(options, rest)
-        with contextlib.redirect_stderr(io.StringIO()) if launch().rank else contextlib.nullcontext():  # said once
-            given: Any = tyro.cli(direct, args=_positional(rest), prog=f"unmask {name}", default=default)
+        given = _parsed(name, direct, _positional(rest), default)
         if print_config:
             print(written_settings(name, given))
             sys.exit(0)
         return given
     except _Refused as caught:
         raise caught.error from None
+
+
+def _parsed(name: str, options: type, words: list[str], default: object) -> Any:
+    """An object of options, made by tyro. Raises UserError for words that it cannot read."""
+    boxes = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxes):
+            return tyro.cli(options, args=words, prog=f"unmask {name}", default=default)
+    except SystemExit:
+        error = explain(name, options, words)
+        raise error or UserError(boxes.getvalue().strip()) from None
 
 
 class _Refused(Exception):

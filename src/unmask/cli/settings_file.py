@@ -4,16 +4,14 @@ Keys are names of options, values what would stand on the command line: a text, 
 read as text, so that `off` is off and `1e-3` a number, whatever YAML thinks of them.
 """
 
-import contextlib
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import tyro
 
-from unmask.cli.help import comments, is_positional, metavar
-from unmask.cli.sizes import plain_sizes
+from unmask.cli.help import comments
+from unmask.cli.wrong_words import in_words, read
 from unmask.errors import UserError, closest, closest_place
 from unmask.plain import Dataclass, Place
 
@@ -101,15 +99,12 @@ def without_checks(options: type, values: dict[str, Any]) -> Any:
 
 def _typed(field: dataclasses.Field, hint: Any, value: str | list[str], where: str) -> Any:
     """A value as the command line would make it of text."""
-    flag, words = f"--{field.name.replace('_', '-')}", [value] if isinstance(value, str) else value
+    words = [value] if isinstance(value, str) else value
     if isinstance(field.default, bool):
         if words[0].lower() not in (*YES, *NO) or len(words) > 1:
             raise UserError(f"{where} is {value!r}; it is true or false")
         return words[0].lower() in YES
-    single = dataclasses.make_dataclass("Single", [(field.name, hint)])
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            parsed = tyro.cli(single, args=words if is_positional(hint) else plain_sizes(where, single, [flag, *words]))
-    except SystemExit:
-        raise UserError(f"{where} is {value!r}; it takes {metavar(field.name, hint, None, flag=True)}") from None
-    return getattr(parsed, field.name)
+    value_read = read(field, hint, words)
+    if value_read is None:
+        raise UserError(f"{where} is {value!r}; it takes {in_words(hint)}")
+    return value_read[0]

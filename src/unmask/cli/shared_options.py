@@ -26,11 +26,14 @@ class ConfigOption:
 class WeightOptions(ConfigOption):
     """How weights are read, where their file does not tell or holds several networks."""
 
-    mean: Numbers = ()  # of the weights' channels, in 0..255 or in 0..1; by default their makers', which is said
-    std: Numbers = ()  # of the weights' channels, on the same scale; by default their makers', which is said
-    # height and width of the images that the weights were made for, pixels; by default as the file tells
+    # mean of each channel that the weights expect, on a scale of 0..255 or 0..1; by default the published one, which is
+    # printed
+    mean: Numbers = ()
+    # standard deviation of each channel, on the same scale; by default the published one, which is printed
+    std: Numbers = ()
+    # height and width in pixels of the images that the weights were made for; by default read from the file
     weights_size: Size = None
-    student: bool = False  # of a student and its teacher, take the student; by default the teacher
+    student: bool = False  # where a file holds a student and its teacher, take the student; by default the teacher
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,11 @@ def joined(options: type, task: str) -> type:
 
     derived = (*getattr(options, "DERIVED", ()), *task_module(task, "settings").DERIVED)
     tasks = "\n".join(f"  {name:<9} {str(task_options(name).__doc__).splitlines()[0]}" for name in folders)
-    purpose, end = inspect.cleandoc(options.__doc__ or ""), f"The options below are those of --to {task}."
+    other = next((name for name in reversed(folders) if name != task), task)
+    purpose, end = (
+        inspect.cleandoc(options.__doc__ or ""),
+        f"The options below are those of --to {task}; for those of {other}: --to {other} --help.",
+    )
     text = f"{purpose}\n\nTasks, by --to:\n{tasks}\n{end}"
     content = {"__doc__": text, "__module__": options.__module__, "__post_init__": check, "DERIVED": derived}
     return dataclasses.dataclass(frozen=True)(type(options.__name__, (own, options), content))

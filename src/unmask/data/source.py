@@ -102,7 +102,8 @@ class Several(Source):
         self.sources = list(sources)
         self.starts = [0, *accumulate(len(source.items) for source in sources)]
         for prefix, source in zip(_prefixes([source.where for source in sources]), sources):
-            self.items += [replace(item, name=f"{prefix}/{item.name}") for item in source.items]
+            alone = os.path.isfile(source.where) and [i.name for i in source.items] == [Path(source.where).name]
+            self.items += [replace(i, name=prefix if alone else f"{prefix}/{i.name}") for i in source.items]
             self.ignored += source.ignored
             self.other_kinds += source.other_kinds
             self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]

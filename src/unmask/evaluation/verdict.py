@@ -139,7 +139,9 @@ class Verdict:
         outcome, first = self.outcome(evaluator), self.outcome(self.headline)
         words = "the same" if outcome == first else outcome[0].lower() + outcome[1:]
         mine = _range(self.score(self.competitors[0], evaluator))
-        return f"By {label(evaluator)} {'' if words == 'the same' else 'otherwise: '}{words}: {mine}, {against}."
+        return (
+            f"By {label(evaluator)} {'' if words == 'the same' else 'the result differs: '}{words}: {mine}, {against}."
+        )
 
 
 def label(evaluator: str) -> str:

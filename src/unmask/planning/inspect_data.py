@@ -30,8 +30,6 @@ def look_at(
     max_side: pixels to which larger images are shrunk; channels: None for as many as the data has. Raises UserError for
     data that cannot be opened, DataError if more than a share of `max_bad` is bad.
     """
-    if not data:
-        raise UserError("say on which images: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
     if is_stream(data):
         return _look_at_stream(data, console, max_side, channels, max_bad)
     if shuffle_buffer is not None:

@@ -39,7 +39,7 @@ from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.machine import Machine
 from unmask.runtime.progress import doing
 from unmask.runtime.settings import RuntimeSettings
-from unmask.training.log import clock
+from unmask.training.log import duration
 from unmask.training.resolution import firsts
 from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.settings import TrainingSettings
@@ -201,7 +201,7 @@ def expectation(config: Config, here: Machine) -> str:
     expected = config.record.expected
     speed = f"{many(config.training.steps, 'step')} at {expected.images_per_second:.0f} images/s"
     memory = f"peak memory {expected.memory_mb:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}"
-    return f"Expected: {clock(expected.seconds)} for {speed}; {memory}."
+    return f"Expected: {duration(expected.seconds)} for {speed}; {memory}."
 
 
 def plan_table(plan: Plan, title: str) -> Table:

@@ -40,7 +40,7 @@ def rows(
             columns[name] = image if cover is None else np.where(cover.cpu().numpy()[..., None], GREY, image)
         columns["error"] = error[i].cpu().numpy()
         mean = float(error[i].sum() / hidden[i].sum())  # over hidden pixels, in the data's standard deviations
-        result.append(Row(title, columns, f"mean {mean:.2f} std"))
+        result.append(Row(title, columns, f"mean error {mean:.2f} std"))
     return result
 
 
@@ -62,9 +62,13 @@ def hidden_pixels(model: Rebuilder, mask: Mask) -> Shaped[Tensor, "b h w"]:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Writes the panel: one row per image, one error scale for all rows."""
-    note = "rebuilt: hidden units only, their brightness and contrast estimated from the visible units around them."
+    note = "rebuilt: the hidden patches only"
     if any("*" in name for name in rows[0].columns):
-        note += "  * takes each hidden unit's true mean and deviation, which the model cannot know."
+        note += (
+            ", brightness and contrast estimated from the visible patches around them."
+            "  * uses each hidden patch's true mean and deviation, which the model cannot know"
+        )
+    note += ".  error: in standard deviations of the data."
     brightest = max(float(np.quantile(row.columns["error"], 0.99)) for row in rows) or 1.0
     draw_panel(rows, path, note, cell=2.0, scale=brightest)
 

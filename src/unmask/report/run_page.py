@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from unmask.files import Json, read_json
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.runs.run import CONFIG, SUMMARY
-from unmask.training.log import clock
+from unmask.training.log import duration
 
 PAGE, SHEET = "report.html", "data_sheet.json"
 
@@ -38,7 +38,7 @@ def write_task_page(
     trained = f"{config['data']['count']:,} {counted}"
     if summary:
         trained += (
-            f"; {summary['steps']:,} of {config['fit']['steps']:,} steps in {clock(summary['seconds'])} on"
+            f"; {summary['steps']:,} of {config['fit']['steps']:,} steps in {duration(summary['seconds'])} on"
             f" {config['machine']['name']}; weights of step {summary['kept_step']:,} kept"
         )
     return write_page(
@@ -115,7 +115,8 @@ def plan_rows(config: Json) -> list[tuple[str, str, str]]:
     def text(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
-    reasons_given = {name: "asked for" for name in ("data", "run", "on", "init") if options.get(name)}
+    reasons_given = {name: "asked for" for name in ("data", "run", "on") if options.get(name)}
+    reasons_given |= {"init": "asked for"} if options.get("init") not in (None, "", "none") else {}
     return [
         (k, text(v), reasons.get(k) or reasons_given.get(k, "default")) for k, v in settings.items() if v is not None
     ]

@@ -13,7 +13,7 @@ from unmask.report.reconstruction import filmstrip
 from unmask.report.run_page import PAGE, SHEET, plan_table, sheet_table, versions
 from unmask.runs.config import Config
 from unmask.runs.run import SUMMARY, Run
-from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, clock, little_learnt, read
+from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, duration, little_learnt, read
 from unmask.training.timing import waiting_advice, waiting_share
 
 Records = Sequence[Json]
@@ -67,7 +67,7 @@ def _numbers(config: Config, records: Records, steps: Records, waited: float | N
     if "explained" in last:
         numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
     numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
-    numbers.append((f"on {config.record.machine.name}", clock(last["seconds"])))
+    numbers.append((f"on {config.record.machine.name}", duration(last["seconds"])))
     numbers.append(("peak memory", f"{last['memory_mb']:,} MB"))
     if waited is not None:
         numbers.append(("of the time waiting for data", f"{100 * waited:.0f} %"))
@@ -167,10 +167,10 @@ def _context(config: Config, steps: Records) -> Markup:
 
 
 def _cost(config: Config, steps: Records) -> str:
-    expected, where = config.record.expected, f"on {config.record.machine.name} in {config.runtime.precision}"
-    text = f"Expected {clock(expected.seconds)} and {expected.memory_mb:,} MB"
+    expected, where = config.record.expected, f"on {config.record.machine.name}, precision {config.runtime.precision}"
+    text = f"Expected {duration(expected.seconds)} and {expected.memory_mb:,} MB"
     if steps:
-        text += f"; took {clock(steps[-1]['seconds'])} and {steps[-1]['memory_mb']:,} MB"
+        text += f"; took {duration(steps[-1]['seconds'])} and {steps[-1]['memory_mb']:,} MB"
     return f"{text}, {where}."
 
 

@@ -254,12 +254,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def duration(seconds: float) -> str:
+    """9 -> '9 s', 90 -> '1 min 30 s', 5400 -> '1 h 30 min'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else rest, "s"))
+    return " ".join(f"{number:,} {unit}" for number, unit in parts if number) or "0 s"
+
+
 def _loss_text(record: Json, context: dict[str, float]) -> str:
     if "loss" not in record:
         return "no finite step"
     text = f"loss {record['loss']:.4f}"
     if "explained" in record:
-        text += f" ({record['explained']:.1%} of variance; nearest unit {context['nearest']:.3f})"
+        text += f" ({record['explained']:.1%} of variance; copying the nearest patch: {context['nearest']:.3f})"
     return text
 
 

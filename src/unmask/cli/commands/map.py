@@ -65,7 +65,8 @@ def map(options: Map) -> Path:
     }
     named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     where = ", ".join(Path(place).name or place for place in texts(options.data))
-    note = f"{count:,} images of {where} by {named} ({why}) of {options.pooling} features of {Path(options.run).name}"
+    features = f"the {options.pooling} features of {Path(options.run).name}"
+    note = f"{count:,} images of {where}, placed by {named} ({why}) from {features}"
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     doing("drawing the map")

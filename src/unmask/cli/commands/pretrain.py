@@ -53,7 +53,7 @@ from unmask.runtime.progress import doing, make_console
 from unmask.runtime.settings import runtime_of
 from unmask.tasks.pages import write_report
 from unmask.training import checkpoint
-from unmask.training.log import METRICS, Log, Silent, clock, memory_mb, read
+from unmask.training.log import METRICS, Log, Silent, duration, memory_mb, read
 from unmask.training.loop import fit
 from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.speed.compile import ready
@@ -290,5 +290,5 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
         console.print(advice, soft_wrap=True, style="yellow", highlight=False)
     write_report(out)
     where = f"Encoder, images and report: {out / REPORT}"
-    console.print(f"Done in {clock(seconds)}. {where}", soft_wrap=True)
+    console.print(f"Done in {duration(seconds)}. {where}", soft_wrap=True)
     console.print(kept(out), soft_wrap=True, highlight=False, markup=False)

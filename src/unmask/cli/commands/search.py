@@ -141,7 +141,11 @@ def _write(out: Path, queries: list[Query], hits: list[Hit], index: Index, sourc
 
 
 def _cell(hit: Hit, index: Index, source: Source) -> Cell:
-    words = [hit.path, f"{hit.rank}: {hit.similarity:.3f}", " · ".join(text for text in (hit.label, hit.split) if text)]
+    words = [
+        hit.path,
+        f"{hit.rank}. similarity {hit.similarity:.3f}",
+        " · ".join(text for text in (hit.label, hit.split) if text),
+    ]
     try:  # larger than the index has it
         image = thumbnail(decode(source.read(index.numbers[hit.row]), max_side=SHOWN).pixels, SHOWN)
     except (BadImage, OSError):  # gone since

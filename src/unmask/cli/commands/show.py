@@ -27,6 +27,7 @@ from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
 from unmask.tasks.open import load_encoder
 from unmask.training.objective import Rebuilder
+from unmask.weights.known import SUFFIXES as WEIGHTS
 
 __all__ = ["show"]
 
@@ -94,7 +95,8 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
     """The whole objective of a run folder; UserError with the reason if it has no decoder."""
     path = Path(run)
     if path.is_file() or not path.exists():
-        what = f"{run} is a file of weights" if path.is_file() else f"there is no folder {run}"
+        kind = "a file of weights" if path.suffix in WEIGHTS else "a file, not the folder of a run"
+        what = f"{run} is {kind}" if path.is_file() else f"there is no folder {run}"
         raise UserError(
             f"{what}; rebuilding needs the decoder that the encoder was trained with, and only a run folder has it"
             " (last.ckpt). Encoder-only weights, timm's included, can be embedded and evaluated but not shown."

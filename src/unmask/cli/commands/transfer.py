@@ -44,7 +44,7 @@ from unmask.tasks.open import load, load_architecture, load_encoder
 from unmask.tasks.pages import write_report
 from unmask.tasks.task import DataOptions, TransferTask, find_task, settings_from
 from unmask.tasks.training_settings import TaskSettings
-from unmask.training.log import Log, clock, memory_mb
+from unmask.training.log import Log, duration, memory_mb
 from unmask.training.loop import fit
 from unmask.training.objective import Task
 from unmask.training.speed.compile import ready
@@ -202,7 +202,7 @@ def make_plan(
     plan.choose("log_every", max(1, min(100, steps // 50)), "steps")
     expected = Expected(seconds=steps * measured.seconds, memory_mb=measured.memory_mb)
     console.print(plan_table(plan, f"{task.count:,} labelled images"))
-    console.print(f"Expected: {clock(expected.seconds)} for {steps:,} steps, and the time to test.", soft_wrap=True)
+    console.print(f"Expected: {duration(expected.seconds)} for {steps:,} steps, and then the test.", soft_wrap=True)
     return plan.fill(task.settings), expected
 
 

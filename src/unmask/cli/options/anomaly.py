@@ -78,8 +78,8 @@ class Anomaly(EncoderOptions):
     # fit: other normal images that calibrate it, ideally not seen in pretraining; by default those held out
     calibrate_on: ImagePlaces = ()
     ratio: InnerShare | None = None  # fit: share of patches that each mask hides; by default the run's
-    sets: Few = 4  # fit: sets of complementary masks, each of which hides every patch once
-    # fit: what the usual error is known by: place-texture, place, texture or none
+    sets: Few = 4  # fit: sets of complementary masks; in each set every patch is visible once
+    # fit: what an error is compared with: usual errors at its place, in its texture, place-texture or none
     normalize_errors: str = "place-texture"
     # fit: blocks whose features are compared, from 0, or from -1 backwards; by default the middle ones
     layers: Counts = ()

@@ -32,8 +32,8 @@ class Map(EncoderOptions):
     data: Positional[ImagePlaces]  # images: whatever pretrain takes, streams excepted
     _: KW_ONLY
     out: Place | None = None  # the page; an image and a table are written beside it; by default RUN/map.html
-    # how features become places: pca, tsne or umap; by default umap if installed, else tsne, or pca for very many
-    # images
+    # how features become positions on the map: pca, tsne or umap; by default umap if installed, else tsne, or pca for
+    # very many images
     method: str = "auto"
     most: PositiveInt = 20_000  # number of images on the map, spread over the data
     # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)

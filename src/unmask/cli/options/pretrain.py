@@ -115,7 +115,9 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     in_memory: Literal["auto", "on", "off"] = "auto"
     # how crops are resized: exact is antialiased, fast uses OpenCV; auto: fast where crops hardly shrink
     resize: Literal["auto", "exact", "fast"] = "auto"
-    log_every: PositiveInt | None = None  # steps between records; by default about 50 records in all
+    log_every: PositiveInt | None = (
+        None  # steps between records; by default about 200 records in all, and at most 100 steps
+    )
     save_every: PositiveInt | None = None  # steps between checkpoints; by default about every two minutes
     # steps between whole checkpoints that are never deleted; by default four copies of the weights are kept
     keep_every: NonNegativeInt | None = None
@@ -133,6 +135,8 @@ class Pretrain(RuntimeOptions, EncoderOptions):
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
+        if not self.data:
+            raise UserError("say on which images: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
         settle(self, "out", Path(self.out))
         if self.image_size is not None:
             settle(self, "image_size", sides("image_size", self.image_size))

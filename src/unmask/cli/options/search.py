@@ -39,7 +39,7 @@ class Search(EncoderOptions):
     pooling: str = "mean"
     # compare raw features; by default each is first brought to mean 0 and standard deviation 1 over the data
     standardize: bool = True
-    # what near copies are told by: pixels (16 x 16 colours) or features (of the encoder, less their mean)
+    # what near copies are compared by: pixels (16 x 16 colours) or features (of the encoder, minus their mean)
     by: str = "pixels"
     threshold: PositiveShare | None = None  # likeness, up to 1, from which two images are near copies; by default 0.98
     compare: bool = False  # where images have labels, also search with the same encoder at random weights

@@ -77,7 +77,9 @@ class Transfer(RuntimeOptions, WeightOptions):
     patience: NonNegativeFloat | None = None
     most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
     seed: NonNegativeInt = 0  # seed of the head, order, augmentation, and of splits where the data has none
-    log_every: PositiveInt | None = None  # steps between records; by default about 50 records in all
+    log_every: PositiveInt | None = (
+        None  # steps between records; by default about 200 records in all, and at most 100 steps
+    )
     dry_run: bool = False  # print the plan and stop
 
     def __post_init__(self):

@@ -38,7 +38,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     figure = make_figure(side + 1, side)
     axis = figure.subplots()
     drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axis.set(xlabel="answered", ylabel="true", title="Confusion on the test split")
+    axis.set(xlabel="predicted class", ylabel="true class", title="Confusion on the test split, numbers of images")
     if number <= NAMED:
         axis.set_xticks(range(number), [cut_end(name, 24) for name in classes], rotation=45, ha="right", fontsize=8)
         axis.set_yticks(range(number), [cut_end(name, 24) for name in classes], fontsize=8)
@@ -46,7 +46,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
             if count:
                 color = "white" if share[row, column] > 0.55 else "black"
                 axis.annotate(f"{count:,}", (column, row), ha="center", va="center", fontsize=7, color=color)
-    figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class")
+    figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class's images")
     save(figure, path)
 
 
@@ -66,13 +66,13 @@ def draw_mistakes(
         said, true = predictions.classes[answer], predictions.classes[int(truth[place])]
         name = cut_end(Path(samples.names[place]).name, 22)
         axis.set_title(f"{cut_end(said, 20)} {sure:.0%}\ntrue: {cut_end(true, 18)}\n{name}", fontsize=7)
-    figure.suptitle("The surest wrong answers: answer, true class, file", fontsize=9.5)
+    figure.suptitle("The most confident mistakes: predicted class, true class, file", fontsize=9.5)
     save(figure, path)
 
 
 def draw_classes(per_class: list[Json], path: Path) -> None:
     """One bar per class, the weakest first; at most 60."""
-    key, title = ("recall", "share found") if "recall" in per_class[0] else ("auroc", "AUROC")
+    key, title = ("recall", "recall") if "recall" in per_class[0] else ("auroc", "AUROC")
     entries = sorted((c for c in per_class if c[key] is not None), key=lambda c: c[key])[:60]
     if not entries:
         return
@@ -83,7 +83,7 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
     for place, entry in enumerate(entries):
         axis.annotate(f"{100 * entry[key]:.0f}", (100 * entry[key], place), xytext=(3, 0), va="center", fontsize=7.5,
                       textcoords="offset points")  # fmt: skip
-    axis.set(xlim=(0, 108), title=f"Per class, {title} in % (test images)")
+    axis.set(xlim=(0, 108), title=f"{title[0].upper()}{title[1:]} of each class, % (in brackets: test images)")
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.invert_yaxis()
     style(axis)

@@ -42,7 +42,7 @@ def write_page(out: Path) -> Path:
     score = next((name for record in records for name in ("val_accuracy", "val_auroc") if name in record), "val_score")
     name = score.removeprefix("val_")
     counts = [(text, f"{count:,} training images") for text, count in config["data"]["counts"].items()]
-    mistakes = "On the test split, the surest first. Some may be wrong labels."
+    mistakes = "On the test split, the most confident first. Some may be wrong labels."
     return write_task_page(
         out,
         noun="classifier",
@@ -58,7 +58,7 @@ def write_page(out: Path) -> Path:
                 folded("As a table", table(class_lines(test.get("per_class", []), _shown), ("", "n"))),
             ),
             section(
-                "The surest wrong answers",
+                "The most confident mistakes",
                 image(out / MISTAKES, "gallery of confident mistakes", mistakes),
             ),
             _robustness(out),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.data.source import Source
+from unmask.errors import many
 from unmask.files import write_table
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index
@@ -145,7 +146,7 @@ def _line(number: int, group: Group, index: Index) -> Line:
     title += f" · {beyond} not shown" if beyond > 0 else ""
     cells = []
     for m in group.members[:MEMBERS]:
-        words = (m.path, f"{m.similarity:.4f}", " · ".join(text for text in (m.label, m.split) if text))
+        words = (m.path, f"likeness {m.similarity:.4f}", " · ".join(text for text in (m.label, m.split) if text))
         cells.append(Cell(opened(index.thumb(m.row)), tuple(word for word in words if word), m.kind))
     return Line(title, cells)
 
@@ -156,9 +157,11 @@ def _sentences(copies: Copies, splits: bool) -> list[str]:
 
     total = sum(len(group.members) for group in copies.groups)
     said = [
-        f"{copies.count:,} images: {len(copies.groups):,} groups of copies with {total:,} images; beyond the first"
-        f" of each group {number(['same file']):,} are the same file, {number(['same pixels']):,} have the same pixels,"
-        f" {number(['near']):,} are near"
+        f"{many(copies.count, 'image')}: {many(len(copies.groups), 'group')} of copies with {total:,} images; besides"
+        f" the first of each group {number(['same file']):,} are the same file, {number(['same pixels']):,} have the"
+        f" same pixels, {number(['near']):,} are near copies"
+        if copies.groups
+        else f"{many(copies.count, 'image')}: no copies and no near copies"
     ]
     if splits:
         leaked = copies.leaked
@@ -167,7 +170,10 @@ def _sentences(copies: Copies, splits: bool) -> list[str]:
     mixed = sum(group.mixed for group in copies.groups)
     if mixed:
         said.append(f"{mixed:,} groups have members with different labels")
-    below = "" if copies.closest is None else f"; the closest pair below it has {copies.closest:.4f}"
+    below = "" if copies.closest is None else f"; the most similar pair below that has {copies.closest:.4f}"
     lists = "" if copies.exact else "; by faiss's lists, which can miss some"
-    said.append(f"Near: likeness of {copies.threshold:g} or more (--threshold), the {MEANS[copies.by]}{below}{lists}")
+    said.append(
+        f"Near copies have a likeness of {copies.threshold:g} or more (--threshold), the"
+        f" {MEANS[copies.by]}{below}{lists}"
+    )
     return said

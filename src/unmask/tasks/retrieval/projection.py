@@ -31,9 +31,9 @@ def choose(method: str, count: int) -> tuple[str, str]:
     if method != "auto":
         return method, "asked for"
     if installed:
-        return "umap", "installed; keeps neighbourhoods, and is quick"
+        return "umap", "keeps neighbourhoods, and is quick"
     if count <= SLOW:
-        return "tsne", "keeps neighbourhoods; UMAP is not installed"
+        return "tsne", "keeps neighbourhoods; UMAP, which is quicker, is not installed"
     return "pca", f"UMAP is not installed, and t-SNE takes long above {SLOW:,} images"
 
 

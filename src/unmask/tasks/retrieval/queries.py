@@ -59,8 +59,7 @@ def read_queries(places: Sequence[str], encoder: Encoder, say: Callable[[str], o
         except (BadImage, OSError) as error:
             bad.append((item.name, why(error)))
             continue
-        name = "/".join(dict.fromkeys(item.name.split("/")))  # of single files the name comes twice
-        queries.append(Query(name, digest(data), pixel_digest(pixels), thumbnail(pixels, SHOWN), view))
+        queries.append(Query(item.name, digest(data), pixel_digest(pixels), thumbnail(pixels, SHOWN), view))
     if not queries:
         raise DataError("no query can be used: " + "; ".join(f"{name}: {reason}" for name, reason in bad[:3]))
     say_bad(bad, say)
@@ -124,8 +123,8 @@ def precision_in_words(shares: Mapping[str, Mapping[int, float]]) -> list[str]:
     texts = {name: ", ".join(f"{share:.1%} at {k}" for k, share in by_k.items()) for name, by_k in shares.items()}
     texts["chance"] = f"{next(iter(shares['chance'].values())):.1%}"
     return [
-        "Precision (every labelled image asks for the nearest others; share of them with its label): "
-        + "; ".join(f"{name} {text}" for name, text in texts.items())
+        "Precision (of the images nearest to each labelled image, the share that has its label): "
+        + "; ".join(f"{name}: {text}" for name, text in texts.items())
     ]
 
 

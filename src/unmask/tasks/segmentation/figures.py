@@ -97,7 +97,7 @@ def draw_overlays(
     """A row for each image: the image, the ground truth, the prediction, and where they differ."""
     if not places:
         return
-    titles = ("", "truth", "answer", "wrong pixels")  # over the image itself stands its name
+    titles = ("", "truth", "prediction", "wrong pixels")  # over the image itself stands its name
     lines, seen = [], set()
     for place in places:
         pixels, truth = segments.pair(place)
@@ -137,7 +137,7 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
     for place, entry in enumerate(entries):
         text: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
         axis.annotate(f"{100 * entry['iou']:.0f}", (100 * entry["iou"], place), xytext=(3, 0), **text)
-    axis.set(xlim=(0, 108), title="Per class, intersection over union in % (share of the test pixels)")
+    axis.set(xlim=(0, 108), title="Intersection over union of each class, % (in brackets: share of the test pixels)")
     axis.invert_yaxis()
     style(axis)
     save(figure, path)
@@ -151,12 +151,12 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     figure = make_figure(side + 1, 0.8 + side * max(0.4, len(present) / len(classes)), dpi=100)
     axis = figure.subplots()
     drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axis.set(xlabel="answered", ylabel="true")
+    axis.set(xlabel="predicted class", ylabel="true class")
     axis.set_title("Where the pixels of each class went, test split", fontsize=9.5)
     if len(classes) <= NAMED:
         axis.set_xticks(range(len(classes)), [name[:18] for name in classes], rotation=45, ha="right", fontsize=8)
-        axis.set_yticks(range(len(present)), [classes[i][:18] for i in present], fontsize=8)
-    figure.colorbar(drawn, ax=axis, shrink=0.7)
+        axis.set_yticks(range(len(there)), [classes[i][:18] for i in there], fontsize=8)
+    figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class's pixels")
     save(figure, path)
 
 

@@ -74,7 +74,7 @@ def _class_lines(test: Json, sheet: Json) -> list[list[str]]:
     if not test:
         return []
     trained = sheet.get("pixel_shares", {}).get("train", {})
-    lines = [["class", "number", "share in train", "share in test", "share answered", "IoU", "accuracy"]]
+    lines = [["class", "number", "share in train", "share in test", "share predicted", "IoU", "accuracy"]]
     for entry in test["per_class"]:
         shares = [trained.get(entry["name"]), entry["share"], entry["answered"]]
         scores = ["not tested" if v is None else percent(v) for v in (entry["iou"], entry["accuracy"])]
