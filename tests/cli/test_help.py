@@ -244,3 +244,26 @@ def test_words_that_cannot_be_read_are_named_in_a_line(line, message, capsys):
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": "ten"}, "pretrain: epochs takes a number, got 'ten'"),
+        ({"batch": 8.5}, "pretrain: batch takes a whole number, got 8.5"),
+        ({"flip": "onn"}, "pretrain: flip takes auto, on or off, got 'onn', did you mean 'on'?"),
+        ({"deterministic": "yes"}, "pretrain: deterministic takes True or False, got 'yes'"),
+        ({"mask": 3}, "pretrain: mask takes a text, got 3"),
+        ({"data": 3}, "pretrain: data takes one or more paths, got 3"),
+    ],
+)
+def test_wrong_types_from_python_are_refused_by_name(given, message):
+    with pytest.raises(UserError) as caught:
+        unmask.pretrain(**{"data": "x", **given})
+    assert str(caught.value) == message
+
+
+def test_docstrings_of_commands_are_indented_evenly():
+    lines = (unmask.pretrain.__doc__ or "").splitlines()
+    assert any(line.startswith("Raises UserError") for line in lines)
+    assert "Options:" in lines

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from unmask.cli.foreign_errors import in_our_words
-from unmask.cli.help import describe
+from unmask.cli.help import choices_of, describe
 from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
 from unmask.cli.task_options import chosen_by_name, task_options
+from unmask.cli.wrong_words import in_words
 from unmask.errors import UserError, closest, closest_place
 from unmask.files import Json, parse_json
 from unmask.plain import fits, settle
@@ -71,10 +72,11 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
                         f"{function.__name__} has no option {name!r}" + (f", did you mean {near!r}?" if near else ".")
                     )
             places = dict(zip((field.name for field in dataclasses.fields(complete)), args))
+            _refuse_wrong_types(function.__name__, complete, places | kwargs)
             with given(text for name in PARTS for text in _texts((places | kwargs).get(name))):
                 return run(_portable(complete(*args, **_with_config(complete, args, kwargs))))
 
-        call.__doc__ = f"{function.__doc__}\n\nOptions:\n{describe(kind)}"
+        call.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n{describe(kind)}"
         for task in task_folders() if getattr(kind, "BY_TASK", False) else ():
             call.__doc__ += f"\n\nOptions of to={task!r}:\n{describe(task_options(task))}"
         returned = inspect.signature(function).return_annotation
@@ -82,6 +84,15 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
         return call
 
     return wrap
+
+
+def _refuse_wrong_types(command: str, options: type, values: Json) -> None:
+    """Raises UserError for a text, number or truth value that its option cannot be; other objects are not judged."""
+    hints = get_type_hints(options, include_extras=True)
+    for name, value in values.items():
+        if isinstance(value, str | int | float) and not fits(hints[name], value):
+            near = closest(str(value), choices_of(hints[name])).rstrip(".")
+            raise UserError(f"{command}: {name} takes {in_words(hints[name])}, got {value!r:.80}{near}")
 
 
 def parts_in(arguments: Sequence[str]) -> list[str]:

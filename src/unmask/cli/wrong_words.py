@@ -58,7 +58,9 @@ def in_words(hint: Any) -> str:
     kinds, several, _ = kinds_of(hint)
     if choices := choices_of(hint):
         return f"{', '.join(choices[:-1])} or {choices[-1]}"
-    word = "number" if float in kinds else "whole number" if int in kinds else "word"
+    if bool in kinds:
+        return "True or False"
+    word = "number" if float in kinds else "whole number" if int in kinds else "text"
     word = "path" if any(getattr(kind, "__name__", "") == "Path" for kind in kinds) else word
     return f"one or more {word}s" if several else f"a {word}"
 

@@ -155,7 +155,7 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     axis.set_title("Where the pixels of each class went, test split", fontsize=9.5)
     if len(classes) <= NAMED:
         axis.set_xticks(range(len(classes)), [name[:18] for name in classes], rotation=45, ha="right", fontsize=8)
-        axis.set_yticks(range(len(there)), [classes[i][:18] for i in there], fontsize=8)
+        axis.set_yticks(range(len(present)), [classes[i][:18] for i in present], fontsize=8)
     figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class's pixels")
     save(figure, path)
 
