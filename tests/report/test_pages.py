@@ -9,6 +9,7 @@ import pytest
 import unmask
 from unmask.report import page
 from unmask.report.palette import BLUE, SERIES, rgb, training_curves
+from unmask.report.run_page import plan_rows, sheet_rows
 from unmask.report.words import cut_end, cut_start, percent, points
 
 VOID = {"meta", "img", "br"}
@@ -94,3 +95,24 @@ def test_colours_come_from_the_palette():
         if re.search(r"[\"']#[0-9A-Fa-f]{6}[\"']", path.read_text(encoding="utf-8"))
     }
     assert written - many == {"report/palette.py"}
+
+
+def test_a_data_sheet_speaks_in_words_with_units():
+    sheet = {
+        "where": "photos/",
+        "min_size": [40, 50],
+        "mean": {"1": [125.0], "3": [140.56, 119.1, 114.0]},
+        "new_name": 1,
+    }
+    assert sheet_rows(sheet) == [
+        ("data", "photos/"),
+        ("smallest height and width, pixels", "40, 50"),
+        ("mean", "as 1 channel: 125; as 3 channels: 140.6, 119.1, 114"),
+        ("new name", "1"),
+    ]
+
+
+@pytest.mark.parametrize(("init", "why"), [("none", "default"), ("weights.pth", "asked for")])
+def test_only_what_was_given_is_called_asked_for(init, why):
+    config = {"settings": {"init": init, "seed": 0}, "reasons": {}, "asked": {"init": init, "seed": 0}}
+    assert plan_rows(config) == [("init", init, why), ("seed", "0", "default")]

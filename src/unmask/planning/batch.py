@@ -48,5 +48,9 @@ def plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     plan.choose("batch", batch, why)
     plan_parts(plan, machine)
     plan_rate(plan)
-    rule = "narrow encoders bear more" if width < 384 else "MAE's 2.4e-3 at batch 4096, times the root of the share"
+    rule = (
+        "narrow encoders train well at a high rate"
+        if width < 384
+        else "MAE's 2.4e-3 at batch 4096, times the root of the share"
+    )
     plan.choose("lr", float(f"{peak_rate(plan.settings['batch'], width):.2g}"), rule)

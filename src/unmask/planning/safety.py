@@ -18,7 +18,11 @@ MOMENTS = 3  # times the weights: themselves and AdamW's two moments
 def plan_caution(plan: Plan) -> None:
     """Fills in what was left open, with reasons."""
     plan.choose("keep_last", KEEP_LAST, "newest checkpoints, so that a damaged one costs little")
-    plan.choose("spike", SPIKE, "deviations above recent losses, and twice their median: such a step is left out")
+    plan.choose(
+        "spike",
+        SPIKE,
+        "a step is left out if its loss is so many deviations above recent ones, and above twice their median",
+    )
     plan.choose("rollbacks", ROLLBACKS, "times to go back to a good state when steps go wrong in a row")
     if plan.settings.get("deterministic"):
         plan.reasons["deterministic"] = (

@@ -81,6 +81,26 @@ def versions(config: Json) -> Markup:
     return note(" · ".join(f"{name} {version}" for name, version in config["versions"].items()))
 
 
+SHEET_WORDS = {  # entries of a data sheet whose names say too little
+    "where": "data",
+    "count": "images",
+    "checked": "images checked",
+    "ignored": "other files",
+    "bits": "bits per value",
+    "min_size": "smallest height and width, pixels",
+    "median_size": "median height and width, pixels",
+    "max_size": "largest height and width, pixels",
+    "common_sizes": "most frequent sizes, pixels",
+    "classes": "images per class",
+    "splits": "images per split",
+    "num_duplicates": "exact copies",
+    "test_in_train": "val and test images copied in train",
+    "value_range": "smallest and largest value",
+    "share_extreme": "share of values near either end",
+    "share_bright": "share of values in the upper half",
+}
+
+
 def sheet_rows(sheet: Json) -> list[tuple[str, str]]:
     """The data sheet's plain entries; lists of names are replaced by their length."""
     rows = []
@@ -90,15 +110,16 @@ def sheet_rows(sheet: Json) -> list[tuple[str, str]]:
         elif isinstance(value, list) and len(value) > 6:
             text = f"{len(value)} entries, see data_sheet.json"
         elif isinstance(value, dict):
-            text = ", ".join(f"{k}: {_rounded(v)}" for k, v in list(value.items())[:8]) + (
-                ", ..." if len(value) > 8 else ""
-            )
+            per_channel = name in ("mean", "std")
+            keys = {k: f"as {k} channel{'s' if k != '1' else ''}" if per_channel else k for k in value}
+            pairs = [f"{keys[k]}: {_rounded(v)}" for k, v in list(value.items())[:8]]
+            text = ("; " if per_channel else ", ").join([*pairs, *(["..."] if len(value) > 8 else [])])
         elif isinstance(value, list):
             text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
         else:
             text = str(value)
         if text not in ("", "None"):
-            rows.append((name.replace("_", " "), text))
+            rows.append((SHEET_WORDS.get(name, name.replace("_", " ")), text))
     return rows
 
 

@@ -37,7 +37,7 @@ def plan_transfer(
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, head_only)
     _plan_augmentation(plan, count, encoder, sheet, head_only)
-    plan.choose("balanced", "off", "images are drawn as they come")
+    plan.choose("balanced", "off", "every image once per epoch")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     plan_runtime(plan, machine)
     if protocol == "partial" and plan.settings.get("blocks") is None:
@@ -78,7 +78,7 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool
         peak = (1.6e-3 if scratch else 4e-3) * math.sqrt(batch / (4096 if scratch else PAPER_BATCH))
         if encoder.dim < 384:
             peak = 1e-3
-        plan.choose("lr", peak, "MAE's, by the root of the batch; narrow encoders bear 1e-3")
+        plan.choose("lr", peak, "MAE's, times the root of the batch; narrow encoders train well at 1e-3")
         decay = 1.0 if scratch else 0.75
         plan.choose("layer_decay", decay, "none from scratch" if scratch else "lower layers keep what they learnt")
         plan.choose(

@@ -78,7 +78,7 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -
     plan.choose("optimizer", "adamw", PAPER)
     peak = 1e-3 if narrow or frozen else 1e-4 * math.sqrt(batch / PAPER_BATCH)
     plan.choose(
-        "lr", peak, "a head alone, and narrow encoders, bear 1e-3" if narrow or frozen else f"{PAPER}, by batch"
+        "lr", peak, "a head alone and narrow encoders train well at 1e-3" if narrow or frozen else f"{PAPER}, by batch"
     )
     decay = 1.0 if scratch or frozen else 0.9 if narrow else 0.65
     plan.choose(
