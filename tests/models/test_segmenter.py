@@ -6,8 +6,10 @@ import torch
 from support.photos import photo
 from support.segmenting import batch, scene, segmenter
 
+from unmask.data.annotations.legend import Legend
 from unmask.data.transforms.segmentation import SceneView
 from unmask.models.sliding_window import most_probable, places, slide
+from unmask.tasks.segmentation.figures import colours_of
 from unmask.tasks.segmentation.metrics import overlap
 from unmask.tasks.segmentation.objective import Segment, dice_loss
 from unmask.tasks.segmentation.plan import class_weights
@@ -141,3 +143,11 @@ def test_distortion_changes_colours_and_never_the_map():
         assert torch.equal(a[3], b[3])
         changed += not torch.equal(a[:3], b[:3])
     assert changed >= 6
+
+
+@pytest.mark.parametrize(("count", "apart"), [(7, 60), (11, 60), (21, 60), (150, 20)])
+def test_classes_get_colours_that_can_be_told_apart(count, apart):
+    colours = np.array(colours_of(range(count), Legend()) + [[0, 0, 0]])  # void is black
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=2)[np.triu_indices(count + 1, 1)]
+    assert distances.min() >= apart
+    assert len(colours_of(range(255), Legend())) == 255

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from unmask.files import write_atomically
 
@@ -90,4 +91,5 @@ def _draw_lines(
     if len(labels) > 1:
         axis.set_ylim(0, None)
         axis.legend(frameon=False, fontsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style(axis)

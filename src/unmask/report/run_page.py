@@ -139,5 +139,7 @@ def plan_rows(config: Json) -> list[tuple[str, str, str]]:
     reasons_given = {name: "asked for" for name in ("data", "run", "on") if options.get(name)}
     reasons_given |= {"init": "asked for"} if options.get("init") not in (None, "", "none") else {}
     return [
-        (k, text(v), reasons.get(k) or reasons_given.get(k, "default")) for k, v in settings.items() if v is not None
+        (k, text(v), reasons.get(k) or reasons_given.get(k, "default"))
+        for k, v in settings.items()
+        if v not in (None, (), [])
     ]

@@ -2,6 +2,7 @@
 
 import colorsys
 import csv
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ OVERLAYS, CLASSES, CONFUSION = "overlays.png", "classes.png", "confusion.png"
 SHOWN = 6  # test images that are drawn: the best, the middle and the worst
 NAMED = 40  # classes up to which the images carry names
 OPACITY = 0.55  # of colours over images
-# Okabe and Ito's colours first, readable without red and green; then hues a golden angle apart
+# Okabe and Ito's colours first, readable without red and green; then those that are least like any before
 FIRST = tuple(map(rgb, (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)))
 Colours = Sequence[Sequence[int]]
 
@@ -31,11 +32,20 @@ def colours_of(numbers: Sequence[int], legend: Legend) -> list[list[int]]:
     """A colour for each class: the data's own if it has one for each, otherwise ours."""
     if all(number in legend.colours for number in numbers):
         return [list(legend.colours[number]) for number in numbers]
-    colours = [list(colour) for colour in FIRST[: len(numbers)]]
-    for place in range(len(colours), len(numbers)):
-        hue, light = (0.618034 * place) % 1.0, 0.45 + 0.2 * (place % 3) / 2
-        colours.append([round(255 * part) for part in colorsys.hls_to_rgb(hue, light, 0.65)])
-    return colours
+    chosen = [list(colour) for colour in FIRST[: len(numbers)]]
+    steps = itertools.product(range(48), (0.3, 0.45, 0.6, 0.75), (0.45, 0.9))
+    candidates = np.array([colorsys.hls_to_rgb(hue / 48, light, saturation) for hue, light, saturation in steps])
+    candidates = np.round(255 * candidates)
+    nearest = np.min([_unlike(candidates, colour) for colour in (*FIRST, (0, 0, 0))], axis=0)  # void is black
+    while len(chosen) < len(numbers):
+        chosen.append(candidates[nearest.argmax()].astype(int).tolist())
+        nearest = np.minimum(nearest, _unlike(candidates, chosen[-1]))
+    return chosen
+
+
+def _unlike(colours: np.ndarray, other: Sequence[int]) -> np.ndarray:
+    """How unlike colours, n 3, are to another one: eyes tell greens apart best, and reds least."""
+    return ((colours - np.array(other)) ** 2 * (2, 4, 3)).sum(axis=1)
 
 
 def painted(map_: UInt8[np.ndarray, "h w"], colours: Colours) -> UInt8[np.ndarray, "h w 3"]:
