@@ -41,7 +41,7 @@ def joined(options: type, task: str) -> type:
     other = next((name for name in reversed(folders) if name != task), task)
     purpose, end = (
         inspect.cleandoc(options.__doc__ or ""),
-        f"The options below are those of --to {task}; for those of {other}: --to {other} --help.",
+        f"The options below are those of --to {task}; others: --to {other} --help.",
     )
     text = f"{purpose}\n\nTasks, by --to:\n{tasks}\n{end}"
     content = {"__doc__": text, "__module__": options.__module__, "__post_init__": check, "DERIVED": derived}
