@@ -1,7 +1,6 @@
 """Scans images and accumulates their facts for the data sheet."""
 
 import hashlib
-import math
 import os
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from unmask.data.codecs.image import BadImage, DecodedImage
 from unmask.data.labels import EXTENSIONS
 from unmask.data.moments import Statistics
 from unmask.data.source import Source, why
+from unmask.data.value_range import EIGHT_BITS, Ends, UsualRange, comparable, ends_of, magnitude
 
 Bad = tuple[int, str, str]  # index in the source, name, reason
 FEW = 0.05  # share of images with another number of channels that count as bad rather than as a choice to make
@@ -53,7 +53,7 @@ class Looked:
     notes: Counter[str] = field(default_factory=Counter)
     channels: dict[int, int] = field(default_factory=dict)  # index -> number; the good images
     sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of originals
-    ranges: dict[int, tuple[float, float]] = field(default_factory=dict)  # index -> ends, where values are as stored
+    ranges: dict[int, Ends] = field(default_factory=dict)  # index -> ends, where values are as stored
     by_magnitude: dict[int | None, Statistics] = field(default_factory=dict)
     pixels: dict[int, Tensor] = field(default_factory=dict)  # all so far, or none
 
@@ -101,9 +101,9 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
         looked.notes.update(_notes(image, "" if source.packed else name))
         looked.channels[index] = image.pixels.shape[0]
         looked.sizes.append(image.size)
-        if image.as_stored:
-            looked.ranges[index] = float(image.pixels.min()), float(image.pixels.max())
-        looked.by_magnitude.setdefault(_magnitude(looked.ranges.get(index)), Statistics()).add(image.pixels)
+        if (ends := ends_of(image)) is not None:
+            looked.ranges[index] = ends
+        looked.by_magnitude.setdefault(magnitude(ends), Statistics()).add(image.pixels)
         if room.open:
             looked.pixels[index] = image.pixels
     return looked
@@ -128,19 +128,22 @@ def digest(data: bytes | np.ndarray) -> bytes:
     return hashlib.blake2b(head + np.ascontiguousarray(data).tobytes(), digest_size=16).digest()
 
 
+def usual_range(looked: Looked) -> UsualRange:
+    """The range that most of the good images have."""
+    counts = Counter(magnitude(looked.ranges.get(index)) for index in looked.channels)
+    main = counts.most_common(1)[0][0] if counts else None
+    alike = [EIGHT_BITS] if main is None else [ends for ends in looked.ranges.values() if magnitude(ends) == main]
+    return UsualRange(main, (min(low for low, _ in alike), max(high for _, high in alike)))
+
+
 def reject_unlike(looked: Looked, source: Source) -> None:
     """Images whose values are of another order than those of most become bad: one with values up to 2e9 among 8-bit
     ones would set everybody's mean and standard deviation. So do a few with another number of channels."""
-    counts = Counter(_magnitude(looked.ranges.get(index)) for index in looked.channels)
-    main = counts.most_common(1)[0][0] if counts else None
-    alike = [(0.0, 255.0)] if main is None else [ends for ends in looked.ranges.values() if _magnitude(ends) == main]
-    usual = f"{min(low for low, _ in alike):g} to {max(high for _, high in alike):g}"
+    usual = usual_range(looked)
     for index in list(looked.channels):
-        low, high = looked.ranges.get(index, (0.0, 255.0))
-        if (low or high) and not _comparable(_magnitude(looked.ranges.get(index)), main):
-            reason = f"has values from {low:g} to {high:g}, most others from {usual}: bring all to one range"
-            _reject(looked, source, index, reason)
-    looked.by_magnitude = {m: s for m, s in looked.by_magnitude.items() if _comparable(m, main)}
+        if fault := usual.fault(looked.ranges.get(index)):
+            _reject(looked, source, index, fault)
+    looked.by_magnitude = {m: s for m, s in looked.by_magnitude.items() if comparable(m, usual.magnitude)}
     _reject_other_channels(looked, source)
 
 
@@ -165,21 +168,6 @@ def _reject(looked: Looked, source: Source, index: int, reason: str) -> None:
     del looked.channels[index]
     looked.pixels.pop(index, None)
     looked.bad.append((index, source.items[index].name, reason))
-
-
-def _magnitude(ends: tuple[float, float] | None) -> int | None:
-    """The power of ten below the largest value; None for values brought to 0..255, and for stored values that are 0."""
-    largest = max(map(abs, ends)) if ends else 0
-    return math.ceil(math.log10(largest)) - 1 if largest else None
-
-
-def _comparable(magnitude: int | None, main: int | None) -> bool:
-    if magnitude == main:
-        return True
-    if magnitude is not None and main is not None:
-        return -4 <= magnitude - main <= 3
-    measured = main if magnitude is None else magnitude  # 8-bit values among measurements, or the other way round
-    return measured is not None and 0 <= measured <= 2  # above 1, up to 1000
 
 
 def _notes(image: DecodedImage, name: str) -> list[str]:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from unmask.data.labels import natural
 from unmask.data.moments import Moments
-from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_unlike
+from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_unlike, usual_range
 from unmask.data.source import Source
+from unmask.data.value_range import UsualRange
 from unmask.errors import DataError, many
 from unmask.runtime.cores import in_order
 
@@ -49,6 +50,7 @@ class Sheet:
     value_range: tuple[float, float]  # smallest and largest value, raw units
     share_extreme: float  # of values within 10 % of either end of the range: near 1 in digits, text and scans
     share_bright: float  # of values in the upper half of the range
+    magnitude: int | None  # power of ten below the largest value of most images; None for those brought to 0..255
     fingerprint: str  # of names and contents
     remarks: list[str] = field(default_factory=list)
 
@@ -74,6 +76,11 @@ class Sheet:
         if str(channels) not in self.mean:
             raise DataError(f"the images have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}")
         return tuple(self.mean[str(channels)]), tuple(self.std[str(channels)])
+
+    @property
+    def usual_range(self) -> UsualRange:
+        """What further images of this data have to share."""
+        return UsualRange(self.magnitude, self.value_range)
 
     def text(self) -> str:
         """The sheet as text of at most 12 lines."""
@@ -202,6 +209,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         value_range=moments[number].value_range() if moments else (0.0, 0.0),
         share_extreme=round(extreme, 6),
         share_bright=round(bright, 6),
+        magnitude=usual_range(looked).magnitude,
         fingerprint=_fingerprint(source, wanted, looked.digests),
         remarks=[*_constant(moments[number] if moments else None), *source.remarks],
     )

@@ -46,7 +46,8 @@ def look_at(
             progress=update,
         )
     good = _good(sheet, indices, console, max_bad)
-    return sheet, Samples(source, good, channels=channels or sheet.channels, max_side=max_side, cache=cache)
+    shared = {"channels": channels or sheet.channels, "max_side": max_side, "usual_range": sheet.usual_range}
+    return sheet, Samples(source, good, cache=cache, **shared)
 
 
 def _look_at_stream(
@@ -58,7 +59,8 @@ def _look_at_stream(
         preview = glimpse(stream)
         sheet = preview.amend(inspect(preview.held, max_side=max_side)[0], stream)
     good = _good(sheet, range(len(preview.held.items)), console, max_bad)
-    held = Samples(preview.held, good, channels=channels or sheet.channels, max_side=max_side)
+    shared = {"channels": channels or sheet.channels, "max_side": max_side, "usual_range": sheet.usual_range}
+    held = Samples(preview.held, good, **shared)
     return sheet, StreamSamples(stream, held, preview.count)
 
 

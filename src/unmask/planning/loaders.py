@@ -85,6 +85,7 @@ def make_loader(
     if isinstance(samples, StreamSamples):
         shared |= {"counts": samples.counts, "bad": samples.bad, "window": data.shuffle_buffer}
         shared |= {"channels": samples.channels, "max_side": samples.max_side}
+        shared |= {"usual_range": samples.held.usual_range}
         return StreamLoader(stream=samples.stream, **shared)
     return Loader(samples=samples, **shared)
 

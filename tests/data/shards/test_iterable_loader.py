@@ -1,5 +1,6 @@
 """The order of a stream: every sample once per epoch over all readers, the same again after a restart; bad samples."""
 
+import io
 import itertools
 import json
 from collections import Counter
@@ -9,14 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from support.shardmaking import png, shards, tar
 from support.small import SMALL
 
 from unmask import pretrain
+from unmask.data.datasets import stream_preview
 from unmask.data.datasets.stream_preview import glimpse
 from unmask.data.loaders.iterable import Counts, StreamLoader, drawn, mixed
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.stream import Sample, Stream, open_stream
+from unmask.data.sheet import inspect
 from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import DataError, UserError
 
@@ -155,6 +159,81 @@ def test_bad_samples_are_replaced_by_the_next_and_listed_with_shard_and_key(tmp_
     assert "the shard is damaged behind" in lines[f"{b}/(damaged)"]
     indices = [i for batch in batches for i in batch["index"].tolist()]
     assert 2 not in indices  # the broken one's place is taken by the next
+
+
+class Few(Numbers):
+    """Shards of small grey images of which only those named are there."""
+
+    def __init__(self, lengths, good):
+        super().__init__(lengths)
+        self.good = good
+
+    def samples(self, shard, first=0):
+        for number in range(first, self.lengths[shard]):
+            image = np.full((8, 8), number % 251, np.uint8)
+            yield Sample(str(number), *((image, None) if (shard, number) in self.good else (None, None, {}, "lost")))
+
+
+def test_for_a_long_row_of_lost_samples_several_others_stand_in_and_the_same_after_a_restart(tmp_path):
+    stream = Few([600], {(0, n) for n in [*range(5), *range(500, 600)]})
+    view = lambda image, chance: WholeImage((8, 8))(image)  # noqa: E731
+    loader = StreamLoader(stream=stream, view=view, batch=50, channels=1, window=1, bad=tmp_path / "bad_files.txt")
+    batches = [batch["index"].tolist() for batch in itertools.islice(loader(), 12)]
+    assert batches[0][:5] == [0, 1, 2, 3, 4]
+    assert sum(batches[:10], [])[-2:] == [500, 500]  # the nearest, for a few
+    assert set(batches[2]) == set(range(500, 516))
+    assert batches[10:12] == [[*range(500, 550)], [*range(550, 600)]]  # places do not shift
+    for first in (3, 9, 10, 11):
+        assert next(loader(first))["index"].tolist() == batches[first]
+    assert len((tmp_path / "bad_files.txt").read_text().splitlines()) == 495
+
+
+def test_a_stream_without_a_good_sample_ends_with_the_reason():
+    view = lambda image, chance: image  # noqa: E731
+    for workers in (0, 2):
+        loader = StreamLoader(stream=Few([40] * 3, set()), view=view, batch=4, channels=1, workers=workers)
+        with pytest.raises(DataError, match=r"samples in a row cannot be used, the last: lost; they are listed"):
+            next(loader())
+
+
+@pytest.mark.parametrize("usual", [np.uint8, np.float32])
+def test_images_of_another_range_that_come_late_in_a_stream_are_set_aside(usual, tmp_path):
+    class Late(Numbers):
+        def samples(self, shard, first=0):
+            for number in range(first, self.lengths[shard]):
+                pixels = np.arange(64, dtype=usual).reshape(8, 8) * usual(1 if usual == np.uint8 else 90)
+                if number == 130:
+                    pixels = np.linspace(0, 1.89e9, 64).reshape(8, 8).astype(np.uint32)
+                if number == 140:
+                    pixels = np.linspace(0, 0.01, 64, dtype=np.float32).reshape(8, 8)
+                if number == 150:
+                    pixels = np.zeros((8, 8), np.float32)  # fits any range
+                yield Sample(str(number), pixels)
+
+    stream = Late([200])
+    sheet, _ = inspect(glimpse(stream, most=100).held, max_side=None)
+    options = {"window": 1, "channels": 1, "bad": tmp_path / "bad_files.txt", "usual_range": sheet.usual_range}
+    view = lambda image, chance: image  # noqa: E731
+    batches = [*itertools.islice(StreamLoader(stream=stream, view=view, batch=50, **options)(), 4)]
+    assert batches[2]["index"].tolist()[30] == 131
+    assert batches[2]["index"].tolist()[40] == 141
+    assert batches[3]["index"].tolist()[0] == 150
+    (deep, unit) = (tmp_path / "bad_files.txt").read_text().splitlines()
+    assert deep.startswith("n/0/130\thas values from 0 to 1.89e+09, most others from 0 to")
+    assert unit.startswith("n/0/140\thas values from 0 to 0.01")
+    assert sheet.bad == []
+
+
+@pytest.mark.slow
+def test_training_sets_aside_what_the_look_at_the_stream_did_not_see(tmp_path, monkeypatch):
+    deep = io.BytesIO()
+    Image.fromarray((np.arange(400.0).reshape(20, 20) * 5e6).astype(np.int32)).save(deep, "TIFF")
+    (tmp_path / "s").mkdir()
+    tar(tmp_path / "s" / "a.tar", [*[(f"{i}.png", png(i)) for i in range(15)], ("deep.tif", deep.getvalue())])
+    monkeypatch.setattr(stream_preview, "LOOKED_BYTES", 5 * len(png(0)))
+    run = pretrain(str(tmp_path / "s"), out=tmp_path / "run", **SMALL | {"steps": 4})
+    assert max(run.config.data.mean) < 255
+    assert "a.tar/deep\thas values from 0 to 1.995e+09" in (tmp_path / "run" / "bad_files.txt").read_text()
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,14 @@
 """Parquet files: the column of images, labels of any type, damaged row groups, sets of the hub."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.shardmaking import QUICK, parquet, png, seen
 
+from unmask.data import limits
+from unmask.data.shards import parquet_pages
 from unmask.data.shards.stream import open_stream
 from unmask.data.source import open_source
 from unmask.errors import DataError
@@ -74,6 +78,63 @@ def test_rows_beside_a_damaged_row_group_of_parquet_are_kept_and_the_others_name
     assert [i for i, row in enumerate(rows) if row.problem] == list(range(100, 200))
     assert "row group 1 of the shard is damaged" in rows[100].problem
     assert [row.data for row in rows[200:]] == [png(i) for i in range(200, 300)]
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("kind", ["page", "struct", "dictionary", "list"])
+def test_a_parquet_page_that_unpacks_without_end_is_refused_before_it_does(kind, version, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_pages, "FREE", 1 << 16)
+    monkeypatch.setattr(parquet_pages, "VALUES", 1 << 10)
+    monkeypatch.setattr(limits, "FREE", 1 << 20)
+    images, labels = [png(0), bytes(1 << 21), png(2)], [1, 2, 3]
+    if kind == "struct":
+        images = [{"bytes": image, "path": "a"} for image in images]
+    if kind == "dictionary":
+        images, labels = [bytes(60_000)] * 100, [1] * 100
+    if kind == "list":
+        images, labels = [png(i) for i in range(3)], [[1], [0] * 500_000, [2, 3]]
+    options = {"row_group_size": 100, "use_dictionary": True} if kind == "dictionary" else {"row_group_size": 1}
+    options = {"use_dictionary": kind == "list"} | options
+    table = pa.table({"image": images, "label": labels})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", data_page_version=version, **options)
+    rows = list(open_stream(tmp_path / "a.parquet").samples(0))
+    assert [row.key for row in rows] == [f"row {i}" for i in range(len(images))]
+    if kind == "dictionary":
+        assert [row.problem is None for row in rows] == [True] * 16 + [False] * 84
+        assert "unpack to 1,4" in rows[16].problem
+    else:
+        assert [row.problem is None for row in rows] == [True, False, True]
+        words = (
+            "has lists of 500,000 values" if kind == "list" else r"unpacks to 2,097,1\d\d, which no honest file does"
+        )
+        assert re.search(f"row group 1 of the shard is damaged .a page of .* bytes {words}", rows[1].problem)
+
+
+@pytest.mark.parametrize("buffered", [30, 1 << 20])
+def test_headers_of_parquet_pages_are_read_wherever_blocks_of_the_file_end(buffered, tmp_path, monkeypatch):
+    rows = {"image": [png(i) for i in range(40)], "label": [["a", "b"]] * 40, "words": [f"w{i % 3}" for i in range(40)]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet", row_group_size=15, data_page_size=1000, compression="zstd")
+    ends = []
+
+    class Noted(parquet_pages.PageGuard):
+        def watch(self, *given):
+            ends.extend(column.next - column.end for column in self.columns)
+            super().watch(*given)
+
+        def read(self, size=-1):
+            return super().read(size if size > 4096 or not self.columns else min(size, buffered))
+
+    monkeypatch.setattr("unmask.data.shards.formats.parquet.PageGuard", Noted)
+    assert [row.data for row in open_stream(tmp_path / "a.parquet").samples(0)] == rows["image"]
+    assert ends == [0] * 6  # the last page of every column of the first two groups was met
+
+
+def test_a_parquet_shard_that_claims_more_rows_than_it_can_hold_is_damaged(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"image": [png(0)] * 99}), tmp_path / "a.parquet", row_group_size=90)
+    size = (tmp_path / "a.parquet").stat().st_size
+    monkeypatch.setattr("unmask.data.shards.formats.parquet.BITS", 80 / size)
+    (row,) = open_stream(tmp_path / "a.parquet").samples(0)
+    assert row.problem == "the shard is damaged (row group 0 claims to have 90 rows)"
 
 
 def test_a_parquet_shard_goes_on_from_any_row_of_a_large_row_group(tmp_path):

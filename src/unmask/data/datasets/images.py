@@ -15,9 +15,11 @@ from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import natural
 from unmask.data.source import Source, why
+from unmask.data.value_range import UsualRange
 from unmask.errors import DataError, UserError
 from unmask.seeds import mix
 
+_LISTED: dict[Path, tuple[int, int, set[bytes]]] = {}  # inode, bytes read so far, and names, of lists of bad files
 NEXT, TRIES = 8, 100  # images after a bad one that are tried in its place; up to so many, others at random; then all
 
 
@@ -52,11 +54,13 @@ class Samples(Dataset):
         max_side: int | None = None,  # pixels, as for `decode`
         cache: Mapping[int, Tensor] | None = None,  # decoded images by index in `source`, as `inspect` gives
         classes: Sequence[str] | None = None,  # those of another part of the data; others count as unlabelled
+        usual_range: UsualRange | None = None,  # of the values; images that are unlike are bad. None: not looked at
     ):
         self.source, self.indices = source, list(indices)
         if not self.indices:
             raise DataError(f"no images of {source.where} are left to use")
         self.channels, self.max_side, self.cache = channels, max_side, cache or {}
+        self.usual_range = usual_range
         items = [source.items[i] for i in self.indices]
         self.names = [item.name for item in items]
         label_names = [source.classes(i) for i in self.indices]
@@ -126,7 +130,10 @@ class Samples(Dataset):
         if pixels is None:
             pixels = self.source.pixels(index)
             if pixels is None or (self.max_side is not None and min(pixels.shape[1:]) > self.max_side):
-                pixels = decode(self.source.read(index), max_side=self.max_side).pixels
+                image = decode(self.source.read(index), max_side=self.max_side)
+                if self.usual_range is not None:
+                    self.usual_range.require(image)
+                pixels = image.pixels
         return to_channels(pixels, self.channels)
 
     def _record(self, place: int, reason: str) -> None:
@@ -148,14 +155,21 @@ def _targets(label_names: Sequence[list[str] | None], classes: Sequence[str], se
 
 
 def append_bad_file(path: Path, name: str, reason: str) -> None:
-    """Adds `name TAB reason` in one write, unless the name is listed: worker processes find the same bad files."""
+    """Adds `name TAB reason` in one write, unless the name is listed: worker processes find the same bad files. What
+    was read of the list before is not read again."""
     try:
         with open(path, "a+b") as file:  # a: every write goes to the end, whoever else writes
             _lock(file.fileno())
-            file.seek(0)
-            listed = {line.split(b"\t", 1)[0] for line in file.read().splitlines()}
-            if name.encode() not in listed:
+            status = os.fstat(file.fileno())
+            which, end, names = _LISTED.get(path, (0, 0, set[bytes]()))
+            if which != status.st_ino or status.st_size < end:  # another list
+                end, names = 0, set()
+            file.seek(end)
+            names |= {line.split(b"\t", 1)[0] for line in file.read().splitlines()}
+            if name.encode() not in names:
                 os.write(file.fileno(), f"{name}\t{reason}\n".encode())
+                names.add(name.encode())
+            _LISTED[path] = status.st_ino, os.fstat(file.fileno()).st_size, names
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 

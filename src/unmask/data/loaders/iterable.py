@@ -25,10 +25,12 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
 from unmask.data.loaders.map_style import View, batches_ahead, begin_worker, collate_for, in_one_line, require_even
 from unmask.data.shards.stream import Sample, Stream
-from unmask.errors import DataError, UserError
+from unmask.data.value_range import UsualRange
+from unmask.errors import DataError, UserError, many
 from unmask.seeds import mix
 
-TRIES = 100  # samples behind a bad one that are tried in its place
+TRIES = 100_000  # bad samples in a row that are passed over
+NEAR, SPREAD = 8, 16  # bad ones in a row for which one image stands; images that stand for more
 Thing = TypeVar("Thing")
 
 
@@ -98,6 +100,7 @@ class StreamLoader:
     world: int = 1
     counts: Path | None = None  # file in which the numbers of samples per shard are kept
     bad: Path | None = None  # file in which bad samples are listed
+    usual_range: UsualRange | None = None  # of the values; samples that are unlike are bad. None: not looked at
 
     def __post_init__(self):
         require_even(self.crops, self.batch)
@@ -135,7 +138,10 @@ class StreamLoader:
     def _image(self, drawn: Drawn) -> Tensor:
         if drawn.sample.problem or drawn.sample.data is None:
             raise BadImage(drawn.sample.problem or "no image")
-        return to_channels(decode(drawn.sample.data, max_side=self.max_side).pixels, self.channels)
+        image = decode(drawn.sample.data, max_side=self.max_side)
+        if self.usual_range is not None:
+            self.usual_range.require(image)
+        return to_channels(image.pixels, self.channels)
 
     def _item(self, drawn: Drawn, image: Tensor, crop: int) -> Batch:
         which = (crop,) if crop else ()
@@ -197,28 +203,37 @@ def mixed(part: Callable[[int], Iterator[Thing]], window: int, seed: int, first:
 
 
 def steady(
-    things: Iterator[Thing], open_: Callable[[Thing], Tensor], report: Callable[[Thing, str], None]
-) -> Iterator[tuple[Thing, Tensor]]:
-    """One image for each thing: where it is bad, that of the next good one, so that places do not shift."""
-    ahead: deque[tuple[Thing, Tensor | None]] = deque()
+    things: Iterator[Drawn], open_: Callable[[Drawn], Tensor], report: Callable[[Drawn, str], None]
+) -> Iterator[tuple[Drawn, Tensor]]:
+    """One image for each thing, so that places do not shift: for a bad one, that of the next good one. In a long row of
+    bad ones, such as the rest of a damaged shard, the next `SPREAD` good ones take turns, so that one image does not
+    fill whole batches. What takes a place is a function of what comes after it: the same again after a restart.
+    """
+    good: deque[tuple[int, Drawn, Tensor]] = deque()  # opened, not passed yet: each with the number of bad ones before
+    bad, since = 0, -1  # behind the last good one: so many, from this epoch on
 
-    def more() -> tuple[Thing, Tensor | None]:
+    def look() -> None:
+        nonlocal bad, since
         thing = next(things)
         try:
-            return thing, open_(thing)
+            good.append((bad, thing, open_(thing)))
+            bad = 0
         except BadImage as error:
             report(thing, str(error))
-            return thing, None
+            bad, since = bad + 1, since if bad else thing.epoch
+            if bad > TRIES or thing.epoch > since + 1:  # every sample was tried
+                text = f"{many(bad, 'sample')} in a row cannot be used, the last: {error}"
+                raise DataError(f"{text}; they are listed in bad_files.txt") from error
 
     while True:
-        if not ahead:
-            ahead.append(more())
-        while all(image is None for _, image in ahead):
-            if len(ahead) > TRIES:
-                raise DataError(f"{TRIES} samples in a row cannot be used; they are listed in bad_files.txt")
-            ahead.append(more())
-        yield next((thing, image) for thing, image in ahead if image is not None)
-        ahead.popleft()
+        while not good:
+            look()
+        for distance in range(good[0][0], 0, -1):
+            place = distance % SPREAD if distance > NEAR else 0
+            while len(good) <= place:
+                look()
+            yield good[place][1:]
+        yield good.popleft()[1:]
 
 
 def number(label: str | None, classes: list[str] | None) -> int:

@@ -11,7 +11,9 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from unmask.data.labels import joined, printable
+from unmask.data.limits import Bomb
 from unmask.data.shards.expand import Shard
+from unmask.data.shards.parquet_pages import PageGuard
 from unmask.data.shards.remote import Patience, explained, open_shard
 from unmask.data.shards.stream import Sample, Stream
 from unmask.errors import DataError
@@ -21,7 +23,8 @@ __all__ = ["Parquet"]
 
 IMAGES = ("image", "img", "image", "photo", "jpg", "png", "webp", "bytes")
 LABELS = ("label", "labels", "class", "cls", "category", "target", "fine_label")
-ROWS = 64  # decoded from parquet at a time: what is held in memory beyond a column's pages
+ROWS = 8  # decoded from parquet at a time: a value that a page holds once may be that of many rows
+BITS = 64  # rows per byte of a file at the most: those that a damaged row group claims are told one by one
 
 
 class Parquet(Stream):
@@ -57,31 +60,37 @@ class Parquet(Stream):
         columns = [self.image, *([self.label] if self.label else []), *self.others]
         with open_shard(place, self.patience) as raw:
             try:
-                with _file(raw, place) as file:
+                guard = PageGuard(raw)
+                with _file(guard, place) as file:
                     for group in range(file.num_row_groups):
                         end = begin + file.metadata.row_group(group).num_rows
+                        if end - begin > BITS * guard.size:
+                            raise OSError(f"row group {group} claims to have {end - begin:,} rows")
                         if end > first:
-                            yield from self._rows(file, group, range(begin, end), columns, first)
+                            yield from self._rows(file, guard, group, range(begin, end), columns, first)
                         begin = end
             except (pyarrow.ArrowException, OSError) as error:
                 yield Sample("(damaged)", None, problem=f"the shard is damaged ({_line(error)})")
 
     def _rows(
-        self, file: pq.ParquetFile, group: int, numbers: range, columns: list[str], first: int
+        self, file: pq.ParquetFile, guard: PageGuard, group: int, numbers: range, columns: list[str], first: int
     ) -> Iterator[Sample]:
         """Those of one row group from row `first` of the shard on; rows that damage makes unreadable say so, each in
         its place, so that all others keep theirs."""
         begin, number = numbers.start, max(numbers.start, first)
+        problem = f"row group {group} of the shard has fewer rows than it says"
         try:
-            for batch in file.iter_batches(ROWS, row_groups=[group], columns=columns):
+            guard.watch(file, group, columns)
+            for batch in file.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False):
+                guard.hand_out(batch.nbytes)
                 for row in batch.slice(max(0, first - begin)).to_pylist():
                     yield self._sample(number, row)
                     number += 1
                 begin += batch.num_rows
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError, Bomb) as error:
             problem = f"row group {group} of the shard is damaged ({_line(error)})"
-            for lost in range(number, numbers.stop):
-                yield Sample(f"row {lost}", None, problem=problem)
+        for lost in range(number, numbers.stop):
+            yield Sample(f"row {lost}", None, problem=problem)
 
     def _sample(self, number: int, row: Json) -> Sample:
         image, label = row.get(self.image), row.get(self.label) if self.label else None
@@ -144,7 +153,7 @@ def _is_label(kind: pyarrow.DataType) -> bool:
     return _is_simple(inner) or _is_bytes(inner)
 
 
-def _file(raw: io.BufferedReader, place: str) -> pq.ParquetFile:
+def _file(raw: io.BufferedReader | PageGuard, place: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20)  # pages as they come, not a whole row group
     except (pyarrow.ArrowException, OSError) as error:
