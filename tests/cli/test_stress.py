@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from support.photos import photo
 from support.small import SMALL
 
@@ -196,3 +197,19 @@ def test_what_cannot_be_tested_is_one_clear_line(folder, data, tmp_path, photos)
     with pytest.raises(UserError, match="does not know: green, reddish"):
         unmask.stress(folder, on=tmp_path / "other", device="cpu")
     assert not (folder / "stress.json").exists()
+
+
+def test_a_classifier_that_answers_one_class_for_everything_is_told_first(undrawn, folder, data, capsys):
+    weights = load_file(folder / "classifier.safetensors")
+    (head,) = [name for name, values in weights.items() if values.shape[:1] == (2,) and values.ndim == 2]
+    weights[head].zero_()
+    weights[head.replace("weight", "bias")].copy_(torch.tensor([0.0, 5.0]))  # red for all; blue comes first
+    save_file(weights, folder / "classifier.safetensors")
+    result = unmask.stress(folder, on=data, **QUICK)
+    assert result.accuracy == 0.5
+    words = "It answers red for every test image, so it tells no classes apart"
+    assert result.sentence().startswith(words)
+    assert json.loads((folder / "stress.json").read_text())["sentence"].startswith(words)
+    said = " ".join(capsys.readouterr().out.split())
+    assert words in said
+    assert said.index(words) < said.index("Written:")

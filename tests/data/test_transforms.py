@@ -8,8 +8,9 @@ from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2.functional import resize
 
 from unmask.data.annotations.objects import Shown, Target
-from unmask.data.transforms.crops import FixedCrop, RandomCrop, WholeImage
+from unmask.data.transforms.crops import FixedCrop, RandomCrop, WholeImage, fill_for
 from unmask.data.transforms.detection import Fitted, Jitter
+from unmask.data.transforms.segmentation import SceneView
 from unmask.errors import UserError
 
 
@@ -177,3 +178,13 @@ def test_boxes_and_masks_move_with_the_image():
     fitted = Fitted((64, 128), (60.0,) * 3)(image.transpose(1, 2))  # upright: the window turns
     assert fitted.image.shape == (3, 128, 64)
     assert fitted.rates == (102 / 80, 64 / 50)
+
+
+def test_what_lies_beyond_an_image_fits_its_dtype_whatever_the_mean_of_the_encoder():
+    assert fill_for((-3.0, 12.5, 5e6), torch.uint8) == [0, 12.5, 255]
+    assert fill_for((-3.0, 5e6), torch.float32) == [-3, 5e6]
+    image, far = torch.full((3, 20, 40), 7, dtype=torch.uint8), (-900.0, 12.0, 5e6)
+    both = torch.cat([image, torch.zeros(1, 20, 40, dtype=torch.uint8)])
+    shown = SceneView((32, 32), side=32, fill=far, scale=(0.5, 0.5), distort=False)(both, seeded())
+    assert shown.dtype == torch.uint8
+    assert {tuple(column) for column in shown[:3].flatten(1).T.tolist()} == {(7, 7, 7), (0, 12, 255)}

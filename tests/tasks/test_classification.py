@@ -16,9 +16,10 @@ from unmask.data.loaders.map_style import Loader
 from unmask.data.transforms.classification import TrainView
 from unmask.data.transforms.crops import RandomCrop, WholeImage
 from unmask.errors import UserError
+from unmask.evaluation.one_class import one_class
 from unmask.tasks.classification.figures import headline
 from unmask.tasks.classification.finetune import class_weights, make_loader, make_task
-from unmask.tasks.classification.metrics import one_class, scores
+from unmask.tasks.classification.metrics import scores
 from unmask.training.optimizer import make_optimizer
 
 

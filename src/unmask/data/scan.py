@@ -75,8 +75,8 @@ class Looked:
         self.channels.update(other.channels)
         self.sizes += other.sizes
         self.ranges.update(other.ranges)
-        for magnitude, statistics in other.by_magnitude.items():
-            self.by_magnitude.setdefault(magnitude, Statistics()).merge(statistics)
+        for power, statistics in other.by_magnitude.items():
+            self.by_magnitude.setdefault(power, Statistics()).merge(statistics)
         if room.open:
             room.left -= sum(pixels.nbytes for pixels in other.pixels.values())
             self.pixels.update(other.pixels)

@@ -1,4 +1,4 @@
-"""The range of the values of images: those of one data set have to share it, since one image with values up to 2e9 among
+"""The range of the values of images: those of one data set have to share it. One image with values up to 2e9 among
 8-bit ones sets everybody's mean, and a batch with it is lost."""
 
 import math

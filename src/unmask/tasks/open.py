@@ -67,7 +67,7 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
 
 def load_architecture(run: str | Path, **options: Any) -> Encoder:
     """As `load_encoder`, for those that start from scratch: of a timm name no weights are fetched."""
-    return load_encoder(run, **options) if Path(run).exists() else untrained(str(run))
+    return load_encoder(run, **options) if Path(run).exists() else untrained(str(run), Reading.of(options))
 
 
 def find_trained(path: Path, task: str | None = None) -> Path:

@@ -174,6 +174,7 @@ def open_weights(
     else:
         if not known_name(str(text)):  # also those that another package has registered
             require_known(text)
+        reading.refuse_choice(text)
         opened = _from_timm(str(text))
     if reading.statistics is None:
         return opened

@@ -42,6 +42,13 @@ class Reading:
         side = size * 2 if len(size) == 1 else size
         return cls(mean=mean or None, std=std or None, size=(side[0], side[1]) if side else None, **copies)
 
+    def refuse_choice(self, text: object) -> None:
+        """Raises UserError for options that choose among weights, where there is nothing to choose from."""
+        given = [f"--{flag}" for flag, value in (("ema", self.ema), ("student", self.student)) if value]
+        given += ["--weights-size"] if self.size else []
+        if given:
+            raise UserError(f"{' and '.join(given)}: {text} is a name of timm's, not a file with several networks")
+
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Mean and std in raw units, 0..255. Numbers that are all at most 1 are of pixels scaled to 0..1, as

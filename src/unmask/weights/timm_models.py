@@ -6,13 +6,17 @@ from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.weights.architecture import default_config
 from unmask.weights.canonical import IMAGENET
 from unmask.weights.known import require_known
+from unmask.weights.reading import PLAIN, Reading
 
 
-def untrained(name: str) -> Encoder:
-    """A timm model by name with weights at random, for which nothing is fetched; normalised as timm's own of this name,
-    or with ImageNet's mean and std where timm says nothing."""
+def untrained(name: str, reading: Reading = PLAIN) -> Encoder:
+    """A timm model by name with weights at random, for which nothing is fetched; normalised as given, else as timm's
+    own of this name, or with ImageNet's mean and std where timm says nothing."""
     if not known_name(name):
         require_known(name)
+    reading.refuse_choice(name)
+    if reading.statistics is not None:
+        return create_encoder(name, mean=reading.statistics[0], std=reading.statistics[1]).eval()
     settings = default_config(registry.parse(name)[0])
     mean, std = (tuple(255.0 * v for v in settings[key]) if settings else usual
                  for key, usual in zip(("mean", "std"), IMAGENET))  # fmt: skip

@@ -76,3 +76,27 @@ def test_colour_lies_in_memory_as_resizing_likes_it_and_gives_the_same_views():
     assert pixels.stride() == (1, 270, 3)
     view, chance = RandomCrop((32, 32)), lambda: torch.Generator().manual_seed(5)
     assert torch.equal(view(pixels, chance()), view(pixels.contiguous(), chance()))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({1: 0xC1, 4: 12}, "12-bit JPEG, which is not supported"),
+        ({1: 0xC2, 4: 12}, "12-bit JPEG, which is not supported"),
+        ({1: 0xC3, 4: 16}, "16-bit JPEG, which is not supported"),
+        ({1: 0xC5}, "hierarchical JPEG, which is not supported"),
+        ({1: 0xCB}, "lossless arithmetic JPEG, which is not supported"),
+        ({1: 0xF7}, "JPEG-LS, which is not supported"),
+        ({9: 2}, "JPEG of 2 channels, which is not supported"),
+        ({4: 9}, "truncated or damaged JPEG"),  # there is no such depth
+    ],
+)
+@pytest.mark.parametrize("rotated", [False, True])
+def test_sound_jpeg_that_no_decoder_reads_is_named_and_not_called_damaged(change, words, rotated):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(written(Image.fromarray(photo(1, 97, 131)), **({"exif": exif} if rotated else {})))
+    frame = data.index(b"\xff\xc0")
+    for place, byte in change.items():
+        data[frame + place] = byte
+    assert verdict(bytes(data)).startswith(words)

@@ -180,7 +180,7 @@ def test_for_a_long_row_of_lost_samples_several_others_stand_in_and_the_same_aft
     loader = StreamLoader(stream=stream, view=view, batch=50, channels=1, window=1, bad=tmp_path / "bad_files.txt")
     batches = [batch["index"].tolist() for batch in itertools.islice(loader(), 12)]
     assert batches[0][:5] == [0, 1, 2, 3, 4]
-    assert sum(batches[:10], [])[-2:] == [500, 500]  # the nearest, for a few
+    assert batches[9][-2:] == [500, 500]  # the nearest, for a few
     assert set(batches[2]) == set(range(500, 516))
     assert batches[10:12] == [[*range(500, 550)], [*range(550, 600)]]  # places do not shift
     for first in (3, 9, 10, 11):

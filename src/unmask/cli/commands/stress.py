@@ -11,6 +11,7 @@ from unmask.cli.options.stress import StressTest
 from unmask.cli.outputs import require_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.evaluation.intervals import wilson
+from unmask.evaluation.one_class import one_class
 from unmask.files import CLASSIFY, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.runs.run import CONFIG
@@ -22,7 +23,7 @@ from unmask.studies.robustness.figures import draw_examples, draw_stress
 from unmask.studies.robustness.groups import choose_columns, compare
 from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
 from unmask.studies.robustness.test_images import read_evaluation_set
-from unmask.tasks.classification.metrics import one_class, scores
+from unmask.tasks.classification.metrics import scores
 from unmask.tasks.open import open_classifier
 from unmask.tasks.pages import write_report
 from unmask.weights.content import CLASSIFIER

@@ -81,6 +81,8 @@ def _from_bytes(data: bytes, max_side: int | None) -> Raw:
     if (plain := jpeg.plain(data, max_side, MAX_PIXELS)) is not None:
         return Raw(plain[0], "JPEG", "L" if plain[0].ndim == 2 else "RGB", 8, plain[1])
     kind = sniff(data[:32])
+    if kind == "JPEG" and (unread := jpeg.unread_kind(data)):
+        raise BadImage(unread)
     if kind == "HEIC":
         raise BadImage("HEIC image, which is not read here: convert it to JPEG or PNG")
     if kind == "BMP":

@@ -6,6 +6,7 @@ systems. Neither of the two can decode a window alone; both can decode at 1/2, 1
 """
 
 import io
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,7 +17,8 @@ except ImportError:  # no wheel for this system; the plan says so, and only spee
     simplejpeg = None
 
 _FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded, baseline, extended or progressive
-_NO_FRAMES = {0xC4, 0xC8, 0xCC}  # tables that share the frames' range of markers
+_ALL_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without tables that share the frames' range of markers
+_UNREAD = dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical") | {0xCB: "lossless arithmetic"}
 SCALES = (8, 4, 2, 1)  # of decoding: these have fast transforms
 
 
@@ -28,22 +30,47 @@ def decoder_name() -> str:
 def plain_header(data: bytes) -> tuple[int, int, int] | None:
     """Height, width, and channels (1 or 3) of a JPEG that needs nothing but decoding; None for everything else: CMYK,
     other depths than 8 bits, EXIF or XMP (which may turn the image), several images in a file, damaged headers."""
+    for marker, place, length in _segments(data):
+        if marker in _ALL_FRAMES:
+            return _frame(data, place, marker)
+        extra = marker == 0xE1 or (marker == 0xE2 and data[place + 4 : place + 7] == b"MPF")
+        if extra or length < 2 or 0xD0 <= marker <= 0xDA or marker < 0xC0:
+            return None
+    return None
+
+
+def unread_kind(data: bytes) -> str | None:
+    """What a sound JPEG is that no decoder here reads, by name: it is not damaged. None for all others."""
+    for marker, place, _ in _segments(data):
+        if marker in _ALL_FRAMES and place + 10 <= len(data):
+            bits, channels = data[place + 4], data[place + 9]
+            if marker in _UNREAD:
+                return f"{_UNREAD[marker]} JPEG, which is not supported: convert it to baseline JPEG or PNG"
+            if bits in (2, 4, 10, 12, 14, 16):
+                return f"{bits}-bit JPEG, which is not supported: convert it to 16-bit PNG or TIFF, or to 8-bit JPEG"
+            if channels == 2:
+                return "JPEG of 2 channels, which is not supported: convert it to PNG"
+            return None
+        if marker == 0xF7:
+            return "JPEG-LS, which is not supported: convert it to PNG"
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, place and length of each segment of a JPEG's header, up to the first that cannot be passed over."""
     place, end = 2, len(data)
     if data[:3] != b"\xff\xd8\xff":
-        return None
+        return
     while place + 4 <= end and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:  # padding
             place += 1
             continue
         length = int.from_bytes(data[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
-            return _frame(data, place, marker)
-        extra = marker == 0xE1 or (marker == 0xE2 and data[place + 4 : place + 7] == b"MPF")
-        if extra or length < 2 or 0xD0 <= marker <= 0xDA or marker < 0xC0:
-            return None
+        yield marker, place, length
+        if length < 2 or 0xD0 <= marker <= 0xDA:
+            return
         place += 2 + length
-    return None
 
 
 def plain(data: bytes, max_side: int | None, most: int) -> tuple[UInt8[np.ndarray, "h w *c"], tuple[int, int]] | None:

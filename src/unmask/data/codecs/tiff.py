@@ -138,6 +138,8 @@ def _check(page: TiffPage, num_bytes: int) -> None:
         raise BadImage(f"TIFF with {page.bitspersample} bits per value, which is not read here")
     if compression not in PLAIN and compression not in PACKED and compression not in IMAGES:
         raise BadImage(f"TIFF compressed by {getattr(compression, 'name', compression)}, which is not read here")
+    if compression == 7 and depth != 8:
+        raise BadImage(f"TIFF of {depth}-bit JPEG, which is not supported: convert it to a TIFF packed by Deflate")
     if page.photometric in CIELAB or (page.photometric == YCBCR and compression not in IMAGES):
         colours = getattr(page.photometric, "name", page.photometric)
         raise BadImage(f"TIFF of {colours} colours with {depth} bits, which is not read here")

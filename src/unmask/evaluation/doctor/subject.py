@@ -58,6 +58,11 @@ class Subject:
         self.config: Json = read_json(self.path / CONFIG) if self.path.is_dir() else {}
         if "task" in self.config or is_run(self.config):
             self.kind, self.config = "run", Run(self.path).record
+            if reading != PLAIN:
+                raise UserError(
+                    f"{place} is a run, whose own mean, std and weights are looked at: leave out --mean, --std,"
+                    " --weights-size, --ema and --student"
+                )
         elif self.config or self.path.suffix in WEIGHTS or (not self.path.exists() and known_name(place)):
             self.kind = "weights"
         else:

@@ -60,6 +60,9 @@ def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebu
         settings |= {"model": model_text(encoder), "channels": encoder.channels}
         statistics = {"mean": encoder.mean.tolist(), "std": encoder.std.tolist()}
         return encoder.eval(), {"settings": settings, **statistics, "timm": dict(encoder.arguments), "data": {}}
+    if reading:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in reading)
+        raise UserError(f"{given}: a run's decoder rebuilds what its encoder was trained on; use --method features")
     if not (run / CONFIG).exists():
         if run.is_dir() or not run.exists():
             Run(run)  # says what is wrong with a folder

@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from unmask.data.datasets.images import Samples
+from unmask.evaluation.one_class import one_class
 from unmask.files import Json
 from unmask.report.palette import BLUE, make_figure, save, style
 from unmask.report.reconstruction import displayed, value_range
 from unmask.report.words import cut_end, percent
 from unmask.tasks.classification.classifier import Predictions
-from unmask.tasks.classification.metrics import confident_mistakes, one_class
+from unmask.tasks.classification.metrics import confident_mistakes
 
 PREDICTIONS = "predictions_test.csv"
 CONFUSION, MISTAKES, CLASSES = "confusion.png", "mistakes.png", "classes.png"

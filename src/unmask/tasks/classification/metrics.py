@@ -9,7 +9,6 @@ from jaxtyping import Float, Int, Shaped
 from unmask.evaluation.intervals import wilson
 from unmask.files import Json
 
-ONE_CLASS = 0.99  # share of the answers from which a classifier tells no classes apart
 BINS = 15  # of the calibration error (Guo et al. 2017)
 
 
@@ -73,22 +72,6 @@ def _multi(p: torch.Tensor, y: torch.Tensor, classes: Sequence[str]) -> Json:
         for i, name in enumerate(classes)
     ]
     return result
-
-
-def one_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """A sentence where (nearly) all answers are one class although the images are of several; else ''. Rows are true
-    classes. Accuracy and calibration error hide it: 70 % of one class make 70 % accuracy, well calibrated."""
-    table = np.asarray(confusion)
-    answered, true = table.sum(axis=0), table.sum(axis=1)
-    name = int(answered.argmax())
-    if answered[name] < ONE_CLASS * table.sum() or answered[name] <= true[name] or (true > 0).sum() < 2:
-        return ""
-    count = int(table.sum())
-    times = "every test image" if answered[name] == count else f"{answered[name]:,} of {count:,} test images"
-    return (
-        f"It answers {classes[name]} for {times}, so it tells no classes apart: its accuracy is the share of"
-        f" {classes[name]}, {100 * true[name] / count:.1f} %. "
-    )
 
 
 def confident_mistakes(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unmask.data.annotations.legend import VOID, Legend
 from unmask.data.datasets.segmentation import Segments
+from unmask.evaluation.one_class import one_class
 from unmask.files import Json, write_atomically
 from unmask.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, make_figure, rgb, save, style
 from unmask.report.reconstruction import displayed, value_range
@@ -189,7 +190,7 @@ def headline(result: Json, classes: list[str]) -> str:
     """The result in one line."""
     tested = sum(entry["iou"] is not None for entry in result["per_class"])
     of = f"{tested} classes" if tested == len(classes) else f"{tested} of {len(classes)} classes that were tested"
-    return (
+    return one_class(result["confusion"], classes, "test pixel") + (
         f"mIoU {100 * result['miou']:.1f} % over {of}, pixel accuracy {100 * result['pixel_accuracy']:.1f} %,"
         f" mean class accuracy {100 * result['mean_accuracy']:.1f} %; {result['count']:,} test images."
     )
