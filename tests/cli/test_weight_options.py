@@ -127,13 +127,13 @@ def test_every_command_that_opens_weights_reads_them_as_it_is_told(name, given, 
 @pytest.mark.parametrize(
     ("command", "given", "words"),
     [
-        ("show", {"mean": (1, 2, 3), "std": (4, 5, 6)}, "--mean, --std: for --what features and attention"),
+        ("show", {"mean": (1, 2, 3), "std": (4, 5, 6)}, "--mean, --std: of --what features and --what attention"),
         ("doctor", {"ema": True}, "is a run, whose own mean, std and weights are looked at"),
         ("anomaly", {"student": True, "method": "rebuild"}, "--student: a run's decoder rebuilds what"),
     ],
 )
 def test_where_a_run_is_looked_at_as_a_whole_options_of_weights_are_refused(command, given, words, run, images):
-    places = {"show": (run, images / "a" / "0.png"), "doctor": (run,), "anomaly": ("fit", run, images)}
+    places = {"show": (run.path, images / "a" / "0.png"), "doctor": (run.path,), "anomaly": ("fit", run.path, images)}
     with pytest.raises(UserError, match=words):
         getattr(unmask, command)(*places[command], **given)
 

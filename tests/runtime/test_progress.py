@@ -149,3 +149,41 @@ def test_pretraining_into_a_pipe_prints_plain_lines(tmp_path):
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
     assert len(re.findall(r"^step \d+/10 · .* images/s .* left$", done.stdout, re.M)) == 2
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    from PIL import Image
+
+    import unmask
+
+    root = tmp_path_factory.mktemp("quiet")
+    for seed in range(40):
+        place = root / "images" / "ab"[seed % 2] / f"{seed}.png"
+        place.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(photo(seed)).save(place)
+    unmask.pretrain(root / "images", out=root / "run", steps=2, **SMALL)
+    return root
+
+
+LONG = ["--device", "cpu"]
+COMMANDS = {
+    "transfer": ["run", "--on", "images", "--to", "classify", "--epochs", "2", "--workers", "0", *LONG],
+    "evaluate": ["run", "--on", "images", "--draws", "2", *LONG],
+    "labels": ["run", "--on", "images", "--draws", "1", "--fractions", "0.5", *LONG],
+    "embed": ["run", "images", *LONG],
+    "search": ["run", "images", "--query", "images/a/0.png", "--duplicates", *LONG],
+    "map": ["run", "images", *LONG],
+    "anomaly": ["fit", "run", "images/a", "--false-alarms", "0.2", *LONG],
+    "export": ["run", "--to", "timm,onnx"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_is_silent_on_a_terminal(name, small_run):
+    code, text, silence = on_terminal([name, *COMMANDS[name]], 80, small_run)
+    print(name, code, silence, text[-1500:])
+    assert code == 0, text
+    assert silence < QUIET, silence

@@ -48,9 +48,6 @@ def show(options: Show) -> Path:
     tune(device)
     say_replaced([path], make_console())
     doing("opening the model")
-    if options.what == "rebuild" and (given := reading_of(options)):
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UserError(f"{flags}: for --what features and attention; a run's decoder rebuilds what it was trained on")
     if options.what == "rebuild":
         rebuilt = rebuilt_rows(options, device)
         path.parent.mkdir(parents=True, exist_ok=True)

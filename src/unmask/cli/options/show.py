@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import EncoderOptions, reading_of
 from unmask.errors import UserError, closest
 from unmask.plain import (
     ImagePlaces,
@@ -61,6 +61,9 @@ class Show(EncoderOptions):
             raise UserError(f"--ratio and --mask are of --what rebuild; for {self.what} nothing is hidden")
         if self.what == "rebuild" and (self.size is not None or self.block != -1):
             raise UserError("--size and --block are of --what features and --what attention")
+        if self.what == "rebuild" and (given := reading_of(self)):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UserError(f"{flags}: of --what features and --what attention; a decoder rebuilds what it was made on")
         if self.what != "features" and not self.background:
             raise UserError("--no-background is of --what features")
         check_fields(self)
