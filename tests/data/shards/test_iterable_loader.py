@@ -188,6 +188,13 @@ def test_for_a_long_row_of_lost_samples_several_others_stand_in_and_the_same_aft
     assert len((tmp_path / "bad_files.txt").read_text().splitlines()) == 495
 
 
+def test_a_bad_sample_of_a_small_stream_whose_epochs_mix_does_not_end_it():
+    stream = Few([20], {(0, n) for n in range(20) if n not in (3, 4)})
+    loader = StreamLoader(stream=stream, view=lambda image, chance: image, batch=50, channels=1)
+    met = Counter(i for batch in itertools.islice(loader(), 100) for i in batch["index"].tolist())
+    assert set(met) == {*range(20)} - {3, 4}
+
+
 def test_a_stream_without_a_good_sample_ends_with_the_reason():
     view = lambda image, chance: image  # noqa: E731
     for workers in (0, 2):

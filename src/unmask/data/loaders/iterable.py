@@ -129,7 +129,7 @@ class StreamLoader:
             return drawn(self.stream, reader, readers, self.seed, begin, counts)
 
         places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * images)
-        samples = steady(places, self._image, self._report)
+        samples = steady(places, self.window, self._image, self._report)
         stack = collate_for(self.view)
         while True:
             drawn_now = itertools.islice(samples, images)
@@ -203,7 +203,7 @@ def mixed(part: Callable[[int], Iterator[Thing]], window: int, seed: int, first:
 
 
 def steady(
-    things: Iterator[Drawn], open_: Callable[[Drawn], Tensor], report: Callable[[Drawn, str], None]
+    things: Iterator[Drawn], window: int, open_: Callable[[Drawn], Tensor], report: Callable[[Drawn, str], None]
 ) -> Iterator[tuple[Drawn, Tensor]]:
     """One image for each thing, so that places do not shift: for a bad one, that of the next good one. In a long row of
     bad ones, such as the rest of a damaged shard, the next `SPREAD` good ones take turns, so that one image does not
@@ -221,7 +221,8 @@ def steady(
         except BadImage as error:
             report(thing, str(error))
             bad, since = bad + 1, since if bad else thing.epoch
-            if bad > TRIES or thing.epoch > since + 1:  # every sample was tried
+            every = bad > 2 * window and thing.epoch > since + 2  # sample was tried: epochs mix within the window
+            if bad > TRIES or every:
                 text = f"{many(bad, 'sample')} in a row cannot be used, the last: {error}"
                 raise DataError(f"{text}; they are listed in bad_files.txt") from error
 
