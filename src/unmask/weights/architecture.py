@@ -13,7 +13,7 @@ import torch
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.registry import parse
-from unmask.weights.canonical import State
+from unmask.weights.canonical import State, mlp_ratio
 from unmask.weights.positions import num_prefix
 
 # Standard ViTs: width -> name, blocks, heads. Heads are width / 64 but for the two largest.
@@ -42,7 +42,7 @@ def architecture(state: State, name: str, heads: int | None, origin: str, bare: 
     Raises UserError where no model of timm has these keys and shapes.
     """
     for hint in _hints(name):
-        if fits(hint, state):
+        if fits(hint, state, heads):
             return Architecture(hint, "")
     if "pos_embed" not in state or any(re.search(r"blocks\.0\.(gamma_1|attn\.q_bias|mlp\.fc1_g)", k) for k in state):
         for model in _candidates(state):
@@ -98,12 +98,16 @@ def one_of_a_kind(model: str) -> bool:
     return any(fnmatch(model, pattern) for pattern in EVA)
 
 
-def fits(model: str, state: State) -> bool:
-    """True if timm's model has exactly these keys, and these shapes where image and patch size do not matter."""
+def fits(model: str, state: State, heads: int | None = None) -> bool:
+    """True if timm's model has exactly these keys, and these shapes where image and patch size do not matter; and this
+    many attention heads, where they are known."""
     try:
         with torch.device("meta"):
-            own = timm.create_model(model, num_classes=0, global_pool="").state_dict()
+            net: Any = timm.create_model(model, num_classes=0, global_pool="")
     except Exception:  # some of timm's models cannot be made without memory, or take no global_pool: not ours
+        return False
+    own = net.state_dict()
+    if heads and hasattr(net, "blocks") and getattr(net.blocks[0].attn, "num_heads", heads) != heads:
         return False
     free = ("pos_embed", "patch_embed.proj.weight")
     return own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own if k not in free)
@@ -129,7 +133,7 @@ def _plain(state: State, name: str, heads: int | None, origin: str, bare: bool) 
         )
     if used != usual_heads:
         options["num_heads"] = used
-    ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
+    ratio = mlp_ratio(state["blocks.0.mlp.fc1.weight"].shape[0], width)
     if ratio != 4:
         options["mlp_ratio"] = ratio
     if "blocks.0.attn.qkv.bias" not in state:

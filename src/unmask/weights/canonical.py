@@ -126,6 +126,12 @@ def under(state: State, prefix: str) -> State:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
+def mlp_ratio(rows: int, width: int) -> float:
+    """The ratio of which timm, which rounds down, makes this many rows."""
+    ratio = rows / width
+    return ratio if int(width * ratio) == rows else (rows + 0.5) / width
+
+
 ANCHOR = "patch_embed.proj.weight"  # by which a ViT of timm's keys is found, whatever stands before it
 
 

@@ -223,7 +223,7 @@ def _opened(
         model=name,
         grid=grid,
         channels=_channels(state),
-        licence=known_licence(content.name, weights.licence or licence),
+        licence=known_licence(content.name, licence or weights.licence),
         prefix=prefix,
         remarks=(*remarks, *more),
         whole=whole,

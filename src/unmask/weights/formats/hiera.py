@@ -16,6 +16,7 @@ from unmask.weights.canonical import (
     WeightFile,
     WeightFormat,
     left_out,
+    mlp_ratio,
     translate,
     under,
     vit_prefix,
@@ -57,7 +58,8 @@ class HieraFile(WeightFormat):
         head = {key: encoder.pop(f"classifier.{key}") for key in ("weight", "bias") if f"classifier.{key}" in encoder}
         if "head.norm.weight" not in encoder:
             raise UserError(f"{file.name} is a Hiera without its last norm (norm or encoder_norm): is it complete?")
-        model, remark = _model(encoder, file.name)
+        heads = file.config.get("num_heads")  # of each stage, in Hugging Face's config.json
+        model, remark = _model(encoder, file.name, int(heads[0]) if heads else None)
         return Canonical(
             layout="Hiera",
             encoder=encoder,
@@ -71,23 +73,24 @@ class HieraFile(WeightFormat):
         )
 
 
-def _model(encoder: State, name: str) -> tuple[str, tuple[str, ...]]:
-    """timm's name, with options where it has none of these sizes; and what was assumed."""
+def _model(encoder: State, name: str, heads: int | None) -> tuple[str, tuple[str, ...]]:
+    """timm's name, with options where it has none of these sizes; and what was assumed. heads: of the first stage."""
     width = encoder["patch_embed.proj.weight"].shape[0]
     blocks = 1 + max(int(match[1]) for key in encoder if (match := re.match(r"blocks\.(\d+)\.", key)))
     stages: tuple[int, ...] = tuple(end - start for start, end in pairwise([*_stage_starts(encoder), blocks]))
-    model = MODELS.get((width, stages))
+    ratio = mlp_ratio(encoder["blocks.0.mlp.fc1.weight"].shape[0], width)
+    usual = HEADS.get(width, max(1, width // 64))
+    model = MODELS.get((width, stages)) if ratio == 4 and heads in (None, usual) else None
     if "pos_embed_win" in encoder:
         if model not in WINDOWED:
             raise UserError(f"{name}: no Hiera with windows of positions has stages {stages} of width {width}")
         return WINDOWED[model], ()
     if model:
         return model, ()
-    heads = HEADS.get(width, max(1, width // 64))
-    options = f"embed_dim={width}, num_heads={heads}, stages={stages}"
-    return f"hiera_base_224({options})", (
-        f"{many(heads, 'attention head')} in the first stage, which no shape tells: assumed",
-    )
+    options = f"embed_dim={width}, num_heads={heads or usual}, stages={stages}"
+    options += f", mlp_ratio={ratio}" if ratio != 4 else ""
+    remark = f"{many(usual, 'attention head')} in the first stage, which no shape tells: assumed"
+    return f"hiera_base_224({options})", () if heads else (remark,)
 
 
 def _stage_starts(state: State) -> list[int]:
