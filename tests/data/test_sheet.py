@@ -230,3 +230,21 @@ def test_a_constant_channel_has_a_deviation_of_one_and_is_said(dtype):
     black, _ = inspect(Given([np.zeros((8, 8, 3), dtype)] * 3), max_side=None)
     assert black.statistics(3) == ((0, 0, 0), (1, 1, 1))
     assert "one colour (0, 0, 0)" in black.remarks[0]
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.0, False), (0.5, False), (1 / 255, True), (257.0, True)])
+def test_values_out_of_the_encoder_s_range_are_said(scale, said):
+    images = [(scale * noise(i, (8, 9, 3), np.uint8)).astype(np.float32) for i in range(9)]
+    sheet, _ = inspect(Given(images), max_side=None)
+    remarks = sheet.unlike((124.0, 116.0, 104.0), (58.0, 57.0, 57.0))
+    assert [remark.startswith("values are not in the encoder's range: channel 1") for remark in remarks] == [
+        True
+    ] * said
+    with pytest.raises(DataError, match="cannot be given 4"):
+        sheet.unlike((0.0,) * 4, (1.0,) * 4)
+
+
+def test_a_channel_that_is_constant_is_in_range():
+    images = [np.concatenate([noise(i, (8, 9, 2)), np.zeros((8, 9, 1), np.uint8)], axis=-1) for i in range(9)]
+    sheet, _ = inspect(Given(images), max_side=None)
+    assert sheet.unlike((124.0, 116.0, 0.0), (58.0, 57.0, 1.0)) == []

@@ -20,6 +20,8 @@ from unmask.errors import DataError, many
 from unmask.runtime.cores import in_order
 
 CHUNK = 64  # images per piece of work; part of the order in which sums are added, so not to be tuned per machine
+FAR = 5.0  # ratio of mean or std above which two data sets are not in the same units
+Statistics = tuple[Sequence[float], Sequence[float]]  # mean, std per channel
 NUM_GROUPS, GROUP_NAMES = 100, 20  # of duplicates, in the sheet
 
 
@@ -82,6 +84,20 @@ class Sheet:
         """What further images of this data have to share."""
         return UsualRange(self.magnitude, self.value_range)
 
+    def unlike(self, mean: Sequence[float], std: Sequence[float]) -> list[str]:
+        """A remark where the images' values are far from those that an encoder normalises by; raw units, one number per
+        channel. DataError for images that cannot be brought to these channels."""
+        own_mean, own_std = self.statistics(len(mean))
+        far = far_channels((own_mean, own_std), (mean, std))
+        if not far:
+            return []
+        i = far[0]
+        return [
+            f"values are not in the encoder's range: channel {i + 1} of {self.where} has mean {own_mean[i]:.4g}, std"
+            f" {own_std[i]:.4g}, and the encoder normalises by {mean[i]:.4g} and {std[i]:.4g}. Scale the images as those"
+            " it was trained on, or give --mean and --std"
+        ]
+
     def text(self) -> str:
         """The sheet as text of at most 12 lines."""
         checked = "" if self.checked == self.count else f" (checked {self.checked:,} of {self.count:,})"
@@ -108,6 +124,14 @@ class Sheet:
         room = 12 - len(lines)
         remarks = self.remarks if len(self.remarks) <= room else [*self.remarks[: room - 1], "and more"]
         return "\n".join(lines + [f"remark    {remark}" for remark in remarks])
+
+
+def far_channels(data: Statistics, reference: Statistics) -> list[int]:
+    """The channels in which mean or std of data are so far from another that they can hardly be in the same units."""
+    return [
+        i for i, (m, s, own_mean, own_std) in enumerate(zip(*reference, *data))
+        if abs(m - own_mean) > FAR * s or (own_std > 0 and not 1 / FAR < own_std / s < FAR)
+    ]  # fmt: skip
 
 
 def inspect(

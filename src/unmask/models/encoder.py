@@ -52,6 +52,11 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
+    @property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and std per channel by which samples are normalised, raw units."""
+        return self.mean.tolist(), self.std.tolist()
+
     def normalize(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
         """Scales raw samples to zero mean and unit variance per channel: the network's input and MAE's target."""
         if x.shape[1] != len(self.mean):

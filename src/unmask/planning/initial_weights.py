@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from unmask.data.sheet import far_channels
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.decoder import essence
@@ -15,8 +16,6 @@ from unmask.training.objective import Objective
 from unmask.weights.canonical import Statistics, under
 from unmask.weights.open import Opened, open_weights
 from unmask.weights.reading import Reading
-
-FAR = 5.0  # ratio of mean or std above which data and weights are not in the same units
 
 
 class Start:
@@ -94,9 +93,7 @@ class FromWeights(Start):
     def statistics(self, data: Statistics, plan: Plan) -> Statistics:
         settings = plan.settings
         mean, std = self.opened.normalisation(settings["channels"], settings.get("bands"), data)
-        far = [i for i, (m, s) in enumerate(zip(mean, std))
-               if abs(m - data[0][i]) > FAR * s or not 1 / FAR < data[1][i] / s < FAR]  # fmt: skip
-        if far:
+        if far := far_channels(data, (mean, std)):
             plan.reasons["mean and std"] = (
                 f"the data's, not the weights': they are far apart (channel {far[0] + 1}: mean {data[0][far[0]]:.4g},"
                 f" std {data[1][far[0]]:.4g} in the data, {mean[far[0]]:.4g} and {std[far[0]]:.4g} with the weights)"

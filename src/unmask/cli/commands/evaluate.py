@@ -80,6 +80,8 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
             f"{', '.join(texts(options.on))} has several labels per image; kNN and logistic regression judge one."
             " Use: unmask transfer RUN --to classify --protocol linear"
         )
+    for line in labelled.sheet.unlike(*encoder.statistics):
+        console.print(line, soft_wrap=True, markup=False)
     console.print(f"{len(labelled.classes)} classes; {labelled.said} images")
     return labelled
 

@@ -106,7 +106,8 @@ def _measure_accuracy(options: Export, subject: Exportable, console: Console) ->
         seed=options.seed,
         say=lambda text: console.print(text, soft_wrap=True),
     )
-    labelled.sheet.statistics(subject.encoder.channels)  # refuses images that cannot be brought to these channels
+    for line in labelled.sheet.unlike(*subject.encoder.statistics):
+        console.print(line, soft_wrap=True, markup=False)
     with stage(console, "measuring the model on the labelled images"):
         return Accuracy(subject, labelled, ", ".join(Path(path).name for path in texts(options.on)))
 

@@ -7,11 +7,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from unmask.data.annotations.legend import number_by_name
-from unmask.data.annotations.objects import Annotated, walk
+from unmask.data.annotations.objects import Annotated, Id, walk
 from unmask.data.labels import class_name
 from unmask.files import Json, parse_json
 
-Id = int | float | str
 NEEDED = ("images", "annotations", "categories")
 LIKELY = ("annot", "coco", "train", "val", "test")  # in the name of a broken file that was meant
 
@@ -131,3 +130,8 @@ def near(root: str, file: str) -> list[str]:
     if os.path.isdir(root):
         places.append(root)
     return [*places, *(os.path.join(place, "images") for place in places)]
+
+
+def ids_by_class(table: Mapping[str, Any]) -> dict[str, Id]:
+    """The id of each class as it is written in a table."""
+    return {class_name(category["name"]): category["id"] for category in valid_categories(table)}

@@ -19,6 +19,7 @@ from unmask.data.names import Key, Matches, key_of, match_names
 from unmask.data.source import Files, Item
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+Id = int | float | str  # of an image or a category, as its file has it
 DEPTH = 6  # folders below the root in which images are looked for
 
 
@@ -51,6 +52,8 @@ class Scene:
     mask: str | None = None  # file with the class or segment of every pixel, in forms that have one
     segments: Mapping[int, int] | None = None  # number in a panoptic mask -> number of the class
     class_masks: Mapping[int, str] = field(default_factory=dict)  # number of a class -> file that shows where it is
+    id_: Id | None = None  # that its annotation file gives it
+    turn: int = 1  # EXIF's orientation by which its annotations were turned to the image as shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Annotated:
     scenes: list[Scene]
     classes: list[str]
     ids: list[int]  # by which the data itself names the classes
+    category_ids: dict[str, dict[str, Id]] = field(default_factory=dict)  # file -> class -> id as it is written there
     faults: list[Fault] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 

@@ -24,11 +24,12 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
     scene.instances = [i for i in scene.instances if _readable(annotated, scene, i, (shown, stored))]
     if scene.relative:
         moved = [scaled(instance, shown[1], shown[0]) for instance in scene.instances]
-    elif scene.stated is None or _same(scene.stated, shown):
+    elif fits(scene.stated, shown):
         moved = scene.instances
         if orientation > 1 and shown == stored:  # mirrored or on its head: the size cannot tell
             _fault(annotated, scene, "turned by EXIF", "boxes are taken to be of the image as shown", "nothing")
-    elif _same(scene.stated, stored):
+    elif turn_of(scene.stated, stored, orientation) > 1:
+        scene.turn = orientation
         moved = [turned(instance, stored, orientation) for instance in scene.instances]
         _fault(annotated, scene, "turned by EXIF", "boxes were of the image as stored, and are turned", "nothing")
     else:
@@ -50,6 +51,17 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
         kept.append(good)
     scene.instances = kept
     return shown
+
+
+def fits(stated: tuple[int, int] | None, shown: tuple[int, int]) -> bool:
+    """Whether an annotation may mean an image of this height and width."""
+    return stated is None or _same(stated, shown)
+
+
+def turn_of(stated: tuple[int, int] | None, stored: tuple[int, int], orientation: int) -> int:
+    """EXIF's orientation by which annotations of an image of this height and width have to be turned; 1: not at all."""
+    shown = stored if orientation < 5 else (stored[1], stored[0])
+    return orientation if not fits(stated, shown) and fits(stated, stored) else 1
 
 
 def leave_unmasked_out(annotated: Annotated) -> None:

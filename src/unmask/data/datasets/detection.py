@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from unmask.data.annotations.find import open_annotations
 from unmask.data.annotations.geometry import drawn, look_at
-from unmask.data.annotations.objects import Fault, Instance, Scene, Shown, Target, photographs
+from unmask.data.annotations.objects import Fault, Id, Instance, Scene, Shown, Target, photographs
 from unmask.data.annotations.repair import check_faults, leave_unmasked_out, mend
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.splits import split_images
@@ -44,6 +44,7 @@ class Boxes:
     scenes: list[Scene]
     classes: list[str]
     masks: bool
+    category_ids: Mapping[str, Mapping[str, Id]] = field(default_factory=dict)  # of a file, by class
 
     labels = None  # of whole images there are none; what `Loader` asks
 
@@ -151,7 +152,7 @@ class Boxed:
         indices = self.splits[split]
         images = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
         scenes = [self.annotated.scenes[i] for i in indices]
-        return Boxes(images, scenes, self.classes, self.masks)
+        return Boxes(images, scenes, self.classes, self.masks, self.annotated.category_ids)
 
     def objects(self, split: str = "train") -> list[tuple[Scene, Instance]]:
         """All objects of a split that are learnt, with their images."""

@@ -74,6 +74,8 @@ class ClassificationStudy(Study):
             max_bad=0.05,
             say=say,
         )
+        for line in self.data.sheet.unlike(*self.pretrained.statistics):
+            say(line)
         if self.data.multi_label:
             raise UserError("label curves are for one label per image; this data has several")
         self.train_labels, self.truth = self.data.labels("train"), self.data.labels("test")

@@ -61,6 +61,7 @@ class SegmentationStudy(Study):
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
         self.encoder = load_encoder(setting.run, **dict(setting.reading))
+        say = make_say(console)
         with progress(console, "looking at images and masks") as update:
             self.data = Segmented(
                 setting.on,
@@ -69,10 +70,11 @@ class SegmentationStudy(Study):
                 classes=setting.classes,
                 most=setting.most,
                 seed=setting.seed,
-                say=make_say(console),
+                say=say,
                 progress=update,
             )
-        self.data.sheet.statistics(self.encoder.channels)  # refuses images that cannot be brought to these channels
+        for line in self.data.sheet.unlike(*self.encoder.statistics):
+            say(line)
         self.classes, self.said = self.data.classes, self.data.said
         self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
 

@@ -35,7 +35,8 @@ def read(source: Source, rows: Sequence[int], encoder: Encoder, max_side: int, c
         console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
     if len(sheet.bad) > NAMED:
         console.print(f"left out: {len(sheet.bad) - NAMED:,} more", soft_wrap=True)
-    sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
+    for line in sheet.unlike(*encoder.statistics):
+        console.print(line, soft_wrap=True, markup=False)
     bad = {index for index, _, _ in sheet.bad}
     return Samples(source, [i for i in rows if i not in bad], channels=encoder.channels, max_side=max_side, cache=cache)
 

@@ -72,6 +72,6 @@ def _read(images: tuple[str, ...], classifier: ImageClassifier, console: Console
     say_left_out([(name, reason) for _, name, reason in sheet.bad], len(indices) - len(sheet.bad), console)
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
-    channels = classifier.encoder.channels
-    sheet.statistics(channels)  # refuses images that cannot be brought to these channels
-    return Samples(source, good, channels=channels, max_side=side, cache=cache)
+    for line in sheet.unlike(*classifier.encoder.statistics):
+        console.print(line, soft_wrap=True, markup=False)
+    return Samples(source, good, channels=classifier.encoder.channels, max_side=side, cache=cache)

@@ -41,8 +41,7 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
                 say=say,
                 progress=update,
             )
-        self.data.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
-        for line in self.data.check():
+        for line in [*self.data.sheet.unlike(*encoder.statistics), *self.data.check()]:
             say(line)
         say(f"{len(self.data.classes)} classes; {self.data.said} images")
 

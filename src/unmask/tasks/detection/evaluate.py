@@ -16,6 +16,7 @@ from unmask.tasks.detection.detections import Detections
 from unmask.tasks.detection.detector import ImageDetector
 from unmask.tasks.detection.figures import draw_curves, draw_examples
 from unmask.tasks.detection.metrics import RECALLS, box_scores
+from unmask.tasks.detection.results import write_split_results
 
 EXAMPLES, CURVES = "examples.png", "precision_recall.png"
 BATCH = 8  # images at a time
@@ -56,6 +57,7 @@ def judge_split(
     detections, truth = find_all(model, boxes, workers, autocast)
     result, curves = box_scores(detections, (true() for true in truth), boxes.classes, boxes.masks)
     if out is not None:
+        write_split_results(found, boxes, out)
         places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
         rows = [(boxes.image(i).image, truth[i](), detections[i]) for i in places]
         draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)

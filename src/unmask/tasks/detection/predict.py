@@ -9,11 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from unmask.data.annotations.coco_tables import Id, near, read_table, stated_images, valid_categories
-from unmask.data.annotations.geometry import pixels_in, run_lengths
-from unmask.data.annotations.objects import Annotated, Images
+from unmask.data.annotations.coco_tables import Stated, ids_by_class, near, read_table, stated_images
+from unmask.data.annotations.geometry import look_at, pixels_in
+from unmask.data.annotations.objects import Annotated, Id, Images
+from unmask.data.annotations.repair import fits, turn_of
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import class_name, printable, some
+from unmask.data.names import Matches
 from unmask.data.source import Files, Item, Source, open_source, why
 from unmask.errors import DataError, UserError
 from unmask.files import Json, write_json
@@ -21,10 +23,11 @@ from unmask.runtime.progress import progress
 from unmask.tasks.detection.detections import Detections, counted
 from unmask.tasks.detection.detector import ImageDetector, read_image
 from unmask.tasks.detection.figures import draw, save_png
+from unmask.tasks.detection.results import RESULTS, Annotation, frame_of, result_entries
 from unmask.tasks.prediction import say_first, say_left_out
 from unmask.tasks.task import PredictOptions
 
-DATASET, RESULTS, DRAWN = "predictions.json", "results.json", "drawn"
+DATASET, DRAWN = "predictions.json", "drawn"
 AT_A_TIME = 8 * 1024**2  # pixels of inputs in a batch, at the most
 HELD = 2**29  # bytes of images that wait for a batch, at the most
 
@@ -52,7 +55,7 @@ def find_objects(
         for places, images in _portions(source, model.encoder.channels, batch, bad):
             names = [source.items[place].name for place in places]
             for place, detections, image in zip(places, model.stream(names, images, batch), images):
-                writer.add(detections, image, opened.ids[place] if opened.ids else None)
+                writer.add(detections, image, opened.annotations[place] if opened.annotations else None)
             update(len(writer.kept) + len(bad))
     say_left_out(bad, len(writer.kept), console)
     writer.finish()
@@ -69,40 +72,76 @@ class AskedImages:
 
     source: Source
     categories: list[Id]  # of each class of the detector
-    ids: list[Id] | None = None  # of each image; None: they are numbered
+    annotations: list[Annotation] | None = None  # of each image; None: images are numbered
     missing: Sequence[tuple[str, str]] = ()  # name, reason
     remarks: Sequence[str] = ()
 
 
 def open_images(places: Sequence[str], classes: Sequence[str], categories: list[Id]) -> AskedImages:
     """Images, or those that a COCO .json lists, with its ids of images and of categories, so that results can be judged
-    against it. Raises UserError for a .json beside other places, DataError for one that lists no images."""
+    against it; other places are then the folders that its images lie in. Raises UserError for two of them and for
+    places that are no folders, DataError for one that lists no images."""
     tables = [place for place in places if place.lower().endswith(".json")]
+    folders = [place for place in places if place not in tables]
     if not tables:
-        return AskedImages(open_source(places), categories)
-    if len(places) > 1:
-        raise UserError(f"results carry the ids of one annotation file: give {tables[0]} alone")
+        numbered = "images are numbered from 1; for the ids of a COCO .json give that too, or alone"
+        return AskedImages(open_source(places), categories, remarks=[numbered])
+    if len(tables) > 1:
+        raise UserError(f"results carry the ids of one annotation file: give {tables[0]} or {tables[1]}")
+    if wrong := next((place for place in folders if not os.path.isdir(place)), None):
+        raise UserError(f"{wrong} is no folder: beside {tables[0]} give the folders that its images lie in")
     try:
         table = read_table(tables[0], ("images", "categories"))
     except (OSError, ValueError) as error:
         raise DataError(f"{tables[0]} cannot be read: {error}") from error
-    told, folder = Annotated("coco", [], [], []), os.path.dirname(os.path.abspath(tables[0]))
+    told, images = Annotated("coco", [], [], []), Images(folders or near(tables[0], tables[0]))
     stated = list(stated_images(told, tables[0], table).values())
-    matches = Images(near(tables[0], tables[0])).match(image.name for image in stated)
+    matches = images.match(image.name for image in stated)
     missing = [(fault.file, f"{fault.kind}: {fault.detail}") for fault in told.faults]
     missing += [(i.name, f"is not there. {matches.why_not(i.name)}") for i in stated if i.name not in matches.files]
-    present = [image for image in stated if image.name in matches.files]
-    if not present:
-        raise DataError(f"none of the {len(stated):,} images that {tables[0]} lists lies in {folder} or beside it")
-    source = Files(tables[0], [Item(printable(i.name)) for i in present], [matches.files[i.name] for i in present])
-    ids = {class_name(category["name"]): category["id"] for category in valid_categories(table)}
+    paths, annotations = _meant(stated, matches, missing)
+    if not paths:
+        where = some(folders, 3) if folders else f"{os.path.dirname(os.path.abspath(tables[0]))} or beside it"
+        why = f" ({missing[0][0]}: {missing[0][1].strip()})" if missing else ""
+        raise DataError(f"none of the {len(stated):,} images that {tables[0]} lists lies in {where}{why}")
+    source = Files(tables[0], [Item(printable(name)) for name in paths], list(paths.values()))
+    ids, remarks = ids_by_class(table), matches.remarks("images are found")
     free = max([id_ for id_ in ids.values() if isinstance(id_, int)], default=0) + 1
     lacking = [name for name in classes if class_name(name) not in ids]
-    remarks = matches.remarks("images are found")
     if lacking:
         remarks.append(f"{tables[0]} lacks {some(lacking)}: in results they have numbers from {free} on")
+    if folders and (unlisted := len(images.keys.keys() - set(matches.files.values()))):
+        remarks.append(f"{unlisted:,} images in {some(folders, 3)} are not listed in {tables[0]} and are left out")
     ids |= {class_name(name): free + place for place, name in enumerate(lacking)}
-    return AskedImages(source, [ids[class_name(n)] for n in classes], [i.id_ for i in present], missing, remarks)
+    return AskedImages(source, [ids[class_name(n)] for n in classes], annotations, missing, remarks)
+
+
+def _meant(
+    stated: Sequence[Stated], matches: Matches, missing: list[tuple[str, str]]
+) -> tuple[dict[str, str], list[Annotation]]:
+    """The files of images by their names, and how the annotation file speaks of each. One of another size than stated,
+    and one that comes again, is added to `missing`."""
+    paths: dict[str, str] = {}
+    annotations = []
+    for image in stated:
+        path = matches.files.get(image.name)
+        if path is None:
+            continue
+        try:
+            stored, orientation = look_at(path)
+        except (BadImage, OSError):  # said when it is to be read
+            stored, orientation = image.size or (1, 1), 1
+        turn = turn_of(image.size, stored, orientation)
+        shown = frame_of(stored, orientation)
+        if image.name in paths:
+            missing.append((image.name, f"is listed again, with the id {image.id_}"))
+        elif turn == 1 and not fits(image.size, shown):
+            height, width = image.size or shown
+            missing.append((image.name, f"is {shown[1]} x {shown[0]}, not {width} x {height} as stated"))
+        else:
+            paths[image.name] = path
+            annotations.append(Annotation(image.id_, turn))
+    return paths, annotations
 
 
 def _counts(detections: Detections) -> str:
@@ -141,22 +180,12 @@ class Writer:
         self.results: list[Json] = []
         self.taken: set[str] = set()
 
-    def add(self, detections: Detections, image: Tensor, id_: Id | None = None) -> None:
-        """image: raw values, to be drawn on; id_: of the image, else it is numbered."""
-        number = len(self.images) + 1 if id_ is None else id_
-        height, width = detections.size
-        self.images.append({"id": number, "file_name": detections.name, "height": height, "width": width})
-        for place in range(len(detections)):
-            left, top, right, bottom = (round(float(v), 2) for v in detections.boxes[place])
-            entry: Json = {
-                "image_id": number,
-                "category_id": self.ids[int(detections.labels[place])],
-                "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
-                "score": round(float(detections.scores[place]), 5),
-            }
-            if detections.shapes is not None:
-                entry["segmentation"] = run_lengths(detections.mask(place))
-            self.results.append(entry)
+    def add(self, detections: Detections, image: Tensor, annotation: Annotation | None = None) -> None:
+        """image: raw values, to be drawn on; annotation: of the image, else it is numbered."""
+        annotation = annotation or Annotation(len(self.images) + 1)
+        height, width = frame_of(detections.size, annotation.turn)
+        self.images.append({"id": annotation.id_, "file_name": detections.name, "height": height, "width": width})
+        self.results += result_entries(detections, annotation, self.ids)
         self.kept.append(detections.above(self.threshold))
         save_png(self.out / DRAWN / self._file(detections.name), draw(image, self.kept[-1]))
 

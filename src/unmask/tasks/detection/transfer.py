@@ -50,8 +50,7 @@ class DetectTask(TransferTask[DetectOptions, DetectSettings, ImageDetector, Boxe
                 say=say,
                 progress=update,
             )
-        self.data.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
-        for line in self.data.check():
+        for line in [*self.data.sheet.unlike(*encoder.statistics), *self.data.check()]:
             say(line)
         number = sum(sum(counts.values()) for counts in self.data.sheet.boxes.values())
         what = "boxes and masks" if self.data.masks else "boxes"

@@ -130,6 +130,7 @@ def read_segmented(
             say=say,
             progress=update,
         )
-    segmented.sheet.statistics(encoder.channels)  # refuses images that cannot be brought to these channels
+    for line in segmented.sheet.unlike(*encoder.statistics):
+        say(line)
     say(f"{len(segmented.classes)} classes; {segmented.said} images")
     return segmented

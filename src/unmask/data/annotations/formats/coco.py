@@ -12,6 +12,7 @@ from typing import Any
 from unmask.data.annotations.coco_tables import (
     as_id,
     class_numbers,
+    ids_by_class,
     names_of_categories,
     near,
     read_table,
@@ -123,6 +124,7 @@ def _read(root: str, files: Sequence[_File]) -> Annotated:
     numbers = class_numbers(list(tables.values()), annotated.remarks)
     annotated.classes, annotated.ids = list(numbers), list(numbers.values())
     for file, table in tables.items():
+        annotated.category_ids[file.path] = ids_by_class(table)
         _add_file(annotated, file, table, Images([file.images] if file.images else near(root, file.path)))
     annotated.drop_copies()
     return annotated
@@ -142,7 +144,8 @@ def _add_file(annotated: Annotated, file: _File, table: Mapping[str, Any], image
     scenes: dict[str, Scene | None] = {}
     for id_, image in stated.items():
         path = matches.files.get(image.name)
-        scenes[id_] = Scene(path, image.name, file.split, [], file.path, image.size) if path else None
+        scene = Scene(path or "", image.name, file.split, [], file.path, image.size, id_=image.id_)
+        scenes[id_] = scene if path else None
         if path is None:
             why = matches.why_not(image.name)
             annotated.fault("missing image", image.name, f"named in {file.path}{why and f'; {why}'}", of="image")
