@@ -94,7 +94,7 @@ class Sheet:
         i = far[0]
         return [
             f"values are not in the encoder's range: channel {i + 1} of {self.where} has mean {own_mean[i]:.4g}, std"
-            f" {own_std[i]:.4g}, and the encoder normalises by {mean[i]:.4g} and {std[i]:.4g}. Scale the images as those"
+            f" {own_std[i]:.4g}, and the encoder normalises by {mean[i]:.4g} and {std[i]:.4g}. Scale them as those"
             " it was trained on, or give --mean and --std"
         ]
 

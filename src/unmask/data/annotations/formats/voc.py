@@ -5,13 +5,15 @@ or ymin is 0 counts from 0, and nothing is subtracted.
 """
 
 import os
+import posixpath
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from unmask.data.annotations.form import Form
-from unmask.data.annotations.objects import Annotated, Images, Instance, Scene, number, walk
+from unmask.data.annotations.objects import DEPTH, Annotated, Images, Instance, Scene, number, walk
 from unmask.data.labels import class_name, natural
-from unmask.data.names import key_of, match_keys, plain, split_of
+from unmask.data.names import Key, key_of, match_keys, plain, split_of
 from unmask.errors import DataError
 
 __all__ = ["Voc"]
@@ -24,11 +26,12 @@ class Voc(Form):
 
     @staticmethod
     def find(root: str) -> list[str]:
-        """Folders with XML files: Annotations, or those that hold the images too."""
+        """Folders with XML files: Annotations, whose folders mirror those of the images, or those that hold the images
+        too."""
         if os.path.isfile(root):
             return []
-        folders = {os.path.dirname(path) for path in walk(root, _is_xml, depth=2)}
-        named = [f for f in folders if os.path.basename(f).lower() == "annotations"]
+        folders = {os.path.dirname(path) for path in walk(root, _is_xml, depth=3)}
+        named = {above for folder in folders if (above := _annotations(folder))}
         return sorted(named or folders, key=natural)
 
     @staticmethod
@@ -56,11 +59,9 @@ class Voc(Form):
 
 
 def _folder(annotated: Annotated, folder: str, base: str, images: Images, several: bool) -> None:
-    paths = {plain(os.path.splitext(os.path.basename(path))[0]): path for path in walk(folder, _is_xml, 0)}
-    splits = _splits(annotated, base)
-    for id_, split in splits.items():
-        if id_ not in paths:
-            annotated.fault("missing annotation", f"{id_}.xml", f"named in the {split} split", of="image")
+    depth = DEPTH if _annotations(folder) == folder else 0
+    paths = {_id(os.path.relpath(path, folder)): path for path in walk(folder, _is_xml, depth)}
+    splits = _splits(annotated, base, paths)
     left_out = [id_ for id_ in paths if splits and id_ not in splits]
     if left_out:
         annotated.remarks.append(f"{len(left_out):,} annotated images are in no split and are left out")
@@ -74,11 +75,13 @@ def _folder(annotated: Annotated, folder: str, base: str, images: Images, severa
         except (ET.ParseError, OSError, ValueError, LookupError) as error:
             trees.pop(id_, None)
             annotated.fault("unreadable file", paths[id_], str(error), of="image")
-    names = {id_: (tree.findtext("filename") or "").strip() for id_, tree in trees.items()}
-    image_paths = _find_images(annotated, names, paths.keys(), images)
+    texts = {id_: [(tree.findtext(tag) or "").strip() for tag in ("folder", "filename")] for id_, tree in trees.items()}
+    named = {id_: _Named(folder, filename) for id_, (folder, filename) in texts.items()}
+    image_paths, why_not = _find_images(annotated, named, paths.keys(), images)
     for id_, tree in trees.items():
         if id_ not in image_paths:
-            annotated.fault("missing image", names[id_] or id_, f"named in {paths[id_]}", of="image")
+            why = f"named in {paths[id_]}" + (f"; {why_not[id_]}" if why_not.get(id_) else "")
+            annotated.fault("missing image", named[id_].filename or id_, why, of="image")
             continue
         name = os.path.basename(image_paths[id_])
         scene = Scene(image_paths[id_], name, splits.get(id_, here), [], paths[id_], _size(tree))
@@ -87,8 +90,33 @@ def _folder(annotated: Annotated, folder: str, base: str, images: Images, severa
         annotated.scenes.append(scene)
 
 
+class _Named(NamedTuple):
+    """What an annotation says inside of its image's place."""
+
+    folder: str
+    filename: str
+
+
 def _is_xml(name: str) -> bool:
     return name.lower().endswith(".xml")
+
+
+def _annotations(folder: str) -> str | None:
+    """The folder named Annotations that a folder is or lies in."""
+    while os.path.basename(folder):
+        if os.path.basename(folder).lower() == "annotations":
+            return folder
+        folder = os.path.dirname(folder)
+    return None
+
+
+def _key(id_: str) -> Key:
+    return (*key_of(f"{id_}.")[:-1], posixpath.basename(id_))
+
+
+def _id(path: str) -> str:
+    """A path without its ending, in the one spelling of all its forms."""
+    return os.path.splitext(plain(path))[0]
 
 
 class _Builder(ET.TreeBuilder):
@@ -105,7 +133,7 @@ def _tree(path: str) -> ET.Element:
     return ET.parse(path, ET.XMLParser(target=_Builder())).getroot()
 
 
-def _splits(annotated: Annotated, base: str) -> dict[str, str]:
+def _splits(annotated: Annotated, base: str, ids: Collection[str]) -> dict[str, str]:
     """The split of each id, from ImageSets; trainval is used if there is no train. An id keeps its first split."""
     sets = os.path.join(base, "ImageSets", "Main")
     files = {name: os.path.join(sets, f"{name}.txt") for name in (*SETS, "trainval")}
@@ -113,30 +141,43 @@ def _splits(annotated: Annotated, base: str) -> dict[str, str]:
     if "train" not in files and "trainval" in files:
         files["train"] = files["trainval"]
     splits: dict[str, str] = {}
+    keys = {id_: _key(id_) for id_ in ids}
     for name in (name for name in SETS if name in files):
         with open(files[name], encoding="utf-8-sig", errors="replace") as file:
-            ids = [plain(line.split()[0]) for line in file if line.strip()]
-        for id_ in ids:
-            if splits.setdefault(id_, name) != name:
+            lines = dict.fromkeys(_id(f"{line.strip()}.") for line in file if line.strip())
+        first = {line: _id(f"{line.split()[0]}.") for line in lines}
+        listed = {first[line] if line not in ids and first[line] in ids else line for line in lines}  # also `name  1`
+        matches = match_keys({id_: _key(id_) for id_ in listed}, keys)
+        for line in sorted(listed, key=natural):
+            if line not in matches.files:
+                why = matches.why_not(line)
+                told = f"named in the {name} split{why and f'; {why}'}"
+                annotated.fault("missing annotation", f"{line}.xml", told, of="image")
+            elif splits.setdefault(id_ := matches.files[line], name) != name:
                 annotated.fault("duplicate image", id_, f"of {name} is in {splits[id_]} already", of="nothing")
     return splits
 
 
 def _find_images(
-    annotated: Annotated, names: Mapping[str, str], ids: Collection[str], images: Images
-) -> dict[str, str]:
-    """By the annotation's own name, which people keep right when they rename, or else by the name inside, unless that
-    is the name of another annotation."""
+    annotated: Annotated, named: Mapping[str, _Named], ids: Collection[str], images: Images
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Images by the annotation's own path, which people keep right when they rename, or else by the name inside, unless
+    that is the name of another annotation; and what speaks against those that have the name of one that has none."""
     keys = {path: (*key[:-1], os.path.splitext(key[-1])[0]) for path, key in images.keys.items()}
-    matches = match_keys({id_: (id_,) for id_ in names}, keys)
+    matches = match_keys({id_: _key(id_) for id_ in named}, keys)
     for id_, paths in matches.several.items():
-        if named := [path for path in paths if plain(path).endswith(f"/{plain(names[id_])}")]:
-            matches.files[id_] = named[0]
-    others = {id_: name for id_, name in names.items() if id_ not in matches.files and name}
-    others = {id_: name for id_, name in others.items() if os.path.splitext(key_of(name)[-1])[0] not in ids}
+        for inside in (f"{named[id_].folder}/{named[id_].filename}", named[id_].filename):
+            fitting = [path for path in paths if f"/{plain(path)}".endswith(f"/{plain(inside)}")]
+            if len(fitting) == 1:
+                matches.files[id_] = fitting[0]
+                break
+    others = {id_: posixpath.join(posixpath.dirname(id_), name.filename) for id_, name in named.items()
+              if id_ not in matches.files and id_ not in matches.several and name.filename}  # fmt: skip
+    others = {id_: name for id_, name in others.items() if _id(name) not in ids}
     by_name = images.match(others.values())
     annotated.remarks += [*matches.remarks("images are found"), *by_name.remarks("images are found")]
-    return matches.files | {id_: by_name.files[name] for id_, name in others.items() if name in by_name.files}
+    files = matches.files | {id_: by_name.files[name] for id_, name in others.items() if name in by_name.files}
+    return files, {id_: matches.why_not(id_) or by_name.why_not(others.get(id_, "")) for id_ in named}
 
 
 def _size(tree: ET.Element) -> tuple[int, int] | None:
