@@ -11,6 +11,7 @@ from support.boxmaking import draw, write_coco, write_xml, write_yaml, write_yol
 from support.segmenting import scene, write_pairs
 from support.sourcemaking import png
 
+from unmask.data.annotations.find import open_annotations
 from unmask.data.datasets.detection import Boxed
 from unmask.data.datasets.segmentation import Segmented
 from unmask.data.labels import arrange
@@ -207,3 +208,86 @@ def test_masks_are_found_in_another_unicode_form_and_by_a_name_that_is_the_only_
     assert data.said == "3 train, 0 val, 1 test"
     assert "4 masks are found by the file name alone" in said
     assert np.array_equal(data.map(0), scene(0)[1])
+
+
+def write_nested_voc(root, *places):
+    """Images and annotations in folders of one form: each place is a path without its ending."""
+    scenes = draw(root / "drawn", len(places))
+    for place, one in zip(places, scenes):
+        for kind in ("JPEGImages", "Annotations"):
+            (root / kind / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / "drawn" / one["file"]).rename(root / "JPEGImages" / f"{place}.png")
+        write_xml((root / "Annotations" / place).parent, one | {"file": f"{place.rpartition('/')[2]}.png"})
+    (root / "drawn").rmdir()
+    return [one["objects"][0][1] for one in scenes]
+
+
+def boxes_by_image(data, root):
+    scenes = data.annotated.scenes
+    return {scene.path.removeprefix(f"{root}/JPEGImages/"): (scene.split, scene.instances[0].box) for scene in scenes}
+
+
+def test_folders_of_voc_annotations_mirror_those_of_images(tmp_path):
+    first, second, third = write_nested_voc(tmp_path, "a/1", "b/1", "b/2 x.Y")
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a/1\nb/1  1\n")
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("b\\2 x.Y\n")
+    data, _ = opened(Boxed, tmp_path, max_bad=0)
+    assert boxes_by_image(data, tmp_path) == {
+        "a/1.png": ("train", first), "b/1.png": ("train", second), "b/2 x.Y.png": ("test", third),
+    }  # fmt: skip
+    (tmp_path / "JPEGImages" / "a").rename(tmp_path / "JPEGImages" / "c")
+    data, said = opened(Boxed, tmp_path, max_bad=0.9)
+    assert boxes_by_image(data, tmp_path).keys() == {"b/1.png", "b/2 x.Y.png"}
+    assert "1.png has its name, but lies elsewhere" in said
+
+
+def test_the_folder_inside_a_voc_file_tells_which_of_several_images_it_means(tmp_path):
+    box, _ = write_nested_voc(tmp_path, "1", "other/1")
+    (tmp_path / "JPEGImages" / "1.png").rename(tmp_path / "JPEGImages" / "other" / "2.png")
+    (tmp_path / "JPEGImages" / "site").mkdir()
+    (tmp_path / "JPEGImages" / "other" / "2.png").rename(tmp_path / "JPEGImages" / "site" / "1.png")
+    (tmp_path / "Annotations" / "other" / "1.xml").unlink()
+    path = tmp_path / "Annotations" / "1.xml"
+    with pytest.raises(DataError, match=r"may be .*other/1.png, .*site/1.png"):
+        opened(Boxed, tmp_path)
+    path.write_text(path.read_text().replace("<filename>", "<folder>site</folder><filename>"))
+    annotated = open_annotations([str(tmp_path)])
+    assert [(s.path, s.instances[0].box) for s in annotated.scenes] == [(f"{tmp_path}/JPEGImages/site/1.png", box)]
+
+
+def test_yolo_labels_of_another_folder_are_said(tmp_path):
+    scenes = draw(tmp_path / "images" / "train" / "a", 4)
+    write_yolo(tmp_path, "train/b", scenes)
+    scenes = draw(tmp_path / "images" / "train", 4)
+    write_yolo(tmp_path, "train", scenes)
+    write_yaml(tmp_path, train="images/train", names="[box, disc]")
+    data, said = opened(Boxed, tmp_path)
+    assert data.sheet.fault_counts == {"no label file": 4, "label file without image": 4}
+    assert "train/b/0.txt (is not used)" in said
+
+
+def test_an_id_with_zeros_in_front_is_named(tmp_path):
+    path = write_coco(tmp_path, "all", draw(tmp_path / "images", 4))
+    table = json.loads(path.read_text())
+    for image in table["images"]:
+        image["id"] = f"{image['id']:06d}"
+    path.write_text(json.dumps(table))
+    with pytest.raises(DataError, match="no image with id 11, but one with '000011'"):
+        opened(Boxed, tmp_path)
+
+
+def test_masks_of_one_class_each_lie_in_folders_of_classes(tmp_path):
+    write_pairs(tmp_path, 6)
+    for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
+        values = (np.asarray(Image.open(path)) > 0).astype(np.uint8) * 255
+        path.unlink()
+        (tmp_path / "masks" / "ab"[number % 2]).mkdir(exist_ok=True)
+        Image.fromarray(values).save(tmp_path / "masks" / "ab"[number % 2] / path.name)
+    data, said = opened(Segmented, tmp_path, max_bad=0)
+    assert data.classes == ["background", "a", "b"]
+    assert "masks lie in a folder for each class: a, b" in said
+    for path in (tmp_path / "masks").glob("*/*"):  # several classes in each
+        values = np.asarray(Image.open(path)) // 255
+        Image.fromarray(2 * values + (np.arange(values.shape[1]) < 2).astype(np.uint8)).save(path)
+    assert "a folder for each class" not in opened(Segmented, tmp_path, max_bad=0)[1]

@@ -12,6 +12,7 @@ from unmask.errors import DataError
 LEAST = 0.5  # pixels that a box must be wide and high
 SAME = 1.5  # pixels by which a stated size may be off
 QUARTER, FEW = 0.25, 5  # share and number of boxes or images that may be left out where nothing else was asked
+AS_SHOWN = "boxes are taken to be of the image as shown"
 NAMED = 5  # faults of each kind that a message names
 
 
@@ -24,10 +25,12 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
     scene.instances = [i for i in scene.instances if _readable(annotated, scene, i, (shown, stored))]
     if scene.relative:
         moved = [scaled(instance, shown[1], shown[0]) for instance in scene.instances]
+        if orientation > 1 and moved:
+            _fault(annotated, scene, "turned by EXIF", AS_SHOWN, "nothing")
     elif fits(scene.stated, shown):
         moved = scene.instances
         if orientation > 1 and shown == stored:  # mirrored or on its head: the size cannot tell
-            _fault(annotated, scene, "turned by EXIF", "boxes are taken to be of the image as shown", "nothing")
+            _fault(annotated, scene, "turned by EXIF", AS_SHOWN, "nothing")
     elif turn_of(scene.stated, stored, orientation) > 1:
         scene.turn = orientation
         moved = [turned(instance, stored, orientation) for instance in scene.instances]

@@ -162,7 +162,9 @@ def _add(
     try:
         image, category = as_id(entry["image_id"]), as_id(entry["category_id"])
         if image not in scenes:
-            annotated.fault("unknown image", file, f"{which}: there is no image with id {entry['image_id']!r}")
+            alike = next((repr(id_) for id_ in scenes if id_.lstrip("0") == image.lstrip("0")), "")
+            near = f", but one with {alike}" if alike else ""
+            annotated.fault("unknown image", file, f"{which}: there is no image with id {entry['image_id']!r}{near}")
             return
         if (scene := scenes[image]) is None:  # its image is missing, which is known
             return

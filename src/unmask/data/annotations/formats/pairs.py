@@ -108,7 +108,7 @@ class PairedMaps(Maps):
         by_key = {key: path for path, key in images.items()}
         masks = {path: without_suffix(key, by_key) for path, key in masks.items()}
         by_class = _class_masks(by_key, masks)
-        if by_class:
+        if by_class and _show_one_class_each(of_masks, by_class):
             self._add_class_masks(of_images, of_masks, images, by_class)
             used = {path for paths in by_class.values() for path in paths.values()}
             self.lost += [(printable(path), "is in no folder of a class") for path in masks if path not in used]
@@ -183,8 +183,23 @@ def _class_masks(images: Mapping[Key, str], masks: Keys) -> dict[str, dict[str, 
                 folder = next((f for f in path.split("/") if key[place] == plain(f).lower()), key[place])
                 by_image[image][class_name(folder)] = path
                 break
-    several = any(len(paths) > 1 for paths in by_image.values())
-    return dict(by_image) if several else {}
+    return dict(by_image) if len({name for paths in by_image.values() for name in paths}) > 1 else {}
+
+
+def _show_one_class_each(root: Path, by_image: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether masks in several folders can be of one class each: an image has several, or the first of every folder has
+    no more than two numbers."""
+    if any(len(paths) > 1 for paths in by_image.values()):
+        return True
+    firsts = {name: path for paths in by_image.values() for name, path in paths.items()}
+    return all(_shows_one_class(root / path) for path in firsts.values())
+
+
+def _shows_one_class(mask: Path) -> bool:
+    try:
+        return len(np.unique(read_truth(read_regular(str(mask)), Legend()).numbers)) <= 2
+    except (BadImage, OSError):
+        return True
 
 
 def _drawn(paths: Mapping[int, str], ground: int) -> np.ndarray:

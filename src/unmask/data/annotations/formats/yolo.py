@@ -188,18 +188,32 @@ def _split(
     else:
         paths = sorted(walk(place, is_image_name), key=natural)
         image_files = [(p, os.path.relpath(p, place), [*own, place]) for p in paths]
+    used: set[str] = set()
     for image, name, folders in image_files:
         if image is None or not os.path.isfile(image):
             annotated.fault("missing image", name, f"named in {place}", of="image")
             continue
         inside = name if os.path.isdir(place) else None
         label = _label_file(image, inside, folders)
+        used.add(label or "")
         scene = Scene(image, os.path.basename(image), split, [], label or image, relative=True)
         annotated.scenes.append(scene)
         if label is None:
             annotated.fault("no label file", image, "counts as empty", of="nothing")
         else:
             _read(annotated, scene, label, lines)
+    if os.path.isdir(place):
+        _say_unused(annotated, place, used)
+
+
+def _say_unused(annotated: Annotated, place: str, used: set[str]) -> None:
+    """Label files that mirror a folder of images, and belong to none of them."""
+    before, images, after = f"{os.path.abspath(place)}{os.sep}".rpartition(f"{os.sep}images{os.sep}")
+    if images:
+        labels = os.path.join(before, "labels", after)
+        for path in walk(labels, lambda name: name.lower().endswith(".txt")):
+            if path not in used and os.path.basename(path) not in ("classes.txt", "labels.txt"):
+                annotated.fault("label file without image", path, "is not used", of="nothing")
 
 
 def _first(folders: list[str], name: str) -> str | None:
