@@ -68,7 +68,8 @@ def test_a_file_without_annotations_will_do_and_missing_images_are_named(tmp_pat
 def test_folders_beside_the_file_are_where_its_images_lie(tmp_path):
     path = table_of(tmp_path)
     (tmp_path / "images").rename(tmp_path / "else")
-    path = path.rename(tmp_path.parent / f"{tmp_path.name}.json")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    path = path.rename(tmp_path / "a" / "b" / "all.json")
     (tmp_path / "else" / "unlisted.png").write_bytes((tmp_path / "else" / "0.png").read_bytes())
     with pytest.raises(DataError, match="none of the 3 images"):
         open_images([str(path)], ["disc"], [0])

@@ -26,6 +26,7 @@ STANDARD = {
     1408: ("vit_giant_patch14_224", 40, 16),
 }
 EVA = ("*dinov3*", "eva*", "vit_pe_*")  # families with rotary positions, whose options no key tells
+GIANT = (1536, 40, 24, 8192)  # DINOv2's: width, blocks, heads, rows of the first linear layer of its SwiGLU
 ENDINGS = {"safetensors", "pth", "pt", "bin", "ckpt", "tar"}
 
 
@@ -151,6 +152,22 @@ def _plain(state: State, name: str, heads: int | None, origin: str, bare: bool) 
     text = ", ".join(f"{key}={value!r}" for key, value in options.items())
     why = origin if heads else "as usual for this width; the file does not say"
     return Architecture(f"{standard}({text})" if text else standard, f"{used} attention heads, {why}")
+
+
+def swiglu_model(encoder: State, heads: int) -> str:
+    """timm's name, with options, of a DINOv2 of any size with SwiGLU, which only its giant one has."""
+    rows, width = encoder["blocks.0.mlp.fc1.weight"].shape
+    depth = 1 + max(int(match[1]) for key in encoder if (match := re.match(r"blocks\.(\d+)\.", key)))
+    options = {"embed_dim": width, "depth": depth, "num_heads": heads, "mlp_ratio": mlp_ratio(rows, width)}
+    if (width, depth, heads, rows) == GIANT:
+        options = {}
+    if "reg_token" in encoder and encoder["reg_token"].shape[1] != 4:
+        options["reg_tokens"] = encoder["reg_token"].shape[1]
+    if "blocks.0.attn.qkv.bias" not in encoder:
+        options["qkv_bias"] = False
+    text = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    model = f"vit_giant_patch14_{'reg4_' if 'reg_token' in encoder else ''}dinov2"
+    return f"{model}({text})" if text else model
 
 
 def _hints(name: str) -> Iterator[str]:

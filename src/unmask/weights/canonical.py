@@ -168,3 +168,33 @@ def left_out(keys: Sequence[str]) -> tuple[str, ...]:
     names = list(dict.fromkeys(key.split(".")[0] for key in keys))
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     return (f"left out, no part of encoder or decoder: {many(len(keys), 'tensor')} in {shown}",) if names else ()
+
+
+def without_class_row(encoder: State) -> State:
+    """The class token with its position added, and positions for patches only, as timm's models with registers."""
+    table = encoder["pos_embed"]
+    return encoder | {"cls_token": encoder["cls_token"] + table[:, :1], "pos_embed": table[:, 1:]}
+
+
+def preprocessing(file: WeightFile, usual: Statistics) -> tuple[Statistics | None, str]:
+    """Mean and std of a Hugging Face folder, and whose they are: as its preprocessor_config.json says, or the usual
+    ones for three channels."""
+    mean, std = file.preprocessor.get("image_mean"), file.preprocessor.get("image_std")
+    if mean and std:
+        statistics = tuple(255.0 * m for m in mean), tuple(255.0 * s for s in std)
+        return statistics, "as its preprocessor_config.json says"
+    whose = "ImageNet's" if usual == IMAGENET else "0.5"
+    origin = f"{whose}, as this kind of model usually has; there is no preprocessor_config.json beside it"
+    return usual if file.config.get("num_channels", 3) == 3 else None, origin
+
+
+def stated_size(config: Json) -> tuple[int, int]:
+    """Height and width of the images that a Hugging Face model was made for."""
+    size = config.get("image_size", 224)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def class_names(config: Json) -> tuple[str, ...] | None:
+    """The classes of a Hugging Face classifier in their order."""
+    names = config.get("id2label")
+    return tuple(names[key] for key in sorted(names, key=int)) if names else None

@@ -10,6 +10,7 @@ apache-2.0, timm's cc-by-nc-4.0: whoever needs to know must ask the makers, so b
 from pathlib import Path
 
 NOT_COMMERCIAL = "CC-BY-NC 4.0, not for commercial use"
+APACHE = "Apache 2.0"
 FAIR = f"{NOT_COMMERCIAL} (Meta's MAE weights)"
 BOTH = (
     f"{FAIR}; the copies in the Hugging Face format are tagged apache-2.0, and their makers' repository says CC-BY-NC"

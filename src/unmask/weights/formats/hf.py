@@ -1,21 +1,18 @@
-"""Hugging Face folders of ViTMAE, ViT, ViT-MSN, DINOv2, I-JEPA and Hiera: config.json, and model.safetensors or
+"""Hugging Face folders of ViTMAE, ViT, ViT-MSN, DINOv2 and I-JEPA: config.json, and model.safetensors or
 pytorch_model.bin.
 
 Query, key and value are stored apart. Names changed over the versions of transformers: decoder blocks are under
 decoder_layers or decoder_encoder.layer, encoder blocks under encoder.layer, or under layers with q_proj inside. The
-LayerNorm epsilon of ViT and I-JEPA is 1e-12 by default, where the reference has 1e-6. Hiera's keys are brought to those
-of its makers, which `hiera.py` reads.
+LayerNorm epsilon of ViT and I-JEPA is 1e-12 by default, where the reference has 1e-6.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
 
 import torch
 
 from unmask.errors import UserError
+from unmask.weights.architecture import swiglu_model
 from unmask.weights.canonical import (
     HALF,
     IMAGENET,
@@ -25,14 +22,16 @@ from unmask.weights.canonical import (
     Statistics,
     WeightFile,
     WeightFormat,
+    class_names,
     fuse,
     left_out,
+    preprocessing,
+    stated_size,
     translate,
     under,
+    without_class_row,
 )
-from unmask.weights.formats.dinov2 import LICENCE, swiglu_model, without_class_row
-from unmask.weights.formats.hiera import HieraFile
-from unmask.weights.licence import NOT_COMMERCIAL, by_layout
+from unmask.weights.licence import APACHE, NOT_COMMERCIAL, by_layout
 
 __all__ = ["HuggingFace"]
 
@@ -65,21 +64,6 @@ ENCODER = [
     *_numbered(r"encoder\.layer|layers"),
 ]
 DECODER = [*MAE_DECODER, *_numbered(r"decoder_layers|decoder_encoder\.layer")]
-HIERA = (
-    (r"embeddings\.position_embeddings", "pos_embed"),
-    (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
-    (r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layernorm_before\.(\w+)", r"stages.\1.\2.norm1.\3"),
-    (r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layernorm_after\.(\w+)", r"stages.\1.\2.norm2.\3"),
-    (r"encoder\.stages\.(\d+)\.layers\.(\d+)\.(.+)", r"stages.\1.\2.\3"),
-    (r"pooler\.layernorm\.(\w+)", r"norm.\1"),
-    (r"encoder_norm\.(\w+)", r"encoder_norm.\1"),
-    (r"classifier\.(\w+)", r"head.projection.\1"),
-)
-TIMM_HIERA: Mapping[str, Any] = {  # what timm's Hiera has in common with transformers' default, and no option for
-    "patch_size": [7, 7], "patch_stride": [4, 4], "patch_padding": [3, 3], "query_stride": [2, 2],
-    "masked_unit_size": [8, 8], "embed_dim_multiplier": 2, "num_query_pool": 3,
-    "masked_unit_attention": [True, True, False, False],
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +78,7 @@ class _Kind:
     pooling: str | None = None  # what its classifier takes; None: what no classifier here takes, so it is left out
 
 
-DINOV2 = _Kind("Hugging Face DINOv2", "dinov2.", IMAGENET, 1e-6, by_layout("Meta's DINOv2", LICENCE))
+DINOV2 = _Kind("Hugging Face DINOv2", "dinov2.", IMAGENET, 1e-6, by_layout("Meta's DINOv2", APACHE))
 KINDS = {
     "vit_mae": _Kind("Hugging Face ViTMAE", "vit.", IMAGENET, 1e-12, pooling="cls"),
     "vit": _Kind("Hugging Face ViT", "vit.", HALF, 1e-12, pooling="cls"),
@@ -102,7 +86,6 @@ KINDS = {
     "dinov2": DINOV2,
     "dinov2_with_registers": replace(DINOV2, prefix="dinov2_with_registers."),
     "ijepa": _Kind("Hugging Face I-JEPA", "ijepa.", IMAGENET, 1e-12, by_layout("Meta's I-JEPA", NOT_COMMERCIAL)),
-    "hiera": _Kind("Hugging Face Hiera", "hiera.", IMAGENET, 1e-6, by_layout("Meta's Hiera", NOT_COMMERCIAL), "mean"),
 }
 ELSEWHERE = {"dinov3_vit": "timm's copies of these weights are read: vit_small_patch16_dinov3 and the like"}
 
@@ -110,7 +93,8 @@ ELSEWHERE = {"dinov3_vit": "timm's copies of these weights are read: vit_small_p
 class HuggingFace(WeightFormat):
     @staticmethod
     def recognises(file: WeightFile) -> bool:
-        return any("embeddings.patch_embeddings." in key for key in file.state)
+        mine = any("embeddings.patch_embeddings." in key for key in file.state)
+        return mine and file.config.get("model_type") != "hiera"  # see hiera.py
 
     @staticmethod
     def canonical(file: WeightFile) -> Canonical:
@@ -120,24 +104,23 @@ class HuggingFace(WeightFormat):
             why = f"its model_type is {name!r}" if config else "it has no config.json, which tells heads and patch size"
             raise UserError(
                 f"{file.name} has the keys of a Hugging Face model, but {why}; give the whole folder of a"
-                f" {', '.join(KINDS)} model, config.json included"
+                f" {', '.join([*KINDS, 'hiera'])} model, config.json included"
                 + (f" ({ELSEWHERE[name]})" if name in ELSEWHERE else "")
             )
         kind = KINDS[name]
         if (act := config.get("hidden_act", "gelu")) != "gelu" and not config.get("use_swiglu_ffn"):
             raise UserError(f"{file.name}: its hidden_act is {act!r}, and the blocks that unmask builds have gelu")
-        weights = _hiera(file, kind) if name == "hiera" else _vit(file, kind)
-        names, size = config.get("id2label") or {}, config.get("image_size", 224)
-        stated = file.preprocessor.get("image_mean")
+        weights = _vit(file, kind)
+        statistics, origin = preprocessing(file, kind.statistics)
         return replace(
             weights,
             layout=kind.layout,
             norm_eps=config.get("layer_norm_eps", kind.norm_eps),
-            image_size=(size, size) if isinstance(size, int) else tuple(size),
-            statistics=_statistics(file, kind.statistics),
-            origin="as its preprocessor_config.json says" if stated else _assumed(kind.statistics),
+            image_size=stated_size(config),
+            statistics=statistics,
+            origin=origin,
             pooling=kind.pooling if weights.head else None,
-            classes=tuple(names[key] for key in sorted(names, key=int)) if weights.head and names else None,
+            classes=class_names(config) if weights.head else None,
             licence=config.get("license") or kind.licence,
         )
 
@@ -177,35 +160,3 @@ def _gated(encoder: State) -> State:
             up = joined.pop(f"{match[1]}up.{match[2]}")
             joined[f"{match[1]}fc1.{match[2]}"] = torch.cat([joined.pop(key), up])
     return joined
-
-
-def _hiera(file: WeightFile, kind: _Kind) -> Canonical:
-    """Raises UserError for one that timm's Hiera cannot be."""
-    for name, value in TIMM_HIERA.items():
-        own = file.config.get(name, value)
-        if (list(own) if isinstance(own, list | tuple) else own) != value:
-            raise UserError(f"{file.name}: its {name} is {own}, and timm's Hiera, which unmask builds, has {value}")
-    heads = file.config.get("num_heads") or ()
-    if any(after != 2 * before for before, after in pairwise(heads)):
-        raise UserError(f"{file.name}: its num_heads are {heads}, and in timm's Hiera each is twice the one before")
-    state = {key.removeprefix(kind.prefix): value for key, value in file.state.items()}
-    encoder, rest = translate(state, HIERA)
-    places = sorted({(int(m[1]), int(m[2])) for key in encoder if (m := re.match(r"stages\.(\d+)\.(\d+)\.", key))})
-    numbers = {f"stages.{stage}.{layer}": f"blocks.{number}" for number, (stage, layer) in enumerate(places)}
-    named = {
-        re.sub(r"^stages\.\d+\.\d+", lambda match: numbers[match[0]], key): value for key, value in encoder.items()
-    }
-    return HieraFile.canonical(replace(file, state=named | {key: state[key] for key in rest}))
-
-
-def _statistics(file: WeightFile, usual: Statistics) -> Statistics | None:
-    mean, std = file.preprocessor.get("image_mean"), file.preprocessor.get("image_std")
-    channels = file.config.get("num_channels", 3)
-    if mean and std:
-        return tuple(255.0 * m for m in mean), tuple(255.0 * s for s in std)
-    return usual if channels == 3 else None
-
-
-def _assumed(statistics: Statistics) -> str:
-    usual = "ImageNet's" if statistics == IMAGENET else "0.5"
-    return f"{usual}, as this kind of model usually has; there is no preprocessor_config.json beside it"

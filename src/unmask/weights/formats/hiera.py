@@ -1,4 +1,4 @@
-"""Weights of Hiera, in the names of its makers and of timm: pretrained (MAE), fine-tuned, or the encoder alone.
+"""Weights of Hiera, in the names of its makers, timm and Hugging Face: pretrained (MAE), fine-tuned, or its encoder.
 
 Where they differ: the last norm is `norm` in fine-tuned files, `encoder_norm` in pretrained ones, timm's `head.norm`;
 the classifier is `head.projection`, timm's `head.fc`. A pretrained file's decoder predicts from all stages: it is
@@ -6,7 +6,10 @@ left out. The width of the first stage and the blocks that widen tell the archit
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from unmask.errors import UserError, many
 from unmask.weights.canonical import (
@@ -15,8 +18,11 @@ from unmask.weights.canonical import (
     State,
     WeightFile,
     WeightFormat,
+    class_names,
     left_out,
     mlp_ratio,
+    preprocessing,
+    stated_size,
     translate,
     under,
     vit_prefix,
@@ -42,10 +48,28 @@ MODELS: dict[tuple[int, tuple[int, ...]], str] = {  # width and blocks of the st
 WINDOWED = {"hiera_small_224": "hiera_small_abswin_256", "hiera_base_224": "hiera_base_abswin_256"}
 HEADS = {96: 1, 112: 2, 144: 2, 256: 4}  # width of the first stage -> heads there
 
+HUGGING_FACE = (
+    (r"embeddings\.position_embeddings", "pos_embed"),
+    (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
+    (r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layernorm_before\.(\w+)", r"stages.\1.\2.norm1.\3"),
+    (r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layernorm_after\.(\w+)", r"stages.\1.\2.norm2.\3"),
+    (r"encoder\.stages\.(\d+)\.layers\.(\d+)\.(.+)", r"stages.\1.\2.\3"),
+    (r"pooler\.layernorm\.(\w+)", r"norm.\1"),
+    (r"encoder_norm\.(\w+)", r"encoder_norm.\1"),
+    (r"classifier\.(\w+)", r"head.projection.\1"),
+)
+TIMM_HIERA: Mapping[str, Any] = {  # what timm's Hiera has in common with transformers' default, and no option for
+    "patch_size": [7, 7], "patch_stride": [4, 4], "patch_padding": [3, 3], "query_stride": [2, 2],
+    "masked_unit_size": [8, 8], "embed_dim_multiplier": 2, "num_query_pool": 3,
+    "masked_unit_attention": [True, True, False, False],
+}  # fmt: skip
+
 
 class HieraFile(WeightFormat):
     @staticmethod
     def recognises(file: WeightFile) -> bool:
+        if _is_hugging_face(file):
+            return True
         prefix = vit_prefix(file.state)
         if prefix in (None, "encoder.net.") or "timm" in file.header:
             return False
@@ -53,6 +77,8 @@ class HieraFile(WeightFormat):
 
     @staticmethod
     def canonical(file: WeightFile) -> Canonical:
+        hub = _is_hugging_face(file)
+        file = replace(file, state=_makers_names(file)) if hub else file
         prefix = vit_prefix(file.state) or ""
         encoder, rest = translate(under(file.state, prefix), RULES)
         head = {key: encoder.pop(f"classifier.{key}") for key in ("weight", "bias") if f"classifier.{key}" in encoder}
@@ -60,7 +86,7 @@ class HieraFile(WeightFormat):
             raise UserError(f"{file.name} is a Hiera without its last norm (norm or encoder_norm): is it complete?")
         heads = file.config.get("num_heads")  # of each stage, in Hugging Face's config.json
         model, remark = _model(encoder, file.name, int(heads[0]) if heads else None)
-        return Canonical(
+        weights = Canonical(
             layout="Hiera",
             encoder=encoder,
             model=model,
@@ -71,6 +97,45 @@ class HieraFile(WeightFormat):
             licence=by_layout("Meta's Hiera", NOT_COMMERCIAL),
             remarks=(*remark, *left_out([*rest, *(key for key in file.state if not key.startswith(prefix))])),
         )
+        if not hub:
+            return weights
+        statistics, origin = preprocessing(file, IMAGENET)
+        return replace(
+            weights,
+            layout="Hugging Face Hiera",
+            norm_eps=file.config.get("layer_norm_eps"),
+            image_size=stated_size(file.config),
+            statistics=statistics,
+            origin=origin,
+            classes=class_names(file.config) if head else None,
+            licence=file.config.get("license") or weights.licence,
+        )
+
+
+def _is_hugging_face(file: WeightFile) -> bool:
+    return file.config.get("model_type") == "hiera" and any("embeddings.patch_embeddings." in key for key in file.state)
+
+
+def _makers_names(file: WeightFile) -> State:
+    """The weights of a Hugging Face folder in the names of Hiera's makers. Raises UserError for one that timm's Hiera
+    cannot be."""
+    if (act := file.config.get("hidden_act", "gelu")) != "gelu":
+        raise UserError(f"{file.name}: its hidden_act is {act!r}, and the blocks that unmask builds have gelu")
+    for name, value in TIMM_HIERA.items():
+        own = file.config.get(name, value)
+        if (list(own) if isinstance(own, list | tuple) else own) != value:
+            raise UserError(f"{file.name}: its {name} is {own}, and timm's Hiera, which unmask builds, has {value}")
+    heads = file.config.get("num_heads") or ()
+    if any(after != 2 * before for before, after in pairwise(heads)):
+        raise UserError(f"{file.name}: its num_heads are {heads}, and in timm's Hiera each is twice the one before")
+    state = {key.removeprefix("hiera."): value for key, value in file.state.items()}
+    encoder, rest = translate(state, HUGGING_FACE)
+    places = sorted({(int(m[1]), int(m[2])) for key in encoder if (m := re.match(r"stages\.(\d+)\.(\d+)\.", key))})
+    numbers = {f"stages.{stage}.{layer}": f"blocks.{number}" for number, (stage, layer) in enumerate(places)}
+    named = {
+        re.sub(r"^stages\.\d+\.\d+", lambda match: numbers[match[0]], key): value for key, value in encoder.items()
+    }
+    return named | {key: state[key] for key in rest}
 
 
 def _model(encoder: State, name: str, heads: int | None) -> tuple[str, tuple[str, ...]]:
