@@ -28,7 +28,7 @@ from unmask.cli.task_options import task_options
 from unmask.cli.verb import commands
 from unmask.tasks.folders import task_folders
 
-SECONDS = 60.0  # after which a command counts as hanging
+SECONDS, LONGEST = 60.0, 300.0  # of a core, and on the clock, after which a command counts as hanging
 MEMORY = 12 << 30  # bytes of addresses that it may use
 FAULTS = ("traceback", "hang", "signal", "silent", "accepted", "ran")
 NUMBERS = ("-1", "0", "1.5", "nan", "inf", "1e400", "1000000000", str(10**30), "abc", "", "1,2", "0x10", "None", "[]")
@@ -109,7 +109,9 @@ def tried(arguments: list[str], is_wrong: bool, out: Path, number: int) -> dict[
     """How the command ended: taken, refused, or a fault of ours. is_wrong: nobody can take it."""
     said, folder = out / "said.txt", out / "tried" / f"{number:05d}"
     filled = [argument.replace("{out}", str(folder)) for argument in arguments]
-    code, seconds = forked_command.run(filled, said, out, SECONDS, limited)
+    process = forked_command.begin(filled, said, out, limited)
+    seconds = forked_command.work(process, SECONDS, LONGEST)
+    code = forked_command.finish(process, 0.5)
     text = said.read_text(errors="replace")
     if RAN.exists():
         RAN.unlink()

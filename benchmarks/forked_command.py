@@ -30,12 +30,12 @@ def begin(arguments: list[str], said: Path, folder: Path, setup: Callable[[], No
     return process
 
 
-def work(process: BaseProcess, limit: float = math.inf) -> float:
-    """Waits until a process has used so many seconds of a core, or has ended; returns them. Unlike the clock, they tell
-    how far it is, however busy the machine is. Linux only."""
-    used, per_second = 0.0, os.sysconf("SC_CLK_TCK")
+def work(process: BaseProcess, limit: float = math.inf, longest: float = 600) -> float:
+    """Waits until a process has used so many seconds of a core, or has ended, or `longest` seconds are over; returns
+    the seconds of a core. Unlike the clock, they tell how far it is, however busy the machine is. Linux only."""
+    used, per_second, deadline = 0.0, os.sysconf("SC_CLK_TCK"), time.monotonic() + longest
     with suppress(OSError):  # it has just ended
-        while used < limit and not connection.wait([process.sentinel], 0.005):
+        while used < limit and time.monotonic() < deadline and not connection.wait([process.sentinel], 0.005):
             fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             used = (int(fields[11]) + int(fields[12])) / per_second  # by itself and by the system for it
     return used

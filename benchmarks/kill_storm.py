@@ -18,6 +18,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def storm(name: str, out: Path, seconds: float, chance: random.Random) -> dict[s
         number, moment = chance.choice((signal.SIGKILL, signal.SIGTERM)), chance.uniform(0, 1)
         process = forked_command.begin(arguments, said, out, short_demo)
         forked_command.work(process, moment * seconds)
-        if process.exitcode is None:
+        with suppress(ProcessLookupError):  # it has just ended
             os.kill(process.pid, number)
         code = forked_command.finish(process, 60)
         if code == 0:

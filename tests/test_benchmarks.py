@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import contenders
+import kill_storm
 import limits
 import pytest
 import side_by_side
@@ -47,6 +48,13 @@ def test_the_tree_computes_the_same_numbers_as_the_last_commit_in_a_short_run(tm
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     assert "all equal" in done.stdout
+
+
+def test_what_the_storm_of_kills_does_not_compare_is_what_the_docs_list():
+    text = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
+    section = text.split("## What the clock decides")[1].split("\n## ")[0]
+    listed = set(re.findall(r"`(\w+)`", section.split("In pages")[0]))
+    assert kill_storm.CLOCK == listed
 
 
 def test_there_are_benchmarks():

@@ -100,6 +100,14 @@ def test_synonyms_lead_to_options_that_there_are():
     assert {name for ours in SYNONYMS for name in ours.split()} <= names
 
 
+@pytest.mark.parametrize(
+    "line", ["labels run --on data --against", "stress m --on d --corruptions --most 3", "pack --size"]
+)
+def test_an_option_without_its_value_is_refused(line):
+    with pytest.raises(UserError, match=r"--\w+ needs a value; leave it out"):
+        parse(line.split())
+
+
 def test_numbers_below_zero_and_values_are_no_options():
     refuse_unknown("show", OPTIONS, OPTIONS["show"], ["run", "a.jpg", "--block", "-1", "--no-background", "--size=64"])
     with pytest.raises(UserError, match="no option 'batch_size', did you mean 'batch'"):

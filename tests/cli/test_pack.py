@@ -158,6 +158,10 @@ def test_damage_is_named_and_nothing_else_is_overwritten(photos, tmp_path):
             harm(name, content)
             with pytest.raises(DataError, match=r"damaged|cannot be read"):
                 open_source(damaged)
+    for content in (b"", b"PK\x03\x04", b"no index"):
+        harm("index.npy", lambda _, content=content: content)
+        with pytest.raises(DataError, match="damaged"):
+            open_source(damaged)
     for name in ("shard-00000.jsonl", "index.npy"):
         harm(name, flip)
         with pytest.raises(DataError, match=f"the checksum of {name} is wrong"):

@@ -234,6 +234,20 @@ def test_damaged_array_files_are_one_clear_error(name, content, tmp_path):
         open_source(tmp_path / name)
 
 
+@pytest.mark.parametrize("shape", ["(-1, 8, 8, 3)", "(10**99, 8)", "('a', 8, 8)", "(((((8,),),),),)", "()", "None"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+def test_shapes_that_no_array_has_are_one_clear_error(name, shape, tmp_path):
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode()
+    content = b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text + bytes(1000)
+    if name.endswith("npz"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("images.npy", content)
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises((DataError, UserError), match=name.replace(".", r"\.")):
+        open_source(tmp_path / name)
+
+
 def test_labels_that_are_not_one_per_image_are_left_and_told(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 5, 5)), labels=np.full((2, 14), 2))
     source = open_source(tmp_path / "a.npz")

@@ -21,7 +21,7 @@ from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import overview, page
 from unmask.cli.settings_file import without_checks, written_settings
 from unmask.cli.sizes import plain_sizes
-from unmask.cli.synonyms import refuse_unknown
+from unmask.cli.synonyms import refuse_empty, refuse_unknown
 from unmask.cli.task_options import chosen
 from unmask.cli.verb import command, commands, parts_in, saved
 from unmask.cli.wrong_words import explain
@@ -129,6 +129,7 @@ def parse(arguments: list[str]) -> Any:
         sys.exit(0)
     rest = plain_sizes(name, options, rest)
     refuse_unknown(name, options_by_name, options, rest)
+    refuse_empty(options, rest)
     try:
         direct, default = _direct(options), _default(options, rest)
         given = _parsed(name, direct, _positional(rest), default)

@@ -6,7 +6,7 @@ Words of torch's, timm's, Hugging Face's, Lightning's, MAE's and Ultralytics' co
 import dataclasses
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from unmask.cli.help import is_positional
 from unmask.errors import UserError
@@ -95,6 +95,17 @@ def refuse_unknown(command: str, options_by_name: Mapping[str, Any], options: An
         raise UserError(
             f"unmask {command} has no option {flag}{_instead(command, options_by_name, options, word.lower())}"
         )
+
+
+def refuse_empty(options: type, arguments: Sequence[str]) -> None:
+    """Raises UserError for the first option that is followed by no value and is no switch: of those that take several,
+    none would otherwise count as given, and stand for the default or for nothing."""
+    hints = get_type_hints(options)
+    for argument, follower in zip(arguments, [*arguments[1:], "--"]):
+        name = argument.removeprefix("--").replace("-", "_")
+        if argument.startswith("--") and name in hints and follower.startswith("--"):
+            if bool not in (hints[name], *get_args(hints[name])):
+                raise UserError(f"{argument} needs a value; leave it out for what is done by default")
 
 
 def nearest_option(word: str, names: Sequence[str]) -> str | None:

@@ -3,7 +3,6 @@
 import math
 import os
 import threading
-import zipfile
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -134,7 +133,7 @@ class Arrays(Source):
                     " save plain arrays of numbers"
                 ) from error
             raise DataError(f"{self.where} is damaged ({error})") from error
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except Exception as error:  # of a damaged header, NumPy raises anything
             raise DataError(f"{self.where} is damaged or cannot be read ({error or type(error).__name__})") from error
 
 

@@ -50,7 +50,7 @@ class Pack(Source):
             self.ignored, self.remarks = 0, [str(remark) for remark in facts["remarks"]]
         except OSError as error:
             raise DataError(f"{path}: {_name(error)} cannot be read ({error.strerror or error}); {_REMEDY}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # of a damaged index, NumPy raises anything
             raise DataError(f"{path} is damaged ({error or type(error).__name__}); {_REMEDY}") from error
         if self.index.shape != (len(self.items), 8) or self.index.dtype != np.int64:
             raise DataError(f"{path} is damaged: its index does not fit its {len(self.items):,} names; {_REMEDY}")
