@@ -73,7 +73,7 @@ BASES = {  # a command that works, in the folder that `prepare` makes, to which 
     "demo": ["demo"],
 }
 BASES["anomaly apply"] = ["anomaly", "apply", "finder", "data/test", "--out", "{out}/a"]
-NO_OUT = ("doctor", "completion")
+NO_OUT = ("doctor", "completion", "ablate")  # they write nothing, a dry run neither
 ONLY_REFUSED = ("demo",)  # it takes minutes: only what is refused at once is tried
 
 
