@@ -155,6 +155,7 @@ def storm(name: str, out: Path, seconds: float, chance: random.Random) -> dict[s
         number, moment = chance.choice((signal.SIGKILL, signal.SIGTERM)), chance.uniform(0, 1)
         process = forked_command.begin(arguments, said, out, short_demo)
         forked_command.work(process, moment * seconds)
+        assert process.pid is not None
         with suppress(ProcessLookupError):  # it has just ended
             os.kill(process.pid, number)
         code = forked_command.finish(process, 60)

@@ -184,8 +184,10 @@ def deep(size: tuple[int, int]) -> Iterator[tuple[str, bytes, Sequence[np.ndarra
                 array = np.random.default_rng(bands).integers(0, 256, (height, width, bands)).astype(dtype)
                 array = array * 257 if dtype == np.uint16 else array
                 is_deep = dtype == np.uint16 and ending in (".png", ".tiff", ".ppm", ".jp2")
-                is_written, data = cv2.imencode(ending, array) if dtype == np.uint8 or is_deep else (False, None)
-                if is_written:
+                if dtype == np.uint8 or is_deep:
+                    is_written, data = cv2.imencode(ending, array)
+                    if not is_written:
+                        continue
                     content = bytes(data)
                     expected = array[..., ::-1].astype(float) / (257 if is_deep else 1)  # blue comes first there
                     is_lossy = ending in (".jpg", ".webp")
