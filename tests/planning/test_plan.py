@@ -141,3 +141,11 @@ def test_cpus_without_bf16_are_told_by_small_products(gains, sizes, monkeypatch)
     monkeypatch.setattr(machine, "_gain", lambda size: measured.append(size) or gains[size])
     assert machine._bf16_gain.__wrapped__() == gains[sizes[-1]]
     assert measured == sizes
+
+
+def test_lists_in_a_plan_are_no_sizes():
+    from unmask.planning.plan import Plan
+
+    plan = Plan({"image_size": [64, 48], "ratios": [0.5, 1.0, 2.0], "betas": (0.9, 0.999), "jitter": [0.5, 1.5]})
+    plan.reasons = dict.fromkeys(plan.settings, "")
+    assert [text for _, text, _ in plan.rows()] == ["64 x 48", "0.5, 1, 2", "0.9, 0.999", "0.5, 1.5"]

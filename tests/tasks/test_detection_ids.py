@@ -10,6 +10,7 @@ from support.boxmaking import draw, write_coco
 
 from unmask.data.annotations.geometry import box_of
 from unmask.errors import DataError, UserError
+from unmask.tasks.detection import figures
 from unmask.tasks.detection.detections import Detections
 from unmask.tasks.detection.detector import read_image
 from unmask.tasks.detection.predict import Writer, open_images
@@ -118,3 +119,16 @@ def test_an_image_of_another_size_than_the_file_states_is_named(tmp_path):
     asked = open_images([str(path)], ["disc"], [0])
     assert [annotation.id_ for annotation in asked.annotations] == ["b", 7]
     assert "not 7 x 9 as stated" in asked.missing[0][1]
+
+
+def test_a_class_has_one_colour_in_boxes_and_curves(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        figures,
+        "save",
+        lambda figure, _: drawn.update({c.get_label().split(",")[0]: c.get_color() for c in figure.axes[0].lines}),
+    )
+    curves = {"cat": np.full(3, 0.2), "dog": np.full(3, 0.9)}  # the better class is drawn first
+    figures.draw_curves(curves, np.linspace(0, 1, 3), tmp_path / "p.png", ["cat", "bird", "dog"])
+    for name, number in {"cat": 0, "dog": 2}.items():
+        np.testing.assert_allclose(255 * drawn[name], figures.COLOURS[number])

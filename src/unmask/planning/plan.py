@@ -43,6 +43,7 @@ class Plan:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, list):
-        return " x ".join(str(v) for v in value)
+    if isinstance(value, list | tuple):
+        sides = len(value) == 2 and all(isinstance(side, int) for side in value)  # height and width
+        return (" x " if sides else ", ").join(_text(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

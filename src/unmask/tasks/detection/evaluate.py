@@ -61,7 +61,7 @@ def judge_split(
         places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
         rows = [(boxes.image(i).image, truth[i](), detections[i]) for i in places]
         draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)
-        draw_curves(curves, RECALLS, out / CURVES)
+        draw_curves(curves, RECALLS, out / CURVES, boxes.classes)
     return result
 
 

@@ -86,17 +86,20 @@ def draw_examples(
     save(figure, path)
 
 
-def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path) -> None:
-    """Precision by recall at an overlap of 0.5, for the classes with the highest precision, and the mean."""
+def draw_curves(curves: dict[str, np.ndarray], recalls: np.ndarray, path: Path, classes: list[str]) -> None:
+    """Precision by recall at an overlap of 0.5, for the classes with the highest precision, and the mean; each class in
+    the colour of its boxes."""
     if not curves:
         return
     clipped = {name: np.clip(curve, 0, None) for name, curve in curves.items()}
     chosen = sorted(clipped, key=lambda name: -clipped[name].mean())[:LINES]
     figure = make_figure(6.4, 4.4)
     axis = figure.subplots()
-    for place, name in enumerate(chosen):
-        colour = np.array(COLOURS[place % len(COLOURS)]) / 255
-        axis.plot(recalls, clipped[name], color=colour, lw=1.5, label=f"{name}, {clipped[name].mean():.2f}")
+    for name in chosen:
+        colour = np.array(COLOURS[classes.index(name) % len(COLOURS)]) / 255
+        axis.plot(
+            recalls, clipped[name], color=colour, lw=1.5, label=f"{name}, mean precision {clipped[name].mean():.2f}"
+        )
     mean = np.mean(list(clipped.values()), axis=0)
     axis.plot(recalls, mean, color="black", lw=2, ls="--", label="mean of all classes")
     more = f" ({len(chosen)} of {len(clipped)} classes)" if len(clipped) > len(chosen) else ""

@@ -157,7 +157,9 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, frozen: bool) -
     narrow = encoder.dim < 384
     plan.choose("optimizer", "adamw", "as in ViTDet")
     rate = 5e-4 if narrow else 1e-4 * math.sqrt(plan.settings["batch"] / 4)
-    plan.choose("lr", rate, "narrow encoders bear it" if narrow else "ViTDet's 1e-4 of batch 64, but few steps")
+    plan.choose(
+        "lr", rate, "narrow encoders train well at it" if narrow else "ViTDet's 1e-4 of batch 64, but few steps"
+    )
     plan.choose("weight_decay", 0.1, "as in ViTDet")
     decay = 1.0 if scratch or frozen else 0.7
     plan.choose("layer_decay", decay, "as in ViTDet for ViT-B" if decay < 1 else "no layer learnt anything to keep")

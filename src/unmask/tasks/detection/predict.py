@@ -17,7 +17,7 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.labels import class_name, printable, some
 from unmask.data.names import Matches
 from unmask.data.source import Files, Item, Source, open_source, why
-from unmask.errors import DataError, UserError
+from unmask.errors import DataError, UserError, many
 from unmask.files import Json, write_json
 from unmask.runtime.progress import progress
 from unmask.tasks.detection.detections import Detections, counted
@@ -62,7 +62,8 @@ def find_objects(
     say_first([f"{detections.name}: {_counts(detections)}" for detections in writer.kept], console)
     number = sum(len(detections) for detections in writer.kept)
     where = f"{out / DATASET}, {out / RESULTS}, {out / DRAWN}"
-    console.print(f"{number:,} objects in {len(writer.kept):,} images: {where}", soft_wrap=True, markup=False)
+    objects = f"{many(number, 'object')} with a score of {options.threshold:g} or more (--threshold)"
+    console.print(f"{objects} in {many(len(writer.kept), 'image')}: {where}", soft_wrap=True, markup=False)
     return writer.kept
 
 
