@@ -14,6 +14,7 @@ from support.small import SMALL
 import unmask
 from unmask.data.source import open_source
 from unmask.errors import DataError, Interrupted, UserError
+from unmask.studies.robustness.results import Cell, Stress
 
 QUICK = {"corruptions": ("fog", "contrast"), "severities": (1, 5), "device": "cpu"}
 
@@ -213,3 +214,15 @@ def test_a_classifier_that_answers_one_class_for_everything_is_told_first(undraw
     said = " ".join(capsys.readouterr().out.split())
     assert words in said
     assert said.index(words) < said.index("Written:")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.01, 0.2, "Accuracy falls: "), (-0.1, 0.2, "No clear drop in accuracy: "), (-0.2, -0.1, "Accuracy rises: ")],
+)
+def test_the_sentence_claims_no_more_than_the_interval_of_the_drop(low, high, words):
+    cells = [Cell("fog", 3, 0.5, 0.4, 0.6, (low + high) / 2, low, high)]
+    stress = Stress(100, ["a", "b"], False, accuracy=0.6, low=0.5, high=0.7, balanced_accuracy=0.6, cells=cells)
+    assert stress.sentence().startswith(
+        f"{words}60.0 % (50.0-70.0) on clean images, 50.0 % (40.0-60.0) on average over"
+    )

@@ -222,6 +222,6 @@ def test_a_curve_that_never_beats_the_commonest_class_says_so_first():
     pair = [make_point("full", name, "5", 5, [0.7, 0.7], 100) for name in (PRETRAINED, SCRATCH)]
     flat = Curve(pair, [], ["a", "b"], {}, [], majority=0.7)
     assert flat.sentence().startswith(
-        "No classifier is better than always answering the commonest class, which gives 70"
+        "No classifier is clearly better than always answering the commonest class, which gives 70"
     )
     assert replace(flat, majority=0.5).sentence().startswith("Nothing to compare")

@@ -19,9 +19,9 @@ from unmask.training.timing import waiting_advice, waiting_share
 Records = Sequence[Json]
 MODEL = "this model"
 YARDSTICKS = {
-    "unit_mean": "true mean of each hidden unit",
-    "visible_mean": "average visible unit",
-    "nearest": "copy of the nearest visible unit",
+    "unit_mean": "true mean of each hidden patch",
+    "visible_mean": "average visible patch",
+    "nearest": "copy of the nearest visible patch",
 }
 
 
@@ -63,7 +63,7 @@ def _numbers(config: Config, records: Records, steps: Records, waited: float | N
     if not steps:
         return []
     last, numbers = steps[-1], []
-    numbers.append(("loss on hidden units", f"{last['loss']:.4f}"))
+    numbers.append(("loss on hidden patches", f"{last['loss']:.4f}"))
     if "explained" in last:
         numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
     numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
@@ -122,7 +122,7 @@ def _curves(steps: Records, records: Records, config: Config) -> Figure:
     figure = make_figure(11, 3.4)
     loss, rate, *rest = figure.subplots(1, 3 if probes else 2, width_ratios=[2.2, 1, 1][: 3 if probes else 2])
     epochs = [r["epoch"] for r in steps]
-    loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden units")
+    loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden patches")
     top = max(r["loss"] for r in steps)
     for name, words in YARDSTICKS.items():
         value = config.record.context.get(name)
@@ -160,7 +160,7 @@ def _context(config: Config, steps: Records) -> Markup:
         "The loss in context",
         table([("predictor", "mean squared error", "variance explained"), *lines], kinds=("", "n"), marked=MODEL),
         note(
-            'Measured on hidden units of this data. "True mean" and "average of the data" know what a model cannot:'
+            'Measured on hidden patches of this data. "True mean" and "average of the data" know what a model cannot:'
             " they are yardsticks."
         ),
     )

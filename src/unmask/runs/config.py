@@ -162,5 +162,5 @@ def _same(names: set[str], value: object, where: str, key: str) -> Json:
     for wrong, words in ((names - value.keys(), "it lacks"), (value.keys() - names, "there is no setting")):
         if wrong:
             listed = ", ".join(sorted(f"{key}.{name}".strip(".") for name in wrong))
-            raise UserError(f"{where} is damaged: {words} {listed}")
+            raise UserError(f"{where} is damaged, or from another version of unmask: {words} {listed}")
     return value

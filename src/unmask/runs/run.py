@@ -52,7 +52,8 @@ class Run:
         if "task" not in content:
             return self.config.flat()
         if missing := {"asked", "settings", "mean", "std", "timm", "fit", "data"} - content.keys():
-            raise UserError(f"{self.path / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
+            listed = ", ".join(sorted(missing))
+            raise UserError(f"{self.path / CONFIG} is damaged, or from another version of unmask: it lacks {listed}")
         return content
 
     @property

@@ -209,8 +209,9 @@ def _say_fitted(finder: Finder, counts: dict[str, int], out: Path, console: Cons
         image = calibration.image
         low, high = (f"{100 * value:.1f}" for value in image.between)
         console.print(
-            f"{method}: above {image.threshold:.4g} an image is anomalous. At most {image.rate:.1%} of normal"
-            f" ones are, on average over draws of held-out images; with these, likely {low} to {high} %.",
+            f"{method}: an image with a score above {image.threshold:.4g} counts as anomalous. On average over choices"
+            f" of held-out images at most {image.rate:.1%} of normal images do; with this choice, likely {low} to"
+            f" {high} %.",
             soft_wrap=True,
         )
     console.print(f"Fitted: {out}. Use it: unmask anomaly apply {out} IMAGES... --out RESULTS", soft_wrap=True)

@@ -96,7 +96,7 @@ class Curve:
             return ""
         best = max(last, key=lambda point: point.accuracy)
         return (
-            f"No classifier is better than always answering the commonest class, which gives"
+            f"No classifier is clearly better than always answering the commonest class, which gives"
             f" {100 * self.majority:.1f} %: with the most labels, the best reaches {_percent(best)}. "
         )
 

@@ -72,7 +72,7 @@ class Stress:
         worst, least = max(by, key=lambda cell: cell.drop), min(by, key=lambda cell: cell.drop)
         kinds = f"{len(by)} corruption{'s' * (len(by) != 1)} at {_several(self.severities)}"
         text = self.one_class + (
-            f"Accuracy falls from {_range(self)} on clean images to {_range(mean)} on average over {kinds}"
+            f"{_fall(mean)} {_range(self)} on clean images, {_range(mean)} on average over {kinds}"
             f" ({_points(mean)}; {100 * self.kept:.0f} % of the clean accuracy is kept); {self.count:,} test images."
         )
         if len(by) > 1:
@@ -154,6 +154,13 @@ def _several(numbers: list[int]) -> str:
 
 def _range(measured: Stress | Cell) -> str:
     return f"{100 * measured.accuracy:.1f} % ({100 * measured.low:.1f}-{100 * measured.high:.1f})"
+
+
+def _fall(mean: Cell) -> str:
+    """What the interval of the mean drop allows to say."""
+    if mean.drop_low > 0:
+        return "Accuracy falls:"
+    return "Accuracy rises:" if mean.drop_high < 0 else "No clear drop in accuracy:"
 
 
 def _points(cell: Cell) -> str:

@@ -81,7 +81,8 @@ class AnomalyResults(Anomalies):
 
     def lines(self) -> list[str]:
         """The results in words."""
-        lines = [f"{int(self.anomalous.sum()):,} of {len(self):,} images are anomalous by {self.method}."]
+        flagged = f"{int(self.anomalous.sum()):,} of {len(self):,} images"
+        lines = [f"{flagged} above the threshold of normal ones (method {self.method})."]
         for method, accuracy in self.figures.items():
             parts = []
             for words, area in (("AUROC of images", accuracy.images), ("of pixels", accuracy.pixels)):
