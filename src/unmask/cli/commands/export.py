@@ -128,7 +128,7 @@ def _figures_of_model(subject: Exportable, accuracy: Accuracy | None) -> Figures
 def _table(figures: Figures, names: list[str]) -> Table:
     """One line per file: size, largest difference, speed, accuracy."""
     show = bool(figures["on"])
-    heading = ["file", "size", "largest difference (allowed)", "median", "95 % below"]
+    heading = ["file", "size", "largest difference (allowed)", "median time", "95 % of times below"]
     result = Table(*heading, *([figures["on"]["metric"], "points lost"] if show else []), box=None, pad_edge=False)
     own = figures["torch"]
     result.add_row("PyTorch", "", "", *_speed(own), *_accuracy(own))
