@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 import unmask
 from unmask.cli.help import GROUPS
@@ -56,6 +57,13 @@ def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
     assert run.finished
     out = unmask.show(run.path, photos, mask="my_lab.comb", ratio=(0.25, 0.75), most=1, out=tmp_path / "p.png")
     assert out.exists()
+    monkeypatch.chdir(tmp_path)
+    for page in ("README.md", "docs/quickstart.md"):  # their snippets open the folder run
+        snippet = re.search(
+            r"## Use the encoder\n.*?```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S
+        )
+        assert snippet
+        exec(snippet[1], {"images": torch.zeros(2, 3, 32, 32, dtype=torch.uint8)})
     from my_lab.comb import Comb
 
     from unmask.masking.grid import Grid

@@ -83,7 +83,7 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     if len(inside) == 1:
         return inside[0]
     if inside:
-        raise UserError(f"{path} has several; name the folder that is meant: {', '.join(map(str, inside))}")
+        raise UserError(f"{path} holds several trained models; name the folder of one: {', '.join(map(str, inside))}")
     if not path.is_dir():
         what = f"is no folder{closest_place(path)}"
     elif own_task in tasks:
