@@ -241,7 +241,7 @@ def image(options: argparse.Namespace, root: Path, path: Path) -> None:
 def square(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
 
-    from unmask.data.transforms.crops import WholeImage
+    from unmask.data.transforms.kernels.crop import WholeImage
 
     planes = torch.from_numpy(np.atleast_3d(image)).permute(2, 0, 1)
     return WholeImage(size)(planes).permute(1, 2, 0).numpy().squeeze()

@@ -145,7 +145,7 @@ def _ours(
 
     def one() -> tuple[float, float]:
         start = time.perf_counter()
-        backward(model, optimizer, stream, config, devices)
+        backward(model, mae, optimizer, stream, config, devices)
         middle = time.perf_counter()
         optimizer.step()
         optimizer.zero_grad()

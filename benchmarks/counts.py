@@ -100,7 +100,7 @@ def count(precision: str) -> dict[str, float]:
 
     def step() -> None:
         set_rate(optimizer, 1e-4)
-        outputs = backward(model, optimizer, iter([batch]), config, devices)
+        outputs = backward(model, objective, optimizer, iter([batch]), config, devices)
         update(optimizer, judge.judge(outputs, 1, 1e-4))
         optimizer.zero_grad()
 
@@ -129,7 +129,7 @@ def shipped() -> dict[str, float]:
     from unmask.data.datasets.images import Samples
     from unmask.data.loaders.map_style import Loader
     from unmask.data.source import open_source
-    from unmask.data.transforms.crops import RandomCrop
+    from unmask.data.transforms.kernels.crop import RandomCrop
 
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "images.npy", np.zeros((BATCH, 80, 96, 3), dtype=np.uint8))

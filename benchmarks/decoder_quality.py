@@ -136,15 +136,15 @@ def step_times(bench: Any, texts: dict[str, str], turns: int) -> dict[str, float
         config = changed(bench.config, {"decoder": text}, 0)
         objective = ready(build(config, Start()), replace(config.runtime, compile="off"))
         model, optimizer = bench.devices.setup(objective), make_optimizer(objective, weight_decay=0.05)
-        made[name] = model, optimizer, make_loader(config, bench.samples)(0)
+        made[name] = model, objective, optimizer, make_loader(config, bench.samples)(0)
     batch = bench.config.training.batch
     fitting, taken = Fit(steps=1, batch=batch, lr=1e-4), {name: [] for name in made}
     for turn in range(turns):
         for name in list(made) if turn % 2 else list(reversed(made)):
-            model, optimizer, stream = made[name]
+            model, objective, optimizer, stream = made[name]
             start = time.perf_counter()
             for _ in range(STEPS):
-                backward(model, optimizer, stream, fitting, bench.devices)
+                backward(model, objective, optimizer, stream, fitting, bench.devices)
                 optimizer.step()
                 optimizer.zero_grad()
             if turn:

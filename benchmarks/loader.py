@@ -67,7 +67,7 @@ def ours(data: str, batches: int, resize: str, crops: int = 1, batch: int = BATC
     from unmask.data.datasets.images import Samples
     from unmask.data.loaders.map_style import Loader
     from unmask.data.source import open_source
-    from unmask.data.transforms.crops import RandomCrop
+    from unmask.data.transforms.kernels.crop import RandomCrop
 
     torch.set_num_threads(1)
     source = open_source(data)
@@ -89,7 +89,7 @@ def small(
     from unmask.data.loaders.on_device import InMemory
     from unmask.data.sheet import inspect
     from unmask.data.source import open_source
-    from unmask.data.transforms.crops import RandomCrop
+    from unmask.data.transforms.kernels.crop import RandomCrop
 
     torch.set_num_threads(1)
     source = open_source(data)

@@ -30,7 +30,7 @@ def crops(data: str, batches: int, batch: int) -> Callable[[], dict[str, float]]
     from unmask.data.loaders.map_style import Loader
     from unmask.data.source import open_source
     from unmask.data.sources.archive import Archive
-    from unmask.data.transforms.crops import RandomCrop
+    from unmask.data.transforms.kernels.crop import RandomCrop
 
     class Pixels(Archive):
         """An archive of .npy members, of which the images are."""

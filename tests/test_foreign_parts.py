@@ -20,7 +20,7 @@ COMB = """
 from unmask.masking.mask import Sampler
 __all__ = ['Comb']
 class Comb(Sampler):
-    def score(self, batch, grid, noise):
+    def score(self, batch, grid, noise, context):
         return noise(batch, grid.num_units)
 """
 TRAP = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n__all__ = ['X']\nclass X: pass\n"

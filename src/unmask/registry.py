@@ -35,12 +35,14 @@ KINDS = {  # kind -> the package whose files are its parts
     "head": "unmask.models.heads",
     "mask": "unmask.masking.samplers",
     "method": "unmask.methods",
+    "projection": "unmask.models.projections",
     "pyramid": "unmask.models.pyramids",
     "recipe": "unmask.planning.recipes",
     "source": "unmask.data.sources",
     "stream": "unmask.data.shards.formats",
     "target": "unmask.methods.targets",
     "tracker": "unmask.training.trackers",
+    "transform": "unmask.data.transforms",
     "weights": "unmask.weights.formats",
 }
 
@@ -82,7 +84,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         name = file[1] if file else ast.unparse(tree.func)
         if tree.args:
             raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
-        return name, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
+        return name, {str(k.arg): _value(k.value) for k in tree.keywords}
     except SyntaxError as error:
         raise UserError(f"cannot read {spec!r}; write name or name(option=value), e.g. random(ratio=0.75)") from error
     except UserError:
@@ -91,6 +93,11 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"cannot read {spec[:40]!r}...: it is nested too deeply") from error
     except ValueError as error:
         raise UserError(f"options in {spec!r} must be plain values (numbers, text in quotes, tuples)") from error
+
+
+def _value(node: ast.expr) -> Any:
+    """A literal; a bare name or a part with options is the text of a part: `mae(mask=block(ratio=0.6))`."""
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute | ast.Call) else ast.literal_eval(node)
 
 
 def names(kind: str) -> list[str]:

@@ -96,7 +96,7 @@ def test_embed_writes_features_paths_and_labels(run, labelled, tmp_path, suffix)
 def test_embed_gives_the_encoder_s_own_features(run, photos, tmp_path):
     import torch
 
-    from unmask.data.transforms.crops import WholeImage
+    from unmask.data.transforms.kernels.crop import WholeImage
 
     out = unmask.embed(run.path, photos, out=tmp_path / "f.npz", device="cpu")
     image = torch.from_numpy(np.asarray(Image.open(photos / "003.png"))).permute(2, 0, 1)

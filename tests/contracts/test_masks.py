@@ -21,12 +21,27 @@ shapes = (
 @settings(max_examples=25, deadline=None)
 @given(shape=shapes, ratio=st.floats(0.01, 0.99), seed=st.integers(0, 99))
 def test_every_mask_splits_the_units_in_two_with_the_exact_count(name, shape, ratio, seed):
-    grid = Grid(shape, (1,) * len(shape))
-    mask = build("mask", name, ratio=ratio)(3, grid, "cpu", torch.Generator().manual_seed(seed))
+    grid, sampler = Grid(shape, (1,) * len(shape)), build("mask", name, ratio=ratio)
+    if not sampler.covers:
+        return  # see the next test
+    mask = sampler(3, grid, "cpu", torch.Generator().manual_seed(seed))
     both = torch.cat([mask.visible, mask.hidden], dim=1).sort(dim=1).values
     assert torch.equal(both, torch.arange(grid.num_units).expand(3, -1))
     assert mask.hidden.shape[1] == num_hidden(grid.num_units, ratio)
     assert mask.visible.shape[1] >= 1
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("shape", [(8, 8), (14, 14), (6, 10), (30,), (4, 5, 6)])
+def test_what_is_seen_and_what_is_predicted_are_disjoint_and_have_static_counts(name, shape):
+    grid, sampler = Grid(shape, (1,) * len(shape)), build("mask", name)
+    masks = [sampler(9, grid, "cpu", torch.Generator().manual_seed(seed)) for seed in range(6)]
+    assert len({(m.visible.shape, m.hidden.shape) for m in masks}) == 1
+    for mask in masks:
+        seen, predicted = as_bool(mask.visible, grid.num_units), as_bool(mask.hidden, grid.num_units)
+        assert not (seen & predicted).any()
+        assert (seen.sum(dim=1) == mask.visible.shape[1]).all()
+        assert bool((seen | predicted).all()) or not sampler.covers
 
 
 @pytest.mark.parametrize("name", MASKS)

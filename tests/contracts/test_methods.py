@@ -1,54 +1,61 @@
 """What every method keeps: it learns, every parameter takes part, bf16 stays finite, and a run resumes to the bit."""
 
+import inspect
+
 import pytest
 import torch
+from support.methods import small_method, views_of
 from support.small_training import Crash, losses, train
 
-from unmask.models.encoder import create_encoder
-from unmask.registry import build, names
+from unmask.models.ema import Teacher
+from unmask.registry import find, names, parse
+from unmask.training.objective import Comparing, Objective
+from unmask.training.optimizer import groups
 
-METHODS = [*names("method"), "mae(symmetric=True)"]
-
-
-@pytest.fixture
-def x():
-    return torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1)).byte()
+METHODS = [*names("method"), "mae(symmetric=True)", "mae(target=ema)", "dino(balance='sinkhorn')"]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_learns_one_batch(name, encoder, x):
-    torch.manual_seed(0)
-    method = build("method", name, encoder=encoder, decoder="full(dim=64, depth=1, heads=2)")
-    batch = {"views": [x] * method.num_views}
-    adam, losses = torch.optim.AdamW(method.parameters(), lr=1e-3), []
-    for step in range(30):
-        loss = method(batch)["loss"]
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        method.after_step(step / 30)
-        losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-
-
-def small(name, seed=0):
-    torch.manual_seed(seed)
-    encoder = create_encoder(
-        "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)", image_size=(32, 32), patch_size=8
-    )
-    return build("method", name, encoder=encoder, decoder="full(dim=16, depth=1, heads=2)").train()
+def step(method, batch, adam, progress=0.5):
+    method.scheduled = method.schedules(progress)
+    loss = method(batch)["loss"]
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+    method.after_step(progress)
+    return loss.item()
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_trained_parameter_of_every_method_gets_a_gradient_and_bf16_stays_finite(name, x):
-    method = small(name)
-    batch = {"views": [x] * method.num_views}
+def test_every_method_learns_one_batch(name):
+    method = small_method(name)
+    batch = views_of(method, count=8)
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    adam = torch.optim.AdamW(trained, lr=2e-3)
+    measured = [step(method, batch, adam) for _ in range(40)]
+    first, last = sum(measured[:5]) / 5, sum(measured[-5:]) / 5
+    assert last < first - 0.02 * abs(first), (first, last)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_trained_parameter_of_every_method_gets_a_gradient_and_a_teacher_none(name):
+    method = small_method(name)
+    batch = views_of(method)
+    method.scheduled = method.schedules(0.5)
     method(batch)["loss"].backward()
     silent = [key for key, p in method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert silent == []
-    method.zero_grad()
+    optimized = {id(p) for group in groups(method, 0.05) for p in group["params"]}
+    for teacher in (module for module in method.modules() if isinstance(module, Teacher)):
+        assert not any(p.requires_grad or p.grad is not None or id(p) in optimized for p in teacher.parameters())
+        assert not any(module.training for module in teacher.module.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_stays_finite_in_bf16(name):
+    method = small_method(name)
+    method.scheduled = method.schedules(0.5)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = method(batch)["loss"]
+        loss = method(views_of(method))["loss"]
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
@@ -58,8 +65,7 @@ def test_every_trained_parameter_of_every_method_gets_a_gradient_and_bf16_stays_
 def test_every_method_that_is_stopped_and_resumed_ends_with_the_same_losses_and_weights(name, tmp_path):
     def batches(first):
         while True:
-            chance = torch.Generator().manual_seed(first)
-            yield {"views": [torch.randint(0, 256, (8, 3, 32, 32), generator=chance).byte()] * method.num_views}
+            yield views_of(method, count=8, seed=first)
             first += 1
 
     def stop(step, steps):
@@ -68,12 +74,40 @@ def test_every_method_that_is_stopped_and_resumed_ends_with_the_same_losses_and_
         return {}
 
     options = {"steps": 8, "warmup": 2, "lr": 1e-3, "log_every": 1, "save_every": 3, "batches": batches}
-    method = small(name)
+    method = small_method(name)
     whole = train(tmp_path / "whole", method, **options)
     with pytest.raises(Crash):
-        train(tmp_path / "resumed", small(name), stop, **options)
-    resumed = train(tmp_path / "resumed", small(name, seed=1), **options)
+        train(tmp_path / "resumed", small_method(name), stop, **options)
+    resumed = train(tmp_path / "resumed", small_method(name, seed=1), **options)
     assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
     assert len(losses(tmp_path / "whole")) == 8
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_teachers_follow_their_student_only_when_a_step_counts(name):
+    method = small_method(name)
+    teachers = [module for module in method.modules() if isinstance(module, Teacher)]
+    adam = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=1e-2)
+    step(method, views_of(method), adam)
+    before = [{key: value.clone() for key, value in teacher.state_dict().items()} for teacher in teachers]
+    method.after_step(0.5, torch.tensor(False))
+    for teacher, state in zip(teachers, before):
+        assert all(torch.equal(value, state[key]) for key, value in teacher.state_dict().items())
+    method.after_step(0.1, torch.tensor(True))
+    for teacher, state in zip(teachers, before):
+        assert any(not torch.equal(value, state[key]) for key, value in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("name", names("method"))
+def test_every_method_says_what_it_needs_and_what_its_numbers_mean(name):
+    method = small_method(name)
+    outputs = method(views_of(method))
+    assert isinstance(method, Objective)
+    assert set(method.words) <= set(outputs)
+    assert {symptom.scalar for symptom in method.symptoms} <= set(outputs)
+    assert all(symptom.says and symptom.remedy for symptom in method.symptoms)
+    assert method.kept.grid.shape == method.encoder.grid.shape
+    assert method.divisible is not isinstance(method, Comparing) or name == "dinov2"
+    assert inspect.getdoc(find("method", parse(name)[0]).__init__) or name == "mae"

@@ -11,7 +11,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.loaders.on_device import InMemory, cut, draw_boxes, uniform
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import MILD, FixedCrop, RandomCrop
+from unmask.data.transforms.kernels.crop import MILD, FixedCrop, RandomCrop
 from unmask.errors import UserError
 from unmask.seeds import mix
 

@@ -8,9 +8,9 @@ from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2.functional import resize
 
 from unmask.data.annotations.objects import Shown, Target
-from unmask.data.transforms.crops import FixedCrop, RandomCrop, WholeImage, fill_for
-from unmask.data.transforms.detection import Fitted, Jitter
-from unmask.data.transforms.segmentation import SceneView
+from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage, fill_for
+from unmask.data.transforms.labelled.detection import Fitted, Jitter
+from unmask.data.transforms.labelled.segmentation import SceneView
 from unmask.errors import UserError
 
 

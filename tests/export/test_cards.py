@@ -15,7 +15,7 @@ from support.photos import photo
 
 import unmask
 from unmask.data.codecs.decode import decode
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.report.model_card import _without_folders
 
 

@@ -176,7 +176,7 @@ def test_labels_that_the_classifier_does_not_know_are_refused(labelled, raw):
 
 def test_images_are_seen_by_files_as_the_classifier_saw_them(labelled, raw, tmp_path):
     from unmask.data.datasets.classification import Labelled
-    from unmask.data.transforms.crops import WholeImage
+    from unmask.data.transforms.kernels.crop import WholeImage
     from unmask.tasks.classification.export_accuracy import Accuracy
 
     made = classifier("mean", "layer")

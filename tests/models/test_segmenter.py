@@ -7,7 +7,7 @@ from support.photos import photo
 from support.segmenting import batch, scene, segmenter
 
 from unmask.data.annotations.legend import Legend
-from unmask.data.transforms.segmentation import SceneView
+from unmask.data.transforms.labelled.segmentation import SceneView
 from unmask.models.sliding_window import most_probable, places, slide
 from unmask.tasks.segmentation.figures import colours_of
 from unmask.tasks.segmentation.metrics import overlap

@@ -20,7 +20,7 @@ GPU = Machine("cuda", "a GPU", 16, 2**36, "bf16", "")
 
 
 def plan(**settings):
-    chosen = {"in_memory": "auto", "resize": "auto", "views_per_image": 1, "crop_kind": "random", "jitter": 0.0}
+    chosen = {"in_memory": "auto", "resize": "auto", "views_per_image": 1, "crop_kind": "random"}
     return Plan(chosen | {"channels": 3, "workers": None} | settings)
 
 
@@ -38,7 +38,6 @@ def sheet(**facts):
         ({"checked": 900}, {}, "off", "not all images were looked at"),
         ({"min_size": (90, 90), "max_size": (90, 90)}, {}, "off", "above 64 px"),
         ({"count": 10**7, "checked": 10**7}, {}, "off", "fifth of the free memory"),
-        ({}, {"jitter": 0.4}, "off", "one by one"),
         ({}, {"crop_kind": "whole"}, "off", "one by one"),
         ({"max_size": (90, 90), "min_size": (90, 90)}, {"in_memory": "on"}, "on", "asked for"),
     ],

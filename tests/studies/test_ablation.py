@@ -1,14 +1,12 @@
-"""What the paper's ablations are made of: PCA targets, mask tokens in the encoder, crops and jitter, counted FLOPs."""
+"""What the paper's ablations are made of: PCA targets, mask tokens in the encoder, crops, counted FLOPs."""
 
 import numpy as np
 import pytest
 import torch
 from support.small import SMALL
-from torchvision.transforms.v2 import functional as F
 
 import unmask
-from unmask.data.transforms.colour import jittered
-from unmask.data.transforms.crops import CROPS, FixedCrop, RandomCrop, WholeImage, training_view
+from unmask.data.transforms.kernels.crop import FixedCrop
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import hide_top
@@ -170,56 +168,3 @@ def test_a_fixed_crop_is_seven_eighths_of_the_largest_window_at_its_own_size():
     assert max(starts) > 7
     assert FixedCrop((8, 16))(torch.zeros(3, 40, 20).byte(), seeded()).shape == (3, 8, 16)
     assert FixedCrop((4, 4))(torch.zeros(2, 1, 1), seeded()).shape == (2, 4, 4)
-
-
-def test_every_kind_of_crop_has_a_name_and_only_whole_is_without_chance():
-    x = torch.randint(0, 256, (3, 40, 50), generator=seeded()).byte()
-    kinds = {"random": RandomCrop, "fixed": FixedCrop, "whole": WholeImage}
-    assert set(kinds) == set(CROPS)
-    for kind, view in kinds.items():
-        made = training_view((16, 16), kind, flip=False)
-        assert isinstance(made, view)
-        assert torch.equal(made(x, seeded(1)), made(x, seeded(2))) is (kind == "whole")
-        flipped = training_view((16, 16), kind, flip=True)
-        assert len({flipped(x, seeded(i)).numpy().tobytes() for i in range(20)}) > 1
-    assert torch.equal(WholeImage((16, 16), flip=True)(x), WholeImage((16, 16))(x))  # judging has no chance
-
-
-def test_jitter_changes_colours_by_chance_of_the_generator_alone():
-    x = torch.randint(0, 256, (3, 16, 16), generator=seeded()).byte()
-    assert torch.equal(jittered(x, 0.0, seeded()), F.adjust_hue(x, 0.0))
-    assert torch.equal(jittered(x, 0.4, seeded(1)), jittered(x, 0.4, seeded(1)))
-    results = [jittered(x, 0.4, seeded(i)) for i in range(40)]
-    means = [float(result.float().mean()) for result in results]
-    assert min(means) < 0.8 * float(x.float().mean()) < 1.15 * float(x.float().mean()) < max(means)
-    assert {result.dtype for result in results} == {torch.uint8}
-    state = torch.get_rng_state()
-    RandomCrop((8, 8), jitter=0.4)(x, seeded())
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_without_jitter_crops_are_drawn_as_before():
-    x = torch.randint(0, 256, (3, 32, 32), generator=seeded()).byte()
-    plain, coloured = RandomCrop((8, 8)), RandomCrop((8, 8), jitter=1e-9)
-    one, other = seeded(5), seeded(5)
-    assert (plain(x, one).float() - coloured(x, other).float()).abs().max() <= 2  # the same crop, colours but rounded
-    assert not torch.equal(one.get_state(), other.get_state())
-
-
-def test_deep_images_are_jittered_on_their_own_scale_and_bands_refused():
-    x = torch.rand(1, 16, 16, generator=seeded()) * 4000 - 1000
-    result = jittered(x, 0.4, seeded(1))
-    assert result.min() >= x.min() - 1
-    assert result.max() <= x.max() + 1
-    assert not torch.allclose(result, x, atol=10)
-    with pytest.raises(UserError, match="1 or 3 channels"):
-        jittered(torch.zeros(4, 8, 8), 0.4, seeded())
-
-
-def test_pretraining_takes_crops_and_jitter_and_bands_have_no_colours(photos, tmp_path):
-    run = unmask.pretrain(photos, out=tmp_path / "run", steps=1, crop_kind="fixed", jitter=0.4, **SMALL)
-    assert run.config.data.crop_kind == "fixed"
-    np.save(tmp_path / "bands.npy", np.random.default_rng(0).integers(0, 255, (16, 32, 32, 5)).astype(np.uint8))
-    with pytest.raises(UserError, match="1 or 3 channels"):
-        unmask.pretrain(tmp_path / "bands.npy", out=tmp_path / "b", steps=1, jitter=0.4, **SMALL)
-    assert not (tmp_path / "b").exists()

@@ -13,7 +13,7 @@ from support.small import SMALL
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import RandomCrop
+from unmask.data.transforms.kernels.crop import RandomCrop
 from unmask.registry import build
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.distributed.launcher import launch

@@ -13,8 +13,8 @@ from torch import nn
 
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
-from unmask.data.transforms.classification import TrainView
-from unmask.data.transforms.crops import RandomCrop, WholeImage
+from unmask.data.transforms.kernels.crop import RandomCrop, WholeImage
+from unmask.data.transforms.labelled.classification import TrainView
 from unmask.errors import UserError
 from unmask.evaluation.one_class import one_class
 from unmask.tasks.classification.figures import headline

@@ -30,7 +30,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "images", "classes", "format", "masks", "void", "most", "most_test", "labels_per_class", "fractions",
         "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "corruptions", "severities",
         "channels", "bands", "crop", "crop_kind", "crop_size", "side", "size", "quality", "scale",
-        "class_limit", "flip", "jitter", "distort", "randaug", "mixup", "cutmix", "erase", "eval_crop",
+        "class_limit", "flip", "views", "jitter", "distort", "randaug", "mixup", "cutmix", "erase", "eval_crop",
         "input_size", "resize", "resolutions", "views_per_image", "balanced", "shuffle_buffer", "in_memory",
         "max_bad", "shard_mb",
     ),
@@ -47,7 +47,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     ),
     "length": ("steps", "patience", "draws", "seeds", "finetune_epochs"),
     "optimisation": (
-        "batch", "accumulate", "checkpoint_activations", "optimizer", "lr", "blr", "floor", "warmup",
+        "batch", "accumulate", "grad_cache", "checkpoint_activations", "optimizer", "lr", "blr", "floor", "warmup",
         "layer_decay", "weight_decay", "betas", "clip", "drop_path", "smoothing", "dice", "seed",
     ),
     "machine": (

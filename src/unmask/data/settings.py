@@ -16,10 +16,10 @@ class DataSettings:
     mean: tuple[float, ...]  # of each channel, in raw units
     std: tuple[float, ...]
     max_side: int  # pixels; larger images are shrunk to it while they are decoded
+    views: tuple[str, ...] = ("crops",)  # transforms that make the views of an image, as the method needs them
     crop: float  # least share of an image's area that a random crop takes
     crop_kind: str = "random"  # or "fixed", "whole"
     flip: str  # "on" or "off"
-    jitter: float = 0.0  # strength of colour jitter, 0 to 1
     resize: str = "exact"  # or "fast"
     views_per_image: int = 1  # crops of each decoded image
     in_memory: str = "off"  # "on": images live on the device

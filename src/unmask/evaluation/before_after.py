@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from unmask.data.datasets.images import Images
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.files import Json, read_json, write_json
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import PIXELS, draw, rows
 from unmask.runs.config import Config
 from unmask.seeds import mix
-from unmask.training.objective import Objective, Rebuilder
+from unmask.training.objective import Objective, drawn_by
 
 RESULT = "continued.json"
 IMAGES, BATCH, SHOWN = 128, 32, 4
@@ -41,8 +41,8 @@ class Comparison:
 
     @torch.no_grad()
     def _measure(self, when: str) -> dict[str, float]:
-        model = self.objective
-        if not isinstance(model, Rebuilder):
+        model = drawn_by(self.objective)
+        if model is None:
             return {}
         model.eval()
         count = min(IMAGES, len(self.samples))

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from unmask.data.batch import Batch
 from unmask.data.datasets.classification import Labelled
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from unmask.data.datasets.images import Images
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.before_after import Comparison
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
 from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
-from unmask.training.objective import Objective, Rebuilder
+from unmask.training.objective import Objective, Rebuilder, drawn_by
 from unmask.weights.files import ENCODER, save_encoder
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Watch:
 
     def export(self) -> None:
         """Writes the current encoder."""
-        encoder, timm, data = self.objective.encoder, self.config.model.timm, self.config.data
+        encoder, timm, data = self.objective.kept, self.config.model.timm, self.config.data
         facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
         facts |= {"timm": json.dumps(timm)}
         facts |= {"licence": json.dumps(self.config.record.licence)} if self.config.record.licence else {}
@@ -93,23 +93,22 @@ class Watch:
     @torch.no_grad()
     def panel(self) -> None:
         """Writes panel.png, if the method can reconstruct."""
-        if isinstance(self.objective, Rebuilder):
-            x, mask = self._ready(self.objective)
-            draw(rows(self.objective, x, mask, self.titles, true_statistics=True), self.out / "panel.png")
+        if model := drawn_by(self.objective):
+            x, mask = self._ready(model)
+            draw(rows(model, x, mask, self.titles, true_statistics=True), self.out / "panel.png")
 
     @torch.no_grad()
     def _frame(self, step: int) -> None:
-        if not isinstance(self.objective, Rebuilder):
+        model = drawn_by(self.objective)
+        if model is None:
             return
-        x, mask = self._ready(self.objective)
+        x, mask = self._ready(model)
         folder = self.out / FILM
         if not (folder / "input.png").exists():
             strip(x, x, folder / "input.png")
-            masked = torch.where(
-                hidden_pixels(self.objective, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x
-            )
+            masked = torch.where(hidden_pixels(model, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x)
             strip(masked, x, folder / "masked.png")
-        film_frame(self.objective, x, mask, folder / f"{step:08d}.png")
+        film_frame(model, x, mask, folder / f"{step:08d}.png")
 
     def _ready(self, model: Rebuilder) -> tuple[torch.Tensor, Mask]:
         model.eval()
@@ -122,4 +121,4 @@ class Watch:
     def _probe(self) -> dict[str, float]:
         assert self.probe is not None  # made where probe_steps are
         autocast = autocast_dtype(self.config.runtime.precision)
-        return self.probe(self.objective.encoder, self.device, autocast)
+        return self.probe(self.objective.kept, self.device, autocast)

@@ -8,14 +8,14 @@ from torch import Tensor
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError, UserError
 from unmask.export.exportable import Exportable, Trained, encoder_of
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runs.run import Run
 from unmask.training import checkpoint
-from unmask.training.objective import Rebuilder
+from unmask.training.objective import drawn_by
 
 IMAGES = 16  # for the check
 
@@ -38,7 +38,7 @@ def open_subject(
     whole = None
     if run.task is None and checkpoint.begun(run.path):
         objective = run.objective()
-        whole = objective if isinstance(objective, Rebuilder) else None
+        whole = drawn_by(objective)
     encoder = whole.encoder if whole is not None else encoder_of(model)
     pixels, where = _images(images, run, encoder, model.input_size)
     subject = Exportable(

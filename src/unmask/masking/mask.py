@@ -1,6 +1,7 @@
 """A mask names both sides, so nobody has to remember whether True means kept or removed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -29,9 +30,14 @@ class Rows(NamedTuple):
     total: int  # samples in the batch of the step, over all micro-batches and processes
 
 
+Context = Mapping[str, Tensor]  # what a method tells its sampler, by the names in `Sampler.needs`
+
+
 class Sampler(ABC):
     """Draws masks. A sampler only scores the units; `hide_top` hides exactly as many in every sample."""
 
+    needs: frozenset[str] = frozenset()  # what it must be told: "teacher_attention", "features", "progress"
+    covers = True  # visible and hidden units together are all units; they are disjoint always
     scattered = False  # scores are independent, so that any subset of their order is a fair mask too
 
     def __init__(self, ratio: float = 0.75):
@@ -41,8 +47,8 @@ class Sampler(ABC):
         self.ratio = ratio
 
     @abstractmethod
-    def score(self, batch: int, grid: Grid, noise: "Noise") -> Float[Tensor, "b n"]:
-        """One score per unit; the highest are hidden."""
+    def score(self, batch: int, grid: Grid, noise: "Noise", context: Context) -> Float[Tensor, "b n"]:
+        """One score per unit; the highest are hidden. context: what it `needs`."""
 
     def __call__(
         self,
@@ -51,12 +57,23 @@ class Sampler(ABC):
         device: torch.device | str,
         generator: Generator | None = None,
         rows: Rows | None = None,
+        context: Context | None = None,
     ) -> Mask:
         """Masks for `batch` samples; the same `rows`, `generator` state or global seed give the same masks.
 
         rows: where these samples lie in the batch of a training step; no generator is needed then.
         """
-        return hide_top(self.score(batch, grid, Noise(device, generator, rows)), self.ratio)
+        return hide_top(self.score(batch, grid, Noise(device, generator, rows), context or {}), self.ratio)
+
+    def loss(self) -> Tensor | None:
+        """The loss of a sampler that learns, of its last masks; None for others."""
+        return None
+
+    def require(self, method: str, told: Collection[str] = ()) -> None:
+        """Raises UserError where a method does not tell this sampler what it needs."""
+        if lacking := self.needs - set(told):
+            name = type(self).__name__.lower()
+            raise UserError(f"the mask {name} needs {' and '.join(sorted(lacking))}, which {method} does not have")
 
     def several(self, count: int, batch: int, grid: Grid, device: torch.device | str, rows: Rows | None = None) -> Mask:
         """`count` masks for each of `batch` samples, those of a sample in a row: b count v and b count h, flattened.
@@ -66,9 +83,9 @@ class Sampler(ABC):
         drawn alone.
         """
         visible = grid.num_units - num_hidden(grid.num_units, self.ratio)
-        if not self.scattered or count * visible > grid.num_units:
+        if not self.scattered or not self.covers or count * visible > grid.num_units:
             return self(batch * count, grid, device, rows=rows)
-        order = self.score(batch, grid, Noise(device, rows=rows)).argsort(dim=1)
+        order = self.score(batch, grid, Noise(device, rows=rows), {}).argsort(dim=1)
         turned = torch.stack([order.roll(-visible * number, dims=1) for number in range(count)], dim=1).flatten(0, 1)
         return Mask(visible=turned[:, :visible], hidden=turned[:, visible:])
 

@@ -1,12 +1,14 @@
 """MAE, He et al. 2021: encode the visible units, predict the hidden ones. https://arxiv.org/abs/2111.06377"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from unmask.choice import Choice
+from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.masking.baselines import trivial
 from unmask.masking.grid import take
@@ -15,6 +17,7 @@ from unmask.methods.target import Target, UnitTarget
 from unmask.models.decoder import num_predicted, some
 from unmask.models.encoder import Encoder
 from unmask.registry import build
+from unmask.runtime.machine import Machine
 from unmask.training.objective import Batch, Rebuilder
 
 __all__ = ["MAE"]
@@ -45,7 +48,8 @@ class MAE(Rebuilder):
         self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
         self.mask = build("mask", mask)
-        self.target = build("target", target, grid=grid, channels=encoder.channels)
+        self.mask.require("mae")
+        self.target = build("target", target, grid=grid, channels=encoder.channels, encoder=encoder)
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)
         if symmetric and not getattr(self.decoder, "filled", False):  # a decoder from elsewhere may not take it
@@ -53,6 +57,17 @@ class MAE(Rebuilder):
         # a decoder from elsewhere may not define these
         self.share, self.layers = getattr(self.decoder, "share", 1.0), getattr(self.decoder, "layers", 1)
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, encoder.dim)) if symmetric else None
+
+    @classmethod
+    def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
+        """MAE's parts, with a decoder that suits the encoder's width."""
+        light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
+        small, full = "full(dim=128, depth=2, heads=4)", "full(dim=512, depth=8, heads=16)"
+        return {
+            "decoder": Choice(small, light) if encoder.dim < 384 else Choice(full, "MAE's decoder"),
+            "mask": Choice("random(ratio=0.75)", "as in MAE"),
+            "target": Choice("pixels", "each patch normalised, as in MAE"),
+        }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over the predicted units, all hidden ones. batch["mask"] overrules the sampler."""
@@ -65,7 +80,10 @@ class MAE(Rebuilder):
             mask = self.draw(batch)
         asked = self.asked(mask, batch.get("rows"))
         prediction = self.predict(x, mask, asked)
-        return {"loss": (prediction.float() - self.targets(x, asked)).square().mean()}
+        wanted = self.targets(x, asked)
+        if isinstance(self.target, Target):
+            return {"loss": self.target.compare(prediction.float(), wanted)}
+        return {"loss": (prediction.float() - wanted).square().mean()}
 
     def predict(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask, asked: Int[Tensor, "b m"] | None = None
@@ -87,7 +105,7 @@ class MAE(Rebuilder):
         """Targets of the units in `index`. Where the target allows it, the other units are not even normalised."""
         if isinstance(self.target, UnitTarget):
             return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
-        return take(self.target(self.encoder.normalize(x)), index)
+        return take(self.target(x if getattr(self.target, "raw", False) else self.encoder.normalize(x)), index)
 
     def prepare(self, batches: Iterator[Batch]) -> None:
         """Fits the target to the data, if it needs that."""
@@ -97,31 +115,16 @@ class MAE(Rebuilder):
     def before_step(self, step: int) -> None:
         self.frozen = step < self.decoder_warmup
 
-    def draw(self, batch: Batch) -> Mask:
-        """The batch's own mask if it has one, otherwise a new one."""
-        (x,) = batch["views"]
-        if "mask" in batch:
-            return batch["mask"]
-        return self.mask(len(x), self.encoder.grid_of(x), x.device, rows=batch.get("rows"))
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        if isinstance(self.target, Target):
+            self.target.after_step(progress, good)
 
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:
         (x,) = batch["views"]
+        if not getattr(self.target, "drawable", True):
+            return {}  # a guess of the mean says little about features or codes
         losses = trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid_of(x))
         if isinstance(self.target, Target) and not self.target.per_pixel:
             del losses["unit_mean"]  # a mean over values that are not pixels is meaningless
         return losses
-
-    @torch.no_grad()
-    def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
-        """The input with its hidden units replaced by predictions, in raw pixel values; visible units are copied.
-
-        `leak=True` uses the true mean and deviation of hidden units (see `Pixels.to_pixels`): label such images.
-        """
-        normalized, grid = self.encoder.normalize(x), self.encoder.grid_of(x)
-        prediction = self.predict(x, mask).float()
-        pixels = self.target.to_pixels(prediction, normalized, mask, leak)
-        units = grid.cut(normalized)
-        units = units.scatter(1, mask.hidden[..., None].expand_as(pixels), pixels)
-        shape = (-1, *(1,) * (x.ndim - 2))
-        return grid.join(units) * self.encoder.std.view(shape) + self.encoder.mean.view(shape)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from unmask.masking.grid import Grid
@@ -17,17 +17,26 @@ class Target(nn.Module, ABC):
     grid: Grid  # its units are the targets' units; an input may have more or fewer of them
     dim: int  # values per unit
     per_pixel = True  # a unit's values are its pixels, so that their mean means something
+    drawable = True  # predictions can be turned into pixels
+    raw = False  # takes raw samples instead of normalised ones, as encoders do
 
     @abstractmethod
-    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
-        """Targets of all units of a normalised input of any size of whole units."""
+    def forward(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
+        """Targets of all units of a normalised input (or raw, see `raw`) of any size of whole units."""
 
-    @abstractmethod
+    def compare(self, prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]) -> Float[Tensor, ""]:
+        """The loss of predictions: their mean squared error, unless a target says otherwise."""
+        return (prediction - wanted).square().mean()
+
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        """As `Objective.after_step`: a target with a teacher moves it."""
+
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False
     ) -> Float[Tensor, "b h q"]:
         """Turns predictions for hidden units back into pixels of `x`; `leak=True` may use true values of hidden
-        units."""
+        units. Of drawable targets."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
 
     def fit(self, inputs: Iterable[Float[Tensor, "b c *size"]]) -> None:
         """Called once before training with a few batches of normalised inputs; most targets need no fitting.

@@ -29,6 +29,11 @@ class Tokens(NamedTuple):
     prefix: Float[Tensor, "b p d"]  # class and register tokens; p may be 0
     units: Float[Tensor, "b m d"]  # one per unit, in the order of the mask's visible units, or reading order without
 
+    @property
+    def pooled(self) -> Float[Tensor, "b d"]:
+        """One vector per sample: the class token if there is one, else the mean over units."""
+        return self.prefix[:, 0] if self.prefix.shape[1] else self.units.mean(dim=1)
+
 
 class Encoder(nn.Module, ABC):
     """Parts in `encoders/` define `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
@@ -178,6 +183,15 @@ class Encoder(nn.Module, ABC):
         if self.own.get("relative"):
             raise UserError("an encoder with relative=True takes no mask: pretrain without it, and add it in transfer")
 
+    blanks: bool = True  # hidden units can be kept with `fill` in their place
+
+    def require_blanks(self, method: str) -> None:
+        """Raises UserError where hidden units cannot be kept with a token in their place, as a method needs."""
+        if not self.blanks:
+            raise UserError(
+                f"{method} puts a token in the place of hidden units, and {type(self).__name__} drops them; use mae"
+            )
+
     def take_norm(self) -> None:
         """Removes the last norm, for a head with its own norm behind the pooling (as in MAE's fine-tuning). `forward`
         then returns the last block's output."""
@@ -198,6 +212,18 @@ class Encoder(nn.Module, ABC):
         if block:
             return int(block[1]) + 1
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
+
+
+def of_views(encoder: Callable[[Tensor], Tokens], views: Sequence[Tensor]) -> list[Tokens]:
+    """The tokens of every view, each b c and a size of its own; views of one size go through the encoder together."""
+    sizes = list(dict.fromkeys(tuple(view.shape[2:]) for view in views))
+    tokens: dict[int, Tokens] = {}
+    for size in sizes:
+        places = [place for place, view in enumerate(views) if tuple(view.shape[2:]) == size]
+        together = encoder(torch.cat([views[place] for place in places]))
+        parts = zip(together.prefix.chunk(len(places)), together.units.chunk(len(places)))
+        tokens |= {place: Tokens(*part) for place, part in zip(places, parts)}
+    return [tokens[place] for place in range(len(views))]
 
 
 def statistics_of(

@@ -24,7 +24,10 @@ def plan_parts(plan: Plan, machine: Machine) -> None:
     """Number of micro-batches per batch; on a GPU the trial determines whether more are needed."""
     batch = plan.settings["batch"]
     per_device = batch // launch().world
-    whole, crops = machine.device == "cuda" or per_device <= LARGEST, plan.settings.get("views_per_image", 1)
+    whole, crops = (
+        machine.device == "cuda" or per_device <= LARGEST or not plan.divisible,
+        plan.settings.get("views_per_image", 1),
+    )
     counts = range(-(-per_device // LARGEST), per_device // crops + 1)
     parts = 1 if whole else next((n for n in counts if per_device % (n * crops) == 0), 1)
     plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {per_device // parts}, to save memory")

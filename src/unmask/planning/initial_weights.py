@@ -9,6 +9,7 @@ from unmask.data.sheet import far_channels
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.decoder import essence
+from unmask.models.ema import reset_teachers
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.planning.plan import Plan
@@ -31,7 +32,7 @@ class Start:
         """Mean and std of the run, given those of its data."""
         return data
 
-    def load(self, objective: Objective, decoder: str, bands: Sequence[str] | None) -> None:
+    def load(self, objective: Objective, decoder: str | None, bands: Sequence[str] | None) -> None:
         """Loads the weights strictly. decoder: text of the objective's decoder; bands: names of the data's channels."""
 
     def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
@@ -101,11 +102,13 @@ class FromWeights(Start):
             return data
         return mean, std
 
-    def load(self, objective: Objective, decoder: str, bands: Sequence[str] | None) -> None:
+    def load(self, objective: Objective, decoder: str | None, bands: Sequence[str] | None) -> None:
         """Loads a run's whole objective if the new one has the same structure; otherwise the encoder, and the decoder
         if it fits."""
         whole, own, part = self.opened.whole, objective.state_dict(), self.opened.weights.decoder_part
-        same = part is None or essence(part) == essence(decoder)  # shapes alone are not enough
+        same = part is None or (
+            decoder is not None and essence(part) == essence(decoder)
+        )  # shapes alone are not enough
         if (
             whole is not None
             and same
@@ -115,7 +118,8 @@ class FromWeights(Start):
             objective.load_state_dict(whole | {key: own[key] for key in statistics})
             return
         self.opened.put(objective.encoder, bands)
-        if not self.new_decoder(decoder, objective.encoder):
+        reset_teachers(objective)
+        if decoder is not None and not self.new_decoder(decoder, objective.encoder):
             encoder: Encoder = objective.encoder
             own_decoder: Any = getattr(objective, "decoder", None)
             if own_decoder is None:

@@ -12,9 +12,9 @@ from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.loaders.iterable import StreamLoader
 from unmask.data.loaders.map_style import Loader, require_even
-from unmask.data.loaders.on_device import InMemory, can_cut
-from unmask.data.transforms.colour import check_colours
-from unmask.data.transforms.crops import training_view
+from unmask.data.loaders.on_device import InMemory
+from unmask.data.settings import DataSettings
+from unmask.data.transform import Transform, make_transform
 from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
 from unmask.runs.config import Config
@@ -69,9 +69,7 @@ def make_loader(
         begins = [first * training.accumulate for first in firsts(stages, training.steps)]
         loaders = [make_loader(config.at_size(stage.size), samples) for stage in stages]
         return InStages(tuple(loaders), tuple(begins))
-    view = training_view(data.image_size, data.crop_kind, data.crop, data.flip == "on", data.jitter, data.resize)
-    if data.jitter:
-        check_colours(data.channels)
+    view = transform_of(data, config.model.patch_size)
     crops = data.views_per_image
     micro = divide(training.batch, training.accumulate, crops)
     if size is not None and size % crops:
@@ -79,7 +77,7 @@ def make_loader(
     shared: dict[str, Any] = {"view": view, "seed": training.seed, "batch": size or micro, "crops": crops}
     if size is None:
         shared |= {"rank": launched.rank, "world": launched.world}
-    if data.in_memory == "on" and isinstance(samples, Samples) and can_cut(view):
+    if data.in_memory == "on" and isinstance(samples, Samples) and view.batched:
         return InMemory(samples=samples, device=config.runtime.device, **shared)
     shared |= {"workers": data.workers if workers is None else workers, "pin": config.runtime.device == "cuda"}
     if isinstance(samples, StreamSamples):
@@ -88,6 +86,13 @@ def make_loader(
         shared |= {"usual_range": samples.held.usual_range}
         return StreamLoader(stream=samples.stream, **shared)
     return Loader(samples=samples, **shared)
+
+
+def transform_of(data: DataSettings, patch: int) -> Transform:
+    """What makes the views of an image. patch: pixels along a side of a patch."""
+    shared: dict[str, Any] = {"size": data.image_size, "channels": data.channels, "patch": patch}
+    shared |= {"crop": data.crop, "crop_kind": data.crop_kind, "flip": data.flip == "on", "resize": data.resize}
+    return make_transform(data.views, **shared)
 
 
 def to_send(samples: Samples | StreamSamples) -> Samples | StreamSamples:

@@ -103,7 +103,7 @@ def trial(
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
             parts = 2 * step.accumulate
-            divisible = retry and not step.batch % (parts * launch().world * step.views_per_image)
+            divisible = retry and plan.divisible and not step.batch % (parts * launch().world * step.views_per_image)
             again = step.checkpoint_activations == "auto"
             if divisible and (step.micro > FEW or not again):
                 plan.settings["accumulate"], plan.reasons["accumulate"] = parts, f"parts, {why}"
@@ -112,7 +112,7 @@ def trial(
                     "checkpoint_activations", "on", f"computed again on the way back, {why}; a step takes longer"
                 )
             else:
-                raise UserError(_does_not_fit(step, str(error))) from error
+                raise UserError(_does_not_fit(step, str(error), plan.divisible)) from error
         except RuntimeError as error:  # any error of the compiler
             if plan.reasons.get("compile") == ASKED or step.compile not in LESS:
                 raise
@@ -154,13 +154,15 @@ def _failed(way: str, error: Exception) -> str:
     return f"--compile {way} failed on this machine ({type(error).__name__}: {first})"
 
 
-def _does_not_fit(step: Step, error: str) -> str:
+def _does_not_fit(step: Step, error: str, divisible: bool = True) -> str:
     """What a user can do, the cheapest remedy first."""
     micro = step.micro
     need = error if "at a time need" in error else f"{many(micro, 'image')} at a time do not fit into this device"
     full = (step.decoder or "").startswith("full")
     ways = ["--checkpoint-activations on"] if step.checkpoint_activations == "off" else []
-    ways += ["a smaller --batch, or a larger --accumulate (the same result)"] if micro > 1 else []
+    if micro > 1:
+        parts = "a larger --accumulate" if divisible else "--grad-cache with --accumulate 2 or more"
+        ways.append(f"a smaller --batch, or {parts} (the same result)")
     ways += ["--decoder windowed, or --decoder cross (faster too)"] if full else []
     ways += ["a larger --patch-size", "a smaller --image-size or --model"]
     return f"{need}: a step of this model does not fit into memory. What helps: {'; '.join(ways)}"
@@ -194,6 +196,7 @@ def _measure(objective: Objective, loader: Callable[[int], Batches], step: Step,
     prepare(objective, loader)
     batch, accumulate = step.batch // launch().world, step.accumulate
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
+    objective.scheduled = objective.schedules(0.0)
     if devices.device.type == "cpu":  # elsewhere too large a step raises an error
         check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, devices.autocast)
     model = devices.setup(objective)
@@ -204,7 +207,7 @@ def _measure(objective: Objective, loader: Callable[[int], Batches], step: Step,
     torch.manual_seed(0)
     for _ in range(STEPS):
         start, stream.waited = time.perf_counter(), 0.0
-        outputs = backward(model, optimizer, stream, config, devices)
+        outputs = backward(model, objective, optimizer, stream, config, devices)
         optimizer.step()
         optimizer.zero_grad()
         float(outputs["loss"])  # waits for the device

@@ -7,7 +7,7 @@ from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.planning.batch import plan_batch
-from unmask.planning.length import BUDGET
+from unmask.planning.method import plan_method, plan_views, refuse_parts_of_a_batch
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 from unmask.training.resolution import NONE, early_and_full, parse
@@ -49,19 +49,9 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         patch_size=plan.settings["patch_size"],
         channels=plan.settings["channels"],
     )
-    narrow, cheap = encoder.dim < 384, plan.settings.get("recipe") == BUDGET
-    if cheap and plan.settings["decoder"] == "cross":
-        plan.settings["decoder"] = f"cross({'dim=128, depth=2, heads=4' if narrow else 'dim=512, depth=4, heads=16'})"
-        plan.reasons["decoder"] += ": shallow, and no wider than the encoder needs"
-    decoder = "full(dim=128, depth=2, heads=4)" if narrow else "full(dim=512, depth=8, heads=16)"
-    light = f"a decoder of 8 x 512 would take most of the time beside an encoder {encoder.dim} wide"
-    plan.choose("decoder", decoder, light if narrow else "MAE's decoder")
+    plan_method(plan, sheet, machine, encoder)
     _plan_augmentation(plan, sheet)
-    plan.choose("mask", "random(ratio=0.75)", "as in MAE")
-    several = cheap and machine.device == "cuda"
-    why = f"recipe {BUDGET}: each decoded image is used twice" if several else "as in MAE; --masks-per-image for more"
-    plan.choose("masks_per_image", 2 if several else 1, why)
-    plan.choose("target", "pixels", "each patch normalised, as in MAE")
+    refuse_parts_of_a_batch(plan, plan_views(plan, encoder))
     plan.choose("weight_decay", 0.05, "as in MAE")
     plan_batch(plan, sheet, machine, encoder.dim)
     return encoder

@@ -17,6 +17,7 @@ class Plan:
     def __init__(self, settings: dict[str, Any], reasons: dict[str, str] | None = None):
         self.settings, self.reasons = settings, reasons or {}
         self.new_decoder = False  # the encoder is trained, the decoder starts at random
+        self.divisible = True  # a batch may be worked off in parts
 
     def choose(self, name: str, value: T, why: str) -> T:
         """Sets an option if the user left it open. Returns its value, whoever chose it."""

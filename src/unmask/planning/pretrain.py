@@ -105,6 +105,7 @@ class Draft:
         spike = settings["spike"]
         loop: dict[str, Any] = {"steps": 1, "warmup": 0, "fused": settings["fused"] != "off"} | length
         loop["lasting_copies"] = COPIES if given.options["keep_every"] is None else 0
+        loop["fixed_weight_decay"] = given.options["weight_decay"] is not None
         loop["tidy"] = given.options["keep_last"] is None
         loop["spike"] = None if spike in (None, "off") else float(spike)
         facts: dict[str, Any] = {"fingerprint": given.sheet.fingerprint, "count": len(given.samples)}
@@ -130,7 +131,8 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     plan_runtime(plan, given.machine, given.fastest)
     plan_order(plan, samples)
     plan_supply(plan, sheet, given.machine, given.packed, stream=isinstance(samples, StreamSamples))
-    plan.new_decoder = start.new_decoder(plan.settings["decoder"], encoder)
+    decoder = plan.settings["decoder"]
+    plan.new_decoder = decoder is not None and start.new_decoder(decoder, encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
     mean, std = start.statistics(own, plan)
     plan.settings["strategy"] = given.strategy

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from unmask.data.transforms.colour import check_colours
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.masking.grid import Grid
@@ -16,6 +15,7 @@ from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import refuse_warmup
 from unmask.planning.loaders import divide
+from unmask.planning.method import refuse_strange_options, split_text
 from unmask.planning.model import patch_of, plan_resolutions, usual_model
 from unmask.planning.plan import Plan
 from unmask.registry import build, find, is_foreign, parse
@@ -43,8 +43,9 @@ class Parts:
 
 def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     """Raises UserError for options that cannot work. start: the weights that `--init` names, opened."""
-    refuse_typos(Parts.of(asked))
-    plan = Plan(dict(asked))
+    asked = dict(asked)
+    refuse_typos(asked)
+    plan = Plan(asked)
     channels = asked["channels"]
     start.guide(plan, channels or 3)
     settings = plan.settings
@@ -52,8 +53,6 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
         divide(settings["batch"], settings["accumulate"] or 1, settings["views_per_image"])
     if settings["steps"]:
         refuse_warmup(settings["decoder_warmup"] or 0, settings["steps"])
-    if settings["jitter"] and channels:
-        check_colours(channels)
     settings["model"] = model = settings["model"] or usual_model(0, machine.device)
     if _foreign(model) and not known_name(model):
         return  # what somebody else's encoder takes, and whether it can be built without memory, is not known
@@ -65,12 +64,16 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     _refuse_parts(Parts.of(settings), encoder, bool(size), bool(unit and channels))
 
 
-def refuse_typos(parts: Parts) -> None:
+def refuse_typos(asked: Json) -> None:
     """Names that are wrong are said first, before what is said of models."""
-    build("mask", parts.mask)
+    split_text(asked)
+    parts = Parts.of(asked)
+    if parts.mask:
+        build("mask", parts.mask)
     for kind, text in (("target", parts.target), ("decoder", parts.decoder), ("method", parts.method)):
         if text:
             find(kind, parse(text)[0])
+    refuse_strange_options(asked)
 
 
 def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> Encoder:
@@ -87,8 +90,9 @@ def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known
     built = {kind: text for kind, text in texts.items() if text and (grid_known or not _foreign(text))}
     with torch.device("meta"):
         if parts.target and "target" not in built and not _foreign(parts.target):
-            build("target", parts.target, grid=LARGE, channels=encoder.channels)
+            build("target", parts.target, grid=LARGE, channels=encoder.channels, encoder=encoder)
         more = {"decoder_warmup": parts.decoder_warmup, "masks_per_image": parts.masks_per_image}
+        more = {name: value for name, value in more.items() if value is not None}
         objective = build("method", parts.method, encoder=encoder, **built, **more)
     if grid_known and hasattr(objective, "mask"):
         objective.mask(1, encoder.grid, "cpu", torch.Generator())  # refuses a grid that leaves nothing to hide

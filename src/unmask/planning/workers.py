@@ -67,8 +67,8 @@ def _obstacles(settings: dict[str, Any], sheet: Sheet, machine: Machine) -> tupl
         never = "not all images were looked at, so their sizes may differ"
     elif set(sheet.bits) - {"1", "8"}:
         never = "the images have more than 8 bits per value"
-    elif settings["jitter"] or settings["crop_kind"] == "whole":
-        never = "jitter and whole images are made one by one"
+    elif settings["crop_kind"] == "whole":
+        never = "whole images are made one by one"
     elif max(height, width) > SMALL:
         rather_not = f"images above {SMALL} px are decoded as they are needed"
     elif num_bytes > MEMORY_SHARE * machine.memory:

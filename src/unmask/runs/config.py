@@ -127,7 +127,7 @@ SECTIONS: Json = {
 }
 DERIVED = (  # settings that no option has
     "count", "fingerprint", "split", "packed", "mean", "std", "max_side", "timm", "warmup_epochs", "betas", "optimizer",
-    "floor", "seconds", "begins", "costs", "patience", "lasting_copies", "tidy",
+    "floor", "fixed_weight_decay", "seconds", "begins", "costs", "patience", "lasting_copies", "tidy",
 )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ class Run:
         """The encoder with the weights of the last checkpoint, in eval mode on the CPU; takes raw pixels."""
         path = self.path / ENCODER
         if not path.exists():
-            return self.objective().encoder  # interrupted before the first export
+            return self.objective().kept  # interrupted before the first export
         with registry.given(self.parts):
             encoder = make_encoder(self.config)
             registry.remark_on_parts(self.path)
@@ -111,7 +111,7 @@ def make_encoder(config: Config) -> Encoder:
 
 def make_objective(config: Config) -> Objective:
     """A new objective as a configuration describes it, with random weights from torch's global generator."""
-    parts = dataclasses.asdict(config.method)
+    parts = {name: value for name, value in dataclasses.asdict(config.method).items() if value is not None}
     return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
 
 

@@ -132,6 +132,7 @@ def open_finder(path: Path) -> Finder:
     if record["finder"]["methods"] != ["features"]:
         settings = record["settings"]
         parts = {name: settings[name] for name in ("mask", "target", "decoder", "decoder_warmup", "masks_per_image")}
+        parts = {name: value for name, value in parts.items() if value is not None}
         model = registry.build("method", settings["method"], encoder=model, **parts)
     finder = Finder.of_config(model, record)
     load_strictly(finder, read_state(path / FINDER), str(path / FINDER))

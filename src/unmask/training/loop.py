@@ -17,11 +17,12 @@ from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.signals import StopRequest, name_of
 from unmask.seeds import mix
 from unmask.training import rollback
+from unmask.training.grad_cache import backward_in_two_passes
 from unmask.training.keeping import Keeping
 from unmask.training.log import Log
 from unmask.training.loss_guard import Guard, LeftOut
-from unmask.training.objective import Batch, Objective
-from unmask.training.optimizer import make_optimizer, set_rate, update
+from unmask.training.objective import Batch, Comparing, Objective
+from unmask.training.optimizer import clip_each, make_optimizer, set_rate, set_weight_decay, update
 from unmask.training.resume import Snapshots
 from unmask.training.schedule import learning_rate
 from unmask.training.settings import Fit
@@ -116,8 +117,9 @@ def make_step(
     torch.manual_seed(mix(config.seed, step, devices.rank))  # for dropout; masks have their own seeds
     lr = learning_rate(step, steps=state.steps, warmup=config.warmup, peak=config.lr, floor=config.floor)
     set_rate(optimizer, lr)
+    schedule(objective, optimizer, step / state.steps, config.fixed_weight_decay)
     objective.before_step(step)
-    outputs = backward(model, optimizer, stream, config, devices, step)
+    outputs = backward(model, objective, optimizer, stream, config, devices, step, state.steps)
     good = guard.judge(outputs, step + 1, lr)
     update(optimizer, good)
     objective.after_step((step + 1) / state.steps, good)
@@ -125,28 +127,58 @@ def make_step(
     return lr
 
 
+def schedule(objective: Objective, optimizer: Optimizer, progress: float, fixed_decay: bool = False) -> None:
+    """Applies the numbers that change during training. progress: from 0 to 1; fixed_decay: weight decay stays."""
+    objective.scheduled = objective.schedules(progress)
+    if "weight_decay" in objective.scheduled and not fixed_decay:
+        set_weight_decay(optimizer, objective.scheduled["weight_decay"])
+
+
 def backward(
-    model: Wrapped, optimizer: Optimizer, stream: Iterator[Batch], config: Fit, devices: Devices, step: int = 0
+    model: Wrapped,
+    objective: Objective,
+    optimizer: Optimizer,
+    stream: Iterator[Batch],
+    config: Fit,
+    devices: Devices,
+    step: int = 0,
+    steps: int = 1,
 ) -> dict[str, torch.Tensor]:
     """Forward and backward of one optimizer step; returns the means over its micro-batches and the gradient norm."""
-    total: dict[str, torch.Tensor] = {}
-    for micro in range(config.accumulate):
-        batch = devices.move(next(stream))
-        count, index = len(batch["views"][0]), micro * devices.world + devices.rank
-        whole = count * config.accumulate * devices.world
-        batch["rows"] = Rows(mix(config.seed, step, MASKS), index * count, count, whole)
-        with model.accumulating(micro < config.accumulate - 1):
-            outputs = model(batch)
-            (outputs["loss"] / config.accumulate).backward()
-        for name, value in outputs.items():
-            total[name] = total.get(name, 0) + value.detach().float() / config.accumulate
-    if config.clip:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    batches = (placed(devices.move(next(stream)), micro, config, devices, step) for micro in range(config.accumulate))
+    if config.accumulate > 1 and isinstance(objective, Comparing):
+        total = backward_in_two_passes(model, list(batches), devices, mix(config.seed, step, devices.rank))
+    else:
+        total = backward_in_parts(model, batches, config.accumulate)
+    objective.before_update(step, step / steps)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if config.clip and objective.clip_each:
+        norm = clip_each(parameters, config.clip)
+    elif config.clip:
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
     else:
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     norm: Any = torch.as_tensor(norm)
     return total | {"grad_norm": norm.full_tensor() if hasattr(norm, "full_tensor") else norm}  # of shards: one sum
+
+
+def placed(batch: Batch, micro: int, config: Fit, devices: Devices, step: int) -> Batch:
+    """A micro-batch with its position in the batch of the step."""
+    count, index = len(batch["views"][0]), micro * devices.world + devices.rank
+    whole = count * config.accumulate * devices.world
+    return batch | {"rows": Rows(mix(config.seed, step, MASKS), index * count, count, whole)}
+
+
+def backward_in_parts(model: Wrapped, batches: Iterator[Batch], parts: int) -> dict[str, torch.Tensor]:
+    """Adds up the gradients of micro-batches, of which only one is in memory at a time; returns mean scalars."""
+    total: dict[str, torch.Tensor] = {}
+    for micro, batch in enumerate(batches):
+        with model.accumulating(micro < parts - 1):
+            outputs = model(batch)
+            (outputs["loss"] / parts).backward()
+        for name, value in outputs.items():
+            total[name] = total.get(name, 0) + value.detach().float() / parts
+    return total
 
 
 def open_stream(loader: Loader, state: RunState, config: Fit) -> Timed:

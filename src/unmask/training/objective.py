@@ -1,24 +1,84 @@
 """The contract between the training loop and a method or task: a batch in, a loss out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from unmask.choice import Choice
 from unmask.data.batch import Batch
+from unmask.data.sheet import Sheet
 from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder
+from unmask.runtime.machine import Machine
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A known failure of a method, and its remedy: the log and `doctor` look for it."""
+
+    scalar: str  # one of the numbers that `forward` returns
+    below: float | None = None  # it fails where the number falls below this ...
+    above: float | None = None  # ... or rises above this
+    says: str = ""  # what has happened
+    remedy: str = ""
+
+    def shows(self, value: float) -> bool:
+        """True for a value that means failure."""
+        return (self.below is not None and value < self.below) or (self.above is not None and value > self.above)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of several trainings in a row, which start from each other's encoder."""
+
+    method: str  # its registry text; {run} stands for the folder of the stage before
+    share: float = 1.0  # of the budget
+    says: str = ""  # what it is for
 
 
 class Objective(nn.Module, ABC):
-    encoder: Encoder  # what is trained and kept
-    num_views: int = 1  # augmented views of each sample that `forward` expects in batch["views"]
+    """What a method or task is, and what it needs: nothing else knows a method by its name."""
+
+    encoder: Encoder  # what is trained
+    views: Sequence[str] = ("crops",)  # transforms that make batch["views"], as registry texts
+    divisible: bool = True  # the loss of a batch is the mean over its parts; not where samples are compared
+    clip_each: bool = False  # gradients are clipped tensor by tensor, instead of all together
+    symptoms: Sequence[Symptom] = ()
+    words: Mapping[str, str] = MappingProxyType({})  # what reports call the loss and other scalars
+    scheduled: Mapping[str, float] = MappingProxyType({})  # this step's values of `schedules`, set by the loop
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns {"loss": scalar} and any other scalars worth logging."""
+
+    @property
+    def kept(self) -> Encoder:
+        """The encoder that is exported and judged: the trained one, or its teacher."""
+        return self.encoder
+
+    @classmethod
+    def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
+        """Options that the method chooses otherwise than MAE where the user left them open, each with its reason.
+
+        Any of: mask, target, decoder, batch, lr, blr (rate per 256 images), weight_decay, warmup (epochs), crop, clip,
+        epochs, betas, floor.
+        """
+        return {}
+
+    def schedules(self, progress: float) -> Mapping[str, float]:
+        """Numbers that change during training, at a progress from 0 to 1. The loop applies "weight_decay"; all are in
+        `scheduled`."""
+        return {}
+
+    def stages(self) -> Sequence[Stage]:
+        """Trainings that come before this one, in order. Usually none."""
+        return ()
 
     def prepare(self, batches: Iterator[Batch]) -> None:
         """Runs once before the first step of a new run, on the CPU, to compute statistics of the data. `batches` are a
@@ -28,6 +88,9 @@ class Objective(nn.Module, ABC):
     def before_step(self, step: int) -> None:
         """Runs before each optimizer step 0, 1, ..., for changes during training. It must depend on `step` only, so
         that a resumed run is the same."""
+
+    def before_update(self, step: int, progress: float) -> None:
+        """Runs after the backward pass and before gradients are clipped, e.g. to drop some of them."""
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         """Runs after each optimizer step, e.g. to move a teacher; `progress` goes from 0 to 1.
@@ -46,6 +109,32 @@ class Objective(nn.Module, ABC):
     def context(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of trivial predictors on this batch, for comparison; empty where none apply."""
         return {}
+
+
+class Comparing(Objective):
+    """An objective whose loss compares the samples of a batch: it cannot be worked off in independent parts.
+
+    It is split in two, so that parts of a batch can share one loss: `embed` treats every sample alone, `compare` sees
+    all of them. With `--grad-cache` the loop embeds the parts without gradients, takes the gradient of the loss for
+    all embeddings, and embeds them again (GradCache, Gao et al. 2021): the gradient of the whole batch, to rounding.
+    """
+
+    divisible = False
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        """What the loss needs of each sample; the first axis is the sample. Batch statistics belong into `compare`."""
+
+    @abstractmethod
+    def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss and other scalars of all samples together."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss; with batch["embed"] only the embeddings, with batch["embeddings"] the loss of these."""
+        if "embeddings" in batch:
+            return self.compare(cast(dict[str, Tensor], batch["embeddings"]))
+        embeddings = self.embed(batch)
+        return embeddings if batch.get("embed") else self.compare(embeddings)
 
 
 class Task(Objective):
@@ -88,9 +177,37 @@ class Rebuilder(Objective):
     mask: Any  # a mask sampler
     target: Any
 
+    @property
+    def drawable(self) -> bool:
+        """False where what is predicted cannot be turned into pixels."""
+        return getattr(self.target, "drawable", True)
+
     @abstractmethod
+    def predict(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h p"]:
+        """Predicted targets of the hidden units, in the order of `mask.hidden`."""
+
+    def draw(self, batch: Batch) -> Mask:
+        """The batch's own mask if it has one, otherwise a new one."""
+        (x,) = batch["views"]
+        if "mask" in batch:
+            return batch["mask"]
+        return self.mask(len(x), self.encoder.grid_of(x), x.device, rows=batch.get("rows"))
+
+    @torch.no_grad()
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:
         """The input with its hidden units replaced by predictions, in raw pixel values; visible units are copied.
 
-        `leak=True` may use true values of hidden units, such as their mean: label such images as leaking.
+        `leak=True` may use true values of hidden units, such as their mean and deviation (see `Pixels.to_pixels`):
+        label such images as leaking.
         """
+        normalized, grid = self.encoder.normalize(x), self.encoder.grid_of(x)
+        pixels = self.target.to_pixels(self.predict(x, mask).float(), normalized, mask, leak)
+        units = grid.cut(normalized)
+        units = units.scatter(1, mask.hidden[..., None].expand_as(pixels), pixels)
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return grid.join(units) * self.encoder.std.view(shape) + self.encoder.mean.view(shape)
+
+
+def drawn_by(objective: nn.Module) -> Rebuilder | None:
+    """The objective, if its reconstructions can be drawn."""
+    return objective if isinstance(objective, Rebuilder) and objective.drawable else None

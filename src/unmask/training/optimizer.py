@@ -3,7 +3,7 @@
 AdamW over bf16 weights updates fp32 masters: see `speed/bf16_weights.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class MasterAdamW(torch.optim.AdamW):
     def step(self, closure: None = None) -> None:
         """One update; gradients come in the weights' own dtype."""
         for group, inner in zip(self.param_groups, self.inner.param_groups):
-            inner["lr"] = group["lr"]
+            inner["lr"], inner["weight_decay"] = group["lr"], group["weight_decay"]
         vars(self.inner)["found_inf"] = getattr(self, "found_inf", None)  # see `update`
         for pairs in _portions([pair for pair in zip(self.weights, self.masters) if pair[0].grad is not None]):
             gradients = [weight.grad for weight, _ in pairs if weight.grad is not None]  # all have one
@@ -127,6 +127,23 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(scaled)
         else:
             group["lr"] = scaled
+
+
+def set_weight_decay(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:
+    """Sets the weight decay of this step, for the groups that have any."""
+    for group in optimizer.param_groups:
+        if group["weight_decay"]:
+            group["weight_decay"] = weight_decay
+
+
+def clip_each(parameters: Iterable[torch.nn.Parameter], most: float) -> torch.Tensor:
+    """Scales the gradient of every tensor to a norm of at most `most`, each by itself, as DINO does (Caron et al.
+    2021); returns the norm of all of them before. The host waits for nothing."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norms = torch.stack([gradient.norm() for gradient in gradients])
+    factors = (most / (norms + 1e-6)).clamp(max=1)
+    torch._foreach_mul_(gradients, list(factors.unbind()))
+    return norms.norm()
 
 
 def update(optimizer: Any, good: torch.Tensor) -> None:

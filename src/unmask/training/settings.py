@@ -17,11 +17,13 @@ class Fit:
     lr: float  # peak learning rate
     warmup: int = 0  # steps
     weight_decay: float = 0.05
+    fixed_weight_decay: bool = False  # the method's own schedule of it is not followed
     betas: tuple[float, float] = (0.9, 0.95)
     optimizer: str = "adamw"  # or sgd, lars
     fused: bool = True  # the optimizer in one pass over the weights
     floor: float = 0.0  # learning rate at the end of the cosine
     clip: float | None = None  # gradient norm; None: off, as in MAE
+    grad_cache: bool = False  # methods that compare samples: a batch in parts, with the gradient of the whole
     accumulate: int = 1  # micro-batches per optimizer step
     seed: int = 0
     seconds: float | None = None  # time budget; the number of steps follows the speed, to end in time

@@ -70,7 +70,7 @@ def test_damaged_files_are_judged_as_by_pillow(monkeypatch):
 
 
 def test_colour_lies_in_memory_as_resizing_likes_it_and_gives_the_same_views():
-    from unmask.data.transforms.crops import RandomCrop
+    from unmask.data.transforms.kernels.crop import RandomCrop
 
     pixels = decode(written(Image.fromarray(photo(4, 80, 90)))).pixels
     assert pixels.stride() == (1, 270, 3)

@@ -14,7 +14,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import collate
 from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.feature_file import check_suffix, write_features
 from unmask.evaluation.features import check_poolings
 from unmask.models.encoder import Encoder

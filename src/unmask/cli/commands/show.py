@@ -13,7 +13,7 @@ from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.datasets.few_images import SUFFIXES, read_images
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.inner_views import attention_rows, feature_rows
 from unmask.masking.mask import Mask, Sampler
@@ -26,7 +26,7 @@ from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
 from unmask.tasks.open import load_encoder
-from unmask.training.objective import Rebuilder
+from unmask.training.objective import Rebuilder, drawn_by
 from unmask.weights.known import SUFFIXES as WEIGHTS
 
 __all__ = ["show"]
@@ -103,9 +103,14 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
         )
     opened = Run(path)
     objective = opened.objective()
-    if not isinstance(objective, Rebuilder):
-        raise UserError(f"{run} was trained with {opened.config.method.name}, which rebuilds no pixels to show")
-    return objective, opened
+    if (rebuilder := drawn_by(objective)) is None:
+        method = opened.config.method
+        what = f"{method.name} with the target {method.target}" if method.target else method.name
+        raise UserError(
+            f"{run} was trained with {what}, which rebuilds no pixels to show; --what features and --what attention"
+            " draw what its encoder sees"
+        )
+    return rebuilder, opened
 
 
 def make_samplers(masks: Sequence[str], ratios: Sequence[float]) -> dict[str, Sampler]:

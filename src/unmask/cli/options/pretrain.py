@@ -61,7 +61,8 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     patch_size: PositiveInt | None = None  # pixels along a side of a patch; by default chosen from the image size
     # input channels, 1 for grey and 3 for colour; by default as many as the data has
     channels: PositiveInt | None = None
-    method: Annotated[str, PartOf("method")] = "mae"  # how to learn without labels
+    # how to learn without labels: mae, or any with its options, "mae(symmetric=True)"
+    method: Annotated[str, PartOf("method")] = "mae"
     # which patches to hide: "random(ratio=0.75)", block, grid, blob, or a dotted name of your own; by default random,
     # three quarters
     mask: Annotated[str | None, PartOf("mask")] = None
@@ -87,6 +88,8 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     batch: Batch | None = None
     # parts into which each device splits its batch, to save memory; by default as few as fit
     accumulate: PositiveInt | None = None
+    # for methods that compare images: work off a batch in --accumulate parts, with the gradient of the whole
+    grad_cache: bool = False
     # recompute activations in the backward pass, to save memory; auto: where the batch does not fit otherwise
     checkpoint_activations: Literal["auto", "on", "off"] = "auto"
     lr: PositiveFloat | None = None  # peak learning rate; by default chosen from the batch size
@@ -99,7 +102,9 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     crop: PositiveShare | None = None
     # random: of random size and shape; fixed: 7/8 of the image at a random position; whole: all of it, centred
     crop_kind: Literal["random", "fixed", "whole"] = "random"
-    jitter: Share = 0.0  # strength of colour jitter, 0 to 1; MAE does better without
+    # what is seen of each image: crops, "crops(jitter=0.4)", simclr, byol, dino, beit, or several; by default what the
+    # method needs
+    views: Annotated[Names | None, PartOf("transform")] = None
     # flip images left to right at random; auto: on, but for scans, digits and text
     flip: Literal["auto", "on", "off"] = "auto"
     seed: NonNegativeInt = 0  # seed of weights, order, crops and masks
@@ -138,6 +143,8 @@ class Pretrain(RuntimeOptions, EncoderOptions):
         if not self.data:
             raise UserError("say on which images: unmask pretrain DATA (a folder, an archive, an .npz, or demo)")
         settle(self, "out", Path(self.out))
+        if self.views is not None:
+            settle(self, "views", texts(self.views))
         if self.image_size is not None:
             settle(self, "image_size", sides("image_size", self.image_size))
         if self.lr is not None and self.blr is not None:

@@ -23,7 +23,15 @@ from unmask.data.batch import Batch
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
-from unmask.data.loaders.map_style import View, batches_ahead, begin_worker, collate_for, in_one_line, require_even
+from unmask.data.loaders.map_style import (
+    View,
+    batches_ahead,
+    begin_worker,
+    collate_for,
+    in_one_line,
+    require_even,
+    views_of,
+)
 from unmask.data.shards.stream import Sample, Stream
 from unmask.data.value_range import UsualRange
 from unmask.errors import DataError, UserError, many
@@ -91,7 +99,6 @@ class StreamLoader:
     channels: int
     max_side: int | None = None  # pixels, as for `decode`
     window: int = 1000  # samples over which the order is mixed; 1 keeps that of the shards
-    num_views: int = 1
     crops: int = 1  # samples made of each decoded image, as in `Loader`; divides `batch`
     seed: int = 0
     workers: int = 0  # processes; 0 reads in the main one
@@ -112,7 +119,7 @@ class StreamLoader:
             num_workers=self.workers,
             pin_memory=self.pin,
             collate_fn=_as_it_is,
-            prefetch_factor=batches_ahead(self.view, self.batch, self.num_views, self.channels, self.workers),
+            prefetch_factor=batches_ahead(self.view, self.batch, self.channels, self.workers),
             worker_init_fn=begin_worker,
             generator=torch.Generator(),  # else it draws from the chance that masks are made of
         )
@@ -146,7 +153,7 @@ class StreamLoader:
     def _item(self, drawn: Drawn, image: Tensor, crop: int) -> Batch:
         which = (crop,) if crop else ()
         chance = torch.Generator().manual_seed(mix(self.seed, drawn.epoch, drawn.index, *which))
-        views = [self.view(image, chance) for _ in range(self.num_views)]
+        views = views_of(self.view, image, chance)
         return {"views": views, "index": drawn.index, "label": number(drawn.sample.label, self.stream.classes)}
 
     def _report(self, drawn: Drawn, reason: str) -> None:

@@ -14,12 +14,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
+from unmask.data.transform import Transform
 from unmask.errors import UserError, worker_lost
 from unmask.runtime.signals import end_with_parent
 from unmask.seeds import mix
 
 AHEAD = 2**30  # bytes of batches that worker processes prepare ahead, at the most
-View = Callable[[Any, torch.Generator], Any]  # of an image, alone or with what is annotated in it
+# Of an image, alone or with what is annotated in it; a Transform makes several views
+View = Callable[[Any, torch.Generator], Any]
 Collate = Callable[[list[Batch]], Batch]
 
 
@@ -51,7 +53,6 @@ class Loader:
     samples: Items
     view: View
     batch: int  # samples per micro-batch on this device
-    num_views: int = 1
     crops: int = 1  # samples made of each decoded image; divides `batch`
     weights: Tensor | None = None  # n: how often each sample is drawn, with replacement; None: each once per epoch
     seed: int = 0
@@ -66,12 +67,12 @@ class Loader:
 
     def __call__(self, first: int = 0) -> Iterator[Batch]:
         loader = DataLoader(
-            _Views(self.samples, self.view, self.num_views, self.seed, self.crops),
+            _Views(self.samples, self.view, self.seed, self.crops),
             batch_sampler=_Stream(self, first),
             num_workers=self.workers,
             collate_fn=self.collate or collate_for(self.view),
             pin_memory=self.pin,
-            prefetch_factor=batches_ahead(self.view, self.batch, self.num_views, self.samples.channels, self.workers),
+            prefetch_factor=batches_ahead(self.view, self.batch, self.samples.channels, self.workers),
             worker_init_fn=begin_worker,
         )
         return in_one_line(iter(loader))  # opened here: that draws a random number, which the first step must not miss
@@ -93,12 +94,18 @@ def in_one_line(batches: Iterator[Batch]) -> Iterator[Batch]:
         raise type(error)(str(error).rpartition(name)[2].strip()) from None
 
 
-def batches_ahead(view: View, batch: int, num_views: int, channels: int, workers: int) -> int | None:
+def batches_ahead(view: View, batch: int, channels: int, workers: int) -> int | None:
     """Batches that each worker process prepares ahead: 2 to 8, within what memory they may take; None without any."""
     if not workers:
         return None
-    size = getattr(view, "size", (224, 224))
-    return max(2, min(8, AHEAD // max(1, batch * num_views * channels * size[0] * size[1] * workers)))
+    sizes = view.sizes if isinstance(view, Transform) else [getattr(view, "size", (224, 224))]
+    pixels = sum(height * width for height, width in sizes)
+    return max(2, min(8, AHEAD // max(1, batch * channels * pixels * workers)))
+
+
+def views_of(view: View, image: Any, generator: torch.Generator) -> list[Any]:
+    """All views of one image."""
+    return view(image, generator) if isinstance(view, Transform) else [view(image, generator)]
 
 
 def require_even(crops: int, batch: int) -> None:
@@ -146,8 +153,8 @@ def collate_turned(items: list[Batch]) -> Batch:
 
 
 class _Views(Dataset):
-    def __init__(self, samples: Items, view: View, num_views: int, seed: int, crops: int):
-        self.samples, self.view, self.num_views, self.seed, self.crops = samples, view, num_views, seed, crops
+    def __init__(self, samples: Items, view: View, seed: int, crops: int):
+        self.samples, self.view, self.seed, self.crops = samples, view, seed, crops
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[Batch]:
         return [item for epoch, index in keys for item in self._items(epoch, index)]
@@ -157,7 +164,7 @@ class _Views(Dataset):
         for crop in range(self.crops):
             which = (crop,) if crop else ()  # the first crop is the one that there is without others
             chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))
-            item = {"views": [self.view(image, chance) for _ in range(self.num_views)], "index": index}
+            item = {"views": views_of(self.view, image, chance), "index": index}
             yield item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
 
 

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import require_even, shuffled
-from unmask.data.transforms.crops import FixedCrop, RandomCrop
+from unmask.data.transform import Transform, View
+from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, resized
 from unmask.seeds import mix
 
+COLOURS = 0xC0  # keeps the seeds of colours distinct from those of crops
 TRIES = 10  # of a random crop, as in views.py
 UNIT = 2.0**14  # weights are multiples of 1 / UNIT
 _GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # splitmix64's, as signed
@@ -31,10 +33,11 @@ class InMemory:
     """As `Loader`: `loader(n)` yields micro-batches from the n-th on, without end, in the order that a Loader has.
 
     Crops have the distribution of `view`, drawn by a counter instead of a generator: other numbers, equal chances.
+    Colours are changed sample by sample, on the device.
     """
 
     samples: Samples
-    view: RandomCrop | FixedCrop
+    view: Transform  # whose crops can be cut in batches
     batch: int  # samples per micro-batch on this device
     device: torch.device | str = "cpu"
     crops: int = 1  # samples made of each image in a row
@@ -51,7 +54,7 @@ class InMemory:
         num, count, orders = len(images), self.batch // self.crops, {}
         position = (first * self.world + self.rank) * count
         while True:
-            chosen: list[tuple[Tensor, Tensor]] = []
+            chosen: list[tuple[Tensor, list[Tensor]]] = []
             for epoch in range(position // num, (position + count - 1) // num + 1):
                 if epoch not in orders:
                     orders = {k: v for k, v in orders.items() if k == epoch - 1}
@@ -59,24 +62,33 @@ class InMemory:
                 start, end = max(position - epoch * num, 0), min(position + count - epoch * num, num)
                 chosen.append(self._batch(images, orders[epoch][start:end], epoch))
             whole = len(chosen) == 1  # mostly; else the batch reaches over the end of an epoch
-            index, views = (
-                chosen[0] if whole else (torch.cat([c[0] for c in chosen]), torch.cat([c[1] for c in chosen]))
-            )
-            yield {"views": [views], "index": index} | ({} if labels is None else {"label": labels[index]})
+            index, views = chosen[0]
+            if not whole:
+                index = torch.cat([part[0] for part in chosen])
+                views = [torch.cat(parts) for parts in zip(*(part[1] for part in chosen))]
+            yield {"views": views, "index": index} | ({} if labels is None else {"label": labels[index]})
             position += count * self.world
 
-    def _batch(self, images: Tensor, order: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, images: Tensor, order: Tensor, epoch: int) -> tuple[Tensor, list[Tensor]]:
         index = order.repeat_interleave(self.crops, output_size=len(order) * self.crops)
         crop = torch.arange(self.crops, device=order.device).repeat(len(order))
-        chance = uniform(mix(self.seed, epoch), index, crop, 2 * TRIES + 3)
-        boxes = draw_boxes(self.view, images.shape[-2], images.shape[-1], chance)
-        flips = chance[:, 2 * TRIES + 2] < 0.5 if self.view.flip else torch.zeros_like(index, dtype=torch.bool)
-        return index, cut(images[index], boxes, flips, self.view.size)
+        views = []
+        for place, view in enumerate(self.view.views):
+            assert isinstance(view.window, RandomCrop | FixedCrop)  # `Transform.batched` says so
+            seed = mix(self.seed, epoch, *((place,) if place else ()))  # one view: as if there were no others
+            chance = uniform(seed, index, crop, 2 * TRIES + 3)
+            boxes = draw_boxes(view.window, images.shape[-2], images.shape[-1], chance)
+            flips = chance[:, 2 * TRIES + 2] < 0.5 if view.window.flip else torch.zeros_like(index, dtype=torch.bool)
+            crops = cut(images[index], boxes, flips, view.window.size)
+            views += self._recoloured(view, crops, seed, index, crop)
+        return index, views
 
-
-def can_cut(view: object) -> bool:
-    """True for views that can be made of whole batches."""
-    return isinstance(view, RandomCrop | FixedCrop) and not view.jitter
+    def _recoloured(self, view: View, crops: Tensor, seed: int, index: Tensor, crop: Tensor) -> list[Tensor]:
+        """The finished views at all their sizes, each sample with chance of its own."""
+        if view.colours:
+            own = [Generator().manual_seed(mix(seed, i, c, COLOURS)) for i, c in zip(index.tolist(), crop.tolist())]
+            crops = torch.stack([view.colours(image, chance) for image, chance in zip(crops, own)])
+        return [crops, *(torch.stack([resized(image, size) for image in crops]) for size in view.also)]
 
 
 def uniform(seed: int, index: Int[Tensor, "b"], crop: Int[Tensor, "b"], num: int) -> Float[Tensor, "b num"]:

@@ -1,1 +1,1 @@
-"""Views: crops, colour, and what the tasks do to images."""
+"""What a method sees of an image: one file per recipe of views. See `transform.py`."""

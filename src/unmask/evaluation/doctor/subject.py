@@ -17,7 +17,7 @@ from torch import Tensor
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import NotGiven, UserError
 from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, known_name

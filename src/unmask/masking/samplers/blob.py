@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from unmask.errors import require_whole
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Noise, Sampler
+from unmask.masking.mask import Context, Noise, Sampler
 
 __all__ = ["Blob"]
 
@@ -18,7 +18,7 @@ class Blob(Sampler):
         require_whole("radius, in units,", radius)
         self.radius = radius
 
-    def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
+    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         blurred = noise(batch, 1, *grid.shape)
         for axis, length in enumerate(grid.shape):  # a box blur is separable, so any number of axes works
             radius = min(self.radius, length - 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmask.errors import UserError, require_whole
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Noise, Sampler
+from unmask.masking.mask import Context, Noise, Sampler
 
 __all__ = ["Block"]
 
@@ -27,7 +27,7 @@ class Block(Sampler):
             raise UserError(f"block needs 0 < smallest <= 1 and 0 < aspect <= 1; got {smallest} and {aspect}")
         self.smallest, self.aspect, self.boxes = smallest, aspect, boxes
 
-    def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
+    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         shape = torch.tensor(grid.shape, dtype=torch.float32, device=noise.device)
         axes = len(grid.shape)
         share = self.smallest + noise(batch, self.boxes, 1) * (max(self.ratio, self.smallest) - self.smallest)

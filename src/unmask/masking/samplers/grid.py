@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Noise, Sampler
+from unmask.masking.mask import Context, Noise, Sampler
 
 __all__ = ["Regular"]
 
 
 class Regular(Sampler):
-    def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
+    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         at = grid.coordinates(noise.device).long()
         position = sum((at[:, axis] % 2) << axis for axis in range(at.shape[1]))  # 0..2^k-1: position within its cell
         rank = noise(batch, 2 ** at.shape[1]).argsort(dim=1)  # the order in which positions are hidden

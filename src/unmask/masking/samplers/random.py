@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Noise, Sampler
+from unmask.masking.mask import Context, Noise, Sampler
 
 __all__ = ["Random"]
 
@@ -12,5 +12,5 @@ __all__ = ["Random"]
 class Random(Sampler):
     scattered = True
 
-    def score(self, batch: int, grid: Grid, noise: Noise) -> Float[Tensor, "b n"]:
+    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         return noise(batch, grid.num_units)

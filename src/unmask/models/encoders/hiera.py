@@ -19,6 +19,8 @@ __all__ = ["Hiera"]
 
 
 class Hiera(Encoder):
+    blanks = False
+
     @staticmethod
     def known() -> list[str]:
         return timm.list_models("hiera_*")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.compare import judge
 from unmask.evaluation.features import split_features
 from unmask.files import Json
@@ -82,10 +82,10 @@ def run_cell(
     counted = {"flops": cost(objective, bench) if steps else 0.0, "images": steps * config.training.batch}
     tell("linear probe", 1.0)
     start = time.monotonic()
-    probe = linear_probe(objective.encoder, bench)
+    probe = linear_probe(objective.kept, bench)
     middle = time.monotonic()
     tell("fine-tuning", 1.0)
-    tuned = fine_tune(objective.encoder, bench, seed) if bench.finetunes else None
+    tuned = fine_tune(objective.kept, bench, seed) if bench.finetunes else None
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
     line = {"key": key, "seed": seed, "changes": changes, "steps": steps, "loss": trained["loss"], **counted}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.compare import best_candidate
 from unmask.evaluation.features import split_features

@@ -23,7 +23,7 @@ from unmask.tasks.anomaly.inputs import good, opened, read, without_copies
 from unmask.tasks.anomaly.labels import labels_of, normal_classes
 from unmask.tasks.anomaly.model import METHODS, Finder, Settings
 from unmask.tasks.open import ANOMALY, FINDER, load_encoder
-from unmask.training.objective import Rebuilder
+from unmask.training.objective import Rebuilder, drawn_by
 from unmask.version import __version__
 from unmask.weights.files import save_state
 
@@ -74,7 +74,7 @@ def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebu
             " pretraining, or use --method features"
         )
     model = opened_run.objective()
-    if not isinstance(model, Rebuilder):
+    if drawn_by(model) is None:
         what = opened_run.config.method.name
         raise UserError(f"{run} was trained with {what}, which rebuilds no pixels; use --method features")
     return model, {name: opened_run.record[name] for name in ("settings", "mean", "std", "timm", "data")}

@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.source import Images, open_source
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmask.data.datasets.classification import Labelled
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
 from unmask.evaluation.frozen.linear import Linear
 from unmask.export.exportable import Exportable, Outputs, Traceable

@@ -10,8 +10,8 @@ from torch import Tensor
 from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
-from unmask.data.transforms.classification import TrainView
-from unmask.data.transforms.crops import RandomCrop
+from unmask.data.transforms.kernels.crop import RandomCrop
+from unmask.data.transforms.labelled.classification import TrainView
 from unmask.errors import UserError
 from unmask.evaluation.features import judged
 from unmask.models.classifier import Classifier

@@ -11,7 +11,7 @@ from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Images, Source, open_source, why
-from unmask.data.transforms.detection import Fitted, View
+from unmask.data.transforms.labelled.detection import Fitted, View
 from unmask.errors import DataError, UserError
 from unmask.models.detector import Detector
 from unmask.tasks.detection.detections import Detections

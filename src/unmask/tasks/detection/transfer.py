@@ -8,7 +8,7 @@ from rich.console import Console
 
 from unmask.data.datasets.detection import Boxed
 from unmask.data.loaders.map_style import Loader
-from unmask.data.transforms.detection import Jitter, collate
+from unmask.data.transforms.labelled.detection import Jitter, collate
 from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied

@@ -24,7 +24,7 @@ from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, why
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
 from unmask.evaluation.features import check_poolings, finite, judged, pooled
 from unmask.models.encoder import Encoder

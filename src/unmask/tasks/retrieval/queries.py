@@ -12,7 +12,7 @@ from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, open_source, why
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
 from unmask.models.encoder import Encoder
 from unmask.tasks.retrieval.index import Index, say_bad

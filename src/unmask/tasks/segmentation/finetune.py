@@ -12,7 +12,7 @@ from unmask.data.annotations.legend import VOID
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.segmentation import Segmented, Segments
 from unmask.data.loaders.map_style import Loader
-from unmask.data.transforms.segmentation import SceneView
+from unmask.data.transforms.labelled.segmentation import SceneView
 from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter

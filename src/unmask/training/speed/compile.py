@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from unmask.models.ema import Teacher
 from unmask.models.layers.lean_mlp import make_lean
 from unmask.runtime.blocks import stacked
 from unmask.runtime.machine import by_length
@@ -85,14 +86,18 @@ def _compile(objective: nn.Module, graphs: bool, backend: Backend) -> None:
         options["mode"] = "reduce-overhead"
         objective.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
     compiled = torch.compile(_call, **options)
+    taught = {id(b) for m in objective.modules() if isinstance(m, Teacher) for _, b in stacked(m)}
     for _, block in stacked(objective):
-        wrap(block, partial(_compiled_in_training, block, compiled))
+        wrap(block, partial(_compiled_in_training, block, compiled, id(block) in taught))
 
 
 def _call(forward: Forward, *args: Any, **kwargs: Any) -> Any:
     return forward(*args, **kwargs)
 
 
-def _compiled_in_training(block: nn.Module, compiled: Any, forward: Forward, *args: Any, **kwargs: Any) -> Any:
-    """Probes and figures are rare and have other sizes: compiling for each would take longer than running them."""
-    return compiled(forward, *args, **kwargs) if block.training else forward(*args, **kwargs)
+def _compiled_in_training(
+    block: nn.Module, compiled: Any, teaches: bool, forward: Forward, *args: Any, **kwargs: Any
+) -> Any:
+    """Probes and figures are rare and have other sizes: compiling for each would take longer than running them. A
+    teacher is never in training mode: it is compiled where it runs without gradients, which is the training step."""
+    return compiled(forward, *args, **kwargs) if block.training or teaches else forward(*args, **kwargs)

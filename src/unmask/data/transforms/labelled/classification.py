@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import RandomErasing
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from unmask.data.transforms.crops import RandomCrop
+from unmask.data.transforms.kernels.crop import RandomCrop
 from unmask.errors import UserError
 
 

@@ -15,7 +15,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
 from unmask.data.annotations.objects import Shown, Target
 from unmask.data.batch import Batch
-from unmask.data.transforms.crops import RandomCrop, fill_for
+from unmask.data.transforms.kernels.crop import RandomCrop, fill_for
 from unmask.errors import UserError
 
 LEAST = 1.0  # pixels that a box must keep in a crop

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as F
 
 from unmask.data.annotations.legend import VOID
-from unmask.data.transforms.crops import fill_for
+from unmask.data.transforms.kernels.crop import fill_for
 from unmask.errors import UserError
 
 TRIES = 10  # crops that are drawn where one class fills too much

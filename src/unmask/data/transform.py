@@ -1,0 +1,98 @@
+"""The contract of transforms: an image in, the views that a method trains on out.
+
+A part in `transforms/` is a recipe: a list of `View`s. Methods name the parts that they need (`Objective.views`), and
+every loader makes exactly these: one sample at a time, or whole batches on the device.
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Shaped
+from torch import Generator, Tensor
+
+from unmask.data.transforms.kernels.colour import Colours
+from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage, resized
+from unmask.errors import UserError
+from unmask.registry import build, parse
+
+Window = RandomCrop | FixedCrop | WholeImage
+
+
+@dataclass(frozen=True)
+class View:
+    """One crop of an image, mirrored and recoloured by chance, at one or several sizes."""
+
+    window: Window
+    colours: Colours = Colours()
+    also: tuple[tuple[int, int], ...] = ()  # further sizes of the same crop, none larger than the first
+
+    def __post_init__(self):
+        for size in self.also:
+            if size[0] > self.window.size[0] or size[1] > self.window.size[1]:
+                raise UserError(f"a second size of a view must not exceed the first, {self.window.size}; got {size}")
+
+    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> list[Tensor]:
+        """The same image and generator state give the same views, one per size."""
+        return self.finished(self.window(image, generator), generator)
+
+    def finished(self, crop: Shaped[Tensor, "c p q"], generator: Generator) -> list[Tensor]:
+        """The crop, recoloured, at each size."""
+        view = self.colours(crop, generator)
+        return [view, *(resized(view, size) for size in self.also)]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        return [self.window.size, *self.also]
+
+
+class Transform:
+    """Parts in `transforms/` pass their views to `__init__`. They are given, as far as they have parameters for it:
+    size (height, width in pixels), channels, patch (pixels), crop (smallest share of the area that a random crop
+    takes), crop_kind ("random", "fixed", "whole"), flip (bool) and resize ("exact", "fast")."""
+
+    def __init__(self, *views: View, notes: tuple[str, ...] = ()):
+        """notes: what is left out or replaced for such images, as sentences for the user."""
+        self.views, self.notes = views, notes
+
+    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> list[Tensor]:
+        """All views of an image, one after the other from one generator."""
+        return [made for view in self.views for made in view(image, generator)]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each tensor that a call returns."""
+        return [size for view in self.views for size in view.sizes]
+
+    @property
+    def resize(self) -> str:
+        """How crops are resized: "fast" if any by OpenCV."""
+        return "fast" if any(getattr(v.window, "resize", "exact") == "fast" for v in self.views) else "exact"
+
+    @property
+    def batched(self) -> bool:
+        """True if crops can be cut for whole batches at once."""
+        return all(isinstance(view.window, RandomCrop | FixedCrop) for view in self.views)
+
+
+def make_transform(texts: tuple[str, ...], **context: object) -> Transform:
+    """All views that the registry texts name, in order. context: see `Transform`; what a text gives, wins."""
+    parts: list[Transform] = []
+    for text in texts:
+        given = parse(text)[1]
+        parts.append(build("transform", text, **{key: value for key, value in context.items() if key not in given}))
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return Transform(*(view for part in parts for view in part.views), notes=tuple(notes))
+
+
+def notes_on(colours: Colours, channels: int, size: tuple[int, int]) -> tuple[str, ...]:
+    """What of these changes is left out for such images, as a sentence."""
+    lost = colours.lost(channels, min(size))
+    channel = [name for name in lost if name != "blur"]
+    notes = [f"{', '.join(channel)}: left out, images of {channels} channels have no colours"] if channel else []
+    return (*notes, f"blur: left out for views of {min(size)} pixels") if "blur" in lost else tuple(notes)
+
+
+def smaller(size: tuple[int, int], share: float, patch: int) -> tuple[int, int]:
+    """A share of a size, in whole patches, at least two of them along a side."""
+    height, width = (max(2 * patch, patch * math.floor(share * side / patch + 0.5)) for side in size)
+    return height, width

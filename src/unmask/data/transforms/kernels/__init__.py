@@ -1,0 +1,1 @@
+"""Operations that views are made of: random crops, colours."""

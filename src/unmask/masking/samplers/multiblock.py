@@ -1,0 +1,101 @@
+"""I-JEPA's masks: several target blocks to predict, and a large block around them to predict from. Assran et al. 2023.
+
+Context and targets are disjoint, but do not cover the grid. Where the paper cuts every sample of a batch down to the
+smallest one, counts are fixed here beforehand, so that shapes never change: a target has the mean of its range of
+sizes, the context what is left of its block if no targets overlap.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from unmask.errors import UserError, require_whole
+from unmask.masking.grid import Grid
+from unmask.masking.mask import Context, Mask, Noise, Rows, Sampler
+
+__all__ = ["MultiBlock"]
+LEAST = 2  # units that a context must keep
+
+
+class MultiBlock(Sampler):
+    covers = False
+
+    def __init__(
+        self,
+        targets: int = 4,
+        scale: tuple[float, float] = (0.15, 0.2),
+        aspect: tuple[float, float] = (0.75, 1.5),
+        context: tuple[float, float] = (0.85, 1.0),
+    ):
+        """targets: blocks to predict; scale: share of the grid in each; aspect: their height over width; context: share
+        of the grid in the block that is seen, before targets are taken out of it."""
+        super().__init__()
+        require_whole("targets", targets)
+        for name, (low, high) in (("scale", scale), ("aspect", aspect), ("context", context)):
+            if not 0 < low <= high or (name != "aspect" and high > 1):
+                raise UserError(f"multiblock needs 0 < smallest <= largest for its {name}; got {low} and {high}")
+        self.targets, self.scale, self.aspect, self.context = targets, scale, aspect, context
+
+    def sizes(self, grid: Grid) -> tuple[int, int]:
+        """Units of the context and of each target. Raises UserError for a grid that leaves no context."""
+        target = max(1, round(sum(self.scale) / 2 * grid.num_units))
+        seen = round(sum(self.context) / 2 * grid.num_units) - self.targets * target
+        if seen < LEAST:
+            raise UserError(
+                f"{self.targets} targets of {target} units leave a context of {seen} on a grid of {grid.num_units}:"
+                " use fewer or smaller targets, a smaller patch or a larger image"
+            )
+        return seen, target
+
+    def __call__(
+        self,
+        batch: int,
+        grid: Grid,
+        device: torch.device | str,
+        generator: Generator | None = None,
+        rows: Rows | None = None,
+        context: Context | None = None,
+    ) -> Mask:
+        """The context as visible units; as hidden ones those of all targets, one target after the other: a unit of two
+        targets comes twice."""
+        seen, targets = self.blocks(batch, grid, Noise(device, generator, rows))
+        return Mask(visible=seen, hidden=targets.flatten(1))
+
+    def blocks(self, batch: int, grid: Grid, noise: Noise) -> tuple[Int[Tensor, "b v"], Int[Tensor, "b m t"]]:
+        """Units of the context, and of each target."""
+        num_seen, num_target = self.sizes(grid)
+        distance = self._distances(batch, grid, noise, self.targets, num_target, self.aspect)  # b m n
+        targets = distance.topk(num_target, dim=2, largest=False).indices
+        taken = torch.zeros(batch, grid.num_units, device=noise.device).scatter(1, targets.flatten(1), 1.0)
+        share = sum(self.context) / 2
+        block = self._distances(batch, grid, noise, 1, round(share * grid.num_units), (1.0, 1.0))[:, 0]
+        outside = (block > 0.5 + 1e-4).float()
+        order = 4 * taken + 2 * outside + noise(batch, grid.num_units)  # inside the block at random, then around it
+        return order.topk(num_seen, dim=1, largest=False).indices, targets
+
+    def _distances(
+        self, batch: int, grid: Grid, noise: Noise, count: int, units: int, aspect: tuple[float, float]
+    ) -> Float[Tensor, "b m n"]:
+        """How far every unit lies from the centre of each of `count` blocks of about so many units, in sides of the
+        block: at most a half inside."""
+        shape = torch.tensor(grid.shape, dtype=torch.float32, device=noise.device)
+        axes = len(grid.shape)
+        low, high = math.log(aspect[0]), math.log(aspect[1])
+        stretch = torch.zeros(batch, count, axes, device=noise.device)
+        if axes > 1:
+            stretch[..., 0] = (low + (high - low) * noise(batch, count, 1)[..., 0]) / 2
+            stretch[..., 1] = -stretch[..., 0]
+        side = (units / grid.num_units) ** (1 / axes) * shape
+        size = (side * stretch.exp()).round().clamp(min=1).minimum(shape)
+        start = (noise(batch, count, axes) * (shape - size + 1)).floor()
+        at = grid.coordinates(noise.device)
+        offset = (at - (start + (size - 1) / 2)[:, :, None]).abs() / size[:, :, None]  # b m n k
+        return offset.amax(dim=3) + 1e-5 * noise(batch, count, grid.num_units)
+
+    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
+        """How many targets hide each unit; masks are made of blocks instead."""
+        _, targets = self.blocks(batch, grid, noise)
+        counts = torch.zeros(batch, grid.num_units, device=noise.device)
+        return counts.scatter_add(1, targets.flatten(1), torch.ones_like(targets.flatten(1), dtype=torch.float32))

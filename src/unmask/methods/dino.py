@@ -1,0 +1,108 @@
+"""DINO, Caron et al. 2021: small crops predict a teacher's soft assignment of large ones, without labels or negatives.
+https://arxiv.org/abs/2104.14294"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unmask.choice import Choice
+from unmask.data.batch import Batch
+from unmask.data.sheet import Sheet
+from unmask.methods.losses.clustering import Centre, entropy, sinkhorn, swapped
+from unmask.methods.settings import distillation_defaults, distillation_schedules
+from unmask.models.ema import Teacher
+from unmask.models.encoder import Encoder, of_views
+from unmask.registry import build
+from unmask.runtime.machine import Machine
+from unmask.training.objective import Objective, Symptom
+
+__all__ = ["DINO"]
+LARGE = 2  # views that the teacher sees
+
+
+class DINO(Objective):
+    clip_each = True
+    words: Mapping[str, str] = {"loss": "cross-entropy with the teacher", "entropy": "share of prototypes in use"}
+    symptoms: Sequence[Symptom] = (
+        Symptom(
+            "entropy",
+            below=0.05,
+            says="the teacher puts all images on one prototype: it has collapsed",
+            remedy="a lower teacher temperature, dino(teacher_temperature=0.04), or a lower --lr",
+        ),
+        Symptom(
+            "sharpness",
+            below=0.01,
+            says="the teacher's assignments are uniform: it says nothing about any image",
+            remedy="a lower teacher temperature, dino(teacher_temperature=0.04)",
+        ),
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        local: int = 8,
+        prototypes: int = 4096,
+        momentum: float = 0.996,
+        temperature: float = 0.1,
+        teacher_temperature: float = 0.07,
+        freeze_last: float = 0.01,
+        balance: str = "centre",
+        head: object = None,
+    ):
+        """local: small views; prototypes: 65,536 in the paper, for ImageNet; momentum: of the teacher at first.
+
+        teacher_temperature: rises to this from 0.04. freeze_last: share of the training in which the last layer stays
+        as it is (the paper's first epoch). balance: "centre", as in DINO, or "sinkhorn", as in SwAV.
+        """
+        super().__init__()
+        self.encoder, self.momentum, self.temperature = encoder, momentum, temperature
+        self.teacher_temperature, self.freeze, self.balance = teacher_temperature, freeze_last, balance
+        self.views = (f"dino(local={local})",)
+        self.head = build("projection", head or f"prototypes(prototypes={prototypes})", in_dim=encoder.dim)
+        self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
+        self.centre = Centre(self.head.out_dim)
+
+    @property
+    def kept(self) -> Encoder:
+        """The teacher's encoder, which is the better one all along (Caron et al. 2021, figure 6)."""
+        return self.teacher.module["encoder"]
+
+    @classmethod
+    def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
+        """Gradients clipped tensor by tensor, weight decay that grows."""
+        return distillation_defaults(encoder, crop=0.25, name="DINO")
+
+    def schedules(self, progress: float) -> Mapping[str, float]:
+        return distillation_schedules(progress, self.momentum, self.teacher_temperature)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        temperature = self.scheduled.get("teacher_temperature", self.teacher_temperature)
+        student = [self.head(tokens.pooled) for tokens in of_views(self.encoder, batch["views"])]
+        with torch.no_grad():
+            seen = of_views(self.teacher.module["encoder"], batch["views"][:LARGE])
+            outputs = [self.teacher.module["head"](tokens.pooled).float() for tokens in seen]
+            if self.balance == "sinkhorn":
+                targets = [sinkhorn(view, temperature) for view in outputs]
+            else:
+                targets = [((view - self.centre.centre) / temperature).softmax(dim=1) for view in outputs]
+                if self.training:
+                    self.centre.note(torch.cat(outputs))
+        loss = swapped([view / self.temperature for view in student], targets)
+        return {"loss": loss, "entropy": entropy(targets[0]), "sharpness": sharpness(targets[0])}
+
+    def before_update(self, step: int, progress: float) -> None:
+        if progress < self.freeze:
+            for parameter in self.head.last_layer():
+                parameter.grad = None
+
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        self.centre.move(good)
+        self.teacher.update(self.scheduled.get("momentum", self.momentum), good)
+
+
+def sharpness(probabilities: Tensor) -> Tensor:
+    """How far single assignments are from uniform: 1 minus their mean entropy, as a share of the largest."""
+    entropies = -(probabilities * probabilities.clamp(min=1e-12).log()).sum(dim=1)
+    return 1 - entropies.mean() / torch.log(torch.tensor(float(probabilities.shape[1])))

@@ -1,0 +1,45 @@
+"""Losses that compare samples: the other view of an image is to be found among all images of the batch."""
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from unmask.runtime.distributed.gather import gather
+
+
+def nt_xent(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
+    """SimCLR's loss, NT-Xent (Chen et al. 2020, equation 1): cosines as logits, the 2 b - 2 other views of all
+    processes as negatives, both directions."""
+    first, second = normalize(first.float(), dim=1), normalize(second.float(), dim=1)
+    all_first, all_second = gather(first), gather(second)
+    own = own_rows(len(first), first.device)
+    itself = torch.zeros(len(first), len(all_first), dtype=torch.bool, device=first.device).scatter(1, own[:, None], 1)
+    losses = []
+    for query, positives, others in ((first, all_second, all_first), (second, all_first, all_second)):
+        among_own = (query @ others.T / temperature).masked_fill(itself, -torch.inf)
+        logits = torch.cat([query @ positives.T / temperature, among_own], dim=1)
+        losses.append(cross_entropy(logits, own))
+    return torch.stack(losses).mean()
+
+
+def info_nce(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
+    """MoCo v3's loss for one direction (Chen et al. 2021, algorithm 1): the keys of all processes are the classes. The
+    factor 2 temperature makes it comparable with a squared distance."""
+    query, keys = normalize(query.float(), dim=1), gather(normalize(key.float(), dim=1))
+    logits = query @ keys.T / temperature
+    return 2 * temperature * cross_entropy(logits, own_rows(len(query), query.device))
+
+
+def accuracy(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Share of samples whose own key is the nearest of all, for the log."""
+    with torch.no_grad():
+        query, keys = normalize(query.float(), dim=1), gather(normalize(key.float(), dim=1))
+        return ((query @ keys.T).argmax(dim=1) == own_rows(len(query), query.device)).float().mean()
+
+
+def own_rows(count: int, device: torch.device) -> Int[Tensor, "b"]:
+    """Where this process's rows lie among those of all."""
+    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return torch.arange(count, device=device) + rank * count

@@ -1,0 +1,46 @@
+"""SimCLR, Chen et al. 2020: two views of an image attract each other, those of other images repel.
+https://arxiv.org/abs/2002.05709"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from unmask.choice import Choice
+from unmask.data.batch import Batch
+from unmask.data.sheet import Sheet
+from unmask.methods.losses.contrastive import accuracy, nt_xent
+from unmask.methods.settings import joint_defaults
+from unmask.models.encoder import Encoder, of_views
+from unmask.registry import build
+from unmask.runtime.machine import Machine
+from unmask.training.objective import Comparing, Symptom
+
+__all__ = ["SimCLR"]
+
+
+class SimCLR(Comparing):
+    views: Sequence[str] = ("simclr", "simclr")
+    words: Mapping[str, str] = {"loss": "NT-Xent", "accuracy": "views that find their partner"}
+    symptoms: Sequence[Symptom] = (
+        Symptom("accuracy", below=0.02, says="views hardly find their partners", remedy="a larger --batch, or longer"),
+    )
+
+    def __init__(self, encoder: Encoder, temperature: float = 0.1, head: object = "mlp(hidden=2048, out=128)"):
+        """temperature: of the cosines; head: a projection, thrown away afterwards."""
+        super().__init__()
+        self.encoder, self.temperature = encoder, temperature
+        self.head = build("projection", head, in_dim=encoder.dim)
+
+    @classmethod
+    def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
+        """A large batch, small crops, and little weight decay."""
+        return joint_defaults(encoder, sheet, crop=0.08, weight_decay=0.1, blr=1.5e-4, name="SimCLR")
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        return {"features": torch.stack([tokens.pooled for tokens in of_views(self.encoder, batch["views"])], dim=1)}
+
+    def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
+        features = embeddings["features"]  # b 2 d
+        first, second = self.head(features.transpose(0, 1).flatten(0, 1)).chunk(2)
+        return {"loss": nt_xent(first, second, self.temperature), "accuracy": accuracy(first, second)}

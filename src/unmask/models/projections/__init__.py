@@ -1,0 +1,1 @@
+"""One file per projection head. See `projection.py`."""

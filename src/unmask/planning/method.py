@@ -1,0 +1,117 @@
+"""Chooses what belongs to a method: its parts, its views, and the settings that it wants otherwise than MAE."""
+
+import inspect
+from typing import Any
+
+import torch
+
+from unmask.data.sheet import Sheet
+from unmask.data.transform import make_transform
+from unmask.errors import UserError
+from unmask.models.encoder import Encoder
+from unmask.planning.length import BUDGET
+from unmask.planning.plan import ASKED, Plan
+from unmask.registry import build, find, parse
+from unmask.runtime.machine import Machine
+from unmask.training.objective import Comparing, Objective
+
+PARTS = ("mask", "target", "decoder", "masks_per_image", "decoder_warmup")  # options that some methods have
+
+
+def split_text(settings: dict[str, Any]) -> None:
+    """Moves parts that the method's text names, `mae(mask=block)`, to their own options. Raises UserError where both
+    are given."""
+    name, options = parse(settings["method"])
+    for part in PARTS:
+        if part in options:
+            inside = options.pop(part)
+            if settings.get(part) not in (None, inside):
+                raise UserError(
+                    f"the {part} is given twice: {settings[part]} and, in {settings['method']!r}, {inside}; leave one"
+                )
+            settings[part] = inside
+    rest = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    settings["method"] = f"{name}({rest})" if rest else name
+
+
+def refuse_strange_options(settings: dict[str, Any]) -> None:
+    """Raises UserError for options that the method does not have: they would do nothing."""
+    name = parse(settings["method"])[0]
+    takes = inspect.signature(find("method", name)).parameters
+    has = [part for part in PARTS if part in takes]
+    for part in PARTS:
+        if settings.get(part) is not None and part not in takes:
+            own = f"it has --{', --'.join(p.replace('_', '-') for p in has)}" if has else "it has none of its kind"
+            raise UserError(f"{name} has no --{part.replace('_', '-')}; {own}")
+
+
+def plan_method(plan: Plan, sheet: Sheet, machine: Machine, encoder: Encoder) -> None:
+    """Fills in the method's parts and its own defaults."""
+    settings = plan.settings
+    split_text(settings)
+    refuse_strange_options(settings)
+    name = parse(settings["method"])[0]
+    method: type[Objective] = find("method", name)
+    takes = inspect.signature(method).parameters
+    cheap = settings.get("recipe") == BUDGET
+    if cheap and settings["decoder"] == "cross":
+        size = "dim=128, depth=2, heads=4" if encoder.dim < 384 else "dim=512, depth=4, heads=16"
+        settings["decoder"] = f"cross({size})"
+        plan.reasons["decoder"] += ": shallow, and no wider than the encoder needs"
+    if cheap and machine.device == "cuda" and "masks_per_image" in takes:
+        plan.choose("masks_per_image", 2, f"recipe {BUDGET}: each decoded image is used twice")
+    given = {name for name in ("lr", "blr") if settings.get(name) is not None}
+    defaults = method.defaults(encoder, sheet, machine)
+    plan.choose_all({key: choice for key, choice in defaults.items() if not (given and key in ("lr", "blr"))})
+    for part in PARTS[:3]:
+        default = takes[part].default if part in takes else None
+        if isinstance(default, str):
+            plan.choose(part, default, f"{name}'s own")
+    if "masks_per_image" in takes:
+        plan.choose("masks_per_image", 1, "as in MAE; --masks-per-image for more")
+
+
+def plan_views(plan: Plan, encoder: Encoder) -> Objective:
+    """Chooses the views that the method needs; returns the method, built to ask it. Raises UserError for options that
+    these views do not have."""
+    settings = plan.settings
+    parts = {part: settings[part] for part in PARTS if settings.get(part) is not None}
+    with torch.device("meta"):
+        objective: Objective = build("method", settings["method"], encoder=encoder, **parts)
+    name = parse(settings["method"])[0]
+    asked = settings.get("views") is not None
+    plan.choose("views", list(objective.views), f"what {name} sees of each image")
+    texts = tuple(settings["views"])
+    patch, size = settings["patch_size"], tuple(settings["image_size"])
+    transform = make_transform(texts, size=size, channels=settings["channels"], patch=patch)
+    needs = make_transform(tuple(objective.views), size=size, channels=settings["channels"], patch=patch)
+    if asked and len(transform.sizes) != len(needs.sizes):
+        raise UserError(
+            f"{name} needs {len(needs.sizes)} views of each image, as {' '.join(objective.views)} makes them;"
+            f" --views {' '.join(texts)} makes {len(transform.sizes)}"
+        )
+    if transform.notes:
+        plan.reasons["views"] = "; ".join((plan.reasons.get("views", ASKED), *transform.notes))
+    taken = {key for text in texts for key in inspect.signature(find("transform", parse(text)[0])).parameters}
+    if settings["crop_kind"] != "random" and "crop_kind" not in taken:
+        raise UserError(f"--crop-kind {settings['crop_kind']} belongs to the view crops; {name} sees {' '.join(texts)}")
+    plan.divisible = objective.divisible or settings["grad_cache"]
+    return objective
+
+
+def refuse_parts_of_a_batch(plan: Plan, objective: Objective) -> None:
+    """Raises UserError where a batch is to be worked off in parts and the loss compares all of its samples."""
+    settings = plan.settings
+    if settings["grad_cache"] and not isinstance(objective, Comparing):
+        name = parse(settings["method"])[0]
+        raise UserError(f"--grad-cache is for methods that compare the samples of a batch, which {name} does not")
+    if objective.divisible or settings["accumulate"] in (None, 1) or settings["grad_cache"]:
+        return
+    remedy = (
+        "--grad-cache gives the gradient of the whole batch, in two passes" if isinstance(objective, Comparing) else ""
+    )
+    name = parse(settings["method"])[0]
+    raise UserError(
+        f"{name} compares the samples of a batch, so parts of it are not the same: give a smaller --batch instead of"
+        f" --accumulate {settings['accumulate']}" + (f", or {remedy}" if remedy else "")
+    )

@@ -1,0 +1,58 @@
+"""Methods, small enough to be trained in a test: every one that exists, with its own views."""
+
+import inspect
+
+import torch
+
+from unmask.data.transform import make_transform
+from unmask.models.encoder import create_encoder
+from unmask.registry import build, find, parse
+
+MODEL = "vit_tiny_patch16_224(depth=2, embed_dim=24, num_heads=2)"
+SIDE, PATCH = 32, 8
+SMALL = {"hidden": 16, "out": 8, "prototypes": 12, "dim": 16, "depth": 1, "heads": 2, "narrow": 8}
+NUMBERS = {"local": 2, "prototypes": 12, "masks_per_image": 2}
+
+
+def shrunk(text):
+    """The text of a part with its widths made small, those that are its defaults too."""
+    name, options = parse(text)
+    kind = next(k for k in ("projection", "decoder") if name in _names(k))
+    known = inspect.signature(find(kind, name)).parameters
+    options |= {key: value for key, value in SMALL.items() if key in known}
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
+
+
+def _names(kind):
+    from unmask.registry import names
+
+    return names(kind)
+
+
+def small_encoder(**options):
+    return create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH, **options)
+
+
+def small_method(text, seed=0, **options):
+    """The method of a text, on an encoder of two blocks, with small heads."""
+    torch.manual_seed(seed)
+    name, written = parse(text)
+    for key, parameter in inspect.signature(find("method", name)).parameters.items():
+        if key in written or key in options:
+            continue
+        if key in ("head", "predictor", "patch_head", "decoder"):
+            usual = parameter.default if isinstance(parameter.default, str) else "prototypes"
+            options[key] = shrunk(usual)
+        elif key in NUMBERS:
+            options[key] = NUMBERS[key]
+    return build("method", text, encoder=small_encoder(), **options).train()
+
+
+def views_of(method, count=4, seed=1, side=SIDE):
+    """A batch of random images, as the method's own views show them."""
+    generator = torch.Generator().manual_seed(seed)
+    transform = make_transform(tuple(method.views), size=(SIDE, SIDE), channels=3, patch=PATCH)
+    coarse = torch.rand(count, 3, 6, 6, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
+    views = [transform((255 * image).to(torch.uint8), generator) for image in images]
+    return {"views": [torch.stack(together) for together in zip(*views)]}
