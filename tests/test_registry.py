@@ -44,7 +44,8 @@ def test_a_wrong_text_says_what_was_meant(text, message):
 def test_a_private_part_is_reached_by_its_dotted_name(tmp_path, monkeypatch):
     (tmp_path / "my_lab.py").write_text(
         "from unmask.masking.mask import Sampler\n__all__ = ['Comb']\n"
-        "class Comb(Sampler):\n    def score(self, batch, grid, noise, context):\n        return noise(batch, grid.num_units)\n"
+        "class Comb(Sampler):\n    def score(self, batch, grid, noise, context):\n"
+        "        return noise(batch, grid.num_units)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_lab", raising=False)

@@ -30,7 +30,8 @@ def _names(kind):
 
 
 def small_encoder(**options):
-    return create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH, **options)
+    values = {"mean": (127.0,) * 3, "std": (60.0,) * 3}
+    return create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH, **values | options)
 
 
 def small_method(text, seed=0, **options):

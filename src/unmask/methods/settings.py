@@ -30,37 +30,30 @@ def joint_defaults(
 ) -> Mapping[str, Choice]:
     """Settings of methods that compare views: those of the paper called `name`, on a batch that fits the data."""
     batch = 2 ** int(math.log2(max(8, min(LARGEST, sheet.count / 4))))
-    rate = {"blr": Choice(blr, f"as in {name}, per 256 images")}
-    if encoder.dim < NARROW:
-        rate = {
-            "lr": Choice(
-                NARROW_RATE, f"encoders narrower than {NARROW} bear more than {name}'s, and short runs need it"
-            )
-        }
     return {
         "batch": Choice(batch, f"{name} compares the images of a batch; {sheet.count:,} images"),
         "crop": Choice(crop, f"as in {name}"),
         "weight_decay": Choice(weight_decay, f"as in {name}"),
-        **rate,
+        **_rate(encoder, blr, name),
     }
+
+
+def _rate(encoder: Encoder, blr: float, name: str) -> Mapping[str, Choice]:
+    if encoder.dim >= NARROW:
+        return {"blr": Choice(blr, f"as in {name}, per 256 images")}
+    why = f"encoders narrower than {NARROW} bear more than {name}'s, and short runs need it"
+    return {"lr": Choice(NARROW_RATE, why)}
 
 
 def distillation_defaults(encoder: Encoder, *, crop: float, name: str, blr: float = 5e-4) -> Mapping[str, Choice]:
     """Settings of methods with a teacher's prototypes: DINO's, Caron et al. 2021."""
-    rate = {"blr": Choice(blr, f"as in {name}, per 256 images")}
-    if encoder.dim < NARROW:
-        rate = {
-            "lr": Choice(
-                NARROW_RATE, f"encoders narrower than {NARROW} bear more than {name}'s, and short runs need it"
-            )
-        }
     return {
         "crop": Choice(crop, f"as in {name}, of large views"),
         "weight_decay": Choice(0.04, f"at first, 0.4 at the end, as in {name}"),
         "clip": Choice(3.0, f"of each tensor by itself, as in {name}"),
         "floor": Choice(1e-6, f"as in {name}"),
         "betas": Choice((0.9, 0.999), f"as in {name}"),
-        **rate,
+        **_rate(encoder, blr, name),
     }
 
 

@@ -35,7 +35,8 @@ def backward_in_two_passes(model: Wrapped, batches: Sequence[Batch], devices: De
         for micro, batch in enumerate(batches):
             torch.manual_seed(mix(seed, micro))
             embeddings = model(batch | {"embed": True})
-            torch.autograd.backward([embeddings[name] for name in names], [gradients[name][micro] for name in names])
+            trained = [name for name in names if embeddings[name].requires_grad]  # not what a teacher says
+            torch.autograd.backward([embeddings[n] for n in trained], [gradients[n][micro] for n in trained])
     if devices.world > 1:
         for parameter in model.parameters():
             if parameter.grad is not None:

@@ -15,11 +15,13 @@ from unmask.errors import UserError
 from unmask.files import Json, is_full, parse_json, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
 from unmask.training.loss_guard import LeftOut
+from unmask.training.objective import Symptom
 from unmask.training.state import RunState
 from unmask.training.trackers import Tracker, scalars
 
 METRICS = "metrics.jsonl"
 ENOUGH = 0.2  # share of the variance; runs that explain less have hardly begun (ImageNet's MAE ends near 0.6)
+EARLY, IN_A_ROW = 0.1, 3  # share of a run before which, and records for which, a symptom says nothing
 SAID = 3  # skipped steps that are printed one by one
 ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, since going back drops later records
 
@@ -44,15 +46,17 @@ class Log:
         context: dict[str, float] | None = None,
         trackers: Sequence[Tracker] = (),
         settings: Mapping[str, object] | None = None,
+        symptoms: Sequence[Symptom] = (),
     ):
         """batch: samples per step; samples: per epoch; context: losses of trivial predictors on this data.
 
-        trackers: receive every record too; settings: of the run, for them.
+        trackers: receive every record too; settings: of the run, for them. symptoms: known failures of the method.
         """
         self.trackers, self.settings = list(trackers), scalars(settings or {})
         self.path, self.console, self.batch, self.samples = out / METRICS, console, batch, samples
         self.context, self.last = context or {}, (0, 0.0)
         self.steps = 0
+        self._symptoms = dict.fromkeys(symptoms, 0)  # how many records in a row have shown each
         self._bar: TrainingBar | None = None
         self._shown = contextlib.ExitStack()  # the bar on the terminal
         self._waiting: list[str] = []  # lines that could not be written yet
@@ -90,6 +94,7 @@ class Log:
         record["waiting"] = round(min(1.0, waited / max(seconds - then, 1e-9)), 4)  # share of the time, for data
         self.last = step, seconds
         self._write(record)
+        self._look_for_symptoms(step, means)
         left = clock((self.steps - step) / rate)
         speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
         if record["waiting"] >= 0.01:
@@ -103,6 +108,17 @@ class Log:
                 f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {left} left",
                 soft_wrap=True,
             )
+
+    def _look_for_symptoms(self, step: int, means: Mapping[str, float]) -> None:
+        """Says once, when some records in a row show a known failure, what has happened and what helps."""
+        for symptom, count in self._symptoms.items():
+            shows = symptom.scalar in means and symptom.shows(means[symptom.scalar]) and step >= EARLY * self.steps
+            self._symptoms[symptom] = count + 1 if shows else min(count, 0)
+            if self._symptoms[symptom] == IN_A_ROW:
+                self._symptoms[symptom] = -self.steps - 1  # never again
+                value = means[symptom.scalar]
+                text = f"step {step}: {symptom.says} ({symptom.scalar} {value:.3g}). What may help: {symptom.remedy}"
+                self.event(step, "symptom", text, scalar=symptom.scalar, value=value)
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         """Records skipped updates, each with its own step number."""
@@ -209,6 +225,17 @@ class Silent(Log):
         self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
     ) -> None:
         self.last = step, seconds
+
+    def _look_for_symptoms(self, step: int, means: Mapping[str, float]) -> None:
+        """Says once, when some records in a row show a known failure, what has happened and what helps."""
+        for symptom, count in self._symptoms.items():
+            shows = symptom.scalar in means and symptom.shows(means[symptom.scalar]) and step >= EARLY * self.steps
+            self._symptoms[symptom] = count + 1 if shows else min(count, 0)
+            if self._symptoms[symptom] == IN_A_ROW:
+                self._symptoms[symptom] = -self.steps - 1  # never again
+                value = means[symptom.scalar]
+                text = f"step {step}: {symptom.says} ({symptom.scalar} {value:.3g}). What may help: {symptom.remedy}"
+                self.event(step, "symptom", text, scalar=symptom.scalar, value=value)
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         pass

@@ -245,7 +245,7 @@ def train(
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / "bad_files.txt")
-    about = (config.record.context, trackers, config.options())
+    about = (config.record.context, trackers, config.options(), objective.symptoms)
     log = Log(out, console, training.batch, len(samples), *about) if ranks.first else Silent()
     shown = copy.deepcopy(objective) if runtime.strategy == "fsdp2" else objective  # shards cannot be drawn
     watch = Watch(config, shown, samples, out, devices.device, probe)

@@ -1,4 +1,4 @@
-"""data2vec 2.0's decoder: convolutions over the whole grid, with noise in the place of hidden units. Baevski et al. 2022."""
+"""data2vec 2.0's decoder: convolutions over the whole grid, one token for all hidden units. Baevski et al. 2022."""
 
 import torch
 from jaxtyping import Float

@@ -1,5 +1,7 @@
 """The MLP heads of SimCLR (Chen et al. 2020), BYOL (Grill et al. 2020), SwAV and MoCo v3 (Chen et al. 2021)."""
 
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -33,7 +35,7 @@ class MLP(Projection):
         self.out_dim = out
         widths = [in_dim, *[hidden] * (layers - 1), out]
         steps: list[nn.Module] = []
-        for place, (before, after) in enumerate(zip(widths, widths[1:])):
+        for place, (before, after) in enumerate(pairwise(widths)):
             last = place == layers - 1
             steps.append(nn.Linear(before, after, bias=last and not last_norm))
             if not last:

@@ -1,5 +1,7 @@
 """DINO's head: an MLP, a narrow layer of unit length, and cosines with prototypes. Caron et al. 2021, appendix C."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ class Prototypes(Projection):
         self.out_dim = prototypes
         widths = [in_dim, *[hidden] * (layers - 1), narrow]
         steps: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:]):
+        for before, after in pairwise(widths):
             steps += [nn.Linear(before, after), nn.GELU()]
         self.net = nn.Sequential(*steps[:-1])
         for module in self.net:

@@ -23,7 +23,7 @@ WIDTHS = {"128": 0.25, "256": 0.5, "512": 1.0, "768": 1.5, "1024": 2.0}  # the p
 SCHEDULES = {"100": 1 / 8, "200": 1 / 4, "400": 1 / 2, "800": 1.0, "1600": 2.0}
 JITTER = 0.4
 Changes = Mapping[
-    str, str | float
+    str, str | float | tuple[str, ...]
 ]  # settings of a run by the names of their options, and `length`, a share of its steps
 BASE = {"mask": "random(ratio=0.75)", "target": "pixels", "method": "mae"}  # settings that the axes change
 NAMES = ("ratio", "sampling", "depth", "width", "tokens", "target", "augmentation", "schedule")
@@ -129,7 +129,7 @@ def _augmentation(config: Config) -> Axis:
         Value("crop, random size", {}, paper="crop, random size"),
     ]
     if config.data.channels in (1, 3):
-        values.append(Value("+ colour jitter", {"jitter": JITTER}, paper="+ colour jitter"))
+        values.append(Value("+ colour jitter", {"views": (f"crops(jitter={JITTER})",)}, paper="+ colour jitter"))
     return Axis("augmentation", "Augmentation", values)
 
 

@@ -1,0 +1,82 @@
+"""Two processes train every method as one does with the same batch: losses, gradients and teachers."""
+
+import pytest
+import torch
+from support.grouped import together
+from support.methods import small_method, views_of
+from torch import nn
+
+from unmask.models.layers.batch_norm import BatchNorm
+from unmask.registry import names
+from unmask.runtime.distributed.data_parallel import make_devices
+from unmask.runtime.distributed.launcher import launch
+from unmask.runtime.settings import RuntimeSettings
+from unmask.training.loop import backward, schedule
+from unmask.training.optimizer import make_optimizer, set_rate
+from unmask.training.settings import Fit
+
+STEPS, BATCH = 2, 8
+
+
+def trained(name, accumulate=1):
+    """Losses, and the sums of absolute weights afterwards, of a few steps in as many processes as we are."""
+    launched, method = launch(), small_method(name)
+    devices = make_devices(RuntimeSettings(strategy="ddp"))
+    model, optimizer = devices.setup(method), make_optimizer(method, name="sgd")
+    config = Fit(steps=STEPS, batch=BATCH, lr=1e-2, accumulate=accumulate, grad_cache=accumulate > 1)
+    size, measured = BATCH // launched.world // accumulate, []
+    for step in range(STEPS):
+        whole = views_of(method, count=BATCH, seed=step)
+        batches = []
+        for micro in range(accumulate):
+            first = (micro * launched.world + launched.rank) * size
+            batches.append({"views": [v[first : first + size] for v in whole["views"]]})
+        schedule(method, optimizer, step / STEPS)
+        method.before_step(step)
+        set_rate(optimizer, 1e-2)
+        outputs = backward(model, method, optimizer, iter(batches), config, devices, step, STEPS)
+        optimizer.step()
+        method.after_step((step + 1) / STEPS)
+        optimizer.zero_grad()
+        measured.append(devices.mean(outputs["loss"].clone()).item())
+    state = {key: value.double() for key, value in method.state_dict().items()}
+    return measured, {key: value.numpy() for key, value in state.items()}
+
+
+def everything(methods):
+    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol")]
+    return {name: trained(name) for name in methods} | {f"{name} in parts": trained(name, 2) for name in comparing}
+
+
+def normalised():
+    """The output and gradient of a batch norm on this process's rows."""
+    launched = launch()
+    make_devices(RuntimeSettings(strategy="ddp"))
+    torch.manual_seed(0)
+    rows, norm = torch.randn(8, 4), BatchNorm(4)
+    mine = rows.view(launched.world, -1, 4)[launched.rank].clone().requires_grad_()
+    norm(mine).pow(3).sum().backward()
+    return mine.grad.numpy(), norm.running_mean.numpy(), norm.running_var.numpy()
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_for_every_method():
+    methods = names("method")
+    one = everything(methods)
+    for rank, both in enumerate(together(2, everything, methods)):
+        for name, (losses, state) in both.items():
+            whole, weights = one[name.removesuffix(" in parts")]
+            assert losses == pytest.approx(whole, rel=2e-4), (rank, name)
+            for key, value in weights.items():
+                assert state[key] == pytest.approx(value, rel=2e-3, abs=2e-5), (rank, name, key)
+
+
+@pytest.mark.slow
+def test_batch_norm_over_processes_is_that_of_one():
+    rows, norm = torch.randn(8, 4, generator=torch.manual_seed(0)).requires_grad_(), nn.BatchNorm1d(4)
+    norm(rows).pow(3).sum().backward()
+    first, second = together(2, normalised)
+    both = torch.cat([torch.from_numpy(first[0]), torch.from_numpy(second[0])])
+    torch.testing.assert_close(both, rows.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(first[1]), norm.running_mean)
+    torch.testing.assert_close(torch.from_numpy(second[2]), norm.running_var)
