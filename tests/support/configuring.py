@@ -16,7 +16,14 @@ def config_of(**changes: Any) -> Config:
     """changes: by the names of options."""
     facts: dict[str, Any] = {"paths": ("photos",), "count": 24, "fingerprint": "", "split": None, "packed": None}
     facts |= {"mean": (128.0,) * 3, "std": (64.0,) * 3, "max_side": 128, "channels": 3, "image_size": (32, 32)}
-    record: dict[str, Any] = {"asked": {}, "reasons": {}, "context": {}, "expected": Expected(), "weights": None}
+    record: dict[str, Any] = {
+        "asked": {},
+        "reasons": {},
+        "context": {},
+        "words": {},
+        "expected": Expected(),
+        "weights": None,
+    }
     record |= {"licence": None, "machine": Machine("cpu", "a CPU", 1, 2**30, "32", ""), "launch": Launch()}
     record |= {"command": "", "versions": {}}
     config = Config(

@@ -24,6 +24,8 @@ __all__ = ["MAE"]
 
 
 class MAE(Rebuilder):
+    words: Mapping[str, str] = {"loss": "mean squared error on hidden patches"}
+
     def __init__(
         self,
         encoder: Encoder,

@@ -95,6 +95,7 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
     taken = {key for text in texts for key in inspect.signature(find("transform", parse(text)[0])).parameters}
     if settings["crop_kind"] != "random" and "crop_kind" not in taken:
         raise UserError(f"--crop-kind {settings['crop_kind']} belongs to the view crops; {name} sees {' '.join(texts)}")
+    plan.words = dict(objective.words)
     plan.divisible = objective.divisible or settings["grad_cache"]
     return objective
 

@@ -18,6 +18,7 @@ class Plan:
         self.settings, self.reasons = settings, reasons or {}
         self.new_decoder = False  # the encoder is trained, the decoder starts at random
         self.divisible = True  # a batch may be worked off in parts
+        self.words: dict[str, str] = {}  # what the method's numbers are called
 
     def choose(self, name: str, value: T, why: str) -> T:
         """Sets an option if the user left it open. Returns its value, whoever chose it."""

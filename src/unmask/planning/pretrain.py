@@ -118,7 +118,7 @@ class Draft:
             method=self.plan.fill(MethodSettings, name=settings["method"]),
             training=self.plan.fill(TrainingSettings, warmup_epochs=settings["warmup"] or 0.0, **loop),
             runtime=self.plan.fill(RuntimeSettings),
-            record=record or make_record(given, self.start, self.plan.reasons, {}, Expected()),
+            record=record or make_record(given, self.start, self.plan, {}, Expected()),
         )
 
 
@@ -176,17 +176,16 @@ def choose_length(draft: Draft, measured: list[Measured], spent: float) -> Confi
         length["begins"] = tuple(firsts(stages, steps))
         length["costs"] = tuple(round(part.seconds / final.seconds, 4) for part in measured)
     expected = Expected(seconds=steps * per_step, images_per_second=batch / per_step, memory_mb=final.memory_mb)
-    return draft.config(make_record(given, draft.start, plan.reasons, final.context, expected), **length)
+    return draft.config(make_record(given, draft.start, plan, final.context, expected), **length)
 
 
-def make_record(
-    given: Given, start: Start, reasons: dict[str, str], context: dict[str, float], expected: Expected
-) -> Record:
+def make_record(given: Given, start: Start, plan: Plan, context: dict[str, float], expected: Expected) -> Record:
     """The provenance of the run."""
     versions = {"unmask": __version__, "python": platform.python_version()}
     return Record(
         asked=given.asked,
-        reasons=reasons,
+        reasons=plan.reasons,
+        words=plan.words,
         context=context,
         expected=expected,
         weights=start.facts,

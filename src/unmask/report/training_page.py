@@ -63,7 +63,7 @@ def _numbers(config: Config, records: Records, steps: Records, waited: float | N
     if not steps:
         return []
     last, numbers = steps[-1], []
-    numbers.append(("loss on hidden patches", f"{last['loss']:.4f}"))
+    numbers.append((_loss_word(config), f"{last['loss']:.4f}"))
     if "explained" in last:
         numbers.append(("of the variance explained", f"{100 * last['explained']:.1f} %"))
     numbers.append((f"epochs, {last['step']:,} steps", f"{last['epoch']:.1f}"))
@@ -122,7 +122,7 @@ def _curves(steps: Records, records: Records, config: Config) -> Figure:
     figure = make_figure(11, 3.4)
     loss, rate, *rest = figure.subplots(1, 3 if probes else 2, width_ratios=[2.2, 1, 1][: 3 if probes else 2])
     epochs = [r["epoch"] for r in steps]
-    loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label="loss on hidden patches")
+    loss.plot(epochs, [r["loss"] for r in steps], color=BLUE, lw=1.6, label=_loss_word(config))
     top = max(r["loss"] for r in steps)
     for name, words in YARDSTICKS.items():
         value = config.record.context.get(name)
@@ -130,7 +130,8 @@ def _curves(steps: Records, records: Records, config: Config) -> Figure:
             loss.axhline(value, color=GREY, lw=0.9, ls="--")
             text = {"ha": "right", "fontsize": 7.5, "color": GREY}
             loss.annotate(words, (epochs[-1], value), xytext=(0, 2), textcoords="offset points", **text)
-    loss.set(xlabel="epoch", ylabel="mean squared error", title="Loss, and what trivial predictors reach on this data")
+    beside = ", and what trivial predictors reach on this data" if config.record.context else ""
+    loss.set(xlabel="epoch", ylabel=_loss_word(config), title=f"Loss{beside}")
     rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
     rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
     if probes:
@@ -144,6 +145,10 @@ def _curves(steps: Records, records: Records, config: Config) -> Figure:
     for axis in figure.axes:
         style(axis)
     return figure
+
+
+def _loss_word(config: Config) -> str:
+    return config.record.words.get("loss", "loss")
 
 
 def _context(config: Config, steps: Records) -> Markup:

@@ -50,6 +50,7 @@ def evaluate(options: Evaluate) -> Verdict:
         verdict = judge(
             competitors(options, encoder, rivals, labelled, here),
             classes=labelled.classes,
+            evaluators=texts(options.evaluators),
             labels_per_class=numbers(options.labels_per_class),
             draws=options.draws,
             seed=options.seed,

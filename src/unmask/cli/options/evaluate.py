@@ -13,7 +13,9 @@ from unmask.plain import (
     Counts,
     Few,
     ImagePlaces,
+    Names,
     NonNegativeInt,
+    PartOf,
     Place,
     PositiveInt,
     WeightsPlace,
@@ -41,6 +43,8 @@ class Evaluate(EncoderOptions):
     against: WeightsPlaces = ()
     # numbers of labels per class to try; those that the data does not have are left out
     labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)
+    # how features are judged: knn, linear, or evaluators of your own
+    evaluators: Annotated[Names, PartOf("evaluator")] = ("knn", "linear")
     draws: Few = 5  # random choices of the labelled images for each of these numbers
     most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
     out: Place | None = None  # folder for evaluation.json and evaluation.png; by default the run's
@@ -53,5 +57,6 @@ class Evaluate(EncoderOptions):
         if not self.on:
             raise UserError("say on which labelled data: unmask evaluate RUN --on LABELLED")
         settle(self, "against", texts(self.against))
+        settle(self, "evaluators", texts(self.evaluators))
         settle(self, "labels_per_class", numbers(self.labels_per_class))
         check_fields(self)
