@@ -39,6 +39,8 @@ PARTS = (
     "model",
     "to",
     "log_to",
+    "evaluators",
+    "views",
     *KINDS,
 )  # options that name parts: what a person gives there may come from outside
 

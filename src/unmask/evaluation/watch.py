@@ -9,6 +9,7 @@ import torch
 from unmask.data.datasets.images import Images
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.before_after import Comparison
+from unmask.evaluation.collapse import LEAST, choose, feature_health
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FRAMES, IMAGES = 8, 6
 FILM = "film"
+CHEAP = 60  # images trained on for each that is looked at for collapse: a few percent of the work
 
 
 class Watch:
@@ -49,6 +51,8 @@ class Watch:
         shown = [view(samples.image(i)).float() for i in chosen]
         self.images, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
+        self.samples = samples
+        self.looked_at = choose(samples, max(LEAST, self.every * training.batch // CHEAP))
         self.probe = probe
         continues = config.record.weights is not None
         self.comparison = Comparison(config, objective, samples, out, device) if continues else None
@@ -72,15 +76,19 @@ class Watch:
         finished = step >= steps
         if step in self.first or step % self.every == 0 or finished:
             self._frame(step)
+        health = {}
         if step % self.every == 0:
             self.export()
+            if self.looked_at:
+                shown = (self.samples, self.looked_at, self.config.data.image_size, self.device)
+                health = feature_health(self.objective.kept, *shown)
         scores = self._probe() if self.probe_steps and (finished or step % self.probe_steps == 0) else {}
         if self.comparison and step == self.comparison.warmup:
             self._compare("before", step, scores)
         if finished:
             self._compare("after", step, scores)
         accuracies = [value for name, value in scores.items() if name.startswith("probe_")]
-        return scores | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
+        return scores | health | ({"score": sum(accuracies) / len(accuracies)} if accuracies else {})
 
     def export(self) -> None:
         """Writes the current encoder."""
