@@ -28,7 +28,7 @@ def test_spread_is_one_all_over_the_sphere_and_nothing_for_equal_features():
 
 
 class Few:
-    names = [str(i) for i in range(40)]
+    names = tuple(str(i) for i in range(40))
 
     def __len__(self):
         return 40

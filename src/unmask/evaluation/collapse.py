@@ -53,6 +53,6 @@ def rank(features: Float[Tensor, "n d"]) -> float:
 
 
 def spread(features: Float[Tensor, "n d"]) -> float:
-    """Mean distance of unit-length features from their mean direction: 1 if evenly spread over the sphere, 0 if equal."""
+    """Root mean square distance of unit-length features from their mean: 1 if spread over the sphere, 0 if equal."""
     unit = normalize(features, dim=1)
     return float((unit - unit.mean(dim=0)).square().sum(dim=1).mean().sqrt())
