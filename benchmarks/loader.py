@@ -89,13 +89,15 @@ def small(
     from unmask.data.loaders.on_device import InMemory
     from unmask.data.sheet import inspect
     from unmask.data.source import open_source
+    from unmask.data.transform import Transform, View
     from unmask.data.transforms.kernels.crop import RandomCrop
 
     torch.set_num_threads(1)
     source = open_source(data)
     _, cache = inspect(source, max_side=4 * 32, keep_bytes=2**30)
     samples = Samples(source, range(len(source.items)), channels=3, cache=cache)
-    shared: dict[str, Any] = {"samples": samples, "view": RandomCrop((32, 32), scale=SCALE), "batch": batch}
+    view = Transform(View(RandomCrop((32, 32), scale=SCALE)))
+    shared: dict[str, Any] = {"samples": samples, "view": view, "batch": batch}
     stream = InMemory(device=device, **shared)(0) if in_memory else Loader(**shared)(0)
     return _taking(stream, batches, device)
 

@@ -84,7 +84,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         name = file[1] if file else ast.unparse(tree.func)
         if tree.args:
             raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
-        return name, {str(k.arg): _value(k.value) for k in tree.keywords}
+        return name, dict(map(_option, tree.keywords))
     except SyntaxError as error:
         raise UserError(f"cannot read {spec!r}; write name or name(option=value), e.g. random(ratio=0.75)") from error
     except UserError:
@@ -95,17 +95,19 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"options in {spec!r} must be plain values (numbers, text in quotes, tuples)") from error
 
 
-def _value(node: ast.expr) -> Any:
-    """A literal; a bare name or a part with options is the text of a part: `mae(mask=block(ratio=0.6))`."""
-    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute | ast.Call) else ast.literal_eval(node)
-
-
 def names(kind: str) -> list[str]:
     """The parts of a kind: the files of its folder. Left out are a contract, which is named like the folder of its
     parts, and settings that all parts share."""
     modules = list(pkgutil.iter_modules(importlib.import_module(KINDS[kind]).__path__))
     folders = {module.name for module in modules if module.ispkg}
     return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders and m.name != "settings")
+
+
+def _option(keyword: ast.keyword) -> tuple[str, Any]:
+    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`."""
+    name, value = str(keyword.arg), keyword.value
+    part = name in (*KINDS, "predictor") and isinstance(value, ast.Name | ast.Attribute | ast.Call)
+    return name, ast.unparse(value) if part else ast.literal_eval(value)
 
 
 def require(kind: str, spec: str) -> None:
@@ -124,9 +126,6 @@ def find(kind: str, name: str) -> Any:
     if len(public) != 1:
         raise UserError(f"{module.__file__} must name its one public class in __all__, it has {list(public)}")
     return getattr(module, public[0])
-
-
-# ---- parts from outside of the package
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
 from unmask.data.loaders.on_device import InMemory, cut, draw_boxes, uniform
 from unmask.data.source import open_source
+from unmask.data.transform import Transform, View, make_transform
 from unmask.data.transforms.kernels.crop import MILD, FixedCrop, RandomCrop
 from unmask.errors import UserError
 from unmask.seeds import mix
 
-VIEW = RandomCrop((16, 16))
+VIEW = Transform(View(RandomCrop((16, 16))))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_batch_is_what_its_seed_and_position_say_also_from_another_process(sam
     for place in range(20, 40):
         epoch, spot = divmod(place, 30)
         index = int(torch.randperm(30, generator=torch.Generator().manual_seed(mix(7, epoch)))[spot])
-        expected.append(VIEW(samples.image(index), torch.Generator().manual_seed(mix(7, epoch, index))))
+        expected += VIEW(samples.image(index), torch.Generator().manual_seed(mix(7, epoch, index)))
     for workers in (0, 1):
         found = taken(made(Loader, samples, batch=20, workers=workers), 1, first=1)[0]["views"][0]
         assert torch.equal(found, torch.stack(expected))
@@ -88,6 +89,22 @@ def test_a_batch_is_what_its_seed_and_position_say_also_from_another_process(sam
 def test_both_paths_show_the_same_images_in_the_same_order(samples):
     by_one, at_once = (taken(made(kind, samples, batch=11), 6) for kind in (Loader, InMemory))
     assert [b["index"].tolist() for b in by_one] == [b["index"].tolist() for b in at_once]
+
+
+@pytest.mark.parametrize("kind", [Loader, InMemory])
+def test_every_loader_makes_the_views_that_are_asked_for(kind, samples):
+    transform = make_transform(("crops", "dino(local=2)", "beit"), size=(16, 16), channels=3, patch=4)
+    loader = kind(samples=samples, view=transform, seed=7, batch=11)
+    batches = taken(loader, 6)
+    for batch in batches:
+        assert [view.shape for view in batch["views"]] == [(11, 3, *size) for size in transform.sizes]
+        assert {view.dtype for view in batch["views"]} == {torch.uint8}
+    for again, batch in zip(taken(loader, 3, first=3), batches[3:]):
+        assert all(torch.equal(a, b) for a, b in zip(again["views"], batch["views"]))
+    parts = [taken(kind(samples=samples, view=transform, seed=7, batch=11, rank=r, world=2), 3) for r in (0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(parts[1][2]["views"], batches[5]["views"]))
+    first, second = (batches[0]["views"][place].float() for place in (1, 2))
+    assert (first - second).abs().mean() > 5  # chance of their own
 
 
 @pytest.mark.parametrize("view", [RandomCrop((16, 16), scale=(0.08, 1.0)), FixedCrop((16, 24)), RandomCrop((8, 32))])

@@ -1,18 +1,27 @@
 """Small decoders, and tokens for them."""
 
+import inspect
+
 import torch
 
 from unmask.models.encoder import Tokens
-from unmask.registry import build, parse
+from unmask.registry import build, find, parse
 
 SIZE = "dim=24, depth=3, heads=2"
+
+
+def sized(name, **options):
+    """The text of a small decoder, with the options that it has."""
+    takes = inspect.signature(find("decoder", name)).parameters
+    options = {key: value for key, value in ({"dim": 24, "depth": 3, "heads": 2} | options).items() if key in takes}
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
 
 
 def make(text, grid, **context):
     """A decoder whose parameters are all away from their trivial start values."""
     torch.manual_seed(0)
     name, options = parse(text)
-    written = ", ".join(f"{key}={value!r}" for key, value in ({"dim": 24, "depth": 3, "heads": 2} | options).items())
+    written = ", ".join(f"{key}={value!r}" for key, value in (parse(sized(name))[1] | options).items())
     context = {"grid": grid, "in_dim": 20, "out_dim": 8, "num_layers": 3, **context}
     decoder = build("decoder", f"{name}({written})", **context)
     for parameter in decoder.parameters():

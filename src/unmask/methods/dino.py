@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
+from unmask.methods.families.views import distillation_defaults, distillation_schedules
 from unmask.methods.losses.clustering import Centre, entropy, sinkhorn, swapped
-from unmask.methods.settings import distillation_defaults, distillation_schedules
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build

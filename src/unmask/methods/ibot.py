@@ -10,9 +10,9 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
+from unmask.methods.families.views import distillation_defaults, distillation_schedules
 from unmask.methods.losses.clustering import Centre, entropy, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
-from unmask.methods.settings import distillation_defaults, distillation_schedules
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build

@@ -10,8 +10,8 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
+from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.spread import sigreg
-from unmask.methods.settings import joint_defaults
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build
 from unmask.runtime.machine import Machine

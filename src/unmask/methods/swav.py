@@ -10,8 +10,8 @@ from torch.nn.functional import linear, normalize
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
+from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.clustering import entropy, sinkhorn, swapped
-from unmask.methods.settings import joint_defaults
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build
 from unmask.runtime.machine import Machine

@@ -1,0 +1,1 @@
+"""What methods of one family have in common: the settings that they choose."""
