@@ -14,8 +14,9 @@ from torch.nn.functional import normalize
 from unmask.data.datasets.images import Images
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.models.encoder import Encoder
+from unmask.training.log import FEATURES
 
-RANK, SPREAD = "feature_rank", "feature_spread"  # names in the records
+RANK, SPREAD = FEATURES  # names in the records
 COLLAPSED_RANK, COLLAPSED_SPREAD = 1.5, 0.02  # below these, features say nothing about images
 LEAST, MOST, BATCH = 16, 128, 32  # images that are looked at, and at a time
 

@@ -73,6 +73,8 @@ def refuse_typos(asked: Json) -> None:
     for kind, text in (("target", parts.target), ("decoder", parts.decoder), ("method", parts.method)):
         if text:
             find(kind, parse(text)[0])
+    for text in asked.get("views") or ():
+        find("transform", parse(text)[0])
     refuse_strange_options(asked)
 
 

@@ -17,11 +17,12 @@ from unmask.runtime.progress import TrainingBar, training_bar
 from unmask.training.loss_guard import LeftOut
 from unmask.training.objective import Symptom
 from unmask.training.state import RunState
+from unmask.training.symptoms import Watchful
 from unmask.training.trackers import Tracker, scalars
 
 METRICS = "metrics.jsonl"
 ENOUGH = 0.2  # share of the variance; runs that explain less have hardly begun (ImageNet's MAE ends near 0.6)
-EARLY, IN_A_ROW = 0.1, 3  # share of a run before which, and records for which, a symptom says nothing
+FEATURES = ("feature_rank", "feature_spread")  # recorded for doctor and the report, and not printed
 SAID = 3  # skipped steps that are printed one by one
 ROLLED_BACK = "rolled_back"  # an event that is kept in the state of the run, since going back drops later records
 
@@ -56,7 +57,7 @@ class Log:
         self.path, self.console, self.batch, self.samples = out / METRICS, console, batch, samples
         self.context, self.last = context or {}, (0, 0.0)
         self.steps = 0
-        self._symptoms = dict.fromkeys(symptoms, 0)  # how many records in a row have shown each
+        self._symptoms = Watchful(symptoms)
         self._bar: TrainingBar | None = None
         self._shown = contextlib.ExitStack()  # the bar on the terminal
         self._waiting: list[str] = []  # lines that could not be written yet
@@ -94,7 +95,8 @@ class Log:
         record["waiting"] = round(min(1.0, waited / max(seconds - then, 1e-9)), 4)  # share of the time, for data
         self.last = step, seconds
         self._write(record)
-        self._look_for_symptoms(step, means)
+        for symptom, text in self._symptoms.at(step, self.steps, means):
+            self.event(step, "symptom", text, scalar=symptom.scalar, value=means[symptom.scalar])
         left = clock((self.steps - step) / rate)
         speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
         if record["waiting"] >= 0.01:
@@ -108,17 +110,6 @@ class Log:
                 f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {left} left",
                 soft_wrap=True,
             )
-
-    def _look_for_symptoms(self, step: int, means: Mapping[str, float]) -> None:
-        """Says once, when some records in a row show a known failure, what has happened and what helps."""
-        for symptom, count in self._symptoms.items():
-            shows = symptom.scalar in means and symptom.shows(means[symptom.scalar]) and step >= EARLY * self.steps
-            self._symptoms[symptom] = count + 1 if shows else min(count, 0)
-            if self._symptoms[symptom] == IN_A_ROW:
-                self._symptoms[symptom] = -self.steps - 1  # never again
-                value = means[symptom.scalar]
-                text = f"step {step}: {symptom.says} ({symptom.scalar} {value:.3g}). What may help: {symptom.remedy}"
-                self.event(step, "symptom", text, scalar=symptom.scalar, value=value)
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         """Records skipped updates, each with its own step number."""
@@ -148,9 +139,8 @@ class Log:
         """Records further values of a step, such as a probe's accuracy."""
         if values:
             self._write({"step": step, **values})
-            self.console.print(
-                f"step {step}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()), soft_wrap=True
-            )
+        if said := ", ".join(f"{name} {_short(v)}" for name, v in values.items() if name not in FEATURES):
+            self.console.print(f"step {step}: {said}", soft_wrap=True)
 
     def close(self) -> None:
         self._flush()
