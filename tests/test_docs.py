@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -13,6 +14,7 @@ import unmask
 from unmask.cli.help import GROUPS
 from unmask.cli.main import main
 from unmask.cli.verb import commands as options_by_name
+from unmask.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +46,46 @@ def _tree(folder, depth=0):
     for inner in sorted(folder.iterdir()):
         if (inner / "__init__.py").exists():
             yield from _tree(inner, depth + 1)
+
+
+def examples(folder):
+    """Writes the files of docs/add-a-part.md that stand below their name."""
+    text = (ROOT / "docs" / "add-a-part.md").read_text(encoding="utf-8")
+    for name, code in re.findall(r"`my_lab/(\w+\.py)`:\n\n```python\n(.*?)```", text, re.S):
+        (folder / name).write_text(code, encoding="utf-8")
+        yield folder / name
+
+
+def test_the_other_worked_examples_run(photos, tmp_path):
+    files = {path.stem: path for path in examples(tmp_path)}
+    assert files.keys() == {"twins", "follow", "coarse", "means"}
+    small = {"model": "vit_tiny_patch16_224(depth=1)", "image_size": 32, "patch_size": 8, "batch": 4, "device": "cpu"}
+    asked = {"twins": {"method": str(files["twins"])}, "follow": {"method": f"{files['follow']}(momentum=0.9)"}}
+    asked["coarse"] = {"target": str(files["coarse"])}
+    for name, options in asked.items():
+        run = unmask.pretrain(photos, out=tmp_path / name, steps=2, log_every=1, **small, **options)
+        assert run.finished
+        if name != "coarse":
+            records = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+            assert {"twins": "diagonal", "follow": "spread"}[name] in records[0]
+            assert run.config.record.words["loss"] in (run.path / "report.html").read_text(encoding="utf-8")
+    coarse = str(files["coarse"])
+    assert unmask.show(tmp_path / "coarse", photos, most=1, out=tmp_path / "p.png", parts=coarse).exists()
+    with pytest.raises(UserError, match=r"twins\.py has no --decoder"):
+        unmask.pretrain(photos, out=tmp_path / "r", method=str(files["twins"]), decoder="cross", steps=2, **small)
+    labelled = tmp_path / "labelled"
+    for number, path in enumerate(sorted(photos.iterdir())):
+        (labelled / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        path.rename(labelled / "ab"[number % 2] / path.name)
+    judged = unmask.evaluate(
+        tmp_path / "coarse",
+        on=labelled,
+        evaluators=("knn", str(files["means"])),
+        draws=1,
+        labels_per_class=1,
+        parts=coarse,
+    )
+    assert [name.split("/")[-1] for name in judged.evaluators] == ["knn", "means.py"]
 
 
 def test_the_worked_example_runs(photos, tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.signals import StopRequest, name_of
 from unmask.seeds import mix
 from unmask.training import rollback
-from unmask.training.grad_cache import backward_in_two_passes
 from unmask.training.keeping import Keeping
 from unmask.training.log import Log
 from unmask.training.loss_guard import Guard, LeftOut
@@ -26,6 +25,7 @@ from unmask.training.optimizer import clip_each, make_optimizer, set_rate, set_w
 from unmask.training.resume import Snapshots
 from unmask.training.schedule import learning_rate
 from unmask.training.settings import Fit
+from unmask.training.speed.grad_cache import backward_in_two_passes
 from unmask.training.state import RunState
 from unmask.training.timing import Timed, steps_in_time
 
