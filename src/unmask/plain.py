@@ -128,7 +128,7 @@ def numbers(value: float | str | Sequence[float]) -> tuple:
     return (value,) if isinstance(value, int | float) else tuple(value)
 
 
-def fits(hint: Any, value: object) -> bool:
+def fits(hint: object, value: object) -> bool:
     """Whether a plain value, as JSON holds it, may be what an annotation says."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -171,7 +171,7 @@ def check_fields(options: Dataclass) -> None:
                 raise UserError(f"{flag} {value} does not exist{closest_place(place)}")
 
 
-def metadata(hint: Any) -> list[Any]:
+def metadata(hint: object) -> list[Any]:
     """All that annotations say, also inside of unions and tuples."""
     own = list(getattr(hint, "__metadata__", ()))
     inner = (hint.__origin__,) if own else get_args(hint)

@@ -233,7 +233,7 @@ def test_training_imports_nothing_that_only_draws_or_judges():
         ("pretrain x --image-size big", "--image-size takes one or more whole numbers, got 'big'"),
         ("pretrain x --flip onn", "--flip takes auto, on or off, got 'onn', did you mean 'on'?"),
         ("pretrain x --seed=1.5", "--seed takes a whole number, got '1.5'"),
-        ("pretrain x --out", "--out takes a path, got nothing"),
+        ("pretrain x --out", "--out needs a value"),
         ("pretrain x --batch 8 9", "unmask pretrain does not know what '9' after --batch 8 is for"),
         ("pretrain x --deterministic yes", "unmask pretrain does not know what 'yes' after --deterministic is for"),
         ("show run a.jpg --ratio 0.5 many", "--ratio takes one or more numbers, got '0.5 many'"),

@@ -54,7 +54,7 @@ def test_a_run_with_cross_resumes_to_the_very_same_losses(crossed, images, tmp_p
     (out / "summary.json").unlink()
     shutil.copy(crossed.path / "step_00000002.ckpt", out / "last.ckpt")
     lines = (crossed.path / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (out / "metrics.jsonl").write_text("".join(lines[:2]))
+    (out / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 2))
     assert losses(unmask.pretrain(images, out=out, **TWO | OFTEN | {"decoder": CROSS, "mask": "blob"})) == losses(
         crossed
     )

@@ -52,6 +52,7 @@ def test_it_is_measured_on_whole_images_and_leaves_the_encoder_in_training(encod
 
 
 def test_doctor_names_features_that_have_collapsed_and_what_a_method_is_known_for(run):
+    run = run.path
     lines = (run / METRICS).read_text().splitlines()
     last = json.loads(lines[-1])
     fine = {"step": last["step"], RANK: 9.0, SPREAD: 0.6}

@@ -128,6 +128,12 @@ def sheet(**facts):
     return plant
 
 
+def of_dino(run):
+    """A run of another method, whose number shows a failure that it is known for."""
+    setting("method", "name", "dino")(run)
+    record(lambda line: {"entropy": 0.01, "sharpness": 0.5} if "epoch" in line else {})(run)
+
+
 LEFT_OUT = {"event": "skipped", "lr": 0.1, "grad_norm": "1"}
 FAULTS = [
     ("waiting", "data", record(lambda line: {"waiting": 0.4} if "epoch" in line else {})),
@@ -145,6 +151,8 @@ FAULTS = [
     ("steps", "9 of 100 updates", record(**LEFT_OUT, loss="9", why="spike")),
     ("steps", "went back 9 times", record(event="rolled_back", **{"from": 300})),
     ("checkpoints", "last.ckpt", flip),
+    ("collapse", "nearly the same", record(feature_rank=1.1, feature_spread=0.003)),
+    ("symptoms", "collapsed", of_dino),
     ("duplicates", "also in train", sheet(test_in_train=3)),
     ("files", "cannot be used", sheet(bad=[[0, "a.png", "empty file"]] * 5)),
 ]

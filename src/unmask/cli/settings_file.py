@@ -97,7 +97,7 @@ def without_checks(options: type, values: dict[str, Any]) -> Any:
     return incomplete
 
 
-def _typed(field: dataclasses.Field, hint: Any, value: str | list[str], where: str) -> Any:
+def _typed(field: dataclasses.Field, hint: object, value: str | list[str], where: str) -> Any:
     """A value as the command line would make it of text."""
     words = [value] if isinstance(value, str) else value
     if isinstance(field.default, bool):

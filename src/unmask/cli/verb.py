@@ -165,7 +165,7 @@ def signature(options: type) -> inspect.Signature:
     return inspect.Signature([p.replace(annotation=_plain_type(hints[p.name])) for p in parameters])
 
 
-def _plain_type(hint: Any) -> Any:
+def _plain_type(hint: object) -> Any:
     if get_origin(hint) is Annotated:
         return _plain_type(get_args(hint)[0])
     inner = tuple(_plain_type(part) for part in get_args(hint))

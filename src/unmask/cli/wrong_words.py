@@ -42,7 +42,7 @@ def explain(command: str, options: type, words: Sequence[str]) -> UserError | No
     return error
 
 
-def read(field: dataclasses.Field, hint: Any, words: Sequence[str]) -> tuple[Any] | None:
+def read(field: dataclasses.Field, hint: object, words: Sequence[str]) -> tuple[Any] | None:
     """The value that the command line makes of words for one field, alone in a tuple; None where they do not fit."""
     flag, single = f"--{field.name.replace('_', '-')}", dataclasses.make_dataclass("Single", [(field.name, hint)])
     try:
@@ -53,7 +53,7 @@ def read(field: dataclasses.Field, hint: Any, words: Sequence[str]) -> tuple[Any
         return None
 
 
-def in_words(hint: Any) -> str:
+def in_words(hint: object) -> str:
     """ "a number", "one or more paths", "auto, on or off"."""
     kinds, several, _ = kinds_of(hint)
     if choices := choices_of(hint):
@@ -65,7 +65,7 @@ def in_words(hint: Any) -> str:
     return f"one or more {word}s" if several else f"a {word}"
 
 
-def _nearest(words: Sequence[str], hint: Any) -> str:
+def _nearest(words: Sequence[str], hint: object) -> str:
     return closest(words[0], choices_of(hint)).rstrip(".") if choices_of(hint) else ""
 
 

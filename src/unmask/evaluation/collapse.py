@@ -40,6 +40,8 @@ def feature_health(
         features.append(encoder(x.to(device)).units.float().mean(dim=1).cpu())
     encoder.train(was_training)
     whole = torch.cat(features)
+    if not whole.isfinite().all():
+        return {}  # said elsewhere
     return {RANK: rank(whole), SPREAD: spread(whole)}
 
 

@@ -182,9 +182,10 @@ class Rebuilder(Objective):
         """False where what is predicted cannot be turned into pixels."""
         return getattr(self.target, "drawable", True)
 
-    @abstractmethod
     def predict(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h p"]:
-        """Predicted targets of the hidden units, in the order of `mask.hidden`."""
+        """Predicted targets of the hidden units, in the order of `mask.hidden`; for those that do not define `rebuild`
+        themselves."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict or rebuild")
 
     def draw(self, batch: Batch) -> Mask:
         """The batch's own mask if it has one, otherwise a new one."""

@@ -21,6 +21,7 @@ from unmask.data.loaders.iterable import Counts, StreamLoader, drawn, mixed
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.stream import Sample, Stream, open_stream
 from unmask.data.sheet import inspect
+from unmask.data.transform import Transform, View
 from unmask.data.transforms.kernels.crop import RandomCrop, WholeImage
 from unmask.errors import DataError, UserError
 
@@ -113,7 +114,8 @@ def test_shards_that_are_all_empty_end_with_a_message():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_after_a_restart_are_the_same_to_the_pixel(tmp_path, workers):
     stream = open_stream(shards(tmp_path / "s", [5, 3, 9, 1]))
-    options = {"view": RandomCrop((16, 16)), "batch": 4, "channels": 3, "workers": workers, "crops": 2}
+    pair = Transform(View(RandomCrop((16, 16))), View(RandomCrop((16, 16))))
+    options = {"view": pair, "batch": 4, "channels": 3, "workers": workers, "crops": 2}
     loader = StreamLoader(stream=stream, window=6, seed=1, counts=tmp_path / "counts.txt", **options)
     whole = [*itertools.islice(loader(0), 9)]
     assert whole[0]["views"][1].shape == (4, 3, 16, 16)

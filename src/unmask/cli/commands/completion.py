@@ -63,7 +63,7 @@ def flags_of(command: str, options: Any) -> list[Flag]:
     return sorted(flags.values(), key=lambda flag: flag.name)
 
 
-def values_of(name: str, hint: Any) -> tuple[str, ...]:
+def values_of(name: str, hint: object) -> tuple[str, ...]:
     """What may follow an option, where that is a short list."""
     if name in PARTS:
         return tuple(registry.names(PARTS[name]))

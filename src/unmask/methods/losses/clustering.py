@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from unmask.runtime.distributed.gather import several
+
 
 class Centre(nn.Module):
     """A moving average of a teacher's outputs, over all processes and parts of a batch; it is taken off the outputs."""
@@ -38,7 +40,7 @@ class Centre(nn.Module):
     def move(self, good: Tensor | None = None) -> None:
         """Takes in what was counted, unless the update was skipped. Called once in a step by every process."""
         both = torch.cat([self.total, self.count[None]])
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if several():
             dist.all_reduce(both)
         mean = both[:-1] / both[-1].clamp(min=1)
         moved = torch.where(both[-1] > 0, self.centre * self.momentum + mean * (1 - self.momentum), self.centre)
@@ -57,7 +59,7 @@ def sinkhorn(
     """
     logits = scores.float() / temperature
     largest = logits.max()
-    if _several():
+    if several():
         dist.all_reduce(largest, dist.ReduceOp.MAX)
     q = (logits - largest).exp()
     if weights is not None:
@@ -87,12 +89,8 @@ def entropy(probabilities: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
     return -(mean * mean.clamp(min=1e-12).log()).sum() / torch.log(torch.tensor(float(mean.numel())))
 
 
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
 def _sum(x: Tensor) -> Tensor:
-    if _several():
+    if several():
         x = x.clone()
         dist.all_reduce(x)
     return x

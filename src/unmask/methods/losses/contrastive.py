@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from unmask.runtime.distributed.gather import gather
+from unmask.runtime.distributed.gather import gather, several
 
 
 def nt_xent(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
@@ -41,5 +41,5 @@ def accuracy(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"]) -> Float[Te
 
 def own_rows(count: int, device: torch.device) -> Int[Tensor, "b"]:
     """Where this process's rows lie among those of all."""
-    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    rank = dist.get_rank() if several() else 0
     return torch.arange(count, device=device) + rank * count

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from unmask.runtime.distributed.gather import gather
+from unmask.runtime.distributed.gather import several, summed
 
 KNOTS, FURTHEST, SLICES = 17, 3.0, 1024  # of SIGReg, as in LeJEPA
 
@@ -43,19 +43,10 @@ def sigreg_along(x: Float[Tensor, "v b d"], directions: Float[Tensor, "d s"]) ->
     gaussian = (-frequencies.square() / 2).exp()
     with torch.autocast(x.device.type, enabled=False):
         angles = (x @ directions)[..., None] * frequencies  # v b s t
-        count = x.shape[1] * (dist.get_world_size() if _several() else 1)
-        cosines, sines = _summed(angles.cos().sum(dim=1)) / count, _summed(angles.sin().sum(dim=1)) / count
+        count = x.shape[1] * (dist.get_world_size() if several() else 1)
+        cosines, sines = summed(angles.cos().sum(dim=1)) / count, summed(angles.sin().sum(dim=1)) / count
         errors = (cosines - gaussian).square() + sines.square()  # v s t
         return (errors @ (weights * gaussian)).mean() * count
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _summed(x: Tensor) -> Tensor:
-    """The sum over processes, with its gradient."""
-    return gather(x[None]).sum(dim=0) if _several() else x
 
 
 def deviation(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

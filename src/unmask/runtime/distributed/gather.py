@@ -18,9 +18,17 @@ def gather(x: Float[Tensor, "b *d"]) -> Float[Tensor, "c *d"]:
     All processes must bring equally many rows. The gradient of a row is the sum over all processes; with the mean that
     data parallelism takes over processes, weights get the gradient of the mean loss.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return x
-    return cast(Tensor, _Gather.apply(x))
+    return cast(Tensor, _Gather.apply(x)) if several() else x
+
+
+def several() -> bool:
+    """True if this process trains with others."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def summed(x: Float[Tensor, "*d"]) -> Float[Tensor, "*d"]:
+    """The sum over processes, with the gradient of one process; `x` itself where there is one."""
+    return gather(x[None]).sum(dim=0) if several() else x
 
 
 class _Gather(Function):
