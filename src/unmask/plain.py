@@ -174,7 +174,7 @@ def check_fields(options: Dataclass) -> None:
 def metadata(hint: object) -> list[Any]:
     """All that annotations say, also inside of unions and tuples."""
     own = list(getattr(hint, "__metadata__", ()))
-    inner = (hint.__origin__,) if own else get_args(hint)
+    inner = (getattr(hint, "__origin__", None),) if own else get_args(hint)
     return own + [part for inside in inner for part in metadata(inside)]
 
 

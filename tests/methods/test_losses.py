@@ -121,8 +121,8 @@ def test_ibot_hides_a_tenth_to_a_half_and_equally_however_the_batch_is_divided()
     assert numbers.min() >= 6
     assert numbers.max() == 32
     assert 17 < numbers.float().mean() < 21
-    for row, counts in zip(whole.index[:20], whole.counts[:20]):
+    for row, counts in zip(whole.places[:20], whole.counts[:20]):
         assert len(set(row[counts].tolist())) == counts.sum()
         assert set(row[~counts].tolist()) <= {int(row[0])}
     part = hide_some(sampler, 100, grid, "cpu", Rows(3, 100, 100, 400))
-    assert torch.equal(part.index, whole.index[100:200])
+    assert torch.equal(part.places, whole.places[100:200])

@@ -168,10 +168,10 @@ def signature(options: type) -> inspect.Signature:
 def _plain_type(hint: object) -> Any:
     if get_origin(hint) is Annotated:
         return _plain_type(get_args(hint)[0])
-    inner = tuple(_plain_type(part) for part in get_args(hint))
-    if get_origin(hint) in (Union, types.UnionType):
+    inner, origin = tuple(_plain_type(part) for part in get_args(hint)), cast(Any, get_origin(hint))
+    if origin in (Union, types.UnionType):
         return functools.reduce(operator.or_, inner)
-    return get_origin(hint)[inner] if get_origin(hint) in (tuple, list, Sequence) else hint
+    return origin[inner] if origin in (tuple, list, Sequence) else hint
 
 
 def commands() -> dict[str, type]:

@@ -15,6 +15,8 @@ class Teacher(nn.Module):
     (EMAN, Cai et al. 2021). The copy is part of the objective's state, so checkpoints hold it.
     """
 
+    module: Any  # the copy, of the student's own class
+
     def __init__(self, student: nn.Module):
         super().__init__()
         self.module = copy.deepcopy(student).float().requires_grad_(False).eval()
@@ -41,7 +43,8 @@ class Teacher(nn.Module):
         good: a 0-dim bool on the device, False where the student's update was skipped: then the teacher stays too, and
         the host waits for nothing.
         """
-        own, of_student = list(self.module.parameters()), [exact(p) for p in self.student.parameters()]
+        own: list[Tensor] = list(self.module.parameters())
+        of_student = [exact(p) for p in self.student.parameters()]
         if good is None:
             torch._foreach_mul_(own, decay)
             torch._foreach_add_(own, of_student, alpha=1 - decay)

@@ -216,17 +216,6 @@ class Silent(Log):
     ) -> None:
         self.last = step, seconds
 
-    def _look_for_symptoms(self, step: int, means: Mapping[str, float]) -> None:
-        """Says once, when some records in a row show a known failure, what has happened and what helps."""
-        for symptom, count in self._symptoms.items():
-            shows = symptom.scalar in means and symptom.shows(means[symptom.scalar]) and step >= EARLY * self.steps
-            self._symptoms[symptom] = count + 1 if shows else min(count, 0)
-            if self._symptoms[symptom] == IN_A_ROW:
-                self._symptoms[symptom] = -self.steps - 1  # never again
-                value = means[symptom.scalar]
-                text = f"step {step}: {symptom.says} ({symptom.scalar} {value:.3g}). What may help: {symptom.remedy}"
-                self.event(step, "symptom", text, scalar=symptom.scalar, value=value)
-
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         pass
 

@@ -23,7 +23,7 @@ from unmask.data.sheet import inspect, write_bad_files
 from unmask.data.source import Source, open_source, why
 from unmask.data.sources.pack import INDEX, digest
 from unmask.errors import DataError, UserError, many
-from unmask.files import read_json, write_atomically, write_json
+from unmask.files import Json, read_json, write_atomically, write_json
 from unmask.plain import texts
 from unmask.runtime.cores import in_order, num_cores
 from unmask.runtime.progress import make_console, progress
@@ -73,8 +73,9 @@ def _begun(out: Path) -> PackRecord | None:
     if (out / PACK).is_file():
         content = read_json(out / PACK)
         try:
-            rest = {field.name: content[field.name] for field in dataclasses.fields(PackRecord)}
-            return PackRecord(**rest | {"asked": PackSettings(**content["asked"])})
+            names = [field.name for field in dataclasses.fields(PackRecord) if field.name != "asked"]
+            rest: Json = {name: content[name] for name in names}
+            return PackRecord(**rest, asked=PackSettings(**content["asked"]))
         except (KeyError, TypeError):
             raise UserError(f"{out / PACK} is damaged; delete the folder, or give another name for the pack") from None
     if not is_new(out):

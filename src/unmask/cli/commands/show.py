@@ -67,7 +67,7 @@ def rebuilt_rows(options: Show, device: str) -> list[Row]:
     data = run.config.data
     size = data.image_size
     names, images = read_images(options.images, options.most, size, data.channels, WholeImage(size))
-    samplers = make_samplers(texts(options.mask) or (run.config.method.mask,), numbers(options.ratio))
+    samplers = make_samplers(texts(options.mask) or (run.config.method.mask or "random",), numbers(options.ratio))
     panel = []
     for place, (name, image) in enumerate(zip(names, images)):
         for text, sampler in samplers.items():

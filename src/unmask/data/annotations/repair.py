@@ -36,6 +36,7 @@ def mend(annotated: Annotated, scene: Scene, stored: tuple[int, int], orientatio
         moved = [turned(instance, stored, orientation) for instance in scene.instances]
         _fault(annotated, scene, "turned by EXIF", "boxes were of the image as stored, and are turned", "nothing")
     else:
+        assert scene.stated is not None  # else it fits
         told = f"{scene.stated[1]} x {scene.stated[0]} stated, the image is {shown[1]} x {shown[0]} (width x height)"
         _fault(annotated, scene, "wrong size", told, "image")
         return None

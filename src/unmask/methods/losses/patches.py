@@ -20,7 +20,7 @@ SHARES = 0x5A7E  # keeps the seeds of these shares distinct from those of masks
 class Hidden(NamedTuple):
     """Hidden places of the masked images: equally many in each, of which the first ones count."""
 
-    index: Int[Tensor, "m h"]  # those that do not count repeat the first one
+    places: Int[Tensor, "m h"]  # those that do not count repeat the first one
     counts: Bool[Tensor, "m h"]
 
 
@@ -40,7 +40,7 @@ def encode_half_masked(
     grid = encoder.grid_of(x)
     hidden = hide_some(sampler, count, grid, x.device, rows)
     visible = torch.zeros(len(masked), 0, dtype=torch.long, device=x.device)  # units are blanked, none is dropped
-    parts = [encoder(x[masked], Mask(visible, hidden.index), fill)]
+    parts = [encoder(x[masked], Mask(visible, hidden.places), fill)]
     parts += [encoder(x[whole])] if len(whole) else []
     back = torch.cat([masked, whole]).argsort()
     tokens = Tokens(*(torch.cat(sides)[back] for sides in zip(*parts)))

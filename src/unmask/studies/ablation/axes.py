@@ -148,7 +148,9 @@ def steps_of(changes: Changes, steps: int) -> int:
 
 def length_of(changes: Changes) -> float:
     """Of a run, as a share of the baseline's steps."""
-    return float(changes.get("length", 1.0))
+    length = changes.get("length", 1.0)
+    assert isinstance(length, float | int)  # a share
+    return float(length)
 
 
 def changed(config: Config, changes: Changes, seed: int) -> Config:
@@ -158,8 +160,8 @@ def changed(config: Config, changes: Changes, seed: int) -> Config:
 
 def decoder_size(config: Config) -> dict[str, int]:
     """dim, depth and heads of the baseline's decoder. Raises UserError for a decoder without such options."""
-    options, names = essence(config.method.decoder)[1], ("dim", "depth", "heads")
-    if not set(names) <= set(options):
+    options, names = essence(config.method.decoder or "full")[1], ("dim", "depth", "heads")
+    if config.method.decoder is None or not set(names) <= set(options):
         raise UserError(f"the axes depth and width need a decoder with {', '.join(names)}: not {config.method.decoder}")
     return {name: options[name] for name in names}
 
@@ -167,7 +169,7 @@ def decoder_size(config: Config) -> dict[str, int]:
 def _decoder(config: Config, **changed: int) -> Changes:
     """The baseline's decoder with another size."""
     own = decoder_size(config)
-    name, arguments = parse(config.method.decoder)
+    name, arguments = parse(config.method.decoder or "full")
     options = ", ".join(f"{key}={value!r}" for key, value in (own | arguments | changed).items())
     return {} if own | changed == own else {"decoder": f"{name}({options})"}
 

@@ -73,8 +73,8 @@ def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebu
             f"{run} was made by {opened_run.task}, it has no decoder to rebuild with; give the folder of the"
             " pretraining, or use --method features"
         )
-    model = opened_run.objective()
-    if drawn_by(model) is None:
+    model = drawn_by(opened_run.objective())
+    if model is None:
         what = opened_run.config.method.name
         raise UserError(f"{run} was trained with {what}, which rebuilds no pixels; use --method features")
     return model, {name: opened_run.record[name] for name in ("settings", "mean", "std", "timm", "data")}

@@ -51,7 +51,7 @@ class Colours:
         if self.grey and image.shape[0] == 3 and _happens(self.grey, generator):
             image = F.rgb_to_grayscale(image, num_output_channels=3)
         if self.blur and min(image.shape[1:]) > SMALL and _happens(self.blur, generator):
-            image = F.gaussian_blur(image, _kernel(image), _uniform(*self.sigma, generator))
+            image = F.gaussian_blur(image, _kernel(image), [_uniform(*self.sigma, generator)])
         if self.solarise and _happens(self.solarise, generator):
             middle = 0.5 if image.is_floating_point() else 128
             image = F.solarize(image[:, None], middle)[:, 0]  # each channel as a grey image: torchvision takes 1 or 3
