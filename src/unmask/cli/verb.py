@@ -165,13 +165,14 @@ def signature(options: type) -> inspect.Signature:
     return inspect.Signature([p.replace(annotation=_plain_type(hints[p.name])) for p in parameters])
 
 
-def _plain_type(hint: object) -> Any:
+def _plain_type(hint: Any) -> Any:
     if get_origin(hint) is Annotated:
         return _plain_type(get_args(hint)[0])
-    inner, origin = tuple(_plain_type(part) for part in get_args(hint)), cast(Any, get_origin(hint))
+    inner, origin = tuple(_plain_type(part) for part in get_args(hint)), get_origin(hint)
     if origin in (Union, types.UnionType):
         return functools.reduce(operator.or_, inner)
-    return origin[inner] if origin in (tuple, list, Sequence) else hint
+    generic: Any = origin
+    return generic[inner] if origin in (tuple, list, Sequence) else hint
 
 
 def commands() -> dict[str, type]:
