@@ -57,7 +57,7 @@ def judge_split(
     detections, truth = find_all(model, boxes, workers, autocast)
     result, curves = box_scores(detections, (true() for true in truth), boxes.classes, boxes.masks)
     if out is not None:
-        write_split_results(found, boxes, out)
+        write_split_results(detections, boxes, out)
         places = sorted({round(i * (len(boxes) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(boxes)))})
         rows = [(boxes.image(i).image, truth[i](), detections[i]) for i in places]
         draw_examples(rows, THRESHOLD, out / EXAMPLES, boxes.classes)
