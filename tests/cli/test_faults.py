@@ -1,7 +1,6 @@
 """What may go wrong around a command: names with brackets, terminals without Unicode, readers that leave, folders and
 data that move or vanish, disks and memory that end. Each is a sentence, or nothing at all, and never a traceback."""
 
-import contextlib
 import errno
 import io
 import os
@@ -170,18 +169,6 @@ def classes(tmp_path):
     return tmp_path / "data"
 
 
-def test_half_a_folder_that_is_deleted_leaves_a_run_that_can_go_on(classes):
-    source = open_source(str(classes))
-    samples = Samples(source, range(24), channels=3)
-    shutil.rmtree(classes / "a")
-    used = [samples.substitute(place)[1] for place in range(24)]
-    assert min(used) >= 12
-    assert len(set(used[:12])) > 3  # the neighbour of the gap does not stand in for all
-    shutil.rmtree(classes)
-    with pytest.raises(DataError, match=r"no image of 24 can be used any more, e.g. a/05.png: .*still there\?$"):
-        Samples(source, range(24), channels=3).image(5)
-
-
 def test_what_a_worker_raises_is_said_in_one_line():
     def batches():
         raise DataError(
@@ -193,32 +180,6 @@ def test_what_a_worker_raises_is_said_in_one_line():
     with pytest.raises(DataError) as caught:
         next(in_one_line(batches()))
     assert str(caught.value) == "no image of 24 can be used any more"
-
-
-def test_an_array_that_is_cut_while_it_is_read_is_a_bad_image(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3)).astype(np.uint8)
-    np.save(tmp_path / "x.npy", pixels)
-    np.save(tmp_path / "fortran.npy", np.asfortranarray(pixels))
-    for name in ("x.npy", "fortran.npy"):
-        source = open_source(str(tmp_path / name))
-        assert np.array_equal(source.read(7), pixels[7])
-    samples = Samples(open_source(str(tmp_path / "x.npy")), range(40), channels=3)
-    samples.image(39)
-    os.truncate(tmp_path / "x.npy", 10 * 64 * 64 * 3)
-    assert samples.substitute(39)[1] < 10
-    assert "cut" in samples.bad[39]
-
-
-@pytest.mark.parametrize("format", ["raw", "original"])
-def test_a_pack_that_is_cut_while_it_is_read_is_a_bad_image(classes, tmp_path, format):
-    unmask.pack(classes, tmp_path / "p", format=format)
-    samples = Samples(open_source(str(tmp_path / "p")), range(24), channels=3)
-    samples.image(23)
-    os.truncate(tmp_path / "p" / "shard-00000.bin", 5000)
-    os.truncate(tmp_path / "p" / "index.npy", 0)
-    with contextlib.suppress(DataError):
-        samples.image(23)
-    assert "cut" in samples.bad[23]
 
 
 def test_a_list_with_a_nul_byte_has_bad_images_and_no_traceback(tmp_path):

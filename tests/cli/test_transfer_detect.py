@@ -119,12 +119,7 @@ def test_a_few_steps_bring_the_loss_down_and_all_files_are_written(place):
     assert result["val"]["map"] == result["test"]["map"]
     assert {entry["name"]: entry["count"] for entry in result["test"]["per_class"]} == {"disc": 5, "box": 5}
     page = (folder / "report.html").read_text()
-    for words in (
-        "annotated boxes beside those found",
-        "precision by recall",
-        "On the test split",
-        "disc",
-    ):
+    for words in ("annotated boxes beside those found", "precision by recall", "On the test split", "disc"):
         assert words in page
     assert page.count("data:image/png") == 3
     assert json.loads((folder / "data_sheet.json").read_text())["boxes"]["train"] == {"disc": 5, "box": 5}
@@ -132,6 +127,9 @@ def test_a_few_steps_bring_the_loss_down_and_all_files_are_written(place):
     assert any({"objectness", "proposal_boxes", "classes", "boxes"} <= record.keys() for record in records)
     losses = [record["loss"] for record in records if "loss" in record]
     assert losses[-1] < losses[0]
+    found = json.loads((folder / "results.json").read_text())  # with the ids of instances_test2017.json
+    assert {entry["category_id"] for entry in found} <= {3, 7}
+    assert {entry["image_id"] for entry in found} == {11, 12, 13, 14, 15}
 
 
 @pytest.mark.slow

@@ -149,3 +149,60 @@ def test_pretraining_into_a_pipe_prints_plain_lines(tmp_path):
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
     assert len(re.findall(r"^step \d+/10 · .* images/s .* left$", done.stdout, re.M)) == 2
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    from PIL import Image
+
+    import unmask
+
+    root = tmp_path_factory.mktemp("quiet")
+    for seed in range(40):
+        place = root / "images" / "ab"[seed % 2] / f"{seed}.png"
+        place.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(photo(seed)).save(place)
+    unmask.pretrain(root / "images", out=root / "run", steps=2, **SMALL)
+    return root
+
+
+ON_CPU = ["--device", "cpu"]
+COMMANDS = {  # words, and what its terminal says meanwhile
+    "transfer": (
+        ["run", "--on", "images", "--to", "classify", "--epochs", "2", "--workers", "0", *ON_CPU],
+        ["opening the encoder", "looking at the labelled images", "measuring a few steps", "testing the model"],
+    ),
+    "evaluate": (
+        ["run", "--on", "images", "--draws", "2", *ON_CPU],
+        ["opening the encoder", "looking at the labelled images", "drawing the results"],
+    ),
+    "labels": (
+        ["run", "--on", "images", "--draws", "1", "--fractions", "0.5", *ON_CPU],
+        ["trainings of the label curve", "drawing the curve"],
+    ),
+    "embed": (["run", "images", *ON_CPU], ["embedding"]),
+    "search": (
+        ["run", "images", "--query", "images/a/0.png", "--duplicates", *ON_CPU],
+        ["indexing the images", "searching", "comparing all with all"],
+    ),
+    "map": (["run", "images", *ON_CPU], ["opening the encoder", "placing 40 images", "drawing the map"]),
+    "anomaly": (
+        ["fit", "run", "images/a", "--false-alarms", "0.2", *ON_CPU],
+        ["learning what is normal", "calibrating the threshold"],
+    ),
+    "export": (
+        ["run", "--to", "timm,onnx"],
+        ["opening the model", "measuring the model's speed", "writing and checking timm", "writing and checking onnx"],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_is_silent_on_a_terminal(name, small_run):
+    words, stages = COMMANDS[name]
+    code, text, silence = on_terminal([name, *words], 80, small_run)
+    assert code == 0, text
+    assert silence < QUIET, (silence, text)
+    assert [stage for stage in ["loading PyTorch", *stages] if stage not in text] == [], text

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unmask.data.datasets.images import BAD_FILES, num_lost
 from unmask.errors import UserError
 from unmask.files import Json, is_full, parse_json, write_atomically
 from unmask.runtime.progress import TrainingBar, training_bar
@@ -61,6 +62,7 @@ class Log:
         self._bar: TrainingBar | None = None
         self._shown = contextlib.ExitStack()  # the bar on the terminal
         self._waiting: list[str] = []  # lines that could not be written yet
+        self._lost = 0  # images that were said to be lost
 
     def start(self, step: int, steps: int, rolled: Sequence[Json] = ()) -> None:
         """Drops records of steps after the last checkpoint, so that no step is recorded twice. rolled: records of
@@ -110,6 +112,18 @@ class Log:
                 f"step {step}/{self.steps} · epoch {record['epoch']:.1f} · {text} · lr {lr:.2e} · {left} left",
                 soft_wrap=True,
             )
+
+        self._say_lost(step)
+
+    def _say_lost(self, step: int) -> None:
+        """Says that images turn out bad while training: at the first, and whenever there are twice as many."""
+        lost = num_lost(self.path.parent / BAD_FILES)
+        if lost < max(1, 2 * self._lost):
+            return
+        self._lost = lost
+        text = f"{lost:,} of {self.samples:,} images can no longer be read, and others take their place: {BAD_FILES}"
+        still = "; is the data still there?" if 2 * lost > self.samples else ""
+        self.event(step, "lost", f"step {step}: {text}{still}", images=lost)
 
     def left_out(self, steps: Sequence[LeftOut]) -> None:
         """Records skipped updates, each with its own step number."""

@@ -45,7 +45,7 @@ def embed(options: Embed) -> Path:
     view = WholeImage((size[0], size[1]))
 
     def load_images(rows: list[int]) -> Tensor:
-        return collate([{"views": [view(samples.image(row))]} for row in rows])["views"][0]
+        return collate([{"views": [view(samples.itself(row))]} for row in rows])["views"][0]
 
     statistics = f"mean {encoder.mean.tolist()}, std {encoder.std.tolist()}"
     out.parent.mkdir(parents=True, exist_ok=True)

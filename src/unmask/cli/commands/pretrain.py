@@ -21,7 +21,7 @@ from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
-from unmask.data.datasets.images import Samples
+from unmask.data.datasets.images import BAD_FILES, Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.sheet import Sheet, write_bad_files
 from unmask.errors import Diverged, Interrupted, UserError
@@ -217,7 +217,7 @@ def write_beginning(config: Config, sheet: Sheet, out: Path) -> "Probe | None":
     config.to_json(out / CONFIG)
     keep_sources(out)
     write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
-    write_bad_files(out / "bad_files.txt", sheet.bad)
+    write_bad_files(out / BAD_FILES, sheet.bad)
     return probe
 
 
@@ -244,7 +244,7 @@ def train(
     )
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
-    samples.report_bad_to(out / "bad_files.txt")
+    samples.report_bad_to(out / BAD_FILES)
     about = (config.record.context, trackers, config.options(), objective.symptoms)
     log = Log(out, console, training.batch, len(samples), *about) if ranks.first else Silent()
     shown = copy.deepcopy(objective) if runtime.strategy == "fsdp2" else objective  # shards cannot be drawn

@@ -19,6 +19,7 @@ from unmask.data.value_range import UsualRange
 from unmask.errors import DataError, UserError
 from unmask.seeds import mix
 
+BAD_FILES = "bad_files.txt"  # in the folder of a run
 _LISTED: dict[Path, tuple[int, int, set[bytes]]] = {}  # inode, bytes read so far, and names, of lists of bad files
 NEXT, TRIES = 8, 100  # images after a bad one that are tried in its place; up to so many, others at random; then all
 
@@ -81,6 +82,16 @@ class Samples(Dataset):
     def image(self, i: int) -> Shaped[Tensor, "c h w"]:
         """Image `i` at its own size, at most `max_side`: uint8, or float32 where it is deeper than 8 bits."""
         return self.substitute(i)[0]
+
+    def itself(self, i: int) -> Shaped[Tensor, "c h w"]:
+        """Image `i`, for what is said of that image by name. Raises DataError where it cannot be used any more."""
+        image, used = self.substitute(i)
+        if used != i:
+            raise DataError(
+                f"{self.names[i]} cannot be used any more: {self.bad[i]}; it was good when the images were looked at."
+                " Once it is mended or gone for good, give the same command again"
+            )
+        return image
 
     def substitute(self, i: int) -> tuple[Shaped[Tensor, "c h w"], int]:
         """Image `i` or, if it is bad, another good one, and the index used: a function of `i` and the files. Beyond the
@@ -172,6 +183,15 @@ def append_bad_file(path: Path, name: str, reason: str) -> None:
             _LISTED[path] = status.st_ino, os.fstat(file.fileno()).st_size, names
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def num_lost(path: Path) -> int:
+    """How many names in a list of bad files came after the data was checked; 0 where there is no list."""
+    try:
+        first, *names = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return len(names) - int(first.split()[1])
+    except (OSError, ValueError, IndexError):  # no list, or none that `write_bad_files` began
+        return 0
 
 
 def _lock(handle: int) -> None:

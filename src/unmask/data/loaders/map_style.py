@@ -122,7 +122,8 @@ def require_even(crops: int, batch: int) -> None:
 
 
 def each_once(samples: Samples, view: Callable[[Tensor], Tensor], batch: int, workers: int = 0) -> DataLoader:
-    """All samples in order, once, through a deterministic view: for evaluation and embedding."""
+    """All samples in order, once, through a deterministic view: for evaluation and embedding. Raises DataError while it
+    is read where an image cannot be read any more, since another must not be judged in its place."""
     same = {"num_workers": workers, "collate_fn": collate, "worker_init_fn": begin_worker}
     return DataLoader(_Once(samples, view), batch_size=batch, **same)
 
@@ -160,12 +161,18 @@ class _Views(Dataset):
         return [item for epoch, index in keys for item in self._items(epoch, index)]
 
     def _items(self, epoch: int, index: int) -> Iterator[Batch]:
-        image = self.samples.image(index)
+        image, used = self._image(index)
         for crop in range(self.crops):
             which = (crop,) if crop else ()  # the first crop is the one that there is without others
             chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))
             item = {"views": views_of(self.view, image, chance), "index": index}
-            yield item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
+            yield item if self.samples.labels is None else item | {"label": self.samples.labels[used]}
+
+    def _image(self, index: int) -> tuple[Any, int]:
+        """An image and whose it is: where one cannot be read any more, another comes in its place, with its label."""
+        if isinstance(self.samples, Samples):
+            return self.samples.substitute(index)
+        return self.samples.image(index), index
 
 
 class _Once(Dataset):
@@ -176,7 +183,7 @@ class _Once(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Batch:
-        item = {"views": [self.view(self.samples.image(index))], "index": index}
+        item = {"views": [self.view(self.samples.itself(index))], "index": index}
         return item if self.samples.labels is None else item | {"label": self.samples.labels[index]}
 
 
