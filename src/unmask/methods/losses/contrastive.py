@@ -1,12 +1,11 @@
 """Losses that compare samples: the other view of an image is to be found among all images of the batch."""
 
 import torch
-import torch.distributed as dist
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from unmask.runtime.distributed.gather import gather, several
+from unmask.runtime.distributed.gather import gather, own_rows
 
 
 def nt_xent(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
@@ -37,9 +36,3 @@ def accuracy(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"]) -> Float[Te
     with torch.no_grad():
         query, keys = normalize(query.float(), dim=1), gather(normalize(key.float(), dim=1))
         return ((query @ keys.T).argmax(dim=1) == own_rows(len(query), query.device)).float().mean()
-
-
-def own_rows(count: int, device: torch.device) -> Int[Tensor, "b"]:
-    """Where this process's rows lie among those of all."""
-    rank = dist.get_rank() if several() else 0
-    return torch.arange(count, device=device) + rank * count

@@ -6,19 +6,20 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from unmask.runtime.distributed.gather import several, summed
+from unmask.runtime.distributed.gather import gather, own_rows, several, summed
 
 KNOTS, FURTHEST, SLICES = 17, 3.0, 1024  # of SIGReg, as in LeJEPA
 
 
 def koleo(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """Minus the mean log distance of every sample to its nearest neighbour on the sphere: features spread evenly.
+    """Minus the mean log distance of every sample to its nearest neighbour, in all processes, on the sphere.
     Sablayrolles et al. 2019, as in DINOv2 (Oquab et al. 2023)."""
     features = normalize(features.float(), dim=1, eps=1e-8)
+    everyone = gather(features)
     with torch.no_grad():
-        cosines = features @ features.T
-        nearest = cosines.fill_diagonal_(-1).argmax(dim=1)
-    distances = torch.nn.functional.pairwise_distance(features, features[nearest], p=2, eps=1e-8)
+        own = own_rows(len(features), features.device)
+        nearest = (features @ everyone.T).scatter(1, own[:, None], -2.0).argmax(dim=1)
+    distances = torch.nn.functional.pairwise_distance(features, everyone[nearest], p=2, eps=1e-8)
     return -(distances + 1e-8).log().mean()
 
 

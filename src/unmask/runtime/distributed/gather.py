@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 
@@ -24,6 +24,12 @@ def gather(x: Float[Tensor, "b *d"]) -> Float[Tensor, "c *d"]:
 def several() -> bool:
     """True if this process trains with others."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def own_rows(count: int, device: torch.device) -> Int[Tensor, "b"]:
+    """Where this process's rows lie among those of all."""
+    rank = dist.get_rank() if several() else 0
+    return torch.arange(count, device=device) + rank * count
 
 
 def summed(x: Float[Tensor, "*d"]) -> Float[Tensor, "*d"]:
