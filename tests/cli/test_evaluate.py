@@ -58,6 +58,17 @@ def test_images_without_labels_are_refused_with_what_to_do(run, photos):
         unmask.evaluate(run.path, on=photos, device="cpu")
 
 
+def test_values_out_of_the_encoder_s_range_are_said_before_judging(run, labelled, tmp_path, capsys):
+    for path in sorted(labelled.rglob("*.png")):
+        small = tmp_path / "0 to 1" / path.relative_to(labelled).with_suffix(".tif")
+        small.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path).convert("L"), np.float32) / 255).save(small)
+    options = {"labels_per_class": (), "draws": 1, "device": "cpu", "out": tmp_path / "out"}
+    for place, expected in ((labelled, 0), (tmp_path / "0 to 1", 1)):
+        unmask.evaluate(run.path, on=place, **options)
+        assert capsys.readouterr().out.count("values are not in the encoder's range") == expected
+
+
 def test_bad_images_are_left_out_of_judging(labelled):
     (labelled / "test" / "red" / "broken.png").write_bytes(b"")
     said = []

@@ -233,6 +233,10 @@ def test_a_run_goes_on_where_it_and_its_data_moved_and_writes_a_report_that_is_m
     unmask.pretrain(tmp_path / "moved data", out=tmp_path / "moved run", steps=2, **SMALL)
     assert "finished; nothing to do" in capsys.readouterr().out
     assert (tmp_path / "moved run" / "report.html").exists()
+    (tmp_path / "moved run" / "encoder.safetensors").unlink()
+    unmask.pretrain(tmp_path / "moved data", out=tmp_path / "moved run", steps=2, **SMALL)
+    assert "nothing to do" not in capsys.readouterr().out
+    assert (tmp_path / "moved run" / "encoder.safetensors").exists()
 
 
 def test_what_a_killed_beginning_left_is_no_reason_to_refuse(classes, tmp_path):

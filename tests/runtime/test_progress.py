@@ -177,13 +177,13 @@ COMMANDS = {  # words, and what its terminal says meanwhile
         ["opening the encoder", "looking at the labelled images", "drawing the results"],
     ),
     "labels": (
-        ["run", "--on", "images", "--draws", "1", "--fractions", "0.5", *ON_CPU],
+        ["run", "--on", "images", "--draws", "1", "--fractions", "0.5", "--epochs", "1", *ON_CPU],
         ["trainings of the label curve", "drawing the curve"],
     ),
     "embed": (["run", "images", *ON_CPU], ["embedding"]),
     "search": (
         ["run", "images", "--query", "images/a/0.png", "--duplicates", *ON_CPU],
-        ["indexing the images", "searching", "comparing all with all"],
+        ["indexing the images", "drawing the nearest images", "comparing all with all"],
     ),
     "map": (["run", "images", *ON_CPU], ["opening the encoder", "placing 40 images", "drawing the map"]),
     "anomaly": (

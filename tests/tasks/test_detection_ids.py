@@ -1,20 +1,22 @@
 """Results of a detector carry the ids of the annotation file that was asked for."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.boxmaking import draw, write_coco
+from support.boxmaking import IDS, draw, write_coco
 
 from unmask.data.annotations.geometry import box_of
+from unmask.data.datasets.detection import Boxed
 from unmask.errors import DataError, UserError
 from unmask.tasks.detection import figures
 from unmask.tasks.detection.detections import Detections
 from unmask.tasks.detection.detector import read_image
 from unmask.tasks.detection.predict import Writer, open_images
-from unmask.tasks.detection.results import result_entries
+from unmask.tasks.detection.results import result_entries, write_split_results
 
 
 def table_of(tmp_path, **changes):
@@ -109,6 +111,27 @@ def test_results_are_in_the_pixels_of_the_file_where_images_are_turned(orientati
         assert entry["segmentation"]["size"] == list(stored.shape)
         corners = (*entry["bbox"][:2], columns.max() + 1, rows.max() + 1)
         assert box_of(entry["segmentation"]) == pytest.approx(corners, abs=1)  # of masks that are pasted into boxes
+
+
+def test_results_of_a_split_have_the_ids_and_the_pixels_of_its_file_and_only_where_it_has_ids(tmp_path):
+    scenes = draw(tmp_path / "images", 3, size=200)
+    for split in ("train", "val", "test"):
+        write_coco(tmp_path, split, scenes)
+    boxes = Boxed([str(tmp_path)], max_side=64).samples("test", 3)
+    assert boxes.image(0).image.shape == (3, 64, 64)
+    corners = np.array([[8, 16, 32, 48]], np.float32)
+    found = [
+        Detections(name, (64, 64), corners, np.array([1]), np.array([0.9], np.float32), boxes.classes, None)
+        for name in boxes.names
+    ]
+    write_split_results(found, boxes, tmp_path)
+    entries = json.loads((tmp_path / "results.json").read_text())
+    assert [entry["image_id"] for entry in entries] == [11, 12, 13]
+    assert {entry["category_id"] for entry in entries} == {IDS[boxes.classes[1]]}
+    assert all(entry["bbox"] == [25, 50, 75, 100] for entry in entries)
+    (tmp_path / "results.json").unlink()
+    write_split_results(found, replace(boxes, scenes=[replace(scene, id_=None) for scene in boxes.scenes]), tmp_path)
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_an_image_of_another_size_than_the_file_states_is_named(tmp_path):

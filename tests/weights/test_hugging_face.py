@@ -1,5 +1,7 @@
 """Folders as transformers' save_pretrained writes them, of models under other makers' names too: the same features."""
 
+import json
+
 import pytest
 import torch
 from torch.nn.functional import layer_norm
@@ -111,7 +113,10 @@ def test_heads_of_the_config_count_more_than_the_folder_s_name(tmp_path):
         torch.testing.assert_close(torch.cat(encoder(x), dim=1), sequence(net, encoder.normalize(x)))
 
 
-def test_the_model_card_s_licence_counts_more_than_the_layout_s(tmp_path):
+def test_the_licence_of_the_config_or_the_model_card_counts_more_than_the_layout_s(tmp_path):
     model("IJepaModel", **JEPA).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"license": "mit"}))
+    assert open_weights(tmp_path).licence == "mit"
     (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
     assert open_weights(tmp_path).licence == "cc0-1.0, by its model card"

@@ -45,9 +45,10 @@ def is_new(out: Path) -> bool:
     return out.is_dir() and not [name for name in (path.name for path in out.iterdir()) if not _is_left(name)]
 
 
-def finished(out: Path, command: str) -> bool:
-    """Whether the run in the folder has come to its end; writes the report where it was killed just before that."""
-    done = Run(out).finished
+def finished(out: Path, command: str, *made: str) -> bool:
+    """Whether the run in the folder has come to its end, and what it made is there; writes the report where it was
+    killed just before that."""
+    done = Run(out).finished and all((out / name).exists() for name in made)
     if done and not (out / REPORT).exists():
         own(out, command)
         write_report(out)

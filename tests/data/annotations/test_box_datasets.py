@@ -236,6 +236,17 @@ def test_boxes_of_a_image_turned_by_exif_fit_the_size_that_is_stated(tmp_path, o
     assert "turned by EXIF" in said
 
 
+def test_boxes_of_yolo_are_of_turned_images_as_shown_and_that_is_said(tmp_path):
+    scenes, exif = draw(tmp_path / "images" / "train", 4), Image.Exif()
+    exif[0x0112] = 6
+    for scene in scenes:
+        path = tmp_path / "images" / "train" / scene["file"]
+        Image.open(path).save(path, exif=exif)
+    write_yolo(tmp_path, "train", scenes)
+    write_yaml(tmp_path, train="images/train", names="[box, disc]")
+    assert "turned by EXIF: 4" in open_boxed(tmp_path)[1]
+
+
 def test_files_can_be_named_and_images_lie_beside_them_or_elsewhere(tmp_path):
     scenes = draw(tmp_path / "images")
     root = coco(tmp_path / "c", scenes)

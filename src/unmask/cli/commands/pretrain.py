@@ -59,6 +59,7 @@ from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share
 from unmask.training.trackers import Tracker
+from unmask.weights.files import ENCODER
 
 __all__ = ["pretrain"]
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     console = make_console() if ranks.first else Console(quiet=True)
     options, reasons = follow(options, "pretrain")
     saved = ranks.from_first(lambda: earlier_run(out, asked, console))
-    if saved is not None and not options.dry_run and ranks.from_first(lambda: finished(out, "pretrain")):
+    if saved is not None and not options.dry_run and ranks.from_first(lambda: finished(out, "pretrain", ENCODER)):
         console.print(f"{out} is finished; nothing to do. Look at {out / REPORT}", soft_wrap=True)
         return Run(out)
     if not options.dry_run:
