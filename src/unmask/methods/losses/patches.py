@@ -38,7 +38,8 @@ def encode_half_masked(
     even, odd = (torch.arange(start, count, 2, device=x.device) for start in (0, 1))
     masked, whole = torch.cat([even, count + odd]), torch.cat([odd, count + even])
     grid = encoder.grid_of(x)
-    hidden = hide_some(sampler, count, grid, x.device, rows)
+    of_images = hide_some(sampler, count, grid, x.device, rows)  # in the order of images, whichever view is masked
+    hidden = Hidden(*(part[torch.cat([even, odd])] for part in of_images))
     visible = torch.zeros(len(masked), 0, dtype=torch.long, device=x.device)  # units are blanked, none is dropped
     parts = [encoder(x[masked], Mask(visible, hidden.places), fill)]
     parts += [encoder(x[whole])] if len(whole) else []
