@@ -39,4 +39,5 @@ signatures: .venv/.tested  ## after options changed: what editors know of the fu
 
 .venv/.tested: .venv/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps lightly  # its losses only
 	@touch $@
