@@ -30,10 +30,10 @@ def step(method, batch, adam, progress=0.5, moves=True):
 def test_every_method_learns_one_batch(name):
     """Teachers are held still, so that what is to be learnt stays the same."""
     method = small_method(name)
-    batch = views_of(method, count=8)
+    batch = views_of(method, count=6)
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     adam = torch.optim.AdamW(trained, lr=2e-3)
-    measured = [step(method, batch, adam, moves=False) for _ in range(40)]
+    measured = [step(method, batch, adam, moves=False) for _ in range(25)]
     first, last = sum(measured[:5]) / 5, sum(measured[-5:]) / 5
     assert last < first - 0.02 * abs(first), (first, last)
 
@@ -67,22 +67,23 @@ def test_every_method_stays_finite_in_bf16(name):
 def test_every_method_that_is_stopped_and_resumed_ends_with_the_same_losses_and_weights(name, tmp_path):
     def batches(first):
         while True:
-            yield views_of(method, count=8, seed=first)
+            yield seen[first % len(seen)]
             first += 1
 
     def stop(step, steps):
-        if step == 5:
+        if step == 3:
             raise Crash
         return {}
 
-    options = {"steps": 8, "warmup": 2, "lr": 1e-3, "log_every": 1, "save_every": 3, "batches": batches}
+    options = {"steps": 5, "warmup": 2, "lr": 1e-3, "log_every": 1, "save_every": 2, "batches": batches}
     method = small_method(name)
+    seen = [views_of(method, count=6, seed=seed) for seed in range(3)]
     whole = train(tmp_path / "whole", method, **options)
     with pytest.raises(Crash):
         train(tmp_path / "resumed", small_method(name), stop, **options)
     resumed = train(tmp_path / "resumed", small_method(name, seed=1), **options)
     assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
-    assert len(losses(tmp_path / "whole")) == 8
+    assert len(losses(tmp_path / "whole")) == 5
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
 

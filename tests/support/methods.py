@@ -8,7 +8,7 @@ from unmask.data.transform import make_transform
 from unmask.models.encoder import create_encoder
 from unmask.registry import build, find, parse
 
-MODEL = "vit_tiny_patch16_224(depth=2, embed_dim=24, num_heads=2)"
+MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)"
 SIDE, PATCH = 32, 8
 SMALL = {"hidden": 16, "out": 8, "prototypes": 12, "dim": 16, "depth": 1, "heads": 2, "narrow": 8}
 NUMBERS = {"local": 2, "prototypes": 12, "masks_per_image": 2}
@@ -35,7 +35,7 @@ def small_encoder(**options):
 
 
 def small_method(text, seed=0, **options):
-    """The method of a text, on an encoder of two blocks, with small heads."""
+    """The method of a text, on an encoder of one block, with small heads."""
     torch.manual_seed(seed)
     name, written = parse(text)
     for key, parameter in inspect.signature(find("method", name)).parameters.items():

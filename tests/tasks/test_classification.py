@@ -149,6 +149,9 @@ class Numbers(Samples):
     def image(self, i):
         return torch.full((3, 8, 8), i, dtype=torch.uint8)
 
+    def substitute(self, i):
+        return self.image(i), i
+
 
 def test_a_classifier_that_answers_one_class_is_said_first():
     labels = np.array([0] * 70 + [1] * 30)
