@@ -111,6 +111,7 @@ def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
     continues_to_the_same(study, data, out, options)
 
 
+@pytest.mark.slow
 def test_broken_off_between_pretraining_and_its_line_it_finds_the_same(study, data, tmp_path, monkeypatch):
     out, options = tmp_path / "broken", TINY | {"seeds": 1, "axes": "tokens"}
 

@@ -33,6 +33,7 @@ def test_evaluate_compares_writes_and_says_one_sentence(run, labelled, capsys):
     assert "random init" in page
 
 
+@pytest.mark.slow
 def test_evaluate_is_deterministic(run, labelled):
     first, second = (
         unmask.evaluate(run.path, on=labelled, labels_per_class=(1,), draws=2, device="cpu").to_json() for _ in range(2)
@@ -58,6 +59,7 @@ def test_images_without_labels_are_refused_with_what_to_do(run, photos):
         unmask.evaluate(run.path, on=photos, device="cpu")
 
 
+@pytest.mark.slow
 def test_values_out_of_the_encoder_s_range_are_said_before_judging(run, labelled, tmp_path, capsys):
     for path in sorted(labelled.rglob("*.png")):
         small = tmp_path / "0 to 1" / path.relative_to(labelled).with_suffix(".tif")

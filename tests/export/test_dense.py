@@ -83,6 +83,7 @@ def detect(tmp_path_factory):
     return folder_of(tmp_path_factory.mktemp("dense") / "detect", "detect", model, **settings)
 
 
+@pytest.mark.slow
 def test_a_segmenter_as_a_torch_program_gives_the_same_logits(segment, photos, tmp_path):
     made = unmask.export(segment, to="torch_export", images=photos, out=tmp_path / "out")
     assert "logits" in made.figures["formats"]["torch_export"]["files"]["model.pt2"]["check"]
@@ -91,6 +92,7 @@ def test_a_segmenter_as_a_torch_program_gives_the_same_logits(segment, photos, t
     torch.testing.assert_close(logits, unmask.load(segment)(pixels), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_of_a_detector_torch_writes_encoder_and_pyramid(detect, photos, tmp_path):
     made = unmask.export(detect, to="torch_export", images=photos, out=tmp_path / "out")
     figures = made.figures["formats"]["torch_export"]

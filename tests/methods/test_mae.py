@@ -27,7 +27,12 @@ def x():
     return torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1)).byte()
 
 
-@pytest.mark.parametrize("model", REFERENCE)
+LARGE = ("vit_large_patch16_224", "vit_huge_patch14_224")  # seconds, for the same code
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in REFERENCE]
+)
 def test_parameter_counts_equal_the_paper_s_models(model, monkeypatch):
     for name in ("xavier_uniform_", "normal_", "trunc_normal_", "kaiming_uniform_"):  # values do not matter here
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, *a, **k: tensor)

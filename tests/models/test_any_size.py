@@ -150,6 +150,7 @@ def test_a_size_that_is_no_whole_number_of_units_is_refused_with_the_nearest(nam
             call(torch.zeros(1, 3, 70, 64))
 
 
+@pytest.mark.slow
 def test_compiled_blocks_take_other_sizes():
     encoder = built("vit_small_patch16_dinov3")
     sizes = FAMILIES["vit_small_patch16_dinov3"][2]

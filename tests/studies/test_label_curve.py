@@ -130,6 +130,7 @@ def run(run):
 OPTIONS = {"labels_per_class": (2, "all"), "draws": 2, "epochs": 1, "precision": "32", "jobs": 1, "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_and_equals_an_uninterrupted_one(run, labelled, tmp_path, monkeypatch):
     options = OPTIONS | {"protocols": ("linear", "attentive", "full"), "labels_per_class": 2}
     whole = unmask.labels(run, on=labelled, out=tmp_path / "whole", **options)
