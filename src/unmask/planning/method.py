@@ -79,13 +79,13 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
     with torch.device("meta"):
         objective: Objective = build("method", settings["method"], encoder=encoder, **parts)
     name = parse(settings["method"])[0]
-    asked = settings.get("views") is not None
+    overruled = settings.get("views") is not None
     plan.choose("views", list(objective.views), f"what {name} sees of each image")
     texts = tuple(settings["views"])
     patch, size = settings["patch_size"], tuple(settings["image_size"])
     transform = make_transform(texts, size=size, channels=settings["channels"], patch=patch)
     needs = make_transform(tuple(objective.views), size=size, channels=settings["channels"], patch=patch)
-    if asked and len(transform.sizes) != len(needs.sizes):
+    if overruled and len(transform.sizes) != len(needs.sizes):
         raise UserError(
             f"{name} needs {len(needs.sizes)} views of each image, as {' '.join(objective.views)} makes them;"
             f" --views {' '.join(texts)} makes {len(transform.sizes)}"

@@ -44,12 +44,12 @@ class Accuracy(Judge):
         """From 0 to 1."""
         classifier = self.subject.classifier
         if classifier is None:
-            found = Linear().fit_predict(self.train, self._labels("train"), self._all("test", call, "features"))
-            return float((found == self.labels).mean())
+            predicted = Linear().fit_predict(self.train, self._labels("train"), self._all("test", call, "features"))
+            return float((predicted == self.labels).mean())
         logits = torch.from_numpy(self._all("test", call, "logits"))
         probabilities = logits.sigmoid() if classifier.multi_label else logits.softmax(dim=1)
-        found = scores(probabilities.numpy(), self.labels, classifier.classes)
-        return float(found[found["main"]])
+        predicted = scores(probabilities.numpy(), self.labels, classifier.classes)
+        return float(predicted[predicted["main"]])
 
     def _check_kind(self, data: str) -> None:
         classifier, several = self.subject.classifier, self.labelled.multi_label

@@ -29,22 +29,22 @@ def frame_of(size: tuple[int, int], turn: int) -> tuple[int, int]:
     return size if turn < 5 else (size[1], size[0])
 
 
-def result_entries(found: Detections, image: Annotation, categories: Sequence[Id]) -> list[Json]:
+def result_entries(detections: Detections, image: Annotation, categories: Sequence[Id]) -> list[Json]:
     """One entry for each detection. categories: the id of each class."""
     entries = []
-    for place in range(len(found)):
-        left, top, right, bottom = (float(v) for v in found.boxes[place])
-        instance = Instance(found.names[place], (left, top, right, bottom))
-        if found.shapes is not None:
-            instance = replace(instance, rle=run_lengths(found.mask(place)))
+    for place in range(len(detections)):
+        left, top, right, bottom = (float(v) for v in detections.boxes[place])
+        instance = Instance(detections.names[place], (left, top, right, bottom))
+        if detections.shapes is not None:
+            instance = replace(instance, rle=run_lengths(detections.mask(place)))
         if image.turn > 1:
-            instance = turned(instance, found.size, BACK.get(image.turn, image.turn))
+            instance = turned(instance, detections.size, BACK.get(image.turn, image.turn))
         left, top, right, bottom = (round(v, 2) for v in instance.box)
         entry: Json = {
             "image_id": image.id_,
-            "category_id": categories[int(found.labels[place])],
+            "category_id": categories[int(detections.labels[place])],
             "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
-            "score": round(float(found.scores[place]), 5),
+            "score": round(float(detections.scores[place]), 5),
         }
         entries.append(entry if instance.rle is None else entry | {"segmentation": dict(instance.rle)})
     return entries
@@ -67,10 +67,10 @@ def write_split_results(found: Sequence[Detections], boxes: Boxes, out: Path) ->
     write_json(out / RESULTS, entries)
 
 
-def _at_size(found: Detections, size: tuple[int, int]) -> Detections:
+def _at_size(detections: Detections, size: tuple[int, int]) -> Detections:
     """Detections in the pixels of an image's full size, which may have been shrunk to be kept."""
-    if found.size == size:
-        return found
-    y, x = size[0] / found.size[0], size[1] / found.size[1]
-    boxes = (found.boxes * np.array([x, y, x, y])).astype(found.boxes.dtype)
-    return replace(found, size=size, boxes=boxes)
+    if detections.size == size:
+        return detections
+    y, x = size[0] / detections.size[0], size[1] / detections.size[1]
+    boxes = (detections.boxes * np.array([x, y, x, y])).astype(detections.boxes.dtype)
+    return replace(detections, size=size, boxes=boxes)
