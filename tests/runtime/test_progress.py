@@ -170,11 +170,11 @@ ON_CPU = ["--device", "cpu"]
 COMMANDS = {  # words, and what its terminal says meanwhile
     "transfer": (
         ["run", "--on", "images", "--to", "classify", "--epochs", "2", "--workers", "0", *ON_CPU],
-        ["opening the encoder", "looking at the labelled images", "measuring a few steps", "testing the model"],
+        ["looking at the labelled images", "measuring a few steps", "testing the model"],
     ),
     "evaluate": (
         ["run", "--on", "images", "--draws", "2", *ON_CPU],
-        ["opening the encoder", "looking at the labelled images", "drawing the results"],
+        ["looking at the labelled images", "drawing the results"],
     ),
     "labels": (
         ["run", "--on", "images", "--draws", "1", "--fractions", "0.5", "--epochs", "1", *ON_CPU],
@@ -185,7 +185,7 @@ COMMANDS = {  # words, and what its terminal says meanwhile
         ["run", "images", "--query", "images/a/0.png", "--duplicates", *ON_CPU],
         ["indexing the images", "drawing the nearest images", "comparing all with all"],
     ),
-    "map": (["run", "images", *ON_CPU], ["opening the encoder", "placing 40 images", "drawing the map"]),
+    "map": (["run", "images", *ON_CPU], ["placing 40 images", "drawing the map"]),
     "anomaly": (
         ["fit", "run", "images/a", "--false-alarms", "0.2", *ON_CPU],
         ["learning what is normal", "calibrating the threshold"],

@@ -9,7 +9,7 @@ import torch
 from unmask.data.datasets.images import Images
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.before_after import Comparison
-from unmask.evaluation.collapse import LEAST, choose, feature_health
+from unmask.evaluation.collapse import choose, feature_health
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FRAMES, IMAGES = 8, 6
 FILM = "film"
-CHEAP = 60  # images trained on for each that is looked at for collapse: a few percent of the work
+CHEAP = 60  # images trained on for each that is looked at for collapse: a percent of the work; none in tiny runs
 
 
 class Watch:
@@ -52,7 +52,7 @@ class Watch:
         self.images, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
         self.samples = samples
-        self.looked_at = choose(samples, max(LEAST, self.every * training.batch // CHEAP))
+        self.looked_at = choose(samples, self.every * training.batch // CHEAP)
         self.probe = probe
         continues = config.record.weights is not None
         self.comparison = Comparison(config, objective, samples, out, device) if continues else None
