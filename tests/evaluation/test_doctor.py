@@ -49,7 +49,7 @@ def found(place, **options):
 def test_a_healthy_run_its_weights_and_its_data_have_no_finding(healthy):
     diagnosis = diagnose(Subject(str(healthy)))
     assert not diagnosis.findings, diagnosis.findings
-    assert not diagnosis.unknown.keys() - {"positions"}, diagnosis.unknown
+    assert not diagnosis.unknown.keys() - {"positions", "collapse"}, diagnosis.unknown  # too short for the latter
     assert set(diagnosis.fine) | diagnosis.unknown.keys() == CHECKS
     weights = diagnose(Subject(str(healthy / "encoder.safetensors"), [str(healthy.parent / "photos")]))
     assert not weights.findings

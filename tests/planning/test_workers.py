@@ -95,8 +95,8 @@ def test_a_run_records_says_and_reports_how_long_it_waited(photos, tmp_path, mon
 
     from unmask.data.datasets.images import Samples
 
-    image = Samples.image
-    monkeypatch.setattr(Samples, "image", lambda self, i: time.sleep(0.02) or image(self, i))  # a slow disk
+    read = Samples.substitute
+    monkeypatch.setattr(Samples, "substitute", lambda self, i: time.sleep(0.02) or read(self, i))  # a slow disk
     run = unmask.pretrain(photos, out=tmp_path / "run", steps=4, in_memory="off", views_per_image=2, **SMALL)
     said = " ".join(capsys.readouterr().out.split())
     summary = json.loads((run.path / "summary.json").read_text())
