@@ -9,20 +9,19 @@ from torch import Tensor, nn
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import distillation_defaults, distillation_schedules
+from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.views import distillation_defaults
 from unmask.methods.losses.clustering import Centre, entropy, sinkhorn, swapped
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Objective, Symptom
+from unmask.training.objective import Symptom
 
 __all__ = ["DINO"]
-LARGE = 2  # views that the teacher sees
 
 
-class DINO(Objective):
-    clip_each = True
+class DINO(Distillation):
     words: Mapping[str, str] = {"loss": "cross-entropy with the teacher", "entropy": "share of prototypes in use"}
     symptoms: Sequence[Symptom] = (
         Symptom(
@@ -56,29 +55,20 @@ class DINO(Objective):
         teacher_temperature: rises to this from 0.04. freeze_last: share of the training in which the last layer stays
         as it is (the paper's first epoch). balance: "centre", as in DINO, or "sinkhorn", as in SwAV.
         """
-        super().__init__()
-        self.encoder, self.momentum, self.temperature = encoder, momentum, temperature
-        self.teacher_temperature, self.freeze, self.balance = teacher_temperature, freeze_last, balance
+        super().__init__(encoder, momentum, temperature, teacher_temperature, freeze_last)
+        self.balance = balance
         self.views = (f"dino(local={local})",)
         self.head = build("projection", head or f"prototypes(prototypes={prototypes})", in_dim=encoder.dim)
         self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
         self.centre = Centre(self.head.out_dim)
-
-    @property
-    def kept(self) -> Encoder:
-        """The teacher's encoder, which is the better one all along (Caron et al. 2021, figure 6)."""
-        return self.teacher.module["encoder"]
 
     @classmethod
     def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
         """Gradients clipped tensor by tensor, weight decay that grows."""
         return distillation_defaults(encoder, crop=0.25, name="DINO")
 
-    def schedules(self, progress: float) -> Mapping[str, float]:
-        return distillation_schedules(progress, self.momentum, self.teacher_temperature)
-
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        temperature = self.scheduled.get("teacher_temperature", self.teacher_temperature)
+        temperature = self.sharpening
         student = [self.head(tokens.pooled) for tokens in of_views(self.encoder, batch["views"])]
         with torch.no_grad():
             seen = of_views(self.teacher.module["encoder"], batch["views"][:LARGE])
@@ -91,15 +81,6 @@ class DINO(Objective):
                     self.centre.note(torch.cat(outputs))
         loss = swapped([view / self.temperature for view in student], targets)
         return {"loss": loss, "entropy": entropy(targets[0]), "sharpness": sharpness(targets[0])}
-
-    def before_update(self, step: int, progress: float) -> None:
-        if progress < self.freeze:
-            for parameter in self.head.last_layer():
-                parameter.grad = None
-
-    def after_step(self, progress: float, good: Tensor | None = None) -> None:
-        self.centre.move(good)
-        self.teacher.update(self.scheduled.get("momentum", self.momentum), good)
 
 
 def sharpness(probabilities: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
-from unmask.methods.families.views import distillation_defaults, distillation_schedules
+from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.views import distillation_defaults
 from unmask.methods.losses.clustering import entropy, sinkhorn, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.methods.losses.spread import koleo
@@ -18,16 +19,14 @@ from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Objective, Symptom
+from unmask.training.objective import Symptom
 
 __all__ = ["DINOv2"]
-LARGE = 2  # views that the teacher sees
 LAYER_DECAY, PATCH_RATE = 0.9, 0.2  # factors on the learning rate, per layer and of the patch embedding
 
 
-class DINOv2(Objective):
+class DINOv2(Distillation):
     divisible = False  # assignments are balanced over the batch
-    clip_each = True
     words: Mapping[str, str] = {
         "loss": "cross-entropy with the teacher, of images and of masked patches, and the spread of features",
         "patches": "cross-entropy of masked patches",
@@ -57,10 +56,9 @@ class DINOv2(Objective):
         patch_head: object = None,
     ):
         """As in iBOT; spread: weight of KoLeo; prototypes: 65,536 in the paper, for 142 million images."""
-        super().__init__()
+        super().__init__(encoder, momentum, temperature, teacher_temperature, freeze_last)
         encoder.require_blanks("dinov2")
-        self.encoder, self.momentum, self.temperature = encoder, momentum, temperature
-        self.teacher_temperature, self.freeze, self.spread = teacher_temperature, freeze_last, spread
+        self.spread = spread
         self.mask = build("mask", mask)
         self.mask.require("dinov2")
         self.views = (f"dino(local={local}, smallest=0.05)",)
@@ -71,18 +69,10 @@ class DINOv2(Objective):
         student = {"encoder": encoder, "head": self.head, "patch_head": self.patch_head}
         self.teacher = Teacher(nn.ModuleDict(student))
 
-    @property
-    def kept(self) -> Encoder:
-        """The teacher's encoder."""
-        return self.teacher.module["encoder"]
-
     @classmethod
     def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
         """DINO's, with crops from 32 % on."""
         return distillation_defaults(encoder, crop=0.32, name="DINOv2", blr=2e-3)
-
-    def schedules(self, progress: float) -> Mapping[str, float]:
-        return distillation_schedules(progress, self.momentum, self.teacher_temperature)
 
     def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
         """Earlier layers learn more slowly, and the patch embedding slower still."""
@@ -94,7 +84,7 @@ class DINOv2(Objective):
         return scale * (PATCH_RATE if "patch_embed" in inside else 1.0), decays
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        temperature = self.scheduled.get("teacher_temperature", self.teacher_temperature)
+        temperature = self.sharpening
         large, small = batch["views"][:LARGE], batch["views"][LARGE:]
         teacher = self.teacher.module
         half = encode_half_masked(self.encoder, large, self.mask, self.mask_token, batch.get("rows"))
@@ -114,11 +104,3 @@ class DINOv2(Objective):
         spread = torch.stack([koleo(view) for view in pooled]).sum()
         loss = images + patch + self.spread * spread
         return {"loss": loss, "patches": patch.detach(), "spread": spread.detach(), "entropy": entropy(targets[0])}
-
-    def before_update(self, step: int, progress: float) -> None:
-        if progress < self.freeze:
-            for parameter in (*self.head.last_layer(), *self.patch_head.last_layer()):
-                parameter.grad = None
-
-    def after_step(self, progress: float, good: Tensor | None = None) -> None:
-        self.teacher.update(self.scheduled.get("momentum", self.momentum), good)

@@ -10,21 +10,20 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
-from unmask.methods.families.views import distillation_defaults, distillation_schedules
+from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.views import distillation_defaults
 from unmask.methods.losses.clustering import Centre, entropy, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Objective, Symptom
+from unmask.training.objective import Symptom
 
 __all__ = ["IBOT"]
-LARGE = 2  # views that the teacher sees
 
 
-class IBOT(Objective):
-    clip_each = True
+class IBOT(Distillation):
     words: Mapping[str, str] = {
         "loss": "cross-entropy with the teacher, of images and of masked patches",
         "patches": "cross-entropy of masked patches",
@@ -56,10 +55,8 @@ class IBOT(Objective):
         local: small views; prototypes: of the head that images and patches share (8,192 in the paper); the rest as in
         DINO.
         """
-        super().__init__()
+        super().__init__(encoder, momentum, temperature, teacher_temperature, freeze_last)
         encoder.require_blanks("ibot")
-        self.encoder, self.momentum, self.temperature = encoder, momentum, temperature
-        self.teacher_temperature, self.freeze = teacher_temperature, freeze_last
         self.mask = build("mask", mask)
         self.mask.require("ibot")
         self.views = (f"dino(local={local})",)
@@ -68,21 +65,13 @@ class IBOT(Objective):
         self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
         self.centre, self.patch_centre = Centre(self.head.out_dim), Centre(self.head.out_dim)
 
-    @property
-    def kept(self) -> Encoder:
-        """The teacher's encoder."""
-        return self.teacher.module["encoder"]
-
     @classmethod
     def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
         """DINO's."""
         return distillation_defaults(encoder, crop=0.25, name="iBOT")
 
-    def schedules(self, progress: float) -> Mapping[str, float]:
-        return distillation_schedules(progress, self.momentum, self.teacher_temperature)
-
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        temperature = self.scheduled.get("teacher_temperature", self.teacher_temperature)
+        temperature = self.sharpening
         large, small = batch["views"][:LARGE], batch["views"][LARGE:]
         with torch.no_grad():
             seen = of_views(self.teacher.module["encoder"], large)
@@ -102,13 +91,3 @@ class IBOT(Objective):
         guesses = self.head(take(half.tokens.units[half.masked], index)) / self.temperature
         images, patch = swapped(student, targets), patch_loss(guesses, patch_targets, counts)
         return {"loss": images + patch, "patches": patch.detach(), "entropy": entropy(targets[0])}
-
-    def before_update(self, step: int, progress: float) -> None:
-        if progress < self.freeze:
-            for parameter in self.head.last_layer():
-                parameter.grad = None
-
-    def after_step(self, progress: float, good: Tensor | None = None) -> None:
-        self.centre.move(good)
-        self.patch_centre.move(good)
-        self.teacher.update(self.scheduled.get("momentum", self.momentum), good)
