@@ -40,6 +40,7 @@ PARTS = (
     "to",
     "log_to",
     "evaluators",
+    "methods",
     "views",
     *KINDS,
 )  # options that name parts: what a person gives there may come from outside

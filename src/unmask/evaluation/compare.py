@@ -99,7 +99,7 @@ def _score(
 ) -> tuple[Score, np.ndarray]:
     """The score, and for each test sample whether it was classified correctly."""
     train, test = splits["train"], splits["test"]
-    val_accuracy, pooling, chosen = _choose(part, train, splits["val"])
+    val_accuracy, pooling, chosen = choose(part, train, splits["val"])
     train_x, test_x = train.pools[pooling], test.pools[pooling]
     answers = chosen.fit_predict(train_x, train.labels, test_x)
     correct = answers == test.labels
@@ -119,7 +119,7 @@ def _score(
     ), correct
 
 
-def _choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str, Evaluator]:
+def choose(part: Evaluator, train: Features, val: Features) -> tuple[float, str, Evaluator]:
     """Validation accuracy, pooling and evaluator of the best pair; the first one among equals."""
     best = (-1.0, "", part)
     for pooling, train_x in train.pools.items():

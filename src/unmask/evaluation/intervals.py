@@ -9,12 +9,12 @@ from jaxtyping import Bool
 LEVEL = 0.95  # of all intervals, so that chance is not mistaken for an effect of pretraining
 
 
-def wilson(correct: int, total: int) -> tuple[float, float]:
+def wilson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a proportion, e.g. the accuracy on `total` test images. Wilson 1927: valid near 0, near 1 and for
     few."""
     from scipy.stats import binomtest  # takes a second to import: not before it is needed
 
-    low, high = binomtest(correct, total).proportion_ci(LEVEL, method="wilson")
+    low, high = binomtest(correct, total).proportion_ci(level, method="wilson")
     return float(low), float(high)
 
 
@@ -30,7 +30,9 @@ def student(values: Sequence[float], low: float = -math.inf, high: float = math.
     return max(low, mean - half), min(high, mean + half)
 
 
-def paired_difference(first: Bool[np.ndarray, "n"], second: Bool[np.ndarray, "n"]) -> tuple[float, float, float]:
+def paired_difference(
+    first: Bool[np.ndarray, "n"], second: Bool[np.ndarray, "n"], level: float = LEVEL
+) -> tuple[float, float, float]:
     """Accuracy of `first` minus that of `second` on the same n test images, and its interval; True = correct.
 
     Newcombe 1998 (paired proportions, method 10): combines the two Wilson intervals, accounting for how often both are
@@ -44,7 +46,7 @@ def paired_difference(first: Bool[np.ndarray, "n"], second: Bool[np.ndarray, "n"
     if agreement > 0:  # his correction for continuity
         agreement = max(agreement - total / 2, 0)
     phi = agreement / math.sqrt(margins) if margins else 0.0
-    return _newcombe(both + only_first, total, both + only_second, total, phi)
+    return _newcombe(both + only_first, total, both + only_second, total, phi, level)
 
 
 def difference(correct: int, total: int, other_correct: int, other_total: int) -> tuple[float, float, float]:
@@ -69,10 +71,47 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _newcombe(correct: int, total: int, other_correct: int, other_total: int, phi: float) -> tuple[float, float, float]:
+def _newcombe(
+    correct: int, total: int, other_correct: int, other_total: int, phi: float, level: float = LEVEL
+) -> tuple[float, float, float]:
     """phi: correlation of the two; 0 for independent samples."""
     p, q = correct / total, other_correct / other_total
-    (p_low, p_high), (q_low, q_high) = wilson(correct, total), wilson(other_correct, other_total)
+    (p_low, p_high), (q_low, q_high) = wilson(correct, total, level), wilson(other_correct, other_total, level)
     below = math.sqrt(max(0, (p - p_low) ** 2 - 2 * phi * (p - p_low) * (q_high - q) + (q_high - q) ** 2))
     above = math.sqrt(max(0, (p_high - p) ** 2 - 2 * phi * (p_high - p) * (q - q_low) + (q - q_low) ** 2))
     return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)
+
+
+def repeated(values: Bool[np.ndarray, "r n"], level: float = LEVEL) -> tuple[float, float, float]:
+    """Mean accuracy over r repetitions (seeds, draws of labels) on the same n test images, and its interval.
+
+    The uncertainty of the images (Wilson) and that of the repetitions (Student) are added as squares, as Newcombe adds
+    those of two proportions. With one repetition, that of the images alone.
+    """
+    singles = [wilson(int(row.sum()), len(row), level) for row in values]
+    means = values.mean(axis=1)
+    return _square_and_add(means, [m - low for m, (low, _) in zip(means, singles)],
+                           [high - m for m, (_, high) in zip(means, singles)], level, 0.0)  # fmt: skip
+
+
+def repeated_difference(
+    first: Bool[np.ndarray, "r n"], second: Bool[np.ndarray, "r n"], level: float = LEVEL
+) -> tuple[float, float, float]:
+    """Mean accuracy of `first` minus that of `second` over r paired repetitions on the same n test images, and its
+    interval: as in `repeated`, with Newcombe's paired interval for the images."""
+    singles = [paired_difference(a, b, level) for a, b in zip(first, second, strict=True)]
+    means = np.array([single[0] for single in singles])
+    return _square_and_add(means, [m - low for m, low, _ in singles], [high - m for m, _, high in singles], level, -1.0)
+
+
+def _square_and_add(
+    means: np.ndarray, below: Sequence[float], above: Sequence[float], level: float, least: float
+) -> tuple[float, float, float]:
+    """below, above: distances of the limits over images from each repetition's mean; least: of the statistic."""
+    mean, spread = float(means.mean()), 0.0
+    if len(means) > 1:
+        from scipy.stats import t
+
+        spread = float(t.ppf((1 + level) / 2, len(means) - 1)) * float(means.std(ddof=1)) / math.sqrt(len(means))
+    low, high = math.hypot(float(np.mean(below)), spread), math.hypot(float(np.mean(above)), spread)
+    return mean, max(least, mean - low), min(1.0, mean + high)

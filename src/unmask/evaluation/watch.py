@@ -92,11 +92,7 @@ class Watch:
 
     def export(self) -> None:
         """Writes the current encoder."""
-        encoder, timm, data = self.objective.kept, self.config.model.timm, self.config.data
-        facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
-        facts |= {"timm": json.dumps(timm)}
-        facts |= {"licence": json.dumps(self.config.record.licence)} if self.config.record.licence else {}
-        save_encoder(encoder.net, self.out / ENCODER, facts)
+        write_encoder(self.objective, self.config, self.out / ENCODER)
 
     @torch.no_grad()
     def panel(self) -> None:
@@ -130,3 +126,12 @@ class Watch:
         assert self.probe is not None  # made where probe_steps are
         autocast = autocast_dtype(self.config.runtime.precision)
         return self.probe(self.objective.kept, self.device, autocast)
+
+
+def write_encoder(objective: Objective, config: Config, path: Path) -> None:
+    """The encoder that a run keeps, as a plain timm state dict with the facts that opening it takes."""
+    timm, data = config.model.timm, config.data
+    facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
+    facts |= {"timm": json.dumps(timm)}
+    facts |= {"licence": json.dumps(config.record.licence)} if config.record.licence else {}
+    save_encoder(objective.kept.net, path, facts)

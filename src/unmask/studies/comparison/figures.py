@@ -1,0 +1,91 @@
+"""Accuracy against compute: one panel for each judge, one line for each method, baselines across."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unmask.report.palette import BLACK, GREY, SERIES, make_figure, style
+from unmask.report.words import cut_end
+from unmask.studies.comparison.findings import Accuracy, Findings, words
+from unmask.studies.comparison.settings import RANDOM, Contestant
+
+COLUMNS, LONGEST = 3, 26  # panels side by side; characters of a name
+MARKERS = "osD^vP*X<>"
+DASHES = (":", "--", "-.", (0, (1, 3)), (0, (5, 4)))  # of baselines
+
+
+def draw(findings: Findings, title: str) -> Figure | None:
+    """None before anything is judged."""
+    judges = [judge for judge in findings.judges if any(key[1] == judge for key in findings.rows)]
+    if not judges:
+        return None
+    lines = math.ceil(len(judges) / COLUMNS)
+    figure = make_figure(4.1 * min(COLUMNS, len(judges)) + 2.2, 3.5 * lines + 0.3)
+    grid = figure.subplots(lines, min(COLUMNS, len(judges)), squeeze=False).flatten()
+    for panel, judge in zip(grid, judges):
+        _panel(panel, findings, judge)
+    for panel in grid[len(judges) :]:
+        panel.set_axis_off()
+    labels: dict[str, object] = {}
+    for panel in grid[: len(judges)]:
+        handles, names = panel.get_legend_handles_labels()
+        labels |= dict(zip(names, handles))
+    figure.legend(list(labels.values()), list(labels), loc="outside right upper", frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
+    return figure
+
+
+def _panel(panel: Axes, findings: Findings, judge: str) -> None:
+    trained = [one for one in findings.contestants if one.trained]
+    for number, one in enumerate(trained):
+        points = _line(findings, one, judge)
+        if not points:
+            continue
+        x = [share * one.total_flops / 1e12 for share in (point.share for point in points)]
+        y = [100 * point.mean for point in points]
+        below = [100 * (point.mean - point.low) for point in points]
+        above = [100 * (point.high - point.mean) for point in points]
+        colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+        style_of_line = "-" if number < len(SERIES) else "--"
+        panel.errorbar(
+            x, y, [below, above], color=colour, marker=marker, ms=5, lw=1.3, ls=style_of_line, capsize=2,
+            label=cut_end(one.name, LONGEST),
+        )  # fmt: skip
+    for number, one in enumerate(one for one in findings.contestants if not one.trained):
+        found = findings.accuracy(one.name, judge)
+        if found is not None:
+            colour = BLACK if one.kind == RANDOM else GREY
+            dash = DASHES[number % len(DASHES)]
+            panel.axhline(100 * found.mean, color=colour, lw=1.1, ls=dash, label=cut_end(one.name, LONGEST))
+            panel.axhspan(100 * found.low, 100 * found.high, color=colour, alpha=0.07, lw=0)
+    panel.set_xscale("log")
+    panel.minorticks_off()
+    _ticks(panel, [share * one.total_flops / 1e12 for one in trained for share in _shares(findings, one, judge)])
+    panel.set(xlabel="training, TFLOPs", ylabel="accuracy in %", title=words(judge))
+    style(panel, grid="y", title=10)
+
+
+def _line(findings: Findings, one: Contestant, judge: str) -> list[Accuracy]:
+    points = [findings.accuracy(one.name, judge, share) for share in _shares(findings, one, judge)]
+    return [point for point in points if point is not None]
+
+
+def _shares(findings: Findings, one: Contestant, judge: str) -> Sequence[float]:
+    return sorted(share for name, of, share in findings.rows if (name, of) == (one.name, judge))
+
+
+def _ticks(panel: Axes, values: Sequence[float]) -> None:
+    """A few of them, spread evenly over a logarithmic axis."""
+    if not values:
+        return
+    low, high = min(values), max(values)
+    if high <= low * 1.001:
+        panel.set_xticks([high], [f"{high:.3g}"])
+        panel.set_xlim(high / 2, high * 2)
+        return
+    count = 4
+    ticks = [low * (high / low) ** (i / (count - 1)) for i in range(count)]
+    panel.set_xticks(ticks, [f"{tick:.2g}" if tick < 100 else f"{tick:,.0f}" for tick in ticks])
+    panel.set_xlim(low / 1.3, high * 1.3)

@@ -1,0 +1,219 @@
+"""What a comparison found: accuracies with their intervals, paired differences, and what can be said of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool
+
+from unmask.evaluation.intervals import LEVEL, repeated, repeated_difference
+from unmask.files import Json
+from unmask.report.words import percent
+from unmask.studies.comparison.judging import unpacked
+from unmask.studies.comparison.pieces import FINETUNE, FROZEN, TRAIN
+from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Contestant
+from unmask.studies.engine import Key
+
+NAMES = {"knn": "kNN", "linear": "linear probe", "attentive": "attentive probe"}
+Rows = Mapping[tuple[int, int], Bool[np.ndarray, "n"]]  # (seed, draw) -> test images that were right
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One contestant by one judge, at one point of its training; shares, 0 to 1."""
+
+    contestant: str
+    judge: str
+    share: float  # of the training
+    mean: float
+    low: float
+    high: float
+    values: list[float]  # of each seed and draw, in their order
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of the first minus that of the second, on the same test images, seeds and draws."""
+
+    judge: str
+    first: str
+    second: str
+    mean: float
+    low: float
+    high: float
+    pairs: int  # seeds and draws that both have
+
+    @property
+    def sign(self) -> int:
+        """0 where the interval holds zero."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    @property
+    def text(self) -> str:
+        """Without its sign: "4.1 points (1.2 to 7.0)"."""
+        return f"{100 * abs(self.mean):.1f} points ({100 * min(abs(self.low), abs(self.high)):.1f} to" + (
+            f" {100 * max(abs(self.low), abs(self.high)):.1f})"
+        )
+
+    @property
+    def signed(self) -> str:
+        """For tables: "+4.1 (+1.2 to +7.0)"."""
+        return f"{100 * self.mean:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+
+@dataclass
+class Findings:
+    """Everything that is recorded so far, in order of the contestants."""
+
+    contestants: Sequence[Contestant]
+    judges: list[str] = field(default_factory=list)
+    rows: dict[tuple[str, str, float], dict[tuple[int, int], Bool[np.ndarray, "n"]]] = field(default_factory=dict)
+    trainings: dict[tuple[str, int], Json] = field(default_factory=dict)  # (method, seed) -> its record
+    diverged: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, contestants: Sequence[Contestant], lines: Mapping[Key, Json]) -> "Findings":
+        findings = cls(contestants)
+        names, judges = [one.name for one in contestants], set()
+        for (what, name, seed, size, draw), line in sorted(lines.items(), key=lambda pair: str(pair[0])):
+            if name not in names:
+                continue
+            if "diverged" in line:
+                findings.diverged.append(f"{name}, seed {seed}")
+            elif what == TRAIN:
+                findings.trainings[str(name), int(seed)] = line
+            else:
+                results = line["results"] if what == FROZEN else [{"judge": f"{FINETUNE}@{size}"} | line]
+                for result in results:
+                    judges.add(result["judge"])
+                    place = (str(name), result["judge"], float(size) if what == FROZEN else 1.0)
+                    findings.rows.setdefault(place, {})[int(seed), int(draw)] = unpacked(result["correct"])
+        findings.judges = sorted(judges, key=_order)
+        return findings
+
+    def accuracy(self, contestant: str, judge: str, share: float = 1.0) -> Accuracy | None:
+        rows = self.rows.get((contestant, judge, share))
+        if not rows:
+            return None
+        matrix = np.stack([rows[place] for place in sorted(rows)])
+        return Accuracy(contestant, judge, share, *repeated(matrix), values=[float(row.mean()) for row in matrix])
+
+    def difference(self, first: str, second: str, judge: str, level: float = LEVEL) -> Difference | None:
+        """Over the seeds and draws that both have; what has no seed of its own, such as raw pixels, meets all."""
+        mine, theirs = self.rows.get((first, judge, 1.0)), self.rows.get((second, judge, 1.0))
+        if not mine or not theirs or first == second:
+            return None
+        mine, theirs = _spread(mine, theirs, self._seedless(first)), _spread(theirs, mine, self._seedless(second))
+        both = sorted(mine.keys() & theirs.keys())
+        if not both:
+            return None
+        a, b = np.stack([mine[place] for place in both]), np.stack([theirs[place] for place in both])
+        return Difference(judge, first, second, *repeated_difference(a, b, level), pairs=len(both))
+
+    def _seedless(self, name: str) -> bool:
+        return next(one.kind for one in self.contestants if one.name == name) not in (METHOD, RANDOM)
+
+    @property
+    def methods(self) -> list[str]:
+        return [one.name for one in self.contestants if one.trained]
+
+    def ranked(self, judge: str) -> list[Accuracy]:
+        """Methods that this judge has seen, the best first."""
+        seen = [found for name in self.methods if (found := self.accuracy(name, judge)) is not None]
+        return sorted(seen, key=lambda found: -found.mean)
+
+    def leading(self, judge: str) -> str:
+        """Who is ahead by this judge, of whom, and of whom that cannot be said, in a sentence."""
+        ranked = self.ranked(judge)
+        if not ranked:
+            return ""
+        best, others = ranked[0], ranked[1:]
+        start = f"by {words(judge)}, {best.contestant} ({percent(best.mean, best.low, best.high, unit='')} %)"
+        if not others:
+            return f"{start} is the only one"
+        level = 1 - (1 - LEVEL) / len(others)  # the leader was chosen among all of them: Bonferroni
+        compared = [(one, self.difference(best.contestant, one.contestant, judge, level)) for one in others]
+        behind = [f"{one.contestant} by {gap.text}" for one, gap in compared if gap and gap.sign > 0]
+        level_with = [one.contestant for one, gap in compared if gap and gap.sign <= 0]
+        parts = [f"is ahead of {_listed(behind)}"] if behind else []
+        if level_with:
+            parts.append(f"cannot be told apart from {_listed(level_with)}")
+        return f"{start} {' but '.join(parts)}" if parts else start
+
+    def above_random(self, name: str) -> list[str]:
+        """The judges by which a method is above the same encoder at random initialisation."""
+        gaps = [(judge, self.difference(name, RANDOM, judge)) for judge in self.judges]
+        return [judge for judge, gap in gaps if gap is not None and gap.sign > 0]
+
+    def sentence(self) -> str:
+        """What can be said, in a few sentences."""
+        said = [text for judge in self.judges if (text := self.leading(judge))]
+        judged = [name for name in self.methods if any((name, judge, 1.0) in self.rows for judge in self.judges)]
+        learnt_nothing = [name for name in judged if not self.above_random(name)]
+        if RANDOM in (place[0] for place in self.rows) and learnt_nothing:
+            said.append(f"not above random initialisation by any judge: {_listed(learnt_nothing)}")
+        pixels = [
+            judge
+            for judge in self.judges
+            if (ranked := self.ranked(judge))
+            and (gap := self.difference(ranked[0].contestant, PIXELS, judge)) is not None
+            and gap.sign <= 0
+        ]
+        if pixels:
+            said.append(f"no method is above raw pixels by {_listed([words(judge) for judge in pixels])}")
+        return ". ".join(text[0].upper() + text[1:] for text in said) + "." if said else "Nothing is judged yet."
+
+    def to_json(self) -> Json:
+        """Plain values: accuracies, and all paired differences."""
+        names = [one.name for one in self.contestants]
+        places = sorted(self.rows, key=lambda place: (names.index(place[0]), _order(place[1]), place[2]))
+        found = [self.accuracy(*place) for place in places]
+        gaps = [
+            gap
+            for judge in self.judges
+            for number, first in enumerate(names)
+            for second in names[number + 1 :]
+            if (gap := self.difference(first, second, judge)) is not None
+        ]
+        trainings = [
+            {"method": name, "seed": seed} | {key: value for key, value in line.items() if key not in _KEYS}
+            for (name, seed), line in self.trainings.items()
+        ]
+        return {
+            "sentence": self.sentence(),
+            "accuracies": [vars(one) for one in found if one is not None],
+            "differences": [vars(gap) for gap in gaps],
+            "trainings": trainings,
+            "diverged": self.diverged,
+        }
+
+
+_KEYS = ("piece", "contestant", "size", "draw")
+
+
+def words(judge: str) -> str:
+    """A judge for people: "fine-tuned at 10 labels"."""
+    if judge.startswith(f"{FINETUNE}@"):
+        return f"fine-tuning at {judge.split('@')[1]} labels per class"
+    name, *options = judge.split("(", 1)
+    return "(".join([NAMES.get(name, name), *options])
+
+
+def _order(judge: str) -> tuple[int, float, str]:
+    """Frozen judges as the world lists them, then fine-tuning by its labels."""
+    if judge.startswith(f"{FINETUNE}@"):
+        return len(NAMES) + 1, float(judge.split("@")[1]), judge
+    name = judge.split("(")[0]
+    return list(NAMES).index(name) if name in NAMES else len(NAMES), 0.0, judge
+
+
+def _spread(rows: Rows, others: Rows, seedless: bool) -> Rows:
+    """What was judged once meets every seed and draw of the others."""
+    if seedless and len(rows) == 1:
+        (only,) = rows.values()
+        return dict.fromkeys(others, only)
+    return rows
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,127 @@
+"""The pieces of a comparison: trainings, and what is judged of each, in an order that is readable at any moment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from unmask.data.datasets.classification import Labelled
+from unmask.data.datasets.images import Samples
+from unmask.files import Json
+from unmask.studies.comparison.judging import accuracy, judge_finetuned, judge_frozen
+from unmask.studies.comparison.plan import Forecast
+from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Contestant, Setting, shares
+from unmask.studies.comparison.training import train
+from unmask.studies.engine import Key, Piece, Tell, Work, once
+from unmask.training.log import clock
+
+FIELDS = ("piece", "contestant", "seed", "size", "draw")  # of a recorded line; the key of a piece
+TRAIN, FROZEN, FINETUNE = "train", "frozen", "finetune"
+COMMAND = "compare"
+
+
+def waves(setting: Setting, forecast: Forecast, seeds: Sequence[int]) -> list[list[Piece]]:
+    """For each seed the trainings, then what is judged: a study that is stopped is one with fewer seeds."""
+    planned: list[list[Piece]] = []
+    for seed in seeds:
+        own = [one for one in setting.contestants if one.kind in (METHOD, RANDOM) or seed == seeds[0]]
+        planned.append([_piece(TRAIN, one, seed, "", 0, one.seconds) for one in own if one.trained])
+        planned.append([piece for one in own for piece in _frozen(setting, forecast, one, seed)])
+        tuned = [one for one in setting.contestants if one.kind != PIXELS]
+        planned.append([piece for one in tuned for piece in _tuned(setting, forecast, one, seed)])
+    return [wave for wave in planned if wave]
+
+
+def _frozen(setting: Setting, forecast: Forecast, one: Contestant, seed: int) -> list[Piece]:
+    pieces = []
+    for share in shares(setting.judging.points if one.trained else 1):
+        evaluators = evaluators_at(setting, one, share)
+        if evaluators:
+            cost = sum(forecast.frozen[name] for name in evaluators)
+            pieces.append(_piece(FROZEN, one, seed, f"{share:g}", 0, cost))
+    return pieces
+
+
+def _tuned(setting: Setting, forecast: Forecast, one: Contestant, seed: int) -> list[Piece]:
+    return [
+        _piece(FINETUNE, one, seed, str(number), draw, forecast.finetuning[str(number)])
+        for number in setting.judging.labels_per_class
+        for draw in range(setting.judging.draws)
+    ]
+
+
+def evaluators_at(setting: Setting, one: Contestant, share: float) -> tuple[str, ...]:
+    """The attentive probe, which costs most, judges whole trainings only."""
+    return tuple(name for name in setting.judging.of(one) if share == 1 or name != "attentive")
+
+
+def _piece(what: str, one: Contestant, seed: int, size: str, draw: int, cost: float) -> Piece:
+    if what == TRAIN:
+        doing = "training"
+    elif what == FROZEN:
+        doing = "frozen features" + ("" if size == "1" else f" after {float(size):.0%} of the training")
+    else:
+        doing = f"fine-tuned with {size} labels per class" + (f", draw {draw}" if draw else "")
+    return Piece((what, one.name, seed, size, draw), f"{one.name}, seed {seed}, {doing}", max(cost, 1e-3))
+
+
+@dataclass
+class Bench:
+    """The data of a study, open in this process."""
+
+    setting: Setting
+    samples: Samples
+    labelled: Labelled
+
+    def do(self, key: Key, tell: Tell) -> Json:
+        """One piece of work."""
+        what, name, seed, size, draw = key
+        setting, one, seed = self.setting, self.setting.contestant(str(name)), int(seed)
+        if what == TRAIN:
+            points = setting.judging.points
+            return train(one, seed, setting.out, self.samples, points, lambda share: tell("training", share))
+        if what == FROZEN:
+            share = float(size)
+            evaluators = evaluators_at(setting, one, share)
+            return {"results": judge_frozen(setting, self.labelled, one, seed, share, evaluators, tell)}
+        tell("fine-tuning", 0.0)
+        return judge_finetuned(setting, self.labelled, one, seed, int(size), int(draw))
+
+
+class Elsewhere:
+    """Does pieces in another process, which opens the data itself, once; it can be sent there."""
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+
+    def __call__(self, key: Key) -> Json:
+        return opened(self.setting.out, self.setting).do(key, lambda what, share: None)
+
+
+@once
+def _box(out: str) -> list[Bench]:
+    """Holds what this process opened for the study in a folder."""
+    return []
+
+
+def opened(out: str, setting: Setting) -> Bench:
+    """The data of a study, opened once by each process."""
+    box = _box(out)
+    if not box:
+        quiet = Console(quiet=True, force_terminal=False)
+        samples = setting.opening.samples(quiet)[1]
+        samples.channels = setting.reference.data.channels
+        box.append(Bench(setting, samples, setting.opening.labelled(quiet, COMMAND)))
+    return box[0]
+
+
+def work_of(bench: Bench, jobs: int) -> Work:
+    return Work(bench.do, Elsewhere(bench.setting), jobs)
+
+
+def said(line: Json) -> str:
+    """A result in words."""
+    if line["piece"] == TRAIN:
+        return f"loss {line['loss']:.4f}, {line['images']:,} images, {clock(line['seconds'])}"
+    results = line.get("results") or [{"judge": FINETUNE} | line]
+    return ", ".join(f"{result['judge']} {accuracy(result):.1%}" for result in results)

@@ -1,0 +1,112 @@
+"""Plans the trainings of a comparison: the settings that each method chooses, and the length that its budget pays for.
+
+No method is tuned: each gets what `pretrain` would choose for it on this data and this machine, with the same encoder
+and the same images.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from unmask.data.datasets.classification import Labelled
+from unmask.data.datasets.images import Samples
+from unmask.errors import UserError
+from unmask.models.encoder import Encoder
+from unmask.planning.initial_weights import Start
+from unmask.planning.measure import trial
+from unmask.planning.plan import Plan
+from unmask.planning.pretrain import Given, choose_length, choose_parts, measure_stages
+from unmask.registry import parse
+from unmask.runtime.distributed.data_parallel import make_devices
+from unmask.runtime.distributed.ranks import Ranks
+from unmask.runtime.progress import doing
+from unmask.studies.comparison.judging import rows_of, tuning_of
+from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, Judging, Setting
+from unmask.studies.comparison.training import count_flops
+from unmask.tasks.classification import finetune
+from unmask.training.log import clock
+from unmask.training.speed.compile import ready
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds of the pieces of a study, and the most memory that a training needs."""
+
+    frozen: Mapping[str, float]  # of judging one encoder's features, by evaluator
+    finetuning: Mapping[str, float]  # of one fine-tuning, by the number of labels per class
+    memory_mb: int
+
+    def training(self, contestants: Sequence[Contestant], seeds: int) -> float:
+        return seeds * sum(one.seconds for one in contestants if one.trained)
+
+    def judging(self, contestants: Sequence[Contestant], judging: Judging, seeds: int) -> float:
+        seconds = 0.0
+        for one in contestants:
+            times = seeds if one.kind in (METHOD, RANDOM) else 1
+            for evaluator in judging.of(one):
+                points = judging.points if one.trained and evaluator != "attentive" else 1
+                seconds += times * points * self.frozen[evaluator]
+            if one.kind != PIXELS:
+                seconds += seeds * judging.draws * sum(self.finetuning.values())
+        return seconds
+
+    def sentence(self, contestants: Sequence[Contestant], judging: Judging, seeds: int, jobs: int) -> str:
+        """Time and memory of the whole study in words."""
+        training, judged = self.training(contestants, seeds), self.judging(contestants, judging, seeds)
+        num, total = seeds * sum(one.trained for one in contestants), training + judged
+        text = (
+            f"Forecast: {clock(total)} of work: {num} trainings {clock(training)}, judging {clock(judged)}; at most"
+            f" {self.memory_mb:,} MB in a training"
+        )
+        return text + (f"; {jobs} side by side take about {clock(total / jobs)}." if jobs > 1 else ".")
+
+
+def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Contestant:
+    """One method's training. Raises UserError for a method that does not work here, or a budget below one step."""
+    began, start = time.monotonic(), Start()
+    doing(f"planning {name}")
+    plan = Plan(dict(given.options), dict(given.reasons))
+    draft = choose_parts(plan, given, start)
+    measured = measure_stages(draft, start, Ranks())
+    flops, batch = count_flops(draft.config(), samples), plan.settings["batch"]
+    steps = budget.steps(batch, measured[-1].seconds, flops)
+    if steps < 1:
+        raise UserError(
+            f"{budget.option} does not pay for one step of {name}: {batch:,} images, {flops * batch:.3g} FLOPs,"
+            f" {measured[-1].seconds:.2g} s. Give more"
+        )
+    plan.settings["steps"], plan.reasons["steps"] = int(steps), f"what {budget.option} pays for"
+    config = choose_length(draft, measured, time.monotonic() - began)
+    expected = config.record.expected
+    return Contestant(name, METHOD, config, flops, expected.seconds, expected.memory_mb)
+
+
+def forecast(setting: Setting, labelled: Labelled, encoder: Encoder, frozen: Mapping[str, float]) -> Forecast:
+    """frozen: measured seconds of judging one encoder, by evaluator. A few steps of fine-tuning are measured here."""
+    finetuning = {}
+    for number in setting.judging.labels_per_class:
+        rows = rows_of(setting, labelled, number, setting.seed, 0)
+        settings = tuning_of(setting, len(rows), encoder, labelled, setting.seed, scratch=False)
+        samples = labelled.samples("train", encoder.channels, rows)
+        measured = trial(
+            lambda s=settings: ready(finetune.make_task(encoder, labelled.classes, s), s),
+            lambda size, x=samples, s=settings: finetune.make_loader(x, s, encoder, size),
+            Plan(asdict(settings)),
+            make_devices(settings),
+            retry=False,
+        )
+        answering = (
+            min(frozen.values(), default=0.0) * len(labelled.splits["test"]) / sum(map(len, labelled.splits.values()))
+        )
+        finetuning[str(number)] = settings.fit(len(rows)).steps * measured.seconds + answering
+    return Forecast(dict(frozen), finetuning, max((one.memory_mb for one in setting.contestants), default=0))
+
+
+def refuse_names(methods: Sequence[str]) -> None:
+    """Raises UserError for a method that is named twice."""
+    for name in methods:
+        if methods.count(name) > 1:
+            raise UserError(
+                f"--methods names {name} twice: both would be the same training. Tell them apart by options, such as"
+                f' "{parse(name)[0]}(...)", or repeat the study with --seeds'
+            )

@@ -1,0 +1,125 @@
+"""One training of a comparison, in a run folder of its own: as `pretrain` plans and trains it, without pictures."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from unmask.data.datasets.images import Samples
+from unmask.evaluation.watch import write_encoder
+from unmask.files import Json, read_json, write_json
+from unmask.models.encoder import Encoder
+from unmask.models.state import load_strictly
+from unmask.planning.build import build
+from unmask.planning.initial_weights import Start
+from unmask.planning.loaders import make_loader
+from unmask.planning.measure import prepare
+from unmask.registry import keep_sources
+from unmask.runs.config import Config
+from unmask.runs.run import CONFIG, SUMMARY, make_encoder
+from unmask.runtime.distributed.data_parallel import make_devices
+from unmask.studies.comparison.settings import Contestant, shares
+from unmask.studies.quiet_log import QuietLog
+from unmask.training import checkpoint
+from unmask.training.log import METRICS, memory_mb, read
+from unmask.training.loop import fit
+from unmask.training.objective import Objective
+from unmask.training.settings import Fit
+from unmask.training.speed.compile import ready
+from unmask.training.speed.step_cost import step_flops
+from unmask.weights.files import ENCODER, read_state
+
+COUNTED = 8  # images that FLOPs are counted on; comparing them with each other costs next to nothing
+EVERY = 60.0  # seconds between checkpoints, which a kill can lose
+RUNS = "runs"
+RECORDED = ("seconds", "steps", "memory_mb", "loss", "images", "flops")
+
+
+def run_folder(out: str, contestant: Contestant, seed: int) -> Path:
+    """Of one training: a name that people can read, and that no other contestant has."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", contestant.name).strip("-")[:40]
+    if name != contestant.name:
+        name += "-" + hashlib.sha256(contestant.name.encode()).hexdigest()[:6]
+    return Path(out) / RUNS / f"{name}-{seed}"
+
+
+def of_seed(config: Config, seed: int) -> Config:
+    return config.with_options({"seed": seed})
+
+
+def train(
+    contestant: Contestant, seed: int, out: str, samples: Samples, points: int, tell: Callable[[float], object]
+) -> Json:
+    """Trains from where the run's folder left off; returns what is recorded. Encoders are kept at each point.
+
+    Raises Diverged where no rollback helped.
+    """
+    assert contestant.config is not None
+    config, folder = of_seed(contestant.config, seed), run_folder(out, contestant, seed)
+    if (folder / SUMMARY).exists() and (folder / ENCODER).exists():  # killed before this was recorded
+        return {name: value for name, value in read_json(folder / SUMMARY).items() if name in RECORDED}
+    folder.mkdir(parents=True, exist_ok=True)
+    config.to_json(folder / CONFIG)
+    keep_sources(folder)
+    objective = build(config, Start())
+    if not checkpoint.begun(folder):
+        prepare(objective, partial(make_loader, config, samples))
+    devices = make_devices(config.runtime)
+    objective.to(devices.device)
+    steps = config.training.steps
+    marks = [(max(1, round(share * steps)), share) for share in shares(points)[:-1]]  # in short runs steps coincide
+
+    def watch(step: int, steps: int) -> dict[str, float]:
+        for share in (share for mark, share in marks if mark == step):
+            write_encoder(objective, config, folder / encoder_file(share))
+        return {}
+
+    log = QuietLog(folder, config, len(samples), lambda step: tell(step / steps))
+    trained = ready(objective, config.runtime)
+    try:
+        fit(trained, make_loader(config, samples), loop_of(config), folder, devices, log, watch)
+    finally:
+        log.close()
+    write_encoder(objective, config, folder / ENCODER)
+    last = [record for record in read(folder / METRICS) if "loss" in record][-1]
+    images = steps * config.training.batch
+    facts = {"seconds": round(last["seconds"], 1), "steps": steps, "memory_mb": memory_mb(), "loss": last["loss"]}
+    facts |= {"images": images, "flops": contestant.flops * images}
+    write_json(folder / SUMMARY, {"finished": True, "waiting": 0.0} | facts)
+    for path in folder.glob("*.ckpt"):  # the encoders are what is judged
+        path.unlink()
+    return facts
+
+
+def loop_of(config: Config) -> Fit:
+    """The loop's settings, with checkpoints as often as a study that may be stopped at any moment wants them."""
+    per_step = config.training.batch / max(config.record.expected.images_per_second, 1e-9)
+    every = max(1, min(config.training.save_every, int(EVERY / per_step)))
+    return replace(config.training, save_every=every, keep_every=0, lasting_copies=0, tidy=True)
+
+
+def encoder_file(share: float) -> str:
+    return ENCODER if share == 1 else f"encoder-{100 * share:g}.safetensors"
+
+
+def trained_encoder(contestant: Contestant, seed: int, out: str, share: float = 1.0) -> Encoder:
+    """The encoder of a training after a share of its steps."""
+    assert contestant.config is not None
+    config, path = of_seed(contestant.config, seed), run_folder(out, contestant, seed) / encoder_file(share)
+    encoder = make_encoder(config)
+    load_strictly(encoder.net, read_state(path), str(path))
+    return encoder.eval()
+
+
+def count_flops(config: Config, samples: Samples) -> float:
+    """FLOPs of forward and backward for an image, on real views of a few; random generators are left unchanged."""
+    with torch.random.fork_rng():
+        objective: Objective = build(config, Start())
+        prepare(objective, partial(make_loader, config, samples, workers=0))
+        batch = next(iter(make_loader(config, samples, COUNTED, workers=0)(0)))
+        objective.scheduled = objective.schedules(0.0)
+        return step_flops(objective.train(), batch)

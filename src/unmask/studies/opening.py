@@ -1,0 +1,54 @@
+"""The data of a study: opened by the command, and again by every process that works for it."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from unmask.data.datasets.classification import Labelled
+from unmask.data.datasets.images import Samples
+from unmask.data.sheet import Sheet
+from unmask.errors import DataError, UserError
+from unmask.planning.inspect_data import look_at
+from unmask.runtime.progress import make_say, progress
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Where the images of a study lie, and how they are read."""
+
+    data: tuple[str, ...]  # to pretrain on
+    on: tuple[str, ...]  # labelled, to judge on
+    max_side: int  # pixels to which larger images are shrunk
+    channels: int | None
+    max_bad: float  # share of unreadable files above which the study does not start
+    labels: int | None  # training images to judge with at most
+    test: int | None  # test images at most
+    seed: int  # of their choice
+
+    def samples(self, console: Console) -> tuple[Sheet, Samples]:
+        """The images to pretrain on. Raises UserError for a stream."""
+        settings = {"max_side": self.max_side, "channels": self.channels, "max_bad": self.max_bad}
+        sheet, samples = look_at(self.data, console, **settings)
+        if not isinstance(samples, Samples):
+            raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
+        return sheet, samples
+
+    def labelled(self, console: Console, command: str) -> Labelled:
+        """The labelled images, with a validation split. Raises DataError for data that cannot be judged on."""
+        say = make_say(console)
+        with progress(console, "looking at the labelled images") as update:
+            labelled = Labelled(
+                self.on or self.data,
+                max_side=self.max_side,
+                most=self.labels,
+                most_test=self.test,
+                seed=self.seed,
+                say=say,
+                progress=update,
+            )
+        if labelled.multi_label:
+            raise DataError(f"these images have several labels each; {command} judges on data with one label per image")
+        say(f"Judged on {labelled.said} images of {len(labelled.classes)} classes")
+        for line in labelled.check():
+            say(line)
+        return labelled
