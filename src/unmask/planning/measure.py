@@ -90,16 +90,22 @@ class Measured:
 
 
 def trial(
-    make: Callable[[], Objective], loader: Callable[[int], Batches], plan: Plan, devices: Devices, retry: bool
+    make: Callable[[], Objective],
+    loader: Callable[[int], Batches],
+    plan: Plan,
+    devices: Devices,
+    retry: bool,
+    enough: float = ENOUGH,
 ) -> Measured:
     """Runs a few steps of the planned batch. `loader(n)` gives micro-batches of n. With `retry`, a batch too large for
     the memory is split into micro-batches, and activation checkpointing is turned on if it was left open. On a CPU this
-    is computed rather than tried. Raises UserError with remedies."""
+    is computed rather than tried. enough: seconds after which no further step is run. Raises UserError with remedies.
+    """
     why = "so that the batch fits into memory"
     while True:
         step = Step.of(plan.settings)
         try:
-            measured = _measure(make(), loader, step, devices)
+            measured = _measure(make(), loader, step, devices, enough)
             break
         except (torch.OutOfMemoryError, TooLarge) as error:
             parts = 2 * step.accumulate
@@ -130,6 +136,7 @@ def measure(
     ranks: Ranks,
     *,
     retry: bool,
+    enough: float = ENOUGH,
 ) -> Measured:
     """Runs a few steps in every process at once; returns the needs of the slowest, and the largest number of
     micro-batches.
@@ -146,7 +153,7 @@ def measure(
         now = make_config()
         return ready(build(now, start), now.runtime)
 
-    return slowest(trial(make, of_size, plan, devices, retry and not shards), plan, ranks)
+    return slowest(trial(make, of_size, plan, devices, retry and not shards, enough), plan, ranks)
 
 
 def _failed(way: str, error: Exception) -> str:
@@ -192,7 +199,9 @@ def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
     objective.prepare(batches())
 
 
-def _measure(objective: Objective, loader: Callable[[int], Batches], step: Step, devices: Devices) -> Measured:
+def _measure(
+    objective: Objective, loader: Callable[[int], Batches], step: Step, devices: Devices, enough: float
+) -> Measured:
     prepare(objective, loader)
     batch, accumulate = step.batch // launch().world, step.accumulate
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
@@ -213,7 +222,7 @@ def _measure(objective: Objective, loader: Callable[[int], Batches], step: Step,
         float(outputs["loss"])  # waits for the device
         waits.append(stream.waited)
         times.append(time.perf_counter() - start - waits[-1])
-        if sum(times) + sum(waits) > min(ENOUGH, MEASURING * 3600 * (step.hours or math.inf)):
+        if sum(times) + sum(waits) > min(enough, MEASURING * 3600 * (step.hours or math.inf)):
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm up caches
     preparing = statistics.median(waits[2:] or waits)

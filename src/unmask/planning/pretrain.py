@@ -27,7 +27,7 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import COPIES, plan_length
 from unmask.planning.loaders import make_loader, note_readers, plan_order
-from unmask.planning.measure import Measured, measure
+from unmask.planning.measure import ENOUGH, Measured, measure
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_devices, plan_runtime
@@ -144,17 +144,18 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     return draft
 
 
-def measure_stages(draft: Draft, start: Start, ranks: Ranks) -> list[Measured]:
-    """Measures a few steps at every image size of the run, the final one last; all use its number of micro-batches."""
+def measure_stages(draft: Draft, start: Start, ranks: Ranks, enough: float = ENOUGH) -> list[Measured]:
+    """Measures a few steps at every image size of the run, the final one last; all use its number of micro-batches.
+    enough: seconds after which no further step of a size is run."""
     given = draft.given
     retry = given.options["accumulate"] is None
-    measured = [measure(draft.config, draft.plan, given.samples, start, ranks, retry=retry)]
+    measured = [measure(draft.config, draft.plan, given.samples, start, ranks, retry=retry, enough=enough)]
     for stage in reversed(parse_resolutions(draft.plan.settings["resolutions"])[:-1]):
 
         def at_size(size: tuple[int, int] = stage.size) -> Config:
             return draft.config().at_size(size)
 
-        measured.insert(0, measure(at_size, draft.plan, given.samples, start, ranks, retry=False))
+        measured.insert(0, measure(at_size, draft.plan, given.samples, start, ranks, retry=False, enough=enough))
     return measured
 
 

@@ -27,6 +27,8 @@ from unmask.tasks.classification import finetune
 from unmask.training.log import clock
 from unmask.training.speed.compile import ready
 
+ENOUGH = 5.0  # seconds of measuring a method's steps
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -67,7 +69,7 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
     doing(f"planning {name}")
     plan = Plan(dict(given.options), dict(given.reasons))
     draft = choose_parts(plan, given, start)
-    measured = measure_stages(draft, start, Ranks())
+    measured = measure_stages(draft, start, Ranks(), ENOUGH)
     flops, batch = count_flops(draft.config(), samples), plan.settings["batch"]
     steps = budget.steps(batch, measured[-1].seconds, flops)
     if steps < 1:
