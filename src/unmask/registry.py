@@ -86,7 +86,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
             raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
         return name, dict(map(_option, tree.keywords))
     except SyntaxError as error:
-        raise UserError(f"cannot read {spec!r}; write name or name(option=value), e.g. random(ratio=0.75)") from error
+        raise UserError(f"cannot read {spec!r}; write name or name(option=value), paths in quotes") from error
     except UserError:
         raise
     except (RecursionError, MemoryError) as error:

@@ -17,6 +17,7 @@ from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder, drawn_by
 from unmask.weights.files import ENCODER, save_encoder
+from unmask.weights.licence import handed_on
 
 if TYPE_CHECKING:
     from unmask.evaluation.online_probe import Probe
@@ -95,7 +96,8 @@ class Watch:
         encoder, timm, data = self.objective.kept, self.config.model.timm, self.config.data
         facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
         facts |= {"timm": json.dumps(timm)}
-        facts |= {"licence": json.dumps(self.config.record.licence)} if self.config.record.licence else {}
+        licence = handed_on(self.config.record.licence, self.config.record.teachers)
+        facts |= {"licence": json.dumps(licence)} if licence else {}
         save_encoder(encoder.net, self.out / ENCODER, facts)
 
     @torch.no_grad()

@@ -52,6 +52,8 @@ class MAE(Rebuilder):
         self.mask = build("mask", mask)
         self.mask.require("mae")
         self.target = build("target", target, grid=grid, channels=encoder.channels, encoder=encoder)
+        if isinstance(self.target, Target):
+            self.words = self.target.words(self.words)
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)
         if symmetric and not getattr(self.decoder, "filled", False):  # a decoder from elsewhere may not take it

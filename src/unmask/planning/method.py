@@ -1,6 +1,7 @@
 """Chooses what belongs to a method: its parts, its views, and the settings that it wants otherwise than MAE."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from unmask.planning.plan import ASKED, Plan
 from unmask.registry import build, find, parse
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Objective
+from unmask.weights.frozen_teacher import teachers_of
 
 PARTS = ("mask", "target", "decoder", "masks_per_image", "decoder_warmup")  # options that some methods have
 
@@ -98,6 +100,37 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
     plan.words = dict(objective.words)
     plan.divisible = objective.divisible or settings["grad_cache"]
     return objective
+
+
+def note_teachers(plan: Plan, objective: Objective) -> None:
+    """Says which frozen weights the method learns from, how they see images, and their licence."""
+    teachers = teachers_of(objective)
+    plan.teachers = [teacher.facts for teacher in teachers]
+    for number, teacher in enumerate(teachers):
+        name = "teacher" if len(teachers) == 1 else f"teacher {number + 1}"
+        plan.settings[name], plan.reasons[name] = str(teacher.facts["source"]), teacher.note
+    plan.remarks = [f"teacher {line}" for teacher in teachers for line in teacher.opened.lines]
+
+
+WEIGHTS = ("of", "teacher", "tokenizer")  # options of parts and methods that say where weights lie
+
+
+def with_absolute_paths(text: str) -> str:
+    """The same part with paths of weights named from the root, so that they are the same from any folder."""
+    name, options = parse(text)
+    changed = {key: _absolute(key, value) for key, value in options.items()}
+    if changed == options:
+        return text
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in changed.items())})"
+
+
+def _absolute(key: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if key in WEIGHTS:
+        path = Path(value).expanduser()
+        return str(path.resolve()) if path.exists() else value
+    return with_absolute_paths(value) if "(" in value else value
 
 
 def refuse_parts_of_a_batch(plan: Plan, objective: Objective) -> None:

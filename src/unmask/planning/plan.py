@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from unmask.choice import Choice
+from unmask.files import Json
 
 ASKED = "asked for"  # the reason of an option that the user gave
 Settings = TypeVar("Settings")
@@ -18,6 +19,8 @@ class Plan:
         self.settings, self.reasons = settings, reasons or {}
         self.new_decoder = False  # the encoder is trained, the decoder starts at random
         self.divisible = True  # a batch may be worked off in parts
+        self.teachers: list[Json] = []  # frozen ones that the method learns from, as a run records them
+        self.remarks: list[str] = []  # what is said before the plan: how these teachers were opened
         self.words: dict[str, str] = {}  # what the method's numbers are called
 
     def choose(self, name: str, value: T, why: str) -> T:

@@ -15,6 +15,7 @@ from unmask.runs.config import Config
 from unmask.runs.run import SUMMARY, Run
 from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, duration, little_learnt, read
 from unmask.training.timing import waiting_advice, waiting_share
+from unmask.weights.licence import licence_of
 
 Records = Sequence[Json]
 MODEL = "this model"
@@ -48,6 +49,7 @@ def write_training_page(out: Path) -> Path:
         _evaluation(out, name),
         _labels(out),
         _before_after(out, config),
+        _teachers(config),
         section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt")),
         section("The same images over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
         section("Curves", image(curves, "loss and speed over epochs")),
@@ -115,6 +117,16 @@ def _before_after(out: Path, config: Config) -> Markup:
         image(out / "panel_after.png", "rebuilt after", "After, the same images and masks"),
         *(note(remark) for remark in weights["remarks"]),
     )
+
+
+def _teachers(config: Config) -> Markup:
+    """The frozen weights that it learned from."""
+    lines = [
+        f"{teacher['source']} ({teacher['model']}). Licence of these weights: {licence_of(teacher)}. SHA-256 of its"
+        f" tensors: {teacher['sha256']}."
+        for teacher in config.record.teachers
+    ]
+    return section("What it learned from", *map(paragraph, lines)) if lines else Markup("")
 
 
 def _curves(steps: Records, records: Records, config: Config) -> Figure:

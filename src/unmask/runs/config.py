@@ -42,6 +42,7 @@ class Record:
     expected: Expected
     weights: Json | None  # what `--init` named
     licence: str | None  # of these weights
+    teachers: list[Json]  # frozen ones that it learned from: source, model, licence, sha256
     machine: Machine
     launch: Launch
     command: str

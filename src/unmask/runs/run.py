@@ -15,6 +15,7 @@ from unmask.runs.config import Config
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state, require_finite
+from unmask.weights.frozen_teacher import require_same
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -110,9 +111,12 @@ def make_encoder(config: Config) -> Encoder:
 
 
 def make_objective(config: Config) -> Objective:
-    """A new objective as a configuration describes it, with random weights from torch's global generator."""
+    """A new objective as a configuration describes it, with random weights from torch's global generator. Raises
+    UserError where frozen weights that it learns from are gone, or are others now."""
     parts = {name: value for name, value in dataclasses.asdict(config.method).items() if value is not None}
-    return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
+    objective = registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
+    require_same(objective, config.record.teachers)
+    return objective
 
 
 def encoder_of_task(record: Json) -> Encoder:

@@ -34,6 +34,7 @@ from unmask.planning.inspect_data import look_at
 from unmask.planning.length import in_time
 from unmask.planning.loaders import make_loader, to_send
 from unmask.planning.measure import prepare
+from unmask.planning.method import with_absolute_paths
 from unmask.planning.pretrain import Given, expectation, make_plan
 from unmask.planning.recipe_book import follow
 from unmask.planning.runtime import continued
@@ -136,7 +137,8 @@ def asked_for(options: Pretrain) -> Json:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
-    return asked | places | {"data": [absolute(place) for place in asked["data"]]}
+    parts = {name: with_absolute_paths(asked[name]) for name in ("method", "target") if asked[name]}
+    return asked | places | parts | {"data": [absolute(place) for place in asked["data"]]}
 
 
 def earlier_run(out: Path, asked: Json, console: Console) -> Config | None:
