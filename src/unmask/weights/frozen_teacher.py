@@ -34,6 +34,9 @@ class FrozenTeacher(nn.Module):
     `state_dict`.
     """
 
+    mean: Tensor  # c 1 1, raw units
+    std: Tensor
+
     def __init__(
         self, source: str, student: Encoder, model: str | None = None, size: int | Sequence[int] | None = None
     ):
@@ -164,7 +167,7 @@ def _hash(state: State) -> str:
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
