@@ -1,6 +1,5 @@
 """Watches a run while it trains: frames of a filmstrip, the exported encoder, and the optional probe."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,10 @@ from unmask.evaluation.collapse import choose, feature_health
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
+from unmask.runs.run import write_kept
 from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder, drawn_by
-from unmask.weights.files import ENCODER, save_encoder
-from unmask.weights.licence import handed_on
 
 if TYPE_CHECKING:
     from unmask.evaluation.online_probe import Probe
@@ -93,12 +91,7 @@ class Watch:
 
     def export(self) -> None:
         """Writes the current encoder."""
-        encoder, timm, data = self.objective.kept, self.config.model.timm, self.config.data
-        facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
-        facts |= {"timm": json.dumps(timm)}
-        licence = handed_on(self.config.record.licence, self.config.record.teachers)
-        facts |= {"licence": json.dumps(licence)} if licence else {}
-        save_encoder(encoder.net, self.out / ENCODER, facts)
+        write_kept(self.config, self.objective, self.out)
 
     @torch.no_grad()
     def panel(self) -> None:

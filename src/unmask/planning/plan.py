@@ -18,6 +18,7 @@ class Plan:
     def __init__(self, settings: dict[str, Any], reasons: dict[str, str] | None = None):
         self.settings, self.reasons = settings, reasons or {}
         self.new_decoder = False  # the encoder is trained, the decoder starts at random
+        self.share = 1.0  # of the length that is chosen where none is given
         self.divisible = True  # a batch may be worked off in parts
         self.teachers: list[Json] = []  # frozen ones that the method learns from, as a run records them
         self.remarks: list[str] = []  # what is said before the plan: how these teachers were opened

@@ -61,6 +61,7 @@ class Given:
     machine: Machine
     fastest: Mapping[str, Choice]  # `choices` of the machine
     strategy: str = "auto"  # how several devices share the model
+    share: float = 1.0  # of the length that is chosen where none is given: one of several trainings in a row
 
     @property
     def packed(self) -> str | None:
@@ -69,20 +70,28 @@ class Given:
 
 
 def make_plan(
-    given: Given, start: Start, began: float, console: Console, ranks: Ranks | None = None
+    given: Given,
+    start: Start,
+    began: float,
+    console: Console,
+    ranks: Ranks | None = None,
+    assumed: Measured | None = None,
 ) -> tuple[Config, Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    start: the weights that `--init` names; began: start time of the command. Every process makes the same plan, since
-    `given` and the measurements are the same in all.
+    start: the weights that `--init` names; began: start time of the command; assumed: what a step costs, so that none
+    is measured. Every process makes the same plan, since `given` and the measurements are the same in all.
     """
     ranks, plan = ranks or Ranks(), Plan(dict(given.options), dict(given.reasons))
+    plan.share = given.share
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     doing("choosing the model and its settings")
     draft = choose_parts(plan, given, start)
     for line in plan.remarks:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if assumed is not None:
+        return choose_length(draft, [assumed], 0.0), plan_table(plan, many(len(given.samples), "image"))
     doing("measuring a few steps")
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
     measured = measure_stages(draft, start, ranks)

@@ -18,6 +18,7 @@ from unmask.planning.loaders import divide
 from unmask.planning.method import refuse_strange_options, split_text
 from unmask.planning.model import patch_of, plan_resolutions, usual_model
 from unmask.planning.plan import Plan
+from unmask.planning.stages.divide import budgets, stage_options, stages_of
 from unmask.registry import build, find, is_foreign, parse
 from unmask.runtime.machine import Machine
 
@@ -45,6 +46,7 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     """Raises UserError for options that cannot work. start: the weights that `--init` names, opened."""
     asked = dict(asked)
     refuse_typos(asked)
+    budgets(asked, stages_of(asked["method"]))
     plan = Plan(asked)
     channels = asked["channels"]
     start.guide(plan, channels or 3)
@@ -62,6 +64,10 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
         plan_resolutions(plan)
     encoder = _encoder(model, tuple(size or (UNITS * patch,) * 2), patch, channels or 3)
     _refuse_parts(Parts.of(settings), encoder, bool(size), bool(unit and channels))
+    for stage in stages_of(settings["method"]):
+        own = stage_options(asked, stage, {})
+        refuse_typos(own)
+        _refuse_parts(Parts.of(own), encoder, bool(size), bool(unit and channels))
 
 
 def refuse_typos(asked: Json) -> None:

@@ -11,6 +11,7 @@ from unmask.report.page import code, facts, folded, image, note, paragraph, sect
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
 from unmask.report.run_page import PAGE, SHEET, plan_table, sheet_table, versions
+from unmask.report.stages import stages_section
 from unmask.runs.config import Config
 from unmask.runs.run import SUMMARY, Run
 from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, duration, little_learnt, read
@@ -46,6 +47,7 @@ def write_training_page(out: Path) -> Path:
         facts(_numbers(config, records, steps, waited)),
         note(advice or ""),
         note(_little_learnt(steps)),
+        stages_section(out),
         _evaluation(out, name),
         _labels(out),
         _before_after(out, config),
