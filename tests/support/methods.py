@@ -34,9 +34,9 @@ def _names(kind):
     return names(kind)
 
 
-def small_encoder(**options):
-    values = {"mean": (127.0,) * 3, "std": (60.0,) * 3}
-    return create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH, **values | options)
+def small_encoder(channels=3, size=(SIDE, SIDE)):
+    values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
+    return create_encoder(MODEL, image_size=size, patch_size=PATCH, **values)
 
 
 @cache
@@ -53,7 +53,7 @@ def with_teacher(text):
     return re.sub(r"\bfeatures\b(?!\()", lambda _: f"features(of={str(teacher_file())!r})", text)
 
 
-def small_method(text, seed=0, **options):
+def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
     """The method of a text, on an encoder of one block, with small heads."""
     torch.manual_seed(seed)
     text = with_teacher(text)
@@ -66,14 +66,14 @@ def small_method(text, seed=0, **options):
             options[key] = shrunk(usual)
         elif key in NUMBERS:
             options[key] = NUMBERS[key]
-    return build("method", text, encoder=small_encoder(), **options).train()
+    return build("method", text, encoder=small_encoder(channels, size), **options).train()
 
 
-def views_of(method, count=4, seed=1, side=SIDE):
+def views_of(method, count=4, seed=1, side=SIDE, channels=3, size=(SIDE, SIDE)):
     """A batch of random images, as the method's own views show them."""
     generator = torch.Generator().manual_seed(seed)
-    transform = make_transform(tuple(method.views), size=(SIDE, SIDE), channels=3, patch=PATCH)
-    coarse = torch.rand(count, 3, 6, 6, generator=generator)
+    transform = make_transform(tuple(method.views), size=size, channels=channels, patch=PATCH)
+    coarse = torch.rand(count, channels, 6, 6, generator=generator)
     images = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
     views = [transform((255 * image).to(torch.uint8), generator) for image in images]
     return {"views": [torch.stack(together) for together in zip(*views)]}

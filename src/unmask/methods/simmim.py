@@ -12,15 +12,15 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask
+from unmask.methods.families.prediction import Prediction
 from unmask.models.encoder import Encoder
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Rebuilder
 
 __all__ = ["SimMIM"]
 
 
-class SimMIM(Rebuilder):
+class SimMIM(Prediction):
     words: Mapping[str, str] = {"loss": "mean absolute error of hidden pixels"}
 
     def __init__(

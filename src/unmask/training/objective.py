@@ -49,6 +49,7 @@ class Objective(nn.Module, ABC):
     encoder: Encoder  # what is trained
     views: Sequence[str] = ("crops",)  # transforms that make batch["views"], as registry texts
     divisible: bool = True  # the loss of a batch is the mean over its parts; not where samples are compared
+    least: int = 1  # images that a batch must hold; a loss that compares images says nothing about one
     clip_each: bool = False  # gradients are clipped tensor by tensor, instead of all together
     symptoms: Sequence[Symptom] = ()
     words: Mapping[str, str] = MappingProxyType({})  # what reports call the loss and other scalars
@@ -125,6 +126,7 @@ class Comparing(Objective):
     """
 
     divisible = False
+    least = 2
 
     @abstractmethod
     def embed(self, batch: Batch) -> dict[str, Tensor]:
