@@ -45,11 +45,12 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and reason of every choice, for display."""
-        return [(name, _text(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
+        return [(name, text_of(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A setting's value for display: 64 x 64, 0.05, on."""
     if isinstance(value, list | tuple):
         sides = len(value) == 2 and all(isinstance(side, int) for side in value)  # height and width
-        return (" x " if sides else ", ").join(_text(part) for part in value)
+        return (" x " if sides else ", ").join(text_of(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
