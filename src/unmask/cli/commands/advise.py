@@ -22,6 +22,7 @@ from unmask.studies.advice.cost import (
     features_cost,
     forecast,
     plan_choices,
+    with_length,
     with_plan,
 )
 from unmask.studies.advice.facts import LabelCounts, count_labels, gather
@@ -29,6 +30,7 @@ from unmask.studies.advice.look import look_at_sample
 from unmask.studies.advice.page import write_advice_page
 from unmask.studies.advice.table import decide
 from unmask.tasks.open import load_encoder
+from unmask.weights.known import require_known
 from unmask.weights.timm_models import untrained
 
 __all__ = ["advise"]
@@ -45,6 +47,8 @@ def advise(options: Advise) -> Advice:
     """
     console, out = make_console(), require_folder(choose_place(".", options.out, "advice"))
     data, against = texts(options.data), texts(options.against)
+    for weights in against:
+        require_known(weights)
     own(out, "advise", (*data, *texts(options.on)))
     here = machine(options.device, "auto")
     tune(here.device)
@@ -56,12 +60,13 @@ def advise(options: Advise) -> Advice:
     weights = weights_at_hand(facts, against)
     start = initial(weights.name) if facts.start == "continue" and weights.here else Start()
     draft = draft_plan(look, asked_for(Pretrain(data, device=options.device)), here, start)
-    facts, statements = decide(with_plan(facts, draft, look))
+    facts, _ = decide(with_plan(facts, draft, look))
     labelled = bool(facts.classes) or facts.annotated != "none"
     places = Places(data, on if labelled else (), options.device, lambda name: choose_place(".", None, name))
     chosen = pretraining_options(facts, places, labels.several, "" if isinstance(start, Start) else weights.name)
     draft = draft_plan(look, asked_for(Pretrain(data, **chosen)), here, start)
     cost = forecast(draft, start)
+    facts, statements = decide(with_length(facts, draft, cost))
     costs: list[tuple[str, Cost]] = []
     if facts.start == "published":
         encoder, labelled_count = _encoder(weights), sum(labels.counts.values())

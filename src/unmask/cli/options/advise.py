@@ -17,7 +17,7 @@ KINDS = ("photographs", "xray", "microscopy", "satellite", "drawings")
 
 @dataclass(frozen=True)
 class Advise(ConfigOption):
-    """Say what to do with these images: which weights, method and settings, why, and at what cost.
+    """Say what to do with these images: weights, method, settings, cost, and why.
 
     Looks at a sample of the images and at this machine, decides by a table of published results, and ends with the
     command to run.

@@ -95,7 +95,7 @@ class Advice:
             lines += [f"  {number}. [{statement.weight}] {statement.text}", f"     {ground_of(statement)}"]
         if self.settings:
             lines += ["", "Settings of pretraining, as `unmask pretrain` plans them"]
-            lines += [f"  {statement.text}: {statement.ground}" for statement in self.settings]
+            lines += [f"  {setting.topic} {setting.choice}: {setting.ground}" for setting in self.settings]
         if remarks := [s for s in self.statements if s.topic == REMARK]:
             lines += ["", "Notes"] + [f"  - {remark.text} ({ground_of(remark)})" for remark in remarks]
         lines += ["", "Cost"] + [f"  {what}: {cost_in_words(cost)}" for what, cost in self.costs]
@@ -108,7 +108,7 @@ class Advice:
 
 def ground_of(statement: Statement) -> str:
     """Ground and source in one line."""
-    return f"{statement.ground} ({statement.source})" if statement.source else statement.ground
+    return f"{statement.ground} [{statement.source}]" if statement.source else statement.ground
 
 
 def cost_in_words(cost: Cost) -> str:
@@ -141,10 +141,9 @@ def with_weights(statements: Sequence[Statement], weights: AtHand) -> list[State
 def settings_of(choices: Mapping[str, Choice]) -> list[Statement]:
     """The plan's choices as statements: what is chosen, and why."""
     return [
-        Statement("setting", text_of(choice.value), f"{name.replace('_', ' ')} {text_of(choice.value)}",
-                  choice.reason, "", "fair")
+        Statement(name.replace("_", " "), text_of(choice.value), "", choice.reason, "", "fair")
         for name, choice in choices.items()
-    ]  # fmt: skip
+    ]
 
 
 def looked_at(facts: Facts, labels: LabelCounts, sheet: Sheet, machine: Machine) -> list[tuple[str, str]]:
@@ -172,5 +171,5 @@ def unknowns(facts: Facts, statements: Sequence[Statement], measured: bool) -> l
     if facts.guessed and facts.kind not in ("unknown", "bands"):
         lines.append(f"Whether these are {KINDS[facts.kind]}: the pixels look like it. --kind settles it.")
     if not measured:
-        lines.append("Nothing was trained: every figure but cost is other people's. --minutes 20 tries methods here.")
+        lines.append("Nothing was trained: every figure but cost is other people's.")
     return lines

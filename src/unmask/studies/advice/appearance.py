@@ -109,13 +109,14 @@ def guess_kind(appearance: Appearance, sheet: Sheet) -> tuple[str, str]:
         return (
             ("scans", alike) if appearance.framed_alike > ALIKE else ("unknown", f"{alike}, so they differ in layout")
         )
-    palette = f"{appearance.palette:.0%} of the colours' deviation lies between images"
-    edges = f"direction of edges {appearance.direction:+.2f} (1 level or upright, 0 none)"
-    if appearance.palette < SAME_PALETTE and appearance.direction < ANY_WAY:
-        return "unoriented", f"{palette}; {edges}"
-    if appearance.palette > SAME_PALETTE and appearance.direction > LEVEL:
-        return "photographs", f"{palette}; {edges}"
-    return "unknown", f"{palette}; {edges}"
+    one_palette, level = appearance.palette < SAME_PALETTE, appearance.direction > LEVEL
+    palette = "all share one palette" if one_palette else "palettes differ from image to image"
+    any_way = "point in all directions" if appearance.direction < ANY_WAY else "are hardly aligned"
+    edges = "are mostly level or upright" if level else any_way
+    evidence = f"{palette} ({appearance.palette:.0%}); edges {edges} ({appearance.direction:+.2f})"
+    if one_palette and appearance.direction < ANY_WAY:
+        return "unoriented", evidence
+    return ("photographs" if level and not one_palette else "unknown"), evidence
 
 
 def _shown(image: Shaped[Tensor, "c h w"]) -> Float[Tensor, "3 h w"]:

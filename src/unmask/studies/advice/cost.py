@@ -73,6 +73,12 @@ def forecast(draft: Draft, start: Start) -> Cost:
     return Cost(expected.seconds, expected.memory_mb, text)
 
 
+def with_length(facts: Facts, draft: Draft, cost: Cost) -> Facts:
+    """The facts, with the length of the plan."""
+    epochs = float(draft.plan.settings["epochs"])
+    return replace(facts, epochs=epochs, hours_for_100=cost.seconds / epochs * 100 / 3600)
+
+
 def features_cost(encoder: Encoder, count: int, device: str) -> Cost:
     """Of computing features of `count` images once; time does not depend on the values of the weights."""
     doing("measuring features")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.data.annotations.form import forms
@@ -42,6 +42,8 @@ class Facts:
     image_size: float = UNKNOWN  # that the plan chooses, pixels: shorter side, as are the next two
     patches: float = UNKNOWN
     lost: float = UNKNOWN  # share of the variance that is gone at this size
+    epochs: float = UNKNOWN  # that the plan chooses
+    hours_for_100: float = UNKNOWN  # epochs, at the measured speed
     start: str = "unknown"  # decisions, by topic
     weights: str = "unknown"
     method: str = "unknown"
@@ -51,7 +53,7 @@ class Facts:
     @property
     def words(self) -> dict[str, str | int | float]:
         """Every fact by name, to be filled into a rule's text; `kind_words` is the kind in words."""
-        return asdict(self) | {"kind_words": KINDS[self.kind]}
+        return vars(self) | {"kind_words": KINDS[self.kind]}
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from unmask.tasks.retrieval.likeness import thumbnail
 from unmask.training.log import duration
 
 SHOWN, SIDE = 8, 132  # images on the page, pixels of their longer side
-HEADING = ("", "advice", "ground", "source", "strength")
+HEADING, SETTING = ("", "advice", "ground", "source", "strength"), ("setting", "value", "why")
 
 
 def write_advice_page(path: Path, advice: Advice, look: Look, *more: Markup) -> Path:
     """Writes the page and returns its path. more: sections on what was tried."""
     decisions = [s for s in advice.statements if s.topic != REMARK]
+    settings = [(setting.topic, setting.choice, setting.ground) for setting in advice.settings]
     numbers = [
         ("images to learn from", f"{advice.facts.images:,}"),
         ("pixels, median shorter side", f"{advice.facts.side:,}"),
@@ -37,12 +38,7 @@ def write_advice_page(path: Path, advice: Advice, look: Look, *more: Markup) -> 
         section("The images", gallery(_cells(look)), table(advice.looked_at, heading=False)),
         section("Advice", _statements(decisions), note(STRENGTHS)),
         *more,
-        section(
-            "Settings of pretraining",
-            table([("setting", "value", "why"), *map(_setting, advice.settings)], ("", "", "why"))
-            if advice.settings
-            else Markup(""),
-        ),
+        section("Settings of pretraining", table([SETTING, *settings], ("", "", "why"))),
         section("Notes", _statements([s for s in advice.statements if s.topic == REMARK])),
         section("Cost", *(paragraph(f"{what}: {cost_in_words(cost)}.") for what, cost in advice.costs)),
         section("Not known", *map(paragraph, advice.not_known)),
@@ -60,11 +56,6 @@ STRENGTHS = (
 def _statements(statements: Sequence[Statement]) -> Markup:
     rows = [(TITLES[s.topic], s.text, s.ground, s.source, s.weight) for s in statements]
     return table([HEADING, *rows], ("", "", "why", "why", "")) if rows else Markup("")
-
-
-def _setting(statement: Statement) -> tuple[str, str, str]:
-    name, _, value = statement.text.partition(" ")
-    return name, value, statement.ground
 
 
 def _cells(look: Look) -> list[tuple[str, Sequence[str], str]]:
