@@ -1,5 +1,6 @@
 """Masked autoencoders from a folder of images to a judged encoder.
 
+    unmask.advise("photos/")                # published weights or pretraining? with grounds, cost and a command
     run = unmask.pretrain("photos/", out="run")
     encoder = unmask.load("run")            # encoder(x) takes raw pixels; encoder.net is the timm model
     unmask.show("run", "a.jpg", out="panel.png")
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "__version__",
     "ablate",
+    "advise",
     "anomaly",
     "completion",
     "demo",

@@ -12,6 +12,7 @@ from unmask.cli.commands.transfer import Transferred as Transferred
 from unmask.evaluation.doctor.diagnosis import Diagnosis as Diagnosis
 from unmask.evaluation.verdict import Verdict as Verdict
 from unmask.runs.run import Run as Run
+from unmask.studies.advice.answer import Advice as Advice
 from unmask.studies.label_curve.curve import Curve as Curve
 from unmask.studies.robustness.results import Stress as Stress
 from unmask.tasks.anomaly.model import Finder as Finder
@@ -20,8 +21,8 @@ from unmask.tasks.open import load as load
 from unmask.version import __version__ as __version__
 
 __all__ = [
-    "Run", "__version__", "ablate", "anomaly", "completion", "demo", "doctor", "embed", "evaluate", "export", "labels",
-    "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
+    "Run", "__version__", "ablate", "advise", "anomaly", "completion", "demo", "doctor", "embed", "evaluate", "export",
+    "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
 ]
 
 @overload
@@ -46,6 +47,11 @@ def ablate(
     precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
     dry_run: Literal[True]
 ) -> None: ...
+def advise(
+    data: str | Path | Sequence[str | Path], *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), kind: str | None = None, against: str | Sequence[str] = (),
+    out: str | Path | None = None, device: str = 'auto'
+) -> Advice: ...
 @overload
 def anomaly(
     action: Literal['fit'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,

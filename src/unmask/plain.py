@@ -1,11 +1,14 @@
 """Small types and conversions of options: what callers may give, made plain; checks of ranges."""
 
 import dataclasses
+import functools
+import inspect
 import math
+import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
@@ -82,6 +85,7 @@ Numbers = Annotated[float | Sequence[float], arg(constructor=tuple[float, ...])]
 MOST = 10**12  # of whole numbers: more is a slip of the keyboard, and overflows somewhere below
 PositiveInt = Annotated[int, Interval(gt=0, le=MOST)]
 NonNegativeInt = Annotated[int, Interval(ge=0, le=MOST)]
+SeveralInt = Annotated[int, Interval(ge=2, le=MOST)]
 Batch = Annotated[int, Interval(gt=0, le=2**20)]  # images: a step of more would take days
 Few = Annotated[int, Interval(gt=0, le=1000)]  # what is kept, drawn or repeated one by one
 PositiveFloat = Annotated[float, Interval(gt=0)]
@@ -139,12 +143,22 @@ def fits(hint: object, value: object) -> bool:
         return value in arguments
     if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
         inner = [part for part in arguments if part is not Ellipsis]
+        if (
+            origin is tuple
+            and Ellipsis not in arguments
+            and isinstance(value, list | tuple)
+            and len(value) != len(inner)
+        ):
+            return False
         return isinstance(value, list | tuple) and all(any(fits(part, one) for part in inner) for one in value)
     if hint in (Any, None, type(None)):
         return hint is Any or value is None
     if hint in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, {float: (int, float), Path: (str, Path)}.get(hint, hint))
+
+
+TYPES = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
 def check_fields(options: Dataclass) -> None:
@@ -162,13 +176,70 @@ def check_fields(options: Dataclass) -> None:
             continue
         if bounds:
             for number in value if isinstance(value, list | tuple) else (value,):
-                _require_within(number, field.name, bounds)
+                _require_within(number, flag, bounds)
         for part in parts:
             if isinstance(part, OneOf) and value not in part.words:
                 listed = f"{', '.join(part.words[:-1])} and {part.words[-1]}"
                 raise UserError(f"{flag} {value}: {part.where}there are {listed}{closest(str(value), part.words)}")
             if isinstance(part, Exists) and not (place := Path(str(value))).exists():
                 raise UserError(f"{flag} {value} does not exist{closest_place(place)}")
+
+
+def check_options(
+    part: Callable[..., object], name: str, options: Mapping[str, object], context: Collection[str] = ()
+) -> None:
+    """Raises UserError where an option, as written in a part's text, is none of the part's own, or not of the type or
+    in the range that its annotation says. None stands for what is not given. context: names that are given to it."""
+    takes = inspect.signature(part).parameters
+    listed = ", ".join(_in_words(p) for key, p in takes.items() if key not in context) or "no options"
+    for key in options:
+        if key in context:
+            raise UserError(f"{name}: {key} is chosen for it and is no option here. It takes: {listed}")
+        if key not in takes:
+            raise UserError(f"{name} has no option {key!r}{closest(key, takes)} It takes: {listed}")
+    try:
+        hints = get_type_hints(part.__init__ if inspect.isclass(part) else part, include_extras=True)
+    except (NameError, TypeError):  # annotations of a part from outside may name what is imported for checkers only
+        return
+    for key, value in options.items():
+        hint = hints.get(key, Any)
+        text = f"{name}({key}={value!r})"
+        if value is None and takes[key].default is None:
+            continue
+        if not fits(hint, value):
+            raise UserError(f"{text}: {key} is {_type_in_words(hint)}; got {value!r}")
+        bounds = [bound for extra in metadata(hint) for bound in _bounds(extra)]
+        for number in (value if isinstance(value, list | tuple) else (value,)) if bounds else ():
+            _require_within(number, f"{text}: {key}", bounds)
+
+
+def _in_words(parameter: inspect.Parameter) -> str:
+    """A parameter as a signature shows it, without the bounds of its type."""
+    return str(parameter.replace(annotation=unadorned(parameter.annotation)))
+
+
+def unadorned(hint: Any) -> Any:
+    """A type without what `Annotated` says beyond it."""
+    if get_origin(hint) is Annotated:
+        return unadorned(get_args(hint)[0])
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return functools.reduce(operator.or_, map(unadorned, get_args(hint)))
+    return hint
+
+
+def _type_in_words(hint: Any) -> str:
+    hint = unadorned(hint)
+    kinds = get_args(hint) if get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    words = []
+    for kind in (kind for kind in kinds if kind is not type(None)):
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin is Literal:
+            words += [repr(value) for value in arguments]
+        elif origin is tuple:
+            words.append(f"a tuple of {len(arguments)}" if Ellipsis not in arguments else "a tuple")
+        else:
+            words.append(TYPES.get(kind, getattr(kind, "__name__", str(kind))))
+    return " or ".join(words)
 
 
 def metadata(hint: object) -> list[Any]:
@@ -183,7 +254,7 @@ def _bounds(part: object) -> Iterable[Gt | Ge | Lt | Le]:
     return [part for part in parts if isinstance(part, Gt | Ge | Lt | Le)]
 
 
-def _require_within(value: float, name: str, bounds: Sequence[Gt | Ge | Lt | Le]) -> None:
+def _require_within(value: float, what: str, bounds: Sequence[Gt | Ge | Lt | Le]) -> None:
     low = next((bound for bound in bounds if isinstance(bound, Gt | Ge)), None)
     high = next((bound for bound in bounds if isinstance(bound, Lt | Le)), None)
 
@@ -192,7 +263,7 @@ def _require_within(value: float, name: str, bounds: Sequence[Gt | Ge | Lt | Le]
         return above and (high is None or (number < high.lt if isinstance(high, Lt) else number <= high.le))
 
     unsaid = isinstance(high, Le) and high.le == MOST and value <= MOST  # nobody asks how large a number may be
-    require(value, name, allowed, _range_in_words(low, None if unsaid else high))
+    require(value, what, allowed, _range_in_words(low, None if unsaid else high))
 
 
 def _range_in_words(low: Gt | Ge | None, high: Lt | Le | None) -> str:
@@ -209,8 +280,8 @@ def _range_in_words(low: Gt | Ge | None, high: Lt | Le | None) -> str:
     return " and ".join(words)
 
 
-def require(value: float | None, name: str, allowed: Callable[[float], bool], words: str) -> None:
+def require(value: float | None, what: str, allowed: Callable[[float], bool], words: str) -> None:
     """Raises UserError unless a value, where there is one, is allowed."""
     if value is not None and not (math.isfinite(value) and allowed(value)):
         finite = "" if math.isfinite(value) else "finite and "
-        raise UserError(f"--{name.replace('_', '-')} must be {finite}{words}, got {value}")
+        raise UserError(f"{what} must be {finite}{words}, got {value}")

@@ -25,6 +25,7 @@ from typing import Any
 
 from unmask.errors import NotGiven, UserError, closest
 from unmask.files import read_json, write_atomically, write_json
+from unmask.plain import check_options
 
 KINDS = {  # kind -> the package whose files are its parts
     "annotations": "unmask.data.annotations.formats",
@@ -52,17 +53,14 @@ def build(kind: str, spec: object, **context: object) -> Any:
 
     Anything that is not text is taken to be the part already. Raises UserError for an unknown name or option.
     """
+    if spec is None or isinstance(spec, int | float | tuple | list | dict):
+        raise UserError(f"a {kind} is named by text, name or name(option=value); got {spec!r}")
     if not isinstance(spec, str):
         return spec
     name, options = parse(spec)
     part = find(kind, name)
     allowed = inspect.signature(part).parameters
-    for key in options:
-        if key not in allowed or key in context:
-            takes = ", ".join(str(p) for k, p in allowed.items() if k not in context) or "no options"
-            if key in context:
-                raise UserError(f"{name}: {key} is chosen for it and is no option here. It takes: {takes}")
-            raise UserError(f"{name} has no option {key!r}{closest(key, allowed)} It takes: {takes}")
+    check_options(part, name, options, context)
     try:
         return part(**options, **{key: value for key, value in context.items() if key in allowed})
     except (TypeError, ZeroDivisionError, OverflowError) as error:
@@ -86,7 +84,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
             raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
         return name, dict(map(_option, tree.keywords))
     except SyntaxError as error:
-        raise UserError(f"cannot read {spec!r}; write name or name(option=value), e.g. random(ratio=0.75)") from error
+        raise UserError(f"cannot read {spec!r}; write name or name(option=value), paths in quotes") from error
     except UserError:
         raise
     except (RecursionError, MemoryError) as error:

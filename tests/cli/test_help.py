@@ -166,7 +166,7 @@ def test_the_names_read_from_timms_sources_are_those_that_timm_registers():
     timm = pytest.importorskip("timm")
     assert set(timm.list_models()) == set(timm_names())
     assert {"vit_tiny_patch16_224", "hiera_tiny_224", "eva02_base_patch14_224"} <= set(usable_names())
-    with pytest.raises(UserError, match="resnet50 cannot be pretrained with hidden patches"):
+    with pytest.raises(UserError, match="resnet50 cannot be pretrained, with this or another method"):
         require_model("resnet50(depth=3)")
     require_model("vit_tiny_patch16_224.augreg_in21k(depth=2)")
     require_model("my_lab.encoder")

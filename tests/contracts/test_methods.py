@@ -12,7 +12,8 @@ from unmask.registry import find, names, parse
 from unmask.training.objective import Comparing, Objective
 from unmask.training.optimizer import groups
 
-METHODS = [*names("method"), "mae(symmetric=True)", "mae(target=ema)", "dino(balance='sinkhorn')"]
+TARGETS = ("mae(target=ema)", "mae(target=features)", "simmim(target=features)")
+METHODS = [*names("method"), "mae(symmetric=True)", *TARGETS, "dino(balance='sinkhorn')"]
 
 
 def step(method, batch, adam, progress=0.5, moves=True):

@@ -134,6 +134,19 @@ def of_dino(run):
     record(lambda line: {"entropy": 0.01, "sharpness": 0.5} if "epoch" in line else {})(run)
 
 
+def stage(run):
+    """A training before this one that was stopped."""
+    (run / "stages" / "1-dino").mkdir(parents=True)
+    (run / "stages" / "1-dino" / "stage.json").write_text(json.dumps({"number": 1, "method": "dino"}))
+
+
+def failed_stage(run):
+    stage(run)
+    (run / "stages" / "1-dino" / "summary.json").write_text("{}")
+    lines = "".join(json.dumps({"step": step, "entropy": 0.01}) + "\n" for step in range(1, 5))
+    (run / "stages" / "1-dino" / "metrics.jsonl").write_text(lines)
+
+
 LEFT_OUT = {"event": "skipped", "lr": 0.1, "grad_norm": "1"}
 FAULTS = [
     ("waiting", "data", record(lambda line: {"waiting": 0.4} if "epoch" in line else {})),
@@ -153,6 +166,9 @@ FAULTS = [
     ("checkpoints", "last.ckpt", flip),
     ("collapse", "nearly the same", record(feature_rank=1.1, feature_spread=0.003)),
     ("symptoms", "collapsed", of_dino),
+    ("stages", "dino, is not finished", stage),
+    ("stages", "1-dino: ", failed_stage),
+    ("stages", "is gone", setting("method", "handed", {"init": "stages/1-mae"})),
     ("duplicates", "also in train", sheet(test_in_train=3)),
     ("files", "cannot be used", sheet(bad=[[0, "a.png", "empty file"]] * 5)),
 ]

@@ -25,7 +25,7 @@ def config_of(**changes: Any) -> Config:
         "weights": None,
     }
     record |= {"licence": None, "machine": Machine("cpu", "a CPU", 1, 2**30, "32", ""), "launch": Launch()}
-    record |= {"command": "", "versions": {}}
+    record |= {"command": "", "versions": {}, "teachers": []}
     config = Config(
         data=DataSettings(crop=0.2, flip="on", **facts),
         model=ModelSettings(name="vit_tiny_patch16_224(depth=1, embed_dim=48, num_heads=3)", patch_size=8, timm={}),

@@ -1,7 +1,12 @@
 """Methods, small enough to be trained in a test: every one that exists, with its own views."""
 
 import inspect
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
 
+import timm
 import torch
 
 from unmask.data.transform import make_transform
@@ -29,14 +34,29 @@ def _names(kind):
     return names(kind)
 
 
-def small_encoder(**options):
-    values = {"mean": (127.0,) * 3, "std": (60.0,) * 3}
-    return create_encoder(MODEL, image_size=(SIDE, SIDE), patch_size=PATCH, **values | options)
+def small_encoder(channels=3, size=(SIDE, SIDE)):
+    values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
+    return create_encoder(MODEL, image_size=size, patch_size=PATCH, **values)
 
 
-def small_method(text, seed=0, **options):
+@cache
+def teacher_file():
+    """A file of weights to learn from: a ViT of one block for images of 32 pixels."""
+    net = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=32, patch_size=8, num_classes=0)
+    path = Path(tempfile.mkdtemp()) / "teacher.pth"
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def with_teacher(text):
+    """The same part, with a frozen teacher where it needs one."""
+    return re.sub(r"\bfeatures\b(?!\()", lambda _: f"features(of={str(teacher_file())!r})", text)
+
+
+def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
     """The method of a text, on an encoder of one block, with small heads."""
     torch.manual_seed(seed)
+    text = with_teacher(text)
     name, written = parse(text)
     for key, parameter in inspect.signature(find("method", name)).parameters.items():
         if key in written or key in options:
@@ -46,14 +66,14 @@ def small_method(text, seed=0, **options):
             options[key] = shrunk(usual)
         elif key in NUMBERS:
             options[key] = NUMBERS[key]
-    return build("method", text, encoder=small_encoder(), **options).train()
+    return build("method", text, encoder=small_encoder(channels, size), **options).train()
 
 
-def views_of(method, count=4, seed=1, side=SIDE):
+def views_of(method, count=4, seed=1, side=SIDE, channels=3, size=(SIDE, SIDE)):
     """A batch of random images, as the method's own views show them."""
     generator = torch.Generator().manual_seed(seed)
-    transform = make_transform(tuple(method.views), size=(SIDE, SIDE), channels=3, patch=PATCH)
-    coarse = torch.rand(count, 3, 6, 6, generator=generator)
+    transform = make_transform(tuple(method.views), size=size, channels=channels, patch=PATCH)
+    coarse = torch.rand(count, channels, 6, 6, generator=generator)
     images = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
     views = [transform((255 * image).to(torch.uint8), generator) for image in images]
     return {"views": [torch.stack(together) for together in zip(*views)]}

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unmask.data.labels import TABLE, is_image_name
+from unmask.data.sheet import Sheet
 from unmask.errors import UserError
-from unmask.files import MARK, REPORT, Json
+from unmask.files import MARK, REPORT, STAGES, Json
 from unmask.plain import Place, texts
 from unmask.planning.safety import require_writable
+from unmask.runs.config import Config
 from unmask.runs.run import Run
 from unmask.runtime.lock import hold
 from unmask.tasks.pages import write_report
@@ -56,7 +58,7 @@ def finished(out: Path, command: str, *made: str) -> bool:
 
 
 def _is_left(name: str) -> bool:
-    return name.startswith(MARK) or (name.startswith(".") and name.endswith(".part"))
+    return name.startswith(MARK) or name == STAGES or (name.startswith(".") and name.endswith(".part"))
 
 
 def moved(asked: Json, then: Json, names: Sequence[str]) -> list[str]:
@@ -91,6 +93,16 @@ def refuse_other_settings(asked: Json, then: Json, chosen: Json, out: Path, plac
             "Give the same settings to continue it, or another folder with --out (--init RUN starts from its weights)."
         )
     return [sentence for told in sentences.values() for sentence in told]
+
+
+def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
+    """Raises UserError if the data of a resumed run has changed."""
+    if config.data.fingerprint != sheet.fingerprint:
+        raise UserError(
+            f"the data changed since {out} was begun ({config.data.count} images then, {sheet.count} now, or other"
+            " content), so it cannot be continued exactly. Start in a new folder with --out"
+            f" (and --init {out} to go on from its weights)"
+        )
 
 
 def absolute(place: str) -> str:

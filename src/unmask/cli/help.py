@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hin
 from tyro.conf import Positional
 
 COMMANDS = {
-    "learn": ("pretrain", "transfer", "demo"),
+    "learn": ("advise", "pretrain", "transfer", "demo"),
     "look and judge": ("show", "evaluate", "labels", "stress", "ablate", "doctor"),
     "use": ("predict", "embed", "search", "map", "anomaly"),
     "move": ("export", "pack"),
@@ -27,7 +27,7 @@ COMMANDS = {
 USUAL = ("out", "on", "to", "model", "image_size", "epochs", "hours", "device")  # what most people give; always first
 GROUPS = {  # every option of every command by subject, in the order in which they are shown
     "data": (
-        "images", "classes", "format", "masks", "void", "most", "most_test", "labels_per_class", "fractions",
+        "kind", "images", "classes", "format", "masks", "void", "most", "most_test", "labels_per_class", "fractions",
         "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "corruptions", "severities",
         "channels", "bands", "crop", "crop_kind", "crop_size", "side", "size", "quality", "scale",
         "class_limit", "flip", "views", "jitter", "distort", "randaug", "mixup", "cutmix", "erase", "eval_crop",

@@ -61,6 +61,7 @@ SYNONYMS = {  # our names, the likeliest first -> what others call them
     "most": "limit subset max-images max-samples num-samples n",
     "top": "k topk top-k num-results",
     "threshold": "conf conf-thres confidence score-threshold score-thr",
+    "kind": "domain modality image-type",
     "config": "c cfg config-file yaml settings",
     "dry_run": "plan check preview dryrun simulate",
     "max_bad": "skip-bad ignore-errors skip-errors",

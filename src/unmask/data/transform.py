@@ -93,6 +93,6 @@ def notes_on(colours: Colours, channels: int, size: tuple[int, int]) -> tuple[st
 
 
 def smaller(size: tuple[int, int], share: float, patch: int) -> tuple[int, int]:
-    """A share of a size, in whole patches, at least two of them along a side."""
-    height, width = (max(2 * patch, patch * math.floor(share * side / patch + 0.5)) for side in size)
+    """A share of a size, in whole patches, at least two of them along a side that has two."""
+    height, width = (min(side, max(2 * patch, patch * math.floor(share * side / patch + 0.5))) for side in size)
     return height, width

@@ -1,6 +1,5 @@
 """Watches a run while it trains: frames of a filmstrip, the exported encoder, and the optional probe."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,10 @@ from unmask.evaluation.collapse import choose, feature_health
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
+from unmask.runs.run import write_kept
 from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
 from unmask.training.objective import Objective, Rebuilder, drawn_by
-from unmask.weights.files import ENCODER, save_encoder
 
 if TYPE_CHECKING:
     from unmask.evaluation.online_probe import Probe
@@ -92,7 +91,7 @@ class Watch:
 
     def export(self) -> None:
         """Writes the current encoder."""
-        write_encoder(self.objective, self.config, self.out / ENCODER)
+        write_kept(self.config, self.objective, self.out)
 
     @torch.no_grad()
     def panel(self) -> None:
@@ -126,12 +125,3 @@ class Watch:
         assert self.probe is not None  # made where probe_steps are
         autocast = autocast_dtype(self.config.runtime.precision)
         return self.probe(self.objective.kept, self.device, autocast)
-
-
-def write_encoder(objective: Objective, config: Config, path: Path) -> None:
-    """The encoder that a run keeps, as a plain timm state dict with the facts that opening it takes."""
-    timm, data = config.model.timm, config.data
-    facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
-    facts |= {"timm": json.dumps(timm)}
-    facts |= {"licence": json.dumps(config.record.licence)} if config.record.licence else {}
-    save_encoder(objective.kept.net, path, facts)

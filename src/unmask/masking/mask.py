@@ -69,11 +69,18 @@ class Sampler(ABC):
         """The loss of a sampler that learns, of its last masks; None for others."""
         return None
 
-    def require(self, method: str, told: Collection[str] = ()) -> None:
-        """Raises UserError where a method does not tell this sampler what it needs."""
+    def require(self, method: str, told: Collection[str] = (), whole: bool = False) -> None:
+        """Raises UserError where a method does not tell this sampler what it needs, or needs masks of the whole grid
+        and this sampler leaves out units."""
         if lacking := self.needs - set(told):
             name = type(self).__name__.lower()
             raise UserError(f"the mask {name} needs {' and '.join(sorted(lacking))}, which {method} does not have")
+        if whole and not self.covers:
+            name = type(self).__name__.lower()
+            raise UserError(
+                f"{method} needs a mask in which every patch is either visible or hidden, once; {name} leaves some out"
+                " and hides others twice. Use block or random"
+            )
 
     def several(self, count: int, batch: int, grid: Grid, device: torch.device | str, rows: Rows | None = None) -> Mask:
         """`count` masks for each of `batch` samples, those of a sample in a row: b count v and b count h, flattened.

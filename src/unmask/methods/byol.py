@@ -14,6 +14,7 @@ from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.spread import deviation
 from unmask.models.ema import Teacher, cosine
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Symptom
@@ -36,7 +37,7 @@ class BYOL(Comparing):
     def __init__(
         self,
         encoder: Encoder,
-        momentum: float = 0.99,
+        momentum: Share = 0.99,
         head: object = "mlp(hidden=4096, out=256)",
         predictor: object = "mlp(hidden=4096, out=256)",
     ):

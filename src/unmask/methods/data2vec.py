@@ -11,7 +11,9 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.methods.losses.spread import deviation
+from unmask.models.decoder import require_usable
 from unmask.models.encoder import Encoder
+from unmask.plain import Few, NonNegativeFloat, PositiveInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Objective, Symptom
@@ -35,11 +37,11 @@ class Data2Vec(Objective):
         encoder: Encoder,
         mask: object = "inverse_block(ratio=0.8)",
         decoder: object = "conv",
-        masks_per_image: int | None = None,
-        layers: int | None = None,
-        momentum: float = 0.996,
-        end: float = 0.9999,
-        class_weight: float = 0.01,
+        masks_per_image: Few | None = None,
+        layers: PositiveInt | None = None,
+        momentum: Share = 0.996,
+        end: Share = 0.9999,
+        class_weight: NonNegativeFloat = 0.01,
     ):
         """masks_per_image: 16 in the paper; layers: deepest ones of the teacher that are averaged, by default all but
         two, as 10 of 12. momentum: of the teacher at first, `end` at the end (0.9998 to 0.99999 over 100,000 steps in
@@ -52,9 +54,9 @@ class Data2Vec(Objective):
         count = layers or max(1, min(encoder.num_layers, encoder.num_maps - 2))
         text = f"ema(layers={count}, momentum={momentum}, end={end})"
         self.target = build("target", text, grid=encoder.grid, encoder=encoder)
-        self.decoder = build(
-            "decoder", decoder, grid=encoder.grid, in_dim=encoder.dim, out_dim=encoder.dim, num_layers=1
-        )
+        sizes = {"in_dim": encoder.dim, "out_dim": encoder.dim, "num_layers": encoder.num_layers}
+        self.decoder = build("decoder", decoder, grid=encoder.grid, **sizes)
+        require_usable(self.decoder, decoder, "data2vec", covers=self.mask.covers)
         self.predict_mean = nn.Linear(encoder.dim, encoder.dim)
 
     @classmethod

@@ -2,6 +2,7 @@
 https://arxiv.org/abs/2104.14294"""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from unmask.methods.families.views import distillation_defaults
 from unmask.methods.losses.clustering import Centre, entropy, sinkhorn, swapped
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Symptom
@@ -41,13 +43,13 @@ class DINO(Distillation):
     def __init__(
         self,
         encoder: Encoder,
-        local: int = 8,
-        prototypes: int = 4096,
-        momentum: float = 0.996,
-        temperature: float = 0.1,
-        teacher_temperature: float = 0.07,
-        freeze_last: float = 0.01,
-        balance: str = "centre",
+        local: NonNegativeInt = 8,
+        prototypes: SeveralInt = 4096,
+        momentum: Share = 0.996,
+        temperature: PositiveFloat = 0.1,
+        teacher_temperature: PositiveFloat = 0.07,
+        freeze_last: Share = 0.01,
+        balance: Literal["centre", "sinkhorn"] = "centre",
         head: object = None,
     ):
         """local: small views; prototypes: 65,536 in the paper, for ImageNet; momentum: of the teacher at first.

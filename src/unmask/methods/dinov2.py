@@ -17,6 +17,7 @@ from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.methods.losses.spread import koleo
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import NonNegativeFloat, NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Symptom
@@ -27,6 +28,7 @@ LAYER_DECAY, PATCH_RATE = 0.9, 0.2  # factors on the learning rate, per layer an
 
 class DINOv2(Distillation):
     divisible = False  # assignments are balanced over the batch
+    least = 2
     words: Mapping[str, str] = {
         "loss": "cross-entropy with the teacher, of images and of masked patches, and the spread of features",
         "patches": "cross-entropy of masked patches",
@@ -45,13 +47,13 @@ class DINOv2(Distillation):
         self,
         encoder: Encoder,
         mask: object = "block(ratio=0.5)",
-        local: int = 8,
-        prototypes: int = 4096,
-        momentum: float = 0.992,
-        temperature: float = 0.1,
-        teacher_temperature: float = 0.07,
-        spread: float = 0.1,
-        freeze_last: float = 0.01,
+        local: NonNegativeInt = 8,
+        prototypes: SeveralInt = 4096,
+        momentum: Share = 0.992,
+        temperature: PositiveFloat = 0.1,
+        teacher_temperature: PositiveFloat = 0.07,
+        spread: NonNegativeFloat = 0.1,
+        freeze_last: Share = 0.01,
         head: object = None,
         patch_head: object = None,
     ):
@@ -60,7 +62,7 @@ class DINOv2(Distillation):
         encoder.require_blanks("dinov2")
         self.spread = spread
         self.mask = build("mask", mask)
-        self.mask.require("dinov2")
+        self.mask.require("dinov2", whole=True)
         self.views = (f"dino(local={local}, smallest=0.05)",)
         usual = f"prototypes(prototypes={prototypes})"
         self.head = build("projection", head or usual, in_dim=encoder.dim)

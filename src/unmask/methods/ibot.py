@@ -16,6 +16,7 @@ from unmask.methods.losses.clustering import Centre, entropy, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Symptom
@@ -42,12 +43,12 @@ class IBOT(Distillation):
         self,
         encoder: Encoder,
         mask: object = "block(ratio=0.5)",
-        local: int = 8,
-        prototypes: int = 4096,
-        momentum: float = 0.996,
-        temperature: float = 0.1,
-        teacher_temperature: float = 0.07,
-        freeze_last: float = 0.01,
+        local: NonNegativeInt = 8,
+        prototypes: SeveralInt = 4096,
+        momentum: Share = 0.996,
+        temperature: PositiveFloat = 0.1,
+        teacher_temperature: PositiveFloat = 0.07,
+        freeze_last: Share = 0.01,
         head: object = None,
     ):
         """mask: which patches of the masked half of the images are hidden first; how many is 10 to 50 %, by chance.
@@ -58,7 +59,7 @@ class IBOT(Distillation):
         super().__init__(encoder, momentum, temperature, teacher_temperature, freeze_last)
         encoder.require_blanks("ibot")
         self.mask = build("mask", mask)
-        self.mask.require("ibot")
+        self.mask.require("ibot", whole=True)
         self.views = (f"dino(local={local})",)
         self.head = build("projection", head or f"prototypes(prototypes={prototypes})", in_dim=encoder.dim)
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))

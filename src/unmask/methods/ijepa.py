@@ -15,8 +15,10 @@ from unmask.masking.grid import take
 from unmask.masking.mask import Mask, Noise
 from unmask.masking.samplers.multiblock import MultiBlock
 from unmask.methods.losses.spread import deviation
+from unmask.models.decoder import require_usable
 from unmask.models.ema import Teacher, cosine
 from unmask.models.encoder import Encoder, Tokens
+from unmask.plain import Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Objective, Symptom
@@ -36,7 +38,7 @@ class IJEPA(Objective):
         encoder: Encoder,
         mask: object = "multiblock",
         decoder: object = "full(dim=384, depth=6, heads=6)",
-        momentum: float = 0.996,
+        momentum: Share = 0.996,
     ):
         """mask: blocks to predict and a context; decoder: the predictor (12 blocks of width 384 for a ViT-H)."""
         super().__init__()
@@ -47,6 +49,7 @@ class IJEPA(Objective):
             raise UserError(f"ijepa predicts blocks, each by itself: its mask is multiblock; got {mask}")
         sizes = {"in_dim": encoder.dim, "out_dim": encoder.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=encoder.grid, **sizes)
+        require_usable(self.decoder, decoder, "ijepa", covers=self.mask.covers)
         self.teacher = Teacher(encoder)
 
     @property

@@ -9,10 +9,10 @@ from torch import Tensor
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.errors import UserError
 from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.spread import sigreg
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import NonNegativeInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.seeds import mix
@@ -34,14 +34,12 @@ class LeJEPA(Comparing):
     def __init__(
         self,
         encoder: Encoder,
-        weight: float = 0.05,
-        local: int = 6,
+        weight: Share = 0.05,
+        local: NonNegativeInt = 6,
         head: object = "mlp(hidden=2048, out=64, layers=3)",
     ):
         """weight: of the distance from a Gaussian, 0.01 to 0.1 in the paper; local: small views."""
         super().__init__()
-        if not 0 <= weight <= 1:
-            raise UserError(f"lejepa's weight lies between 0 and 1; got {weight}")
         self.encoder, self.weight, self._step = encoder, weight, 0
         self.views = (f"dino(local={local})",)
         self.head = build("projection", head, in_dim=encoder.dim)

@@ -1,6 +1,6 @@
 """MAE, He et al. 2021: encode the visible units, predict the hidden ones. https://arxiv.org/abs/2111.06377"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 import torch
@@ -13,17 +13,19 @@ from unmask.errors import UserError
 from unmask.masking.baselines import trivial
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask, Rows
+from unmask.methods.families.prediction import Prediction
 from unmask.methods.target import Target, UnitTarget
-from unmask.models.decoder import num_predicted, some
+from unmask.models.decoder import num_predicted, require_usable, some
 from unmask.models.encoder import Encoder
+from unmask.plain import Few, NonNegativeInt
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Batch, Rebuilder
+from unmask.training.objective import Batch
 
 __all__ = ["MAE"]
 
 
-class MAE(Rebuilder):
+class MAE(Prediction):
     words: Mapping[str, str] = {"loss": "mean squared error on hidden patches"}
 
     def __init__(
@@ -32,9 +34,9 @@ class MAE(Rebuilder):
         mask: object = "random",
         target: object = "pixels",
         decoder: object = "full",
-        decoder_warmup: int | None = None,
+        decoder_warmup: NonNegativeInt | None = None,
         symmetric: bool = False,
-        masks_per_image: int | None = None,
+        masks_per_image: Few | None = None,
     ):
         """mask, target, decoder: parts as `name(option=value)`, or objects of the same kind.
 
@@ -52,8 +54,11 @@ class MAE(Rebuilder):
         self.mask = build("mask", mask)
         self.mask.require("mae")
         self.target = build("target", target, grid=grid, channels=encoder.channels, encoder=encoder)
+        if isinstance(self.target, Target):
+            self.words = self.target.words(self.words)
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)
+        require_usable(self.decoder, decoder, "mae", covers=self.mask.covers, layers=True)
         if symmetric and not getattr(self.decoder, "filled", False):  # a decoder from elsewhere may not take it
             raise UserError(f"the decoder {decoder} cannot take tokens of all units, so not symmetric=True; full can")
         # a decoder from elsewhere may not define these
@@ -109,17 +114,8 @@ class MAE(Rebuilder):
             return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
         return take(self.target(x if getattr(self.target, "raw", False) else self.encoder.normalize(x)), index)
 
-    def prepare(self, batches: Iterator[Batch]) -> None:
-        """Fits the target to the data, if it needs that."""
-        if isinstance(self.target, Target):
-            self.target.fit(self.encoder.normalize(batch["views"][0]) for batch in batches)
-
     def before_step(self, step: int) -> None:
         self.frozen = step < self.decoder_warmup
-
-    def after_step(self, progress: float, good: Tensor | None = None) -> None:
-        if isinstance(self.target, Target):
-            self.target.after_step(progress, good)
 
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.contrastive import accuracy, info_nce
 from unmask.models.ema import Teacher, cosine
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import PositiveFloat, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing
@@ -27,8 +28,8 @@ class MoCoV3(Comparing):
     def __init__(
         self,
         encoder: Encoder,
-        temperature: float = 0.2,
-        momentum: float = 0.99,
+        temperature: PositiveFloat = 0.2,
+        momentum: Share = 0.99,
         head: object = "mlp(hidden=4096, out=256, layers=3, last_norm=True, last_affine=False)",
         predictor: object = "mlp(hidden=4096, out=256, layers=2, last_norm=True, last_affine=False)",
         freeze_patches: bool = True,

@@ -12,6 +12,7 @@ from unmask.data.sheet import Sheet
 from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.contrastive import accuracy, nt_xent
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import PositiveFloat
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Symptom
@@ -26,7 +27,7 @@ class SimCLR(Comparing):
         Symptom("accuracy", below=0.02, says="views hardly find their partners", remedy="a larger --batch, or longer"),
     )
 
-    def __init__(self, encoder: Encoder, temperature: float = 0.1, head: object = "mlp(hidden=2048, out=128)"):
+    def __init__(self, encoder: Encoder, temperature: PositiveFloat = 0.1, head: object = "mlp(hidden=2048, out=128)"):
         """temperature: of the cosines; head: a projection, thrown away afterwards."""
         super().__init__()
         self.encoder, self.temperature = encoder, temperature

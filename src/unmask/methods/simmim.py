@@ -12,27 +12,29 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask
+from unmask.methods.families.prediction import Prediction
 from unmask.models.encoder import Encoder
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Rebuilder
 
 __all__ = ["SimMIM"]
 
 
-class SimMIM(Rebuilder):
+class SimMIM(Prediction):
     words: Mapping[str, str] = {"loss": "mean absolute error of hidden pixels"}
 
     def __init__(
         self, encoder: Encoder, mask: object = "coarse(ratio=0.6)", target: object = "pixels(normalize=False)"
     ):
-        """mask: the paper hides 60 % of squares of 32 pixels; target: what is predicted for a hidden patch, by L1."""
+        """mask: the paper hides 60 % of squares of 32 pixels; target: what is predicted for a hidden patch, by L1 or by
+        the target's own loss."""
         super().__init__()
         encoder.require_blanks("simmim")
         self.encoder = encoder
         self.mask = build("mask", mask)
         self.mask.require("simmim")
         self.target = build("target", target, grid=encoder.grid, channels=encoder.channels, encoder=encoder)
+        self.words = self.target.words(self.words)
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.predict_units = nn.Linear(encoder.dim, self.target.dim)
@@ -47,11 +49,14 @@ class SimMIM(Rebuilder):
         }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean absolute error over hidden units. batch["mask"] overrules the sampler."""
+        """Mean absolute error over hidden units, or the target's own loss. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         mask = self.draw(batch)
         wanted = take(self.target(x if self.target.raw else self.encoder.normalize(x)), mask.hidden)
-        return {"loss": (self.predict(x, mask).float() - wanted).abs().mean()}
+        prediction = self.predict(x, mask).float()
+        if self.target.loss_words is not None:
+            return {"loss": self.target.compare(prediction, wanted)}
+        return {"loss": (prediction - wanted).abs().mean()}
 
     def predict(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask, index: Int[Tensor, "b m"] | None = None

@@ -13,6 +13,7 @@ from unmask.data.sheet import Sheet
 from unmask.methods.families.views import joint_defaults
 from unmask.methods.losses.clustering import entropy, sinkhorn, swapped
 from unmask.models.encoder import Encoder, of_views
+from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Symptom
@@ -35,11 +36,11 @@ class SwAV(Comparing):
     def __init__(
         self,
         encoder: Encoder,
-        prototypes: int = 1000,
-        temperature: float = 0.1,
-        epsilon: float = 0.05,
-        local: int = 6,
-        freeze_prototypes: float = 0.01,
+        prototypes: SeveralInt = 1000,
+        temperature: PositiveFloat = 0.1,
+        epsilon: PositiveFloat = 0.05,
+        local: NonNegativeInt = 6,
+        freeze_prototypes: Share = 0.01,
         head: object = "mlp(hidden=2048, out=128)",
     ):
         """prototypes: 3,000 in the paper, for ImageNet; epsilon: of Sinkhorn's balancing; local: small views.

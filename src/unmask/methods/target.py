@@ -1,7 +1,7 @@
 """The contract of targets: values to predict for each unit of an input, and the way back to pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -19,10 +19,15 @@ class Target(nn.Module, ABC):
     per_pixel = True  # a unit's values are its pixels, so that their mean means something
     drawable = True  # predictions can be turned into pixels
     raw = False  # takes raw samples instead of normalised ones, as encoders do
+    loss_words: str | None = None  # what reports call its loss, where it defines `compare`
 
     @abstractmethod
     def forward(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
         """Targets of all units of a normalised input (or raw, see `raw`) of any size of whole units."""
+
+    def words(self, usual: Mapping[str, str]) -> Mapping[str, str]:
+        """The words of a method that takes the target's own loss, if it has one."""
+        return usual if self.loss_words is None else {**usual, "loss": self.loss_words}
 
     def compare(self, prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]) -> Float[Tensor, ""]:
         """The loss of predictions: their mean squared error, unless a target says otherwise."""

@@ -41,6 +41,7 @@ class Decoder(nn.Module, ABC):
     share: float = 1.0  # of the hidden units that a training step predicts
     layers: int = 1  # number of encoder layers it reads; with more than one, `forward` gets a list, the deepest last
     filled: bool = False  # takes tokens of all units, hidden ones too
+    whole: bool = False  # puts all units back on the grid, so that a mask must not leave any out
     grid: Grid  # that it was built for; inputs may have others
     stored: bool = False  # its position table came with the weights and fits its own grid only
     position: Tensor  # n d, fixed; or 1 + n d where it is stored: a first row for all prefix tokens
@@ -208,6 +209,19 @@ def require_size(dim: int, depth: int, heads: int) -> None:
             f"the decoder's dim must be a multiple of its heads, got dim {dim} and {heads} heads; near it {near}"
         )
     require_buildable("the decoder", dim, depth)
+
+
+def require_usable(decoder: object, text: object, method: str, *, covers: bool, layers: bool = False) -> None:
+    """Raises UserError for a decoder that needs what a method does not give it. Decoders from elsewhere may not say.
+
+    covers: visible and hidden units together are all units; layers: the method can hand on several encoder layers.
+    """
+    if getattr(decoder, "whole", False) and not covers:
+        raise UserError(
+            f"the decoder {text} puts all patches back on the grid, and the mask leaves some out: use --decoder full"
+        )
+    if (count := getattr(decoder, "layers", 1)) > 1 and not layers:
+        raise UserError(f"the decoder {text} reads {count} layers of the encoder, and {method} gives it the last one")
 
 
 def require_share(name: str, share: float) -> None:

@@ -56,15 +56,15 @@ def require_model(text: str) -> None:
     base = name.split(".")[0]
     if timm_names().get(base, USABLE[0]) not in USABLE:
         raise UserError(
-            f"{name} cannot be pretrained with hidden patches: its layers need the whole image (no place where timm"
-            f" lets patches be dropped). Models that can: {CAN}"
+            f"{name} cannot be pretrained, with this or another method: its layers need the whole image (no place where"
+            f" timm lets patches be dropped), and one kind of encoder serves all methods. Models that can: {CAN}"
         )
     if base in timm_names() or not timm_names() or ("." in name and not name.startswith("vit")):
         return
     if near := nearest_model(name):
         raise UserError(f"no model {name!r} in timm, did you mean {near!r}?")
     close = get_close_matches(name.lower(), timm_names(), n=1, cutoff=NEAR)
-    other = f"; {close[0]}, the nearest, cannot be pretrained with hidden patches" if close else ""
+    other = f"; {close[0]}, the nearest, cannot be pretrained" if close else ""
     raise UserError(f"no model {name!r} in timm{other}. E.g. {EXAMPLES}")
 
 

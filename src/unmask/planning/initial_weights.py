@@ -8,11 +8,13 @@ from typing import Any
 from unmask.data.sheet import far_channels
 from unmask.errors import UserError
 from unmask.files import Json
+from unmask.methods.settings import START
 from unmask.models.decoder import essence
 from unmask.models.ema import reset_teachers
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.planning.plan import Plan
+from unmask.runs.config import Config
 from unmask.training.objective import Objective
 from unmask.weights.canonical import Statistics, under
 from unmask.weights.open import Opened, open_weights
@@ -55,6 +57,14 @@ def initial(
         if text in ("none", "")
         else FromWeights(open_weights(text, model=model, reading=Reading.of(reading), image_size=image_size))
     )
+
+
+def start_of(config: Config) -> Start:
+    """The start of a planned run: the encoder of the stage before it, else what `--init` names."""
+    model, size, handed = config.model, config.data.image_size, config.method.handed or {}
+    if START in handed:
+        return initial(handed[START], model.name, image_size=size)
+    return initial(model.init, model.name, model.reading(), size)
 
 
 class FromWeights(Start):

@@ -45,13 +45,13 @@ def plan_length(
         steps = max(1, int(0.97 * seconds / seconds_per_step))
         plan.reasons["hours"] = f"asked for; room for {many(steps, 'step')} at the measured speed"
     else:
-        most = HOURS[machine.device] * 3600 / seconds_per_step
+        most = plan.share * HOURS[machine.device] * 3600 / seconds_per_step
         cheap = settings.get("recipe") == BUDGET
-        wanted = max((BUDGET_EPOCHS if cheap else PAPER_EPOCHS) * per_epoch, 2000)
+        wanted = plan.share * max((BUDGET_EPOCHS if cheap else PAPER_EPOCHS) * per_epoch, 2000)
         epochs = max(1, round(min(most, wanted) / per_epoch))
         steps = max(1, round(epochs * per_epoch))
         why = (
-            f"about {HOURS[machine.device]:g} hours here"
+            f"about {plan.share * HOURS[machine.device]:.2g} hours here"
             if most < wanted
             else f"recipe {BUDGET}"
             if cheap

@@ -1,21 +1,26 @@
 """Chooses what belongs to a method: its parts, its views, and the settings that it wants otherwise than MAE."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from unmask.data.sheet import Sheet
-from unmask.data.transform import make_transform
-from unmask.errors import UserError
+from unmask.data.transform import Transform, make_transform
+from unmask.errors import UserError, many
+from unmask.files import Json
 from unmask.models.encoder import Encoder
+from unmask.plain import check_options
 from unmask.planning.length import BUDGET
 from unmask.planning.plan import ASKED, Plan
 from unmask.registry import build, find, parse
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Objective
+from unmask.weights.frozen_teacher import teachers_of
 
-PARTS = ("mask", "target", "decoder", "masks_per_image", "decoder_warmup")  # options that some methods have
+TEXTS = ("mask", "target", "decoder")
+PARTS = (*TEXTS, "masks_per_image", "decoder_warmup")  # options that some methods have
 
 
 def split_text(settings: dict[str, Any]) -> None:
@@ -25,6 +30,10 @@ def split_text(settings: dict[str, Any]) -> None:
     for part in PARTS:
         if part in options:
             inside = options.pop(part)
+            if part in TEXTS and not isinstance(inside, str):
+                raise UserError(f"a {part} is named by text, name or name(option=value); got {inside!r}")
+            if part in inspect.signature(find("method", name)).parameters:
+                check_options(find("method", name), name, {part: inside})
             if settings.get(part) not in (None, inside):
                 raise UserError(
                     f"the {part} is given twice: {settings[part]} and, in {settings['method']!r}, {inside}; leave one"
@@ -63,7 +72,7 @@ def plan_method(plan: Plan, sheet: Sheet, machine: Machine, encoder: Encoder) ->
     given = {name for name in ("lr", "blr") if settings.get(name) is not None}
     defaults = method.defaults(encoder, sheet, machine)
     plan.choose_all({key: choice for key, choice in defaults.items() if not (given and key in ("lr", "blr"))})
-    for part in PARTS[:3]:
+    for part in TEXTS:
         default = takes[part].default if part in takes else None
         if isinstance(default, str):
             plan.choose(part, default, f"{name}'s own")
@@ -78,41 +87,88 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
     parts = {part: settings[part] for part in PARTS if settings.get(part) is not None}
     with torch.device("meta"):
         objective: Objective = build("method", settings["method"], encoder=encoder, **parts)
-    name = parse(settings["method"])[0]
-    overruled = settings.get("views") is not None
-    plan.choose("views", list(objective.views), f"what {name} sees of each image")
-    texts = tuple(settings["views"])
-    patch, size = settings["patch_size"], tuple(settings["image_size"])
-    transform = make_transform(texts, size=size, channels=settings["channels"], patch=patch)
-    needs = make_transform(tuple(objective.views), size=size, channels=settings["channels"], patch=patch)
-    if overruled and len(transform.sizes) != len(needs.sizes):
-        raise UserError(
-            f"{name} needs {len(needs.sizes)} views of each image, as {' '.join(objective.views)} makes them;"
-            f" --views {' '.join(texts)} makes {len(transform.sizes)}"
-        )
+    transform = check_views(settings, objective, tuple(settings["image_size"]), settings["patch_size"])
+    plan.choose("views", list(objective.views), f"what {parse(settings['method'])[0]} sees of each image")
     if transform.notes:
         plan.reasons["views"] = "; ".join((plan.reasons.get("views", ASKED), *transform.notes))
-    taken = {key for text in texts for key in inspect.signature(find("transform", parse(text)[0])).parameters}
-    if settings["crop_kind"] != "random" and "crop_kind" not in taken:
-        raise UserError(f"--crop-kind {settings['crop_kind']} belongs to the view crops; {name} sees {' '.join(texts)}")
     plan.words = dict(objective.words)
     plan.divisible = objective.divisible or settings["grad_cache"]
     return objective
 
 
-def refuse_parts_of_a_batch(plan: Plan, objective: Objective) -> None:
-    """Raises UserError where a batch is to be worked off in parts and the loss compares all of its samples."""
-    settings = plan.settings
-    if settings["grad_cache"] and not isinstance(objective, Comparing):
-        name = parse(settings["method"])[0]
+def note_teachers(plan: Plan, objective: Objective) -> None:
+    """Says which frozen weights the method learns from, how they see images, and their licence."""
+    teachers = teachers_of(objective)
+    plan.teachers = [teacher.facts for teacher in teachers]
+    for number, teacher in enumerate(teachers):
+        name = "teacher" if len(teachers) == 1 else f"teacher {number + 1}"
+        plan.settings[name], plan.reasons[name] = str(teacher.facts["source"]), teacher.note
+    plan.remarks = [f"teacher {line}" for teacher in teachers for line in teacher.opened.lines]
+
+
+WEIGHTS = ("of", "teacher", "tokenizer")  # options of parts and methods that say where weights lie
+
+
+def with_absolute_paths(text: str) -> str:
+    """The same part with paths of weights named from the root, so that they are the same from any folder."""
+    name, options = parse(text)
+    changed = {key: _absolute(key, value) for key, value in options.items()}
+    if changed == options:
+        return text
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in changed.items())})"
+
+
+def _absolute(key: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if key in WEIGHTS:
+        path = Path(value).expanduser()
+        return str(path.resolve()) if path.exists() else value
+    return with_absolute_paths(value) if "(" in value else value
+
+
+def check_views(settings: Json, objective: Objective, size: tuple[int, ...], patch: int) -> Transform:
+    """What makes the views that the method is going to see. Raises UserError where `--views` makes other than it needs,
+    or where they have no use for an option."""
+    name, needed, texts = parse(settings["method"])[0], tuple(objective.views), settings.get("views")
+    shown = tuple(texts or needed)
+    shared = {"size": size, "channels": settings["channels"] or 3, "patch": patch}
+    shared |= {} if settings.get("crop") is None else {"crop": settings["crop"]}
+    transform = make_transform(shown, **shared)
+    if texts is not None and len(transform.sizes) != (count := len(make_transform(needed, **shared).sizes)):
+        raise UserError(
+            f"{name} needs {many(count, 'view')} of each image, as {' '.join(needed)} makes;"
+            f" --views {' '.join(texts)} makes {len(transform.sizes)}"
+        )
+    taken = {key for text in shown for key in inspect.signature(find("transform", parse(text)[0])).parameters}
+    if settings["crop_kind"] != "random" and "crop_kind" not in taken:
+        raise UserError(f"--crop-kind {settings['crop_kind']} belongs to the view crops; {name} sees {' '.join(shown)}")
+    return transform
+
+
+def refuse_batch(settings: Json, method: type[Objective], images: int | None = None) -> None:
+    """Raises UserError for a batch that the method's loss says nothing about, or that is to be worked off in parts
+    where the loss compares all of its samples. images: that there are; None: not known yet."""
+    name, batch, crops = parse(settings["method"])[0], settings["batch"], settings.get("views_per_image") or 1
+    comparing = issubclass(method, Comparing)
+    if settings["grad_cache"] and not comparing:
         raise UserError(f"--grad-cache is for methods that compare the samples of a batch, which {name} does not")
-    if objective.divisible or settings["accumulate"] in (None, 1) or settings["grad_cache"]:
-        return
-    remedy = (
-        "--grad-cache gives the gradient of the whole batch, in two passes" if isinstance(objective, Comparing) else ""
-    )
-    name = parse(settings["method"])[0]
-    raise UserError(
-        f"{name} compares the samples of a batch, so parts of it are not the same: give a smaller --batch instead of"
-        f" --accumulate {settings['accumulate']}" + (f", or {remedy}" if remedy else "")
-    )
+    if not method.divisible and settings["accumulate"] not in (None, 1) and not settings["grad_cache"]:
+        remedy = ", or --grad-cache gives the gradient of the whole batch, in two passes" if comparing else ""
+        raise UserError(
+            f"{name} compares the samples of a batch, so parts of it are not the same: give a smaller --batch instead"
+            f" of --accumulate {settings['accumulate']}{remedy}"
+        )
+    if batch is not None and batch < method.least:
+        raise UserError(f"{name} compares the images of a batch: --batch is {method.least} or more, got {batch}")
+    if images is not None and images < method.least:
+        raise UserError(f"{name} compares images with each other, and there is only {many(images, 'image')}")
+    if comparing and crops > 1:
+        raise UserError(
+            f"{name} compares the images of a batch, and --views-per-image {crops} puts each in it {crops} times"
+        )
+    if comparing and images is not None and batch is not None and batch > images:
+        raise UserError(
+            f"{name} compares the images of a batch, and one of {batch} holds some of the {images} images twice: give"
+            f" --batch {images} or less"
+        )

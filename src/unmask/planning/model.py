@@ -7,7 +7,7 @@ from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.planning.batch import plan_batch
-from unmask.planning.method import plan_method, plan_views, refuse_parts_of_a_batch
+from unmask.planning.method import plan_method, plan_views, refuse_batch
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 from unmask.training.resolution import NONE, early_and_full, parse
@@ -51,9 +51,10 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     )
     plan_method(plan, sheet, machine, encoder)
     _plan_augmentation(plan, sheet)
-    refuse_parts_of_a_batch(plan, plan_views(plan, encoder))
+    method = type(plan_views(plan, encoder))
     plan.choose("weight_decay", 0.05, "as in MAE")
     plan_batch(plan, sheet, machine, encoder.dim)
+    refuse_batch(plan.settings, method, sheet.count)
     return encoder
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from unmask.choice import Choice
+from unmask.files import Json
 
 ASKED = "asked for"  # the reason of an option that the user gave
 Settings = TypeVar("Settings")
@@ -17,7 +18,10 @@ class Plan:
     def __init__(self, settings: dict[str, Any], reasons: dict[str, str] | None = None):
         self.settings, self.reasons = settings, reasons or {}
         self.new_decoder = False  # the encoder is trained, the decoder starts at random
+        self.share = 1.0  # of the length that is chosen where none is given
         self.divisible = True  # a batch may be worked off in parts
+        self.teachers: list[Json] = []  # frozen ones that the method learns from, as a run records them
+        self.remarks: list[str] = []  # what is said before the plan: how these teachers were opened
         self.words: dict[str, str] = {}  # what the method's numbers are called
 
     def choose(self, name: str, value: T, why: str) -> T:
@@ -41,11 +45,12 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and reason of every choice, for display."""
-        return [(name, _text(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
+        return [(name, text_of(self.settings.get(name, "the data's")), why) for name, why in self.reasons.items()]
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A setting's value for display: 64 x 64, 0.05, on."""
     if isinstance(value, list | tuple):
         sides = len(value) == 2 and all(isinstance(side, int) for side in value)  # height and width
-        return (" x " if sides else ", ").join(_text(part) for part in value)
+        return (" x " if sides else ", ").join(text_of(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

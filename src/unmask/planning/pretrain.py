@@ -28,6 +28,7 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.length import COPIES, plan_length
 from unmask.planning.loaders import make_loader, note_readers, plan_order
 from unmask.planning.measure import ENOUGH, Measured, measure
+from unmask.planning.method import note_teachers
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_devices, plan_runtime
@@ -60,6 +61,7 @@ class Given:
     machine: Machine
     fastest: Mapping[str, Choice]  # `choices` of the machine
     strategy: str = "auto"  # how several devices share the model
+    share: float = 1.0  # of the length that is chosen where none is given: one of several trainings in a row
 
     @property
     def packed(self) -> str | None:
@@ -68,18 +70,28 @@ class Given:
 
 
 def make_plan(
-    given: Given, start: Start, began: float, console: Console, ranks: Ranks | None = None
+    given: Given,
+    start: Start,
+    began: float,
+    console: Console,
+    ranks: Ranks | None = None,
+    assumed: Measured | None = None,
 ) -> tuple[Config, Table]:
     """Chooses, builds, measures a few steps; returns the configuration and the plan as a table.
 
-    start: the weights that `--init` names; began: start time of the command. Every process makes the same plan, since
-    `given` and the measurements are the same in all.
+    start: the weights that `--init` names; began: start time of the command; assumed: what a step costs, so that none
+    is measured. Every process makes the same plan, since `given` and the measurements are the same in all.
     """
     ranks, plan = ranks or Ranks(), Plan(dict(given.options), dict(given.reasons))
+    plan.share = given.share
     for line in start.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     doing("choosing the model and its settings")
     draft = choose_parts(plan, given, start)
+    for line in plan.remarks:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if assumed is not None:
+        return choose_length(draft, [assumed], 0.0), plan_table(plan, many(len(given.samples), "image"))
     doing("measuring a few steps")
     console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
     measured = measure_stages(draft, start, ranks)
@@ -137,7 +149,9 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     mean, std = start.statistics(own, plan)
     plan.settings["strategy"] = given.strategy
     draft = Draft(plan, given, start, encoder, tuple(mean), tuple(std))
-    parameters = sum(p.numel() for p in build(draft.config(), Start()).parameters() if p.requires_grad)
+    objective = build(draft.config(), Start())
+    note_teachers(plan, objective)
+    parameters = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     plan_devices(plan, given.strategy, parameters, given.machine.memory)
     samples.channels = plan.settings["channels"]
     make_loader(draft.config(), samples)  # refuses a batch that cannot be divided
@@ -191,6 +205,7 @@ def make_record(given: Given, start: Start, plan: Plan, context: dict[str, float
         expected=expected,
         weights=start.facts,
         licence=start.facts["licence"] if start.facts else None,
+        teachers=plan.teachers,
         machine=given.machine,
         launch=launch(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -15,11 +15,13 @@ from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import refuse_warmup
 from unmask.planning.loaders import divide
-from unmask.planning.method import refuse_strange_options, split_text
+from unmask.planning.method import check_views, refuse_batch, refuse_strange_options, split_text
 from unmask.planning.model import patch_of, plan_resolutions, usual_model
 from unmask.planning.plan import Plan
+from unmask.planning.stages.divide import budgets, stage_options, stages_of
 from unmask.registry import build, find, is_foreign, parse
 from unmask.runtime.machine import Machine
+from unmask.training.objective import Objective
 
 UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: any decoder can have these
 LARGE = Grid((UNITS, UNITS), (1024, 1024))  # a unit of more values than any data gives
@@ -45,10 +47,12 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     """Raises UserError for options that cannot work. start: the weights that `--init` names, opened."""
     asked = dict(asked)
     refuse_typos(asked)
+    budgets(asked, stages_of(asked["method"]))
     plan = Plan(asked)
     channels = asked["channels"]
     start.guide(plan, channels or 3)
     settings = plan.settings
+    refuse_batch(settings, find("method", parse(settings["method"])[0]))
     if settings["batch"]:
         divide(settings["batch"], settings["accumulate"] or 1, settings["views_per_image"])
     if settings["steps"]:
@@ -61,7 +65,13 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     if size:
         plan_resolutions(plan)
     encoder = _encoder(model, tuple(size or (UNITS * patch,) * 2), patch, channels or 3)
-    _refuse_parts(Parts.of(settings), encoder, bool(size), bool(unit and channels))
+    objective = _refuse_parts(Parts.of(settings), encoder, bool(size), bool(unit and channels))
+    if size or not any(_foreign(text) for text in settings["views"] or objective.views):
+        check_views(settings, objective, tuple(size or (UNITS * patch,) * 2), patch)
+    for stage in stages_of(settings["method"]):
+        own = stage_options(asked, stage, {})
+        refuse_typos(own)
+        _refuse_parts(Parts.of(own), encoder, bool(size), bool(unit and channels))
 
 
 def refuse_typos(asked: Json) -> None:
@@ -86,7 +96,7 @@ def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> En
         return create_encoder(model, image_size=size, patch_size=patch, channels=channels)
 
 
-def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known: bool) -> None:
+def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known: bool) -> Objective:
     """values_known: how many values a unit has. Parts of other packages may refuse a grid that is a stand-in."""
     texts = {"mask": parts.mask, "decoder": parts.decoder, "target": parts.target if values_known else None}
     built = {kind: text for kind, text in texts.items() if text and (grid_known or not _foreign(text))}
@@ -98,6 +108,7 @@ def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known
         objective = build("method", parts.method, encoder=encoder, **built, **more)
     if grid_known and hasattr(objective, "mask"):
         objective.mask(1, encoder.grid, "cpu", torch.Generator())  # refuses a grid that leaves nothing to hide
+    return objective
 
 
 def _foreign(text: str) -> bool:

@@ -11,6 +11,7 @@ import jinja2
 
 from unmask.files import CLASSIFY, RESULT, Json, read_json
 from unmask.runs.run import Run
+from unmask.weights.licence import licence_of
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 FAIR = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")  # Meta's files, by the names it gave them
@@ -50,7 +51,17 @@ def model_card(run: Path, config: Json, figures: Json, **facts: object) -> str:
 
 
 def initial_weights(config: Json) -> tuple[str, str | None]:
-    """The initial weights in words, with their licence if it is known."""
+    """The initial weights and frozen teachers in words, with the first licence of them that is known."""
+    start, licence = _start(config)
+    for teacher in config.get("teachers") or ():
+        start += (
+            f" It learned from the features of `{_name(teacher['source'])}`, a frozen teacher that is no part of it"
+        )
+        start, licence = f"{start}; licence of the teacher: {licence_of(teacher)}.", licence or teacher["licence"]
+    return start, licence
+
+
+def _start(config: Json) -> tuple[str, str | None]:
     settings, options = config["settings"], config["asked"]
     init = str(settings.get("init") or "none")
     init = str(options.get("run") or init) if init == "run" else init

@@ -11,10 +11,12 @@ from unmask.report.page import code, facts, folded, image, note, paragraph, sect
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
 from unmask.report.reconstruction import filmstrip
 from unmask.report.run_page import PAGE, SHEET, plan_table, sheet_table, versions
+from unmask.report.stages import stages_section
 from unmask.runs.config import Config
 from unmask.runs.run import SUMMARY, Run
 from unmask.training.log import ENOUGH, METRICS, ROLLED_BACK, duration, little_learnt, read
 from unmask.training.timing import waiting_advice, waiting_share
+from unmask.weights.licence import licence_of
 
 Records = Sequence[Json]
 MODEL = "this model"
@@ -45,9 +47,11 @@ def write_training_page(out: Path) -> Path:
         facts(_numbers(config, records, steps, waited)),
         note(advice or ""),
         note(_little_learnt(steps)),
+        stages_section(out),
         _evaluation(out, name),
         _labels(out),
         _before_after(out, config),
+        _teachers(config),
         section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt")),
         section("The same images over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
         section("Curves", image(curves, "loss and speed over epochs")),
@@ -115,6 +119,16 @@ def _before_after(out: Path, config: Config) -> Markup:
         image(out / "panel_after.png", "rebuilt after", "After, the same images and masks"),
         *(note(remark) for remark in weights["remarks"]),
     )
+
+
+def _teachers(config: Config) -> Markup:
+    """The frozen weights that it learned from."""
+    lines = [
+        f"{teacher['source']} ({teacher['model']}). Licence of these weights: {licence_of(teacher)}. SHA-256 of its"
+        f" tensors: {teacher['sha256']}."
+        for teacher in config.record.teachers
+    ]
+    return section("What it learned from", *map(paragraph, lines)) if lines else Markup("")
 
 
 def _curves(steps: Records, records: Records, config: Config) -> Figure:

@@ -1,9 +1,10 @@
 """The configuration of a pretraining run, composed of the settings that each room owns; JSON only on disk."""
 
 import dataclasses
+import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +43,7 @@ class Record:
     expected: Expected
     weights: Json | None  # what `--init` named
     licence: str | None  # of these weights
+    teachers: list[Json]  # frozen ones that it learned from: source, model, licence, sha256
     machine: Machine
     launch: Launch
     command: str
@@ -100,7 +102,16 @@ class Config:
         return {"settings": self.options(), "timm": self.model.timm, "fit": fit, "data": data} | statistics | filled
 
     def to_json(self, path: Path) -> None:
-        write_json(path, dataclasses.asdict(self))
+        """Folders of stages are named from that of the file, so that a run can be moved."""
+        folder = path.parent.resolve()
+        config = self._handed(lambda place: Path(os.path.relpath(place, folder)).as_posix())
+        write_json(path, dataclasses.asdict(config))
+
+    def _handed(self, rename: Callable[[str], str]) -> "Config":
+        handed = self.method.handed
+        if handed is None:
+            return self
+        return replace(self, method=replace(self.method, handed={key: rename(place) for key, place in handed.items()}))
 
     @classmethod
     def from_json(cls, path: Path) -> "Config":
@@ -109,7 +120,8 @@ class Config:
             content = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); the run cannot be opened without it") from error
-        return cls.from_plain(content, str(path))
+        config = cls.from_plain(content, str(path))
+        return config._handed(lambda place: str((path.parent / place).resolve()))
 
     @classmethod
     def from_plain(cls, content: object, where: str) -> "Config":
@@ -128,7 +140,7 @@ SECTIONS: Json = {
 }
 DERIVED = (  # settings that no option has
     "count", "fingerprint", "split", "packed", "mean", "std", "max_side", "timm", "warmup_epochs", "betas", "optimizer",
-    "floor", "fixed_weight_decay", "seconds", "begins", "costs", "patience", "lasting_copies", "tidy",
+    "floor", "fixed_weight_decay", "seconds", "begins", "costs", "patience", "lasting_copies", "tidy", "handed",
 )  # fmt: skip
 
 

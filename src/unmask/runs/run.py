@@ -1,6 +1,7 @@
 """A run folder, opened: its settings, its encoder, its whole objective."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,9 @@ from unmask.plain import settle, texts
 from unmask.runs.config import Config
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
-from unmask.weights.files import ENCODER, read_state, require_finite
+from unmask.weights.files import ENCODER, read_state, require_finite, save_encoder
+from unmask.weights.frozen_teacher import require_same
+from unmask.weights.licence import handed_on
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -96,6 +99,15 @@ class Run:
         return encoder.eval()
 
 
+def write_kept(config: Config, objective: Objective, out: Path, name: str = ENCODER) -> None:
+    """Writes the encoder that a method keeps, with what is needed to build it in the header of its file."""
+    timm, data = config.model.timm, config.data
+    licence = handed_on(config.record.licence, config.record.teachers)
+    facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
+    facts |= {"timm": json.dumps(timm)} | ({"licence": json.dumps(licence)} if licence else {})
+    save_encoder(objective.kept.net, out / name, facts)
+
+
 def make_encoder(config: Config) -> Encoder:
     """A new encoder as a configuration describes it, with the data's mean and deviation."""
     model, data = config.model, config.data
@@ -110,9 +122,13 @@ def make_encoder(config: Config) -> Encoder:
 
 
 def make_objective(config: Config) -> Objective:
-    """A new objective as a configuration describes it, with random weights from torch's global generator."""
-    parts = {name: value for name, value in dataclasses.asdict(config.method).items() if value is not None}
-    return registry.build("method", parts.pop("name"), encoder=make_encoder(config), **parts)
+    """A new objective as a configuration describes it, with random weights from torch's global generator. Raises
+    UserError where frozen weights that it learns from are gone, or are others now."""
+    own = {"name", "handed"}  # in the method's text
+    parts = {k: v for k, v in dataclasses.asdict(config.method).items() if k not in own and v is not None}
+    objective = registry.build("method", config.method.text, encoder=make_encoder(config), **parts)
+    require_same(objective, config.record.teachers)
+    return objective
 
 
 def encoder_of_task(record: Json) -> Encoder:

@@ -35,11 +35,12 @@ class Symptom:
 
 @dataclass(frozen=True)
 class Stage:
-    """One of several trainings in a row, which start from each other's encoder."""
+    """One of several trainings in a row: a run of its own, which hands its folder on to the training after it."""
 
-    method: str  # its registry text; {run} stands for the folder of the stage before
-    share: float = 1.0  # of the budget
+    method: str  # its registry text
+    share: float  # of the whole budget
     says: str = ""  # what it is for
+    option: str = "init"  # what the next training takes the folder for: "init", or an option of its method
 
 
 class Objective(nn.Module, ABC):
@@ -48,6 +49,7 @@ class Objective(nn.Module, ABC):
     encoder: Encoder  # what is trained
     views: Sequence[str] = ("crops",)  # transforms that make batch["views"], as registry texts
     divisible: bool = True  # the loss of a batch is the mean over its parts; not where samples are compared
+    least: int = 1  # images that a batch must hold; a loss that compares images says nothing about one
     clip_each: bool = False  # gradients are clipped tensor by tensor, instead of all together
     symptoms: Sequence[Symptom] = ()
     words: Mapping[str, str] = MappingProxyType({})  # what reports call the loss and other scalars
@@ -76,8 +78,12 @@ class Objective(nn.Module, ABC):
         `scheduled`."""
         return {}
 
-    def stages(self) -> Sequence[Stage]:
-        """Trainings that come before this one, in order. Usually none."""
+    @classmethod
+    def stages(cls, options: Mapping[str, object]) -> Sequence[Stage]:
+        """Trainings that come before this one, in order; usually none. options: those written in the method's text.
+
+        Until the stages have run, the method is built without what they make, to be planned and measured.
+        """
         return ()
 
     def prepare(self, batches: Iterator[Batch]) -> None:
@@ -120,6 +126,7 @@ class Comparing(Objective):
     """
 
     divisible = False
+    least = 2
 
     @abstractmethod
     def embed(self, batch: Batch) -> dict[str, Tensor]:

@@ -7,7 +7,10 @@ The reference MAE code and weights are CC-BY-NC 4.0 by their repository. The hub
 apache-2.0, timm's cc-by-nc-4.0: whoever needs to know must ask the makers, so both are said.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from unmask.files import Json
 
 NOT_COMMERCIAL = "CC-BY-NC 4.0, not for commercial use"
 APACHE = "Apache 2.0"
@@ -40,3 +43,15 @@ def stated_licence(folder: Path) -> str | None:
     lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:40] if card.is_file() else []
     stated = next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
     return f"{stated}, by its model card" if stated else None
+
+
+def licence_of(teacher: Json) -> str:
+    """The licence of a frozen teacher's weights, in words. teacher: as a run records it."""
+    ours = "made by unmask, as its data allow" if teacher["layout"] == "unmask" else "unknown; ask whoever made them"
+    return str(teacher["licence"] or ours)
+
+
+def handed_on(licence: str | None, teachers: Sequence[Json]) -> str | None:
+    """What a run's weights say of licences: that of the weights it started from, and those of its frozen teachers."""
+    stated = [f"{licence_of(t)}, of the teacher {Path(t['source']).name} that it learned from" for t in teachers]
+    return "; ".join([*([licence] if licence else []), *stated]) or None

@@ -21,7 +21,7 @@ from unmask.weights.architecture import architecture, default_config, model_text
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
 from unmask.weights.content import read_file, read_folder
 from unmask.weights.files import require_finite
-from unmask.weights.known import require_known
+from unmask.weights.known import TIMM, require_known
 from unmask.weights.licence import known_licence
 from unmask.weights.positions import table_layout
 from unmask.weights.reading import PLAIN, Reading
@@ -158,24 +158,25 @@ def open_weights(
     image_size: tuple[int, ...] | None = None,
     damaged: bool = False,
 ) -> Opened:
-    """Opens a run folder, a file of weights, a Hugging Face or timm folder, or a timm name with timm's own weights.
+    """Opens a run folder, a file of weights, a Hugging Face or timm folder, or a timm name with timm's own weights,
+    also as `timm:NAME`.
 
     model: a timm name with options, where the file does not tell or tells wrongly. image_size: of the images that they
     are going to see, which may be what they were made for. damaged: also open weights with values that are not finite.
     Raises UserError, one line, for what cannot be opened or is not recognised.
     """
-    path = Path(text)
-    if path.is_dir() or path.is_file():
+    path, name = Path(text), str(text).removeprefix(TIMM)
+    if name == str(text) and (path.is_dir() or path.is_file()):
         content, licence, whole = (read_folder if path.is_dir() else read_file)(path, reading)
         if not damaged:
             require_finite(content.state, text)
         opened = _opened(str(text), content, licence, model, whole, reading, image_size)
         registry.remark_on_parts(path if path.is_dir() else path.parent)
     else:
-        if not known_name(str(text)):  # also those that another package has registered
+        if not known_name(name):  # also those that another package has registered
             require_known(text)
         reading.refuse_choice(text)
-        opened = _from_timm(str(text))
+        opened = _from_timm(name)
     if reading.statistics is None:
         return opened
     if len(reading.statistics[0]) != opened.channels:

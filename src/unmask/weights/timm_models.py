@@ -1,5 +1,10 @@
 """timm models by name: with timm's own weights, or untrained."""
 
+from pathlib import Path, PurePosixPath
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+
 from unmask import registry
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder, known_name
@@ -31,3 +36,20 @@ def pretrained(name: str) -> Encoder:
         raise
     except Exception as error:  # whatever the hub raises: offline, unknown tag, no weights
         raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
+
+
+def cached(name: str) -> Path | None:
+    """The file that timm would read this model's weights from, where it lies on this disk already; nothing is
+    fetched."""
+    settings = default_config(registry.parse(name)[0])
+    places = [Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(settings.get("url") or "none").name]
+    if hub_name := settings.get("hf_hub_id"):
+        files = ("model.safetensors", "pytorch_model.bin")
+        copies = [try_to_load_from_cache(hub_name.split("@")[0], file) for file in files]
+        places = [Path(copy) for copy in copies if isinstance(copy, str)] + places
+    return next((place for place in places if place.is_file()), None)
+
+
+def stated(name: str) -> str | None:
+    """The licence that timm states for a model's weights."""
+    return default_config(registry.parse(name)[0]).get("license")

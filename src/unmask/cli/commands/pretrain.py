@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from unmask import registry
-from unmask.cli.continue_run import absolute, finished, is_new, own, refuse_other_settings
+from unmask.cli.continue_run import absolute, finished, is_new, own, refuse_other_data, refuse_other_settings
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
@@ -29,15 +29,18 @@ from unmask.evaluation.watch import Watch
 from unmask.files import REPORT, Json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.planning.build import build
-from unmask.planning.initial_weights import Start, initial
+from unmask.planning.initial_weights import Start, initial, start_of
 from unmask.planning.inspect_data import look_at
 from unmask.planning.length import in_time
 from unmask.planning.loaders import make_loader, to_send
 from unmask.planning.measure import prepare
-from unmask.planning.pretrain import Given, expectation, make_plan
+from unmask.planning.method import with_absolute_paths
+from unmask.planning.pretrain import Given
 from unmask.planning.recipe_book import follow
 from unmask.planning.runtime import continued
 from unmask.planning.safety import kept, require_writable, short_of_room, weight_bytes
+from unmask.planning.stages.run import in_turn
+from unmask.planning.stages.trainings import Training, plan_in_stages, saved_trainings, write_plans
 from unmask.planning.validate import refuse_early
 from unmask.registry import keep_sources, remark_on_parts
 from unmask.runs.config import Config
@@ -107,17 +110,23 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
         fastest = ranks.from_first(lambda: choices(here.device, measure=not options.deterministic))
         filled = asked_for(options)
         given = Given(asked, filled, reasons, sheet, samples, here, fastest, options.strategy)
-        config, table = make_plan(given, start, began, console, ranks)
-        console.print(table)
-        console.print(expectation(config, here), soft_wrap=True)
+        trainings = plan_in_stages(given, start, out, began, console, ranks)
     else:
-        config = continued(saved, options.accumulate, options.strategy)
-        refuse_other_data(config, sheet, out)
+        trainings = saved_trainings(continued(saved, options.accumulate, options.strategy), out)
+        refuse_other_data(saved, sheet, out)
     if options.dry_run:
         return None
-    probe = ranks.only_first(lambda: write_beginning(config, sheet, out))
-    trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
-    train(config, samples, out, probe, console, ranks, began, trackers)
+    ranks.only_first(lambda: write_all(trainings, sheet, out))
+    starts = iter([began])
+
+    def train_one(training: Training) -> None:
+        config, folder = training.config, training.folder
+        probe = ranks.only_first(lambda: write_beginning(config, sheet, folder))
+        trackers = [registry.build("tracker", text) for text in texts(options.log_to)]
+        since = next(starts, time.monotonic())
+        train(config, samples, folder, probe, console, ranks, since, trackers)
+
+    in_turn(trainings, train_one, ranks, partial(console.print, soft_wrap=True, highlight=False, markup=False))
     return Run(out)
 
 
@@ -136,7 +145,8 @@ def asked_for(options: Pretrain) -> Json:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
-    return asked | places | {"data": [absolute(place) for place in asked["data"]]}
+    parts = {name: with_absolute_paths(asked[name]) for name in ("method", "target") if asked[name]}
+    return asked | places | parts | {"data": [absolute(place) for place in asked["data"]]}
 
 
 def earlier_run(out: Path, asked: Json, console: Console) -> Config | None:
@@ -196,14 +206,11 @@ def inspect_options(options: Pretrain, saved: Config | None, console: Console) -
     )
 
 
-def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
-    """Raises UserError if the data of a resumed run has changed."""
-    if config.data.fingerprint != sheet.fingerprint:
-        raise UserError(
-            f"the data changed since {out} was begun ({config.data.count} images then, {sheet.count} now, or other"
-            " content), so it cannot be continued exactly. Start in a new folder with --out"
-            f" (and --init {out} to go on from its weights)"
-        )
+def write_all(trainings: Sequence[Training], sheet: Sheet, out: Path) -> None:
+    """Writes the plans of all trainings, the method's own last: what has that one can be gone on with."""
+    write_plans(trainings)
+    if len(trainings) > 1:
+        write_beginning(trainings[-1].config, sheet, out)
 
 
 def write_beginning(config: Config, sheet: Sheet, out: Path) -> "Probe | None":
@@ -239,9 +246,7 @@ def train(
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
     objective = build(
         config,
-        Start()
-        if begun
-        else initial(config.model.init, config.model.name, config.model.reading(), config.data.image_size),
+        Start() if begun else start_of(config),
     )
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)

@@ -126,5 +126,5 @@ def _number(size: int | str) -> int:
         number = int(size)
     except ValueError:
         raise UserError(f"--labels-per-class {size}: give whole numbers, or {ALL}") from None
-    require(number, "labels_per_class", lambda v: v > 0, "above 0")
+    require(number, "--labels-per-class", lambda v: v > 0, "above 0")
     return number

@@ -166,4 +166,4 @@ class Pretrain(RuntimeOptions, EncoderOptions):
         if self.spike is not None and self.spike != "off":
             if not isinstance(self.spike, int | float):
                 raise UserError(f"--spike is a number above 0, or off; got {self.spike!r}")
-            require(self.spike, "spike", lambda v: v > 0, "above 0, or off")
+            require(self.spike, "--spike", lambda v: v > 0, "above 0, or off")

@@ -54,5 +54,5 @@ class StressTest(ConfigOption):
         if not self.severities:
             raise UserError("give a severity or more, 1 (least) to 5")
         for severity in numbers(self.severities):
-            require(severity, "severities", lambda v: v in (1, 2, 3, 4, 5), "1 (least) to 5")
+            require(severity, "--severities", lambda v: v in (1, 2, 3, 4, 5), "1 (least) to 5")
         check_fields(self)

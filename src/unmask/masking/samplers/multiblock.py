@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from unmask.errors import UserError, require_whole
+from unmask.errors import UserError, many, require_whole
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Context, Mask, Noise, Rows, Sampler
 
@@ -43,9 +43,11 @@ class MultiBlock(Sampler):
         target = max(1, round(sum(self.scale) / 2 * grid.num_units))
         seen = round(sum(self.context) / 2 * grid.num_units) - self.targets * target
         if seen < LEAST:
+            left = f"a context of {seen}" if seen > 0 else "no context"
             raise UserError(
-                f"{self.targets} targets of {target} units leave a context of {seen} on a grid of {grid.num_units}:"
-                " use fewer or smaller targets, a smaller patch or a larger image"
+                f"{many(self.targets, 'block')} of {many(target, 'patch')} to predict leave {left} on a grid of"
+                f" {grid.num_units}: use fewer or smaller ones (multiblock(targets=2)), a smaller patch or a larger"
+                " image"
             )
         return seen, target
 

@@ -17,7 +17,7 @@ def joint_defaults(
     encoder: Encoder, sheet: Sheet, *, crop: float, weight_decay: float, blr: float, name: str
 ) -> Mapping[str, Choice]:
     """Settings of methods that compare views: those of the paper called `name`, on a batch that fits the data."""
-    batch = 2 ** int(math.log2(max(8, min(LARGEST, sheet.count / 4))))
+    batch = 2 ** int(math.log2(max(2, min(8, sheet.count), min(LARGEST, sheet.count / 4))))
     return {
         "batch": Choice(batch, f"{name} compares the images of a batch; {sheet.count:,} images"),
         "crop": Choice(crop, f"as in {name}"),

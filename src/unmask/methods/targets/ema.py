@@ -6,7 +6,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import instance_norm, layer_norm
 
-from unmask.errors import UserError, require_whole
+from unmask.errors import UserError, many, require_whole
 from unmask.masking.grid import Grid
 from unmask.methods.target import Target
 from unmask.models.ema import Teacher, cosine
@@ -24,7 +24,7 @@ class EMA(Target):
         super().__init__()
         require_whole("layers", layers)
         if layers > encoder.num_maps:
-            raise UserError(f"ema(layers={layers}): the encoder has {encoder.num_maps} layers")
+            raise UserError(f"layers={layers}, and the encoder has {many(encoder.num_maps, 'layer')}")
         if not 0 <= momentum <= end <= 1:
             raise UserError(f"a teacher's momentum rises between 0 and 1; got {momentum} to {end}")
         self.grid, self.dim, self.layers, self.momentum, self.end = grid, encoder.dim, layers, momentum, end

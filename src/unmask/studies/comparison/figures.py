@@ -43,7 +43,7 @@ def _panel(panel: Axes, findings: Findings, judge: str) -> None:
         points = _line(findings, one, judge)
         if not points:
             continue
-        x = [share * one.total_flops / 1e12 for share in (point.share for point in points)]
+        x = [one.spent(point.share) / 1e12 for point in points]
         y = [100 * point.mean for point in points]
         below = [100 * (point.mean - point.low) for point in points]
         above = [100 * (point.high - point.mean) for point in points]
@@ -62,7 +62,7 @@ def _panel(panel: Axes, findings: Findings, judge: str) -> None:
             panel.axhspan(100 * found.low, 100 * found.high, color=colour, alpha=0.07, lw=0)
     panel.set_xscale("log")
     panel.minorticks_off()
-    _ticks(panel, [share * one.total_flops / 1e12 for one in trained for share in _shares(findings, one, judge)])
+    _ticks(panel, [one.spent(share) / 1e12 for one in trained for share in _shares(findings, one, judge)])
     panel.set(xlabel="training, TFLOPs", ylabel="accuracy in %", title=words(judge))
     style(panel, grid="y", title=10)
 

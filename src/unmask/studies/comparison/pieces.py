@@ -7,6 +7,7 @@ from rich.console import Console
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
+from unmask.data.sheet import Sheet
 from unmask.files import Json
 from unmask.studies.comparison.judging import accuracy, judge_finetuned, judge_frozen
 from unmask.studies.comparison.plan import Forecast
@@ -70,6 +71,7 @@ class Bench:
     """The data of a study, open in this process."""
 
     setting: Setting
+    sheet: Sheet
     samples: Samples
     labelled: Labelled
 
@@ -78,8 +80,8 @@ class Bench:
         what, name, seed, size, draw = key
         setting, one, seed = self.setting, self.setting.contestant(str(name)), int(seed)
         if what == TRAIN:
-            points = setting.judging.points
-            return train(one, seed, setting.out, self.samples, points, lambda share: tell("training", share))
+            points, data = setting.judging.points, (self.sheet, self.samples)
+            return train(one, seed, setting.out, *data, points, lambda share: tell("training", share))
         if what == FROZEN:
             share = float(size)
             evaluators = evaluators_at(setting, one, share)
@@ -109,9 +111,9 @@ def opened(out: str, setting: Setting) -> Bench:
     box = _box(out)
     if not box:
         quiet = Console(quiet=True, force_terminal=False)
-        samples = setting.opening.samples(quiet)[1]
+        sheet, samples = setting.opening.samples(quiet)
         samples.channels = setting.reference.data.channels
-        box.append(Bench(setting, samples, setting.opening.labelled(quiet, COMMAND)))
+        box.append(Bench(setting, sheet, samples, setting.opening.labelled(quiet, COMMAND)))
     return box[0]
 
 

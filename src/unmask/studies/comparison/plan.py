@@ -7,16 +7,21 @@ and the same images.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
+from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder
 from unmask.planning.initial_weights import Start
 from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import Given, choose_length, choose_parts, measure_stages
+from unmask.planning.stages.divide import own_share, stages_of
+from unmask.planning.stages.trainings import trainings_of
 from unmask.registry import parse
+from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.progress import doing
@@ -25,6 +30,7 @@ from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, C
 from unmask.studies.comparison.training import count_flops
 from unmask.tasks.classification import finetune
 from unmask.training.log import clock
+from unmask.training.objective import Stage
 from unmask.training.speed.compile import ready
 
 ENOUGH = 5.0  # seconds of measuring a method's steps
@@ -70,17 +76,33 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
     plan = Plan(dict(given.options), dict(given.reasons))
     draft = choose_parts(plan, given, start)
     measured = measure_stages(draft, start, Ranks(), ENOUGH)
-    flops, batch = count_flops(draft.config(), samples), plan.settings["batch"]
-    steps = budget.steps(batch, measured[-1].seconds, flops)
+    own, batch = count_flops(draft.config(), samples), plan.settings["batch"]
+    stages = stages_of(name)
+    before = _flops_of_stages(draft.config(), given.sheet, samples, stages)
+    flops = before + own_share(stages) * own
+    seconds = measured[-1].seconds * flops / own  # stages take as long as their FLOPs would take the method itself
+    steps = budget.steps(batch, seconds, flops)
     if steps < 1:
         raise UserError(
             f"{budget.option} does not pay for one step of {name}: {batch:,} images, {flops * batch:.3g} FLOPs,"
-            f" {measured[-1].seconds:.2g} s. Give more"
+            f" {seconds:.2g} s. Give more"
         )
     plan.settings["steps"], plan.reasons["steps"] = int(steps), f"what {budget.option} pays for"
     config = choose_length(draft, measured, time.monotonic() - began)
-    expected = config.record.expected
-    return Contestant(name, METHOD, config, flops, expected.seconds, expected.memory_mb)
+    total = config.training.steps
+    if total <= len(stages):
+        raise UserError(
+            f"{budget.option} pays for {total} steps of {name}, which trains {len(stages) + 1} times in a row"
+        )
+    return Contestant(name, METHOD, config, flops, before / flops, total * seconds, measured[-1].memory_mb)
+
+
+def _flops_of_stages(config: Config, sheet: Sheet, samples: Samples, stages: Sequence[Stage]) -> float:
+    """Of the trainings before the method itself, for an image of the whole run."""
+    if not stages:
+        return 0.0
+    trainings = trainings_of(config, sheet, samples, Path(), steps=1000)[:-1]
+    return sum(stage.share * count_flops(training.config, samples) for stage, training in zip(stages, trainings))
 
 
 def forecast(setting: Setting, labelled: Labelled, encoder: Encoder, frozen: Mapping[str, float]) -> Forecast:

@@ -49,7 +49,8 @@ class Contestant:
     name: str  # a method as the user wrote it, weights by their place, or what the baseline is called
     kind: str
     config: Config | None = None  # of a method's training
-    flops: float = 0.0  # of a training's forward and backward, for an image
+    flops: float = 0.0  # of a training's forward and backward, for an image; the mean over its stages
+    before: float = 0.0  # share of the FLOPs that its stages spend, before the method itself is trained
     seconds: float = 0.0  # of a training, as forecast
     memory_mb: int = 0  # at its peak, as measured
 
@@ -62,9 +63,13 @@ class Contestant:
         """Of a whole training."""
         return 0.0 if self.config is None else self.flops * self.images
 
+    def spent(self, share: float) -> float:
+        """FLOPs until a share of the method's own training is done."""
+        return self.total_flops * (self.before + (1 - self.before) * share)
+
     @property
     def images(self) -> int:
-        """That a training draws."""
+        """That a training draws, its stages included."""
         return 0 if self.config is None else self.config.training.steps * self.config.training.batch
 
 

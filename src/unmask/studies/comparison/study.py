@@ -178,7 +178,7 @@ def run(study: Study, wanted: Wanted, data: Data, out: Path, jobs: int, console:
     facts = _facts(study, wanted, data, len(records.lines) + missing)
     write = _writer(out, setting, records, facts)
     try:
-        bench = Bench(setting, data.samples, data.labelled)
+        bench = Bench(setting, data.sheet, data.samples, data.labelled)
         run_pieces(work_of(bench, jobs), planned, records, console, said, after=lambda: write(False))
     finally:  # what is finished is worth a page, however the study ends
         results = write(True)

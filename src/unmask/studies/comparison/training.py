@@ -10,17 +10,20 @@ from pathlib import Path
 import torch
 
 from unmask.data.datasets.images import Samples
-from unmask.evaluation.watch import write_encoder
-from unmask.files import Json, read_json, write_json
+from unmask.data.sheet import Sheet
+from unmask.files import STAGES, Json, read_json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.planning.build import build
-from unmask.planning.initial_weights import Start
+from unmask.planning.initial_weights import Start, start_of
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare
+from unmask.planning.stages.divide import stages_of
+from unmask.planning.stages.run import fit_in_stages
+from unmask.planning.stages.trainings import Training, trainings_of
 from unmask.registry import keep_sources
 from unmask.runs.config import Config
-from unmask.runs.run import CONFIG, SUMMARY, make_encoder
+from unmask.runs.run import CONFIG, SUMMARY, make_encoder, write_kept
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.studies.comparison.settings import Contestant, shares
 from unmask.studies.quiet_log import QuietLog
@@ -52,7 +55,13 @@ def of_seed(config: Config, seed: int) -> Config:
 
 
 def train(
-    contestant: Contestant, seed: int, out: str, samples: Samples, points: int, tell: Callable[[float], object]
+    contestant: Contestant,
+    seed: int,
+    out: str,
+    sheet: Sheet,
+    samples: Samples,
+    points: int,
+    tell: Callable[[float], object],
 ) -> Json:
     """Trains from where the run's folder left off; returns what is recorded. Encoders are kept at each point.
 
@@ -65,34 +74,47 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     config.to_json(folder / CONFIG)
     keep_sources(folder)
-    objective = build(config, Start())
-    if not checkpoint.begun(folder):
-        prepare(objective, partial(make_loader, config, samples))
     devices = make_devices(config.runtime)
+    total, done = config.training.steps, 0
+    if stages_of(config.method.name):
+        *stages, own = trainings_of(config, sheet, samples, folder)
+        for stage in stages:
+            log = partial(_log_of_stage, len(samples), lambda step, before=done: tell((before + step) / total))
+            done += fit_in_stages([stage], samples, devices, log)[0].steps
+        config = own.config
+        config.to_json(folder / CONFIG)
+    begun = checkpoint.begun(folder)
+    objective = build(config, Start() if begun else start_of(config))
+    if not begun:
+        prepare(objective, partial(make_loader, config, samples))
     objective.to(devices.device)
     steps = config.training.steps
     marks = [(max(1, round(share * steps)), share) for share in shares(points)[:-1]]  # in short runs steps coincide
 
     def watch(step: int, steps: int) -> dict[str, float]:
         for share in (share for mark, share in marks if mark == step):
-            write_encoder(objective, config, folder / encoder_file(share))
+            write_kept(config, objective, folder, encoder_file(share))
         return {}
 
-    log = QuietLog(folder, config, len(samples), lambda step: tell(step / steps))
+    log = QuietLog(folder, config, len(samples), lambda step: tell((done + step) / total))
     trained = ready(objective, config.runtime)
     try:
         fit(trained, make_loader(config, samples), loop_of(config), folder, devices, log, watch)
     finally:
         log.close()
-    write_encoder(objective, config, folder / ENCODER)
+    write_kept(config, objective, folder)
     last = [record for record in read(folder / METRICS) if "loss" in record][-1]
-    images = steps * config.training.batch
-    facts = {"seconds": round(last["seconds"], 1), "steps": steps, "memory_mb": memory_mb(), "loss": last["loss"]}
-    facts |= {"images": images, "flops": contestant.flops * images}
+    seconds = last["seconds"] + sum(read_json(path)["seconds"] for path in folder.glob(f"{STAGES}/*/{SUMMARY}"))
+    facts = {"seconds": round(seconds, 1), "steps": total, "memory_mb": memory_mb(), "loss": last["loss"]}
+    facts |= {"images": contestant.images, "flops": contestant.total_flops}
     write_json(folder / SUMMARY, {"finished": True, "waiting": 0.0} | facts)
     for path in folder.glob("*.ckpt"):  # the encoders are what is judged
         path.unlink()
     return facts
+
+
+def _log_of_stage(count: int, tell: Callable[[int], object], stage: Training) -> QuietLog:
+    return QuietLog(stage.folder, stage.config, count, tell)
 
 
 def loop_of(config: Config) -> Fit:

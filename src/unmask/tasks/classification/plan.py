@@ -53,12 +53,17 @@ def _norm(protocol: str, pooling: str) -> str:
     return "layer" if pooling == "mean" else "none"
 
 
+def usual_epochs(count: int, device: str) -> int:
+    """Passes over so many labelled images, behind a pretrained encoder."""
+    least = 50 if device == "cuda" and count > 100_000 else 10
+    return max(least, min(150, round(20 * math.sqrt(2000 / count))))
+
+
 def _plan_length(plan: Plan, count: int, scratch: bool, machine: Machine) -> None:
     largest = 256 if machine.device == "cuda" else 64
     batch = max(8, min(largest, 2 ** int(math.log2(max(8, count / 8)))))
     plan.choose("batch", batch, "at least eight steps per epoch, where there are enough images")
-    least = 50 if machine.device == "cuda" and count > 100_000 else 10
-    epochs = max(least, min(150, round(20 * math.sqrt(2000 / count)))) * (2 if scratch else 1)
+    epochs = usual_epochs(count, machine.device) * (2 if scratch else 1)
     why = f"{count:,} labelled images: the fewer, the more epochs"
     epochs = plan.choose("epochs", float(epochs), why + (", twice as many from scratch" if scratch else ""))
     plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run, as in MAE's fine-tuning")

@@ -8,6 +8,7 @@ from unmask.models.decoder import SelfAttention, essence
 from unmask.weights.architecture import model_text
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
 from unmask.weights.files import is_run
+from unmask.weights.licence import handed_on
 
 __all__ = ["Ours"]
 
@@ -59,7 +60,7 @@ def _facts(config: Json) -> Json:
         return config if "timm" in config else {}
     model, data, method = config["model"], config["data"], config["method"]
     settings = {**method, "model": model["name"], "image_size": data["image_size"]}
-    licence = config["record"]["licence"]
+    licence = handed_on(config["record"]["licence"], config["record"].get("teachers", []))
     return {"settings": settings, "timm": model["timm"], "mean": data["mean"], "std": data["std"], "licence": licence}
 
 

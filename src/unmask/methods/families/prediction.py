@@ -1,0 +1,24 @@
+"""What methods share that predict a target of hidden units: it is fitted before training and moved after each step."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from unmask.data.batch import Batch
+from unmask.methods.target import Target
+from unmask.training.objective import Rebuilder
+
+
+class Prediction(Rebuilder):
+    """A rebuilder whose `target` is a part of `targets/`, or one from elsewhere that may define less."""
+
+    def prepare(self, batches: Iterator[Batch]) -> None:
+        """Fits the target to the data, if it needs that."""
+        if isinstance(self.target, Target):
+            self.target.fit(
+                batch["views"][0] if self.target.raw else self.encoder.normalize(batch["views"][0]) for batch in batches
+            )
+
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        if isinstance(self.target, Target):
+            self.target.after_step(progress, good)

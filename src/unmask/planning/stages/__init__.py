@@ -1,0 +1,1 @@
+"""Several trainings in a row: planned, made one after the other, and found again by later runs."""

@@ -1,0 +1,112 @@
+"""Makes the trainings of a run one after the other; finished ones are not made again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from unmask.data.datasets.images import Samples
+from unmask.data.datasets.stream_preview import StreamSamples
+from unmask.files import STAGE, read_json, write_json
+from unmask.planning.build import build
+from unmask.planning.initial_weights import Start, start_of
+from unmask.planning.loaders import make_loader
+from unmask.planning.measure import prepare
+from unmask.planning.stages.same import reuse
+from unmask.planning.stages.trainings import Training, write_plans
+from unmask.runs.run import CONFIG, SUMMARY, write_kept
+from unmask.runtime.distributed.data_parallel import Devices
+from unmask.runtime.distributed.ranks import Ranks
+from unmask.training import checkpoint
+from unmask.training.log import Log, Silent
+from unmask.training.loop import fit
+from unmask.training.speed.compile import ready
+from unmask.training.speed.step_cost import step_flops
+
+COUNTED = 2  # images that FLOPs are counted on
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one of several trainings in a row took."""
+
+    method: str
+    steps: int
+    images: int
+    flops: float  # forward and backward, of all images
+    seconds: float  # of training; of a stage that was reused, those that it took then
+    reused: str | None = None  # the folder that it was copied from
+
+
+def in_turn(
+    trainings: Sequence[Training],
+    train: Callable[[Training], None],
+    ranks: Ranks,
+    say: Callable[[str], object] = lambda text: None,
+) -> None:
+    """Calls `train(training)` for each that is not finished, in order; copies what a run beside has made.
+
+    Their plans lie in their folders (`write_plans`). Stopped at any moment, the same call goes on from there.
+    """
+    out = trainings[-1].folder
+    for training in trainings:
+        stage, folder = training.stage, training.folder
+        if stage is not None and not ranks.from_first((folder / SUMMARY).exists):
+            made = ranks.only_first(partial(reuse, folder, out))
+            if made is not None:
+                say(f"{stage.method}: {made} was made of the same images with the same settings and is used again")
+        if stage is None or not ranks.from_first((folder / SUMMARY).exists):
+            if len(trainings) > 1:
+                say(f"\n{training.title(len(trainings))}")
+            train(training)
+
+
+def fit_in_stages(
+    trainings: Sequence[Training],
+    samples: Samples | StreamSamples,
+    devices: Devices,
+    log: Callable[[Training], Log] = lambda training: Silent(),
+) -> list[Spent]:
+    """Trains all in turn, without pictures and pages: for studies. Returns what each took.
+
+    trainings: as `trainings_of` plans them. In their folders a call that was stopped goes on to the same bits, and
+    `Run` opens them afterwards. log: makes the log of each.
+    """
+
+    def train(training: Training) -> None:
+        config, folder = training.config, training.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        config.to_json(folder / CONFIG)
+        begun = checkpoint.begun(folder)
+        objective = build(config, Start() if begun else start_of(config))
+        if not begun:
+            prepare(objective, partial(make_loader, config, samples))
+        ready(objective, config.runtime)
+        told = log(training)
+        try:
+            steps = fit(objective, make_loader(config, samples), config.training, folder, devices, told)
+        finally:
+            told.close()
+        if ranks.first:
+            write_kept(config, objective, folder)
+            write_json(folder / SUMMARY, {"finished": True, "steps": steps, "seconds": round(told.last[1], 1)})
+        ranks.wait()
+
+    ranks = Ranks()
+    ranks.only_first(lambda: write_plans(trainings))
+    if not (trainings[-1].folder / SUMMARY).exists():
+        in_turn(trainings, train, ranks)
+    return [spent(training, samples) for training in trainings]
+
+
+def spent(training: Training, samples: Samples | StreamSamples) -> Spent:
+    """What a finished training took."""
+    folder, config = training.folder, training.config
+    summary = read_json(folder / SUMMARY)
+    images = summary["steps"] * config.training.batch
+    with torch.random.fork_rng():
+        objective = build(config, Start())
+        per_image = step_flops(objective.train(), next(make_loader(config, samples, COUNTED, 0)(0)))
+    reused = read_json(folder / STAGE).get("reused")
+    return Spent(config.method.name, summary["steps"], images, per_image * images, summary["seconds"], reused)

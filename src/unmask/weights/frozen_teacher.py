@@ -1,0 +1,198 @@
+"""A frozen teacher: an encoder of any origin that a method learns from, and never trains.
+
+It lies outside of the objective's parameters, so that no optimizer, shard or checkpoint holds it. A run records where
+its weights came from, their licence and a hash; a resumed run opens them again, and refuses others.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from unmask.data.sheet import far_channels
+from unmask.errors import UserError, require_whole
+from unmask.files import Json
+from unmask.masking.grid import Grid
+from unmask.models.encoder import Encoder
+from unmask.weights.canonical import State
+from unmask.weights.known import require_known
+from unmask.weights.licence import licence_of
+from unmask.weights.open import Opened, open_weights
+
+
+class FrozenTeacher(nn.Module):
+    """Features of raw samples for the units of a student's grid, in fp32, without a gradient.
+
+    The encoder follows its input to its device. It is always in eval mode, and neither it nor its mean and std are in
+    `state_dict`.
+    """
+
+    mean: Tensor  # c 1 1, raw units
+    std: Tensor
+
+    def __init__(
+        self, source: str, student: Encoder, model: str | None = None, size: int | Sequence[int] | None = None
+    ):
+        """source: a run folder, a file or folder of weights, or a timm name, as `open_weights` takes them.
+
+        student: tells the channels of the samples with their mean and std, and the usual grid. model: a timm name,
+        where a file does not tell. size: height and width at which the teacher sees an image, pixels; None: about as
+        many pixels as it was made for, in the image's shape. Raises UserError for weights that cannot be opened.
+        """
+        super().__init__()
+        with torch.device("cpu"):  # plans are made on the meta device, where weights have no values
+            shared = _open(source, model, student.channels, _stamp(source))
+            self._encoder = [shared.encoder]  # in a list: no child of this module
+            self.opened, self.sha256, self.dim = shared.opened, shared.sha256, shared.encoder.dim
+            data = None if student.mean.is_meta else student.statistics
+            mean, std = _statistics(self.opened, student.channels, data)
+            self.own_units = data is None or not far_channels(data, (mean, std))
+            mean, std = (mean, std) if data is None or self.own_units else data
+            self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+            self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.size, self.usual = _whole_units(size, self.encoder.grid, source), student.grid
+
+    @property
+    def encoder(self) -> Encoder:
+        """The teacher's network; takes normalised samples."""
+        return self._encoder[0]
+
+    @torch.no_grad()
+    def forward(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """Features of the units of `grid`, in reading order, for raw samples that it covers."""
+        if self.encoder.mean.device != x.device:
+            self.encoder.to(x.device)
+        pixels = (x.float() - self.mean.to(x.device)) / self.std.to(x.device)
+        size = self.size_for(grid.size)
+        if size != tuple(x.shape[2:]):
+            pixels = interpolate(pixels, size, mode="bilinear", antialias=True)
+        units, own = self.encoder(pixels).units.float(), self.encoder.grid.covering(size)
+        if own.shape == grid.shape:
+            return units
+        maps = units.transpose(1, 2).unflatten(2, own.shape)
+        return interpolate(maps, grid.shape, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
+
+    def size_for(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Height and width at which the teacher sees an image of this size: whole units, the image's shape, and about
+        as many pixels as it was made for."""
+        if self.size is not None:
+            return self.size
+        unit, scale = self.encoder.grid.unit, math.sqrt(math.prod(self.encoder.grid.size) / math.prod(size))
+        return tuple(max(1, round(side * scale / whole)) * whole for side, whole in zip(size, unit))
+
+    @property
+    def facts(self) -> Json:
+        """What a run records."""
+        names = ("source", "model", "licence")
+        return {name: getattr(self.opened, name) for name in names} | {
+            "layout": self.opened.weights.layout,
+            "sha256": self.sha256,
+        }
+
+    @property
+    def note(self) -> str:
+        """What a plan says: how it sees images, and the licence."""
+        size = self.size_for(self.usual.size)
+        own = self.encoder.grid.covering(size)
+        seen = f"frozen; sees images at {_text(size)} pixels"
+        if own.shape != self.usual.shape:
+            seen += f", its {_text(own.shape)} features are resampled to {_text(self.usual.shape)}"
+        if not self.own_units:
+            seen += "; the data's mean and std, which are far from its own"
+        return f"{seen}; licence: {licence_of(self.facts)}"
+
+
+def teachers_of(objective: nn.Module) -> list[FrozenTeacher]:
+    """The frozen teachers that an objective learns from, usually none."""
+    return [module for module in objective.modules() if isinstance(module, FrozenTeacher)]
+
+
+def require_same(objective: nn.Module, recorded: Sequence[Json]) -> None:
+    """Raises UserError where a teacher's weights are not those that a run was begun with. recorded: `facts` of then."""
+    then = {facts["source"]: facts["sha256"] for facts in recorded}
+    for teacher in teachers_of(objective):
+        source, now = teacher.opened.source, teacher.sha256
+        if then.get(source, now) != now:
+            raise UserError(
+                f"the weights of the teacher {source} are not those that the run was begun with (SHA-256 {now[:12]}"
+                f" now, {then[source][:12]} then), so it cannot be continued exactly. Put those weights back, or start"
+                " in a new folder with --out"
+            )
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A teacher's network, shared by the objectives that a plan builds one after the other."""
+
+    encoder: Encoder  # its mean is 0 and its std 1
+    opened: Opened  # without tensors
+    sha256: str
+
+
+@lru_cache(maxsize=1)
+def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...]) -> _Shared:
+    """stamp: of the files, so that changed ones are opened anew."""
+    place = Path(source).expanduser() if Path(source).expanduser().exists() else source
+    try:
+        require_known(place)
+        opened = open_weights(place, model=model)
+    except UserError as error:
+        text = str(error).replace("--model ", "model=")  # an option of the part
+        raise UserError(f"the teacher cannot be opened: {text}") from error
+    sha256, neutral = _hash(opened.weights.encoder), ((0.0,) * channels, (1.0,) * channels)
+    encoder = opened.encoder(channels=channels, statistics=neutral).requires_grad_(False)
+    encoder.mean.zero_()
+    encoder.std.fill_(1)
+    weights = replace(opened.weights, encoder={}, decoder=None)
+    return _Shared(encoder, replace(opened, source=source, weights=weights, whole=None), sha256)
+
+
+def _stamp(source: str) -> tuple[float, ...]:
+    """Times and sizes of the files of a source; empty for a name of timm's."""
+    path = Path(source).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+    return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
+
+
+def _hash(state: State) -> str:
+    """SHA-256 of tensors with their names and shapes: the same for the same weights in any file."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _statistics(
+    opened: Opened, channels: int, data: tuple[list[float], list[float]] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel: the weights' for channels that they know, the data's for others."""
+    stand_in = ((0.0,) * channels, (1.0,) * channels)
+    return opened.normalisation(channels, None, stand_in if data is None else (tuple(data[0]), tuple(data[1])))
+
+
+def _whole_units(size: int | Sequence[int] | None, grid: Grid, source: str) -> tuple[int, ...] | None:
+    """Height and width, given as one number or two. Raises UserError for a size that is not of whole units."""
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    for side in sides:
+        require_whole("size", side)
+    if len(sides) != 2:
+        raise UserError(f"size is one number or height and width, got {size}")
+    try:
+        return grid.covering(sides).size
+    except UserError as error:
+        raise UserError(f"size {size} of the teacher {source}: {error}") from error
+
+
+def _text(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
