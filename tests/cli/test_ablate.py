@@ -19,14 +19,14 @@ from unmask.errors import DataError, UserError
 from unmask.evaluation.compare import judge
 from unmask.studies.ablation import one_run
 from unmask.studies.ablation.axes import NAMES, changed, make_axes, paper, steps_of
-from unmask.studies.ablation.findings import BASELINE, add_cell, finding, interval, read_cells, rows, table
+from unmask.studies.ablation.findings import BASELINE, finding, interval, records_in, rows, table
 
 TINY = SMALL | {"steps": 3, "finetune_epochs": 1, "seeds": 2}
 CONFIG = config_of(decoder="full(dim=32, depth=1, heads=2)")
 
 
 def without_times(out):
-    return {place: {k: v for k, v in cell.items() if k != "seconds"} for place, cell in read_cells(out).items()}
+    return {place: {k: v for k, v in cell.items() if k != "seconds"} for place, cell in records_in(out).lines.items()}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def study(data, tmp_path_factory):
 
 
 def test_every_value_and_seed_is_run_once_and_shared_between_axes(study):
-    cells = read_cells(study.path)
+    cells = records_in(study.path).lines
     keys = {BASELINE, "length=0.0", "method=mae(symmetric=True)"}
     keys |= {"target=pixels(normalize=False)", "target=pca(components=24)"}
     assert set(cells) == {(key, seed) for key in keys for seed in (0, 1)}
@@ -62,7 +62,7 @@ def test_every_value_and_seed_is_run_once_and_shared_between_axes(study):
 
 
 def test_tables_hold_what_was_measured(study):
-    cells = read_cells(study.path)
+    cells = records_in(study.path).lines
     target = next(axis for axis in study.results["axes"] if axis["name"] == "target")
     raw = next(value for value in target["values"] if value["label"] == "raw pixels")
     mine = [cells["target=pixels(normalize=False)", seed] for seed in (0, 1)]
@@ -103,7 +103,7 @@ def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     process, deadline = start("ablate", data, "--out", out, *flags), time.monotonic() + 300
     while time.monotonic() < deadline and process.is_alive():
-        if read_cells(out) and list((out / "runs").glob("*/last.ckpt")):
+        if records_in(out).lines and list((out / "runs").glob("*/last.ckpt")):
             break
         time.sleep(0.005)
     process.kill()
@@ -116,7 +116,7 @@ def test_broken_off_between_pretraining_and_its_line_it_finds_the_same(study, da
     out, options = tmp_path / "broken", TINY | {"seeds": 1, "axes": "tokens"}
 
     def fail(*arguments, **named):
-        if read_cells(out):
+        if records_in(out).lines:
             raise Crash
         return judge(*arguments, **named)
 
@@ -128,7 +128,7 @@ def test_broken_off_between_pretraining_and_its_line_it_finds_the_same(study, da
 
 
 def continues_to_the_same(study, data, out, options):
-    assert 1 <= len(read_cells(out)) < 3
+    assert 1 <= len(records_in(out).lines) < 3
     with open(out / "cells.jsonl", "a") as file:
         file.write('{"key": "target=pca(compo')  # as if killed while writing
     unmask.ablate(data, out=out, **options)
@@ -139,9 +139,7 @@ def continues_to_the_same(study, data, out, options):
 
 
 def test_a_finished_study_computes_nothing_and_another_one_is_refused(study, data, monkeypatch, tmp_path):
-    from unmask.cli.commands import ablate
-
-    monkeypatch.setattr(ablate, "run_cell", None)
+    monkeypatch.setattr(one_run, "run_cell", None)
     again = unmask.ablate(data, out=study.path, axes=("tokens", "target"), **TINY)
     assert again.results == study.results
     with pytest.raises(UserError, match="seeds: 2 in the folder, 3 now"):
@@ -214,8 +212,8 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
         for key, gain in ((BASELINE, 0.0), ("method=mae(symmetric=True)", 0.01 + 0.0001 * seed)):
             cell = {"key": key, "seed": seed, "changes": {}, "flops": 1e6, "images": 10, "loss": 1.0}
             accuracies = {"finetune": accuracy + gain, "linear": accuracy}
-            add_cell(tmp_path, cell | accuracies | {"seconds": {"pretrain": 1.0}})
-    found = rows(axis, read_cells(tmp_path))
+            records_in(tmp_path).add(cell | accuracies | {"seconds": {"pretrain": 1.0}})
+    found = rows(axis, records_in(tmp_path).lines)
     difference = found[1].difference["finetune"]
     assert difference.apart  # though the accuracies' own intervals overlap almost wholly
     assert not found[1].difference["linear"].apart
@@ -226,15 +224,14 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
 
 
 def test_a_diverged_run_is_left_out_and_said(study, data, tmp_path, monkeypatch):
-    from unmask.cli.commands import ablate
     from unmask.errors import Diverged
 
     def diverging(bench, key, changes, seed, *rest):
         if "symmetric" in key:
             raise Diverged("too many non-finite steps")
-        return read_cells(study.path)[key, seed]
+        return records_in(study.path).lines[key, seed]
 
-    monkeypatch.setattr(ablate, "run_cell", diverging)
+    monkeypatch.setattr(one_run, "run_cell", diverging)
     found = unmask.ablate(data, out=tmp_path / "out", axes="tokens", **TINY)
     assert [value["label"] for value in found.results["axes"][0]["values"]] == ["without"]
     assert "symmetric=True), seed 0" in found.results["notes"][-1]

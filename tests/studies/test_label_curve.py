@@ -21,7 +21,7 @@ from unmask.studies.label_curve.curve import (
     make_point,
     worths,
 )
-from unmask.studies.label_curve.study import Cell, Records
+from unmask.studies.label_curve.study import Cell, records_in, scores_of
 
 SIZES = ("1", "5", "25", "100")
 
@@ -111,15 +111,17 @@ def test_draws_are_nested_and_stratified():
 
 def test_records_survive_a_cut_off_line_and_refuse_other_weights(tmp_path):
     path = tmp_path / "labels.jsonl"
-    Records(path, {"weights of pretrained": "a"}).add(Cell("full", PRETRAINED, "5", 0), 0.5)
+    cell = {"protocol": "full", "competitor": PRETRAINED, "size": "5", "draw": 0, "accuracy": 0.5}
+    records_in(path, {"weights of pretrained": "a"}).add(cell)
     with open(path, "a", encoding="utf-8") as file:
         file.write('{"protocol": "full", "compet')
-    again = Records(path, {"weights of pretrained": "a", "weights of other": "c"})
-    assert again.scores == {Cell("full", PRETRAINED, "5", 0): 0.5}
-    again.add(Cell("full", PRETRAINED, "5", 1), 0.6)
-    assert len(Records(path, {"weights of pretrained": "a"}).scores) == 2
-    with pytest.raises(UserError, match="weights of pretrained"):
-        Records(path, {"weights of pretrained": "b"})
+    again = records_in(path, {"weights of pretrained": "a", "weights of other": "c"})
+    assert scores_of(again) == {Cell("full", PRETRAINED, "5", 0): 0.5}
+    again.add(cell | {"draw": 1, "accuracy": 0.6})
+    assert len(scores_of(records_in(path, {"weights of pretrained": "a"}))) == 2
+    for name in ("pretrained", "other"):
+        with pytest.raises(UserError, match=f"weights of {name}"):
+            records_in(path, {f"weights of {name}": "b"})
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_an_interrupted_study_goes_on_and_equals_an_uninterrupted_one(run, label
     whole = unmask.labels(run, on=labelled, out=tmp_path / "whole", **options)
     from unmask.studies.label_curve.classification import ClassificationStudy
 
-    accuracy, calls = ClassificationStudy.accuracy, []
+    accuracy, calls = ClassificationStudy.measure, []
 
     def stop_in_the_middle(self, cell):
         calls.append(cell)
@@ -144,7 +146,7 @@ def test_an_interrupted_study_goes_on_and_equals_an_uninterrupted_one(run, label
             raise KeyboardInterrupt
         return accuracy(self, cell)
 
-    monkeypatch.setattr(ClassificationStudy, "accuracy", stop_in_the_middle)
+    monkeypatch.setattr(ClassificationStudy, "measure", stop_in_the_middle)
     with pytest.raises(Interrupted, match="8 of 12 trainings are kept"):
         unmask.labels(run, on=labelled, out=tmp_path / "parts", **options)
     assert not (tmp_path / "parts" / "labels.json").exists()

@@ -33,6 +33,7 @@ class Piece:
     key: Key  # values of the fields by which it is found among the records
     name: str  # for people
     cost: float = 1.0  # expected seconds, or any other unit that all pieces of a study share
+    here: bool = False  # to be done in this process, which holds what it needs
 
 
 @dataclass
@@ -47,12 +48,14 @@ class Records:
     def __post_init__(self):
         """Raises UserError if the file holds results of something else."""
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        written: set[str] = set()
         for line in filter(None, map(_parsed, text.splitlines())):
             if "made_of" in line:
                 self._compare(line["made_of"])
+                written |= line["made_of"].keys()
             elif set(self.fields) <= line.keys():
                 self.lines[tuple(line[name] for name in self.fields)] = line
-        if self.made_of is not None:
+        if self.made_of is not None and not self.made_of.keys() <= written:
             self._append({"made_of": dict(self.made_of)})
 
     def add(self, line: Json) -> None:
@@ -144,7 +147,7 @@ class _Clock:
 def _finished(work: Work, wave: Sequence[Piece], update: Callable[..., None]):
     """The pieces of a wave with their results, in the order in which they end."""
     jobs = min(work.jobs, len(wave))
-    if jobs <= 1 or work.there is None:
+    if jobs <= 1 or work.there is None or any(piece.here for piece in wave):
         for piece in wave:
 
             def tell(what: str, share: float, name: str = piece.name) -> None:

@@ -2,17 +2,14 @@
 
 import dataclasses
 import shlex
-import shutil
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from unmask.cli.commands.pretrain import asked_for, inspect_options
+from unmask.cli.commands.pretrain import asked_for
 from unmask.cli.continue_run import absolute, is_new, own, refuse_other_settings
 from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
@@ -21,7 +18,7 @@ from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
-from unmask.errors import DataError, Diverged, UserError
+from unmask.errors import UserError
 from unmask.files import Json, read_json, write_json
 from unmask.plain import numbers, plain, texts
 from unmask.planning.initial_weights import initial
@@ -33,22 +30,22 @@ from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, choices, machine, tune
-from unmask.runtime.progress import make_console, progress
-from unmask.seeds import mix
+from unmask.runtime.progress import make_console
 from unmask.studies.ablation.axes import Axis, Changes, chosen, decoder_size, make_axes
-from unmask.studies.ablation.findings import BASELINE, Cells, add_cell, read_cells, scratch
+from unmask.studies.ablation.findings import BASELINE, records_in, scratch
 from unmask.studies.ablation.forecast import Forecast, make_forecast
-from unmask.studies.ablation.one_run import Bench, run_cell
+from unmask.studies.ablation.one_run import Bench, Doing
 from unmask.studies.ablation.report import PAGE, RESULT, Facts, write_results
+from unmask.studies.engine import Piece, run_pieces
+from unmask.studies.opening import Opening
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.classification.settings import ClassifySettings
-from unmask.training.log import clock
 
 __all__ = ["ablate"]
 
 
-STUDY, RUNS = "study.json", "runs"
-NOT_SETTINGS = ("out", "dry_run", "parts")
+STUDY = "study.json"
+NOT_SETTINGS = ("out", "dry_run", "parts", "jobs")
 PASSED_ON = (
     "model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device", "workers",
     "max_bad",
@@ -100,10 +97,9 @@ def ablate(options: Ablate) -> Ablation | None:
     here = machine(options.device, options.precision)
     tune(here.device)
     basis = Pretrain(options.data, **{name: getattr(options, name) for name in PASSED_ON}, steps=1)
-    sheet, samples = inspect_options(basis, begun.config if begun else None, console)
-    if not isinstance(samples, Samples):
-        raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
-    labelled = read_labelled(options, console)
+    opening = _opening(options, begun.config if begun else None)
+    sheet, samples = opening.samples(console)
+    labelled = opening.labelled(console, "ablate")
     if begun is None:
         given = _given(basis, sheet, samples, here)
         config, _ = make_plan(given, initial(str(basis.init)), began, console)
@@ -129,33 +125,28 @@ def ablate(options: Ablate) -> Ablation | None:
     write_json(out / STUDY, dataclasses.asdict(begun))
     keep_sources(out)
     facts = _facts(begun.command, bench, axes, remarks, options)
+    doing = Doing(out, _values(axes), opening, config, forecast.steps, forecast.tuning, bench)
+    records = records_in(out)
     try:
-        _run_missing(out, bench, forecast, axes, options, console)
+        run_pieces(doing.work(options.jobs), _pieces(axes, forecast, options), records, console, _said)
     finally:  # finished runs are worth a report, however the study ends
-        cells = read_cells(out)
-        results = write_results(out, axes, cells, facts) if cells else {}
-    console.print(f"{len(cells)} runs. Tables, images and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
+        results = write_results(out, axes, records.lines, facts) if records.lines else {}
+    console.print(f"{len(records.lines)} runs. Tables, images and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
     return Ablation(out, results)
 
 
-def read_labelled(options: Ablate, console: Console) -> Labelled:
-    """The labelled data for evaluation: with a validation split, and at most the given number of images."""
-    with progress(console, "looking at the labelled images") as update:
-        labelled = Labelled(
-            texts(options.on) or texts(options.data),
-            max_side=decode_side(numbers(options.image_size or 224)),
-            most=options.labels or None,
-            most_test=options.test or None,
-            seed=options.seed,
-            say=lambda text: console.print(text, soft_wrap=True, markup=False),
-            progress=update,
-        )
-    if labelled.multi_label:
-        raise DataError("these images have several labels each; ablate judges on data with one label per image")
-    console.print(f"Judged on {labelled.said} images of {len(labelled.classes)} classes", soft_wrap=True)
-    for line in labelled.check():
-        console.print(line, soft_wrap=True, markup=False)
-    return labelled
+def _opening(options: Ablate, config: Config | None) -> Opening:
+    """config: of the baseline of a study that was begun."""
+    return Opening(
+        data=texts(options.data),
+        on=texts(options.on),
+        max_side=config.data.max_side if config else decode_side(numbers(options.image_size or 224)),
+        channels=options.channels or (config.data.channels if config else None),
+        max_bad=options.max_bad,
+        labels=options.labels or None,
+        test=options.test or None,
+        seed=options.seed,
+    )
 
 
 def plan_tuning(config: Config, labelled: Labelled, here: Machine) -> ClassifySettings:
@@ -176,52 +167,18 @@ def _values(axes: list[Axis]) -> dict[str, Changes]:
     return first | {value.key: value.changes for axis in axes for value in axis.values}
 
 
-def _run_missing(
-    out: Path,
-    bench: Bench,
-    forecast: Forecast,
-    axes: list[Axis],
-    options: Ablate,
-    console: Console,
-) -> None:
-    """Runs all values with the first seed, then with the next: an unfinished study is a complete one with fewer
-    seeds."""
-    values, names = _values(axes), {value.key: f"{axis.name} {value.label}" for axis in axes for value in axis.values}
+def _pieces(axes: list[Axis], forecast: Forecast, options: Ablate) -> list[list[Piece]]:
+    """All values with the first seed, then with the next: an unfinished study is a complete one with fewer seeds."""
+    names = {value.key: f"{axis.name} {value.label}" for axis in axes for value in axis.values}
     names |= {BASELINE: BASELINE, scratch().key: scratch().label}
-    todo = list(_todo(values, read_cells(out), options))
-    total, spent, expected = len(values) * options.seeds, 0.0, 0.0
-    left = sum(forecast.of(key) for key, _ in todo)
-    if len(todo) < total:
-        console.print(f"Continuing: {total - len(todo)} of {total} runs are done.")
-    with progress(console, "", total) as update:
-        update(total - len(todo))
-        for number, (key, seed) in enumerate(todo, total - len(todo) + 1):
-            name, start = f"{names[key]}, seed {seed}", time.monotonic()
-
-            def tell(what: str, share: float, name: str = name) -> None:
-                update(words=f"{name}: {what} {share:.0%}")
-
-            folder = out / RUNS / f"{mix(*key.encode()):016x}-{seed}"
-            try:
-                cell = run_cell(bench, key, values[key], seed, folder, tell)
-                said = f"linear {cell['linear']:.1%}, fine-tuned {cell['finetune']:.1%}"
-            except Diverged as error:
-                cell = {"key": key, "seed": seed, "changes": values[key], "diverged": str(error), "seconds": {}}
-                said = "diverged; left out"
-                shutil.rmtree(folder, ignore_errors=True)
-            add_cell(out, cell)
-            seconds = time.monotonic() - start
-            spent, expected, left = spent + seconds, expected + forecast.of(key), left - forecast.of(key)
-            rest = clock(left * spent / max(expected, 1e-9))  # at the speed seen so far
-            console.print(f"[{number}/{total}] {name}: {said}, {clock(seconds)}; {rest} left", markup=False)
-            update(number)
+    return [
+        [Piece((key, seed), f"{names[key]}, seed {seed}", max(forecast.of(key), 1e-3)) for key in _values(axes)]
+        for seed in range(options.seed, options.seed + options.seeds)
+    ]
 
 
-def _todo(values: dict[str, Changes], cells: Cells, options: Ablate) -> Iterator[tuple[str, int]]:
-    for seed in range(options.seed, options.seed + options.seeds):
-        for key in values:
-            if (key, seed) not in cells:
-                yield key, seed
+def _said(cell: Json) -> str:
+    return f"linear {cell['linear']:.1%}, fine-tuned {cell['finetune']:.1%}"
 
 
 def _say_plan(

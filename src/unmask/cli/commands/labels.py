@@ -1,6 +1,6 @@
 """The command `labels`: open data and competitors, run unfinished trainings, assemble the curve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,11 +15,12 @@ from unmask.files import write_json
 from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine
-from unmask.runtime.progress import doing, make_console, progress
+from unmask.runtime.progress import doing, make_console
+from unmask.studies.engine import run_pieces
 from unmask.studies.label_curve.classification import ClassificationStudy, Setting
 from unmask.studies.label_curve.curve import Curve, draw_curve
 from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
-from unmask.studies.label_curve.study import Cell, Design, Records, Study
+from unmask.studies.label_curve.study import Design, Study, records_in, scores_of
 from unmask.tasks.pages import write_report
 
 __all__ = ["labels"]
@@ -48,17 +49,21 @@ def labels(options: Labels) -> Curve:
     for text in study.skipped:
         say(text)
     out.mkdir(parents=True, exist_ok=True)
-    records = Records(out / RECORDS, study.fingerprint())
-    missing = [cell for cell in cells if cell not in records.scores]
-    if len(missing) < len(cells):
-        say(f"{len(cells) - len(missing)} of {len(cells)} trainings were done before and are not repeated.")
+    records = records_in(out / RECORDS, study.fingerprint())
     try:
-        _train(study, missing, records, console)
+        run_pieces(
+            study.work(),
+            study.waves(cells),
+            records,
+            console,
+            lambda line: f"{study.score} {line['accuracy']:.1%}",
+            lines=False,
+        )
     except (KeyboardInterrupt, Interrupted) as error:
         signum = 2 if isinstance(error, KeyboardInterrupt) else error.exit_code - 128
-        kept = f"stopped; {len(records.scores)} of {len(cells)} trainings are kept in {out}, the same command goes on"
+        kept = f"stopped; {len(records.lines)} of {len(cells)} trainings are kept in {out}, the same command goes on"
         raise Interrupted(kept, signum) from error
-    curve = study.curve(records.scores)
+    curve = study.curve(scores_of(records))
     doing("drawing the curve")
     _write(curve, out, options)
     say(curve.sentence())
@@ -102,21 +107,6 @@ def _segmentation(options: Labels, console: Console) -> Study:
         precision=options.precision,
     )
     return SegmentationStudy(setting, console)
-
-
-def _train(study: Study, cells: Sequence[Cell], records: Records, console: Console) -> None:
-    """Runs unfinished trainings; each score is written to disk at once."""
-    costs = {cell: study.cost(cell) for cell in cells}
-    total = round(1000 * sum(costs.values()))
-    with progress(console, "trainings of the label curve", total) as update:
-        spent = 0.0
-        for cell, score in study.run(cells):
-            records.add(cell, score)
-            spent += costs[cell]
-            update(round(1000 * spent))
-            if not console.is_terminal:
-                what = f"{cell.protocol} {cell.competitor}, {cell.size}, draw {cell.draw}"
-                console.print(f"{what}: {study.score} {score:.1%}; {len(records.scores)} done", soft_wrap=True)
 
 
 def _write(curve: Curve, out: Path, options: Labels) -> None:

@@ -67,6 +67,7 @@ class Ablate(ConfigOption):
     # processes that load images; 0: the main process loads them; by default as many as measuring shows to be needed
     workers: NonNegativeInt | None = None
     max_bad: Share = 0.05  # share of unreadable files above which the study does not start
+    jobs: PositiveInt = 1  # runs side by side, each in a process of its own
     dry_run: bool = False  # print the plan and the forecast, and stop
 
     def __post_init__(self):

@@ -1,24 +1,23 @@
 """Results of a study: one line per finished run, and a summary of each axis over the seeds."""
 
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from unmask.errors import UserError
 from unmask.evaluation.intervals import student
-from unmask.files import Json, parse_json
+from unmask.files import Json
 from unmask.report.words import percent
 from unmask.studies.ablation.axes import Axis, Value, paper
+from unmask.studies.engine import Key, Records
 
 CELLS = "cells.jsonl"
+FIELDS = ("key", "seed")  # of a recorded run: what was changed, and its seed
 BASELINE, SCRATCH = "baseline", "no pretraining"
 BASELINE_MARK = " (baseline)"  # behind the label in tables
 METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
-Cells = dict[tuple[str, int], Json]  # (what was changed, seed) -> the line
+Cells = Mapping[Key, Json]  # (what was changed, seed) -> the line
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,11 @@ def rows(axis: Axis, cells: Cells) -> list[Row]:
 def make_row(value: Value, cells: Cells, point: dict[str, float]) -> Row | None:
     """One value's figures; None if no seed of it is finished."""
     cells = {place: cell for place, cell in cells.items() if "diverged" not in cell}
-    mine = {seed: cell for (key, seed), cell in sorted(cells.items()) if key == value.key}
+    mine = {int(seed): cell for (key, seed), cell in cells.items() if key == value.key}
+    mine = dict(sorted(mine.items()))
     if not mine:
         return None
-    base = {seed: cell for (key, seed), cell in cells.items() if key == BASELINE}
+    base = {int(seed): cell for (key, seed), cell in cells.items() if key == BASELINE}
     both = [seed for seed in mine if seed in base] if value.key != BASELINE else []
     first = next(iter(mine.values()))
     return Row(
@@ -147,33 +147,9 @@ def to_json(axis: Axis, axis_rows: list[Row]) -> Json:
     return {"name": axis.name, "title": axis.title, "finding": finding(axis_rows), "values": lines}
 
 
-def read_cells(out: Path) -> Cells:
-    """The finished runs of a study's folder; a last line cut off by a crash is ignored."""
-    path = out / CELLS
-    cells: Cells = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            cell = parse_json(line)
-            cells[cell["key"], cell["seed"]] = cell
-        except (ValueError, KeyError, TypeError):
-            continue
-    return cells
-
-
-def add_cell(out: Path, cell: Json) -> None:
-    """Appends one line and flushes it to disk; a line cut off by a crash is terminated first."""
-    path = out / CELLS
-    try:
-        with open(path, "ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-            file.write((json.dumps(cell) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+def records_in(out: Path) -> Records:
+    """The finished runs of a study's folder."""
+    return Records(out / CELLS, FIELDS)
 
 
 def _percent(of: Interval) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.transforms.kernels.crop import WholeImage
+from unmask.errors import Diverged
 from unmask.evaluation.compare import judge
 from unmask.evaluation.features import split_features
 from unmask.files import Json
@@ -21,14 +22,18 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.measure import prepare
 from unmask.runs.config import Config
-from unmask.runtime.distributed.data_parallel import Devices
+from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.machine import autocast_dtype
+from unmask.seeds import mix
 from unmask.studies.ablation.axes import Changes, changed, steps_of
+from unmask.studies.engine import Key, Tell, Work, once
+from unmask.studies.opening import Opening
+from unmask.studies.quiet_log import QuietLog
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.settings import ClassifySettings
 from unmask.training import checkpoint
-from unmask.training.log import METRICS, Log, read
+from unmask.training.log import METRICS, read
 from unmask.training.loop import fit
 from unmask.training.objective import Objective
 from unmask.training.settings import Fit
@@ -37,6 +42,7 @@ from unmask.training.speed.step_cost import step_flops
 
 CHECKPOINT_EVERY = 60.0  # seconds that a kill can lose
 WARMUP = 0.05  # of the steps, as `plan_length` has it
+RUNS = "runs"
 COUNTED = 2  # images that FLOPs are counted on
 
 
@@ -51,21 +57,6 @@ class Bench:
     labelled: Labelled
     devices: Devices
     finetunes: bool = True  # False: the linear probe alone
-
-
-class Told(Log):
-    """A log that records as usual, prints nothing, and reports its progress."""
-
-    def __init__(self, folder: Path, config: Config, count: int, tell: Callable[[int], object]):
-        quiet = Console(quiet=True, force_terminal=False)
-        super().__init__(folder, quiet, config.training.batch, count, config.record.context)
-        self.tell = tell
-
-    def step(
-        self, step: int, lr: float, means: dict[str, float], seconds: float, skipped: int, waited: float = 0.0
-    ) -> None:
-        super().step(step, lr, means, seconds, skipped, waited)
-        self.tell(step)
 
 
 def run_cell(
@@ -87,10 +78,59 @@ def run_cell(
     tell("fine-tuning", 1.0)
     tuned = fine_tune(objective.kept, bench, seed) if bench.finetunes else None
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
-    line = {"key": key, "seed": seed, "changes": changes, "steps": steps, "loss": trained["loss"], **counted}
+    line = {"changes": dict(changes), "steps": steps, "loss": trained["loss"], **counted}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}
     shutil.rmtree(folder, ignore_errors=True)
     return line
+
+
+def run_folder(out: Path, key: str, seed: int) -> Path:
+    """Holds the checkpoint of a run that is not finished."""
+    return out / RUNS / f"{mix(*key.encode()):016x}-{seed}"
+
+
+@dataclass(frozen=True)
+class Doing:
+    """Runs the cells of a study; in other processes, which open the data themselves, without what is open here."""
+
+    out: Path
+    values: Mapping[str, Changes]  # by key
+    opening: Opening
+    config: Config
+    steps: int
+    tuning: ClassifySettings
+    bench: Bench | None = None
+
+    def here(self, place: Key, tell: Tell) -> Json:
+        """One run. A training that diverges leaves no checkpoint."""
+        key, seed = str(place[0]), int(place[1])
+        folder = run_folder(self.out, key, seed)
+        assert self.bench is not None
+        try:
+            return run_cell(self.bench, key, self.values[key], seed, folder, tell)
+        except Diverged:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def there(self, place: Key) -> Json:
+        """The same in another process."""
+        box = _box(str(self.out))
+        if not box:
+            quiet = Console(quiet=True, force_terminal=False)
+            samples, labelled = self.opening.samples(quiet)[1], self.opening.labelled(quiet, "ablate")
+            samples.channels = self.config.data.channels
+            devices = make_devices(self.config.runtime)
+            box.append(Bench(self.config, self.steps, self.tuning, samples, labelled, devices))
+        return replace(self, bench=box[0]).here(place, lambda what, share: None)
+
+    def work(self, jobs: int) -> Work:
+        return Work(self.here, replace(self, bench=None).there, jobs)
+
+
+@once
+def _box(out: str) -> list[Bench]:
+    """What this process opened for the study in a folder."""
+    return []
 
 
 def _pretrain(
@@ -114,7 +154,7 @@ def _pretrain(
         log_every=max(1, steps // 20),
         save_every=every,
     )
-    log = Told(folder, config, len(bench.samples), tell)
+    log = QuietLog(folder, config, len(bench.samples), tell)
     ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
     fit(objective, make_loader(config, bench.samples), fitting, folder, bench.devices, log)
     return [record for record in read(folder / METRICS) if "loss" in record][-1]

@@ -50,7 +50,7 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: Facts) -> Js
         heading, lines = lines_of([*axis_rows, yardstick] if yardstick else axis_rows)
         parts.append(Part(axis.name, axis.title, finding(axis_rows), [heading, *lines], path))
         results.append(to_json(axis, axis_rows))
-    seconds = sum(sum(cell["seconds"].values()) for cell in cells.values())
+    seconds = sum(sum(cell.get("seconds", {}).values()) for cell in cells.values())
     diverged = [f"{key}, seed {seed}" for (key, seed), cell in cells.items() if "diverged" in cell]
     notes = [*facts.notes, *([f"Diverged and left out: {'; '.join(diverged)}."] if diverged else [])]
     content = {"on": facts.where, "command": facts.command, "baseline": dict(facts.baseline)}

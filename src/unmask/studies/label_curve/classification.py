@@ -4,16 +4,13 @@ Frozen protocols extract features once per encoder; fine-tuning uses `finetune`,
 the data themselves. Data, draws and encoders are the same in every process.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from joblib import Parallel, delayed
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows, hold_out
@@ -23,20 +20,21 @@ from unmask.evaluation.compare import best_candidate
 from unmask.evaluation.features import split_features
 from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear
+from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import autocast_dtype, machine, tune
+from unmask.studies.engine import Key, Work, most_jobs, once
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
-from unmask.studies.label_curve.study import Cell, Design, Study, size_of
+from unmask.studies.label_curve.study import Cell, Design, Study
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.open import load_encoder
 
 POOLING = "mean4"  # of kNN and linear, fixed: choosing one takes labels
 CHOOSE = 5  # labels per class from which the linear strength is chosen, on a fifth of them
-PER_JOB = 2 * 2**30  # estimated bytes of memory per training process
 FROZEN = ("knn", "linear")  # that are fitted on features taken once
 
 
@@ -53,7 +51,6 @@ class Setting:
     device: str
     precision: str
     epochs: float | None
-    threads: int = 0
 
 
 class ClassificationStudy(Study):
@@ -103,7 +100,7 @@ class ClassificationStudy(Study):
         ]
 
     def fingerprint(self) -> dict[str, str]:
-        facts = {k: str(v) for k, v in asdict(self.setting).items() if k not in ("run", "on", "threads")}
+        facts = {k: str(v) for k, v in asdict(self.setting).items() if k not in ("run", "on")}
         return self.hashes | {"data": self.data.sheet.fingerprint} | facts
 
     def rows(self, size: str, draw: int) -> Int[np.ndarray, "n"]:
@@ -122,20 +119,11 @@ class ClassificationStudy(Study):
         count = len(self.rows(cell.size, cell.draw))
         return 40.0 + count * min(150.0, 20 * (2000 / count) ** 0.5) * (2 if cell.competitor == SCRATCH else 1) / 100
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, float]]:
-        trained = [cell for cell in cells if cell.protocol not in FROZEN]
-        for cell in cells:
-            if cell.protocol in FROZEN:
-                yield cell, self.accuracy(cell)
-        jobs = min(self._jobs(), max(1, len(trained)))
-        if jobs == 1:
-            yield from ((cell, self.accuracy(cell)) for cell in trained)
-            return
-        # in processes, the longest first, so that no core idles at the end
-        setting = replace(self.setting, threads=max(1, machine("cpu", "32").cores // jobs))
-        trained.sort(key=lambda cell: (cell.size != ALL, -size_of(cell.size), cell.competitor != SCRATCH))
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
-        yield from work(delayed(_in_process)(setting, cell) for cell in trained)  # type: ignore[misc]
+    def in_memory(self, cell: Cell) -> bool:
+        return cell.protocol in FROZEN
+
+    def work(self) -> Work:
+        return replace(super().work(), there=_Elsewhere(self.setting), jobs=self._jobs())
 
     def encoder(self, competitor: str) -> Encoder:
         """The weights that a competitor starts from."""
@@ -143,8 +131,7 @@ class ClassificationStudy(Study):
             return self.pretrained
         return at_random(self.pretrained, self.seed) if competitor == RANDOM else load_encoder(competitor)
 
-    def accuracy(self, cell: Cell) -> float:
-        """Trains and tests."""
+    def measure(self, cell: Cell) -> float:
         rows = self.rows(cell.size, cell.draw)
         predicted = self._fit(cell, rows) if cell.protocol in FROZEN else self._train(cell, rows)
         return float((predicted == self.truth).mean())
@@ -176,14 +163,10 @@ class ClassificationStudy(Study):
         return autocast_dtype(self.setting.precision)
 
     def _jobs(self) -> int:
-        hardware = machine(self.setting.device, self.setting.precision)
         if self.jobs is not None:
             return self.jobs
-        if hardware.device != "cpu":
-            return 1
-        cores = min(hardware.cores, int(os.environ.get("OMP_NUM_THREADS", hardware.cores)))
         cached = sum(image.nbytes for image in self.data.cache.values())
-        return max(1, min(cores, hardware.memory // (PER_JOB + cached)))
+        return most_jobs(machine(self.setting.device, self.setting.precision).device, cached)
 
     def _sizes(self, design: Design) -> tuple[list[str], list[str]]:
         """The sizes that the data supports, and a remark for each other one."""
@@ -200,12 +183,17 @@ class ClassificationStudy(Study):
         return sizes + [f"{100 * fraction:g} %" for fraction in design.fractions], skipped
 
 
-def _in_process(setting: Setting, cell: Cell) -> tuple[Cell, float]:
-    torch.set_num_threads(setting.threads)
-    return cell, _study(setting).accuracy(cell)
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Trains in another process, which opens data and encoders itself, once."""
+
+    setting: Setting
+
+    def __call__(self, key: Key) -> Json:
+        return _study(self.setting).line(Cell(*key))  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=1)
+@once
 def _study(setting: Setting) -> ClassificationStudy:
     return ClassificationStudy(setting)
 

@@ -5,7 +5,6 @@ images are the same for every rival. Every size is trained several times: on ano
 seed if it is all images, since a single mIoU has no interval.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,11 +106,10 @@ class SegmentationStudy(Study):
     def cost(self, cell: Cell) -> float:
         return float(len(self.rows(cell.size, cell.draw)))
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, float]]:
-        yield from ((cell, self.miou(cell)) for cell in cells)
+    def in_memory(self, cell: Cell) -> bool:
+        return False
 
-    def miou(self, cell: Cell) -> float:
-        """Trains and tests."""
+    def measure(self, cell: Cell) -> float:
         setting, seed = self.setting, self.seed + cell.draw
         scratch = cell.competitor == SCRATCH
         start = at_random(self.encoder, seed) if cell.competitor == RANDOM else self.encoder

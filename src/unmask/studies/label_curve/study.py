@@ -1,16 +1,15 @@
 """Shared by the label studies of all tasks: cells, a file of finished cells, and the curve computed from them."""
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from unmask.errors import UserError
-from unmask.files import Json, parse_json, write_atomically
+from unmask.files import Json
+from unmask.studies.engine import Piece, Records, Work
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, Curve, make_point, worths
 
 PROTOCOLS = ("knn", "linear", "attentive", "full")  # in the order of the panels
@@ -61,8 +60,33 @@ class Study(ABC):
         """Indices into the training split: the same for every competitor; smaller sets are subsets of larger ones."""
 
     @abstractmethod
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, float]]:
-        """Trains and tests, in any order."""
+    def measure(self, cell: Cell) -> float:
+        """Trains and tests; the score, 0 to 1."""
+
+    @abstractmethod
+    def in_memory(self, cell: Cell) -> bool:
+        """True for a fit on features that this process keeps."""
+
+    def work(self) -> Work:
+        """How cells are done; side by side where a study can."""
+        return Work(lambda key, tell: self.line(Cell(*key)))  # type: ignore[arg-type]
+
+    def line(self, cell: Cell) -> Json:
+        """What is recorded of a cell."""
+        return {"accuracy": self.measure(cell)}
+
+    def waves(self, cells: Sequence[Cell]) -> list[list[Piece]]:
+        """Fits on features, which are quick, before trainings."""
+        pieces = [
+            Piece(
+                key=(cell.protocol, cell.competitor, cell.size, cell.draw),
+                name=f"{cell.protocol} {cell.competitor}, {cell.size}, draw {cell.draw}",
+                cost=self.cost(cell),
+                here=self.in_memory(cell),
+            )
+            for cell in cells
+        ]
+        return [wave for first in (True, False) if (wave := [piece for piece in pieces if piece.here is first])]
 
     @abstractmethod
     def cost(self, cell: Cell) -> float:
@@ -87,30 +111,16 @@ class Study(ABC):
         )
 
 
-class Records:
-    """Scores of finished cells, one JSON line each, below a line with their fingerprint."""
+FIELDS = ("protocol", "competitor", "size", "draw")  # of a recorded score; those of a cell
 
-    def __init__(self, path: Path, fingerprint: dict[str, str]):
-        self.path, self.scores = path, {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        records = [record for line in lines if (record := _parsed(line))]
-        before = records[0].get("made_of", {}) if records else {}
-        other = [name for name in before if name in fingerprint and before[name] != fingerprint[name]]
-        if other:
-            raise UserError(
-                f"{path} holds results of other {', '.join(other)}; give another folder with --out, or remove the file"
-            )
-        for record in records[1:]:
-            self.scores[Cell(*(record[k] for k in ("protocol", "competitor", "size", "draw")))] = record["accuracy"]
-        head = json.dumps({"made_of": before | fingerprint})
-        text = "".join(f"{line}\n" for line in [head, *(json.dumps(record) for record in records[1:])])
-        write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
-    def add(self, cell: Cell, score: float) -> None:
-        """Appends a score and flushes it to disk."""
-        self.scores[cell] = score
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(cell) | {"accuracy": score}) + "\n")
+def records_in(path: Path, fingerprint: dict[str, str]) -> Records:
+    """Finished cells. Raises UserError for those of other weights, data or settings."""
+    return Records(path, FIELDS, fingerprint)
+
+
+def scores_of(records: Records) -> dict[Cell, float]:
+    return {Cell(*key): line["accuracy"] for key, line in records.lines.items()}  # type: ignore[arg-type]
 
 
 def size_of(size: str) -> float:
@@ -122,11 +132,3 @@ def _order(cell: Cell) -> tuple:
     """The order of display: protocols as listed, the run before its rivals, few labels before many."""
     rival = cell.competitor != PRETRAINED
     return PROTOCOLS.index(cell.protocol), rival, cell.competitor, cell.size == ALL, size_of(cell.size), cell.draw
-
-
-def _parsed(line: str) -> Json | None:
-    """A record; None for a line cut off by a crash."""
-    try:
-        return parse_json(line)
-    except ValueError:
-        return None
