@@ -170,9 +170,9 @@ def test_a_palette_is_of_as_many_pixels_as_the_small_image_has():
     ("text", "says"),
     [
         ("igpt(mask='random')", "igpt\\(masked=True\\)"),
-        ("igpt(colours=1)", "colours is a whole number, 2 or more"),
-        ("igpt(side=0)", "side is a whole number"),
-        ("igpt(mlp_depth=-1)", "mlp_depth is a whole number"),
+        ("igpt(colours=1)", "colours must be"),
+        ("igpt(side=0)", "side must be"),
+        ("igpt(mlp_depth=-1)", "mlp_depth must be"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(text, says):

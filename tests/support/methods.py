@@ -34,8 +34,8 @@ def _names(kind):
     return names(kind)
 
 
-def small_encoder(channels=3, size=(SIDE, SIDE)):
-    values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
+def small_encoder(channels=3, size=(SIDE, SIDE), mean=127.0, std=60.0):
+    values = {"mean": (mean,) * channels, "std": (std,) * channels, "channels": channels}
     return create_encoder(MODEL, image_size=size, patch_size=PATCH, **values)
 
 

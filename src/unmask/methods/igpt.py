@@ -8,28 +8,33 @@ attention within a prefix, without which an encoder that sees whole images later
 and the MLP between the encoder and the prediction.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.errors import UserError, require_whole
+from unmask.errors import UserError
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask, Noise
+from unmask.methods.families.prediction import Prediction
+from unmask.methods.targets.palette import Colours
 from unmask.models.encoder import Encoder
+from unmask.plain import PositiveInt
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Rebuilder, Symptom
+from unmask.training.objective import Symptom
 
 __all__ = ["IGPT"]
 HIDDEN = "random(ratio=0.15)"  # as in iGPT, and BERT
 
 
-class IGPT(Rebuilder):
+class IGPT(Prediction):
     words: Mapping[str, str] = {
         "loss": "cross-entropy of colours, nats per pixel",
         "right": "pixels whose colour is predicted",
@@ -49,9 +54,9 @@ class IGPT(Rebuilder):
         masked: bool = False,
         mask: object = None,
         prefix: bool = True,
-        colours: int = 512,
-        side: int = 32,
-        mlp_depth: int = 2,
+        colours: Colours = 512,
+        side: PositiveInt = 32,
+        mlp_depth: Annotated[int, Interval(ge=0, le=100)] = 2,
     ):
         """masked: predict hidden patches from all others, instead of the next one from those before it; mask: which
         are hidden then, 15 % at random by default.
@@ -61,7 +66,6 @@ class IGPT(Rebuilder):
         small image, pixels; mlp_depth: residual MLPs between the encoder and the prediction, thrown away afterwards.
         """
         super().__init__()
-        require_whole("mlp_depth", mlp_depth, 0)
         self.encoder, self.masked, self.prefix = encoder, masked, prefix
         if masked:
             encoder.require_blanks("igpt(masked=True)")
@@ -91,10 +95,6 @@ class IGPT(Rebuilder):
     def drawable(self) -> bool:
         """Hidden patches can be drawn; drawing one patch after the other takes a pass through the encoder for each."""
         return self.masked
-
-    def prepare(self, batches: Iterator[Batch]) -> None:
-        """Fits the palette."""
-        self.target.fit(self.encoder.normalize(batch["views"][0]) for batch in batches)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The mean over images of the cross-entropy of predicted pixels. batch["mask"] overrules the sampler."""

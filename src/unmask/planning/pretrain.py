@@ -25,11 +25,10 @@ from unmask.methods.settings import MethodSettings
 from unmask.models.encoder import Encoder
 from unmask.models.settings import ModelSettings
 from unmask.planning.build import build
-from unmask.planning.cost import note_cost
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import COPIES, plan_length
 from unmask.planning.loaders import make_loader, note_readers, plan_order
-from unmask.planning.measure import Measured, measure
+from unmask.planning.measure import Measured, measure, note_cost
 from unmask.planning.method import note_teachers
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan

@@ -6,18 +6,22 @@ The palette is fitted to the pixels of the data by k-means before training and k
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate
 
-from unmask.errors import UserError, require_whole
+from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.methods.target import UnitTarget
+from unmask.plain import PositiveInt
 
 __all__ = ["Palette"]
+Colours = Annotated[int, Interval(ge=2, le=2**16)]  # of a palette
 PIXELS = 2**16  # that the palette is fitted to
 ROUNDS = 25  # of k-means
 AT_ONCE = 2**17  # pixels that are compared with the palette at a time
@@ -28,12 +32,10 @@ class Palette(UnitTarget):
     loss_words = "cross-entropy of colours, nats per pixel"
     palette: Tensor  # colours channels, of normalised pixels
 
-    def __init__(self, grid: Grid, channels: int = 3, colours: int = 512, side: int = 32):
+    def __init__(self, grid: Grid, channels: int = 3, colours: Colours = 512, side: PositiveInt = 32):
         """colours: of the palette; side: pixels along the longer side of the small image, as near as whole pixels in
         each unit come, and one of a unit at least."""
         super().__init__()
-        require_whole("colours", colours, 2)
-        require_whole("side", side)
         if len(grid.unit) != 2:
             raise UserError("palette is of the pixels of images, which have height and width")
         self.grid, self.channels, self.colours = grid, channels, colours
