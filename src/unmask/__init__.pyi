@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from unmask.cli.commands.ablate import Ablation as Ablation
+from unmask.cli.commands.compare import Comparison as Comparison
 from unmask.cli.commands.export import Exported as Exported
 from unmask.cli.commands.search import SearchResults as SearchResults
 from unmask.cli.commands.transfer import Transferred as Transferred
@@ -33,7 +34,7 @@ def ablate(
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
     image_size: int | str | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
     decoder: str | None = None, batch: int | None = None, lr: float | None = None, seed: int = 0,
-    precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
+    precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05, jobs: int = 1,
     dry_run: Literal[False] = False
 ) -> Ablation: ...
 @overload
@@ -44,7 +45,7 @@ def ablate(
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
     image_size: int | str | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
     decoder: str | None = None, batch: int | None = None, lr: float | None = None, seed: int = 0,
-    precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
+    precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05, jobs: int = 1,
     dry_run: Literal[True]
 ) -> None: ...
 def advise(
@@ -76,6 +77,18 @@ def anomaly(
     on: str | Path | Sequence[str | Path] = (), masks: str | Path | None = None, save_maps: str | None = None,
     heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> AnomalyResults: ...
+def compare(
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), out: str | Path = 'comparison',
+    methods: str | Sequence[str] = ('mae', 'simclr', 'dino'), hours: float | None = None, images: float | None = None,
+    flops: float | None = None, seeds: int = 1, against: str | Sequence[str] = (),
+    evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), labels_per_class: int | Sequence[int] = (10, 50),
+    draws: int = 1, points: int = 3, finetune_epochs: float | None = None, labels: int | None = 2000,
+    test: int | None = 2000, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    patch_size: int | None = None, channels: int | None = None, batch: int | None = None, compile: str = 'off',
+    jobs: int = 1, seed: int = 0, precision: str = 'auto', device: str = 'auto', workers: int | None = None,
+    max_bad: float = 0.05, dry_run: bool = False
+) -> Comparison | None: ...
 def completion(
     shell: str = '', *, config: str | Path | None = None, parts: str | Sequence[str] = ()
 ) -> str: ...

@@ -12,8 +12,9 @@ from unmask.registry import find, names, parse
 from unmask.training.objective import Comparing, Objective
 from unmask.training.optimizer import groups
 
-TARGETS = ("mae(target=ema)", "mae(target=features)", "simmim(target=features)")
-METHODS = [*names("method"), "mae(symmetric=True)", *TARGETS, "dino(balance='sinkhorn')"]
+OTHERS = ["mae(symmetric=True)", "igpt(masked=True)", "igpt(prefix=False)", "dino(balance='sinkhorn')"]
+TARGETS = ["mae(target=palette)", "mae(target=ema)", "mae(target=features)", "simmim(target=features)"]
+METHODS = [*names("method"), *OTHERS, *TARGETS]
 
 
 def step(method, batch, adam, progress=0.5, moves=True):

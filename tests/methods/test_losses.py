@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from unmask.masking.grid import Grid
@@ -70,6 +72,17 @@ def test_sinkhorns_rows_sum_to_one_and_prototypes_get_equal_shares():
     half = torch.arange(64) < 32
     weighted = sinkhorn(random(64, 8).detach(), 0.3, weights=half.float())
     torch.testing.assert_close(weighted[:32], sinkhorn(random(64, 8).detach()[:32], 0.3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 40), prototypes=st.integers(2, 30), seed=st.integers(0, 9999), scale=st.floats(0, 5))
+def test_sinkhorns_rows_sum_to_one_and_its_columns_to_equal_shares_whatever_the_scores(rows, prototypes, seed, scale):
+    scores = scale * random(rows, prototypes, seed=seed).detach()
+    for iterations in (1, 3, 200):
+        q = sinkhorn(scores, temperature=1.0, iterations=iterations)
+        assert (q >= 0).all()
+        torch.testing.assert_close(q.sum(dim=1), torch.ones(rows))
+    torch.testing.assert_close(q.sum(dim=0), torch.full((prototypes,), rows / prototypes), rtol=0.02, atol=1e-3)
 
 
 def test_ibots_patch_loss_is_lightlys():

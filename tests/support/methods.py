@@ -16,7 +16,7 @@ from unmask.registry import build, find, parse
 MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)"
 SIDE, PATCH = 32, 8
 SMALL = {"hidden": 16, "out": 8, "prototypes": 12, "dim": 16, "depth": 1, "heads": 2, "narrow": 8}
-NUMBERS = {"local": 2, "prototypes": 12, "masks_per_image": 2}
+NUMBERS = {"local": 2, "prototypes": 12, "masks_per_image": 2, "colours": 12, "side": 8}
 
 
 def shrunk(text):
@@ -34,8 +34,8 @@ def _names(kind):
     return names(kind)
 
 
-def small_encoder(channels=3, size=(SIDE, SIDE)):
-    values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
+def small_encoder(channels=3, size=(SIDE, SIDE), mean=127.0, std=60.0):
+    values = {"mean": (mean,) * channels, "std": (std,) * channels, "channels": channels}
     return create_encoder(MODEL, image_size=size, patch_size=PATCH, **values)
 
 
@@ -49,7 +49,8 @@ def teacher_file():
 
 
 def with_teacher(text):
-    """The same part, with a frozen teacher where it needs one."""
+    """The same part, with a frozen teacher where it needs one, and a small palette."""
+    text = re.sub(r"\bpalette\b(?!\()", "palette(colours=12, side=8)", text)
     return re.sub(r"\bfeatures\b(?!\()", lambda _: f"features(of={str(teacher_file())!r})", text)
 
 

@@ -57,13 +57,13 @@ def test_features_are_resampled_to_the_grid_of_the_student_so_that_places_stay_w
 
 def test_a_teacher_made_for_colours_takes_grey_images_and_another_number_of_channels():
     for channels in (1, 5):
-        student = small_encoder(channels=channels, mean=(90.0,) * channels, std=(40.0,) * channels)
+        student = small_encoder(channels, mean=90.0, std=40.0)
         teacher = FrozenTeacher(str(teacher_file()), student)
         assert teacher(images(32, 32, channels=channels), student.grid).isfinite().all()
 
 
 def test_deep_images_are_normalised_by_the_mean_of_the_data_not_by_the_teachers():
-    deep = FrozenTeacher(str(teacher_file()), small_encoder(mean=(30000.0,) * 3, std=(9000.0,) * 3))
+    deep = FrozenTeacher(str(teacher_file()), small_encoder(mean=30000.0, std=9000.0))
     assert deep.mean.flatten().tolist() == [30000.0] * 3
     assert "the data's mean and std" in deep.note
     usual = FrozenTeacher(str(teacher_file()), small_encoder())

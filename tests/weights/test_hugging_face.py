@@ -12,6 +12,7 @@ from unmask.weights.open import open_weights
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 DINO = SIZES | {"image_size": 28, "patch_size": 7}
 JEPA = SIZES | {"image_size": [32, 64], "patch_size": 16, "intermediate_size": 100}
+BEIT = SIZES | {"image_size": 32, "patch_size": 8, "intermediate_size": 100, "use_absolute_position_embeddings": True}
 HIERA = {"embed_dim": 16, "image_size": [64, 96], "depths": [1, 2, 1, 1], "num_heads": [2, 4, 8, 16], "mlp_ratio": 3.0}
 
 
@@ -28,7 +29,10 @@ def model(name, **sizes):
 
 
 def sequence(net, x):
-    return getattr(net, net.base_model_prefix, net)(x).last_hidden_state
+    """Behind the last norm, which some models apply to the mean alone."""
+    inner = getattr(net, net.base_model_prefix, net)
+    norm = getattr(getattr(inner, "pooler", None), "layernorm", None)
+    return inner(x).last_hidden_state if norm is None else norm(inner(x).last_hidden_state)
 
 
 def hiera_sequence(net, x):
@@ -52,6 +56,9 @@ def hiera_sequence(net, x):
         ("Dinov2WithRegistersModel", DINO | {"use_swiglu_ffn": True, "num_register_tokens": 2}, "reg_tokens=2"),
         ("IJepaModel", JEPA, "if these are Meta's I-JEPA weights"),
         ("IJepaForImageClassification", JEPA | {"qkv_bias": False}, "2 tensors in classifier"),
+        ("Data2VecVisionForImageClassification", BEIT, "Hugging Face data2vec"),
+        ("Data2VecVisionModel", BEIT | {"use_mean_pooling": False}, "Hugging Face data2vec"),
+        ("BeitModel", BEIT | {"use_mean_pooling": False}, "Hugging Face BEiT"),
         ("ViTMSNModel", SIZES | {"image_size": 32}, "Hugging Face ViT-MSN"),
         ("HieraModel", HIERA, "num_heads=2, stages=(1, 2, 1, 1), mlp_ratio=3.0"),
         ("HieraForImageClassification", HIERA, "Hugging Face Hiera"),
@@ -93,6 +100,9 @@ def test_gate_and_input_of_swiglu_may_be_stored_apart(tmp_path):
         ("HieraModel", HIERA | {"num_heads": [1, 1, 2, 2]}, "each is twice the one before"),
         ("ViTModel", SIZES | {"image_size": 32, "hidden_act": "relu"}, "its hidden_act is 'relu'"),
         ("DeiTModel", SIZES | {"image_size": 32}, "its model_type is 'deit'.*of a vit_mae, vit, vit_msn, dinov2"),
+        ("Data2VecVisionModel", BEIT, "a data2vec without its last norm"),
+        ("Data2VecVisionModel", BEIT | {"use_relative_position_bias": True}, "adds a relative position bias"),
+        ("BeitModel", BEIT | {"use_shared_relative_position_bias": True}, "adds a relative position bias"),
         ("DINOv3ViTModel", SIZES | {"image_size": 32}, "timm's copies of these weights are read"),
     ],
 )

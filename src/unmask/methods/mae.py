@@ -108,7 +108,7 @@ class MAE(Prediction):
         return some(mask.hidden, num, rows) if self.training and num < mask.hidden.shape[1] else mask.hidden
 
     @torch.no_grad()
-    def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m p"]:
+    def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m p"]:
         """Targets of the units in `index`. Where the target allows it, the other units are not even normalised."""
         if isinstance(self.target, UnitTarget):
             return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
@@ -120,8 +120,8 @@ class MAE(Prediction):
     @torch.no_grad()
     def context(self, batch: Batch) -> dict[str, Tensor]:
         (x,) = batch["views"]
-        if not getattr(self.target, "drawable", True):
-            return {}  # a guess of the mean says little about features or codes
+        if not getattr(self.target, "drawable", True) or getattr(self.target, "loss_words", None):
+            return {}  # a guess of the mean says little about features, and nothing about classes
         losses = trivial(self.target(self.encoder.normalize(x)), self.draw(batch), self.encoder.grid_of(x))
         if isinstance(self.target, Target) and not self.target.per_pixel:
             del losses["unit_mean"]  # a mean over values that are not pixels is meaningless

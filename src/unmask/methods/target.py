@@ -57,8 +57,8 @@ class UnitTarget(Target):
     """
 
     @abstractmethod
-    def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
+    def of(self, units: Float[Tensor, "b m q"]) -> Shaped[Tensor, "b m p"]:
         """Targets of units of a normalised input, as `Grid.cut` gives them."""
 
-    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
+    def forward(self, x: Float[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
         return self.of(self.grid.covering(x.shape[2:]).cut(x))

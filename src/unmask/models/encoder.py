@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from timm.layers import set_fused_attn
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -87,6 +87,11 @@ class Encoder(nn.Module, ABC):
         """Tokens of raw samples whose size is a whole number of units; UserError for others. Hidden units are dropped,
         or kept with `fill` in their place (SimMIM, BEiT). Without a mask, every unit is seen and the result is
         deterministic in eval mode. The mask refers to the units of `grid_of(x)`."""
+
+    def attending(self, x: Shaped[Tensor, "b c *size"], allowed: Bool[Tensor, "_ t t"]) -> Tokens:
+        """Tokens of all units of raw samples, where a token attends to those that `allowed` names in its row: prefix
+        tokens come first, then units in reading order. For one sample or each."""
+        raise UserError(f"{type(self).__name__} cannot restrict what its tokens attend to; use a ViT")
 
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
@@ -182,6 +187,13 @@ class Encoder(nn.Module, ABC):
         """Raises UserError where hidden units cannot be left out."""
         if self.own.get("relative"):
             raise UserError("an encoder with relative=True takes no mask: pretrain without it, and add it in transfer")
+
+    ordered: bool = False  # has `attending`
+
+    def require_order(self, method: str) -> None:
+        """Raises UserError where tokens cannot be kept from attending to later ones, as a method needs."""
+        if not self.ordered:
+            raise UserError(f"{method} lets tokens attend to earlier ones only, which this encoder cannot; use mae")
 
     blanks: bool = True  # hidden units can be kept with `fill` in their place
 

@@ -1,9 +1,11 @@
-"""Measures a few steps on a throw-away copy before training: time, memory, losses of trivial predictors."""
+"""Measures a few steps on a throw-away copy before training: time, memory, losses of trivial predictors; and counts
+FLOPs."""
 
+import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -13,8 +15,10 @@ import torch
 
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
+from unmask.data.transform import make_transform
 from unmask.errors import UserError, many
 from unmask.files import Json
+from unmask.methods.mae import MAE
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
@@ -29,7 +33,7 @@ from unmask.training.objective import Batch, Objective
 from unmask.training.optimizer import make_optimizer
 from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
-from unmask.training.speed.step_cost import TooLarge, check_fits
+from unmask.training.speed.step_cost import TooLarge, check_fits, step_flops
 from unmask.training.timing import Timed
 
 MEASURING = 0.08  # of a time budget, at most
@@ -38,6 +42,7 @@ CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
 PREPARE_BATCHES = 8  # of CONTEXT_BATCH
 CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer images at a time where they are large
 LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
+COUNTED = 2  # images whose FLOPs are counted: batch norms need two
 FEW = 8  # images per micro-batch above which smaller micro-batches are cheaper than recomputing activations
 
 
@@ -244,3 +249,33 @@ def _context(objective: Objective, stream: Iterator[Batch], devices: Devices) ->
         for name, value in objective.context(devices.move(next(stream))).items():
             losses.setdefault(name, []).append(float(value))
     return {name: statistics.fmean(values) for name, values in losses.items()}
+
+
+def note_cost(plan: Plan, objective: Objective, decoder: str) -> None:
+    """Adds the row "cost": FLOPs of an image in a step, and how many times MAE's. Nothing is noted of MAE itself,
+    unless it has a teacher.
+
+    objective: to be thrown away; decoder: the one that MAE would have with this encoder.
+    """
+    if isinstance(objective, MAE) and not plan.teachers:
+        return
+    flops, why = _flops(plan, objective, plan.settings["views"]), "of an image, forward and backward, counted"
+    try:
+        mae = MAE(copy.deepcopy(objective.encoder), decoder=decoder)
+    except UserError:
+        why += "; mae cannot train this encoder"
+    else:
+        why += f"; {flops / _flops(plan, mae, ['crops']):.2g} times what mae takes with this encoder"
+    plan.settings["cost"], plan.reasons["cost"] = f"{flops / 1e9:.3g} GFLOPs", why
+
+
+def _flops(plan: Plan, objective: Objective, views: Sequence[str]) -> float:
+    settings, channels = plan.settings, objective.encoder.channels
+    size = tuple(settings["image_size"])
+    transform = make_transform(tuple(views), size=size, channels=channels, patch=settings["patch_size"])
+    chance = torch.Generator().manual_seed(0)
+    shapes = [(COUNTED, channels, *size) for size in transform.sizes]
+    images = [torch.randint(0, 256, shape, generator=chance, dtype=torch.uint8) for shape in shapes]
+    objective.scheduled = objective.schedules(0.0)
+    with torch.random.fork_rng():
+        return step_flops(objective.train(), {"views": images})

@@ -20,6 +20,7 @@ from unmask.data.settings import DataSettings
 from unmask.data.sheet import Sheet
 from unmask.errors import many
 from unmask.files import Json
+from unmask.methods.mae import MAE
 from unmask.methods.settings import MethodSettings
 from unmask.models.encoder import Encoder
 from unmask.models.settings import ModelSettings
@@ -27,7 +28,7 @@ from unmask.planning.build import build
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import COPIES, plan_length
 from unmask.planning.loaders import make_loader, note_readers, plan_order
-from unmask.planning.measure import ENOUGH, Measured, measure
+from unmask.planning.measure import ENOUGH, Measured, measure, note_cost
 from unmask.planning.method import note_teachers
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan
@@ -151,6 +152,7 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     draft = Draft(plan, given, start, encoder, tuple(mean), tuple(std))
     objective = build(draft.config(), Start())
     note_teachers(plan, objective)
+    note_cost(plan, objective, MAE.defaults(encoder, sheet, given.machine)["decoder"].value)
     parameters = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     plan_devices(plan, given.strategy, parameters, given.machine.memory)
     samples.channels = plan.settings["channels"]

@@ -27,15 +27,21 @@ class Block(Sampler):
             raise UserError(f"block needs 0 < smallest <= 1 and 0 < aspect <= 1; got {smallest} and {aspect}")
         self.smallest, self.aspect, self.boxes = smallest, aspect, boxes
 
-    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
+    def draw(self, batch: int, grid: Grid, noise: Noise) -> tuple[Float[Tensor, "b m k"], Float[Tensor, "b m k"]]:
+        """First unit and size of each box along each axis, in whole units. Areas are uniform, from the smallest box to
+        all that is hidden; of two sides, so is the logarithm of their ratio."""
         shape = torch.tensor(grid.shape, dtype=torch.float32, device=noise.device)
         axes = len(grid.shape)
         share = self.smallest + noise(batch, self.boxes, 1) * (max(self.ratio, self.smallest) - self.smallest)
         stretch = (2 * noise(batch, self.boxes, axes) - 1) * math.log(self.aspect) / 2
+        if axes == 2:
+            stretch[..., 1] = -stretch[..., 0]
         stretch = stretch - stretch.mean(dim=2, keepdim=True)  # aspects change, the area does not
         size = (share ** (1 / axes) * stretch.exp() * shape).round().clamp(min=1).minimum(shape)
-        start = (noise(batch, self.boxes, axes) * (shape - size + 1)).floor()
+        return (noise(batch, self.boxes, axes) * (shape - size + 1)).floor(), size
 
+    def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
+        start, size = self.draw(batch, grid, noise)
         at = grid.coordinates(noise.device)[:, None, None]  # n 1 1 k, against b m k
         inside = ((at >= start) & (at < start + size)).all(dim=3)  # n b m
         first = torch.where(inside, torch.arange(self.boxes, device=noise.device), self.boxes).amin(dim=2)  # n b

@@ -5,8 +5,6 @@ smallest one, counts are fixed here beforehand, so that shapes never change: a t
 sizes, the context what is left of its block if no targets overlap.
 """
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
@@ -84,10 +82,10 @@ class MultiBlock(Sampler):
         block: at most a half inside."""
         shape = torch.tensor(grid.shape, dtype=torch.float32, device=noise.device)
         axes = len(grid.shape)
-        low, high = math.log(aspect[0]), math.log(aspect[1])
         stretch = torch.zeros(batch, count, axes, device=noise.device)
         if axes > 1:
-            stretch[..., 0] = (low + (high - low) * noise(batch, count, 1)[..., 0]) / 2
+            low, high = aspect
+            stretch[..., 0] = (low + (high - low) * noise(batch, count, 1)[..., 0]).log() / 2
             stretch[..., 1] = -stretch[..., 0]
         side = (units / grid.num_units) ** (1 / axes) * shape
         size = (side * stretch.exp()).round().clamp(min=1).minimum(shape)

@@ -10,7 +10,7 @@ from typing import Any
 
 import timm
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from timm.models import VisionTransformer
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -98,6 +98,14 @@ class Timm(Encoder):
         (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], mask, fill)
         return self._parts(self.net.norm(tokens))
 
+    def attending(self, x: Shaped[Tensor, "b c *size"], allowed: Bool[Tensor, "_ t t"]) -> Tokens:
+        (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], allowed=allowed)
+        return self._parts(self.net.norm(tokens))
+
+    @property
+    def ordered(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.windows is None
+
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         deepest = range(max(0, self.num_blocks - last), self.num_blocks)
         norm = self.net.norm  # of fp32: blocks in bf16 hand on bf16
@@ -124,6 +132,7 @@ class Timm(Encoder):
         numbers: Sequence[int],
         mask: Mask | None = None,
         fill: Float[Tensor, "d"] | None = None,
+        allowed: Bool[Tensor, "_ t t"] | None = None,
     ) -> list[Float[Tensor, "b t d"]]:
         """Tokens of normalised pixels after the blocks with these indices (in rising order), before the last norm.
         Later blocks are not computed."""
@@ -144,6 +153,8 @@ class Timm(Encoder):
             tokens = torch.cat([prefix, take(units, visible)], dim=1)
         tokens = net.norm_pre(tokens)
         options, outputs = self._block_options(grid, visible), []
+        if allowed is not None:
+            options = [{**option, "attn_mask": allowed[:, None]} for option in options]  # the same for every head
         for number, block in enumerate(net.blocks[: numbers[-1] + 1]):
             tokens = block(tokens, **options[number])
             if number in numbers:

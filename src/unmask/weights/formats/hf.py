@@ -1,5 +1,5 @@
-"""Hugging Face folders of ViTMAE, ViT, ViT-MSN, DINOv2 and I-JEPA: config.json, and model.safetensors or
-pytorch_model.bin.
+"""Hugging Face folders of ViTMAE, ViT, ViT-MSN, DINOv2, I-JEPA, and of BEiT and data2vec with absolute positions:
+config.json, and model.safetensors or pytorch_model.bin.
 
 Query, key and value are stored apart. Names changed over the versions of transformers: decoder blocks are under
 decoder_layers or decoder_encoder.layer, encoder blocks under encoder.layer, or under layers with q_proj inside. The
@@ -46,6 +46,7 @@ INNER = (
     (r"(?:output\.dense|mlp\.fc2|mlp\.weights_out|mlp\.down_proj)\.(\w+)", r"mlp.fc2.\1"),
     (r"mlp\.(gate|up)_proj\.(\w+)", r"mlp.\1.\2"),
     (r"layer_scale([12])\.lambda1", r"ls\1.gamma"),
+    (r"lambda_([12])", r"ls\1.gamma"),
 )
 
 
@@ -60,7 +61,7 @@ ENCODER = [
     (r"embeddings\.register_tokens", "reg_token"),
     (r"embeddings\.position_embeddings", "pos_embed"),
     (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
-    (r"layernorm\.(\w+)", r"norm.\1"),
+    (r"(?:pooler\.)?layernorm\.(\w+)", r"norm.\1"),  # the pooler's: applied to the mean alone, where there is no other
     *_numbered(r"encoder\.layer|layers"),
 ]
 DECODER = [*MAE_DECODER, *_numbered(r"decoder_layers|decoder_encoder\.layer")]
@@ -85,6 +86,8 @@ KINDS = {
     "vit_msn": _Kind("Hugging Face ViT-MSN", "vit.", IMAGENET, 1e-6, pooling="cls"),
     "dinov2": DINOV2,
     "dinov2_with_registers": replace(DINOV2, prefix="dinov2_with_registers."),
+    "beit": _Kind("Hugging Face BEiT", "beit.", HALF, 1e-12),
+    "data2vec-vision": _Kind("Hugging Face data2vec", "data2vec_vision.", HALF, 1e-12),
     "ijepa": _Kind("Hugging Face I-JEPA", "ijepa.", IMAGENET, 1e-12, by_layout("Meta's I-JEPA", NOT_COMMERCIAL)),
 }
 ELSEWHERE = {"dinov3_vit": "timm's copies of these weights are read: vit_small_patch16_dinov3 and the like"}
@@ -129,8 +132,14 @@ def _vit(file: WeightFile, kind: _Kind) -> Canonical:
     config = file.config
     prefix = kind.prefix if any(key.startswith(kind.prefix) for key in file.state) else ""
     own = {k: v for k, v in file.state.items() if prefix or not k.startswith(("decoder.", "classifier."))}
-    encoder, rest = translate(under(own, prefix), ENCODER)
-    encoder = _gated(fuse(encoder))
+    behind = {key: own[key] for key in own if prefix and key.startswith("layernorm.")}  # BEiT's, beside the encoder
+    encoder, rest = translate(under(own, prefix) | behind, ENCODER)
+    if "norm.weight" not in encoder:
+        raise UserError(
+            f"{file.name} holds a {kind.layout.removeprefix('Hugging Face ')} without its last norm, which its makers'"
+            " classifiers bring along: give the folder of one with it"
+        )
+    encoder = _gated(fuse(_with_key_bias(encoder)))
     decoder, _ = translate(under(file.state, "decoder."), DECODER)
     complete = "embed.weight" in decoder and "predict.weight" in decoder
     head = under(file.state, "classifier.")
@@ -150,6 +159,16 @@ def _vit(file: WeightFile, kind: _Kind) -> Canonical:
         head=head or None,
         remarks=left_out(rest),
     )
+
+
+def _with_key_bias(encoder: State) -> State:
+    """BEiT has no bias of keys: one of zeros is the same."""
+    missing = {
+        key.replace("attn.q.bias", "attn.k.bias"): torch.zeros_like(value)
+        for key, value in encoder.items()
+        if key.endswith("attn.q.bias")
+    }
+    return missing | encoder
 
 
 def _gated(encoder: State) -> State:
