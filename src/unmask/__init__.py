@@ -39,6 +39,7 @@ __all__ = [
     "ablate",
     "advise",
     "anomaly",
+    "compare",
     "completion",
     "demo",
     "doctor",
