@@ -59,6 +59,9 @@ STUDY = [
     "--workers",
     "0",
 ]
+COMPARISON = ["--methods", "mae", "simclr", "--images", "48", "--model", smoke.MODEL, "--image-size", "32"]
+COMPARISON += ["--patch-size", "8", "--batch", "8", "--labels-per-class", "2", "--finetune-epochs", "1"]
+COMPARISON += ["--precision", "32", "--workers", "0"]
 DETECT = ["--input-size", "64", "--width", "16", "--rois", "16", "--jitter", "1", "1"]
 COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what else there is lies beside it
     "pretrain": ["pretrain", "data", "--out", "{out}/run", *MODEL, *STEPS, *FAST],
@@ -80,6 +83,7 @@ COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what el
     "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "1", *RATE],
     "anomaly, apply": ["anomaly", "apply", "finder", "data/test", "--out", "{out}/judged", "--save-maps", "npy"],
     "ablate": ["ablate", "data", "--out", "{out}/study", "--axes", "tokens", *STUDY, *MODEL],
+    "compare": ["compare", "data", "--out", "{out}/comparison", *COMPARISON],
     "demo": ["demo", "--out", "{out}/demo"],
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ from typing import Any, Literal, overload
 ALONE = {  # function -> overloads: fixed choices of options, and what is returned then
     "pretrain": [({"dry_run": False}, "Run"), ({"dry_run": True}, "None")],
     "ablate": [({"dry_run": False}, "Ablation"), ({"dry_run": True}, "None")],
+    "compare": [({"dry_run": False}, "Comparison"), ({"dry_run": True}, "None")],
     "anomaly": [({"action": "fit"}, "Finder"), ({"action": "apply"}, "AnomalyResults")],
 }
 BY_TASK = [({"dry_run": False}, "Transferred"), ({"dry_run": True}, "None")]

@@ -22,8 +22,8 @@ from unmask.tasks.open import load as load
 from unmask.version import __version__ as __version__
 
 __all__ = [
-    "Run", "__version__", "ablate", "advise", "anomaly", "completion", "demo", "doctor", "embed", "evaluate", "export",
-    "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
+    "Run", "__version__", "ablate", "advise", "anomaly", "compare", "completion", "demo", "doctor", "embed", "evaluate",
+    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
 ]
 
 @overload
@@ -77,6 +77,7 @@ def anomaly(
     on: str | Path | Sequence[str | Path] = (), masks: str | Path | None = None, save_maps: str | None = None,
     heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> AnomalyResults: ...
+@overload
 def compare(
     data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'comparison',
@@ -87,8 +88,21 @@ def compare(
     test: int | None = 2000, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
     patch_size: int | None = None, channels: int | None = None, batch: int | None = None, compile: str = 'off',
     jobs: int = 1, seed: int = 0, precision: str = 'auto', device: str = 'auto', workers: int | None = None,
-    max_bad: float = 0.05, dry_run: bool = False
-) -> Comparison | None: ...
+    max_bad: float = 0.05, dry_run: Literal[False] = False
+) -> Comparison: ...
+@overload
+def compare(
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), out: str | Path = 'comparison',
+    methods: str | Sequence[str] = ('mae', 'simclr', 'dino'), hours: float | None = None, images: float | None = None,
+    flops: float | None = None, seeds: int = 1, against: str | Sequence[str] = (),
+    evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), labels_per_class: int | Sequence[int] = (10, 50),
+    draws: int = 1, points: int = 3, finetune_epochs: float | None = None, labels: int | None = 2000,
+    test: int | None = 2000, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    patch_size: int | None = None, channels: int | None = None, batch: int | None = None, compile: str = 'off',
+    jobs: int = 1, seed: int = 0, precision: str = 'auto', device: str = 'auto', workers: int | None = None,
+    max_bad: float = 0.05, dry_run: Literal[True]
+) -> None: ...
 def completion(
     shell: str = '', *, config: str | Path | None = None, parts: str | Sequence[str] = ()
 ) -> str: ...

@@ -41,12 +41,12 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     ),
     "method": (
         "recipe", "method", "mask", "masks_per_image", "target", "decoder", "decoder_warmup", "protocol",
-        "protocols", "evaluators", "blocks", "axes", "what", "action", "ratio", "sets", "normalize_errors",
+        "protocols", "methods", "evaluators", "blocks", "axes", "what", "action", "ratio", "sets", "normalize_errors",
         "false_alarms", "memory",
         "tiles", "blur", "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",
     ),
-    "length": ("steps", "patience", "draws", "seeds", "finetune_epochs"),
+    "length": ("flops", "steps", "patience", "draws", "seeds", "points", "finetune_epochs"),
     "optimisation": (
         "batch", "accumulate", "grad_cache", "checkpoint_activations", "optimizer", "lr", "blr", "floor", "warmup",
         "layer_decay", "weight_decay", "betas", "clip", "drop_path", "smoothing", "dice", "seed",

@@ -1,0 +1,173 @@
+"""What a comparison says: intervals over seeds and images, who leads, budgets in steps, what is paired with what."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unmask.errors import UserError
+from unmask.evaluation.intervals import paired_difference, repeated, repeated_difference, wilson
+from unmask.models.classifier import AttentivePool
+from unmask.studies.comparison.findings import Findings
+from unmask.studies.comparison.judging import packed, unpacked
+from unmask.studies.comparison.plan import refuse_names
+from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, shares
+from unmask.studies.engine import Piece, Records, Work, run_pieces
+
+NUM = 400  # test images
+CONTESTANTS = [Contestant(name, METHOD) for name in ("mae", "dino", "byol")]
+CONTESTANTS += [Contestant(RANDOM, RANDOM), Contestant(PIXELS, PIXELS)]
+
+
+def answers(accuracy, seed=0):
+    """As many right answers as asked for, the same images first, then some at random."""
+    right = np.zeros(NUM, dtype=bool)
+    right[: round(accuracy * NUM)] = True
+    swapped = np.random.default_rng(seed).permutation(NUM)[:8]
+    right[swapped] = ~right[swapped]
+    return right
+
+
+def findings_of(accuracies, judge="knn", seeds=1):
+    lines = {}
+    for name, accuracy in accuracies.items():
+        for seed in range(1 if name == PIXELS else seeds):
+            correct = packed(answers(accuracy, seed))
+            result = {"judge": judge, "seconds": 1.0, "setting": "", "pooling": "mean", "correct": correct}
+            lines["frozen", name, seed, "1", 0] = {"results": [result]}
+    return Findings.of(CONTESTANTS, lines)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=70))
+def test_answers_survive_packing(correct):
+    assert unpacked(packed(np.array(correct))).tolist() == correct
+
+
+def test_one_repetition_has_the_interval_of_its_images():
+    right, other = answers(0.6), answers(0.5, 1)
+    assert repeated(right[None]) == pytest.approx((right.mean(), *wilson(int(right.sum()), NUM)))
+    assert repeated_difference(right[None], other[None]) == pytest.approx(paired_difference(right, other))
+
+
+def test_seeds_that_differ_widen_the_interval_and_those_that_agree_do_not():
+    same = np.stack([answers(0.6)] * 3)
+    apart = np.stack([answers(a) for a in (0.5, 0.6, 0.7)])
+    widths = [high - low for _, low, high in (repeated(same[:1]), repeated(same), repeated(apart))]
+    assert widths[1] == pytest.approx(widths[0])
+    assert widths[2] > 3 * widths[1]
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    """Trainings whose accuracy varies, judged on images whose difficulty varies: both chances are in the interval."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        quality = 0.6 + 0.05 * rng.standard_normal(3)
+        difficulty = 0.3 * rng.standard_normal(NUM)
+        right = rng.random((3, NUM)) < (quality[:, None] + difficulty).clip(0, 1)
+        _, low, high = repeated(right)
+        covered += low <= 0.5927 <= high  # the mean of clipped qualities over many draws
+    assert covered >= 186  # 95 % but for chance
+
+
+def test_the_sentence_names_who_leads_and_who_cannot_be_told_apart():
+    said = findings_of({"mae": 0.5, "dino": 0.75, "byol": 0.74, RANDOM: 0.3, PIXELS: 0.3}).sentence()
+    assert "is ahead of mae by 2" in said
+    assert "cannot be told apart from byol" in said
+    assert "random" not in said and "raw pixels" not in said
+
+
+def test_a_method_that_learnt_nothing_and_strong_raw_pixels_are_said():
+    said = findings_of({"mae": 0.31, "dino": 0.75, RANDOM: 0.3, PIXELS: 0.74}).sentence()
+    assert "Not above random initialisation by any judge: mae." in said
+    assert "No method is above raw pixels by kNN" in said
+
+
+def test_a_leader_among_many_needs_a_larger_lead():
+    """The best of several was chosen by its result, so that its intervals are wider than a plain pair's."""
+    few = findings_of({"mae": 0.5, "dino": 0.6})
+    many = findings_of({"mae": 0.5, "dino": 0.6, "byol": 0.5})
+    assert few.difference("dino", "mae", "knn").high == many.difference("dino", "mae", "knn").high
+    assert few.leading("knn") != many.leading("knn").replace("mae", "mae")
+    lead = [text.split("(")[-1].split(" to")[0] for text in (few.leading("knn"), many.leading("knn"))]
+    assert float(lead[1]) < float(lead[0])
+
+
+def test_what_has_no_seed_meets_every_seed_of_the_others():
+    gap = findings_of({"mae": 0.5, PIXELS: 0.3}, seeds=3).difference("mae", PIXELS, "knn")
+    assert gap.pairs == 3
+    assert gap.sign == 1
+
+
+def test_a_diverged_training_is_left_out_and_said():
+    lines = {("train", "mae", 0, "", 0): {"diverged": "too many"}}
+    findings = Findings.of(CONTESTANTS, lines)
+    assert findings.diverged == ["mae, seed 0"]
+    assert findings.sentence() == "Nothing is judged yet."
+    json.dumps(findings.to_json())
+
+
+def test_budgets_pay_for_the_same_images_time_or_flops():
+    assert Budget(images=1000).steps(batch=10, seconds=1.0, flops=1e9) == 100
+    assert Budget(hours=1).steps(batch=10, seconds=2.0, flops=1e9) == 1800
+    assert Budget(flops=1e12).steps(batch=10, seconds=1.0, flops=1e9) == 100
+
+
+def test_points_double_up_to_the_whole():
+    assert shares(3) == [0.25, 0.5, 1.0]
+    contestant = Contestant("beit", METHOD, flops=2.0, before=0.2)
+    assert contestant.spent(1.0) == contestant.total_flops
+
+
+def test_two_methods_of_one_name_are_refused():
+    with pytest.raises(UserError, match="names mae twice.*mae\\(...\\)"):
+        refuse_names(["mae", "dino", "mae"])
+    refuse_names(["mae", "mae(mask=block)"])
+
+
+def test_records_go_on_after_a_line_that_was_cut_off(tmp_path):
+    path = tmp_path / "r.jsonl"
+    Records(path, ("a", "b")).add({"a": "x", "b": 1, "value": 2})
+    with open(path, "a") as file:
+        file.write('{"a": "y", ')
+    again = Records(path, ("a", "b"))
+    again.add({"a": "y", "b": 2, "value": 3})
+    assert {key: line["value"] for key, line in Records(path, ("a", "b")).lines.items()} == {("x", 1): 2, ("y", 2): 3}
+
+
+def test_only_what_is_missing_is_done_and_divergence_is_recorded(tmp_path, capsys):
+    from rich.console import Console
+
+    from unmask.errors import Diverged
+
+    done = []
+
+    def work(key, tell):
+        done.append(key)
+        if key == ("bad",):
+            raise Diverged("too many bad steps")
+        return {"value": len(key)}
+
+    records = Records(tmp_path / "r.jsonl", ("name",))
+    records.add({"name": "old", "value": 0})
+    waves = [[Piece(("old",), "old"), Piece(("bad",), "bad")], [Piece(("new",), "new")]]
+    run_pieces(Work(work), waves, records, Console(), lambda line: f"value {line['value']}")
+    assert done == [("bad",), ("new",)]
+    assert records.lines["bad",]["diverged"] == "too many bad steps"
+    out = capsys.readouterr().out
+    assert "Continuing: 1 of 3" in out and "bad: diverged; left out" in out and "new: value 1" in out
+
+
+def test_the_cheap_attentive_pooling_is_multi_head_attention():
+    torch.manual_seed(0)
+    pool, x = AttentivePool(24, head_width=8), torch.randn(3, 7, 24)
+    for parameter in pool.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    tokens = pool.norm(x)
+    expected = pool.attend(pool.query.expand(3, -1, -1), tokens, tokens, need_weights=False)[0][:, 0]
+    torch.testing.assert_close(pool(x), expected)
+    ours = torch.autograd.grad(pool(x).square().sum(), list(pool.parameters()), retain_graph=True)
+    theirs = torch.autograd.grad(expected.square().sum(), list(pool.parameters()))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
