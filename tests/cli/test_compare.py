@@ -1,4 +1,4 @@
-"""`unmask compare` from end to end on tiny models: same encoder, same budget, one judge; stopped, continued, extended."""
+"""`unmask compare` from end to end on tiny models: one encoder, budget and judge; stopped, continued, extended."""
 
 import json
 import signal
@@ -87,7 +87,9 @@ def test_a_training_is_a_run_that_other_commands_open(study):
 def test_page_table_and_figure_say_the_same(study):
     page = (study.path / "comparison.html").read_text()
     assert study.results["sentence"].split(".")[0] in page.replace("&#39;", "'")
-    assert "No method was tuned" in page and "attentive probe" in page and "data:image/png" in page
+    assert "No method was tuned" in page
+    assert "attentive probe" in page
+    assert "data:image/png" in page
     assert json.loads((study.path / "comparison.json").read_text()) == study.results
     with Image.open(study.path / "comparison.png") as figure:
         assert min(figure.size) > 200
@@ -176,5 +178,5 @@ def test_mistakes_are_named(data, change, words, tmp_path):
 
 
 def test_data_without_labels_is_refused(photos, tmp_path):
-    with pytest.raises(DataError, match="no image in .* has a label"):
+    with pytest.raises(DataError, match=r"no image in .* has a label"):
         unmask.compare(photos, out=tmp_path / "out", methods="mae", **TINY)

@@ -51,9 +51,10 @@ class Compare(ConfigOption):
     # methods to compare, with options if you like: mae simclr "dino(momentum=0.99)"; the first is the one that tables
     # compare with
     methods: Names = ("mae", "simclr", "dino")
-    hours: PositiveFloat | None = None  # budget of each training: time, at the speed that is measured before
-    images: PositiveFloat | None = None  # budget of each training: images seen, however many views are made of each
-    flops: PositiveFloat | None = None  # budget of each training: counted FLOPs, forward and backward, such as 1e15
+    # budget of each training, required: time, at the speed that is measured before; or --images, or --flops
+    hours: PositiveFloat | None = None
+    images: PositiveFloat | None = None  # in place of --hours: images drawn, however many views are made of each
+    flops: PositiveFloat | None = None  # in place of --hours: counted FLOPs, forward and backward, such as 1e15
     seeds: PositiveInt = 1  # trainings of every method, each with its own seed
     # published or own weights to compare with, frozen and fine-tuned: timm models, runs, files; by default none
     against: WeightsPlaces = ()
