@@ -12,7 +12,14 @@ from unmask.registry import find, names, parse
 from unmask.training.objective import Comparing, Objective
 from unmask.training.optimizer import groups
 
-OTHERS = ["mae(symmetric=True)", "igpt(masked=True)", "igpt(prefix=False)", "dino(balance='sinkhorn')"]
+OTHERS = [
+    "mae(symmetric=True)",
+    "mae_contrast(mode='tuned')",
+    "mae_contrast(mode='head')",
+    "igpt(masked=True)",
+    "igpt(prefix=False)",
+    "dino(balance='sinkhorn')",
+]
 TARGETS = ["mae(target=palette)", "mae(target=ema)", "mae(target=features)", "simmim(target=features)"]
 METHODS = [*names("method"), *OTHERS, *TARGETS]
 

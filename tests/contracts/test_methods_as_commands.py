@@ -22,7 +22,7 @@ def text_of(name):
     for key, parameter in inspect.signature(find("method", name)).parameters.items():
         if key in ("head", "predictor", "patch_head"):
             inside[key] = shrunk(parameter.default if isinstance(parameter.default, str) else "prototypes")
-        elif key == "decoder":
+        elif key == "decoder" and parameter.default is not None:
             flags[key] = shrunk(parameter.default)
         elif key in NUMBERS:
             (flags if key == "masks_per_image" else inside)[key] = NUMBERS[key]

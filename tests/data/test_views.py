@@ -24,7 +24,7 @@ def photo_like(channels=3, dtype=torch.uint8, side=48):
 
 
 CONTEXT = {"size": (32, 32), "patch": 8}
-NUM_VIEWS = {"crops": 1, "simclr": 1, "byol": 2, "dino": 10, "beit": 2}
+NUM_VIEWS = {"crops": 1, "simclr": 1, "byol": 2, "dino": 10, "beit": 2, "shifted": 2}
 
 
 def test_every_transform_is_counted_here():

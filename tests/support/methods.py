@@ -62,6 +62,8 @@ def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
     for key, parameter in inspect.signature(find("method", name)).parameters.items():
         if key in written or key in options:
             continue
+        if key == "decoder" and parameter.default is None:
+            continue  # chosen by the method, to be light
         if key in ("head", "predictor", "patch_head", "decoder"):
             usual = parameter.default if isinstance(parameter.default, str) else "prototypes"
             options[key] = shrunk(usual)

@@ -7,6 +7,7 @@ every loader makes exactly these: one sample at a time, or whole batches on the 
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
 
@@ -41,8 +42,35 @@ class View:
         return [view, *(resized(view, size) for size in self.also)]
 
     @property
+    def chancy(self) -> bool:
+        """True if finishing a crop draws random numbers."""
+        return bool(self.colours)
+
+    @property
     def sizes(self) -> list[tuple[int, int]]:
         return [self.window.size, *self.also]
+
+
+@dataclass(frozen=True)
+class Shifted(View):
+    """Two views of one crop that is a few pixels larger: its corner, and a part that is moved by chance, recoloured."""
+
+    shift: int = 0  # pixels by which the crop is larger than the views
+
+    def finished(self, crop: Shaped[Tensor, "c p q"], generator: Generator) -> list[Tensor]:
+        height, width = self.sizes[0]
+        down, right = torch.randint(0, self.shift + 1, (2,), generator=generator).tolist()
+        moved = crop[..., down : down + height, right : right + width].contiguous()
+        return [crop[..., :height, :width].contiguous(), self.colours(moved, generator)]
+
+    @property
+    def chancy(self) -> bool:
+        return True
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        height, width = self.window.size
+        return [(height - self.shift, width - self.shift)] * 2
 
 
 class Transform:

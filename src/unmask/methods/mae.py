@@ -11,10 +11,9 @@ from unmask.choice import Choice
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.masking.baselines import trivial
-from unmask.masking.grid import take
 from unmask.masking.mask import Mask, Rows
 from unmask.methods.families.prediction import Prediction
-from unmask.methods.target import Target, UnitTarget
+from unmask.methods.target import Target
 from unmask.models.decoder import num_predicted, require_usable, some
 from unmask.models.encoder import Encoder
 from unmask.plain import Few, NonNegativeInt
@@ -106,13 +105,6 @@ class MAE(Prediction):
         that losses can be compared."""
         num = num_predicted(mask.hidden.shape[1], self.share)
         return some(mask.hidden, num, rows) if self.training and num < mask.hidden.shape[1] else mask.hidden
-
-    @torch.no_grad()
-    def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m p"]:
-        """Targets of the units in `index`. Where the target allows it, the other units are not even normalised."""
-        if isinstance(self.target, UnitTarget):
-            return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
-        return take(self.target(x if getattr(self.target, "raw", False) else self.encoder.normalize(x)), index)
 
     def before_step(self, step: int) -> None:
         self.frozen = step < self.decoder_warmup

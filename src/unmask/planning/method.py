@@ -59,7 +59,7 @@ def plan_method(plan: Plan, sheet: Sheet, machine: Machine, encoder: Encoder) ->
     settings = plan.settings
     split_text(settings)
     refuse_strange_options(settings)
-    name = parse(settings["method"])[0]
+    name, written = parse(settings["method"])
     method: type[Objective] = find("method", name)
     takes = inspect.signature(method).parameters
     cheap = settings.get("recipe") == BUDGET
@@ -70,7 +70,11 @@ def plan_method(plan: Plan, sheet: Sheet, machine: Machine, encoder: Encoder) ->
     if cheap and machine.device == "cuda" and "masks_per_image" in takes:
         plan.choose("masks_per_image", 2, f"recipe {BUDGET}: each decoded image is used twice")
     given = {name for name in ("lr", "blr") if settings.get(name) is not None}
-    defaults = method.defaults(encoder, sheet, machine)
+    defaults = method.defaults_of(written, encoder, sheet, machine)
+    own = {key: choice for key, choice in defaults.items() if key in takes and key not in (*PARTS, *written)}
+    if own:
+        options = written | {key: choice.value for key, choice in own.items()}
+        settings["method"] = f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
     plan.choose_all({key: choice for key, choice in defaults.items() if not (given and key in ("lr", "blr"))})
     for part in TEXTS:
         default = takes[part].default if part in takes else None

@@ -69,9 +69,16 @@ class Objective(nn.Module, ABC):
         """Options that the method chooses otherwise than MAE where the user left them open, each with its reason.
 
         Any of: mask, target, decoder, batch, lr, blr (rate per 256 images), weight_decay, warmup (epochs), crop, clip,
-        epochs, betas, floor.
+        epochs, betas, floor; or an option of the method itself.
         """
         return {}
+
+    @classmethod
+    def defaults_of(
+        cls, options: Mapping[str, object], encoder: Encoder, sheet: Sheet, machine: Machine
+    ) -> Mapping[str, Choice]:
+        """`defaults` of a method whose options, as written in its text, change them."""
+        return cls.defaults(encoder, sheet, machine)
 
     def schedules(self, progress: float) -> Mapping[str, float]:
         """Numbers that change during training, at a progress from 0 to 1. The loop applies "weight_decay"; all are in

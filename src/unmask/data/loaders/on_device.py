@@ -19,7 +19,7 @@ from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import require_even, shuffled
 from unmask.data.transform import Transform, View
-from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, resized
+from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop
 from unmask.seeds import mix
 
 COLOURS = 0xC0  # keeps the seeds of colours distinct from those of crops
@@ -85,10 +85,11 @@ class InMemory:
 
     def _recoloured(self, view: View, crops: Tensor, seed: int, index: Tensor, crop: Tensor) -> list[Tensor]:
         """The finished views at all their sizes, each sample with chance of its own."""
-        if view.colours:
-            own = [Generator().manual_seed(mix(seed, i, c, COLOURS)) for i, c in zip(index.tolist(), crop.tolist())]
-            crops = torch.stack([view.colours(image, chance) for image, chance in zip(crops, own)])
-        return [crops, *(torch.stack([resized(image, size) for image in crops]) for size in view.also)]
+        if not view.chancy and not view.also:
+            return [crops]
+        own = [Generator().manual_seed(mix(seed, i, c, COLOURS)) for i, c in zip(index.tolist(), crop.tolist())]
+        finished = [view.finished(image, chance) for image, chance in zip(crops, own)]
+        return [torch.stack(images) for images in zip(*finished)]
 
 
 def uniform(seed: int, index: Int[Tensor, "b"], crop: Int[Tensor, "b"], num: int) -> Float[Tensor, "b num"]:

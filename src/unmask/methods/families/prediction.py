@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from unmask.data.batch import Batch
-from unmask.methods.target import Target
+from unmask.masking.grid import take
+from unmask.methods.target import Target, UnitTarget
 from unmask.training.objective import Rebuilder
 
 
@@ -22,3 +25,10 @@ class Prediction(Rebuilder):
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         if isinstance(self.target, Target):
             self.target.after_step(progress, good)
+
+    @torch.no_grad()
+    def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m p"]:
+        """Targets of the units in `index`. Where the target allows it, the other units are not even normalised."""
+        if isinstance(self.target, UnitTarget):
+            return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
+        return take(self.target(x if getattr(self.target, "raw", False) else self.encoder.normalize(x)), index)
