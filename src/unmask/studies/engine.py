@@ -5,9 +5,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from joblib import Parallel, delayed
@@ -17,7 +18,7 @@ from unmask import registry
 from unmask.errors import Diverged, UserError
 from unmask.files import Json, parse_json
 from unmask.runtime.machine import machine
-from unmask.runtime.progress import make_say, progress
+from unmask.runtime.progress import Update, make_say, progress
 from unmask.training.log import clock
 
 Key = tuple[str | int, ...]
@@ -144,7 +145,7 @@ class _Clock:
         return max(0.0, self.open) * (time.monotonic() - self.began) / max(self.done, 1e-9)
 
 
-def _finished(work: Work, wave: Sequence[Piece], update: Callable[..., None]):
+def _finished(work: Work, wave: Sequence[Piece], update: Update) -> Iterator[tuple[Piece, Json]]:
     """The pieces of a wave with their results, in the order in which they end."""
     jobs = min(work.jobs, len(wave))
     if jobs <= 1 or work.there is None or any(piece.here for piece in wave):
@@ -160,7 +161,7 @@ def _finished(work: Work, wave: Sequence[Piece], update: Callable[..., None]):
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
     parts = registry.parts_given()
     tasks = (delayed(_in_process)(work.there, piece, threads, parts) for piece in longest_first)
-    yield from pool(tasks)  # type: ignore[misc]
+    yield from cast(Iterator[tuple[Piece, Json]], pool(tasks))
 
 
 def _in_process(there: Callable[[Key], Json], piece: Piece, threads: int, parts: tuple[str, ...]) -> tuple[Piece, Json]:

@@ -113,8 +113,8 @@ def _saved(out: Path, asked: Json) -> Study | None:
     """The study in the folder, if there is one; it must have the same settings, but for those that it may grow by."""
     if (out / STUDY).exists():
         study = Study.read(out)
-        fixed = [{k: v for k, v in settings.items() if k not in GROWING} for settings in (asked, study.asked)]
-        refuse_other_settings(*fixed, {}, out)
+        now, then = ({k: v for k, v in of.items() if k not in GROWING} for of in (asked, study.asked))
+        refuse_other_settings(now, then, {}, out)
         return study
     if not is_new(out):
         raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")

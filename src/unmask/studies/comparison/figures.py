@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,7 +29,7 @@ def draw(findings: Findings, title: str) -> Figure | None:
         _panel(panel, findings, judge)
     for panel in grid[len(judges) :]:
         panel.set_axis_off()
-    labels: dict[str, object] = {}
+    labels: dict[str, Artist] = {}
     for panel in grid[: len(judges)]:
         handles, names = panel.get_legend_handles_labels()
         labels |= dict(zip(names, handles))
