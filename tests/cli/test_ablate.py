@@ -127,6 +127,13 @@ def test_broken_off_between_pretraining_and_its_line_it_finds_the_same(study, da
     continues_to_the_same(study, data, out, options)
 
 
+@pytest.mark.slow
+def test_side_by_side_gives_what_one_after_the_other_gives(study, data, tmp_path):
+    unmask.ablate(data, out=tmp_path / "two", axes="tokens", jobs=2, **TINY)
+    whole = without_times(study.path)
+    assert all(cell == whole[place] for place, cell in without_times(tmp_path / "two").items())
+
+
 def continues_to_the_same(study, data, out, options):
     assert 1 <= len(records_in(out).lines) < 3
     with open(out / "cells.jsonl", "a") as file:
