@@ -99,10 +99,9 @@ class Codebook(nn.Module):
 
     def _note(self, x: Float[Tensor, "b n d"], ids: Int[Tensor, "b n"]) -> None:
         sums = torch.zeros_like(self.codes).index_add_(0, ids.flatten(), x.flatten(0, 1))
-        image = torch.arange(SPARE * len(x), device=x.device)  # a few units of each image, others in every step
-        self._noted.append(
-            (self._frequency(ids), sums, x[image // SPARE, (STRIDE * (self.moves + image)) % x.shape[1]])
-        )
+        spare = torch.arange(SPARE * len(x), device=x.device)  # a few units of each image, others in every step
+        unit = STRIDE * (self.moves + spare) % x.shape[1]
+        self._noted.append((self._frequency(ids), sums, x[spare // SPARE, unit]))
 
     @torch.no_grad()
     def move(self, good: Tensor | None = None) -> None:

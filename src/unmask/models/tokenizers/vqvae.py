@@ -1,6 +1,5 @@
 """A vector-quantised autoencoder of pixels. van den Oord et al. 2017, https://arxiv.org/abs/1711.00937; with a ViT as
-its encoder and codes of length 1, as in ViT-VQGAN (Yu et al. 2021), so that any encoder gives the ids of its own
-units."""
+its encoder, as in ViT-VQGAN (Yu et al. 2021), so that any encoder gives the ids of its own units."""
 
 import math
 
@@ -21,5 +20,5 @@ class VQVAE(Autoencoder):
     ):
         """codes, dim: number and length of the codes; decoder: predicts the normalised pixels of every unit."""
         values = math.prod(encoder.grid.unit) * encoder.channels
-        super().__init__(encoder, values, codes, dim, decoder, decay, unit=True)
+        super().__init__(encoder, values, codes, dim, decoder, decay, unit=False)
         self.text = f"vqvae(codes={codes}, dim={dim}, decoder={decoder!r})"
