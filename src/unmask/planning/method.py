@@ -127,7 +127,8 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        return str(path.resolve()) if path.exists() else value
+        if path.exists():
+            return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 
 
