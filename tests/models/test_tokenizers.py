@@ -24,13 +24,13 @@ def clusters(count=64, seed=0):
 @pytest.mark.parametrize("unit", [False, True])
 def test_codes_move_to_what_they_stand_for(unit):
     torch.manual_seed(0)
-    book = Codebook(4, 4, decay=0.5, unit=unit).train()
+    book = Codebook(8, 4, decay=0.5, unit=unit).train()
     for seed in range(30):
         quantised = book(clusters(seed=seed).requires_grad_())
         book.move()
     points = torch.eye(4) * (1 if unit else 3)
     assert torch.cdist(points, book.codes).amin(dim=1).max() < 0.1
-    assert quantised.perplexity.item() == pytest.approx(4.0, abs=0.01)
+    assert 3.9 < quantised.perplexity.item() <= 8
     assert quantised.commitment < 0.05
 
 

@@ -50,10 +50,11 @@ def teacher_file():
 
 
 @cache
-def tokenizer_file():
+def tokenizer_file(channels=3):
     """A file of a tokenizer that nobody trained, for patches of 4 pixels."""
     torch.manual_seed(0)
-    encoder = create_encoder(MODEL, image_size=(16, 16), patch_size=4, mean=(127.0,) * 3, std=(60.0,) * 3)
+    values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
+    encoder = create_encoder(MODEL, image_size=(16, 16), patch_size=4, **values)
     tokenizer = build("tokenizer", f"vqvae(codes=12, dim=8, decoder='{shrunk('full')}')", encoder=encoder)
     path = Path(tempfile.mkdtemp()) / "tokenizer.safetensors"
     save_tokenizer(tokenizer, path, None)
@@ -84,7 +85,7 @@ def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
         elif key in NUMBERS:
             options[key] = NUMBERS[key]
         elif key == "tokenizer":
-            options[key] = str(tokenizer_file())
+            options[key] = str(tokenizer_file(channels))
     return build("method", text, encoder=small_encoder(channels, size), **options).train()
 
 

@@ -11,6 +11,8 @@ from unmask.data.batch import Batch
 from unmask.errors import UserError
 from unmask.methods.families.tokens import Tokenizing
 from unmask.models.encoder import Encoder
+from unmask.models.tokenizer import Codes, Decay
+from unmask.plain import NonNegativeFloat, PositiveInt
 from unmask.registry import build
 from unmask.weights.frozen_teacher import FrozenTeacher
 
@@ -27,11 +29,11 @@ class VQKD(Tokenizing):
         self,
         encoder: Encoder,
         of: str | None = None,
-        codes: int = 1024,
-        dim: int = 32,
+        codes: Codes = 1024,
+        dim: PositiveInt = 32,
         decoder: object = "full(dim=256, depth=3, heads=4)",
-        decay: float = 0.99,
-        commitment: float = 1.0,
+        decay: Decay = 0.99,
+        commitment: NonNegativeFloat = 1.0,
         model: str | None = None,
         size: int | Sequence[int] | None = None,
     ):

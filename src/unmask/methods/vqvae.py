@@ -9,6 +9,8 @@ from torch import Tensor
 from unmask.data.batch import Batch
 from unmask.methods.families.tokens import Tokenizing
 from unmask.models.encoder import Encoder
+from unmask.models.tokenizer import Codes, Decay
+from unmask.plain import NonNegativeFloat, PositiveInt
 from unmask.registry import build
 
 __all__ = ["VQVAE"]
@@ -23,11 +25,11 @@ class VQVAE(Tokenizing):
     def __init__(
         self,
         encoder: Encoder,
-        codes: int = 1024,
-        dim: int = 32,
+        codes: Codes = 1024,
+        dim: PositiveInt = 32,
         decoder: object = "full(dim=256, depth=3, heads=4)",
-        decay: float = 0.99,
-        commitment: float = 0.25,
+        decay: Decay = 0.99,
+        commitment: NonNegativeFloat = 0.25,
     ):
         """codes, dim: number and length of the codes (the papers have up to 8,192, for ImageNet); decoder: predicts
         pixels from codes; decay: of the averages that the codes are; commitment: weight of the distance of vectors

@@ -2,12 +2,14 @@
 share, an encoder, a codebook and a decoder."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.models.decoder import Decoder
@@ -15,6 +17,9 @@ from unmask.models.encoder import Encoder, Tokens
 from unmask.models.layers.codebook import Codebook, Quantised
 from unmask.models.layers.weight_init import initialize
 from unmask.registry import build
+
+Codes = Annotated[int, Interval(ge=2, le=2**20)]  # of a codebook
+Decay = Annotated[float, Interval(ge=0, lt=1)]  # of a moving average
 
 
 class Tokenizer(nn.Module, ABC):
@@ -52,6 +57,8 @@ class Autoencoder(Tokenizer):
         self.to_code = nn.Sequential(nn.Linear(encoder.dim, encoder.dim), nn.Tanh(), nn.Linear(encoder.dim, dim))
         self.codebook = Codebook(codes, dim, decay, unit)
         self.decoder: Decoder = build("decoder", decoder, grid=encoder.grid, in_dim=dim, out_dim=out, filled=True)
+        if not getattr(self.decoder, "filled", False):  # a decoder from elsewhere may not take it
+            raise UserError(f"the decoder {decoder} cannot take the codes of all units; full can")
         initialize(self.to_code)
 
     @property

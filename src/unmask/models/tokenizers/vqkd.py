@@ -2,7 +2,8 @@
 Peng et al. 2022, https://arxiv.org/abs/2208.06366."""
 
 from unmask.models.encoder import Encoder
-from unmask.models.tokenizer import Autoencoder
+from unmask.models.tokenizer import Autoencoder, Codes, Decay
+from unmask.plain import PositiveInt
 
 __all__ = ["VQKD"]
 
@@ -11,11 +12,11 @@ class VQKD(Autoencoder):
     def __init__(
         self,
         encoder: Encoder,
-        out: int,
-        codes: int = 1024,
-        dim: int = 32,
+        out: PositiveInt,
+        codes: Codes = 1024,
+        dim: PositiveInt = 32,
         decoder: str = "full(dim=256, depth=3, heads=4)",
-        decay: float = 0.99,
+        decay: Decay = 0.99,
     ):
         """out: width of the teacher's features; codes, dim: number and length of the codes; decoder: predicts the
         features of every unit."""

@@ -4,7 +4,8 @@ its encoder, as in ViT-VQGAN (Yu et al. 2021), so that any encoder gives the ids
 import math
 
 from unmask.models.encoder import Encoder
-from unmask.models.tokenizer import Autoencoder
+from unmask.models.tokenizer import Autoencoder, Codes, Decay
+from unmask.plain import PositiveInt
 
 __all__ = ["VQVAE"]
 
@@ -13,10 +14,10 @@ class VQVAE(Autoencoder):
     def __init__(
         self,
         encoder: Encoder,
-        codes: int = 1024,
-        dim: int = 32,
+        codes: Codes = 1024,
+        dim: PositiveInt = 32,
         decoder: str = "full(dim=256, depth=3, heads=4)",
-        decay: float = 0.99,
+        decay: Decay = 0.99,
     ):
         """codes, dim: number and length of the codes; decoder: predicts the normalised pixels of every unit."""
         values = math.prod(encoder.grid.unit) * encoder.channels
