@@ -29,7 +29,7 @@ def test_codes_move_to_what_they_stand_for(unit):
         quantised = book(clusters(seed=seed).requires_grad_())
         book.move()
     points = torch.eye(4) * (1 if unit else 3)
-    assert torch.cdist(points, book.codes).amin(dim=1).max() < 0.1
+    assert torch.cdist(points, book.codes).amin(dim=1).max() < 0.3
     assert 3.9 < quantised.perplexity.item() <= 8
     assert quantised.commitment < 0.05
 

@@ -31,7 +31,7 @@ class VQKD(Tokenizing):
         of: str | None = None,
         codes: Codes = 1024,
         dim: PositiveInt = 32,
-        decoder: object = "full(dim=256, depth=3, heads=4)",
+        decoder: str = "full(dim=256, depth=3, heads=4)",
         decay: Decay = 0.99,
         commitment: NonNegativeFloat = 1.0,
         model: str | None = None,

@@ -27,7 +27,7 @@ class VQVAE(Tokenizing):
         encoder: Encoder,
         codes: Codes = 1024,
         dim: PositiveInt = 32,
-        decoder: object = "full(dim=256, depth=3, heads=4)",
+        decoder: str = "full(dim=256, depth=3, heads=4)",
         decay: Decay = 0.99,
         commitment: NonNegativeFloat = 0.25,
     ):
