@@ -42,6 +42,7 @@ KINDS = {  # kind -> the package whose files are its parts
     "source": "unmask.data.sources",
     "stream": "unmask.data.shards.formats",
     "target": "unmask.methods.targets",
+    "tokenizer": "unmask.models.tokenizers",
     "tracker": "unmask.training.trackers",
     "transform": "unmask.data.transforms",
     "weights": "unmask.weights.formats",
@@ -94,8 +95,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def names(kind: str) -> list[str]:
-    """The parts of a kind: the files of its folder. Left out are a contract, which is named like the folder of its
-    parts, and settings that all parts share."""
+    """The parts of a kind: the files of its folder, but for a contract, named like its parts' folder, and settings."""
     modules = list(pkgutil.iter_modules(importlib.import_module(KINDS[kind]).__path__))
     folders = {module.name for module in modules if module.ispkg}
     return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders and m.name != "settings")

@@ -21,6 +21,7 @@ OTHERS = [
     "dino(balance='sinkhorn')",
 ]
 TARGETS = ["mae(target=palette)", "mae(target=ema)", "mae(target=features)", "simmim(target=features)"]
+TARGETS += ["mae(target=codes)", "simmim(target=codes)"]
 METHODS = [*names("method"), *OTHERS, *TARGETS]
 
 

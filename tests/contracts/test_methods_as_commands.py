@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 import torch
-from support.methods import NUMBERS, shrunk
+from support.methods import NUMBERS, shrunk, teacher_file
 from support.small import SMALL
 
 import unmask
@@ -26,6 +26,8 @@ def text_of(name):
             flags[key] = shrunk(parameter.default)
         elif key in NUMBERS:
             (flags if key == "masks_per_image" else inside)[key] = NUMBERS[key]
+        elif (name, key) == ("vqkd", "of"):
+            inside[key] = str(teacher_file())
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in inside.items())})", flags
 
 

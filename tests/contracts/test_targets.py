@@ -53,7 +53,7 @@ def test_every_target_has_its_shape_and_no_gradient_of_its_own(text, encoder):
     mask = hide_top(torch.rand(2, 16), 0.75)
     if not target.drawable:
         with pytest.raises(NotImplementedError):
-            target.to_pixels(take(values, mask.hidden), x, mask)
+            target.to_pixels(take(values, mask.hidden).float(), x, mask)
         return
     pixels = target.to_pixels(take(values, mask.hidden), x, mask, leak=True)
     assert pixels.shape == (2, 12, 192)

@@ -12,11 +12,12 @@ import torch
 from unmask.data.transform import make_transform
 from unmask.models.encoder import create_encoder
 from unmask.registry import build, find, parse
+from unmask.weights.tokenizers import save_tokenizer
 
 MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)"
 SIDE, PATCH = 32, 8
 SMALL = {"hidden": 16, "out": 8, "prototypes": 12, "dim": 16, "depth": 1, "heads": 2, "narrow": 8}
-NUMBERS = {"local": 2, "prototypes": 12, "masks_per_image": 2, "colours": 12, "side": 8}
+NUMBERS = {"local": 2, "prototypes": 12, "masks_per_image": 2, "colours": 12, "side": 8, "codes": 12}
 
 
 def shrunk(text):
@@ -48,9 +49,23 @@ def teacher_file():
     return path
 
 
+@cache
+def tokenizer_file(channels=3):
+    """A file of a tokenizer that nobody trained, for patches of 4 pixels."""
+    torch.manual_seed(0)
+    values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
+    encoder = create_encoder(MODEL, image_size=(16, 16), patch_size=4, **values)
+    tokenizer = build("tokenizer", f"vqvae(codes=12, dim=8, decoder='{shrunk('full')}')", encoder=encoder)
+    path = Path(tempfile.mkdtemp()) / "tokenizer.safetensors"
+    save_tokenizer(tokenizer, path, None)
+    return path
+
+
 def with_teacher(text):
-    """The same part, with a frozen teacher where it needs one, and a small palette."""
+    """The same part, with a frozen teacher or tokenizer where it needs one, and a small palette."""
     text = re.sub(r"\bpalette\b(?!\()", "palette(colours=12, side=8)", text)
+    text = re.sub(r"\bcodes\b(?![(=])", lambda _: f"codes(of={str(tokenizer_file())!r})", text)
+    text = re.sub(r"\bvqkd\b(?!\()", lambda _: f"vqkd(of={str(teacher_file())!r})", text)
     return re.sub(r"\bfeatures\b(?!\()", lambda _: f"features(of={str(teacher_file())!r})", text)
 
 
@@ -69,6 +84,8 @@ def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
             options[key] = shrunk(usual)
         elif key in NUMBERS:
             options[key] = NUMBERS[key]
+        elif key == "tokenizer":
+            options[key] = str(tokenizer_file(channels))
     return build("method", text, encoder=small_encoder(channels, size), **options).train()
 
 

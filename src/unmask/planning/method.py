@@ -105,9 +105,9 @@ def note_teachers(plan: Plan, objective: Objective) -> None:
     teachers = teachers_of(objective)
     plan.teachers = [teacher.facts for teacher in teachers]
     for number, teacher in enumerate(teachers):
-        name = "teacher" if len(teachers) == 1 else f"teacher {number + 1}"
+        name = teacher.word if len(teachers) == 1 else f"{teacher.word} {number + 1}"
         plan.settings[name], plan.reasons[name] = str(teacher.facts["source"]), teacher.note
-    plan.remarks = [f"teacher {line}" for teacher in teachers for line in teacher.opened.lines]
+    plan.remarks = [f"{teacher.word} {line}" for teacher in teachers for line in teacher.lines]
 
 
 WEIGHTS = ("of", "teacher", "tokenizer")  # options of parts and methods that say where weights lie
@@ -127,7 +127,8 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        return str(path.resolve()) if path.exists() else value
+        if path.exists():
+            return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 
 

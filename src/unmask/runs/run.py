@@ -9,6 +9,7 @@ from pathlib import Path
 from unmask import registry
 from unmask.errors import UserError, closest_place
 from unmask.files import Json, parse_json, read_json
+from unmask.methods.families.tokens import Tokenizing
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
 from unmask.plain import settle, texts
@@ -18,6 +19,7 @@ from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state, require_finite, save_encoder
 from unmask.weights.frozen_teacher import require_same
 from unmask.weights.licence import handed_on
+from unmask.weights.tokenizers import TOKENIZER, save_tokenizer
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -100,12 +102,15 @@ class Run:
 
 
 def write_kept(config: Config, objective: Objective, out: Path, name: str = ENCODER) -> None:
-    """Writes the encoder that a method keeps, with what is needed to build it in the header of its file."""
+    """Writes the encoder that a method keeps, with what is needed to build it in the header of its file; and the
+    tokenizer of a method that trains one."""
     timm, data = config.model.timm, config.data
     licence = handed_on(config.record.licence, config.record.teachers)
     facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
     facts |= {"timm": json.dumps(timm)} | ({"licence": json.dumps(licence)} if licence else {})
     save_encoder(objective.kept.net, out / name, facts)
+    if isinstance(objective, Tokenizing) and name == ENCODER:
+        save_tokenizer(objective.tokenizer, out / TOKENIZER, licence)
 
 
 def make_encoder(config: Config) -> Encoder:

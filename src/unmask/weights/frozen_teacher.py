@@ -27,13 +27,33 @@ from unmask.weights.licence import licence_of
 from unmask.weights.open import Opened, open_weights
 
 
-class FrozenTeacher(nn.Module):
+class Frozen(nn.Module):
+    """A network outside of an objective's parameters, which is never trained."""
+
+    source: str  # as it was asked for
+    sha256: str  # of its tensors
+    lines: Sequence[str]  # how it was opened
+    word: str  # what a plan calls it
+
+    @property
+    def facts(self) -> Json:
+        """What a run records: source, model, licence, layout, sha256."""
+        raise NotImplementedError
+
+    @property
+    def note(self) -> str:
+        """What a plan says: how it sees images, and the licence."""
+        raise NotImplementedError
+
+
+class FrozenTeacher(Frozen):
     """Features of raw samples for the units of a student's grid, in fp32, without a gradient.
 
     The encoder follows its input to its device. It is always in eval mode, and neither it nor its mean and std are in
     `state_dict`.
     """
 
+    word = "teacher"
     mean: Tensor  # c 1 1, raw units
     std: Tensor
 
@@ -48,9 +68,10 @@ class FrozenTeacher(nn.Module):
         """
         super().__init__()
         with torch.device("cpu"):  # plans are made on the meta device, where weights have no values
-            shared = _open(source, model, student.channels, _stamp(source))
+            shared = _open(source, model, student.channels, stamp(source))
             self._encoder = [shared.encoder]  # in a list: no child of this module
             self.opened, self.sha256, self.dim = shared.opened, shared.sha256, shared.encoder.dim
+            self.source, self.lines = source, shared.opened.lines
             data = None if student.mean.is_meta else student.statistics
             mean, std = _statistics(self.opened, student.channels, data)
             self.own_units = data is None or not far_channels(data, (mean, std))
@@ -109,21 +130,21 @@ class FrozenTeacher(nn.Module):
         return f"{seen}; licence: {licence_of(self.facts)}"
 
 
-def teachers_of(objective: nn.Module) -> list[FrozenTeacher]:
-    """The frozen teachers that an objective learns from, usually none."""
-    return [module for module in objective.modules() if isinstance(module, FrozenTeacher)]
+def teachers_of(objective: nn.Module) -> list[Frozen]:
+    """The frozen networks that an objective learns from, usually none."""
+    return [module for module in objective.modules() if isinstance(module, Frozen)]
 
 
 def require_same(objective: nn.Module, recorded: Sequence[Json]) -> None:
     """Raises UserError where a teacher's weights are not those that a run was begun with. recorded: `facts` of then."""
     then = {facts["source"]: facts["sha256"] for facts in recorded}
     for teacher in teachers_of(objective):
-        source, now = teacher.opened.source, teacher.sha256
+        source, now = teacher.source, teacher.sha256
         if then.get(source, now) != now:
             raise UserError(
-                f"the weights of the teacher {source} are not those that the run was begun with (SHA-256 {now[:12]}"
-                f" now, {then[source][:12]} then), so it cannot be continued exactly. Put those weights back, or start"
-                " in a new folder with --out"
+                f"the weights of the {teacher.word} {source} are not those that the run was begun with (SHA-256"
+                f" {now[:12]} now, {then[source][:12]} then), so it cannot be continued exactly. Put those weights"
+                " back, or start in a new folder with --out"
             )
 
 
@@ -146,7 +167,7 @@ def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...
     except UserError as error:
         text = str(error).replace("--model ", "model=")  # an option of the part
         raise UserError(f"the teacher cannot be opened: {text}") from error
-    sha256, neutral = _hash(opened.weights.encoder), ((0.0,) * channels, (1.0,) * channels)
+    sha256, neutral = hash_of(opened.weights.encoder), ((0.0,) * channels, (1.0,) * channels)
     encoder = opened.encoder(channels=channels, statistics=neutral).requires_grad_(False)
     encoder.mean.zero_()
     encoder.std.fill_(1)
@@ -154,14 +175,14 @@ def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...
     return _Shared(encoder, replace(opened, source=source, weights=weights, whole=None), sha256)
 
 
-def _stamp(source: str) -> tuple[float, ...]:
+def stamp(source: str) -> tuple[float, ...]:
     """Times and sizes of the files of a source; empty for a name of timm's."""
     path = Path(source).expanduser()
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
     return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
 
 
-def _hash(state: State) -> str:
+def hash_of(state: State) -> str:
     """SHA-256 of tensors with their names and shapes: the same for the same weights in any file."""
     digest = hashlib.sha256()
     for name in sorted(state):
