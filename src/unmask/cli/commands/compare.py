@@ -28,6 +28,7 @@ __all__ = ["compare"]
 
 NOT_SETTINGS = ("out", "dry_run", "parts", "jobs", "config")
 GROWING = ("methods", "against", "seeds", "labels_per_class", "draws")  # a study may be extended by these
+STAND_IN = 1000  # steps, until the budget is divided by what a step costs
 PASSED_ON = (
     "model", "image_size", "patch_size", "channels", "batch", "compile", "seed", "precision", "device", "workers",
     "max_bad",
@@ -100,8 +101,8 @@ def _wanted(options: Compare, here: Machine) -> Wanted:
 
 def _trainings(options: Compare) -> dict[str, Pretrain]:
     """What `pretrain` would be asked for each method."""
-    shared = {name: getattr(options, name) for name in PASSED_ON}
-    return {name: Pretrain(options.data, method=name, steps=1, **shared) for name in texts(options.methods)}
+    shared = {name: getattr(options, name) for name in PASSED_ON} | {"steps": STAND_IN}
+    return {name: Pretrain(options.data, method=name, **shared) for name in texts(options.methods)}
 
 
 def _asked(options: Compare) -> Json:

@@ -6,7 +6,7 @@ and the same images.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from unmask.data.datasets.classification import Labelled
@@ -88,6 +88,7 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
             f" {seconds:.2g} s. Give more"
         )
     plan.settings["steps"], plan.reasons["steps"] = int(steps), f"what {budget.option} pays for"
+    draft = replace(draft, given=replace(given, asked=given.asked | {"steps": int(steps)}))
     config = choose_length(draft, measured, time.monotonic() - began)
     total = config.training.steps
     if total <= len(stages):
