@@ -51,7 +51,7 @@ def without_times(out):
     kept = {}
     for key, line in records_in(out).items():
         results = [{k: v for k, v in result.items() if k != "seconds"} for result in line.get("results", ())]
-        kept[key] = {k: v for k, v in line.items() if k not in ("seconds", "memory_mb", "results")} | {"r": results}
+        kept[key] = {k: v for k, v in line.items() if k not in ("seconds", "results")} | {"r": results}
     return kept
 
 

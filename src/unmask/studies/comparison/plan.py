@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
+
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
@@ -27,7 +29,7 @@ from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.progress import doing
 from unmask.studies.comparison.judging import rows_of, tuning_of
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, Judging, Setting
-from unmask.studies.comparison.training import count_flops
+from unmask.studies.comparison.training import count_bytes, count_flops
 from unmask.tasks.classification import finetune
 from unmask.training.log import clock
 from unmask.training.objective import Stage
@@ -64,7 +66,7 @@ class Forecast:
         num, total = seeds * sum(one.trained for one in contestants), training + judged
         text = (
             f"Forecast: {clock(total)} of work: {num} trainings {clock(training)}, judging {clock(judged)}; at most"
-            f" {self.memory_mb:,} MB in a training"
+            f" {self.memory_mb:,} MB for a training step, beside images and libraries"
         )
         return text + (f"; {jobs} side by side take about {clock(total / jobs)}." if jobs > 1 else ".")
 
@@ -75,6 +77,8 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
     doing(f"planning {name}")
     plan = Plan(dict(given.options), dict(given.reasons))
     draft = choose_parts(plan, given, start)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()  # of the method before
     measured = measure_stages(draft, start, Ranks(), ENOUGH)
     own, batch = count_flops(draft.config(), samples), plan.settings["batch"]
     stages = stages_of(name)
@@ -95,7 +99,9 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
         raise UserError(
             f"{budget.option} pays for {total} steps of {name}, which trains {len(stages) + 1} times in a row"
         )
-    return Contestant(name, METHOD, config, flops, before / flops, total * seconds, measured[-1].memory_mb)
+    on_cpu = make_devices(config.runtime).device.type == "cpu"
+    memory_mb = count_bytes(config, samples) >> 20 if on_cpu else measured[-1].memory_mb
+    return Contestant(name, METHOD, config, flops, before / flops, total * seconds, memory_mb)
 
 
 def _flops_of_stages(config: Config, sheet: Sheet, samples: Samples, stages: Sequence[Stage]) -> float:

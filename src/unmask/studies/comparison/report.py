@@ -85,15 +85,15 @@ def differences(findings: Findings, to: str) -> list[list[str]]:
 
 def costs(findings: Findings) -> list[list[str]]:
     """What each training took: planned, and as it was."""
-    lines = [["", "steps", "images", "MFLOP/image", "TFLOP", "time", "peak MB", "loss", "seeds"]]
+    lines = [["", "steps", "images", "MFLOP/image", "TFLOP", "time", "MB of a step", "loss", "seeds"]]
     for one in (one for one in findings.contestants if one.trained and one.config):
         assert one.config is not None
         records = [line for (name, _), line in findings.trainings.items() if name == one.name]
-        mean = {key: fmean(line[key] for line in records) for key in ("seconds", "memory_mb", "loss") if records}
+        mean = {key: fmean(line[key] for line in records) for key in ("seconds", "loss") if records}
         cells = [one.name, f"{one.config.training.steps:,}", f"{one.images:,}", f"{one.flops / 1e6:,.1f}"]
         cells += [f"{one.total_flops / 1e12:,.3g}"]
-        cells += [clock(mean["seconds"]), f"{mean['memory_mb']:,.0f}", f"{mean['loss']:.4f}"] if mean else ["", "", ""]
-        lines.append([*cells, str(len(records))])
+        time_and_loss = (clock(mean["seconds"]), f"{mean['loss']:.4f}") if mean else ("", "")
+        lines.append([*cells, time_and_loss[0], f"{one.memory_mb:,}", time_and_loss[1], str(len(records))])
     return lines
 
 

@@ -52,7 +52,7 @@ class Contestant:
     flops: float = 0.0  # of a training's forward and backward, for an image; the mean over its stages
     before: float = 0.0  # share of the FLOPs that its stages spend, before the method itself is trained
     seconds: float = 0.0  # of a training, as forecast
-    memory_mb: int = 0  # at its peak, as measured
+    memory_mb: int = 0  # of a training step
 
     @property
     def trained(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
 from unmask.files import STAGES, Json, read_json, write_json
@@ -28,18 +29,18 @@ from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.studies.comparison.settings import Contestant, shares
 from unmask.studies.quiet_log import QuietLog
 from unmask.training import checkpoint
-from unmask.training.log import METRICS, memory_mb, read
+from unmask.training.log import METRICS, read
 from unmask.training.loop import fit
 from unmask.training.objective import Objective
 from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
-from unmask.training.speed.step_cost import step_flops
+from unmask.training.speed.step_cost import step_bytes, step_flops
 from unmask.weights.files import ENCODER, read_state
 
 COUNTED = 8  # images that FLOPs are counted on; comparing them with each other costs next to nothing
 EVERY = 60.0  # seconds between checkpoints, which a kill can lose
 RUNS = "runs"
-RECORDED = ("seconds", "steps", "memory_mb", "loss", "images", "flops")
+RECORDED = ("seconds", "steps", "loss", "images", "flops")
 
 
 def run_folder(out: str, contestant: Contestant, seed: int) -> Path:
@@ -105,7 +106,7 @@ def train(
     write_kept(config, objective, folder)
     last = [record for record in read(folder / METRICS) if "loss" in record][-1]
     seconds = last["seconds"] + sum(read_json(path)["seconds"] for path in folder.glob(f"{STAGES}/*/{SUMMARY}"))
-    facts = {"seconds": round(seconds, 1), "steps": total, "memory_mb": memory_mb(), "loss": last["loss"]}
+    facts = {"seconds": round(seconds, 1), "steps": total, "loss": last["loss"]}
     facts |= {"images": contestant.images, "flops": contestant.total_flops}
     write_json(folder / SUMMARY, {"finished": True, "waiting": 0.0} | facts)
     for path in folder.glob("*.ckpt"):  # the encoders are what is judged
@@ -140,8 +141,23 @@ def trained_encoder(contestant: Contestant, seed: int, out: str, share: float = 
 def count_flops(config: Config, samples: Samples) -> float:
     """FLOPs of forward and backward for an image, on real views of a few; random generators are left unchanged."""
     with torch.random.fork_rng():
-        objective: Objective = build(config, Start())
-        prepare(objective, partial(make_loader, config, samples, workers=0))
-        batch = next(iter(make_loader(config, samples, COUNTED, workers=0)(0)))
-        objective.scheduled = objective.schedules(0.0)
-        return step_flops(objective.train(), batch)
+        return step_flops(*_a_few(config, samples))
+
+
+def count_bytes(config: Config, samples: Samples) -> int:
+    """Memory of a training step on a CPU: weights, gradients, moments, activations. What a process has taken at its
+    peak tells nothing here: it has trained other methods before."""
+    with torch.random.fork_rng():
+        objective, batch = _a_few(config, samples)
+        micro = config.training.batch // config.training.accumulate
+        weights = sum(p.numel() * p.element_size() for p in objective.parameters())
+        return weights + step_bytes(objective, batch, micro, make_devices(config.runtime).autocast)
+
+
+def _a_few(config: Config, samples: Samples) -> tuple[Objective, Batch]:
+    """A new objective, and a few images for it."""
+    objective: Objective = build(config, Start())
+    prepare(objective, partial(make_loader, config, samples, workers=0))
+    batch = next(iter(make_loader(config, samples, COUNTED, workers=0)(0)))
+    objective.scheduled = objective.schedules(0.0)
+    return objective.train(), batch
