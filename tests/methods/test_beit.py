@@ -14,6 +14,7 @@ from unmask.masking.grid import take
 from unmask.masking.mask import hide_top
 from unmask.methods.beit import BEiT, views_for
 from unmask.methods.families.tokens import Untrained, is_learned
+from unmask.planning.method import with_absolute_paths
 from unmask.registry import build, find
 from unmask.runs.run import Run
 from unmask.training import checkpoint
@@ -99,6 +100,18 @@ def test_stages_are_needed_only_where_the_tokenizer_is_learned_first(tmp_path):
     assert is_learned("vqvae")
     assert not is_learned("dalle")
     assert not is_learned("mae")
+
+
+def test_a_folder_that_is_called_as_a_tokenizer_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vqvae").mkdir()
+    assert [stage.method for stage in BEiT.stages({})] == ["vqvae"]
+    assert with_absolute_paths("beit(tokenizer='vqvae')") == "beit(tokenizer='vqvae')"
+    assert with_absolute_paths("beit(tokenizer='./vqvae')") == f"beit(tokenizer='{tmp_path}/vqvae')"
+    assert BEiT.stages({"tokenizer": "./vqvae"}) == ()
+    (tmp_path / "clip.pth").touch()
+    nested = with_absolute_paths("beit(tokenizer=\"vqkd(of='clip.pth')\")")
+    assert f"{tmp_path}/clip.pth" in nested
 
 
 def test_a_tokenizer_that_nobody_trained_is_planned_with_and_never_trained_with():

@@ -90,9 +90,8 @@ class Untrained(nn.Module):
 
 
 def is_learned(text: str) -> bool:
-    """Whether a text is that of a tokenizer that a method trains, with its options: `vqvae`, "vqkd(of='clip.pth')"."""
-    if Path(text).expanduser().exists():
-        return False
+    """Whether a text is that of a tokenizer that a method trains, with its options: `vqvae`, "vqkd(of='clip.pth')".
+    A folder of that name is `./vqvae`."""
     try:
         name = parse(text)[0]
     except UserError:
