@@ -43,6 +43,7 @@ FAULTS = {
     "the temperature is too low": [
         Fault("simclr(temperature=0.003)", 1e-3, "guessing"),
         Fault("mocov3(temperature=0.003)", 1e-3, "guessing"),
+        Fault("mae_contrast(temperature=0.003)", 1e-3, "guessing"),
     ],
     "the temperature is too high": [
         Fault("dino(teacher_temperature=1.0)", 1e-3, "sharpness"),
