@@ -6,8 +6,9 @@ import shutil
 from typing import NamedTuple
 
 import pytest
+import torch
 from rich.console import Console
-from support.methods import small_method, views_of
+from support.methods import small_method, teacher_file, views_of
 from support.small_training import records
 
 from unmask.evaluation.doctor.checks.methods import symptoms
@@ -27,13 +28,15 @@ class Fault(NamedTuple):
     lr: float
     scalar: str  # that shows it
     steps: int = 30
-    unbalanced: str | None = None  # what keeps assignments apart is turned off: "centre" or "sinkhorn"
+    unbalanced: str | None = None  # what keeps assignments apart is turned off
 
 
 FAULTS = {
     "the rate is far too high": [
         Fault("mae", 0.3, "contrast"),
         Fault("simmim", 0.1, "contrast", steps=45),
+        Fault("vqvae(codes=64)", 1.0, "codes_in_use"),
+        Fault(f"vqkd(codes=64, of={str(teacher_file())!r})", 1.0, "codes_in_use"),
     ],
     "the teacher is the student, and nothing keeps them apart": [
         Fault(f"byol(momentum=0.0, {PLAIN_HEADS})", 0.05, "spread", steps=50),
@@ -55,6 +58,7 @@ FAULTS = {
         Fault("dino", 0.01, "entropy", unbalanced="centre"),
         Fault("ibot(momentum=0.5)", 0.01, "entropy", unbalanced="centre"),
         Fault("swav", 0.01, "entropy", unbalanced="sinkhorn"),
+        Fault("beit", 0.01, "accuracy", unbalanced="tokenizer"),
     ],
     "features are not kept apart": [
         Fault("lejepa(weight=0.0)", 0.03, "spread", steps=40),
@@ -74,6 +78,8 @@ def trained(out, text, lr=1e-3, steps=24, unbalanced=None, batch=16):
     method = small_method(text)
     if unbalanced == "centre":
         method.centre.momentum = 1.0  # it stays where it is
+    if unbalanced == "tokenizer":
+        method.tokenizer.forward = lambda x, grid: torch.zeros(len(x), grid.num_units, dtype=torch.long)
     seen = [views_of(method, count=batch, seed=seed) for seed in range(3)]
 
     def batches(first):
