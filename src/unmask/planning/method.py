@@ -127,7 +127,7 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        if path.exists() and not (key == "tokenizer" and value in names("tokenizer")):
+        if path.exists() and path.suffix != ".py" and not (key == "tokenizer" and value in names("tokenizer")):
             return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 

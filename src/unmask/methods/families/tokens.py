@@ -108,7 +108,7 @@ def tokenizer_of(text: object, student: Encoder) -> FrozenTokenizer | Untrained:
         raise UserError(f"a tokenizer is a run's folder, a file, or {' or '.join(_learned())}; got {text!r}")
     if is_learned(text):
         return Untrained(text, student)
-    if not Path(text).expanduser().exists() and text.split("(")[0].endswith(".py"):
+    if text.split("(")[0].strip().endswith(".py"):
         with torch.device("cpu"):  # plans are made on the meta device, where weights have no values
             return FrozenTokenizer(build("tokenizer", text, encoder=student), student)
     if not Path(text).expanduser().exists() and "/" not in text:
