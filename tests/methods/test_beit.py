@@ -14,6 +14,7 @@ from unmask.masking.grid import take
 from unmask.masking.mask import hide_top
 from unmask.methods.beit import BEiT, views_for
 from unmask.methods.families.tokens import Untrained, is_learned
+from unmask.planning.method import with_absolute_paths
 from unmask.registry import build, find
 from unmask.runs.run import Run
 from unmask.training import checkpoint
@@ -99,6 +100,47 @@ def test_stages_are_needed_only_where_the_tokenizer_is_learned_first(tmp_path):
     assert is_learned("vqvae")
     assert not is_learned("dalle")
     assert not is_learned("mae")
+
+
+def test_a_folder_that_is_called_as_a_tokenizer_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vqvae").mkdir()
+    assert [stage.method for stage in BEiT.stages({})] == ["vqvae"]
+    assert with_absolute_paths("beit(tokenizer='vqvae')") == "beit(tokenizer='vqvae')"
+    assert with_absolute_paths("beit(tokenizer='./vqvae')") == f"beit(tokenizer='{tmp_path}/vqvae')"
+    assert BEiT.stages({"tokenizer": "./vqvae"}) == ()
+    (tmp_path / "clip.pth").touch()
+    nested = with_absolute_paths("beit(tokenizer=\"vqkd(of='clip.pth')\")")
+    assert f"{tmp_path}/clip.pth" in nested
+
+
+BRIGHT = '''
+"""Brightness in a few steps. A toy."""
+from unmask.masking.grid import Grid
+from unmask.models.tokenizer import Tokenizer
+__all__ = ["Bright"]
+class Bright(Tokenizer):
+    def __init__(self, steps=4):
+        super().__init__()
+        self.num_codes, self.channels, self.grid = steps, 3, Grid((8, 8), (4, 4))
+    def ids(self, x):
+        brightness = self.grid.covering(x.shape[2:]).cut(x.float()).mean(dim=2) / 256
+        return (brightness * self.num_codes).long()
+'''
+
+
+@pytest.mark.slow
+def test_a_tokenizer_may_be_a_part_from_outside(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bright.py").write_text(BRIGHT)
+    first = unmask.pretrain(photos, out="beit", method="beit(tokenizer='./bright.py(steps=5)')", **OPTIONS)
+    assert not (first.path / "stages").exists()
+    objective = Run(first.path, parts=("./bright.py",)).objective()
+    assert objective.predict_ids.out_features == 5
+    options = OPTIONS | {"target": "codes(of='./bright.py')", "decoder": SMALL["decoder"]}
+    assert unmask.pretrain(photos, out="mae", **options).finished
+    with pytest.raises(UserError, match="is not run"):
+        Run(first.path, parts=()).objective()
 
 
 def test_a_tokenizer_that_nobody_trained_is_planned_with_and_never_trained_with():

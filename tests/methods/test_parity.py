@@ -1,10 +1,10 @@
-"""Whole methods against independent code, losses and gradients: SimMIM with transformers, I-JEPA with lightly."""
+"""Whole methods against independent code, losses and gradients: transformers' SimMIM and BEiT, lightly's I-JEPA."""
 
 import copy
 
 import pytest
 import torch
-from support.methods import small_method
+from support.methods import small_method, tokenizer_file
 from torch.nn.functional import layer_norm, smooth_l1_loss
 
 from unmask.masking.grid import take
@@ -86,6 +86,35 @@ def test_simmims_loss_and_gradients_are_those_of_transformers(tmp_path):
     torch.testing.assert_close(method.mask_token.grad, theirs.vit.embeddings.mask_token.grad.flatten(), **close)
     torch.testing.assert_close(method.predict_units.weight.grad, reordered(kernel.grad), **close)
     torch.testing.assert_close(method.predict_units.bias.grad, reordered(bias.grad[:, None]), **close)
+
+
+def test_beits_loss_and_gradients_are_those_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
+    options = {"use_absolute_position_embeddings": True, "use_mask_token": True}
+    config = transformers.BeitConfig(**SIZES, **IMAGES, **options, vocab_size=12, drop_path_rate=0.0)
+    theirs = scrambled(transformers.BeitForMaskedImageModeling(config)).train()
+    method = build("method", "beit", encoder=opened(theirs, tmp_path / "weights"), tokenizer=str(tokenizer_file()))
+    with torch.no_grad():
+        method.mask_token.copy_(theirs.beit.embeddings.mask_token.flatten())
+        method.predict_ids.load_state_dict(theirs.lm_head.state_dict())
+    x, mask = raw_images(), hide_top(torch.rand(3, 16, generator=torch.Generator().manual_seed(2)), 0.4)
+    ids = torch.randint(0, 12, (3, 16), generator=torch.Generator().manual_seed(4))
+    loss = method({"views": [x], "mask": mask, "ids": ids})["loss"]
+    masked = torch.zeros(3, 16, dtype=torch.bool).scatter(1, mask.hidden, True)
+    wanted = theirs(method.encoder.normalize(x), bool_masked_pos=masked, labels=ids[masked]).loss
+    torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
+    loss.backward()
+    wanted.backward()
+    require_equal_gradients(method.encoder, gradients_as_weights(theirs, tmp_path / "gradients"))
+    close = {"rtol": 1e-4, "atol": 1e-7}
+    torch.testing.assert_close(method.mask_token.grad, theirs.beit.embeddings.mask_token.grad.flatten(), **close)
+    torch.testing.assert_close(method.predict_ids.weight.grad, theirs.lm_head.weight.grad, **close)
+
+
+def test_beit_hides_75_of_196_patches():
+    encoder = create_encoder("vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)")
+    method = build("method", "beit", encoder=encoder, tokenizer=str(tokenizer_file()))
+    assert method.mask(2, encoder.grid, "cpu").hidden.shape == (2, 75)
 
 
 def test_ijepas_loss_and_gradients_are_those_of_lightlys_predictor_on_its_masks(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.methods import small_encoder
+from support.methods import small_encoder, small_method, views_of
 
 from unmask.errors import UserError
 from unmask.models.layers.codebook import Codebook
@@ -111,6 +111,28 @@ def test_a_learned_tokenizer_gives_an_id_for_each_unit_at_any_size_and_survives_
     assert torch.equal(opened.tokenizer.ids(x), network.ids(x))
     assert opened.tokenizer.statistics == encoder.statistics
     assert opened.licence == "mine"
+
+
+def test_many_vectors_are_quantised_in_parts(monkeypatch):
+    book, x = Codebook(8, 4), clusters()
+    whole = book.ids(x)
+    monkeypatch.setattr("unmask.models.layers.codebook.AT_ONCE", 24)
+    assert torch.equal(book.ids(x), whole)
+
+
+@pytest.mark.parametrize("name", ["vqvae", "vqkd"])
+def test_codes_that_are_hardly_in_use_are_a_known_failure(name):
+    method = small_method(name)
+    (symptom,) = method.symptoms
+    healthy = method(views_of(method))[symptom.scalar].item()
+    method.tokenizer.codebook.codes[1:] += 1e3  # out of reach
+    method.tokenizer.codebook.codes[0] = 0.0
+    assert not symptom.shows(healthy)
+    ids = method.tokenizer.ids(views_of(method)["views"][0])
+    assert len(ids.unique()) == 1
+    many = method(views_of(method, count=64))[symptom.scalar].item()
+    assert many < 0.1
+    assert symptom.shows(1 / 64)
 
 
 def dalle_state(generator):

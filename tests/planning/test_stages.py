@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from support.configuring import config_of
 from support.small import SMALL
 from support.small_training import Crash, losses
 
@@ -15,7 +16,7 @@ from unmask.errors import UserError
 from unmask.planning.inspect_data import look_at
 from unmask.planning.stages.divide import budgets, stages_of
 from unmask.planning.stages.run import fit_in_stages
-from unmask.planning.stages.trainings import trainings_of
+from unmask.planning.stages.trainings import Training, taking_over, trainings_of
 from unmask.runs.config import Config
 from unmask.runs.run import Run
 from unmask.runtime.distributed.data_parallel import make_devices
@@ -155,6 +156,16 @@ def test_a_stage_is_used_again_by_a_run_beside_it_only_where_all_is_the_same(pho
     next(photos.iterdir()).unlink()
     unmask.pretrain(photos, out=tmp_path / "third", method=thirds, **OPTIONS)
     assert "used again" not in capsys.readouterr().out
+
+
+def test_what_a_stage_learned_from_is_recorded_with_its_licence_by_the_training_after_it(tmp_path):
+    teacher = {"source": "clip", "model": "m", "licence": "not for sale", "layout": "hf", "sha256": "0"}
+    before = config_of()
+    before = dataclasses.replace(before, record=dataclasses.replace(before.record, teachers=[teacher], licence="mine"))
+    stage = Training(before, tmp_path / "stages" / "1-vqkd", Stage("vqkd", 0.2, option="tokenizer"))
+    record = taking_over(config_of(), [stage]).record
+    assert (record.teachers, record.licence) == ([teacher], "mine")
+    assert taking_over(config_of(), []).record.teachers == []
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ class BEiT(Objective):
         ),
     )
 
-    def __init__(self, encoder: Encoder, mask: object = "block(ratio=0.4)", tokenizer: object = TOKENIZER):
+    def __init__(self, encoder: Encoder, mask: object = "block(ratio=0.3826)", tokenizer: object = TOKENIZER):
         """mask: the paper hides 75 of 196 patches in blocks.
 
         tokenizer: vqvae or vqkd with options, trained first on the same images; the folder of a run that trained one;

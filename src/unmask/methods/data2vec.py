@@ -26,7 +26,7 @@ class Data2Vec(Objective):
     symptoms: Sequence[Symptom] = (
         Symptom(
             "spread",
-            below=0.01,
+            below=0.03,
             says="all images look the same to the teacher: it has collapsed",
             remedy="a lower --lr, or a slower teacher: data2vec(momentum=0.9998)",
         ),

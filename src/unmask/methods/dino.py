@@ -12,7 +12,7 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.methods.families.distillation import LARGE, Distillation
 from unmask.methods.families.views import distillation_defaults
-from unmask.methods.losses.clustering import Centre, entropy, sinkhorn, swapped
+from unmask.methods.losses.clustering import ONE, UNIFORM, Centre, entropy, sharpness, sinkhorn, swapped, usage
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
 from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
@@ -24,17 +24,21 @@ __all__ = ["DINO"]
 
 
 class DINO(Distillation):
-    words: Mapping[str, str] = {"loss": "cross-entropy with the teacher", "entropy": "share of prototypes in use"}
+    words: Mapping[str, str] = {
+        "loss": "cross-entropy with the teacher",
+        "entropy": "share of prototypes in use",
+        "sharpness": "sharpness of assignments, 0 if uniform",
+    }
     symptoms: Sequence[Symptom] = (
         Symptom(
             "entropy",
-            below=0.05,
+            below=ONE,
             says="the teacher puts all images on one prototype: it has collapsed",
             remedy="a lower teacher temperature, dino(teacher_temperature=0.04), or a lower --lr",
         ),
         Symptom(
             "sharpness",
-            below=0.01,
+            below=UNIFORM,
             says="the teacher's assignments are uniform: it says nothing about any image",
             remedy="a lower teacher temperature, dino(teacher_temperature=0.04)",
         ),
@@ -82,10 +86,5 @@ class DINO(Distillation):
                 if self.training:
                     self.centre.note(torch.cat(outputs))
         loss = swapped([view / self.temperature for view in student], targets)
-        return {"loss": loss, "entropy": entropy(targets[0]), "sharpness": sharpness(targets[0])}
-
-
-def sharpness(probabilities: Tensor) -> Tensor:
-    """How far single assignments are from uniform: 1 minus their mean entropy, as a share of the largest."""
-    entropies = -(probabilities * probabilities.clamp(min=1e-12).log()).sum(dim=1)
-    return 1 - entropies.mean() / torch.log(torch.tensor(float(probabilities.shape[1])))
+        used = usage(targets[0]) if self.balance == "sinkhorn" else entropy(targets[0])
+        return {"loss": loss, "entropy": used, "sharpness": sharpness(targets[0])}

@@ -12,7 +12,7 @@ from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.methods.families.distillation import LARGE, Distillation
 from unmask.methods.families.views import distillation_defaults
-from unmask.methods.losses.clustering import entropy, sinkhorn, swapped
+from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.methods.losses.spread import koleo
 from unmask.models.ema import Teacher
@@ -32,14 +32,22 @@ class DINOv2(Distillation):
     words: Mapping[str, str] = {
         "loss": "cross-entropy with the teacher, of images and of masked patches, and the spread of features",
         "patches": "cross-entropy of masked patches",
+        "spread": "nearness of features, minus the logarithm of the distance",
         "entropy": "share of prototypes in use",
+        "sharpness": "sharpness of assignments, 0 if uniform",
     }
     symptoms: Sequence[Symptom] = (
         Symptom(
-            "entropy",
-            below=0.05,
-            says="the teacher puts all images on one prototype: it has collapsed",
-            remedy="a lower --lr, or a larger --batch",
+            "spread",
+            above=8.0,
+            says="all images get nearly the same features: they have collapsed",
+            remedy="more weight on their spread, dinov2(spread=0.3), a lower --lr, or a larger --batch",
+        ),
+        Symptom(
+            "sharpness",
+            below=UNIFORM,
+            says="the teacher's assignments are uniform: it says nothing about any image",
+            remedy="a lower teacher temperature, dinov2(teacher_temperature=0.04), or a lower --lr",
         ),
     )
 
@@ -105,4 +113,5 @@ class DINOv2(Distillation):
         images, patch = swapped(student, targets), patch_loss(guesses, patch_targets, counts)
         spread = torch.stack([koleo(view) for view in pooled]).sum()
         loss = images + patch + self.spread * spread
-        return {"loss": loss, "patches": patch.detach(), "spread": spread.detach(), "entropy": entropy(targets[0])}
+        said = {"patches": patch.detach(), "spread": spread.detach()}
+        return {"loss": loss, **said, "entropy": usage(targets[0]), "sharpness": sharpness(targets[0])}

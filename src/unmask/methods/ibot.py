@@ -12,7 +12,7 @@ from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.methods.families.distillation import LARGE, Distillation
 from unmask.methods.families.views import distillation_defaults
-from unmask.methods.losses.clustering import Centre, entropy, swapped
+from unmask.methods.losses.clustering import ONE, UNIFORM, Centre, entropy, sharpness, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder, of_views
@@ -29,12 +29,19 @@ class IBOT(Distillation):
         "loss": "cross-entropy with the teacher, of images and of masked patches",
         "patches": "cross-entropy of masked patches",
         "entropy": "share of prototypes in use",
+        "sharpness": "sharpness of assignments, 0 if uniform",
     }
     symptoms: Sequence[Symptom] = (
         Symptom(
             "entropy",
-            below=0.05,
+            below=ONE,
             says="the teacher puts all images on one prototype: it has collapsed",
+            remedy="a lower teacher temperature, ibot(teacher_temperature=0.04), or a lower --lr",
+        ),
+        Symptom(
+            "sharpness",
+            below=UNIFORM,
+            says="the teacher's assignments are uniform: it says nothing about any image",
             remedy="a lower teacher temperature, ibot(teacher_temperature=0.04), or a lower --lr",
         ),
     )
@@ -91,4 +98,5 @@ class IBOT(Distillation):
         student += [self.head(view.pooled) / self.temperature for view in of_views(self.encoder, small)]
         guesses = self.head(take(half.tokens.units[half.masked], index)) / self.temperature
         images, patch = swapped(student, targets), patch_loss(guesses, patch_targets, counts)
-        return {"loss": images + patch, "patches": patch.detach(), "entropy": entropy(targets[0])}
+        said = {"patches": patch.detach(), "entropy": entropy(targets[0]), "sharpness": sharpness(targets[0])}
+        return {"loss": images + patch, **said}

@@ -30,7 +30,7 @@ class IJEPA(Objective):
     views: Sequence[str] = ("crops(flip=False)",)
     words: Mapping[str, str] = {"loss": "smooth L1 of the teacher's features", "spread": "spread of features"}
     symptoms: Sequence[Symptom] = (
-        Symptom("spread", below=0.01, says="all images look the same to the teacher", remedy="a lower --lr, or longer"),
+        Symptom("spread", below=0.03, says="all images look the same to the teacher", remedy="a lower --lr, or longer"),
     )
 
     def __init__(

@@ -26,9 +26,15 @@ class LeJEPA(Comparing):
     words: Mapping[str, str] = {
         "agreement": "distance of views from their mean",
         "gaussian": "distance from a Gaussian",
+        "spread": "standard deviation of projections, 1 of a Gaussian",
     }
     symptoms: Sequence[Symptom] = (
-        Symptom("agreement", below=1e-6, says="all views get the same features", remedy="lejepa(weight=0.1)"),
+        Symptom(
+            "spread",
+            below=0.02,
+            says="all images get nearly the same projection: the features have collapsed",
+            remedy="more weight on the Gaussian, lejepa(weight=0.1), or a lower --lr",
+        ),
     )
 
     def __init__(
@@ -61,4 +67,5 @@ class LeJEPA(Comparing):
         agreement = (projections[:LARGE].mean(dim=0) - projections).square().mean()
         gaussian = sigreg(projections, seed=mix(0x51E6, self._step))
         loss = self.weight * gaussian + (1 - self.weight) * agreement
-        return {"loss": loss, "agreement": agreement.detach(), "gaussian": gaussian.detach()}
+        spread = projections.detach().std(dim=1, correction=0).mean()
+        return {"loss": loss, "agreement": agreement.detach(), "gaussian": gaussian.detach(), "spread": spread}

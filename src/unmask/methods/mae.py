@@ -1,6 +1,6 @@
 """MAE, He et al. 2021: encode the visible units, predict the hidden ones. https://arxiv.org/abs/2111.06377"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -12,20 +12,24 @@ from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.masking.baselines import trivial
 from unmask.masking.mask import Mask, Rows
-from unmask.methods.families.prediction import Prediction
+from unmask.methods.families.prediction import SAME_EVERYWHERE, Prediction, contrast
 from unmask.methods.target import Target
 from unmask.models.decoder import num_predicted, require_usable, some
 from unmask.models.encoder import Encoder
 from unmask.plain import Few, NonNegativeInt
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Batch
+from unmask.training.objective import Batch, Symptom
 
 __all__ = ["MAE"]
 
 
 class MAE(Prediction):
-    words: Mapping[str, str] = {"loss": "mean squared error on hidden patches"}
+    words: Mapping[str, str] = {
+        "loss": "mean squared error on hidden patches",
+        "contrast": "contrast of predictions, as a share of the targets'",
+    }
+    symptoms: Sequence[Symptom] = (SAME_EVERYWHERE,)
 
     def __init__(
         self,
@@ -87,9 +91,9 @@ class MAE(Prediction):
         asked = self.asked(mask, batch.get("rows"))
         prediction = self.predict(x, mask, asked)
         wanted = self.targets(x, asked)
-        if isinstance(self.target, Target):
-            return {"loss": self.target.compare(prediction.float(), wanted)}
-        return {"loss": (prediction.float() - wanted).square().mean()}
+        own = isinstance(self.target, Target)
+        loss = self.target.compare(prediction.float(), wanted) if own else (prediction.float() - wanted).square().mean()
+        return {"loss": loss, **contrast(prediction, wanted)}
 
     def predict(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask, asked: Int[Tensor, "b m"] | None = None

@@ -25,7 +25,7 @@ from unmask.masking.mask import Mask, Noise
 from unmask.methods.families.neighbours import Neighbours
 from unmask.methods.families.prediction import Prediction
 from unmask.methods.families.views import joint_defaults
-from unmask.methods.losses.contrastive import accuracy, info_nce
+from unmask.methods.losses.contrastive import accuracy, against_guessing, info_nce
 from unmask.methods.target import Target
 from unmask.models.decoder import require_usable
 from unmask.models.ema import Teacher, cosine
@@ -44,10 +44,10 @@ Queue = Annotated[int, Interval(gt=0, le=2**20)]
 class MAEContrast(Comparing, Prediction):
     symptoms: Sequence[Symptom] = (
         Symptom(
-            "accuracy",
-            below=0.02,
-            says="views hardly find their partners: the contrastive part teaches nothing",
-            remedy="a larger --batch, or longer; mae_contrast(contrast=0.1) leaves more to the reconstruction",
+            "guessing",
+            above=1.5,
+            says="views find their partners less well than by guessing",
+            remedy="a higher temperature, mae_contrast(temperature=0.15), or a lower --lr",
         ),
     )
 
@@ -96,6 +96,7 @@ class MAEContrast(Comparing, Prediction):
             self._freeze()
             self.teacher = Teacher(nn.ModuleDict({"head": self.head}))
         self.words = {**self.words, "accuracy": "views that find their partner"}
+        self.words |= {"guessing": "InfoNCE as a share of that of guessing"}
 
     def _refuse(self, **options: object) -> None:
         """Raises UserError for options of another mode."""
@@ -215,7 +216,8 @@ class MAEContrast(Comparing, Prediction):
             keys = self.teacher.module["head"](embeddings["keys"])
         rebuilt = embeddings["errors"].mean()
         contrast = info_nce(queries, keys, self.temperature) / (2 * self.temperature)  # the factor is MoCo v3's
-        return {"loss": rebuilt + self.contrast * contrast, "rebuilt": rebuilt, "accuracy": accuracy(queries, keys)}
+        said = {"accuracy": accuracy(queries, keys), "guessing": against_guessing(contrast, len(keys))}
+        return {"loss": rebuilt + self.contrast * contrast, "rebuilt": rebuilt, **said}
 
     def _with_neighbours(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each view's prediction is to find a neighbour of the other view among those of all images."""
@@ -229,7 +231,8 @@ class MAEContrast(Comparing, Prediction):
             self.queue.note(keys.chunk(2)[0])
         losses = [info_nce(positives[place], predictions[1 - place], self.temperature) for place in (0, 1)]
         loss = torch.stack(losses).mean() / (2 * self.temperature)
-        return {"loss": loss, "accuracy": accuracy(positives[0], predictions[1])}
+        said = {"accuracy": accuracy(positives[0], predictions[1])}
+        return {"loss": loss, **said, "guessing": against_guessing(loss, len(predictions[1]))}
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         self.teacher.update(self.scheduled.get("momentum", self.momentum), good)

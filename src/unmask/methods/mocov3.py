@@ -10,20 +10,40 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.methods.families.views import joint_defaults
-from unmask.methods.losses.contrastive import accuracy, info_nce
+from unmask.methods.losses.contrastive import accuracy, against_guessing, info_nce
+from unmask.methods.losses.spread import deviation
 from unmask.models.ema import Teacher, cosine
 from unmask.models.encoder import Encoder, of_views
 from unmask.plain import PositiveFloat, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Comparing
+from unmask.training.objective import Comparing, Symptom
 
 __all__ = ["MoCoV3"]
 
 
 class MoCoV3(Comparing):
     views: Sequence[str] = ("byol",)
-    words: Mapping[str, str] = {"loss": "InfoNCE", "accuracy": "views that find their partner"}
+    words: Mapping[str, str] = {
+        "loss": "InfoNCE",
+        "accuracy": "views that find their partner",
+        "spread": "spread of predictions",
+        "guessing": "loss as a share of that of guessing",
+    }
+    symptoms: Sequence[Symptom] = (
+        Symptom(
+            "spread",
+            below=0.03,
+            says="all images get the same prediction: the features have collapsed",
+            remedy="a lower --lr, more --warmup, or a slower teacher: mocov3(momentum=0.996)",
+        ),
+        Symptom(
+            "guessing",
+            above=1.5,
+            says="views find their partners less well than by guessing",
+            remedy="a higher temperature, mocov3(temperature=0.2), or a lower --lr",
+        ),
+    )
 
     def __init__(
         self,
@@ -65,7 +85,9 @@ class MoCoV3(Comparing):
         with torch.no_grad():
             keys = self.teacher.module["head"](_one_after_the_other(embeddings["keys"])).chunk(2)
         loss = sum(info_nce(queries[place], keys[1 - place], self.temperature) for place in (0, 1))
-        return {"loss": torch.as_tensor(loss), "accuracy": accuracy(queries[0], keys[1])}
+        loss = torch.as_tensor(loss)
+        said = {"accuracy": accuracy(queries[0], keys[1]), "spread": deviation(queries[0])}
+        return {"loss": loss, **said, "guessing": against_guessing(loss, len(keys[1]), scale=4 * self.temperature)}
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         self.teacher.update(self.scheduled.get("momentum", self.momentum), good)

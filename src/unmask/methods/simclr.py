@@ -10,7 +10,8 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.methods.families.views import joint_defaults
-from unmask.methods.losses.contrastive import accuracy, nt_xent
+from unmask.methods.losses.contrastive import accuracy, against_guessing, nt_xent
+from unmask.methods.losses.spread import deviation
 from unmask.models.encoder import Encoder, of_views
 from unmask.plain import PositiveFloat
 from unmask.registry import build
@@ -22,9 +23,25 @@ __all__ = ["SimCLR"]
 
 class SimCLR(Comparing):
     views: Sequence[str] = ("simclr", "simclr")
-    words: Mapping[str, str] = {"loss": "NT-Xent", "accuracy": "views that find their partner"}
+    words: Mapping[str, str] = {
+        "loss": "NT-Xent",
+        "accuracy": "views that find their partner",
+        "spread": "spread of projections",
+        "guessing": "loss as a share of that of guessing",
+    }
     symptoms: Sequence[Symptom] = (
-        Symptom("accuracy", below=0.02, says="views hardly find their partners", remedy="a larger --batch, or longer"),
+        Symptom(
+            "spread",
+            below=0.03,
+            says="all images get the same projection: the features have collapsed",
+            remedy="a lower --lr, more --warmup, or a larger --batch",
+        ),
+        Symptom(
+            "guessing",
+            above=1.5,
+            says="views find their partners less well than by guessing",
+            remedy="a higher temperature, simclr(temperature=0.2), or a lower --lr",
+        ),
     )
 
     def __init__(self, encoder: Encoder, temperature: PositiveFloat = 0.1, head: object = "mlp(hidden=2048, out=128)"):
@@ -44,4 +61,6 @@ class SimCLR(Comparing):
     def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         features = embeddings["features"]  # b 2 d
         first, second = self.head(features.transpose(0, 1).flatten(0, 1)).chunk(2)
-        return {"loss": nt_xent(first, second, self.temperature), "accuracy": accuracy(first, second)}
+        loss = nt_xent(first, second, self.temperature)
+        said = {"accuracy": accuracy(first, second), "spread": deviation(first)}
+        return {"loss": loss, **said, "guessing": against_guessing(loss, len(first), others=2)}

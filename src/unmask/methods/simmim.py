@@ -1,7 +1,7 @@
 """SimMIM, Xie et al. 2021: a token in the place of hidden patches, the whole encoder, and one layer that predicts raw
 pixels. https://arxiv.org/abs/2111.09886"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -12,16 +12,21 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask
-from unmask.methods.families.prediction import Prediction
+from unmask.methods.families.prediction import SAME_EVERYWHERE, Prediction, contrast
 from unmask.models.encoder import Encoder
 from unmask.registry import build
 from unmask.runtime.machine import Machine
+from unmask.training.objective import Symptom
 
 __all__ = ["SimMIM"]
 
 
 class SimMIM(Prediction):
-    words: Mapping[str, str] = {"loss": "mean absolute error of hidden pixels"}
+    words: Mapping[str, str] = {
+        "loss": "mean absolute error of hidden pixels",
+        "contrast": "contrast of predictions, as a share of the targets'",
+    }
+    symptoms: Sequence[Symptom] = (SAME_EVERYWHERE,)
 
     def __init__(
         self, encoder: Encoder, mask: object = "coarse(ratio=0.6)", target: object = "pixels(normalize=False)"
@@ -54,9 +59,9 @@ class SimMIM(Prediction):
         mask = self.draw(batch)
         wanted = take(self.target(x if self.target.raw else self.encoder.normalize(x)), mask.hidden)
         prediction = self.predict(x, mask).float()
-        if self.target.loss_words is not None:
-            return {"loss": self.target.compare(prediction, wanted)}
-        return {"loss": (prediction - wanted).abs().mean()}
+        own = self.target.loss_words is not None
+        loss = self.target.compare(prediction, wanted) if own else (prediction - wanted).abs().mean()
+        return {"loss": loss, **contrast(prediction, wanted)}
 
     def predict(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask, index: Int[Tensor, "b m"] | None = None

@@ -11,7 +11,7 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.methods.families.views import joint_defaults
-from unmask.methods.losses.clustering import entropy, sinkhorn, swapped
+from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
 from unmask.models.encoder import Encoder, of_views
 from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
@@ -23,13 +23,23 @@ LARGE = 2  # views whose assignments are targets
 
 
 class SwAV(Comparing):
-    words: Mapping[str, str] = {"loss": "cross-entropy of swapped assignments", "entropy": "share of prototypes in use"}
+    words: Mapping[str, str] = {
+        "loss": "cross-entropy of swapped assignments",
+        "entropy": "share of prototypes in use",
+        "sharpness": "sharpness of assignments, 0 if uniform",
+    }
     symptoms: Sequence[Symptom] = (
         Symptom(
             "entropy",
             below=0.1,
             says="nearly all images go to a few prototypes",
             remedy="a larger --batch, or fewer prototypes: swav(prototypes=300)",
+        ),
+        Symptom(
+            "sharpness",
+            below=UNIFORM,
+            says="assignments are uniform: they say nothing about any image",
+            remedy="a lower epsilon, swav(epsilon=0.05), or a lower --lr",
         ),
     )
 
@@ -69,7 +79,7 @@ class SwAV(Comparing):
         scores = linear(normalize(projections, dim=1), normalize(self.prototypes, dim=1)).chunk(count)
         targets = [sinkhorn(view.detach(), self.epsilon) for view in scores[:LARGE]]
         loss = swapped([view / self.temperature for view in scores], targets)
-        return {"loss": loss, "entropy": entropy(targets[0])}
+        return {"loss": loss, "entropy": usage(scores[0]), "sharpness": sharpness(targets[0])}
 
     def before_update(self, step: int, progress: float) -> None:
         if progress < self.freeze:

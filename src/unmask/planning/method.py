@@ -14,7 +14,7 @@ from unmask.models.encoder import Encoder
 from unmask.plain import check_options
 from unmask.planning.length import BUDGET
 from unmask.planning.plan import ASKED, Plan
-from unmask.registry import build, find, parse
+from unmask.registry import build, find, names, parse
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Objective
 from unmask.weights.frozen_teacher import teachers_of
@@ -127,7 +127,7 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        if path.exists():
+        if path.exists() and path.suffix != ".py" and not (key == "tokenizer" and value in names("tokenizer")):
             return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from unmask.training.objective import Symptom
 
-EARLY, IN_A_ROW = 0.1, 3  # share of a run before which, and records for which, a symptom says nothing
+EARLY, IN_A_ROW = 0.2, 3  # share of a run before which, and records for which, a symptom says nothing
 
 
 class Watchful:

@@ -3,13 +3,29 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from unmask.data.batch import Batch
 from unmask.masking.grid import take
 from unmask.methods.target import Target, UnitTarget
-from unmask.training.objective import Rebuilder
+from unmask.training.objective import Rebuilder, Symptom
+
+SAME_EVERYWHERE = Symptom(
+    "contrast",
+    below=0.005,
+    says="the prediction is the same for all patches of all images: nothing of them has been learnt",
+    remedy="a lower --lr if it is high, else a longer run; and look at the images: unmask doctor DATA",
+)
+
+
+def contrast(prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]) -> dict[str, Tensor]:
+    """How much predictions differ from patch to patch, as a share of how much targets do, for the log; nothing for
+    targets that are no values, such as ids."""
+    if prediction.shape != wanted.shape or not wanted.is_floating_point():
+        return {}
+    ours, theirs = (x.detach().float().flatten(0, 1).std(dim=0, correction=0).mean() for x in (prediction, wanted))
+    return {"contrast": ours / theirs.clamp(min=1e-6)}
 
 
 class Prediction(Rebuilder):

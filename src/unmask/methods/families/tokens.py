@@ -90,9 +90,8 @@ class Untrained(nn.Module):
 
 
 def is_learned(text: str) -> bool:
-    """Whether a text is that of a tokenizer that a method trains, with its options: `vqvae`, "vqkd(of='clip.pth')"."""
-    if Path(text).expanduser().exists():
-        return False
+    """Whether a text is that of a tokenizer that a method trains, with its options: `vqvae`, "vqkd(of='clip.pth')".
+    A folder of that name is `./vqvae`."""
     try:
         name = parse(text)[0]
     except UserError:
@@ -109,7 +108,7 @@ def tokenizer_of(text: object, student: Encoder) -> FrozenTokenizer | Untrained:
         raise UserError(f"a tokenizer is a run's folder, a file, or {' or '.join(_learned())}; got {text!r}")
     if is_learned(text):
         return Untrained(text, student)
-    if not Path(text).expanduser().exists() and text.split("(")[0].endswith(".py"):
+    if text.split("(")[0].strip().endswith(".py"):
         with torch.device("cpu"):  # plans are made on the meta device, where weights have no values
             return FrozenTokenizer(build("tokenizer", text, encoder=student), student)
     if not Path(text).expanduser().exists() and "/" not in text:

@@ -14,6 +14,8 @@ from torch.nn.functional import log_softmax
 
 from unmask.runtime.distributed.gather import several
 
+UNIFORM, ONE = 0.01, 0.05  # sharpness and entropy below which assignments say nothing about any image
+
 
 class Centre(nn.Module):
     """A moving average of a teacher's outputs, over all processes and parts of a batch; it is taken off the outputs."""
@@ -87,6 +89,25 @@ def entropy(probabilities: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
     """Of the mean assignment, as a share of the largest possible: 0 if all samples go to one prototype."""
     mean = probabilities.detach().float().mean(dim=0)
     return -(mean * mean.clamp(min=1e-12).log()).sum() / torch.log(torch.tensor(float(mean.numel())))
+
+
+def sharpness(probabilities: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
+    """How far single assignments are from uniform: 1 minus their mean entropy, as a share of the largest."""
+    x = probabilities.detach().float()
+    entropies = -(x * x.clamp(min=1e-12).log()).sum(dim=1)
+    return 1 - entropies.mean() / torch.log(torch.tensor(float(x.shape[1])))
+
+
+def usage(scores: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
+    """How evenly samples choose their first prototypes: the entropy of the choices as a share of the largest possible.
+    0 if all choose the same. For assignments that are balanced, whose mean says nothing."""
+    number, count = scores.shape
+    chosen = torch.zeros(count, device=scores.device).index_add(
+        0, scores.detach().argmax(dim=1), torch.ones(number, device=scores.device)
+    )
+    shares = chosen / number
+    most = torch.log(torch.tensor(float(max(2, min(number, count)))))
+    return -(shares * shares.clamp(min=1e-12).log()).sum() / most
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """Losses that compare samples: the other view of an image is to be found among all images of the batch."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from unmask.runtime.distributed.gather import gather, own_rows
+from unmask.runtime.distributed.gather import gather, own_rows, processes
 
 
 def nt_xent(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
@@ -29,6 +31,13 @@ def info_nce(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature
     query, keys = normalize(query.float(), dim=1), gather(normalize(key.float(), dim=1))
     logits = query @ keys.T / temperature
     return 2 * temperature * cross_entropy(logits, own_rows(len(query), query.device))
+
+
+def against_guessing(loss: Float[Tensor, ""], images: int, others: int = 1, scale: float = 1.0) -> Float[Tensor, ""]:
+    """A contrastive loss as a share of what guessing costs, for the log. images: of this process; others: views of each
+    among the choices, of which a view itself is none where there are two; scale: of the loss."""
+    choices = others * images * processes() - (others - 1)
+    return loss.detach() / (scale * math.log(max(2, choices)))
 
 
 def accuracy(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

@@ -1,12 +1,11 @@
 """Regularisers that keep features from collapsing without comparing pairs of views."""
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from unmask.runtime.distributed.gather import gather, own_rows, several, summed
+from unmask.runtime.distributed.gather import gather, own_rows, processes, summed
 
 KNOTS, FURTHEST, SLICES = 17, 3.0, 1024  # of SIGReg, as in LeJEPA
 
@@ -44,7 +43,7 @@ def sigreg_along(x: Float[Tensor, "v b d"], directions: Float[Tensor, "d s"]) ->
     gaussian = (-frequencies.square() / 2).exp()
     with torch.autocast(x.device.type, enabled=False):
         angles = (x @ directions)[..., None] * frequencies  # v b s t
-        count = x.shape[1] * (dist.get_world_size() if several() else 1)
+        count = x.shape[1] * processes()
         cosines, sines = summed(angles.cos().sum(dim=1)) / count, summed(angles.sin().sum(dim=1)) / count
         errors = (cosines - gaussian).square() + sines.square()  # v s t
         return (errors @ (weights * gaussian)).mean() * count

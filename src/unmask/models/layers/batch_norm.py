@@ -4,12 +4,11 @@ Ioffe & Szegedy 2015; in the projection heads of SimCLR, BYOL and MoCo v3.
 """
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmask.errors import UserError
-from unmask.runtime.distributed.gather import several, summed
+from unmask.runtime.distributed.gather import processes, several, summed
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -19,7 +18,7 @@ class BatchNorm(nn.BatchNorm1d):
         x = input.float()
         if not self.training:
             return super().forward(x)
-        count = len(x) * (dist.get_world_size() if several() else 1)
+        count = len(x) * processes()
         if count < 2:
             raise UserError("a batch norm needs at least 2 samples in a batch, got 1: give a larger --batch")
         if not several():

@@ -19,6 +19,7 @@ from unmask.runtime.distributed.gather import gather, several
 
 DEAD = 0.03  # share of an even usage below which a code counts as dead
 ROUNDS = 10  # of k-means
+AT_ONCE = 2**26  # distances that are in memory at a time
 SPARE, STRIDE = 4, 7  # vectors of each image for codes that start anew, and units between them
 
 
@@ -73,7 +74,8 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def nearest(self, x: Float[Tensor, "*b d"]) -> Int[Tensor, "*b"]:
         """The ids of vectors; of length 1 if the codes are."""
-        return (self.codes.square().sum(dim=1) - 2 * x @ self.codes.T).argmin(dim=-1)
+        length, parts = self.codes.square().sum(dim=1), x.flatten(0, -2).split(max(1, AT_ONCE // len(self.codes)))
+        return torch.cat([(length - 2 * part @ self.codes.T).argmin(dim=1) for part in parts]).view(x.shape[:-1])
 
     def ids(self, x: Float[Tensor, "*b d"]) -> Int[Tensor, "*b"]:
         """The ids of any vectors, in fp32."""

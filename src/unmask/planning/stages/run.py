@@ -49,7 +49,8 @@ def in_turn(
 
     Their plans lie in their folders (`write_plans`). Stopped at any moment, the same call goes on from there.
     """
-    out = trainings[-1].folder
+    last = trainings[-1]
+    out = last.folder if last.stage is None else last.folder.parent.parent
     for training in trainings:
         stage, folder = training.stage, training.folder
         if stage is not None and not ranks.from_first((folder / SUMMARY).exists):

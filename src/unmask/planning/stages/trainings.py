@@ -120,12 +120,15 @@ def _with_budget(given: Given, budget: dict[str, Choice], share: float) -> Given
 
 
 def taking_over(config: Config, before: Sequence[Training]) -> Config:
-    """With the folder of the training before it."""
+    """With the folder of the training before it, and the licences of what that one learned from."""
     last = before[-1] if before else None
     if last is None or last.stage is None:
         return config
-    handed = {last.stage.option: str(last.folder.resolve())}
-    return replace(config, method=replace(config.method, handed=handed))
+    handed, record = {last.stage.option: str(last.folder.resolve())}, config.record
+    earlier = [facts for facts in last.config.record.teachers if facts not in record.teachers]
+    licence = record.licence or last.config.record.licence
+    record = replace(record, teachers=[*record.teachers, *earlier], licence=licence)
+    return replace(config, method=replace(config.method, handed=handed), record=record)
 
 
 def _show(training: Training, trainings: Sequence[Training], console: Console, here: Machine) -> None:
@@ -141,14 +144,15 @@ def _show(training: Training, trainings: Sequence[Training], console: Console, h
 
 def write_plans(trainings: Sequence[Training]) -> None:
     """Writes what is needed to go on with each stage, whenever the command is stopped."""
-    for number, training in enumerate(trainings[:-1], start=1):
-        folder = training.folder
-        if (folder / CONFIG).exists():
-            continue  # of an earlier call
+    whole = trainings[0].config.method.handed is None  # else a training before is not among them, and may be any
+    for number, training in enumerate(trainings, start=1):
+        folder, stage = training.folder, training.stage
+        if stage is None or (folder / CONFIG).exists():
+            continue  # the method itself, or of an earlier call
         folder.mkdir(parents=True, exist_ok=True)
-        assert training.stage is not None
-        facts: Json = {"number": number, "of": len(trainings), **vars(training.stage)}
-        write_json(folder / STAGE, facts | {"key": key_of([before.config for before in trainings[:number]])})
+        facts: Json = {"number": number, "of": len(trainings), **vars(stage)}
+        key = key_of([before.config for before in trainings[:number]]) if whole else None
+        write_json(folder / STAGE, facts | {"key": key})
         training.config.to_json(folder / CONFIG)
 
 

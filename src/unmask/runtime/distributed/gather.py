@@ -26,6 +26,11 @@ def several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def processes() -> int:
+    """How many train together."""
+    return dist.get_world_size() if several() else 1
+
+
 def own_rows(count: int, device: torch.device) -> Int[Tensor, "b"]:
     """Where this process's rows lie among those of all."""
     rank = dist.get_rank() if several() else 0

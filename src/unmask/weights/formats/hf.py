@@ -133,7 +133,7 @@ def _vit(file: WeightFile, kind: _Kind) -> Canonical:
     prefix = kind.prefix if any(key.startswith(kind.prefix) for key in file.state) else ""
     own = {k: v for k, v in file.state.items() if prefix or not k.startswith(("decoder.", "classifier."))}
     behind = {key: own[key] for key in own if prefix and key.startswith("layernorm.")}  # BEiT's, beside the encoder
-    encoder, rest = translate(under(own, prefix) | behind, ENCODER)
+    encoder, rest = translate(behind | under(own, prefix), ENCODER)
     if "norm.weight" not in encoder:
         raise UserError(
             f"{file.name} holds a {kind.layout.removeprefix('Hugging Face ')} without its last norm, which its makers'"
