@@ -51,7 +51,7 @@ def ablate(
 def advise(
     data: str | Path | Sequence[str | Path], *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), kind: str | None = None, against: str | Sequence[str] = (),
-    out: str | Path | None = None, device: str = 'auto'
+    minutes: float | None = None, out: str | Path | None = None, device: str = 'auto'
 ) -> Advice: ...
 @overload
 def anomaly(

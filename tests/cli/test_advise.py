@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.photos import photo
+from support.shardmaking import shards
+from support.small import SMALL
 
 import unmask
 from unmask.cli.main import run
 from unmask.errors import DataError, UserError
+from unmask.studies.advice import trial
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +99,36 @@ def test_one_image_and_many_bands(tmp_path, monkeypatch):
     assert given.facts.kind == "bands"
     assert (tmp_path / "advice" / "advice.html").exists()
     assert "too few images" in given.text()
+
+
+def test_a_stream_is_looked_at_without_its_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shards(tmp_path / "shards", [6, 6])
+    given = unmask.advise("shards/s-{00..01}.tar", device="cpu")
+    assert given.facts.images == 12
+    assert given.facts.classes == 0
+    assert "'shards/s-{00..01}.tar'" in given.commands[-1].line
+
+
+def test_a_trial_needs_labels_and_time(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="give --on LABELLED"):
+        unmask.advise(data / "train" / "a", minutes=5, device="cpu")
+    with pytest.raises(UserError, match=r"--minutes 0\.1 leaves no time"):
+        unmask.advise(data, minutes=0.1, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # 12 s
+def test_a_trial_compares_methods_and_weights_on_the_images(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seconds in {"FIXED": 0.0, "EACH": 0.0, "LEAST": 2.0}.items():
+        monkeypatch.setattr(trial, name, seconds)
+    mine = unmask.pretrain(data, out="mine", steps=1, **SMALL).path
+    given = unmask.advise(data, minutes=0.1, against=str(mine), out="advice", device="cpu")
+    page = (tmp_path / "advice" / "advice.html").read_text(encoding="utf-8")
+    results = json.loads((tmp_path / "advice" / "trial" / "comparison.json").read_text(encoding="utf-8"))
+    assert {a["contestant"] for a in results["accuracies"]} >= {"mae", "random init", "raw pixels", str(mine.resolve())}
+    assert "Tried here" in page
+    assert results["sentence"] in page.replace("&#39;", "'")
+    assert any("The trial made" in text for text in given.not_known)

@@ -46,7 +46,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "tiles", "blur", "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",
     ),
-    "length": ("flops", "steps", "patience", "draws", "seeds", "points", "finetune_epochs"),
+    "length": ("minutes", "flops", "steps", "patience", "draws", "seeds", "points", "finetune_epochs"),
     "optimisation": (
         "batch", "accumulate", "grad_cache", "checkpoint_activations", "optimizer", "lr", "blr", "floor", "warmup",
         "layer_decay", "weight_decay", "betas", "clip", "drop_path", "smoothing", "dice", "seed",

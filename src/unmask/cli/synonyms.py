@@ -19,7 +19,7 @@ SYNONYMS = {  # our names, the likeliest first -> what others call them
     "channels": "in-chans in-channels num-channels input-channels",
     "epochs finetune_epochs": "e epoch num-epochs n-epochs max-epochs num-train-epochs total-epochs",
     "steps epochs": "max-steps num-steps total-steps iterations iters max-iter max-iters max-train-steps",
-    "hours": "time max-time max-hours time-limit budget minutes duration",
+    "hours minutes": "time max-time max-hours time-limit budget minutes duration",
     "lr": "lr0 lr-0 learning-rate max-lr lr-max initial-lr peak-lr eta",
     "blr lr": "base-lr base-learning-rate",
     "floor": "lrf min-lr lr-min final-lr end-lr",

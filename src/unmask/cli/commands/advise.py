@@ -1,41 +1,50 @@
-"""The command `advise`: look at the images and the machine, decide by the table, plan and measure, say and write."""
+"""The command `advise`: look at images and machine, decide by the table, try, plan and measure, say and write."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from unmask.cli.commands.compare import compare
 from unmask.cli.commands.pretrain import asked_for
 from unmask.cli.continue_run import own
+from unmask.cli.main import parse
 from unmask.cli.options.advise import Advise
-from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.outputs import choose_place, require_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.data.shards.stream import is_stream
-from unmask.files import write_json
-from unmask.models.encoder import Encoder
+from unmask.errors import DataError, UserError
+from unmask.files import Json, write_json
 from unmask.plain import texts
 from unmask.planning.initial_weights import Start, initial
-from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_console, progress
+from unmask.runtime.machine import Machine, machine, tune
+from unmask.runtime.progress import doing, make_console, progress
+from unmask.studies.advice import commands, cost
 from unmask.studies.advice.answer import Advice, AtHand, looked_at, settings_of, unknowns, weights_at_hand, with_weights
-from unmask.studies.advice.commands import Places, make_commands, pretraining_options
-from unmask.studies.advice.cost import (
-    Cost,
-    classifier_cost,
-    draft_plan,
-    features_cost,
-    forecast,
-    plan_choices,
-    with_length,
-    with_plan,
-)
-from unmask.studies.advice.facts import LabelCounts, count_labels, gather
-from unmask.studies.advice.look import look_at_sample
-from unmask.studies.advice.page import write_advice_page
-from unmask.studies.advice.table import decide
+from unmask.studies.advice.commands import Places
+from unmask.studies.advice.facts import Facts, LabelCounts, count_labels, gather
+from unmask.studies.advice.look import Look, look_at_sample
+from unmask.studies.advice.page import trial_section, write_advice_page
+from unmask.studies.advice.published import on_disk
+from unmask.studies.advice.table import Statement, decide
+from unmask.studies.advice.trial import JUDGED, Trial, design_trial, measured_statements, remarks
 from unmask.tasks.open import load_encoder
 from unmask.weights.known import require_known
 from unmask.weights.timm_models import untrained
 
 __all__ = ["advise"]
 
-PAGE, RESULT = "advice.html", "advice.json"
+PAGE, RESULT, TRIAL = "advice.html", "advice.json", "trial"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the advice is based on."""
+
+    look: Look
+    labels: LabelCounts
+    machine: Machine
+    places: Places
 
 
 @verb(Advise)
@@ -46,55 +55,121 @@ def advise(options: Advise) -> Advice:
     labelled data without labels.
     """
     console, out = make_console(), require_folder(choose_place(".", options.out, "advice"))
-    data, against = texts(options.data), texts(options.against)
-    for weights in against:
-        require_known(weights)
-    own(out, "advise", (*data, *texts(options.on)))
-    here = machine(options.device, "auto")
-    tune(here.device)
-    on = texts(options.on) or (() if is_stream(data) else data)
-    labels = count_labels(on, required=bool(options.on)) if on else LabelCounts("", {}, 0)
-    with progress(console, "looking at the images") as update:
-        look = look_at_sample(data, update)
-    facts, _ = decide(gather(look.sheet, look.appearance, labels, here, options.kind))
-    weights = weights_at_hand(facts, against)
-    start = initial(weights.name) if facts.start == "continue" and weights.here else Start()
-    draft = draft_plan(look, asked_for(Pretrain(data, device=options.device)), here, start)
-    facts, _ = decide(with_plan(facts, draft, look))
-    labelled = bool(facts.classes) or facts.annotated != "none"
-    places = Places(data, on if labelled else (), options.device, lambda name: choose_place(".", None, name))
-    chosen = pretraining_options(facts, places, labels.several, "" if isinstance(start, Start) else weights.name)
-    draft = draft_plan(look, asked_for(Pretrain(data, **chosen)), here, start)
-    cost = forecast(draft, start)
-    facts, statements = decide(with_length(facts, draft, cost))
-    costs: list[tuple[str, Cost]] = []
-    if facts.start == "published":
-        encoder, labelled_count = _encoder(weights), sum(labels.counts.values())
-        costs.append((f"features of {weights.name}", features_cost(encoder, facts.images, here.device)))
-        if facts.classes > 1:
-            one_pass = features_cost(encoder, labelled_count, here.device)
-            costs.append((f"a classifier on {weights.name}", classifier_cost(one_pass, facts, labelled_count)))
-    costs.append(("pretraining", cost))
-    advice = Advice(
-        where=look.sheet.where,
-        facts=facts,
-        labels=labels,
-        looked_at=looked_at(facts, labels, look.sheet, here),
-        statements=with_weights(statements, weights),
-        settings=settings_of(plan_choices(draft)),
-        costs=costs,
-        not_known=unknowns(facts, statements, measured=False),
-        commands=make_commands(facts, places, weights, chosen, plan_choices(draft)),
-    )
+    against = texts(options.against)
+    for name in against:
+        require_known(name)
+    own(out, "advise", (*texts(options.data), *texts(options.on)))
+    seen = _see(options, console)
+    facts, _ = decide(gather(seen.look.sheet, seen.look.appearance, seen.labels, seen.machine, options.kind))
+    first = cost.draft_plan(seen.look, _asked(seen.places, {}), seen.machine, Start())
+    facts = cost.with_plan(facts, first, seen.look)
+    facts, _ = decide(facts)
+    trial = _try(options, seen, facts, out)
+    measured = measured_statements(trial, facts) if trial else []
+    facts, _ = decide(facts, measured)
+    weights = weights_at_hand(facts, against, trial.weights if trial else ())
+    advice = _advice(seen, facts, measured, weights, trial)
     say_replaced([out / PAGE, out / RESULT], console)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RESULT, advice.to_json())
-    write_advice_page(out / PAGE, advice, look)
+    write_advice_page(out / PAGE, advice, seen.look, *([trial_section(trial)] if trial else []))
     console.print(advice.text(), soft_wrap=True, markup=False, highlight=False)
     console.print(f"Written: {out / PAGE}, {out / RESULT}", soft_wrap=True)
     return advice
 
 
-def _encoder(weights: AtHand) -> Encoder:
-    """A network of the shape of the weights; the weights themselves where they are a person's own."""
-    return load_encoder(weights.name) if weights.own else untrained(weights.name)
+def _see(options: Advise, console: Console) -> Seen:
+    """Labels first: they are counted without decoding an image."""
+    data, here = texts(options.data), machine(options.device, "auto")
+    tune(here.device)
+    on = texts(options.on) or (() if is_stream(data) else data)
+    labels = count_labels(on, required=bool(options.on)) if on else LabelCounts("", {}, 0)
+    if options.minutes is not None and len(labels.counts) < 2:
+        raise DataError("--minutes judges trials on labelled images: give --on LABELLED, with two classes or more")
+    with progress(console, "looking at the images") as update:
+        look = look_at_sample(data, update)
+    labelled = bool(labels.counts) or labels.annotated != "none"
+    places = Places(data, on if labelled else (), options.device, lambda name: choose_place(".", None, name))
+    return Seen(look, labels, here, places)
+
+
+def _asked(places: Places, options: commands.Options) -> Json:
+    """All options of `pretrain`, as its command line would give them."""
+    device = {} if places.device == "auto" else {"device": places.device}
+    return asked_for(parse(commands.pretraining_words(places, {**device, **options})))
+
+
+def _try(options: Advise, seen: Seen, facts: Facts, out: Path) -> Trial | None:
+    """A small comparison in OUT/trial, where `--minutes` asks for one; the same command goes on with it."""
+    if options.minutes is None:
+        return None
+    design = design_trial(options.minutes, facts)
+    if (reading := seen.look.seconds * facts.images) > 0.2 * 60 * options.minutes:
+        raise UserError(
+            f"--minutes {options.minutes:g}: reading all {facts.images:,} images takes about {reading / 60:.1f} minutes"
+            " alone; give more, or a part of the data"
+        )
+    against = (*texts(options.against), *on_disk())
+    found = compare(
+        options.data,
+        on=options.on,
+        out=out / TRIAL,
+        methods=design.methods,
+        hours=design.hours,
+        against=against,
+        evaluators=("knn", "linear"),
+        labels_per_class=design.labels_per_class,
+        points=1,
+        labels=JUDGED,
+        test=JUDGED,
+        device=options.device,
+        max_bad=1.0,
+    )
+    assert found is not None  # only a dry run gives none
+    return Trial(design, found.results, found.path, against)
+
+
+def _advice(seen: Seen, facts: Facts, measured: list[Statement], weights: AtHand, trial: Trial | None) -> Advice:
+    """Plans and measures what the decisions cost, and puts the answer together."""
+    doing("planning")
+    start = initial(weights.name) if facts.start == "continue" and weights.here else Start()
+    init = "" if isinstance(start, Start) and start.facts is None else weights.name
+    options = commands.pretraining_options(facts, seen.places, seen.labels.several, init)
+    draft = cost.draft_plan(seen.look, _asked(seen.places, options), seen.machine, start)
+    training = cost.forecast(draft, start)
+    facts, statements = decide(cost.with_length(facts, draft, training), measured)
+    planned = cost.plan_choices(draft)
+    return Advice(
+        where=seen.look.sheet.where,
+        facts=facts,
+        labels=seen.labels,
+        looked_at=looked_at(facts, seen.labels, seen.look.sheet, seen.machine),
+        statements=with_weights(statements, weights),
+        settings=settings_of(planned),
+        costs=[
+            *_costs_of_weights(seen, facts, weights, options),
+            ("pretraining from scratch" if init == "" else f"continuing from {init}", training),
+        ],
+        not_known=unknowns(facts, statements, remarks(trial, facts) if trial else ()),
+        commands=commands.make_commands(facts, seen.places, weights, options, planned),
+    )
+
+
+def _costs_of_weights(
+    seen: Seen, facts: Facts, weights: AtHand, options: commands.Options
+) -> list[tuple[str, cost.Cost]]:
+    """Of features and of a classifier on them, or of going on from weights that are not here yet. Measured with a
+    network of the shape of the weights. options: of `pretrain`."""
+    if facts.start == "continue" and not weights.here:
+        grid = untrained(weights.name).grid
+        shape = {"model": weights.name.split(".")[0], "image_size": grid.size, "patch_size": grid.unit[0]}
+        draft = cost.draft_plan(seen.look, _asked(seen.places, {**options, **shape}), seen.machine, Start())
+        return [(f"continuing from {weights.name}", cost.forecast(draft, Start()))]
+    if facts.start != "published":
+        return []
+    encoder = load_encoder(weights.name) if weights.own else untrained(weights.name)
+    features = cost.features_cost(encoder, facts.images, seen.machine.device)
+    costs = [(f"features of {weights.name}", features)]
+    if facts.classes > 1:
+        costs.append((f"a classifier on {weights.name}", cost.classifier_cost(features, facts, seen.labels)))
+    return costs

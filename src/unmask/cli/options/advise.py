@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import ImagePlaces, OneOf, Place, WeightsPlaces, check_fields, settle, texts
+from unmask.plain import ImagePlaces, OneOf, Place, PositiveFloat, WeightsPlaces, check_fields, settle, texts
 
 __all__ = ["Advise"]
 
@@ -31,6 +31,9 @@ class Advise(ConfigOption):
     # weights at hand, taken before those that the table names: runs, files of weights, timm models; by default those
     # of the table, with a word on whether they are on this disk
     against: WeightsPlaces = ()
+    # time for trials on these images, judged on the labels: methods, random weights, raw pixels and weights at hand; by
+    # default none, and nothing is trained
+    minutes: PositiveFloat | None = None
     out: Place | None = None  # folder for advice.html and advice.json; by default advice, advice-2, ...
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 

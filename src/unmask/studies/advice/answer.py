@@ -13,6 +13,7 @@ from unmask.runtime.machine import Machine
 from unmask.studies.advice.appearance import KINDS
 from unmask.studies.advice.cost import Cost
 from unmask.studies.advice.facts import Facts, LabelCounts
+from unmask.studies.advice.published import MEGABYTES
 from unmask.studies.advice.table import REMARK, Statement
 from unmask.training.log import duration
 from unmask.weights.timm_models import cached, stated
@@ -25,12 +26,6 @@ TITLES = {
     "length": "length",
     "judge": "labels",
     REMARK: "note",
-}
-MEGABYTES = {  # that fetching takes: parameters in fp32
-    "vit_base_patch14_dinov2.lvd142m": 346,
-    "vit_small_patch14_dinov2.lvd142m": 88,
-    "vit_small_patch16_224.dino": 87,
-    "vit_base_patch16_224.mae": 343,
 }
 
 
@@ -116,12 +111,12 @@ def cost_in_words(cost: Cost) -> str:
     return f"{duration(cost.seconds)}{memory}: {cost.text}"
 
 
-def weights_at_hand(facts: Facts, against: Sequence[str]) -> AtHand:
-    """The weights to use: those that a person has, before those that the table names."""
+def weights_at_hand(facts: Facts, against: Sequence[str], judged: Sequence[str] = ()) -> AtHand:
+    """The weights to use: the best of those that were judged, else those that a person has, else the table's."""
     if facts.start not in ("published", "continue"):
         return AtHand("", False)
-    if against:
-        return AtHand(against[0], True, own=True)
+    if own := [*judged, *against]:
+        return AtHand(own[0], True, own=True)
     return AtHand(facts.weights, cached(facts.weights) is not None)
 
 
@@ -162,14 +157,13 @@ def looked_at(facts: Facts, labels: LabelCounts, sheet: Sheet, machine: Machine)
     ]  # fmt: skip
 
 
-def unknowns(facts: Facts, statements: Sequence[Statement], measured: bool) -> list[str]:
-    """What a reader should not take for settled."""
+def unknowns(facts: Facts, statements: Sequence[Statement], tried: Sequence[str] = ()) -> list[str]:
+    """What a reader should not take for settled. tried: what a trial could not tell, where there was one."""
     topics = [TITLES[s.topic] for s in statements if s.strength == "thin" and s.topic != REMARK]
     lines = [f"Thin evidence: {', '.join(topics)}. A judgement; measure it where it matters."] if topics else []
     if not facts.classes and facts.annotated == "none":
         lines.append("What the features are to serve for: no labels were found, and none given with --on.")
     if facts.guessed and facts.kind not in ("unknown", "bands"):
         lines.append(f"Whether these are {KINDS[facts.kind]}: the pixels look like it. --kind settles it.")
-    if not measured:
-        lines.append("Nothing was trained: every figure but cost is other people's.")
-    return lines
+    nothing = ["Nothing was trained: every figure but cost is other people's. --minutes 20 tries methods here."]
+    return lines + (list(tried) or nothing)

@@ -1,7 +1,7 @@
 """The commands that advice ends with, as words: the last one runs on this machine as it stands."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,12 @@ class Places:
     free: Callable[[str], Path]  # a name for a new folder or file -> one that is free
 
 
-def pretraining_options(facts: Facts, places: Places, several_labels: bool, init: str) -> dict[str, str | int | float]:
+Options = Mapping[str, "str | int | float | Sequence[int]"]  # of `pretrain`, by name
+
+
+def pretraining_options(facts: Facts, places: Places, several_labels: bool, init: str) -> Options:
     """Options of `pretrain` that follow from the decisions; what is left out is planned. init: weights, or ""."""
-    options: dict[str, str | int | float] = {"method": facts.method}
+    options: dict[str, str | int | float | Sequence[int]] = {"method": facts.method}
     if facts.method == "mae" and facts.mask != "unknown":
         options["mask"] = facts.mask
     if init:
@@ -46,13 +49,13 @@ def make_commands(
     facts: Facts,
     places: Places,
     weights: AtHand,
-    options: dict[str, str | int | float],
-    planned: dict[str, Choice],
+    options: Options,
+    planned: Mapping[str, Choice],
 ) -> list[Command]:
     """options: of `pretrain`; planned: what its plan chose, of which size and length are named."""
     lengths = {} if "init" in options else {name: planned[name].value for name in ("image_size", "patch_size")}
     lengths |= {"epochs": planned["epochs"].value, "out": str(places.free("run"))}
-    pretraining = ("unmask", "pretrain", *places.data, *_flags(options | lengths))
+    pretraining = ("unmask", *pretraining_words(places, {**options, **lengths}))
     if facts.start == "published":
         using, first = _using(facts, places, weights.name), _judging(facts, places, weights)
         if weights.here:
@@ -60,9 +63,9 @@ def make_commands(
         needs = Command(f"{using.purpose}; fetches the weights, so it needs a network", using.words)
         return [*first, needs, Command("without a network: pretrain here, with nothing to fetch", pretraining)]
     if facts.start == "continue" and not weights.here:
-        size = ("image_size", "patch_size", "channels")
-        same = {name: value for name, value in (options | lengths).items() if name not in size}
-        words = ("unmask", "pretrain", *places.data, "--init", weights.name, *_flags(same))
+        size = ("image_size", "patch_size", "channels", "epochs")  # of another network
+        same = {name: value for name, value in {**options, **lengths}.items() if name not in size}
+        words = ("unmask", *pretraining_words(places, {"init": weights.name, **same}))
         return [
             Command("continue from the weights; fetches them, so it needs a network", words),
             Command("without a network: pretrain from scratch here", pretraining),
@@ -95,17 +98,10 @@ def _judging(facts: Facts, places: Places, weights: AtHand) -> list[Command]:
     return [Command(f"kNN and linear classifiers on its features, in one pass{needs}", words)]
 
 
-def _flags(options: dict[str, str | int | float]) -> list[str]:
-    words: list[str] = []
+def pretraining_words(places: Places, options: Options) -> list[str]:
+    """Words of a command line of `pretrain`."""
+    words = ["pretrain", *places.data]
     for name, value in options.items():
-        words.append(f"--{name.replace('_', '-')}")
-        words += (
-            [str(part) for part in value]
-            if isinstance(value, Sequence) and not isinstance(value, str)
-            else [_text(value)]
-        )
+        several = value if isinstance(value, list | tuple) else [value]
+        words += [f"--{name.replace('_', '-')}", *(f"{v:g}" if isinstance(v, float) else str(v) for v in several)]
     return words
-
-
-def _text(value: str | int | float) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.machine import Machine, choices
 from unmask.runtime.progress import doing
 from unmask.studies.advice.appearance import lost_detail
-from unmask.studies.advice.facts import Facts
+from unmask.studies.advice.facts import Facts, LabelCounts
 from unmask.studies.advice.look import Look
 from unmask.tasks.classification.plan import usual_epochs
 
@@ -40,6 +40,8 @@ def draft_plan(look: Look, options: Json, here: Machine, start: Start) -> Draft:
     options = dict(options)
     if look.sheet.count > look.sheet.checked and options["in_memory"] == "auto":
         options["in_memory"] = "off"  # keeping all images would read them all
+    if options["compile"] == "auto":
+        options["compile"] = "off"  # compiling takes a minute, for a measurement of seconds
     samples = look.samples
     given = Given(options, options, {}, look.sheet, samples, here, choices(here.device))
     return choose_parts(Plan(dict(options)), given, start)
@@ -65,10 +67,11 @@ def forecast(draft: Draft, start: Start) -> Cost:
     config = choose_length(draft, measure_stages(draft, start, Ranks()), 0.0)
     expected, training = config.record.expected, config.training
     hours = HOURS[draft.given.machine.device]
+    compiled = ", without compiling" if draft.given.machine.device == "cuda" else ""
     text = (
         f"{training.steps:,} steps of {training.batch} images, {draft.plan.settings['epochs'] or 0:g} passes, at"
-        f" {expected.images_per_second:,.0f} images/s measured here; the plan takes about {hours:g} hours at the most,"
-        " and more helps"
+        f" {expected.images_per_second:,.0f} images/s measured here{compiled}; the plan takes about {hours:g} hours at"
+        " the most, and more helps"
     )
     return Cost(expected.seconds, expected.memory_mb, text)
 
@@ -98,13 +101,13 @@ def features_cost(encoder: Encoder, count: int, device: str) -> Cost:
     return Cost(each * count, 0, text)
 
 
-def classifier_cost(features: Cost, facts: Facts, count: int) -> Cost:
-    """Of `transfer` on `count` labelled images, from the cost of one pass of features over as many."""
-    epochs = usual_epochs(count, facts.device)
-    tuned = facts.judge == "full"
-    passes = epochs * (BACKWARD if tuned else 1)
+def classifier_cost(features: Cost, facts: Facts, labels: LabelCounts) -> Cost:
+    """Of `transfer` on the labelled images. features: of all images, once."""
+    count = sum(labels.counts.values())
+    epochs, tuned = usual_epochs(count, facts.device), facts.judge == "full"
     how = f"{epochs} passes over {count:,} labelled images" + (", forward and backward" if tuned else "")
-    return Cost(features.seconds * passes, 0, f"{how}, estimated from the speed of features")
+    seconds = features.seconds / facts.images * count * epochs * (BACKWARD if tuned else 1)
+    return Cost(seconds, 0, f"{how}, estimated from the speed of features")
 
 
 def plan_choices(draft: Draft) -> dict[str, Choice]:

@@ -32,6 +32,7 @@ class Look:
     names: list[str]  # of these
     labels: list[str]  # of these; "" for none
     appearance: Appearance
+    seconds: float  # that reading and decoding an image takes
 
 
 def look_at_sample(
@@ -45,25 +46,25 @@ def look_at_sample(
     if is_stream(data):
         stream = open_stream(data).training()
         preview = glimpse(stream)
-        sheet, pixels = _sample(preview.held, range(len(preview.held.items)), seconds, progress)
+        sheet, pixels, each = _sample(preview.held, range(len(preview.held.items)), seconds, progress)
         sheet = replace(preview.amend(sheet, stream), checked=sheet.checked)
         held = Samples(preview.held, sorted(pixels), channels=sheet.channels, max_side=side)
-        return _seen(preview.held, sheet, StreamSamples(stream, held, preview.count), pixels)
+        return _seen(preview.held, sheet, StreamSamples(stream, held, preview.count), pixels, each)
     source = open_source(data)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    sheet, pixels = _sample(source, indices, seconds, progress)
+    sheet, pixels, each = _sample(source, indices, seconds, progress)
     bad = {index for index, _, _ in sheet.bad}
     good = [i for i in indices if i not in bad]
     shared = {"channels": sheet.channels, "max_side": side, "usual_range": sheet.usual_range}
     cache = pixels if max(sheet.max_size) <= SHRUNK else None  # as they are: larger ones are shrunk less in training
-    return _seen(source, sheet, Samples(source, good, cache=cache, **shared), pixels)
+    return _seen(source, sheet, Samples(source, good, cache=cache, **shared), pixels, each)
 
 
 def _sample(
     source: Source, indices: Sequence[int], seconds: float, progress: Callable[[int, int], None] | None
-) -> tuple[Sheet, dict[int, Tensor]]:
-    """The sheet of a random sample, its count that of all indices, and the decoded images."""
+) -> tuple[Sheet, dict[int, Tensor], float]:
+    """The sheet of a random sample, its count that of all indices, the decoded images, and the seconds of one."""
     order = random.Random(0).sample(list(indices), len(indices))
     number = len(order)
     if number > FIRST:
@@ -71,21 +72,17 @@ def _sample(
         _, first = inspect(source, indices=sorted(order[:FIRST]), max_side=SHRUNK, limit=FIRST, keep_bytes=ROOM)
         each, size = (time.monotonic() - began) / FIRST, sum(image.nbytes for image in first.values()) / FIRST
         number = max(FIRST, min(MOST, number, int(seconds / max(each, 1e-9)), int(ROOM / max(size, 1))))
-    chosen = sorted(order[:number])
+    chosen, began = sorted(order[:number]), time.monotonic()
     sheet, pixels = inspect(
         source, indices=chosen, max_side=SHRUNK, limit=len(chosen), keep_bytes=2 * ROOM, progress=progress
     )
     check_bad(sheet, MOST_BAD)
-    return replace(sheet, count=len(order)), pixels
+    return replace(sheet, count=len(order)), pixels, (time.monotonic() - began) / len(chosen)
 
 
-def _seen(source: Source, sheet: Sheet, samples: Samples | StreamSamples, pixels: dict[int, Tensor]) -> Look:
+def _seen(
+    source: Source, sheet: Sheet, samples: Samples | StreamSamples, pixels: dict[int, Tensor], seconds: float
+) -> Look:
     items = [source.items[i] for i in pixels]
-    return Look(
-        sheet,
-        samples,
-        pixels,
-        [item.name for item in items],
-        [item.label or "" for item in items],
-        measure_appearance(pixels),
-    )
+    names, labels = [item.name for item in items], [item.label or "" for item in items]
+    return Look(sheet, samples, pixels, names, labels, measure_appearance(pixels), seconds)

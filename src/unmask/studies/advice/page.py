@@ -9,9 +9,12 @@ from markupsafe import Markup
 
 from unmask.report.page import code, facts, folded, gallery, note, paragraph, section, table, verdict, write_page
 from unmask.report.run_page import sheet_table
+from unmask.report.words import percent
 from unmask.studies.advice.answer import TITLES, Advice, cost_in_words
 from unmask.studies.advice.look import Look
 from unmask.studies.advice.table import REMARK, Statement
+from unmask.studies.advice.trial import Trial
+from unmask.studies.comparison.findings import words
 from unmask.tasks.retrieval.likeness import thumbnail
 from unmask.training.log import duration
 
@@ -44,6 +47,22 @@ def write_advice_page(path: Path, advice: Advice, look: Look, *more: Markup) -> 
         section("Not known", *map(paragraph, advice.not_known)),
         section("Run", *(part for c in advice.commands for part in (note(c.purpose), code(c.line)))),
         folded("Data sheet of the images looked at", sheet_table(asdict(look.sheet))),
+    )
+
+
+def trial_section(trial: Trial) -> Markup:
+    """What the trial found, with intervals; its own page lies beside."""
+    found = [a for a in trial.results["accuracies"] if a["share"] == 1.0]
+    names = list(dict.fromkeys(a["contestant"] for a in found))
+    judges = list(dict.fromkeys(a["judge"] for a in found))
+    cells = {(a["contestant"], a["judge"]): percent(a["mean"], a["low"], a["high"], unit="") for a in found}
+    lines = [[name, *(cells.get((name, judge), "") for judge in judges)] for name in names]
+    minutes = f"{60 * trial.design.hours:.1f} minutes of training for each method, one seed; 95 % intervals."
+    return section(
+        "Tried here",
+        verdict(trial.results["sentence"]),
+        note(f"{minutes} All of it: {trial.path.name}/comparison.html."),
+        table([["", *(f"{words(judge)}, %" for judge in judges)], *lines], ("", "n")),
     )
 
 

@@ -14,8 +14,11 @@ TABLE = Path(__file__).with_name("rules.ini")
 REMARK, ALWAYS = "remark", "always"
 STRENGTHS = ("strong", "fair", "thin")
 GUESSED = {  # kinds that are guessed -> in a word or two
-    "photographs": "photographs", "drawings": "drawings", "scans": "X-rays or scans", "unoriented": "seen from above",
-}  # fmt: skip
+    "photographs": "photographs",
+    "drawings": "drawings",
+    "scans": "X-rays or scans",
+    "unoriented": "microscopy or views from above",
+}
 NUMBERS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
@@ -29,11 +32,11 @@ class Condition:
     values: tuple[str, ...]
 
     def holds(self, facts: Facts) -> bool:
-        value = getattr(facts, self.fact)
+        value: str | float = getattr(facts, self.fact)
         if value in (UNKNOWN, "unknown") and "unknown" not in self.values:
             return False
         if self.sign in NUMBERS:
-            return NUMBERS[self.sign](value, float(self.values[0]))
+            return NUMBERS[self.sign](float(value), float(self.values[0]))
         return (str(value) in self.values) == (self.sign == "=")
 
 
@@ -84,14 +87,20 @@ def read_rules(path: Path = TABLE) -> tuple[Rule, ...]:
     return tuple(_rule(section, dict(parser[section])) for section in parser.sections())
 
 
-def decide(facts: Facts, rules: Sequence[Rule] | None = None) -> tuple[Facts, list[Statement]]:
-    """One statement per topic in the table's order, then every remark; and the facts with the decisions."""
-    rules = read_rules() if rules is None else rules
-    known, statements = {field.name for field in fields(Facts)}, []
+def decide(facts: Facts, measured: Sequence[Statement] = ()) -> tuple[Facts, list[Statement]]:
+    """One statement per topic in the table's order, then every remark; and the facts with the decisions.
+
+    measured: statements that overrule the table's on their topics.
+    """
+    rules, fixed = read_rules(), {statement.topic: statement for statement in measured}
+    names, statements = {field.name for field in fields(Facts)}, []
     for topic in dict.fromkeys(rule.topic for rule in rules if rule.topic != REMARK):
         rule = next((rule for rule in rules if rule.topic == topic and rule.holds(facts)), None)
-        if rule is not None:
-            facts = replace(facts, **{topic: rule.choose}) if topic in known else facts
+        choice = fixed[topic].choice if topic in fixed else rule.choose if rule else "unknown"
+        facts = replace(facts, **{topic: choice}) if topic in names else facts
+        if topic in fixed:
+            statements.append(fixed[topic])
+        elif rule is not None:
             statements.append(_state(rule, facts))
     return facts, statements + [_state(rule, facts) for rule in rules if rule.topic == REMARK and rule.holds(facts)]
 
