@@ -119,11 +119,11 @@ def test_a_trial_needs_labels_and_time(data, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow  # 12 s
+@pytest.mark.slow  # 20 s
 def test_a_trial_compares_methods_and_weights_on_the_images(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, seconds in {"FIXED": 0.0, "EACH": 0.0, "LEAST": 2.0}.items():
-        monkeypatch.setattr(trial, name, seconds)
+    for name, value in {"FIXED": 0.0, "EACH": 0.0, "LEAST": 2.0, "RIVALS": ("mae", "simmim")}.items():
+        monkeypatch.setattr(trial, name, value)
     mine = unmask.pretrain(data, out="mine", steps=1, **SMALL).path
     given = unmask.advise(data, minutes=0.1, against=str(mine), out="advice", device="cpu")
     page = (tmp_path / "advice" / "advice.html").read_text(encoding="utf-8")
@@ -132,3 +132,13 @@ def test_a_trial_compares_methods_and_weights_on_the_images(data, tmp_path, monk
     assert "Tried here" in page
     assert results["sentence"] in page.replace("&#39;", "'")
     assert any("The trial made" in text for text in given.not_known)
+
+
+def test_what_a_trial_cannot_do_is_said_in_the_words_of_advise(data, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise UserError("--hours 0.01 does not pay for one step of dino")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unmask.cli.commands.advise.compare", refuse)
+    with pytest.raises(UserError, match=r"the trial that --minutes 20 asks for cannot be made: .* one step of dino"):
+        unmask.advise(data, minutes=20, device="cpu")

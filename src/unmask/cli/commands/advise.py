@@ -110,21 +110,24 @@ def _try(options: Advise, seen: Seen, facts: Facts, out: Path) -> Trial | None:
             " alone; give more, or a part of the data"
         )
     against = (*texts(options.against), *on_disk())
-    found = compare(
-        options.data,
-        on=options.on,
-        out=out / TRIAL,
-        methods=design.methods,
-        hours=design.hours,
-        against=against,
-        evaluators=("knn", "linear"),
-        labels_per_class=design.labels_per_class,
-        points=1,
-        labels=JUDGED,
-        test=JUDGED,
-        device=options.device,
-        max_bad=1.0,
-    )
+    try:
+        found = compare(
+            options.data,
+            on=options.on,
+            out=out / TRIAL,
+            methods=design.methods,
+            hours=design.hours,
+            against=against,
+            evaluators=("knn", "linear"),
+            labels_per_class=design.labels_per_class,
+            points=1,
+            labels=JUDGED,
+            test=JUDGED,
+            device=options.device,
+            max_bad=1.0,
+        )
+    except UserError as error:
+        raise type(error)(f"the trial that --minutes {options.minutes:g} asks for cannot be made: {error}") from error
     assert found is not None  # only a dry run gives none
     return Trial(design, found.results, found.path, against)
 
