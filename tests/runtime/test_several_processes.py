@@ -14,14 +14,15 @@ from unmask.runtime.settings import RuntimeSettings
 from unmask.training.loop import backward, schedule
 from unmask.training.optimizer import make_optimizer, set_rate
 from unmask.training.settings import Fit
+from unmask.training.speed.compile import ready
 
 STEPS, BATCH = 2, 8
 
 
-def trained(name, accumulate=1):
-    """Losses, and the sums of absolute weights afterwards, of a few steps in as many processes as we are."""
-    launched, method = launch(), small_method(name)
-    devices = make_devices(RuntimeSettings(strategy="ddp"))
+def trained(name, accumulate=1, strategy="ddp", precision="32"):
+    """Losses and weights of a few steps in as many processes as we are."""
+    launched, settings = launch(), RuntimeSettings(strategy=strategy, precision=precision)
+    method, devices = ready(small_method(name), settings), make_devices(settings)
     model, optimizer = devices.setup(method), make_optimizer(method, name="sgd")
     config = Fit(steps=STEPS, batch=BATCH, lr=1e-2, accumulate=accumulate, grad_cache=accumulate > 1)
     size, measured = BATCH // launched.world // accumulate, []
@@ -39,8 +40,21 @@ def trained(name, accumulate=1):
         method.after_step((step + 1) / STEPS)
         optimizer.zero_grad()
         measured.append(devices.mean(outputs["loss"].clone()).item())
-    state = {key: value.double() for key, value in method.state_dict().items()}
+    state = {key: whole_tensor(value).double() for key, value in method.state_dict().items()}
     return measured, {key: value.numpy() for key, value in state.items()}
+
+
+def whole_tensor(value):
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+TAUGHT = ("byol", "dino", "ijepa", "mae(target=ema)")
+
+
+def taught():
+    """Methods with a teacher, in shards, and as copies with bf16 weights."""
+    ways = [("fsdp2", "32"), ("ddp", "bf16-weights")]
+    return {(name, *way): trained(name, 1, *way) for name in TAUGHT for way in ways}
 
 
 def everything(methods):
@@ -69,6 +83,22 @@ def test_two_processes_equal_one_for_every_method():
             assert losses == pytest.approx(whole, rel=2e-4), (rank, name)
             for key, value in weights.items():
                 assert state[key] == pytest.approx(value, rel=2e-3, abs=2e-5), (rank, name, key)
+
+
+@pytest.mark.slow
+def test_teachers_follow_shards_and_the_masters_of_bf16_weights_as_in_one_process():
+    plain = {name: trained(name) for name in TAUGHT}
+    low = {name: trained(name, precision="bf16-weights") for name in TAUGHT}
+    for both in together(2, taught):
+        for (name, strategy, precision), (losses, state) in both.items():
+            whole, weights = (plain if precision == "32" else low)[name]
+            tolerance = 2e-4 if precision == "32" else 2e-2
+            assert losses == pytest.approx(whole, rel=tolerance), (name, strategy)
+            assert state.keys() == weights.keys()
+            for key, value in weights.items():
+                assert state[key] == pytest.approx(value, rel=10 * tolerance, abs=1e-3), (name, strategy, key)
+            teacher = [key for key in state if "teacher.module" in key and key.endswith("weight")]
+            assert teacher
 
 
 @pytest.mark.slow
