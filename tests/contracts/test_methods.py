@@ -98,6 +98,14 @@ def test_every_method_that_is_stopped_and_resumed_ends_with_the_same_losses_and_
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("name", names("method"))
+def test_what_is_exported_and_judged_is_the_teacher_where_the_paper_says_so_and_else_the_student(name):
+    method = small_method(name)
+    taught = [part for m in method.modules() if isinstance(m, Teacher) for part in m.module.modules()]
+    assert any(method.kept is part for part in taught) is (name in ("dino", "ibot", "dinov2", "ijepa"))
+    assert method.kept is method.encoder or name in ("dino", "ibot", "dinov2", "ijepa")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_teachers_follow_their_student_only_when_a_step_counts(name):
     method = small_method(name)

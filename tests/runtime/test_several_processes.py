@@ -23,7 +23,7 @@ def trained(name, accumulate=1, strategy="ddp", precision="32"):
     """Losses and weights of a few steps in as many processes as we are."""
     launched, settings = launch(), RuntimeSettings(strategy=strategy, precision=precision)
     method, devices = ready(small_method(name), settings), make_devices(settings)
-    model, optimizer = devices.setup(method), make_optimizer(method, name="sgd")
+    model, optimizer = devices.setup(method), make_optimizer(method, name="sgd" if precision == "32" else "adamw")
     config = Fit(steps=STEPS, batch=BATCH, lr=1e-2, accumulate=accumulate, grad_cache=accumulate > 1)
     size, measured = BATCH // launched.world // accumulate, []
     for step in range(STEPS):
@@ -34,7 +34,7 @@ def trained(name, accumulate=1, strategy="ddp", precision="32"):
             batches.append({"views": [v[first : first + size] for v in whole["views"]]})
         schedule(method, optimizer, step / STEPS)
         method.before_step(step)
-        set_rate(optimizer, 1e-2)
+        set_rate(optimizer, 1e-2 if precision == "32" else 1e-3)
         outputs = backward(model, method, optimizer, iter(batches), config, devices, step, STEPS)
         optimizer.step()
         method.after_step((step + 1) / STEPS)
@@ -92,13 +92,12 @@ def test_teachers_follow_shards_and_the_masters_of_bf16_weights_as_in_one_proces
     for both in together(2, taught):
         for (name, strategy, precision), (losses, state) in both.items():
             whole, weights = (plain if precision == "32" else low)[name]
-            tolerance = 2e-4 if precision == "32" else 2e-2
+            tolerance, step = (2e-4, 1e-4) if precision == "32" else (2e-2, 5e-3)
             assert losses == pytest.approx(whole, rel=tolerance), (name, strategy)
             assert state.keys() == weights.keys()
             for key, value in weights.items():
-                assert state[key] == pytest.approx(value, rel=10 * tolerance, abs=1e-3), (name, strategy, key)
-            teacher = [key for key in state if "teacher.module" in key and key.endswith("weight")]
-            assert teacher
+                assert state[key] == pytest.approx(value, rel=10 * tolerance, abs=step), (name, strategy, key)
+            assert any("teacher.module" in key for key in state)
 
 
 @pytest.mark.slow
