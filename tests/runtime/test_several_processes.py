@@ -17,6 +17,7 @@ from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
 
 STEPS, BATCH = 2, 8
+MODES = ("mae_contrast(mode='head')", "mae_contrast(mode='tuned')", "igpt(masked=True)", "mae(target=features)")
 
 
 def trained(name, accumulate=1, strategy="ddp", precision="32"):
@@ -58,7 +59,7 @@ def taught():
 
 
 def everything(methods):
-    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol")]
+    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol", "mae_contrast")]
     return {name: trained(name) for name in methods} | {f"{name} in parts": trained(name, 2) for name in comparing}
 
 
@@ -75,7 +76,7 @@ def normalised():
 
 @pytest.mark.slow
 def test_two_processes_equal_one_for_every_method():
-    methods = names("method")
+    methods = [*names("method"), *MODES]
     one = everything(methods)
     for rank, both in enumerate(together(2, everything, methods)):
         for name, (losses, state) in both.items():

@@ -43,7 +43,9 @@ def small_encoder(channels=3, size=(SIDE, SIDE), mean=127.0, std=60.0):
 @cache
 def teacher_file():
     """A file of weights to learn from: a ViT of one block for images of 32 pixels."""
-    net = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=32, patch_size=8, num_classes=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same weights in every process
+        net = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=32, patch_size=8, num_classes=0)
     path = Path(tempfile.mkdtemp()) / "teacher.pth"
     torch.save(net.state_dict(), path)
     return path

@@ -14,6 +14,7 @@ from unmask.errors import UserError
 from unmask.methods.target import Target
 from unmask.models.encoder import create_encoder
 from unmask.registry import build
+from unmask.weights import frozen_teacher
 from unmask.weights.canonical import IMAGENET
 from unmask.weights.frozen_teacher import FrozenTeacher
 from unmask.weights.open import open_weights
@@ -84,6 +85,12 @@ def test_a_frozen_teacher_is_in_no_state_and_no_optimizer_and_stays_as_it_is(nam
     for key, value in teacher.encoder.state_dict().items():
         assert torch.equal(value, before[key])
     assert not any(parameter.requires_grad for parameter in teacher.encoder.parameters())
+
+
+def test_opening_a_teacher_leaves_the_students_random_numbers_alone():
+    frozen_teacher._open.cache_clear()
+    first, again = (small_method("mae(target=features)").decoder.state_dict() for _ in range(2))
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
 
 
 def test_a_teacher_is_opened_with_its_values_where_a_plan_is_made_without_any():

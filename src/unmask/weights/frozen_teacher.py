@@ -67,7 +67,9 @@ class FrozenTeacher(Frozen):
         many pixels as it was made for, in the image's shape. Raises UserError for weights that cannot be opened.
         """
         super().__init__()
-        with torch.device("cpu"):  # plans are made on the meta device, where weights have no values
+        # plans are made on the meta device, where weights have no values; a network that is opened draws random numbers
+        # before it is filled, which must not change what the student gets
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             shared = _open(source, model, student.channels, stamp(source))
             self._encoder = [shared.encoder]  # in a list: no child of this module
             self.opened, self.sha256, self.dim = shared.opened, shared.sha256, shared.encoder.dim
