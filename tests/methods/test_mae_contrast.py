@@ -102,6 +102,7 @@ def test_the_joint_loss_is_the_reconstructions_and_the_contrast_of_completed_fea
     mask = method.draw(batch)
     rebuilt = plain({"views": batch["views"][:1], "mask": mask})["loss"]
     torch.testing.assert_close(method({**batch, "mask": mask})["rebuilt"], rebuilt)
+    torch.testing.assert_close(method({"views": batch["views"][:1], "mask": mask})["loss"], rebuilt)
 
 
 def test_only_the_head_learns_on_a_frozen_encoder_and_the_upper_half_with_it_afterwards():
@@ -147,6 +148,7 @@ def test_the_second_view_is_the_first_moved_by_a_few_pixels():
     [
         ("mae_contrast(queue=64)", "queue has no meaning in mae_contrast\\(mode='joint'\\)"),
         ("mae_contrast(mode='tuned', mask='random')", "mask has no meaning"),
+        ("mae_contrast(mode='head', contrast=0.5)", "contrast has no meaning"),
         ("mae_contrast(mode='both')", "mode is 'joint' or 'head' or 'tuned'"),
         ("mae_contrast(predictor='mlp(out=8)')", "8 numbers and the head 256"),
     ],

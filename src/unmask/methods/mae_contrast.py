@@ -47,7 +47,7 @@ class MAEContrast(Comparing, Prediction):
             "guessing",
             above=1.5,
             says="views find their partners less well than by guessing",
-            remedy="a higher temperature, mae_contrast(temperature=0.15), or a lower --lr",
+            remedy="a higher temperature, such as temperature=0.2 in the method's text, or a lower --lr",
         ),
     )
 
@@ -60,14 +60,14 @@ class MAEContrast(Comparing, Prediction):
         decoder: object = None,
         predictor: object = "mlp(hidden=4096, out=256)",
         head: object = "mlp(hidden=2048, out=256)",
-        contrast: NonNegativeFloat = 1.0,
+        contrast: NonNegativeFloat | None = None,
         temperature: PositiveFloat | None = None,
         momentum: Share | None = None,
         queue: Queue | None = None,
         nearest: PositiveInt | None = None,
     ):
         """mode: joint, or tuned, in three trainings of which head is the second. mask, target, decoder: of the joint
-        mode, MAE's by default; contrast: weight of the contrastive loss there.
+        mode, MAE's by default; contrast: weight of the contrastive loss there, 1 by default.
 
         head and predictor: projections, thrown away afterwards. temperature: of the cosines, 0.07 jointly and 0.15
         otherwise; momentum: of the teacher, from 0.996 to 1 jointly, 0.99 otherwise, where only the head has one.
@@ -75,7 +75,7 @@ class MAEContrast(Comparing, Prediction):
         for tuning.
         """
         super().__init__()
-        self.encoder, self.mode, self.contrast = encoder, mode, contrast
+        self.encoder, self.mode, self.contrast = encoder, mode, 1.0 if contrast is None else contrast
         joint = mode == "joint"
         self.temperature = temperature or (0.07 if joint else 0.15)
         self.momentum = (0.996 if joint else 0.99) if momentum is None else momentum
@@ -90,7 +90,7 @@ class MAEContrast(Comparing, Prediction):
             self.words = {"loss": "squared error on hidden patches, and InfoNCE", "rebuilt": "squared error alone"}
             self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
         else:
-            self._refuse(mask=mask, target=target, decoder=decoder)
+            self._refuse(mask=mask, target=target, decoder=decoder, contrast=contrast)
             self.views, self.words = ("byol",), {"loss": "InfoNCE with nearest neighbours"}
             self.queue, self.nearest = Neighbours(queue or QUEUE, self.head.out_dim), nearest or self._usual_nearest
             self._freeze()
@@ -186,6 +186,14 @@ class MAEContrast(Comparing, Prediction):
     def predict(self, x: Tensor, mask: Mask) -> Tensor:
         """Predicted targets of the hidden units, in the order of `mask.hidden`."""
         return self.decoder(self.encoder(x, mask), mask, self.encoder.grid_of(x))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss; of one view alone, as it is drawn and exported, that of the reconstruction."""
+        if self.mode == "joint" and len(batch["views"]) == 1 and "embeddings" not in batch:
+            (x,), mask = batch["views"], self.draw(batch)
+            rebuilt = self._errors(self.predict(x, mask).float(), self.targets(x, mask.hidden)).mean()
+            return {"loss": rebuilt, "rebuilt": rebuilt}
+        return super().forward(batch)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         if self.mode != "joint":

@@ -39,7 +39,8 @@ class Palette(UnitTarget):
         if len(grid.unit) != 2:
             raise UserError("palette is of the pixels of images, which have height and width")
         self.grid, self.channels, self.colours = grid, channels, colours
-        self.pixels = tuple(min(max(1, side // max(grid.shape)), length) for length in grid.unit)  # of a unit
+        most = max(1, side // max(grid.shape))
+        self.pixels = min(most, grid.unit[0]), min(most, grid.unit[1])  # of a unit
         self.count = self.pixels[0] * self.pixels[1]
         self.dim = self.count * colours
         self.register_buffer("palette", torch.zeros(colours, channels))
