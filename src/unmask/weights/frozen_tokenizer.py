@@ -35,7 +35,9 @@ class FrozenTokenizer(Frozen):
         the tokenizer cannot be opened, or cannot see such samples.
         """
         super().__init__()
-        with torch.device("cpu"):  # plans are made on the meta device, where weights have no values
+        # plans are made on the meta device, where weights have no values; a network that is opened draws random numbers
+        # before it is filled, which must not change what the student gets
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             opened, self.sha256 = _open(source, stamp(source)) if isinstance(source, str) else _ready(source)
         self._tokenizer = [opened.tokenizer.requires_grad_(False)]  # in a list: no child of this module
         self.source = source if isinstance(source, str) else opened.model
