@@ -36,7 +36,7 @@ FAULTS = {
         Fault("mae", 0.3, "contrast"),
         Fault("simmim", 0.1, "contrast", steps=45),
         Fault("vqvae(codes=64)", 1.0, "codes_in_use"),
-        Fault(f"vqkd(codes=64, of={str(teacher_file())!r})", 1.0, "codes_in_use"),
+        Fault("vqkd(codes=64, of='TEACHER')", 1.0, "codes_in_use"),
     ],
     "the teacher is the student, and nothing keeps them apart": [
         Fault(f"byol(momentum=0.0, {PLAIN_HEADS})", 0.05, "spread", steps=50),
@@ -75,7 +75,7 @@ PROVOKED = [
 
 def trained(out, text, lr=1e-3, steps=24, unbalanced=None, batch=16):
     """The records of a training at a constant rate."""
-    method = small_method(text)
+    method = small_method(text.replace("TEACHER", str(teacher_file())))
     if unbalanced == "centre":
         method.centre.momentum = 1.0  # it stays where it is
     if unbalanced == "tokenizer":
