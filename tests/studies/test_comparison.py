@@ -15,7 +15,7 @@ from unmask.studies.comparison.findings import Findings
 from unmask.studies.comparison.judging import packed, unpacked
 from unmask.studies.comparison.plan import refuse_names
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, shares
-from unmask.studies.engine import Piece, Records, Work, run_pieces
+from unmask.studies.engine import Piece, Records, Work, opened_once, run_pieces
 
 NUM = 400  # test images
 CONTESTANTS = [Contestant(name, METHOD) for name in ("mae", "dino", "byol")]
@@ -174,3 +174,15 @@ def test_the_cheap_attentive_pooling_is_multi_head_attention():
     ours = torch.autograd.grad(pool(x).square().sum(), list(pool.parameters()), retain_graph=True)
     theirs = torch.autograd.grad(expected.square().sum(), list(pool.parameters()))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_process_opens_the_data_anew_for_a_study_with_other_settings():
+    opened, places = [], [{"on": "a"}, {"on": "a"}, {"on": "b"}, {"on": "a"}]
+    for place in places:  # equal, not the same: settings come from another process
+        assert opened_once(place, lambda place=place: opened.append(place) or place) == place
+    assert opened == [{"on": "a"}, {"on": "b"}, {"on": "a"}]
+
+
+def test_budgets_are_said_without_loss():
+    assert Budget(images=1234567.0).option == "--images 1234567"
+    assert Budget(flops=1e15).option == "--flops 1e+15"

@@ -1,6 +1,5 @@
 """What all studies share: pieces of work that are recorded as they end, continued after a stop, and forecast."""
 
-import functools
 import json
 import math
 import os
@@ -8,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from joblib import Parallel, delayed
@@ -21,6 +20,7 @@ from unmask.runtime.machine import machine
 from unmask.runtime.progress import Update, make_say, progress
 from unmask.training.log import clock
 
+T = TypeVar("T")
 Key = tuple[str | int, ...]
 Tell = Callable[[str, float], object]  # what is being done, and the share of it that is done
 Do = Callable[[Key, Tell], Json]  # one piece of work: returns what is recorded of it
@@ -114,7 +114,7 @@ def run_pieces(
     """
     total, say = sum(map(len, waves)), make_say(console)
     missing = [[piece for piece in wave if piece.key not in records.lines] for wave in waves]
-    clock_of = _Clock([piece for wave in missing for piece in wave], work.jobs)
+    clock_of = _Clock([piece for wave in missing for piece in wave])
     done = total - sum(map(len, missing))
     if done:
         say(f"Continuing: {done:,} of {total:,} trainings and fits are done.")
@@ -136,8 +136,8 @@ def run_pieces(
 class _Clock:
     """The time that is left, at the speed seen so far."""
 
-    def __init__(self, pieces: Sequence[Piece], jobs: int):
-        self.open, self.done, self.jobs, self.began = sum(p.cost for p in pieces), 0.0, jobs, time.monotonic()
+    def __init__(self, pieces: Sequence[Piece]):
+        self.open, self.done, self.began = sum(piece.cost for piece in pieces), 0.0, time.monotonic()
 
     def left(self, piece: Piece) -> float:
         """Seconds, after this piece."""
@@ -197,4 +197,13 @@ def _parsed(line: str) -> Json | None:
     return content if isinstance(content, dict) else None
 
 
-once = functools.lru_cache(maxsize=1)  # what a process opens, it opens once
+_last: list[tuple[object, object]] = []  # what this process opened last, with its key
+
+
+def opened_once(key: object, open_it: Callable[[], T]) -> T:
+    """What `open_it` returns, opened again only for another key. Processes live on from one study to the next, so the
+    key must hold everything that it is made of."""
+    if not _last or _last[0][0] != key:
+        _last.clear()  # frees the memory first
+        _last.append((key, open_it()))
+    return cast(T, _last[0][1])

@@ -26,7 +26,7 @@ from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
 from unmask.studies.ablation.axes import Changes, changed, steps_of
-from unmask.studies.engine import Key, Tell, Work, once
+from unmask.studies.engine import Key, Tell, Work, opened_once
 from unmask.studies.opening import Opening
 from unmask.studies.quiet_log import QuietLog
 from unmask.tasks.classification.finetune import answers, finetune
@@ -114,23 +114,17 @@ class Doing:
 
     def there(self, place: Key) -> Json:
         """The same in another process."""
-        box = _box(str(self.out))
-        if not box:
-            quiet = Console(quiet=True, force_terminal=False)
-            samples, labelled = self.opening.samples(quiet)[1], self.opening.labelled(quiet, "ablate")
-            samples.channels = self.config.data.channels
-            devices = make_devices(self.config.runtime)
-            box.append(Bench(self.config, self.steps, self.tuning, samples, labelled, devices))
-        return replace(self, bench=box[0]).here(place, lambda what, share: None)
+        bench = opened_once((self.opening, self.config, self.steps, self.tuning), self._open)
+        return replace(self, bench=bench).here(place, lambda what, share: None)
+
+    def _open(self) -> Bench:
+        quiet = Console(quiet=True, force_terminal=False)
+        samples, labelled = self.opening.samples(quiet)[1], self.opening.labelled(quiet, "ablate")
+        samples.channels = self.config.data.channels
+        return Bench(self.config, self.steps, self.tuning, samples, labelled, make_devices(self.config.runtime))
 
     def work(self, jobs: int) -> Work:
         return Work(self.here, replace(self, bench=None).there, jobs)
-
-
-@once
-def _box(out: str) -> list[Bench]:
-    """What this process opened for the study in a folder."""
-    return []
 
 
 def _pretrain(

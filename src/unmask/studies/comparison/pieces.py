@@ -13,7 +13,7 @@ from unmask.studies.comparison.judging import accuracy, judge_finetuned, judge_f
 from unmask.studies.comparison.plan import Forecast
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Contestant, Setting, shares
 from unmask.studies.comparison.training import train
-from unmask.studies.engine import Key, Piece, Tell, Work, once
+from unmask.studies.engine import Key, Piece, Tell, Work, opened_once
 from unmask.training.log import clock
 
 FIELDS = ("piece", "contestant", "seed", "size", "draw")  # of a recorded line; the key of a piece
@@ -97,24 +97,15 @@ class Elsewhere:
         self.setting = setting
 
     def __call__(self, key: Key) -> Json:
-        return opened(self.setting.out, self.setting).do(key, lambda what, share: None)
+        return opened_once(self.setting, lambda: opened(self.setting)).do(key, lambda what, share: None)
 
 
-@once
-def _box(out: str) -> list[Bench]:
-    """Holds what this process opened for the study in a folder."""
-    return []
-
-
-def opened(out: str, setting: Setting) -> Bench:
-    """The data of a study, opened once by each process."""
-    box = _box(out)
-    if not box:
-        quiet = Console(quiet=True, force_terminal=False)
-        sheet, samples = setting.opening.samples(quiet)
-        samples.channels = setting.reference.data.channels
-        box.append(Bench(setting, sheet, samples, setting.opening.labelled(quiet, COMMAND)))
-    return box[0]
+def opened(setting: Setting) -> Bench:
+    """Opens the data of a study."""
+    quiet = Console(quiet=True, force_terminal=False)
+    sheet, samples = setting.opening.samples(quiet)
+    samples.channels = setting.reference.data.channels
+    return Bench(setting, sheet, samples, setting.opening.labelled(quiet, COMMAND))
 
 
 def work_of(bench: Bench, jobs: int) -> Work:

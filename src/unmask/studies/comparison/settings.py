@@ -30,7 +30,7 @@ class Budget:
     @property
     def option(self) -> str:
         name, value = next((n, v) for n, v in vars(self).items() if v is not None)
-        return f"--{name} {value:g}"
+        return f"--{name} {value:.12g}"
 
     def steps(self, batch: int, seconds: float, flops: float) -> float:
         """Optimizer steps that it pays for. batch: images of a step; seconds: of a step; flops: for an image."""

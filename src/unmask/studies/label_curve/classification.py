@@ -26,7 +26,7 @@ from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import autocast_dtype, machine, tune
-from unmask.studies.engine import Key, Work, most_jobs, once
+from unmask.studies.engine import Key, Work, most_jobs, opened_once
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study
 from unmask.tasks.classification.finetune import answers, finetune
@@ -40,7 +40,7 @@ FROZEN = ("knn", "linear")  # that are fitted on features taken once
 
 @dataclass(frozen=True)
 class Setting:
-    """What a process needs to open data and encoders; hashable, so that it does so once."""
+    """What a process needs to open data and encoders; compared, so that it does so once."""
 
     run: str
     reading: tuple[tuple[str, Any], ...]  # options for weights
@@ -190,12 +190,7 @@ class _Elsewhere:
     setting: Setting
 
     def __call__(self, key: Key) -> Json:
-        return _study(self.setting).line(Cell(*key))  # type: ignore[arg-type]
-
-
-@once
-def _study(setting: Setting) -> ClassificationStudy:
-    return ClassificationStudy(setting)
+        return opened_once(self.setting, lambda: ClassificationStudy(self.setting)).line(Cell(*key))  # type: ignore[arg-type]
 
 
 def _best_linear(x: np.ndarray, y: np.ndarray) -> Linear:
