@@ -124,14 +124,17 @@ def test_a_trial_compares_methods_and_weights_on_the_images(data, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     for name, value in {"FIXED": 0.0, "EACH": 0.0, "LEAST": 2.0, "RIVALS": ("mae", "simmim")}.items():
         monkeypatch.setattr(trial, name, value)
+    trials = []
+    monkeypatch.setattr("unmask.cli.commands.advise.measured_statements", lambda made, facts: trials.append(made) or [])
     mine = unmask.pretrain(data, out="mine", steps=1, **SMALL).path
-    given = unmask.advise(data, minutes=0.1, against=str(mine), out="advice", device="cpu")
+    given = unmask.advise(data, minutes=0.1, against="mine", out="advice", device="cpu")
     page = (tmp_path / "advice" / "advice.html").read_text(encoding="utf-8")
     results = json.loads((tmp_path / "advice" / "trial" / "comparison.json").read_text(encoding="utf-8"))
     assert {a["contestant"] for a in results["accuracies"]} >= {"mae", "random init", "raw pixels", str(mine.resolve())}
     assert "Tried here" in page
     assert results["sentence"] in page.replace("&#39;", "'")
     assert any("The trial made" in text for text in given.not_known)
+    assert trials[0].weights == [str(mine.resolve())]  # given by a relative path
 
 
 def test_what_a_trial_cannot_do_is_said_in_the_words_of_advise(data, tmp_path, monkeypatch):

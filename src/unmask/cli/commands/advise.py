@@ -7,7 +7,7 @@ from rich.console import Console
 
 from unmask.cli.commands.compare import compare
 from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.continue_run import own
+from unmask.cli.continue_run import absolute, own
 from unmask.cli.main import parse
 from unmask.cli.options.advise import Advise
 from unmask.cli.outputs import choose_place, require_folder, say_replaced
@@ -109,7 +109,7 @@ def _try(options: Advise, seen: Seen, facts: Facts, out: Path) -> Trial | None:
             f"--minutes {options.minutes:g}: reading all {facts.images:,} images takes about {reading / 60:.1f} minutes"
             " alone; give more, or a part of the data"
         )
-    against = (*texts(options.against), *on_disk())
+    against = tuple(dict.fromkeys(map(absolute, (*texts(options.against), *on_disk()))))  # as `compare` names them
     try:
         found = compare(
             options.data,

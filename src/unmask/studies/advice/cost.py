@@ -89,7 +89,7 @@ def features_cost(encoder: Encoder, count: int, device: str) -> Cost:
     size: Any = encoder.grid.size
     images = torch.rand(TRIED, encoder.channels, *size, device=device) * 255
     with torch.no_grad():
-        encoder(images[:1])
+        float(encoder(images[:1]).units.sum())  # waits for the device, as below
         began = time.perf_counter()
         float(encoder(images).units.sum())
         each = (time.perf_counter() - began) / TRIED

@@ -13,6 +13,7 @@ from unmask.errors import UserError
 from unmask.files import Json
 from unmask.studies.advice.facts import Facts
 from unmask.studies.advice.table import Statement
+from unmask.studies.comparison.settings import PIXELS, RANDOM
 
 RIVALS = ("mae", "simclr", "dino")  # that are tried beside the method that the table names, as time allows
 FIXED, EACH = 75.0, 45.0  # seconds for looking and baselines, and for measuring and judging a method, on a few cores
@@ -20,7 +21,6 @@ LEAST = 60.0  # seconds of training for a method: less teaches next to nothing
 JUDGED = 1000  # images to fit classifiers on, and to test on, at the most
 TUNED = 10  # labels per class of fine-tuning, where that is what the features are for
 LONG = 15.0  # minutes from which there is time for fine-tuning
-RANDOM, PIXELS = "random init", "raw pixels"  # what a comparison calls its baselines
 ONCE = "one training each, whose chance is in no interval"
 
 
@@ -45,7 +45,7 @@ class Trial:
     design: Design
     results: Json  # as in comparison.json
     path: Path  # its folder
-    against: tuple[str, ...]  # weights that were judged too
+    against: tuple[str, ...]  # weights that were judged too, as the comparison names them
 
     @property
     def methods(self) -> list[str]:
