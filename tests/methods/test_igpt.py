@@ -7,7 +7,7 @@ from support.methods import small_encoder, small_method, views_of
 from unmask.errors import UserError
 from unmask.masking.mask import Mask, Rows
 from unmask.methods.igpt import IGPT, _allowed
-from unmask.methods.targets.palette import Palette, k_means
+from unmask.methods.targets.palette import Palette, _nearest, k_means
 from unmask.models.encoder import create_encoder
 from unmask.registry import build
 
@@ -185,3 +185,9 @@ def test_encoders_whose_tokens_attend_to_everything_are_refused():
     for text, says in (("igpt", "earlier ones only"), ("igpt(masked=True)", "drops them")):
         with pytest.raises(UserError, match=says):
             build("method", text, encoder=hiera)
+
+
+def test_the_nearest_colour_is_the_same_in_bf16():
+    palette = torch.linspace(1.0, 1.01, 16)[:, None].repeat(1, 3)  # in bf16 they are two or three
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert _nearest(palette, palette).tolist() == list(range(16))

@@ -192,3 +192,11 @@ def test_three_trainings_in_a_row_hand_on_encoder_head_and_queue(photos, tmp_pat
         assert torch.equal(value, head.net.state_dict()[key])  # frozen
     assert any(not torch.equal(value, tuned.net.state_dict()[key]) for key, value in mae.net.state_dict().items())
     assert run.objective().queue.begin == 8  # of 16 places: 8 were filled by the stage before, and 16 more came
+
+
+def test_the_nearest_neighbour_is_the_same_in_bf16():
+    queue, angles = Neighbours(8, 2), torch.linspace(0.1, 0.2, 8)
+    queue.rows.copy_(torch.stack([angles.cos(), angles.sin()], dim=1))
+    queue.filled.fill_(8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(queue.nearest(queue.rows), queue.rows)

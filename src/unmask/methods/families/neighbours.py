@@ -32,15 +32,16 @@ class Neighbours(nn.Module):
         chance: numbers in [0, 1) that choose among them; None: the nearest.
         """
         query = normalize(query.float(), dim=1)
-        there = torch.arange(len(self.rows), device=query.device) < self.filled
-        likeness = (query @ self.rows.T).masked_fill(~there, -torch.inf)
-        places = likeness.topk(min(count, len(self.rows)), dim=1).indices
+        places = torch.arange(len(self.rows), device=query.device)
+        with torch.autocast(query.device.type, enabled=False):  # bf16 cannot tell near neighbours apart
+            likeness = (query @ self.rows.T).masked_fill(places >= self.filled, -torch.inf)
+        best = likeness.topk(min(count, len(self.rows)), dim=1).indices
         if chance is None:
-            place = places[:, :1]
+            chosen = best[:, 0]
         else:
-            several = self.filled.clamp(1, places.shape[1])
-            place = places.gather(1, (chance * several).long().clamp(max=places.shape[1] - 1)[:, None])
-        return torch.where(self.filled > 0, self.rows[place[:, 0]], query)
+            several = self.filled.clamp(1, best.shape[1])
+            chosen = best.gather(1, (chance * several).long().clamp(max=best.shape[1] - 1)[:, None])[:, 0]
+        return torch.where(self.filled > 0, self.rows[chosen], query)
 
     @torch.no_grad()
     def note(self, keys: Float[Tensor, "b d"]) -> None:

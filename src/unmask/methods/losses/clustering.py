@@ -35,7 +35,8 @@ class Centre(nn.Module):
     def note(self, outputs: Float[Tensor, "b k"], counts: Tensor | None = None) -> None:
         """Counts the outputs of a part of a batch. counts: b, which of them count; None: all."""
         weights = torch.ones(len(outputs), device=outputs.device) if counts is None else counts.float()
-        self.total += weights @ outputs.float()
+        with torch.autocast(outputs.device.type, enabled=False):  # the product would be rounded to bf16
+            self.total += weights @ outputs.float()
         self.count += weights.sum()
 
     @torch.no_grad()

@@ -109,4 +109,5 @@ def k_means(points: Float[Tensor, "n c"], count: int, chance: torch.Generator) -
 
 def _nearest(points: Float[Tensor, "n c"], centres: Float[Tensor, "k c"]) -> Int[Tensor, "n"]:
     """|p - c|^2 = |p|^2 - 2 p c + |c|^2, of which the first is the same for all centres."""
-    return torch.addmm(centres.square().sum(dim=1), points, centres.T, alpha=-2).argmin(dim=1)
+    with torch.autocast(points.device.type, enabled=False):  # bf16 cannot tell near colours apart
+        return torch.addmm(centres.square().sum(dim=1), points, centres.T, alpha=-2).argmin(dim=1)
