@@ -27,6 +27,7 @@ from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import memory_mb
 from unmask.training.loop import backward
 from unmask.training.objective import Batch, Objective
@@ -199,9 +200,15 @@ def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
     """Calls `prepare` of a new objective with the first few batches of its data."""
 
     def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
-        yield from islice(loader(_context_batch(objective))(0), PREPARE_BATCHES)
+        yield from map(on_cpu, islice(loader(_context_batch(objective))(0), PREPARE_BATCHES))
 
     objective.prepare(batches())
+
+
+def on_cpu(batch: Batch) -> Batch:
+    """The same for an objective that was not moved to the device yet, on which a loader may keep its images."""
+    cpu = make_devices(RuntimeSettings(), alone=True)
+    return cpu.move(batch)
 
 
 def _measure(

@@ -12,7 +12,7 @@ from unmask.files import STAGE, read_json, write_json
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, start_of
 from unmask.planning.loaders import make_loader
-from unmask.planning.measure import prepare
+from unmask.planning.measure import on_cpu, prepare
 from unmask.planning.stages.same import reuse
 from unmask.planning.stages.trainings import Training, write_plans
 from unmask.runs.run import CONFIG, SUMMARY, write_kept
@@ -108,6 +108,7 @@ def spent(training: Training, samples: Samples | StreamSamples) -> Spent:
     images = summary["steps"] * config.training.batch
     with torch.random.fork_rng():
         objective = build(config, Start())
-        per_image = step_flops(objective.train(), next(make_loader(config, samples, COUNTED, 0)(0)))
+        objective.scheduled = objective.schedules(0.0)
+        per_image = step_flops(objective.train(), on_cpu(next(make_loader(config, samples, COUNTED, 0)(0))))
     reused = read_json(folder / STAGE).get("reused")
     return Spent(config.method.name, summary["steps"], images, per_image * images, summary["seconds"], reused)

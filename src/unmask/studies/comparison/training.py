@@ -18,7 +18,7 @@ from unmask.models.state import load_strictly
 from unmask.planning.build import build
 from unmask.planning.initial_weights import Start, start_of
 from unmask.planning.loaders import make_loader
-from unmask.planning.measure import prepare
+from unmask.planning.measure import on_cpu, prepare
 from unmask.planning.stages.divide import stages_of
 from unmask.planning.stages.run import fit_in_stages
 from unmask.planning.stages.trainings import Training, trainings_of
@@ -158,6 +158,6 @@ def _a_few(config: Config, samples: Samples) -> tuple[Objective, Batch]:
     """A new objective, and a few images for it."""
     objective: Objective = build(config, Start())
     prepare(objective, partial(make_loader, config, samples, workers=0))
-    batch = next(iter(make_loader(config, samples, COUNTED, workers=0)(0)))
+    batch = on_cpu(next(iter(make_loader(config, samples, COUNTED, workers=0)(0))))
     objective.scheduled = objective.schedules(0.0)
     return objective.train(), batch
