@@ -57,7 +57,7 @@ def _settings(config: Config) -> Json | None:
         name: {key: value for key, value in section.items() if key not in left_out.get(name, ())}
         for name, section in sections.items()
     }
-    return kept | {"places": [stamp(place) for place in places]}
+    return kept | {"precision": config.runtime.precision, "places": [stamp(place) for place in places]}
 
 
 def _is_there(text: str) -> bool:
