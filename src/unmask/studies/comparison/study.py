@@ -122,7 +122,7 @@ def _contestants(wanted: Wanted, data: Data, planned: Sequence[Contestant], cons
         given = Given(options, options, {}, data.sheet, data.samples, wanted.machine, fastest)
         methods.append(plan_method(name, given, data.samples, wanted.budget))
     weights = [one for one in planned if one.kind == WEIGHTS]
-    weights += [Contestant(place, WEIGHTS) for place in wanted.against if place not in names]
+    weights += [Contestant(place, WEIGHTS) for place in dict.fromkeys(wanted.against) if place not in names]
     return (*methods, Contestant(RANDOM, RANDOM), Contestant(PIXELS, PIXELS), *weights)
 
 
@@ -175,7 +175,8 @@ def run(study: Study, wanted: Wanted, data: Data, out: Path, jobs: int, console:
         records.add(dict(zip(FIELDS, first)) | {"results": study.measured})
     planned = waves(replace(setting, contestants=chosen_now(setting, wanted)), study.forecast, wanted.seeds)
     missing = sum(piece.key not in records.lines for wave in planned for piece in wave)
-    facts = _facts(study, wanted, data, len(records.lines) + missing)
+    seeds = sorted({*wanted.seeds, *(int(key[2]) for key in records.lines)})  # an earlier call may have had more
+    facts = _facts(study, wanted, data, seeds, len(records.lines) + missing)
     write = _writer(out, setting, records, facts)
     try:
         bench = Bench(setting, data.sheet, data.samples, data.labelled)
@@ -205,7 +206,7 @@ def _seconds(line: Json) -> float:
     return line.get("seconds", 0.0) + sum(result["seconds"] for result in line.get("results", ()))
 
 
-def _facts(study: Study, wanted: Wanted, data: Data, planned: int) -> Facts:
+def _facts(study: Study, wanted: Wanted, data: Data, seeds: Sequence[int], planned: int) -> Facts:
     opening, config = wanted.opening, study.setting.reference
     where, of = _listed(opening.on or opening.data), _listed(opening.data)
     pairs = [
@@ -213,7 +214,7 @@ def _facts(study: Study, wanted: Wanted, data: Data, planned: int) -> Facts:
         ("budget", wanted.budget.text),
         ("pretrained on", f"{config.data.count:,} images of {of}"),
         ("judged on", f"{data.labelled.said} images of {len(data.labelled.classes)} classes"),
-        ("seeds", ", ".join(map(str, wanted.seeds))),
+        ("seeds", ", ".join(map(str, seeds))),
         ("machine", f"{wanted.machine.name}, precision {wanted.machine.precision}"),
     ]
     notes = []
