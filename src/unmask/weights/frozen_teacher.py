@@ -47,10 +47,10 @@ class Frozen(nn.Module):
 
 
 class FrozenTeacher(Frozen):
-    """Features of raw samples for the units of a student's grid, in fp32, without a gradient.
+    """Features of raw samples for the units of a student's grid, without a gradient.
 
-    The encoder follows its input to its device. It is always in eval mode, and neither it nor its mean and std are in
-    `state_dict`.
+    Weights are in fp32; under autocast the network computes as the student's does. The encoder follows its input to its
+    device. It is always in eval mode, and neither it nor its mean and std are in `state_dict`.
     """
 
     word = "teacher"

@@ -5,7 +5,7 @@ It lies outside of the objective's parameters like a frozen teacher, and a run r
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from jaxtyping import Int, Shaped
@@ -62,7 +62,7 @@ class FrozenTokenizer(Frozen):
     def forward(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Int[Tensor, "b n"]:
         """Ids of the units of `grid`, in reading order, for raw samples of any size that show what it covers."""
         network = self.tokenizer
-        if any(tensor.device != x.device for tensor in islice(network.parameters(), 1)):
+        if any(tensor.device != x.device for tensor in islice(chain(network.parameters(), network.buffers()), 1)):
             network.to(x.device)
             if isinstance(network, Autoencoder):
                 network.encoder.to(x.device)
