@@ -33,6 +33,7 @@ def test_options_are_read_from_the_text():
         ("random(0.5)", "options by name"),
         ("random(ratio=", "cannot read"),
         ("random(ratio=x)", "plain values"),
+        ("vqkd(of=teacher)", "in quotes.*: of='teacher'"),
         ("no_such_lab.masks.comb", "PYTHONPATH"),
     ],
 )

@@ -105,6 +105,8 @@ def _option(keyword: ast.keyword) -> tuple[str, Any]:
     """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`."""
     name, value = str(keyword.arg), keyword.value
     part = name in (*KINDS, "predictor") and isinstance(value, ast.Name | ast.Attribute | ast.Call)
+    if not part and isinstance(value, ast.Name):
+        raise UserError(f"options are plain values (numbers, texts in quotes, tuples): {name}={value.id!r}")
     return name, ast.unparse(value) if part else ast.literal_eval(value)
 
 

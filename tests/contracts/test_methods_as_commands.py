@@ -52,7 +52,7 @@ def test_every_method_runs_draws_or_says_why_not_and_exports_what_it_keeps(name,
         assert unmask.show(run.path, photos, most=1, out=tmp_path / "p.png").exists()
         assert (run.path / "panel.png").exists()
     else:
-        with pytest.raises(UserError, match="rebuilds no pixels"):
+        with pytest.raises(UserError, match="rebuilds no pixels of hidden patches"):
             unmask.show(run.path, photos, most=1, out=tmp_path / "p.png")
     assert unmask.export(run.path, to="timm", out=tmp_path / "exported")
     assert objective.words.get("loss", "loss") in html.unescape((run.path / "report.html").read_text(encoding="utf-8"))

@@ -238,9 +238,10 @@ def test_the_command_prints_a_table_or_json_and_ends_with_its_code(copy, capsys)
 
     code, said = ends(copy)
     assert (code, "Nothing wrong" in said) == (0, True)
+    assert "not looked at" in said and "[dim]" not in said and "[/]" not in said
     setting("training", "warmup_epochs", 100.0)(copy)
     code, said = ends(copy)
-    assert (code, "--warmup" in said, "1 found" in said) == (7, True, True)
+    assert (code, "--warmup" in said, "1 found" in said, "[bold" in said) == (7, True, True, False)
     code, said = ends(copy, "--json")
     content = json.loads(said)
     assert [finding["check"] for finding in content["findings"]] == ["warmup"]

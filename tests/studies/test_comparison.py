@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unmask.cli.options.compare import Compare
 from unmask.errors import UserError
 from unmask.evaluation.intervals import paired_difference, repeated, repeated_difference, wilson
 from unmask.models.classifier import AttentivePool
 from unmask.studies.comparison.findings import Findings
 from unmask.studies.comparison.judging import packed, unpacked
-from unmask.studies.comparison.plan import refuse_names
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, shares
 from unmask.studies.engine import Piece, Records, Work, opened_once, run_pieces
 
@@ -124,8 +124,20 @@ def test_points_double_up_to_the_whole():
 
 def test_two_methods_of_one_name_are_refused():
     with pytest.raises(UserError, match=r"names mae twice.*mae\(\.\.\.\)"):
-        refuse_names(["mae", "dino", "mae"])
-    refuse_names(["mae", "mae(mask=block)"])
+        Compare("photos", methods=("mae", "dino", "mae"), images=64)
+    for twin in ("mae()", "mae( )", " mae"):
+        with pytest.raises(UserError, match=r"names mae and .*the same training"):
+            Compare("photos", methods=("mae", twin), images=64)
+    with pytest.raises(UserError, match="the same training"):
+        Compare("photos", methods=("mae(mask=block)", "mae(mask='block')"), images=64)
+    Compare("photos", methods=("mae", "mae(mask=block)"), images=64)
+
+
+def test_an_evaluator_that_is_named_twice_judges_once():
+    assert Compare("photos", methods=("mae",), images=64, evaluators=("knn", "linear", "knn")).evaluators == (
+        "knn",
+        "linear",
+    )
 
 
 def test_records_go_on_after_a_line_that_was_cut_off(tmp_path):
@@ -158,7 +170,7 @@ def test_only_what_is_missing_is_done_and_divergence_is_recorded(tmp_path, capsy
     assert done == [("bad",), ("new",)]
     assert records.lines["bad",]["diverged"] == "too many bad steps"
     out = capsys.readouterr().out
-    assert "Continuing: 1 of 3" in out
+    assert "1 of 3 trainings and fits are already done" in out
     assert "bad: diverged; left out" in out
     assert "new: value 1" in out
 

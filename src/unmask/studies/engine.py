@@ -117,7 +117,7 @@ def run_pieces(
     clock_of = _Clock([piece for wave in missing for piece in wave])
     done = total - sum(map(len, missing))
     if done:
-        say(f"Continuing: {done:,} of {total:,} trainings and fits are done.")
+        say(f"{done:,} of {total:,} trainings and fits are already done.")
     with progress(console, "", total) as update:
         update(done)
         for wave in missing:

@@ -18,7 +18,6 @@ from unmask.runtime.machine import Machine, machine, tune
 from unmask.runtime.progress import make_console, make_say
 from unmask.studies.comparison.judging import open_weights_of
 from unmask.studies.comparison.pieces import COMMAND
-from unmask.studies.comparison.plan import refuse_names
 from unmask.studies.comparison.report import PAGE, RESULT
 from unmask.studies.comparison.settings import Budget, Judging
 from unmask.studies.comparison.study import STUDY, Data, Study, Wanted, begin, run, say_plan
@@ -51,7 +50,6 @@ def compare(options: Compare) -> Comparison | None:
     what is finished is kept, and a training resumes from its last checkpoint.
     """
     console, out, asked = make_console(), Path(options.out), _asked(options)
-    refuse_names(texts(options.methods))
     study = _saved(out, asked)
     if not options.dry_run:
         own(out, COMMAND, (*texts(options.data), *texts(options.on)))
@@ -79,7 +77,7 @@ def _wanted(options: Compare, here: Machine) -> Wanted:
     counts = numbers(options.labels_per_class)
     return Wanted(
         trainings={name: asked_for(training) for name, training in _trainings(options).items()},
-        against=tuple(map(absolute, texts(options.against))),
+        against=tuple(dict.fromkeys(map(absolute, texts(options.against)))),
         budget=Budget(options.hours, options.images, options.flops),
         judging=Judging(
             texts(options.evaluators), tuple(map(int, counts)), options.draws, options.finetune_epochs, options.points

@@ -2,8 +2,8 @@
 
 import json
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from unmask.cli.options.doctor import Doctor
 from unmask.cli.shared_options import reading_of
@@ -37,14 +37,14 @@ def doctor(options: Doctor) -> Diagnosis:
 
 
 def table(diagnosis: Diagnosis) -> Table:
-    """The diagnosis for a terminal: findings first, then passed checks, then checks that could not run."""
+    """The diagnosis for a console without markup: findings, then passed checks, then checks that could not run."""
     title = f"{diagnosis.place} ({diagnosis.kind})"
-    lines = Table("check", "found", "remedy", title=escape(title), title_justify="left", box=None)
+    lines = Table("check", "found", "remedy", title=title, title_justify="left", box=None)
     for name, findings in diagnosis.findings.items():
         for finding in findings:
-            lines.add_row(f"[bold yellow]{name}[/]", escape(finding.what), escape(finding.remedy))
+            lines.add_row(Text(name, "bold yellow"), finding.what, finding.remedy)
     for name in diagnosis.fine:
         lines.add_row(name, "nothing wrong", "")
     for name, reason in diagnosis.unknown.items():
-        lines.add_row(f"[dim]{name}[/]", f"[dim]not looked at: {escape(reason)}[/]", "")
+        lines.add_row(name, f"not looked at: {reason}", "", style="dim")
     return lines

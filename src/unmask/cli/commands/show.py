@@ -107,8 +107,8 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
         method = opened.config.method
         what = f"{method.name} with the target {method.target}" if method.target else method.name
         raise UserError(
-            f"{run} was trained with {what}, which rebuilds no pixels to show; --what features and --what attention"
-            " draw what its encoder sees"
+            f"{run} was trained with {what}, which rebuilds no pixels of hidden patches; --what features and"
+            " --what attention draw what its encoder sees"
         )
     return rebuilder, opened
 

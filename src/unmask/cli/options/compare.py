@@ -87,6 +87,7 @@ class Compare(ConfigOption):
             settle(self, name, texts(getattr(self, name)))
         if not self.data:
             raise UserError("say on which images: unmask compare DATA (and --on LABELLED, if they have no labels)")
+        settle(self, "evaluators", tuple(dict.fromkeys(texts(self.evaluators))))
         settle(self, "out", Path(self.out))
         numbers = (self.labels_per_class,) if isinstance(self.labels_per_class, int) else tuple(self.labels_per_class)
         settle(self, "labels_per_class", () if numbers == (0,) else tuple(dict.fromkeys(numbers)))
@@ -106,6 +107,7 @@ class Compare(ConfigOption):
     def _check_methods(self) -> None:
         if not self.methods:
             raise UserError("say which --methods to compare, such as mae simclr dino")
+        refuse_twins(texts(self.methods))
         for text in texts(self.methods):
             registry.require("method", text)
         for name in texts(self.evaluators):
@@ -114,3 +116,17 @@ class Compare(ConfigOption):
                 raise UserError(
                     f"--evaluators {name}: none of these{closest(plain, there)} There are: {', '.join(there)}"
                 )
+
+
+def refuse_twins(methods: Sequence[str]) -> None:
+    """Raises UserError for a method that is named twice, also in other words: "mae" and "mae()"."""
+    earlier: list[str] = []
+    for text in methods:
+        twin = next((other for other in earlier if registry.parse(other) == registry.parse(text)), None)
+        if twin is not None:
+            named = f"{text} twice" if twin == text else f"{twin} and {text}"
+            raise UserError(
+                f"--methods names {named}: both would be the same training. Tell them apart by options, such as"
+                f' "{registry.parse(text)[0]}(...)", or repeat the study with --seeds'
+            )
+        earlier.append(text)

@@ -22,7 +22,6 @@ from unmask.planning.plan import Plan
 from unmask.planning.pretrain import Given, choose_length, choose_parts, measure_stages
 from unmask.planning.stages.divide import own_share, stages_of
 from unmask.planning.stages.trainings import trainings_of
-from unmask.registry import parse
 from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.distributed.ranks import Ranks
@@ -131,13 +130,3 @@ def forecast(setting: Setting, labelled: Labelled, encoder: Encoder, frozen: Map
         )
         finetuning[str(number)] = settings.fit(len(rows)).steps * measured.seconds + answering
     return Forecast(dict(frozen), finetuning, max((one.memory_mb for one in setting.contestants), default=0))
-
-
-def refuse_names(methods: Sequence[str]) -> None:
-    """Raises UserError for a method that is named twice."""
-    for name in methods:
-        if methods.count(name) > 1:
-            raise UserError(
-                f"--methods names {name} twice: both would be the same training. Tell them apart by options, such as"
-                f' "{parse(name)[0]}(...)", or repeat the study with --seeds'
-            )

@@ -76,7 +76,9 @@ def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebu
     model = drawn_by(opened_run.objective())
     if model is None:
         what = opened_run.config.method.name
-        raise UserError(f"{run} was trained with {what}, which rebuilds no pixels; use --method features")
+        raise UserError(
+            f"{run} was trained with {what}, which rebuilds no pixels of hidden patches; use --method features"
+        )
     return model, {name: opened_run.record[name] for name in ("settings", "mean", "std", "timm", "data")}
 
 
