@@ -12,6 +12,8 @@ from unmask.cli.options.compare import Compare
 from unmask.errors import UserError
 from unmask.evaluation.intervals import paired_difference, repeated, repeated_difference, wilson
 from unmask.models.classifier import AttentivePool
+from unmask.report.palette import make_figure
+from unmask.studies.comparison.figures import _ticks
 from unmask.studies.comparison.findings import Findings
 from unmask.studies.comparison.judging import packed, unpacked
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, shares
@@ -198,3 +200,11 @@ def test_a_process_opens_the_data_anew_for_a_study_with_other_settings():
 def test_budgets_are_said_without_loss():
     assert Budget(images=1234567.0).option == "--images 1234567"
     assert Budget(flops=1e15).option == "--flops 1e+15"
+
+
+@pytest.mark.parametrize(("high", "count"), [(0.66, 1), (0.85, 1), (1.2, 2), (9.0, 4)])
+def test_ticks_of_like_costs_do_not_lie_on_each_other(high, count):
+    panel = make_figure(4.0, 3.0).subplots()
+    panel.set_xscale("log")
+    _ticks(panel, [0.64, high])
+    assert len(panel.get_xticks()) == count

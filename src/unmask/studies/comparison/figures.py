@@ -82,11 +82,12 @@ def _ticks(panel: Axes, values: Sequence[float]) -> None:
     if not values:
         return
     low, high = min(values), max(values)
-    if high <= low * 1.001:
-        panel.set_xticks([high], [f"{high:.3g}"])
-        panel.set_xlim(high / 2, high * 2)
+    if high <= low * 1.5:  # labels of several ticks would lie on each other
+        middle = math.sqrt(low * high)
+        panel.set_xticks([middle], [f"{middle:.3g}"])
+        panel.set_xlim(middle / 2, middle * 2)
         return
-    count = 4
+    count = 4 if high > low * 4 else 2
     ticks = [low * (high / low) ** (i / (count - 1)) for i in range(count)]
     panel.set_xticks(ticks, [f"{tick:.2g}" if tick < 100 else f"{tick:,.0f}" for tick in ticks])
     panel.set_xlim(low / 1.3, high * 1.3)
