@@ -36,24 +36,24 @@ def decoders(size: str, only: list[str] | None = None) -> dict[str, str]:
 
 def quality(options: argparse.Namespace) -> None:
     """Runs what is missing, and writes the results after every run."""
-    from unmask.studies.ablation.findings import add_cell, read_cells
+    from unmask.studies.ablation.findings import records_in
     from unmask.studies.ablation.one_run import run_cell
 
     out = options.out or Path("runs") / f"decoders-{options.name}"
     out.mkdir(parents=True, exist_ok=True)
     bench, study = prepare(options, out)
-    runs = cells_of(study)
-    todo = [(key, seed) for seed in range(options.seeds) for key in runs if (key, seed) not in read_cells(out)]
+    runs, records = cells_of(study), records_in(out)
+    todo = [(key, seed) for seed in range(options.seeds) for key in runs if (key, seed) not in records.lines]
     total = len(runs) * options.seeds
     for number, (key, seed) in enumerate(todo, total - len(todo) + 1):
         start = time.monotonic()
         name = f"{key.replace(' ', '_').replace('/', '-')}-{seed}"
         cell = run_cell(bench, key, runs[key], seed, out / "runs" / name, lambda what, share: None)
-        add_cell(out, cell)
+        records.add({"key": key, "seed": seed} | cell)
         said = f"linear {cell['linear']:.1%} after {cell['steps']} steps"
         print(f"[{number}/{total}] {key}, seed {seed}: {said}, {time.monotonic() - start:.0f} s", flush=True)
-        publish(options, study, read_cells(out))
-    publish(options, study, read_cells(out))
+        publish(options, study, records.lines)
+    publish(options, study, records.lines)
     print(markdown(options.results / f"decoders_quality_{options.name}.json"))
 
 

@@ -186,7 +186,7 @@ def test_the_label_curve_trains_on_the_same_parts_and_goes_on_where_it_stopped(r
     assert (content["unit"], content["score"]) == ("training images", "mIoU")
     assert (place / "curve" / "labels.png").exists()
     again = unmask.labels(run, **(options | {"protocols": ("full", "linear"), "draws": 1}))
-    assert "were done before" in capsys.readouterr().out
+    assert "are already done" in capsys.readouterr().out
     assert len(seen) == 12  # linear, of one draw: two sizes, two rivals
     assert [p for p in again.points if p.protocol == "full"] == curve.points
     with pytest.raises(UserError, match="knn is not for --to segment"):

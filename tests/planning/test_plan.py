@@ -84,7 +84,7 @@ def test_where_compiling_fails_the_plan_goes_on_without_and_says_so(monkeypatch)
     tried, measured = [], measure.Measured(1.0, 1, {})
     devices = make_devices(RuntimeSettings())
 
-    def fails_when_compiled(objective, loader, step, devices):
+    def fails_when_compiled(objective, loader, step, *rest):
         tried.append(step.compile)
         if step.compile != "off":
             raise RuntimeError("no compiler here")

@@ -54,10 +54,11 @@ def teacher_file():
 @cache
 def tokenizer_file(channels=3):
     """A file of a tokenizer that nobody trained, for patches of 4 pixels."""
-    torch.manual_seed(0)
     values = {"mean": (127.0,) * channels, "std": (60.0,) * channels, "channels": channels}
-    encoder = create_encoder(MODEL, image_size=(16, 16), patch_size=4, **values)
-    tokenizer = build("tokenizer", f"vqvae(codes=12, dim=8, decoder='{shrunk('full')}')", encoder=encoder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same weights in every process, and what is made next is the same in all
+        encoder = create_encoder(MODEL, image_size=(16, 16), patch_size=4, **values)
+        tokenizer = build("tokenizer", f"vqvae(codes=12, dim=8, decoder='{shrunk('full')}')", encoder=encoder)
     path = Path(tempfile.mkdtemp()) / "tokenizer.safetensors"
     save_tokenizer(tokenizer, path, None)
     return path

@@ -104,11 +104,14 @@ def run_pieces(
     console: Console,
     said: Callable[[Json], str],
     *,
+    words: str = "",
     lines: bool = True,
     after: Callable[[], object] = lambda: None,
 ) -> None:
-    """Does the pieces that are not recorded yet, wave after wave; within a wave side by side. said: the result of a
-    piece in words; lines: print one for each piece, also on a terminal; after: called when a piece is recorded.
+    """Does the pieces that are not recorded yet, wave after wave; within a wave side by side.
+
+    said: the result of a piece in words; words: what is being done, until the first piece is; lines: print one for each
+    piece, also on a terminal; after: called when a piece is recorded.
 
     A training that diverges is recorded as such, and the study goes on without it.
     """
@@ -118,7 +121,7 @@ def run_pieces(
     done = total - sum(map(len, missing))
     if done:
         say(f"{done:,} of {total:,} trainings and fits are already done.")
-    with progress(console, "", total) as update:
+    with progress(console, words, total) as update:
         update(done)
         for wave in missing:
             for piece, result in _finished(work, wave, update):
@@ -128,8 +131,8 @@ def run_pieces(
                 left = clock_of.left(piece)
                 update(done, words=piece.name)
                 if lines or not console.is_terminal:
-                    words = "diverged; left out" if "diverged" in line else said(line)
-                    say(f"[{done:,}/{total:,}] {piece.name}: {words}; {clock(left)} left")
+                    outcome = "diverged; left out" if "diverged" in line else said(line)
+                    say(f"[{done:,}/{total:,}] {piece.name}: {outcome}; {clock(left)} left")
                 after()
 
 

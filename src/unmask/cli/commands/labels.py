@@ -57,6 +57,7 @@ def labels(options: Labels) -> Curve:
             records,
             console,
             lambda line: f"{study.score} {line['accuracy']:.1%}",
+            words="trainings of the label curve",
             lines=False,
         )
     except (KeyboardInterrupt, Interrupted) as error:
