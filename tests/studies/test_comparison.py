@@ -98,6 +98,24 @@ def test_a_leader_among_many_needs_a_larger_lead():
     assert float(lead[1]) < float(lead[0])
 
 
+def test_the_leader_is_found_on_the_seeds_that_all_have():
+    lines = {}
+    for name, seed, accuracy in (("mae", 0, 0.6), ("mae", 1, 0.9), ("dino", 0, 0.7)):
+        result = {
+            "judge": "knn",
+            "seconds": 1.0,
+            "setting": "",
+            "pooling": "mean",
+            "correct": packed(answers(accuracy)),
+        }
+        lines["frozen", name, seed, "1", 0] = {"results": [result]}
+    findings = Findings.of(CONTESTANTS, lines)
+    assert [ranked.contestant for ranked in findings.ranked("knn")] == ["dino", "mae"]
+    assert "dino (69.5" in findings.leading("knn")
+    lines["frozen", "byol", 2, "1", 0] = lines["frozen", "mae", 0, "1", 0]
+    assert "no seed in common with" in Findings.of(CONTESTANTS, lines).leading("knn")
+
+
 def test_what_has_no_seed_meets_every_seed_of_the_others():
     gap = findings_of({"mae": 0.5, PIXELS: 0.3}, seeds=3).difference("mae", PIXELS, "knn")
     assert gap.pairs == 3

@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def text(self) -> str:
-        """Without its sign: "4.1 points (1.2 to 7.0)"."""
+        """Of one whose interval does not hold zero, without its sign: "4.1 points (1.2 to 7.0)"."""
         return f"{100 * abs(self.mean):.1f} points ({100 * min(abs(self.low), abs(self.high)):.1f} to" + (
             f" {100 * max(abs(self.low), abs(self.high)):.1f})"
         )
@@ -118,9 +118,15 @@ class Findings:
         return [one.name for one in self.contestants if one.trained]
 
     def ranked(self, judge: str) -> list[Accuracy]:
-        """Methods that this judge has seen, the best first."""
-        seen = [found for name in self.methods if (found := self.accuracy(name, judge)) is not None]
-        return sorted(seen, key=lambda found: -found.mean)
+        """Methods that this judge has seen, the best first: by the seeds and draws that all of them have, if any."""
+        rows = {name: self.rows[name, judge, 1.0] for name in self.methods if (name, judge, 1.0) in self.rows}
+        shared = set.intersection(*map(set, rows.values())) if rows else set()
+        means = {
+            name: np.mean([row.mean() for place, row in mine.items() if place in shared or not shared])
+            for name, mine in rows.items()
+        }
+        accuracies = [self.accuracy(name, judge) for name in sorted(means, key=lambda name: -means[name])]
+        return [accuracy for accuracy in accuracies if accuracy is not None]
 
     def leading(self, judge: str) -> str:
         """Who is ahead by this judge, of whom, and of whom that cannot be said, in a sentence."""
@@ -128,7 +134,8 @@ class Findings:
         if not ranked:
             return ""
         best, others = ranked[0], ranked[1:]
-        start = f"by {words(judge)}, {best.contestant} ({percent(best.mean, best.low, best.high, unit='')} %)"
+        interval = f"{percent(best.mean)}, {100 * best.low:.1f} to {100 * best.high:.1f}"
+        start = f"by {words(judge)}, {best.contestant} ({interval})"
         if not others:
             return f"{start} is the only one"
         level = 1 - (1 - LEVEL) / len(others)  # the leader was chosen among all of them: Bonferroni
@@ -138,7 +145,9 @@ class Findings:
         parts = [f"is ahead of {_listed(behind)}"] if behind else []
         if level_with:
             parts.append(f"cannot be told apart from {_listed(level_with)}")
-        return f"{start} {' but '.join(parts)}" if parts else start
+        if waiting := [one.contestant for one, gap in compared if gap is None]:
+            parts.append(f"has no seed in common with {_listed(waiting)} yet")
+        return f"{start} {' but '.join(parts)}"
 
     def above_random(self, name: str) -> list[str]:
         """The judges by which a method is above the same encoder at random initialisation."""
