@@ -209,8 +209,9 @@ def check_options(
         if not fits(hint, value):
             raise UserError(f"{text}: {key} is {_type_in_words(hint)}; got {value!r}")
         bounds = [bound for extra in metadata(hint) for bound in _bounds(extra)]
-        for number in (value if isinstance(value, list | tuple) else (value,)) if bounds else ():
-            _require_within(number, f"{text}: {key}", bounds)
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if bounds and isinstance(number, int | float):
+                _require_within(number, f"{text}: {key}", bounds)
 
 
 def _in_words(parameter: inspect.Parameter) -> str:
@@ -218,7 +219,7 @@ def _in_words(parameter: inspect.Parameter) -> str:
     return str(parameter.replace(annotation=unadorned(parameter.annotation)))
 
 
-def unadorned(hint: Any) -> Any:
+def unadorned(hint: object) -> Any:
     """A type without what `Annotated` says beyond it."""
     if get_origin(hint) is Annotated:
         return unadorned(get_args(hint)[0])
@@ -227,7 +228,7 @@ def unadorned(hint: Any) -> Any:
     return hint
 
 
-def _type_in_words(hint: Any) -> str:
+def _type_in_words(hint: object) -> str:
     hint = unadorned(hint)
     kinds = get_args(hint) if get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     words = []

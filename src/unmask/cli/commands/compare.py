@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unmask.cli.commands.pretrain import asked_for
 from unmask.cli.continue_run import absolute, is_new, own, refuse_other_settings
@@ -99,7 +100,7 @@ def _wanted(options: Compare, here: Machine) -> Wanted:
 
 def _trainings(options: Compare) -> dict[str, Pretrain]:
     """What `pretrain` would be asked for each method."""
-    shared = {name: getattr(options, name) for name in PASSED_ON} | {"steps": STAND_IN}
+    shared: dict[str, Any] = {name: getattr(options, name) for name in PASSED_ON} | {"steps": STAND_IN}
     return {name: Pretrain(options.data, method=name, **shared) for name in texts(options.methods)}
 
 
