@@ -67,7 +67,8 @@ def at_random(encoder: Encoder, seed: int) -> Encoder:
 def model_text(encoder: Encoder) -> str:
     """The timm model with its options, in the form that `--model` accepts; without drop path, which affects only
     training."""
-    arguments = same_again(encoder).arguments | {**encoder.own}
+    with torch.random.fork_rng(devices=[]):  # asking for a name must not move the caller's random numbers
+        arguments = same_again(encoder).arguments | {**encoder.own}
     fixed = {"model_name", "num_classes", "global_pool", "in_chans", "img_size", "patch_size", "drop_path_rate"}
     options = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in fixed)
     return f"{arguments['model_name']}({options})" if options else arguments["model_name"]
