@@ -9,26 +9,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.advice import FACTS
 from support.photos import photo
 from support.small import sheet_of
 
 from unmask.choice import Choice
 from unmask.cli.main import parse
-from unmask.errors import DataError, UserError
+from unmask.errors import DataError
 from unmask.studies.advice.answer import AtHand, weights_at_hand
 from unmask.studies.advice.appearance import KINDS, guess_kind, lost_detail, measure_appearance
 from unmask.studies.advice.commands import Places, make_commands, pretraining_options
 from unmask.studies.advice.facts import UNKNOWN, Facts, count_labels, find_annotations
 from unmask.studies.advice.look import FIRST, MOST, look_at_sample
 from unmask.studies.advice.table import REMARK, STRENGTHS, decide, read_rules
-from unmask.studies.advice.trial import Design, Trial, design_trial, measured_statements, remarks
 
-FACTS = Facts(
-    images=3000, looked=1000, unseen=2000, bad_share=0.0, channels=3, side=224, size_ratio=1.0, kind="photographs",
-    evidence="edges", guessed=False, near_share=0.0, framed_alike=0.1, grey_as_colour=0.0, leaked=0, classes=10,
-    labels_per_class=200, annotated="none", device="cpu", memory=16.0, image_size=64, patches=64, lost=0.05,
-    epochs=300.0, hours_for_100=1.0,
-)  # fmt: skip
 VALUES = {
     "images": [1, 30, 500, 3000, 20_000, 200_000, 2_000_000], "unseen": [0, 5], "bad_share": [0, 0.2],
     "channels": [1, 3, 10], "side": [28, 224], "size_ratio": [1.0, 8.0], "kind": list(KINDS), "guessed": [True, False],
@@ -279,71 +273,3 @@ def test_weights_that_a_person_has_come_first():
 
 def test_a_rule_asks_only_for_facts_that_there_are():
     assert {c.fact for rule in read_rules() for c in rule.conditions} <= {field.name for field in fields(Facts)}
-
-
-def trial_of(accuracies, gaps, *, judge="linear", methods=("mae", "simclr"), against=("w.pth",), labels=0):
-    """A finished trial. accuracies: contestant -> share; gaps: (first, second) -> mean, low, high."""
-    found = [{"contestant": n, "judge": judge, "share": 1.0, "mean": a} for n, a in accuracies.items()]
-    between = [
-        {"judge": judge, "first": first, "second": second, "mean": m, "low": low, "high": high}
-        for (first, second), (m, low, high) in gaps.items()
-    ]
-    results = {"sentence": "It was so.", "accuracies": found, "differences": between}
-    return Trial(Design(methods, 0.05, labels), results, Path("trial"), against)
-
-
-LEARNT = {("mae", "random init"): (0.1, 0.05, 0.15), ("simclr", "random init"): (0.1, 0.05, 0.15)}
-
-
-@pytest.mark.parametrize(
-    ("gap", "judge", "choice"),
-    [
-        ((0.08, 0.02, 0.14), "linear", "simclr"),
-        ((0.02, -0.02, 0.06), "linear", None),
-        ((-0.08, -0.14, -0.02), "linear", "mae"),
-        ((0.08, 0.02, 0.14), "full", None),  # frozen features do not tell who is ahead fine-tuned
-    ],
-)
-def test_a_measurement_overrules_the_table_where_it_is_clear(gap, judge, choice):
-    facts = replace(decide(FACTS)[0], judge=judge)
-    trial = trial_of({"mae": 0.4, "simclr": 0.4 + gap[0]}, {("simclr", "mae"): gap} | LEARNT)
-    statements = measured_statements(trial, facts)
-    assert [statement.choice for statement in statements] == ([choice] if choice else [])
-    assert (choice is None) == ("does not decide on the method" in " ".join(remarks(trial, facts)))
-    decided, said = decide(facts, statements)
-    assert decided.method == (choice or "mae")
-    assert set(statements) <= set(said)
-    assert ("mask" in {s.topic for s in said}) == (choice != "simclr")  # what follows from the method follows
-    if choice == "simclr":
-        assert "Follow the measurement" in statements[0].text
-
-
-def test_a_trial_that_taught_nothing_overrules_nothing():
-    facts, _ = decide(FACTS)
-    trial = trial_of({"mae": 0.4, "simclr": 0.48}, {("mae", "simclr"): (-0.08, -0.14, -0.02)})
-    assert measured_statements(trial, facts) == []
-    assert "not above random initialisation" in " ".join(remarks(trial, facts))
-
-
-@pytest.mark.parametrize(("gap", "start"), [((0.2, 0.1, 0.3), "published"), ((-0.2, -0.3, -0.1), "scratch")])
-def test_weights_at_hand_are_taken_or_left_as_measured(gap, start):
-    for before in ("published", "scratch"):
-        facts = replace(decide(FACTS)[0], start=before)
-        trial = trial_of({"mae": 0.4, "w.pth": 0.4 + gap[0]}, {("w.pth", "mae"): gap} | LEARNT)
-        (statement,) = measured_statements(trial, facts)
-        assert statement.choice == start
-        assert ("The table says otherwise" in statement.text) == (before != start)
-        decided, _ = decide(facts, [statement])
-        assert weights_at_hand(decided, (), trial.weights).name == ("w.pth" if start == "published" else "")
-
-
-def test_a_trial_is_as_large_as_its_time():
-    facts, _ = decide(FACTS)
-    assert design_trial(3, facts).methods == ("mae",)
-    assert design_trial(5, facts).methods == ("mae", "simclr")
-    long = design_trial(60, replace(facts, method="dino", judge="full"))
-    assert long.methods == ("dino", "mae", "simclr")
-    assert long.judge == "finetune@10"
-    assert 3600 * long.hours * 3 <= 60 * 60
-    with pytest.raises(UserError, match=r"--minutes 0\.5 leaves no time to train.* give 3 or more"):
-        design_trial(0.5, facts)

@@ -6,6 +6,7 @@ its weights came from, their licence and a hash; a resumed run opens them again,
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,7 +28,7 @@ from unmask.weights.licence import licence_of
 from unmask.weights.open import Opened, open_weights
 
 
-class Frozen(nn.Module):
+class Frozen(nn.Module, ABC):
     """A network outside of an objective's parameters, which is never trained."""
 
     source: str  # as it was asked for
@@ -36,14 +37,14 @@ class Frozen(nn.Module):
     word: str  # what a plan calls it
 
     @property
+    @abstractmethod
     def facts(self) -> Json:
         """What a run records: source, model, licence, layout, sha256."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def note(self) -> str:
         """What a plan says: how it sees images, and the licence."""
-        raise NotImplementedError
 
 
 class FrozenTeacher(Frozen):
