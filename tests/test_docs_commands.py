@@ -82,10 +82,21 @@ def test_every_target_of_make_is_there(words):
     assert set(words) <= set(targets)
 
 
+def small(*without):
+    """The options of small models on a command line."""
+    return [
+        word
+        for name, value in SMALL.items()
+        if name not in without
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
 TINY = {  # what is added to a command of README's first block, by its first words
-    "pretrain": [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    + ["--steps", "2"],
+    "pretrain": [*small(), "--steps", "2"],
     "evaluate": ["--draws", "1", "--labels-per-class", "2", "--device", "cpu"],
+    "compare": [*small("decoder"), *"--hours None --images 16 --labels-per-class 2 --points 1".split()]
+    + "--evaluators knn --finetune-epochs 1".split(),
     "transfer run --to classify": ["--epochs", "1", "--device", "cpu"],
     "transfer run --to segment": ["--epochs", "1", "--crop-size", "32", "--head", "linear", "--device", "cpu"],
     "transfer run --to detect": ["--epochs", "1", "--input-size", "64", "64", "--width", "16", "--device", "cpu"],

@@ -1,6 +1,8 @@
 """A linear map that the loop learns in no time: its loader, its training, its records."""
 
 import json
+import os
+import signal
 
 import torch
 from rich.console import Console
@@ -53,6 +55,20 @@ def train(out, objective=None, watch=lambda step, steps: {}, micro=8, batches=No
     objective = objective or Line()
     fit(objective, batches or loader(micro), config, out, make_devices(RuntimeSettings()), log, watch)
     return objective
+
+
+def die_while_saving(out):
+    """For another process: training is killed in the middle of writing the second checkpoint."""
+
+    def fail(content, file):
+        if content["step"] == 10:
+            file.write(b"PK half a checkpoint")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch_save(content, file)
+
+    torch_save, torch.save = torch.save, fail
+    train(out)
 
 
 def losses(out):

@@ -3,14 +3,14 @@
 import errno
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 
 import pytest
 import torch
-from support.small_training import Crash, losses, records, train
+from support.forked import CONTEXT, wait
+from support.small_training import Crash, die_while_saving, losses, records, train
 
 from unmask.errors import Unsaved, UserError
 from unmask.training import checkpoint, log
@@ -202,27 +202,12 @@ def test_records_that_find_no_room_are_written_later(tmp_path, whole, monkeypatc
     assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()] == sorted(whole)
 
 
-def die(out):
-    """In another process: killed in the middle of writing the second checkpoint."""
-
-    def fail(content, file):
-        if content["step"] == 10:
-            file.write(b"PK half a checkpoint")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return torch_save(content, file)
-
-    torch_save, torch.save = torch.save, fail
-    train(out)
-
-
 @pytest.mark.slow
 def test_killed_while_saving_nothing_is_lost(tmp_path, whole):
     out = tmp_path / "run"
-    process = multiprocessing.get_context("fork").Process(target=die, args=(out,))
+    process = CONTEXT.Process(target=die_while_saving, args=(out,))  # this one has threads, which no fork survives
     process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert wait(process) == -signal.SIGKILL
     assert (out / ".last.ckpt.part").exists()
     assert steps(out) == {"last.ckpt": 5}
     train(out)
