@@ -36,7 +36,7 @@ def small_runs():
     the first pretraining of a process renders its figures; the others leave blank ones of the same size."""
     from unmask.cli.commands import pretrain
     from unmask.evaluation import watch
-    from unmask.planning import measure
+    from unmask.planning import build, measure
     from unmask.studies.label_curve import curve
 
     train, trained = pretrain.train, []
@@ -51,7 +51,7 @@ def small_runs():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watch, "IMAGES", 2)
         patch.setattr(measure, "STEPS", 3)
-        patch.setattr(measure, "CONTEXT_BATCH", 24)
+        patch.setattr(build, "INSPECTED", 24)
         patch.setattr(curve, "RESAMPLES", 200)
         patch.setattr(pretrain, "train", trained_with_blank_figures)
         yield

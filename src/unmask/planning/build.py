@@ -1,14 +1,30 @@
-"""Builds the objective from the configuration of a run."""
+"""Builds the objective of a run, fits it to the first images, and counts the FLOPs of a step."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 
 import torch
 
+from unmask.data.batch import Batch
+from unmask.data.datasets.images import Samples
+from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.models.decoder import Decoder
 from unmask.planning.initial_weights import Start
+from unmask.planning.loaders import make_loader
 from unmask.runs.config import Config
 from unmask.runs.run import make_objective
+from unmask.runtime.distributed.data_parallel import make_devices
+from unmask.runtime.settings import RuntimeSettings
 from unmask.seeds import mix
 from unmask.training.objective import Objective
 from unmask.training.resolution import parse as parse_resolutions
+from unmask.training.speed.step_cost import step_flops
+
+INSPECTED, PREPARE_BATCHES = 128, 8  # images of a batch that is only looked at; batches that objectives are fitted to
+PIXELS = 128 * 224**2  # of such a batch at the most: fewer images at a time where they are large
+COUNTED = 8  # images that FLOPs are counted on; what compares them with each other costs next to nothing
 
 
 def build(config: Config, start: Start) -> Objective:
@@ -21,3 +37,38 @@ def build(config: Config, start: Start) -> Objective:
         if isinstance(decoder, Decoder):
             decoder.require_grid(objective.encoder.grid.covering(stage.size))
     return objective
+
+
+def prepare(objective: Objective, loader: Callable[[int], Callable[[int], Iterator[Batch]]]) -> None:
+    """Calls `prepare` of a new objective with the first few batches of its data."""
+
+    def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
+        yield from map(on_cpu, islice(loader(batch_to_inspect(objective))(0), PREPARE_BATCHES))
+
+    objective.prepare(batches())
+
+
+def on_cpu(batch: Batch) -> Batch:
+    """The same for an objective that was not moved to the device yet, on which a loader may keep its images."""
+    cpu = make_devices(RuntimeSettings(), alone=True)
+    return cpu.move(batch)
+
+
+def batch_to_inspect(objective: Objective) -> int:
+    """A batch of a fixed number of images, fewer if they are too large for memory."""
+    return max(1, min(INSPECTED, PIXELS // math.prod(objective.encoder.grid.size)))
+
+
+def flops_per_image(config: Config, samples: Samples | StreamSamples) -> float:
+    """FLOPs of forward and backward for one image, all its views included; random generators are left unchanged."""
+    with torch.random.fork_rng():
+        return step_flops(*a_few(config, samples))
+
+
+def a_few(config: Config, samples: Samples | StreamSamples) -> tuple[Objective, Batch]:
+    """A new objective in training mode, and a few images for it, on the CPU."""
+    objective = build(config, Start())
+    prepare(objective, partial(make_loader, config, samples, workers=0))
+    batch = on_cpu(next(iter(make_loader(config, samples, COUNTED, workers=0)(0))))
+    objective.scheduled = objective.schedules(0.0)
+    return objective.train(), batch

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from unmask.data.transform import make_transform
 from unmask.errors import UserError, many
 from unmask.files import Json
 from unmask.methods.mae import MAE
-from unmask.planning.build import build
+from unmask.planning.build import batch_to_inspect, build, prepare
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.plan import ASKED, Plan
@@ -27,7 +26,6 @@ from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
-from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import memory_mb
 from unmask.training.loop import backward
 from unmask.training.objective import Batch, Objective
@@ -39,9 +37,7 @@ from unmask.training.timing import Timed
 
 MEASURING = 0.08  # of a time budget, at most
 STEPS, ENOUGH = 6, 30.0  # at most this many steps; seconds after which no further step is measured
-CONTEXT_BATCHES, CONTEXT_BATCH = 4, 128
-PREPARE_BATCHES = 8  # of CONTEXT_BATCH
-CONTEXT_PIXELS = 128 * 224**2  # of a batch at the most: fewer images at a time where they are large
+CONTEXT_BATCHES = 4
 LESS = {"graphs": "on", "on": "off"}  # what to try where compiling fails that was not asked for
 COUNTED = 2  # images whose FLOPs are counted: batch norms need two
 FEW = 8  # images per micro-batch above which smaller micro-batches are cheaper than recomputing activations
@@ -196,21 +192,6 @@ def slowest(measured: Measured, plan: Plan, ranks: Ranks) -> Measured:
     return replace(measured, computing=computing, memory_mb=int(memory), preparing=preparing)
 
 
-def prepare(objective: Objective, loader: Callable[[int], Batches]) -> None:
-    """Calls `prepare` of a new objective with the first few batches of its data."""
-
-    def batches() -> Iterator[Batch]:  # opens the loader only when asked: it may start processes
-        yield from map(on_cpu, islice(loader(_context_batch(objective))(0), PREPARE_BATCHES))
-
-    objective.prepare(batches())
-
-
-def on_cpu(batch: Batch) -> Batch:
-    """The same for an objective that was not moved to the device yet, on which a loader may keep its images."""
-    cpu = make_devices(RuntimeSettings(), alone=True)
-    return cpu.move(batch)
-
-
 def _measure(
     objective: Objective, loader: Callable[[int], Batches], step: Step, devices: Devices, enough: float
 ) -> Measured:
@@ -238,13 +219,8 @@ def _measure(
             break
     measured = statistics.median(times[2:] or times)  # the first steps warm up caches
     preparing = statistics.median(waits[2:] or waits)
-    context = _context(objective, loader(_context_batch(objective))(0), devices)
+    context = _context(objective, loader(batch_to_inspect(objective))(0), devices)
     return Measured(measured, memory_mb(), context, preparing)
-
-
-def _context_batch(objective: Objective) -> int:
-    """A batch of a fixed number of images, fewer if they are too large for memory."""
-    return max(1, min(CONTEXT_BATCH, CONTEXT_PIXELS // math.prod(objective.encoder.grid.size)))
 
 
 def _context(objective: Objective, stream: Iterator[Batch], devices: Devices) -> dict[str, float]:

@@ -118,7 +118,7 @@ def test_missing_credentials_are_said(bucket, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_learns_from_s3(bucket, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("unmask.planning.measure.CONTEXT_BATCH", 8)
+    monkeypatch.setattr("unmask.planning.build.INSPECTED", 8)
     options = SMALL | {"steps": 4, "log_every": 1, "workers": 2}
     pretrain("s3://photos/set/s-{00..01}.tar", out=tmp_path / "remote", **options)
     pretrain(f"{bucket}/s-{{00..01}}.tar", out=tmp_path / "local", **options)

@@ -32,7 +32,7 @@ def test_training_sets_aside_what_the_look_at_the_stream_did_not_see(tmp_path, m
 
 @pytest.fixture(autouse=True)
 def small_trials(monkeypatch):
-    monkeypatch.setattr("unmask.planning.measure.CONTEXT_BATCH", 8)
+    monkeypatch.setattr("unmask.planning.build.INSPECTED", 8)
 
 
 def losses(out):

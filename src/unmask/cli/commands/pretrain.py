@@ -28,12 +28,11 @@ from unmask.errors import Diverged, Interrupted, UserError
 from unmask.evaluation.watch import Watch
 from unmask.files import REPORT, Json, write_json
 from unmask.plain import numbers, plain, texts
-from unmask.planning.build import build
+from unmask.planning.build import build, prepare
 from unmask.planning.initial_weights import Start, initial, start_of
 from unmask.planning.inspect_data import look_at
 from unmask.planning.length import in_time
 from unmask.planning.loaders import make_loader, to_send
-from unmask.planning.measure import prepare
 from unmask.planning.method import with_absolute_paths
 from unmask.planning.pretrain import Given
 from unmask.planning.recipe_book import follow

@@ -4,15 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.files import STAGE, read_json, write_json
-from unmask.planning.build import build
+from unmask.planning.build import build, flops_per_image, prepare
 from unmask.planning.initial_weights import Start, start_of
 from unmask.planning.loaders import make_loader
-from unmask.planning.measure import on_cpu, prepare
 from unmask.planning.stages.same import reuse
 from unmask.planning.stages.trainings import Training, write_plans
 from unmask.runs.run import CONFIG, SUMMARY, write_kept
@@ -22,9 +19,6 @@ from unmask.training import checkpoint
 from unmask.training.log import Log, Silent
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
-from unmask.training.speed.step_cost import step_flops
-
-COUNTED = 2  # images that FLOPs are counted on
 
 
 @dataclass(frozen=True)
@@ -105,10 +99,6 @@ def spent(training: Training, samples: Samples | StreamSamples) -> Spent:
     """What a finished training took."""
     folder, config = training.folder, training.config
     summary = read_json(folder / SUMMARY)
-    images = summary["steps"] * config.training.batch
-    with torch.random.fork_rng():
-        objective = build(config, Start())
-        objective.scheduled = objective.schedules(0.0)
-        per_image = step_flops(objective.train(), on_cpu(next(make_loader(config, samples, COUNTED, 0)(0))))
-    reused = read_json(folder / STAGE).get("reused")
-    return Spent(config.method.name, summary["steps"], images, per_image * images, summary["seconds"], reused)
+    steps, images = summary["steps"], summary["steps"] * config.training.batch
+    flops, reused = flops_per_image(config, samples) * images, read_json(folder / STAGE).get("reused")
+    return Spent(config.method.name, steps, images, flops, summary["seconds"], reused)

@@ -3,19 +3,16 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from unmask.errors import UserError
 from unmask.files import Json
-from unmask.planning.build import build
-from unmask.planning.initial_weights import Start
-from unmask.planning.loaders import make_loader
-from unmask.planning.measure import prepare, trial
+from unmask.planning.build import flops_per_image
+from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.runs.run import make_encoder
 from unmask.studies.ablation.axes import Changes, changed, length_of, steps_of
-from unmask.studies.ablation.one_run import WARMUP, Bench, cost, linear_probe
+from unmask.studies.ablation.one_run import WARMUP, Bench, linear_probe
 from unmask.tasks.classification import finetune as finetuning
 from unmask.tasks.classification.settings import ClassifySettings
 from unmask.tasks.task import settings_from
@@ -82,9 +79,7 @@ def make_forecast(
     flops = {}
     for key, changes in values.items():  # also refuses, before anything is run, what cannot be built
         config = changed(bench.config, changes, bench.config.training.seed)
-        objective = build(config, Start())
-        prepare(objective, partial(make_loader, config, bench.samples))
-        flops[key] = cost(objective, bench)
+        flops[key] = flops_per_image(config, bench.samples)
     splits = {name: len(places) for name, places in bench.labelled.splits.items()}
     twice = 1 + splits["test"] / sum(splits.values())  # the test images are seen by the fine-tuned encoder too
     judging = twice * probe + (time.monotonic() - start) / len(values)

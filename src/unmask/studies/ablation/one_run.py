@@ -17,10 +17,9 @@ from unmask.evaluation.compare import judge
 from unmask.evaluation.features import split_features
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.planning.build import build
+from unmask.planning.build import build, flops_per_image, prepare
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
-from unmask.planning.measure import prepare
 from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.machine import autocast_dtype
@@ -38,12 +37,10 @@ from unmask.training.loop import fit
 from unmask.training.objective import Objective
 from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
-from unmask.training.speed.step_cost import step_flops
 
 CHECKPOINT_EVERY = 60.0  # seconds that a kill can lose
 WARMUP = 0.05  # of the steps, as `plan_length` has it
 RUNS = "runs"
-COUNTED = 2  # images that FLOPs are counted on
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def run_cell(
     trained = {"loss": None, "seconds": 0.0}
     if steps:
         trained = _pretrain(bench, config, objective, steps, folder, lambda step: tell("pretraining", step / steps))
-    counted = {"flops": cost(objective, bench) if steps else 0.0, "images": steps * config.training.batch}
+    flops, images = flops_per_image(config, bench.samples) if steps else 0.0, steps * config.training.batch
     tell("linear probe", 1.0)
     start = time.monotonic()
     probe = linear_probe(objective.kept, bench)
@@ -78,7 +75,7 @@ def run_cell(
     tell("fine-tuning", 1.0)
     tuned = fine_tune(objective.kept, bench, seed) if bench.finetunes else None
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
-    line = {"changes": dict(changes), "steps": steps, "loss": trained["loss"], **counted}
+    line = {"changes": dict(changes), "steps": steps, "loss": trained["loss"], "flops": flops, "images": images}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}
     shutil.rmtree(folder, ignore_errors=True)
     return line
@@ -152,16 +149,6 @@ def _pretrain(
     ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
     fit(objective, make_loader(config, bench.samples), fitting, folder, bench.devices, log)
     return [record for record in read(folder / METRICS) if "loss" in record][-1]
-
-
-def cost(objective: Objective, bench: Bench) -> float:
-    """FLOPs per image of forward and backward; random generators are left unchanged."""
-    data = bench.config.data
-    shape = (COUNTED, data.channels, *data.image_size)
-    batch = {"views": [torch.zeros(shape, dtype=torch.uint8, device=bench.devices.device)]}
-    with torch.random.fork_rng():
-        objective.to(bench.devices.device).train()
-        return step_flops(objective, batch)
 
 
 def linear_probe(encoder: Encoder, bench: Bench) -> Json:

@@ -16,6 +16,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder
+from unmask.planning.build import flops_per_image
 from unmask.planning.initial_weights import Start
 from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
@@ -28,7 +29,7 @@ from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.progress import doing
 from unmask.studies.comparison.judging import rows_of, tuning_of
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, Judging, Setting
-from unmask.studies.comparison.training import count_bytes, count_flops
+from unmask.studies.comparison.training import count_bytes
 from unmask.tasks.classification import finetune
 from unmask.training.log import clock
 from unmask.training.objective import Stage
@@ -79,7 +80,7 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()  # of the method before
     measured = measure_stages(draft, start, Ranks(), ENOUGH)
-    own, batch = count_flops(draft.config(), samples), plan.settings["batch"]
+    own, batch = flops_per_image(draft.config(), samples), plan.settings["batch"]
     stages = stages_of(name)
     before = _flops_of_stages(draft.config(), given.sheet, samples, stages)
     flops = before + own_share(stages) * own
@@ -108,7 +109,7 @@ def _flops_of_stages(config: Config, sheet: Sheet, samples: Samples, stages: Seq
     if not stages:
         return 0.0
     trainings = trainings_of(config, sheet, samples, Path(), steps=1000)[:-1]
-    return sum(stage.share * count_flops(training.config, samples) for stage, training in zip(stages, trainings))
+    return sum(stage.share * flops_per_image(training.config, samples) for stage, training in zip(stages, trainings))
 
 
 def forecast(setting: Setting, labelled: Labelled, encoder: Encoder, frozen: Mapping[str, float]) -> Forecast:

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import torch
 
-from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
 from unmask.files import STAGES, Json, read_json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
-from unmask.planning.build import build
+from unmask.planning.build import a_few, build, prepare
 from unmask.planning.initial_weights import Start, start_of
 from unmask.planning.loaders import make_loader
-from unmask.planning.measure import on_cpu, prepare
 from unmask.planning.stages.divide import stages_of
 from unmask.planning.stages.run import fit_in_stages
 from unmask.planning.stages.trainings import Training, trainings_of
@@ -31,13 +29,11 @@ from unmask.studies.quiet_log import QuietLog
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, read
 from unmask.training.loop import fit
-from unmask.training.objective import Objective
 from unmask.training.settings import Fit
 from unmask.training.speed.compile import ready
-from unmask.training.speed.step_cost import step_bytes, step_flops
+from unmask.training.speed.step_cost import step_bytes
 from unmask.weights.files import ENCODER, read_state
 
-COUNTED = 8  # images that FLOPs are counted on; comparing them with each other costs next to nothing
 EVERY = 60.0  # seconds between checkpoints, which a kill can lose
 RUNS = "runs"
 RECORDED = ("seconds", "steps", "loss", "images", "flops")
@@ -138,26 +134,11 @@ def trained_encoder(contestant: Contestant, seed: int, out: str, share: float = 
     return encoder.eval()
 
 
-def count_flops(config: Config, samples: Samples) -> float:
-    """FLOPs of forward and backward for an image, on real views of a few; random generators are left unchanged."""
-    with torch.random.fork_rng():
-        return step_flops(*_a_few(config, samples))
-
-
 def count_bytes(config: Config, samples: Samples) -> int:
     """Memory of a training step on a CPU: weights, gradients, moments, activations. What a process has taken at its
     peak tells nothing here: it has trained other methods before."""
     with torch.random.fork_rng():
-        objective, batch = _a_few(config, samples)
+        objective, batch = a_few(config, samples)
         micro = config.training.batch // config.training.accumulate
         weights = sum(p.numel() * p.element_size() for p in objective.parameters())
         return weights + step_bytes(objective, batch, micro, make_devices(config.runtime).autocast)
-
-
-def _a_few(config: Config, samples: Samples) -> tuple[Objective, Batch]:
-    """A new objective, and a few images for it."""
-    objective: Objective = build(config, Start())
-    prepare(objective, partial(make_loader, config, samples, workers=0))
-    batch = on_cpu(next(iter(make_loader(config, samples, COUNTED, workers=0)(0))))
-    objective.scheduled = objective.schedules(0.0)
-    return objective.train(), batch
