@@ -30,6 +30,7 @@ __all__ = [
 def ablate(
     data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
+    axis: str | Sequence[str] = (), equal: Literal['images', 'flops'] = 'images', sizes: float | Sequence[float] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
     image_size: int | str | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,
@@ -41,6 +42,7 @@ def ablate(
 def ablate(
     data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
     on: str | Path | Sequence[str | Path] = (), out: str | Path = 'ablation', axes: str | Sequence[str] = (),
+    axis: str | Sequence[str] = (), equal: Literal['images', 'flops'] = 'images', sizes: float | Sequence[float] = (),
     seeds: int = 3, hours: float | None = None, steps: int | None = None, labels: int | None = 2000,
     test: int | None = 2000, finetune_epochs: float | None = None, model: str | None = None,
     image_size: int | str | Sequence[int] | None = None, patch_size: int | None = None, channels: int | None = None,

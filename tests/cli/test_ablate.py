@@ -230,6 +230,31 @@ def test_intervals_are_student_s_and_differences_are_paired_by_seed(tmp_path):
     assert all(len(line) == len(heading) for line in lines)
 
 
+@pytest.mark.slow  # 15 s
+def test_any_option_is_varied_at_equal_flops_and_judged_at_other_sizes(data, tmp_path):
+    models = [f"vit_tiny_patch16_224(depth=1, embed_dim={dim}, num_heads=2)" for dim in (24, 96)]
+    options = TINY | {"seeds": 1, "steps": 4, "equal": "flops", "sizes": 2}
+    study = unmask.ablate(
+        data, out=tmp_path / "out", axis=("mask.ratio=0.5,0.75", f"model={','.join(models)}"), **options
+    )
+    ratio, model = study.results["axes"]
+    assert [value["x"] for value in ratio["values"]] == [0.5, 0.75]
+    assert "paper" not in study.results
+    gflops = [value["gflops"] for value in model["values"]]
+    assert max(gflops) < 1.3 * min(gflops)  # to a whole number of steps
+    images = [records_in(study.path).lines[key, 0]["images"] for key in (f"model={m}" for m in models)]
+    assert images[0] > images[1]
+    assert "no power law" in model["scaling"]
+    at_sizes = ratio["sizes"]["0.5"]["linear"]
+    assert set(at_sizes) == {"1", "2"}
+    for name in ("mask.ratio", "mask.ratio-sizes", "model", "model-sizes"):
+        assert (study.path / f"{name}.png").exists()
+    again = unmask.ablate(data, out=study.path, axis=("mask.ratio=0.5,0.75", f"model={','.join(models)}"), **options)
+    assert again.results == study.results
+    with pytest.raises(UserError, match="training before its own, which an ablation does not make"):
+        unmask.ablate(data, out=tmp_path / "stages", axis="method=beit", **TINY | {"decoder": None})
+
+
 def test_a_diverged_run_is_left_out_and_said(study, data, tmp_path, monkeypatch):
     from unmask.errors import Diverged
 

@@ -19,6 +19,7 @@ import tyro
 from unmask.cli.first_look import look_first
 from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import overview, page
+from unmask.cli.repeated_options import joined_lists
 from unmask.cli.settings_file import without_checks, written_settings
 from unmask.cli.sizes import plain_sizes
 from unmask.cli.synonyms import refuse_empty, refuse_unknown
@@ -127,7 +128,7 @@ def parse(arguments: list[str]) -> Any:
     if {"-h", "--help"} & {*rest}:
         print(page(name, options))
         sys.exit(0)
-    rest = plain_sizes(name, options, rest)
+    rest = joined_lists(options, plain_sizes(name, options, rest))
     refuse_unknown(name, options_by_name, options, rest)
     refuse_empty(options, rest)
     try:

@@ -31,8 +31,9 @@ from unmask.runtime import stopwatch
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console
-from unmask.studies.ablation.axes import Axis, Changes, chosen, decoder_size, make_axes
-from unmask.studies.ablation.findings import BASELINE, records_in, scratch
+from unmask.studies.ablation.any_axis import needs_plan, read_axes, replanned
+from unmask.studies.ablation.axes import BASELINE, Axis, Changes, chosen, decoder_size, make_axes
+from unmask.studies.ablation.findings import records_in, scratch
 from unmask.studies.ablation.forecast import Forecast, make_forecast
 from unmask.studies.ablation.one_run import Bench, Doing
 from unmask.studies.ablation.report import PAGE, RESULT, Facts, write_results
@@ -70,6 +71,7 @@ class Begun:
 
     asked: Json  # options as the user gave them
     config: Config  # of the baseline
+    configs: dict[str, Config]  # by key, of values that were planned for themselves
     forecast: Forecast
     labelled: str  # fingerprint of the labelled data
     command: str
@@ -78,8 +80,9 @@ class Begun:
     def from_json(cls, path: Path) -> "Begun":
         content = read_json(path)
         config = Config.from_plain(content["config"], str(path))
+        configs = {key: Config.from_plain(value, f"{path}: {key}") for key, value in content["configs"].items()}
         forecast = Forecast.from_json(content["forecast"], path)
-        return cls(content["asked"], config, forecast, content["labelled"], content["command"])
+        return cls(content["asked"], config, configs, forecast, content["labelled"], content["command"])
 
 
 @verb(Ablate)
@@ -90,7 +93,9 @@ def ablate(options: Ablate) -> Ablation | None:
     finished runs are kept, and the current run resumes from its last checkpoint.
     """
     began, console, out = stopwatch.began(), make_console(), Path(options.out)
-    names, asked = chosen(texts(options.axes)), _asked(options)
+    own_axes = read_axes(texts(options.axis), texts(options.axes))
+    factors = [float(factor) for factor in numbers(options.sizes) if factor != 1]
+    names, asked = chosen(texts(options.axes), bool(own_axes)), _asked(options)
     begun = _saved(out, asked)
     if not options.dry_run:
         own(out, "ablate", (*texts(options.data), *texts(options.on)))
@@ -103,21 +108,25 @@ def ablate(options: Ablate) -> Ablation | None:
     if begun is None:
         given = _given(basis, sheet, samples, here)
         config, _ = make_plan(given, initial(str(basis.init)), began, console)
-        decoder_size(config)  # refuses a decoder whose size cannot be varied
+        if {"depth", "width"} & {*names}:
+            decoder_size(config)  # refuses a decoder whose size cannot be varied
+        values = _values([*make_axes(names, config, 800)[0], *(axis.axis(config) for axis in own_axes)])
+        configs = {key: replanned(given, config, changes) for key, changes in values.items() if needs_plan(changes)}
         tuning = plan_tuning(config, labelled, here)
-        bench = Bench(config, 0, tuning, samples, labelled, make_devices(config.runtime))
+        bench = Bench(config, 0, tuning, samples, labelled, make_devices(config.runtime), configs, factors=factors)
         console.print("Measuring what the runs cost ...")
         length = {"hours": options.hours, "steps": options.steps, "tuning_epochs": options.finetune_epochs}
-        values = _values(make_axes(names, config, 800)[0])
-        forecast = make_forecast(bench, values, began, seeds=options.seeds, **length)
+        forecast = make_forecast(bench, values, began, seeds=options.seeds, equal=options.equal, **length)
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        begun = Begun(asked, config, forecast, labelled.sheet.fingerprint, command)
+        begun = Begun(asked, config, configs, forecast, labelled.sheet.fingerprint, command)
     elif (begun.config.data.fingerprint, begun.labelled) != (sheet.fingerprint, labelled.sheet.fingerprint):
         raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")
     config, forecast = begun.config, begun.forecast
     samples.channels = config.data.channels
-    bench = Bench(config, forecast.steps, forecast.tuning, samples, labelled, make_devices(config.runtime))
+    planned = {"configs": begun.configs, "lengths": forecast.lengths, "factors": factors}
+    bench = Bench(config, forecast.steps, forecast.tuning, samples, labelled, make_devices(config.runtime), **planned)
     axes, remarks = make_axes(names, config, forecast.steps)
+    axes += [axis.axis(config) for axis in own_axes]
     _say_plan(console, axes, remarks, bench, forecast, options)
     if options.dry_run:
         return None
@@ -125,7 +134,7 @@ def ablate(options: Ablate) -> Ablation | None:
     write_json(out / STUDY, dataclasses.asdict(begun))
     keep_sources(out)
     facts = _facts(begun.command, bench, axes, remarks, options)
-    doing = Doing(out, _values(axes), opening, config, forecast.steps, forecast.tuning, bench)
+    doing = Doing(out, _values(axes), opening, config, forecast.steps, forecast.tuning, **planned, bench=bench)
     records = records_in(out)
     try:
         run_pieces(doing.work(options.jobs), _pieces(axes, forecast, options), records, console, _said)
@@ -211,6 +220,7 @@ def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], opt
         ("model", f"{config.model.name}, {size[0]} x {size[1]} px, patch {config.model.patch_size}"),
         ("decoder", config.method.decoder),
         ("mask and target", "random, 75 %; pixels normalised per patch (the paper's ablations: raw pixels)"),
+        ("equal for all", options.equal),
         ("augmentation", f"random crops of {config.data.crop:g} to 1 of the area, mirrored: {config.data.flip}"),
         ("pretraining", f"{bench.steps:,} steps of {config.training.batch} images, {len(bench.samples):,} images"),
         ("fine-tuning", f"{tuning.epochs:.3g} passes over {len(splits['train']):,} labelled images"),

@@ -2,9 +2,9 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Gt, Interval
 from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
@@ -15,6 +15,7 @@ from unmask.plain import (
     ModelName,
     Names,
     NonNegativeInt,
+    Numbers,
     PartOf,
     Place,
     PositiveFloat,
@@ -22,6 +23,7 @@ from unmask.plain import (
     Share,
     Size,
     check_fields,
+    numbers,
     settle,
     sides,
     texts,
@@ -34,7 +36,7 @@ __all__ = ["Ablate"]
 class Ablate(ConfigOption):
     """Rerun the MAE paper's ablations on your data.
 
-    Shows what each choice does to accuracy, and what it costs.
+    Shows what each choice does to accuracy, and what it costs; --axis does so for any option of pretrain
     """
 
     data: Positional[ImagePlaces] = ()  # images to pretrain on: whatever pretrain takes
@@ -43,6 +45,12 @@ class Ablate(ConfigOption):
     out: Place = Path("ablation")  # folder for the study; repeat the command to continue it
     # what to vary: ratio, sampling, depth, width, tokens, target, augmentation, schedule; by default all
     axes: Names = ()
+    # any option in place of these, with its values: "mask.ratio=0.5,0.75,0.9" or "target=pixels,ema"; may be repeated
+    axis: Names = ()
+    # what every pretraining gets as much of as the baseline, where models or sizes differ
+    equal: Literal["images", "flops"] = "images"
+    # image sizes at which every encoder is judged too, as factors on that of pretraining: 0.5 1.5 2; by default none
+    sizes: Annotated[Numbers, Interval(gt=0, le=8)] = ()
     seeds: PositiveInt = 3  # runs of every value, each with its own seed
     hours: PositiveFloat | None = None  # time for the whole study; by default 1, unless --steps says how long a run is
     steps: PositiveInt | None = None  # optimizer steps of the baseline's pretraining, in place of --hours
@@ -76,6 +84,8 @@ class Ablate(ConfigOption):
             raise UserError("say on which images: unmask ablate DATA (and --on LABELLED, if they have no labels)")
         settle(self, "on", texts(self.on))
         settle(self, "axes", texts(self.axes))
+        settle(self, "axis", texts(self.axis))
+        settle(self, "sizes", numbers(self.sizes))
         settle(self, "out", Path(self.out))
         if self.image_size is not None:
             settle(self, "image_size", sides("image_size", self.image_size))

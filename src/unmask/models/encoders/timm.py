@@ -50,6 +50,7 @@ class Timm(Encoder):
         global_blocks: int = 4,
         relative: bool = False,
         attend_padding: bool = False,
+        learned_positions: bool = False,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
@@ -57,6 +58,7 @@ class Timm(Encoder):
         window, global_blocks: attention within window x window units, except in this many blocks; see
         windowed_attention.py.
         attend_padding: windows that reach beyond the image attend to its padding, as SAM's do.
+        learned_positions: the position table is trained from random values, in place of MAE's fixed sine-cosine one.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
@@ -78,9 +80,13 @@ class Timm(Encoder):
         self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size))
         if not pretrained:
             initialize(net)
+        if learned_positions and net.pos_embed is None:
+            raise UserError(f"{model} has rotary positions: there is no table that learned_positions=True could train")
         if net.pos_embed is not None:
-            net.pos_embed.requires_grad_(False)
-            if not pretrained:
+            net.pos_embed.requires_grad_(learned_positions)
+            if learned_positions and not pretrained:
+                nn.init.trunc_normal_(net.pos_embed, std=0.02)
+            elif not pretrained:
                 _fill_position(net.pos_embed, self.grid)
         self.tables = TableCache(self.grid)
         self.windows: Windows | None = None

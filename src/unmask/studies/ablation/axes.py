@@ -22,8 +22,10 @@ DEPTHS = (1, 2, 4, 8, 12)
 WIDTHS = {"128": 0.25, "256": 0.5, "512": 1.0, "768": 1.5, "1024": 2.0}  # the paper's, as shares of its baseline's
 SCHEDULES = {"100": 1 / 8, "200": 1 / 4, "400": 1 / 2, "800": 1.0, "1600": 2.0}
 JITTER = 0.4
+BASELINE = "baseline"  # the key of its runs
+IMAGES, FLOPS = "images", "flops"  # what the pretrainings of a study have the same number of
 Changes = Mapping[
-    str, str | float | tuple[str, ...]
+    str, str | float | tuple[str, ...] | tuple[int, ...]
 ]  # settings of a run by the names of their options, and `length`, a share of its steps
 BASE = {"mask": "random(ratio=0.75)", "target": "pixels", "method": "mae"}  # settings that the axes change
 NAMES = ("ratio", "sampling", "depth", "width", "tokens", "target", "augmentation", "schedule")
@@ -41,7 +43,7 @@ class Value:
     @property
     def key(self) -> str:
         """Identifies a run: the same key for the same settings, on any axis."""
-        return ", ".join(f"{name}={value}" for name, value in sorted(self.changes.items())) or "baseline"
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.changes.items())) or BASELINE
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class Axis:
     values: list[Value]
     unit: str = ""  # of x, for the image; empty: the values are names, not numbers
     logarithmic: bool = False
+    published: bool = True  # the paper has it too
+
+    @property
+    def points(self) -> list[Json]:
+        """The paper's results of this axis."""
+        return paper()["axes"][self.name] if self.published else []
 
 
 @cache
@@ -59,12 +67,13 @@ def paper() -> Json:
     return json.loads(Path(__file__).with_name("mae_table1.json").read_text(encoding="utf-8"))
 
 
-def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The requested axes, or all; UserError for an unknown axis."""
+def chosen(names: tuple[str, ...], others: bool = False) -> tuple[str, ...]:
+    """The requested axes of the paper, or all; UserError for an unknown axis. others: axes of one's own are requested
+    too, so that no name means none."""
     for name in names:
         if name not in NAMES:
             raise UserError(f"no axis {name!r}{closest(name, NAMES)} There are: {', '.join(NAMES)}")
-    return tuple(name for name in NAMES if name in names or not names)
+    return tuple(name for name in NAMES if name in names or not (names or others))
 
 
 def make_axes(names: tuple[str, ...], config: Config, steps: int) -> tuple[list[Axis], list[str]]:

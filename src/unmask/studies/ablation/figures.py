@@ -15,21 +15,23 @@ COLORS = {"finetune": VERMILION, "linear": BLUE}
 
 
 def draw_axis(axis: Axis, rows: list[Row], scratch: Row | None, where: str) -> Figure:
-    """Draws this data on the left and the paper on the right, fine-tuning above and linear probe below, with own
-    scales."""
-    figure = make_figure(10.5, 6.2)
-    grid = figure.subplots(2, 2, sharex="col", squeeze=False)
-    points = paper()["axes"][axis.name]
+    """Draws this data, and on its right the paper where it has this axis: fine-tuning above, linear probe below."""
+    figure = make_figure(10.5 if axis.points else 7.5, 6.2)
+    points = axis.points
+    grid = figure.subplots(2, 2 if points else 1, sharex="col", squeeze=False)
     for line, (metric, words) in enumerate(METRICS.items()):
-        ours, theirs = grid[line]
+        ours = grid[line][0]
         _ours(ours, axis, rows, metric, scratch)
         ours.set_ylabel(f"{words}, accuracy in %")
-        _theirs(theirs, axis, points, metric)
+        if points:
+            _theirs(grid[line][1], axis, points, metric)
     seeds = max(len(row.seeds) for row in rows)
     grid[0][0].set_title(f"{where} · {seeds} seed{'s' if seeds > 1 else ''}, 95 % over seeds", fontsize=9.5)
-    grid[0][1].set_title(paper()["label"], fontsize=9.5, color=GREY)
+    if points:
+        grid[0][1].set_title(paper()["label"], fontsize=9.5, color=GREY)
     if axis.unit:
         grid[1][0].set_xlabel(axis.unit)
+    if axis.unit and points:
         grid[1][1].set_xlabel(_their_unit(axis), color=GREY)
     figure.suptitle(axis.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
     return figure
@@ -44,7 +46,9 @@ def _ours(panel: Axes, axis: Axis, rows: list[Row], metric: str, scratch: Row | 
     for x, row, mean in zip(places, rows, means):
         of, base = row.accuracy[metric], row.value.key == BASELINE
         if of.low is not None and of.high is not None:
-            panel.errorbar(x, mean, [[mean - 100 * of.low], [100 * of.high - mean]], color=color, capsize=3, lw=1.3)
+            panel.errorbar(
+                x, mean, [[mean - 100 * max(0, of.low)], [100 * min(1, of.high) - mean]], color=color, capsize=3, lw=1.3
+            )
         panel.plot([x] * len(of.values), [100 * v for v in of.values], ".", color=color, ms=4, alpha=0.45)
         panel.plot(x, mean, "o", color=color, ms=7, mfc="white" if base else color, mew=1.8, zorder=3)
     if scratch is not None:
@@ -79,8 +83,12 @@ def _places(panel: Axes, axis: Axis, named: Sequence[tuple[float | None, str]]) 
     if axis.logarithmic:
         panel.set_xscale("log", base=2)
         panel.minorticks_off()
-    panel.set_xticks(places, [f"{x:g}" for x in places], fontsize=8)
+    panel.set_xticks(places, [_short(x) for x in places], fontsize=8)
     return places
+
+
+def _short(x: float) -> str:
+    return f"{x:g}" if x < 1e4 else f"{x / 1e3:.3g} k" if x < 1e6 else f"{x / 1e6:.3g} M"
 
 
 def _their_unit(axis: Axis) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 from unmask.evaluation.intervals import student
 from unmask.files import Json
 from unmask.report.words import percent
-from unmask.studies.ablation.axes import Axis, Value, paper
+from unmask.studies.ablation.axes import BASELINE, Axis, Value, paper
 from unmask.studies.engine import Key, Records
 
 CELLS = "cells.jsonl"
 FIELDS = ("key", "seed")  # of a recorded run: what was changed, and its seed
-BASELINE, SCRATCH = "baseline", "no pretraining"
+SCRATCH = "no pretraining"
 BASELINE_MARK = " (baseline)"  # behind the label in tables
 METRICS = {"finetune": "fine-tuned", "linear": "linear probe"}
 Cells = Mapping[Key, Json]  # (what was changed, seed) -> the line
@@ -31,8 +31,11 @@ class Interval:
 
     @property
     def apart(self) -> bool:
-        """True if the interval excludes zero."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        """True if the interval excludes zero. Accuracies are counts of images, so that a few seeds may agree by chance:
+        no spread at all is no evidence."""
+        if self.low is None or self.high is None:
+            return False
+        return self.low < self.high and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 def rows(axis: Axis, cells: Cells) -> list[Row]:
     """The axis's values in order, without those that have no finished run."""
-    published = {point["key"]: point for point in paper()["axes"][axis.name]}
+    published = {point["key"]: point for point in axis.points}
     axis_rows = []
     for value in axis.values:
         point = {k: v for k, v in published.get(value.paper or "", {}).items() if k != "key"}
@@ -111,12 +114,12 @@ def finding(axis_rows: list[Row]) -> str:
     return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
-def table(axis_rows: list[Row]) -> tuple[list[str], list[list[str]]]:
-    """Heading and lines, as text."""
+def table(axis_rows: list[Row], published: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Heading and lines, as text. published: with the paper's numbers."""
     heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/image", "x baseline"]
-    heading += ["TFLOP", "seconds", "loss", "seeds", "paper ft / lin, %"]
+    heading += ["TFLOP", "seconds", "loss", "seeds", *(["paper ft / lin, %"] if published else [])]
     reference = next((row.flops for row in axis_rows if row.value.key == BASELINE), None)
-    return heading, [_line(row, reference) for row in axis_rows]
+    return heading, [_line(row, reference)[: len(heading)] for row in axis_rows]
 
 
 def _line(row: Row, reference: float | None) -> list[str]:

@@ -11,7 +11,7 @@ from unmask.planning.build import flops_per_image
 from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.runs.run import make_encoder
-from unmask.studies.ablation.axes import Changes, changed, length_of, steps_of
+from unmask.studies.ablation.axes import BASELINE, FLOPS, IMAGES, Changes, length_of
 from unmask.studies.ablation.one_run import WARMUP, Bench, linear_probe
 from unmask.tasks.classification import finetune as finetuning
 from unmask.tasks.classification.settings import ClassifySettings
@@ -34,6 +34,7 @@ class Forecast:
     pretraining: dict[str, float]  # seconds, by key
     judging: float  # seconds of each run: set-up, probe and test
     finetuning: float  # seconds of each run
+    lengths: dict[str, float]  # of pretraining, by key, as shares of the baseline's steps
 
     @classmethod
     def from_json(cls, content: Json, where: Path) -> "Forecast":
@@ -67,28 +68,35 @@ def make_forecast(
     hours: float | None = None,
     steps: int | None = None,
     tuning_epochs: float | None = None,
+    equal: str = IMAGES,
 ) -> Forecast:
     """Measures what runs cost and chooses their length. values: changes by key; began: when the command did; seeds:
-    runs of every value; hours: for all; steps: of the baseline, instead; tuning_epochs: of fine-tuning, if given.
+    runs of every value; hours: for all; steps: of the baseline, instead; tuning_epochs: of fine-tuning, if given;
+    equal: what every pretraining has as much of as the baseline, unless its length is varied.
 
     Pretraining is measured once and scaled by counted FLOPs. Raises UserError if the requested time is too short.
     """
     start = time.monotonic()
     linear_probe(make_encoder(bench.config), bench)
     probe, start = time.monotonic() - start, time.monotonic()
-    flops = {}
+    flops, lengths, seed = {}, {}, bench.config.training.seed  # of a step; shares of the baseline's steps
     for key, changes in values.items():  # also refuses, before anything is run, what cannot be built
-        config = changed(bench.config, changes, bench.config.training.seed)
-        flops[key] = flops_per_image(config, bench.samples)
+        config = bench.config_of(key, changes, seed)
+        batch = config.training.batch
+        flops[key] = batch * flops_per_image(config, bench.samples)
+        same = flops[BASELINE] / flops[key] if equal == FLOPS else bench.config.training.batch / batch
+        lengths[key] = length_of(changes) * same
     splits = {name: len(places) for name, places in bench.labelled.splits.items()}
     twice = 1 + splits["test"] / sum(splits.values())  # the test images are seen by the fine-tuned encoder too
-    judging = twice * probe + (time.monotonic() - start) / len(values)
+    sizes = 1 + sum(factor**2 for factor in bench.factors)  # times the patches of one size
+    judging = sizes * twice * probe + (time.monotonic() - start) / len(values)
     step = bench.config.training.batch / bench.config.record.expected.images_per_second
-    relative = {key: flops[key] / flops["baseline"] * length_of(changes) for key, changes in values.items()}
+    relative = {key: flops[key] / flops[BASELINE] * lengths[key] for key in values}
     runs = len(values) * seeds
     hours = hours or (None if steps else HOURS)
     seconds = None if hours is None else (1 - RESERVE) * (3600 * hours - (time.monotonic() - began))
-    tuning, tuning_seconds = _tuning(bench, tuning_epochs, None if seconds is None else seconds / runs)
+    tuning, tuning_seconds = _tuning(bench, tuning_epochs, None if seconds is None else seconds / runs / sizes)
+    tuning_seconds *= sizes
     if seconds is None:
         steps = steps or 1
     else:
@@ -100,9 +108,10 @@ def make_forecast(
                 f" {clock(runs * (judging + tuning_seconds))}. Give more --hours, fewer --axes or --seeds, or less"
                 " --labels, --test or --finetune-epochs"
             )
-    seconds_by_key = {key: steps_of(values[key], steps) * step * flops[key] / flops["baseline"] for key in values}
-    seconds_by_key |= {key: 0.0 for key, changes in values.items() if length_of(changes) == 0}
-    return Forecast(steps, tuning, seconds_by_key, judging, tuning_seconds)
+    bench = replace(bench, steps=steps, lengths=lengths)
+    num_steps = {key: bench.steps_of(key, changes) for key, changes in values.items()}
+    seconds_by_key = {key: count * step * flops[key] / flops[BASELINE] for key, count in num_steps.items()}
+    return Forecast(steps, tuning, seconds_by_key, judging, tuning_seconds, lengths)
 
 
 def _tuning(bench: Bench, epochs: float | None, seconds: float | None) -> tuple[ClassifySettings, float]:

@@ -2,8 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,8 @@ from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.machine import autocast_dtype
 from unmask.seeds import mix
-from unmask.studies.ablation.axes import Changes, changed, steps_of
+from unmask.studies.ablation.across_sizes import AT, resized, size_at
+from unmask.studies.ablation.axes import Changes, changed, length_of
 from unmask.studies.engine import Key, Tell, Work, opened_once
 from unmask.studies.opening import Opening
 from unmask.studies.quiet_log import QuietLog
@@ -53,7 +54,20 @@ class Bench:
     samples: Samples
     labelled: Labelled
     devices: Devices
+    configs: Mapping[str, Config] = field(default_factory=dict)  # by key, of values that need a plan of their own
+    lengths: Mapping[str, float] = field(default_factory=dict)  # by key, as shares of the baseline's steps
+    factors: Sequence[float] = ()  # on the image size, at which encoders are judged too
     finetunes: bool = True  # False: the linear probe alone
+
+    def config_of(self, key: str, changes: Changes, seed: int) -> Config:
+        """Of one run."""
+        planned = self.configs.get(key)
+        return changed(self.config, changes, seed) if planned is None else planned.with_options({"seed": seed})
+
+    def steps_of(self, key: str, changes: Changes) -> int:
+        """Of one run's pretraining."""
+        length = self.lengths.get(key, length_of(changes))
+        return max(1, round(self.steps * length)) if length else 0
 
 
 def run_cell(
@@ -61,9 +75,9 @@ def run_cell(
 ) -> Json:
     """The line of one run. `folder` holds its checkpoint while it runs; `tell(what, share)` is called with its
     progress."""
-    config = changed(bench.config, changes, seed)
+    config = bench.config_of(key, changes, seed)
     objective = build(config, Start())
-    steps = steps_of(changes, bench.steps) if changes.get("length", 1.0) else 0
+    steps = bench.steps_of(key, changes)
     trained = {"loss": None, "seconds": 0.0}
     if steps:
         trained = _pretrain(bench, config, objective, steps, folder, lambda step: tell("pretraining", step / steps))
@@ -75,6 +89,14 @@ def run_cell(
     tell("fine-tuning", 1.0)
     tuned = fine_tune(objective.kept, bench, seed) if bench.finetunes else None
     seconds = {"pretrain": trained["seconds"], "probe": middle - start, "finetune": time.monotonic() - middle}
+    at_sizes = {}
+    for factor in bench.factors:
+        encoder = resized(objective.kept, config, size_at(config, factor))
+        tell(f"{factor:g} times the size", 1.0)
+        linear, finetune = linear_probe(encoder, bench)["linear"], fine_tune(encoder, bench, seed)
+        at_sizes[f"{factor:g}"] = {"linear": linear, "finetune": finetune}
+    if at_sizes:
+        probe, seconds["sizes"] = probe | {AT: at_sizes}, time.monotonic() - start - sum(list(seconds.values())[1:])
     line = {"changes": dict(changes), "steps": steps, "loss": trained["loss"], "flops": flops, "images": images}
     line |= probe | {"finetune": tuned, "seconds": {name: round(value, 2) for name, value in seconds.items()}}
     shutil.rmtree(folder, ignore_errors=True)
@@ -96,6 +118,9 @@ class Doing:
     config: Config
     steps: int
     tuning: ClassifySettings
+    configs: Mapping[str, Config]
+    lengths: Mapping[str, float]
+    factors: Sequence[float]
     bench: Bench | None = None
 
     def here(self, place: Key, tell: Tell) -> Json:
@@ -118,7 +143,9 @@ class Doing:
         quiet = Console(quiet=True, force_terminal=False)
         samples, labelled = self.opening.samples(quiet)[1], self.opening.labelled(quiet, "ablate")
         samples.channels = self.config.data.channels
-        return Bench(self.config, self.steps, self.tuning, samples, labelled, make_devices(self.config.runtime))
+        devices = make_devices(self.config.runtime)
+        bench = Bench(self.config, self.steps, self.tuning, samples, labelled, devices)
+        return replace(bench, configs=self.configs, lengths=self.lengths, factors=self.factors)
 
     def work(self, jobs: int) -> Work:
         return Work(self.here, replace(self, bench=None).there, jobs)
