@@ -22,6 +22,7 @@ from unmask.errors import UserError, require_whole
 from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder
+from unmask.models.layers.attention_maps import received
 from unmask.weights.canonical import State
 from unmask.weights.known import require_known
 from unmask.weights.licence import licence_of
@@ -91,13 +92,24 @@ class FrozenTeacher(Frozen):
     @torch.no_grad()
     def forward(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Features of the units of `grid`, in reading order, for raw samples that it covers."""
+        return self._on(grid, self.encoder(self._seen(x, grid)).units.float())
+
+    @torch.no_grad()
+    def attention(self, x: Shaped[Tensor, "b c h w"], grid: Grid, block: int = -1) -> Float[Tensor, "b n"]:
+        """How much its class token attends to the units of `grid` in a block, or all of its units do where there is
+        none: the mean over heads. Of ViTs: see `layers/attention_maps.py`."""
+        return self._on(grid, received(self.encoder, self._seen(x, grid), block).mean(dim=1)[..., None])[..., 0]
+
+    def _seen(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b c _ _"]:
+        """Raw samples as the encoder takes them: at its size, by its mean and std."""
         if self.encoder.mean.device != x.device:
             self.encoder.to(x.device)
-        pixels = (x.float() - self.mean.to(x.device)) / self.std.to(x.device)
-        size = self.size_for(grid.size)
-        if size != tuple(x.shape[2:]):
-            pixels = interpolate(pixels, size, mode="bilinear", antialias=True)
-        units, own = self.encoder(pixels).units.float(), self.encoder.grid.covering(size)
+        pixels, size = (x.float() - self.mean.to(x.device)) / self.std.to(x.device), self.size_for(grid.size)
+        return pixels if size == tuple(x.shape[2:]) else interpolate(pixels, size, mode="bilinear", antialias=True)
+
+    def _on(self, grid: Grid, units: Float[Tensor, "b m d"]) -> Float[Tensor, "b n d"]:
+        """Values of its own units, resampled to those of the student's grid."""
+        own = self.encoder.grid.covering(self.size_for(grid.size))
         if own.shape == grid.shape:
             return units
         maps = units.transpose(1, 2).unflatten(2, own.shape)

@@ -145,7 +145,7 @@ def asked_for(options: Pretrain) -> Json:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
-    parts = {name: with_absolute_paths(asked[name]) for name in ("method", "target") if asked[name]}
+    parts = {name: with_absolute_paths(asked[name]) for name in ("method", "mask", "target") if asked[name]}
     return asked | places | parts | {"data": [absolute(place) for place in asked["data"]]}
 
 
