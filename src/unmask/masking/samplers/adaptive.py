@@ -14,7 +14,7 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
+from torch.nn.functional import layer_norm, log_softmax
 
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
@@ -48,15 +48,16 @@ class Adaptive(Sampler):
         if grid is None:
             return
         self.embed = nn.Linear(math.prod(grid.unit) * channels, dim)
-        self.place = nn.Linear(2 * WAVES * len(grid.unit), dim)
+        self.place = nn.Linear(2 * WAVES * len(grid.unit), dim, bias=False)
         self.mix = nn.TransformerEncoderLayer(dim, heads, 4 * dim, dropout=0.0, batch_first=True, norm_first=True)
-        self.rate = nn.Linear(dim, 1)
+        self.rate = nn.Linear(dim, 1, bias=False)
 
     def log_probabilities(self, pixels: Float[Tensor, "b n p"], grid: Grid) -> Float[Tensor, "b n"]:
         """Of each unit to be drawn first, in fp32."""
         with torch.autocast(pixels.device.type, enabled=False):
             tokens = self.embed(pixels.float()) + self.place(waves(grid, pixels.device))
-            return log_softmax(self.rate(self.mix(tokens))[..., 0], dim=1)
+            mixed = self.mix(tokens)
+            return log_softmax(self.rate(layer_norm(mixed, mixed.shape[2:]))[..., 0], dim=1)
 
     @torch.no_grad()
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:

@@ -19,6 +19,13 @@ class Tube(Sampler):
         """Whole tubes are hidden, so that the count is one of a frame, times the frames."""
         return grid.num_units // _frames(grid)
 
+    def count(self, grid: Grid, progress: float = 1.0) -> int:
+        """VideoMAE's, who rounds down what is hidden of a frame: 176 of 196 at 90 %, where MAE hides 177."""
+        places, frames = self.places(grid), _frames(grid)
+        if frames == 1:
+            return super().count(grid, progress)
+        return frames * min(max(int(places * self.ratio_at(progress) + 1e-6), 1), places - 1)
+
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         return noise(batch, self.places(grid)).repeat(1, _frames(grid))
 

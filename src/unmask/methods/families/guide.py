@@ -25,8 +25,8 @@ MOMENTUM = 0.996  # of a teacher that the sampler alone needs, at first; 1 at th
 class Guide(nn.Module):
     """Part of an objective; holds the teacher where it was made for the sampler."""
 
-    own: Teacher | None = None
-    frozen: FrozenTeacher | None = None
+    own: Teacher | None
+    frozen: FrozenTeacher | None
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Guide(nn.Module):
         """teacher: the method's own; errors: it tells the sampler how well hidden units were predicted; whole: see
         `Sampler.require`. Raises UserError where the method cannot tell what the sampler needs."""
         super().__init__()
+        self.own = self.frozen = None
         sampler.require(method, {*TOLD, "errors"} if errors else TOLD, whole)
         self.needs, self.block, self.changes = sampler.needs, sampler.block, sampler.changes
         self._encoder, self._teacher = [encoder], [teacher]  # in lists: no children of this module

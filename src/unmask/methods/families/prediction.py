@@ -38,7 +38,11 @@ def contrast(prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]
 class Prediction(Rebuilder):
     """A rebuilder whose `target` is a part of `targets/`, or one from elsewhere that may define less."""
 
-    guide: Guide | None = None  # tells the sampler what it needs
+    guide: Guide | None  # tells the sampler what it needs
+
+    def __init__(self):
+        super().__init__()
+        self.guide = None
 
     def guided(self, method: str, errors: bool = True) -> Guide:
         """What tells the sampler, once there are an encoder, a mask and a target: the target's teacher is asked where
