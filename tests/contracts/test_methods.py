@@ -21,7 +21,9 @@ OTHERS = [
     "dino(balance='sinkhorn')",
 ]
 TARGETS = ["mae(target=palette)", "mae(target=ema)", "mae(target=features)", "simmim(target=features)"]
-TARGETS += ["mae(target=codes)", "simmim(target=codes)"]
+TARGETS += ["mae(target=codes)", "simmim(target=codes)", "mae(target=hog)", "simmim(target=hog)"]
+TARGETS += [f"{name}(target=frequency(mode={mode!r}))" for name in ("mae", "simmim") for mode in ("laplacian", "fft")]
+TARGETS += ["mae(target=pixels(scales=(1, 4)))", "simmim(target=frequency)", "mae(target=mix)", "simmim(target=mix)"]
 METHODS = [*names("method"), *OTHERS, *TARGETS]
 
 

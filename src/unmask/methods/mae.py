@@ -91,11 +91,10 @@ class MAE(Prediction):
         else:
             mask = self.draw(batch)
         asked = self.asked(mask, batch.get("rows"))
-        prediction = self.predict(x, mask, asked)
-        wanted = self.targets(x, asked)
+        prediction, wanted = self.predict(x, mask, asked).float(), self.targets(x, asked)
         own = isinstance(self.target, Target)
-        loss = self.target.compare(prediction.float(), wanted) if own else (prediction.float() - wanted).square().mean()
-        outputs = {"loss": loss, **contrast(prediction, wanted)}
+        losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).square().mean()}
+        outputs = {**losses, **contrast(prediction, wanted)}
         return self.with_sampler(outputs, batch, x, asked, prediction, wanted)
 
     def predict(

@@ -23,7 +23,7 @@ __all__ = ["SimMIM"]
 
 class SimMIM(Prediction):
     words: Mapping[str, str] = {
-        "loss": "mean absolute error of hidden pixels",
+        "loss": "mean absolute error on hidden patches",
         "contrast": "contrast of predictions, as a share of the targets'",
     }
     symptoms: Sequence[Symptom] = (SAME_EVERYWHERE,)
@@ -57,11 +57,10 @@ class SimMIM(Prediction):
         """Mean absolute error over hidden units, or the target's own loss. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         mask = self.draw(batch)
-        wanted = take(self.target(x if self.target.raw else self.encoder.normalize(x)), mask.hidden)
-        prediction = self.predict(x, mask).float()
+        wanted, prediction = self.targets(x, mask.hidden), self.predict(x, mask).float()
         own = self.target.loss_words is not None
-        loss = self.target.compare(prediction, wanted) if own else (prediction - wanted).abs().mean()
-        outputs = {"loss": loss, **contrast(prediction, wanted)}
+        losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).abs().mean()}
+        outputs = {**losses, **contrast(prediction, wanted)}
         return self.with_sampler(outputs, batch, x, mask.hidden, prediction, wanted, power=1)
 
     def predict(

@@ -18,7 +18,7 @@ from unmask.planning.length import BUDGET
 from unmask.planning.plan import ASKED, Plan
 from unmask.registry import build, find, names, parse
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Comparing, Objective
+from unmask.training.objective import Comparing, Objective, Rebuilder
 from unmask.weights.frozen_teacher import teachers_of
 
 TEXTS = ("mask", "target", "decoder")
@@ -99,6 +99,8 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
     if transform.notes:
         plan.reasons["views"] = "; ".join((plan.reasons.get("views", ASKED), *transform.notes))
     plan.words = dict(objective.words)
+    if isinstance(objective, Rebuilder) and not objective.drawable:
+        plan.words["undrawn"] = objective.undrawn
     plan.divisible = objective.divisible or settings["grad_cache"]
     return objective
 

@@ -25,7 +25,7 @@ from unmask.runtime.machine import Machine
 from unmask.training.objective import Objective
 
 UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: any decoder can have these
-LARGE = Grid((UNITS, UNITS), (1024, 1024))  # a unit of more values than any data gives
+LARGE = Grid((UNITS, UNITS), (720_720,) * 2)  # units of more values than any data gives, which 1 to 16 divide
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Stage:
     share: float  # of the whole budget
     says: str = ""  # what it is for
     option: str = "init"  # what the next training takes the folder for: "init", or an option of its method
+    alike: bool = False  # what the user says of the method, such as --mask and --lr, holds for it too
 
 
 class Objective(nn.Module, ABC):
@@ -196,6 +197,11 @@ class Rebuilder(Objective):
     def drawable(self) -> bool:
         """False where what is predicted cannot be turned into pixels."""
         return getattr(self.target, "drawable", True)
+
+    @property
+    def undrawn(self) -> str:
+        """What is predicted instead of pixels, where it is not drawable; "" where nobody says."""
+        return getattr(getattr(self, "target", None), "undrawn", "")
 
     def predict(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h p"]:
         """Predicted targets of the hidden units, in the order of `mask.hidden`; for those that do not define `rebuild`

@@ -106,9 +106,11 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
     if (rebuilder := drawn_by(objective)) is None:
         method = opened.config.method
         what = f"{method.name} with the target {method.target}" if method.target else method.name
+        predicts = objective.undrawn if isinstance(objective, Rebuilder) else ""
         raise UserError(
-            f"{run} was trained with {what}, which rebuilds no pixels of hidden patches; --what features and"
-            " --what attention draw what its encoder sees"
+            f"{run} was trained with {what}, which rebuilds no pixels of hidden patches"
+            f"{f': it predicts {predicts}' if predicts else ''}; --what features and --what attention draw what its"
+            " encoder sees"
         )
     return rebuilder, opened
 
