@@ -19,7 +19,7 @@ from unmask.planning.plan import ASKED, Plan
 from unmask.registry import build, find, names, parse
 from unmask.runtime.machine import Machine
 from unmask.training.objective import Comparing, Objective, Rebuilder
-from unmask.weights.frozen_teacher import teachers_of
+from unmask.weights.frozen_teacher import RANDOM, teachers_of
 
 TEXTS = ("mask", "target", "decoder")
 PARTS = (*TEXTS, "masks_per_image", "decoder_warmup")  # options that some methods have
@@ -143,7 +143,7 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        if path.exists() and path.suffix != ".py" and not (key == "tokenizer" and value in names("tokenizer")):
+        if value != RANDOM and path.exists() and path.suffix != ".py" and not (key == "tokenizer" and value in names("tokenizer")):
             return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 
