@@ -1,5 +1,5 @@
-"""Every target as a user meets it, with `mae` and with `simmim`: trained, gone on with, drawn or refused with the reason,
-in the words of the report, looked at by doctor, judged and exported."""
+"""Every target as a user meets it, with `mae` and with `simmim`: trained, gone on with, drawn or refused with the
+reason, in the words of the report, looked at by doctor, judged and exported."""
 
 import html
 

@@ -143,7 +143,12 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        if value != RANDOM and path.exists() and path.suffix != ".py" and not (key == "tokenizer" and value in names("tokenizer")):
+        if (
+            value != RANDOM
+            and path.exists()
+            and path.suffix != ".py"
+            and not (key == "tokenizer" and value in names("tokenizer"))
+        ):
             return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 

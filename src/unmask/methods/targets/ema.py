@@ -18,7 +18,6 @@ __all__ = ["EMA"]
 class EMA(Target):
     per_pixel, drawable, raw = False, False, True
     undrawn = "features of a teacher"
-    loss_words = "mean squared error of the teacher's features"
 
     def __init__(self, grid: Grid, encoder: Encoder, layers: int = 1, momentum: float = 0.996, end: float = 1.0):
         """layers: deepest ones that are averaged, each normalised over an image's units before if there are several;
