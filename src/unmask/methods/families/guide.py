@@ -15,7 +15,6 @@ from unmask.masking.mask import Context, Sampler
 from unmask.models.ema import Teacher, cosine
 from unmask.models.encoder import Encoder
 from unmask.models.layers.attention_maps import received, require_maps
-from unmask.training.objective import Objective
 from unmask.weights.frozen_teacher import FrozenTeacher
 
 TOLD = ("teacher_attention", "features", "pixels", "progress")
@@ -51,7 +50,7 @@ class Guide(nn.Module):
         elif teacher is None:
             self.own = Teacher(encoder)
         if "teacher_attention" in self.needs:
-            seeing = self.teacher
+            seeing = self._asked()
             require_maps(seeing.encoder if isinstance(seeing, FrozenTeacher) else seeing, self.block)
 
     @property
@@ -60,13 +59,13 @@ class Guide(nn.Module):
         return bool(self.needs & {"teacher_attention", "features"})
 
     @property
-    def teacher(self) -> Encoder | FrozenTeacher:
-        """The one that is asked: of a sampler that needs one."""
-        given = self.frozen or self._teacher[0]
-        if given is None:
-            assert self.own is not None
-            return self.own.module
-        return given
+    def teacher(self) -> Encoder | FrozenTeacher | None:
+        """The one that the sampler looks at, or would; None where neither it nor the method has one."""
+        return self.frozen or self._teacher[0] or (None if self.own is None else self.own.module)
+
+    def _asked(self) -> Encoder | FrozenTeacher:
+        assert self.teacher is not None  # where a sampler needs one
+        return self.teacher
 
     @property
     def words(self) -> Mapping[str, str]:
@@ -87,13 +86,13 @@ class Guide(nn.Module):
         return told
 
     def _attention(self, x: Shaped[Tensor, "b c *size"], grid: Grid) -> Float[Tensor, "b n"]:
-        teacher = self.teacher
+        teacher = self._asked()
         if isinstance(teacher, FrozenTeacher):
             return teacher.attention(x, grid, self.block)
         return received(teacher, x, self.block).mean(dim=1)
 
     def _features(self, x: Shaped[Tensor, "b c *size"], grid: Grid) -> Float[Tensor, "b n d"]:
-        teacher = self.teacher
+        teacher = self._asked()
         return teacher(x, grid) if isinstance(teacher, FrozenTeacher) else teacher(x).units.float()
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
@@ -106,11 +105,3 @@ class Guide(nn.Module):
         if not self.taught or self.frozen is not None:
             return ""  # frozen ones have a row of their own
         return "its teacher: a moving average of the encoder, made for it" if self.own else "its teacher: the method's"
-
-
-def guide_for(objective: Objective, sampler: Sampler) -> Guide:
-    """For another sampler than that of a trained objective: told by the same teacher, or by the encoder itself where
-    there was none."""
-    own: Guide | None = getattr(objective, "guide", None)
-    teacher = own.teacher if own is not None and (own.taught or own._teacher[0] is not None) else objective.kept
-    return Guide(sampler, objective.encoder, "this run", teacher, errors=True)
