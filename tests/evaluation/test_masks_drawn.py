@@ -1,4 +1,4 @@
-"""Any mask can be drawn on a user's images: by a run, by an encoder, or by nothing but the images, or it says why not."""
+"""Any mask can be drawn on images: by a run, by an encoder, or by the images alone; or it says why not."""
 
 import numpy as np
 import pytest

@@ -18,6 +18,7 @@ from unmask.training.speed.compile import ready
 
 STEPS, BATCH = 2, 8
 MODES = ("mae_contrast(mode='head')", "mae_contrast(mode='tuned')", "igpt(masked=True)", "mae(target=features)")
+MODES += ("mae(mask=attention)", "simmim(mask=parts)", "mae(mask=adaptive)", "ibot(mask=attention)")
 
 
 def trained(name, accumulate=1, strategy="ddp", precision="32"):
