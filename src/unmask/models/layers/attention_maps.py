@@ -48,11 +48,25 @@ def require_maps(encoder: Encoder, block: int = -1) -> None:
 def weights_of(
     block: Any, tokens: Float[Tensor, "b t d"], options: Mapping[str, object]
 ) -> Float[Tensor, "b heads t t"]:
-    """Attention weights within a block, in fp32: in bf16 many would be equal. The block's class computes, since the
-    block itself may be compiled, with another attention."""
-    with torch.autocast(tokens.device.type, enabled=False), _recorded(getattr(block, "attn", block)) as weights:
-        type(block).forward(block, tokens.float(), **options)
+    """Attention weights within a block, in fp32: in bf16 many would be equal."""
+    with (
+        torch.autocast(tokens.device.type, enabled=False),
+        _uncompiled(block),
+        _recorded(getattr(block, "attn", block)) as weights,
+    ):
+        block(tokens.float(), **options)
     return weights[-1]
+
+
+@contextmanager
+def _uncompiled(block: Any) -> Iterator[None]:
+    """The block computes as its class does, whatever its `forward` was wrapped in; its hooks run."""
+    wrapped = vars(block).pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            block.forward = wrapped
 
 
 @contextmanager
