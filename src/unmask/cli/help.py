@@ -41,7 +41,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     ),
     "method": (
         "recipe", "method", "mask", "masks_per_image", "target", "decoder", "decoder_warmup", "protocol",
-        "protocols", "methods", "evaluators", "blocks", "axes", "what", "action", "ratio", "sets", "normalize_errors",
+        "protocols", "methods", "evaluators", "blocks", "axes", "what", "action", "ratio", "progress", "sets", "normalize_errors",
         "false_alarms", "memory",
         "tiles", "blur", "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",
