@@ -46,9 +46,9 @@ class DBOT(Prediction):
         super().__init__()
         encoder.require_masks()
         self.encoder, self.mask, self.untaught = encoder, build("mask", mask), teacher is None and rounds > 1
-        self.mask.require("dbot")
         text = UNTAUGHT if self.untaught else f"features(of={teacher or RANDOM!r})"
         self.target = build("target", text, grid=encoder.grid, encoder=encoder)
+        self.guide = self.guided("dbot", errors=False)
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=encoder.grid, **sizes)
         require_usable(self.decoder, decoder, "dbot", covers=self.mask.covers)

@@ -47,7 +47,7 @@ class Prediction(Rebuilder):
     def guided(self, method: str, errors: bool = True) -> Guide:
         """What tells the sampler, once there are an encoder, a mask and a target: the target's teacher is asked where
         there is one. errors: of hidden units are told. Raises UserError where the parts do not go together."""
-        if "errors" in self.mask.needs and getattr(self.target, "loss_words", None):
+        if errors and "errors" in self.mask.needs and getattr(self.target, "loss_words", None):
             raise UserError(
                 f"the mask {self.mask.name} learns from the squared error of each hidden patch, and this target has a"
                 " loss of its own; use the target pixels or ema, or another mask"
