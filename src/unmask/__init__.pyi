@@ -232,8 +232,8 @@ def show(
     parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     what: str = 'rebuild', out: str | Path | None = None, ratio: float | Sequence[float] = (),
-    mask: str | Sequence[str] = (), most: int = 8, seed: int = 0, true_statistics: bool = True, block: int = -1,
-    size: int | None = None, background: bool = True, device: str = 'auto'
+    mask: str | Sequence[str] = (), progress: float = 1.0, most: int = 8, seed: int = 0, true_statistics: bool = True,
+    block: int = -1, size: int | None = None, background: bool = True, device: str = 'auto'
 ) -> Path: ...
 def stress(
     run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),

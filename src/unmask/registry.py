@@ -102,9 +102,9 @@ def names(kind: str) -> list[str]:
 
 
 def _option(keyword: ast.keyword) -> tuple[str, Any]:
-    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`."""
+    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`, `mix(a=hog, b=pca)`."""
     name, value = str(keyword.arg), keyword.value
-    part = name in (*KINDS, "predictor") and isinstance(value, ast.Name | ast.Attribute | ast.Call)
+    part = name in (*KINDS, "predictor", "a", "b") and isinstance(value, ast.Name | ast.Attribute | ast.Call)
     if not part and isinstance(value, ast.Name):
         raise UserError(f"options are plain values (numbers, texts in quotes, tuples): {name}={value.id!r}")
     return name, ast.unparse(value) if part else ast.literal_eval(value)

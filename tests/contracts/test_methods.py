@@ -21,8 +21,12 @@ OTHERS = [
     "dino(balance='sinkhorn')",
 ]
 TARGETS = ["mae(target=palette)", "mae(target=ema)", "mae(target=features)", "simmim(target=features)"]
-TARGETS += ["mae(target=codes)", "simmim(target=codes)"]
-METHODS = [*names("method"), *OTHERS, *TARGETS]
+TARGETS += ["mae(target=codes)", "simmim(target=codes)", "mae(target=hog)", "simmim(target=hog)"]
+TARGETS += [f"{name}(target=frequency(mode={mode!r}))" for name in ("mae", "simmim") for mode in ("laplacian", "fft")]
+TARGETS += ["mae(target=pixels(scales=(1, 4)))", "simmim(target=frequency)", "mae(target=mix)", "simmim(target=mix)"]
+MASKS = [f"mae(mask={name})" for name in names("mask") if find("mask", name).needs]  # told by the method
+MASKS += ["simmim(mask=adaptive)", "simmim(mask=attention)", "mae(mask='random(ratio=(0.4, 0.8))')"]
+METHODS = [*names("method"), *OTHERS, *TARGETS, *MASKS]
 
 
 def step(method, batch, adam, progress=0.5, moves=True):

@@ -14,7 +14,7 @@ from unmask.registry import names
 from unmask.runtime.settings import RuntimeSettings
 from unmask.training.speed.compile import ready
 
-METHODS = [*names("method"), "mae(target=ema)", "mae(symmetric=True)"]
+METHODS = [*names("method"), "mae(target=ema)", "mae(symmetric=True)", "mae(mask=attention)", "simmim(mask=adaptive)"]
 
 
 def loss_and_gradients(method):

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from support.methods import with_teacher
+from support.methods import small_encoder, with_teacher
 from torch.nn.functional import one_hot
 
 from unmask.masking.grid import take
 from unmask.masking.mask import hide_top
 from unmask.methods.mae import MAE
+from unmask.methods.targets.mix import Mix
 from unmask.registry import build, names
 
-TARGETS = names("target")
+TARGETS = [*names("target"), "frequency(mode='laplacian')", "frequency(mode='fft')", "pixels(scales=(1, 2))"]
+TARGETS += ["mix(a=features, b=hog)"]
 
 
 @pytest.fixture
@@ -22,6 +24,18 @@ def text(name):
 @pytest.fixture
 def x():
     return torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1)).byte()
+
+
+def perfect(target, wanted):
+    """A prediction that says what is wanted."""
+    if isinstance(target, Mix):
+        widths = [part.dim if part.ids is None else part.ids for part in target.targets]
+        parts = zip(target.targets, wanted.split(widths, dim=-1))
+        return torch.cat([perfect(part, own) for part, own in parts], dim=-1)
+    if target.ids is None:
+        return wanted
+    assert wanted.shape[2] == target.ids
+    return 100 * one_hot(wanted.long(), target.dim // target.ids).float().flatten(2)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -42,17 +56,18 @@ def test_every_target_has_its_shape_and_no_gradient_of_its_own(text, encoder):
     target.fit(iter([x]))
     values = target(x)
     assert not values.requires_grad
-    if not values.is_floating_point():  # numbers of classes, of which scores are predicted
-        count = target.dim // values.shape[2]
-        wanted, values = values, 100 * one_hot(values, count).float().flatten(2)
-        assert target.compare(values, wanted) < 1e-3
-    else:
-        assert target.compare(values, values) == 0
+    assert values.is_floating_point() or target.ids
+    wanted, values = values, perfect(target, values)
+    losses = target.losses(values, wanted)
+    assert losses["loss"] == target.compare(values, wanted) < 1e-3
+    assert set(target.scalars) == set(losses) - {"loss"}
+    assert not any(value.requires_grad for name, value in losses.items() if name != "loss")
     assert values.shape == (2, 16, target.dim)
     assert values.isfinite().all()
     mask = hide_top(torch.rand(2, 16), 0.75)
     if not target.drawable:
-        with pytest.raises(NotImplementedError):
+        assert target.undrawn
+        with pytest.raises(NotImplementedError, match=target.undrawn):
             target.to_pixels(take(values, mask.hidden).float(), x, mask)
         return
     pixels = target.to_pixels(take(values, mask.hidden), x, mask, leak=True)
@@ -66,3 +81,33 @@ def test_no_gradient_goes_from_a_loss_through_the_targets_into_the_images(text, 
     mae.prepare(iter([{"views": [x]}]))
     images = x.float().requires_grad_()
     assert not mae.targets(images, index).requires_grad
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("size", [(32, 64), (24, 16)])
+def test_every_target_takes_other_sizes_than_the_encoder_was_built_for(text, encoder, size):
+    target = build("target", text, grid=encoder.grid, channels=3, encoder=encoder)
+    images = torch.randn(2, 3, 32, 32)
+    target.fit(iter([images]))
+    other, num = torch.randn(2, 3, *size), size[0] * size[1] // 64
+    values = perfect(target, target(other))
+    assert values.shape == (2, num, target.dim)
+    if target.drawable:
+        mask = hide_top(torch.rand(2, num), 0.5)
+        assert target.to_pixels(take(values, mask.hidden), other, mask).shape == (2, num // 2, 192)
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if "codes" not in name and name != "mix"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_every_target_takes_any_number_of_channels(text, channels):
+    """Tokenizers, which are of a number of channels, refuse others with a reason."""
+    student = small_encoder(channels)
+    text = "pca(components=32)" if text == "pca" else text  # 96 are more than a grey patch has
+    target = build("target", text, grid=student.grid, channels=channels, encoder=student)
+    x = torch.randn(2, channels, 32, 32)
+    target.fit(iter([x]))
+    values = perfect(target, target(x))
+    assert values.shape == (2, 16, target.dim)
+    if target.drawable:
+        mask = hide_top(torch.rand(2, 16), 0.5)
+        assert target.to_pixels(take(values, mask.hidden), x, mask).shape == (2, 8, 64 * channels)

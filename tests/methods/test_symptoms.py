@@ -35,6 +35,7 @@ FAULTS = {
     "the rate is far too high": [
         Fault("mae", 0.3, "contrast"),
         Fault("simmim", 0.1, "contrast", steps=45),
+        Fault("dbot", 0.3, "contrast"),
         Fault("vqvae(codes=64)", 1.0, "codes_in_use"),
         Fault("vqkd(codes=64, of='TEACHER')", 1.0, "codes_in_use"),
     ],

@@ -18,6 +18,7 @@ from unmask.training.speed.compile import ready
 
 STEPS, BATCH = 2, 8
 MODES = ("mae_contrast(mode='head')", "mae_contrast(mode='tuned')", "igpt(masked=True)", "mae(target=features)")
+MODES += ("mae(mask=attention)", "simmim(mask=parts)", "mae(mask=adaptive)", "ibot(mask=attention)")
 
 
 def trained(name, accumulate=1, strategy="ddp", precision="32"):
@@ -49,7 +50,7 @@ def whole_tensor(value):
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
-TAUGHT = ("byol", "dino", "ijepa", "mae(target=ema)")
+TAUGHT = ("byol", "dino", "ijepa", "mae(target=ema)", "mae(mask=attention)")
 
 
 def taught():
@@ -98,7 +99,7 @@ def test_teachers_follow_shards_and_the_masters_of_bf16_weights_as_in_one_proces
             assert state.keys() == weights.keys()
             for key, value in weights.items():
                 assert state[key] == pytest.approx(value, rel=10 * tolerance, abs=step), (name, strategy, key)
-            assert any("teacher.module" in key for key in state)
+            assert any("teacher.module" in key or "own.module" in key for key in state)
 
 
 @pytest.mark.slow

@@ -66,6 +66,7 @@ def tokenizer_file(channels=3):
 
 def with_teacher(text):
     """The same part, with a frozen teacher or tokenizer where it needs one, and a small palette."""
+    text = re.sub(r"\bmix\b(?!\()", "mix(a=pixels, b=codes, weights=(1, 0.5))", text)
     text = re.sub(r"\bpalette\b(?!\()", "palette(colours=12, side=8)", text)
     text = re.sub(r"\bcodes\b(?![(=])", lambda _: f"codes(of={str(tokenizer_file())!r})", text)
     text = re.sub(r"\bvqkd\b(?!\()", lambda _: f"vqkd(of={str(teacher_file())!r})", text)
@@ -89,6 +90,8 @@ def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
             options[key] = NUMBERS[key]
         elif key == "tokenizer":
             options[key] = str(tokenizer_file(channels))
+        elif key == "teacher":
+            options[key] = str(teacher_file())
     return build("method", text, encoder=small_encoder(channels, size), **options).train()
 
 

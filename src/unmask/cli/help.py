@@ -41,9 +41,9 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     ),
     "method": (
         "recipe", "method", "mask", "masks_per_image", "target", "decoder", "decoder_warmup", "protocol",
-        "protocols", "methods", "evaluators", "blocks", "axes", "what", "action", "ratio", "sets", "normalize_errors",
-        "false_alarms", "memory",
-        "tiles", "blur", "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
+        "protocols", "methods", "evaluators", "blocks", "axes", "what", "action", "ratio", "progress", "sets",
+        "normalize_errors", "false_alarms", "memory", "tiles", "blur",
+        "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",
     ),
     "length": ("minutes", "flops", "steps", "patience", "draws", "seeds", "points", "finetune_epochs"),

@@ -47,6 +47,11 @@ class View:
         return bool(self.colours)
 
     @property
+    def variants(self) -> int | None:
+        """Different views that there can be of an image; None if chance makes countless ones."""
+        return None if self.chancy or not isinstance(self.window, WholeImage) else 1 + self.window.flip
+
+    @property
     def sizes(self) -> list[tuple[int, int]]:
         return [self.window.size, *self.also]
 
@@ -90,6 +95,12 @@ class Transform:
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of each tensor that a call returns."""
         return [size for view in self.views for size in view.sizes]
+
+    @property
+    def variants(self) -> int | None:
+        """Different views that there can be of an image, all together; None if chance makes countless ones."""
+        counts = [view.variants for view in self.views]
+        return None if None in counts else sum(count for count in counts if count)
 
     @property
     def resize(self) -> str:

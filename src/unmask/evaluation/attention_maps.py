@@ -1,21 +1,17 @@
 """Attention maps of a ViT block: the class token's attention to the patches, head by head.
 
 As made popular by Caron et al. 2021 (DINO, https://arxiv.org/abs/2104.14294). Without a class token: the average
-attention that each patch receives. Class and register tokens have no position and are left out of the map. The
-attention is timm's own, with the fused kernel switched off so that its weights can be read.
+attention that each patch receives.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from unmask.errors import UserError
 from unmask.evaluation.features import judged
 from unmask.models.encoder import Encoder
+from unmask.models.layers.attention_maps import has_class, received, require_maps
 
 
 @dataclass(frozen=True)
@@ -30,43 +26,8 @@ def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -
     The class token's attention to patches, itself and registers sums to 1. Raises UserError for encoders and blocks in
     which no token sees all patches: Hiera, and windowed blocks.
     """
-    blocks = getattr(encoder.net, "blocks", [])
-    name = encoder.arguments.get("model_name", type(encoder.net).__name__)
-    number = encoder.layer_numbers([block])[0] if hasattr(encoder.net, "patch_drop") else -1
-    layer = getattr(blocks[number], "attn", blocks[number]) if number >= 0 else None
-    if (
-        layer is None
-        or not hasattr(layer, "fused_attn")
-        or not isinstance(getattr(layer, "attn_drop", None), nn.Module)
-    ):
-        raise UserError(
-            f"{name} has no attention maps: they need a ViT in which tokens see all patches. Hiera's units see each"
-            " other in its late stages only, pooled; --what features works for it"
-        )
-    with judged(encoder), _recorded(layer) as weights:
-        rows, columns = encoder.features(x, layers=[number])[0].shape[2:]
-    shares = weights[-1]
-    prefix = getattr(encoder.net, "num_prefix_tokens", 0)
-    if shares.shape[-1] != prefix + rows * columns or len(shares) != len(x):
-        raise UserError(
-            f"block {number} of {name} sees windows only; take one that sees all patches, e.g. the last (-1)"
-        )
-    units = shares[..., prefix:]
-    if getattr(encoder.net, "cls_token", None) is not None:
-        return Attention(units[:, :, 0].unflatten(-1, (rows, columns)), "of the class token")
-    return Attention(units[:, :, prefix:].mean(dim=2).unflatten(-1, (rows, columns)), "received on average")
-
-
-@contextmanager
-def _recorded(layer: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
-    """Collects the attention weights of every forward pass within this context."""
-    weights: list[Tensor] = []
-    fused, drop = layer.fused_attn, layer.attn_drop
-    assert isinstance(drop, nn.Module)
-    hook = drop.register_forward_hook(lambda module, args, out: weights.append(out.float()))
-    layer.fused_attn = False
-    try:
-        yield weights
-    finally:
-        layer.fused_attn = fused
-        hook.remove()
+    require_maps(encoder, block)
+    with judged(encoder):
+        shares, grid = received(encoder, x, block), encoder.grid_of(encoder.whole(x))
+    kind = "of the class token" if has_class(encoder) else "received on average"
+    return Attention(shares.unflatten(-1, grid.shape), kind)

@@ -52,7 +52,7 @@ class Comparison:
         for start in range(0, count, batch):
             part = chosen[start : start + batch]
             x = torch.stack([self.view(self.samples.image(i)).float() for i in part]).to(self.device)
-            mask = Mask(*(s.to(self.device) for s in model.mask(len(x), model.encoder.grid, "cpu", chance)))
+            mask = model.mask.steady(len(x), model.encoder.grid, self.device, chance)
             total += float(model({"views": [x], "mask": mask})["loss"]) * len(part)
             if start == 0:
                 titles = [Path(self.samples.names[i]).name for i in part[:SHOWN]]

@@ -95,9 +95,10 @@ class Watch:
 
     @torch.no_grad()
     def panel(self) -> None:
-        """Writes panel.png, if the method can reconstruct."""
+        """Writes panel.png, if the method can reconstruct: with the masks that its sampler draws now."""
         if model := drawn_by(self.objective):
-            x, mask = self._ready(model)
+            x, _ = self._ready(model)
+            mask = model.draw({"views": [x]}, self._chance())
             draw(rows(model, x, mask, self.titles, true_statistics=True), self.out / "panel.png")
 
     @torch.no_grad()
@@ -116,10 +117,13 @@ class Watch:
     def _ready(self, model: Rebuilder) -> tuple[torch.Tensor, Mask]:
         model.eval()
         x = self.images.to(self.device)
-        if self.mask is None:  # drawn once, on the CPU, so that every frame and every resumed run has the same
-            chance = torch.Generator().manual_seed(mix(self.config.training.seed, 0xF11))
-            self.mask = Mask(*(side.to(self.device) for side in model.mask(len(x), model.encoder.grid, "cpu", chance)))
+        if self.mask is None:  # drawn once, by chance alone, so that every frame and every resumed run has the same
+            self.mask = model.mask.steady(len(x), model.encoder.grid, self.device, self._chance())
         return x, self.mask
+
+    def _chance(self) -> torch.Generator:
+        """On the CPU, so that all devices draw the same."""
+        return torch.Generator().manual_seed(mix(self.config.training.seed, 0xF11))
 
     def _probe(self) -> dict[str, float]:
         assert self.probe is not None  # made where probe_steps are

@@ -62,7 +62,7 @@ def why_not_mae(subject: Exportable) -> str:
     if objective is None:
         return "the run has no checkpoint with its decoder"
     decoder: Any = getattr(objective, "decoder", None)
-    if type(decoder) not in MAES or type(objective.target) is not Pixels:
+    if type(decoder) not in MAES or type(objective.target) is not Pixels or objective.target.scales != (1,):
         return f"its decoder is {type(decoder).__name__} and its target {type(objective.target).__name__}, not MAE's"
     if grid.shape[0] != grid.shape[1] or grid.unit[0] != grid.unit[1]:
         return f"it takes square images only, this run's are {' x '.join(map(str, grid.size))}"

@@ -14,6 +14,7 @@ from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask
+from unmask.methods.families.guide import Guide
 from unmask.methods.families.tokens import Untrained, is_learned, tokenizer_of
 from unmask.models.encoder import Encoder
 from unmask.registry import build
@@ -49,7 +50,7 @@ class BEiT(Objective):
         super().__init__()
         encoder.require_blanks("beit")
         self.encoder, self.mask = encoder, build("mask", mask)
-        self.mask.require("beit")
+        self.guide = Guide(self.mask, encoder, "beit")
         self.tokenizer = tokenizer_of(tokenizer, encoder)
         self.views = views_for(self.tokenizer.size_for(encoder.grid), encoder.grid.size)
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
@@ -78,7 +79,7 @@ class BEiT(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy over hidden patches. batch["mask"] overrules the sampler, batch["ids"], b n, the tokenizer."""
         x, grid = batch["views"][0], self.encoder.grid_of(batch["views"][0])
-        mask = batch["mask"] if "mask" in batch else self.mask(len(x), grid, x.device, rows=batch.get("rows"))
+        mask = batch["mask"] if "mask" in batch else self._draw(x, batch)
         ids = batch["ids"] if "ids" in batch else self.tokenizer(batch["views"][-1], grid)
         wanted, logits = take(ids[..., None], mask.hidden).flatten(), self.logits(x, mask).float().flatten(0, 1)
         accuracy = (logits.detach().argmax(dim=1) == wanted).float().mean()
@@ -87,6 +88,13 @@ class BEiT(Objective):
     def logits(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h k"]:
         """Of the ids of hidden patches, in the order of `mask.hidden`."""
         return self.predict_ids(take(self.encoder(x, mask, self.mask_token).units, mask.hidden))
+
+    def _draw(self, x: Shaped[Tensor, "b c *size"], batch: Batch) -> Mask:
+        told = self.guide(x, self.progress)
+        return self.mask(len(x), self.encoder.grid_of(x), x.device, rows=batch.get("rows"), context=told)
+
+    def after_step(self, progress: float, good: Tensor | None = None) -> None:
+        self.guide.after_step(progress, good)
 
     def before_step(self, step: int) -> None:
         """Raises UserError where the tokenizer was not trained first."""

@@ -10,6 +10,7 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
+from unmask.methods.families.guide import Guide
 from unmask.methods.losses.spread import deviation
 from unmask.models.decoder import require_usable
 from unmask.models.encoder import Encoder
@@ -50,10 +51,10 @@ class Data2Vec(Objective):
         encoder.require_masks()
         self.encoder, self.masks_per_image, self.class_weight = encoder, masks_per_image or 8, class_weight
         self.mask = build("mask", mask)
-        self.mask.require("data2vec")
         count = layers or max(1, min(encoder.num_layers, encoder.num_maps - 2))
         text = f"ema(layers={count}, momentum={momentum}, end={end})"
         self.target = build("target", text, grid=encoder.grid, encoder=encoder)
+        self.guide = Guide(self.mask, encoder, "data2vec", self.target.teacher.module)
         sizes = {"in_dim": encoder.dim, "out_dim": encoder.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=encoder.grid, **sizes)
         require_usable(self.decoder, decoder, "data2vec", covers=self.mask.covers)
@@ -70,7 +71,8 @@ class Data2Vec(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         (x,) = batch["views"]
         grid, count = self.encoder.grid_of(x), self.masks_per_image
-        mask = self.mask.several(count, len(x), grid, x.device, batch.get("rows"))
+        told = self.guide(x, self.progress)
+        mask = self.mask.several(count, len(x), grid, x.device, batch.get("rows"), told)
         with torch.no_grad():
             features = self.target(x)
         repeated = features.repeat_interleave(count, dim=0)

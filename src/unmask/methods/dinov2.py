@@ -2,6 +2,7 @@
 and features spread over the sphere. https://arxiv.org/abs/2304.07193"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.guide import Guide
 from unmask.methods.families.views import distillation_defaults
 from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
@@ -70,7 +72,6 @@ class DINOv2(Distillation):
         encoder.require_blanks("dinov2")
         self.spread = spread
         self.mask = build("mask", mask)
-        self.mask.require("dinov2", whole=True)
         self.views = (f"dino(local={local}, smallest=0.05)",)
         usual = f"prototypes(prototypes={prototypes})"
         self.head = build("projection", head or usual, in_dim=encoder.dim)
@@ -78,6 +79,7 @@ class DINOv2(Distillation):
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
         student = {"encoder": encoder, "head": self.head, "patch_head": self.patch_head}
         self.teacher = Teacher(nn.ModuleDict(student))
+        self.guide = Guide(self.mask, encoder, "dinov2", self.kept, whole=True)
 
     @classmethod
     def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
@@ -97,7 +99,8 @@ class DINOv2(Distillation):
         temperature = self.sharpening
         large, small = batch["views"][:LARGE], batch["views"][LARGE:]
         teacher = self.teacher.module
-        half = encode_half_masked(self.encoder, large, self.mask, self.mask_token, batch.get("rows"))
+        tell = partial(self.guide, progress=self.progress)
+        half = encode_half_masked(self.encoder, large, self.mask, self.mask_token, batch.get("rows"), tell)
         index, counts = half.hidden
         with torch.no_grad():
             seen = of_views(teacher["encoder"], large)

@@ -2,6 +2,7 @@
 https://arxiv.org/abs/2111.07832"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.guide import Guide
 from unmask.methods.families.views import distillation_defaults
 from unmask.methods.losses.clustering import ONE, UNIFORM, Centre, entropy, sharpness, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
@@ -66,11 +68,11 @@ class IBOT(Distillation):
         super().__init__(encoder, momentum, temperature, teacher_temperature, freeze_last)
         encoder.require_blanks("ibot")
         self.mask = build("mask", mask)
-        self.mask.require("ibot", whole=True)
         self.views = (f"dino(local={local})",)
         self.head = build("projection", head or f"prototypes(prototypes={prototypes})", in_dim=encoder.dim)
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
         self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
+        self.guide = Guide(self.mask, encoder, "ibot", self.kept, whole=True)
         self.centre, self.patch_centre = Centre(self.head.out_dim), Centre(self.head.out_dim)
 
     @classmethod
@@ -85,7 +87,8 @@ class IBOT(Distillation):
             seen = of_views(self.teacher.module["encoder"], large)
             outputs = [self.teacher.module["head"](tokens.pooled).float() for tokens in seen]
             targets = [((view - self.centre.centre) / temperature).softmax(dim=1) for view in outputs]
-        half = encode_half_masked(self.encoder, large, self.mask, self.mask_token, batch.get("rows"))
+        tell = partial(self.guide, progress=self.progress)
+        half = encode_half_masked(self.encoder, large, self.mask, self.mask_token, batch.get("rows"), tell)
         index, counts = half.hidden
         with torch.no_grad():
             clean = torch.cat([view.units for view in seen])[half.masked]

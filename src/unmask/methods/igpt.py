@@ -70,7 +70,6 @@ class IGPT(Prediction):
         if masked:
             encoder.require_blanks("igpt(masked=True)")
             self.mask = build("mask", mask or HIDDEN)
-            self.mask.require("igpt")
             self.mask_token = nn.Parameter(0.02 * torch.randn(encoder.dim))
         elif mask is not None:
             raise UserError("igpt hides no patches, so it has no --mask, unless it is igpt(masked=True)")
@@ -78,6 +77,7 @@ class IGPT(Prediction):
             encoder.require_order("igpt")
         palette = f"palette(colours={colours!r}, side={side!r})"
         self.target = build("target", palette, grid=encoder.grid, channels=encoder.channels)
+        self.guide = self.guided("igpt", errors=False) if masked else None
         self.mlps = nn.ModuleList(_mlp(encoder.dim) for _ in range(mlp_depth))
         self.colour = nn.Linear(encoder.dim, self.target.dim, bias=False)
 

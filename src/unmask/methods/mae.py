@@ -54,11 +54,12 @@ class MAE(Prediction):
         encoder.require_masks()
         self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen = decoder_warmup or 0, False
-        self.mask = build("mask", mask)
-        self.mask.require("mae")
+        self.mask = build("mask", mask, grid=grid, channels=encoder.channels)
         self.target = build("target", target, grid=grid, channels=encoder.channels, encoder=encoder)
         if isinstance(self.target, Target):
             self.words = self.target.words(self.words)
+        self.guide = self.guided("mae")
+        self.words = {**self.words, **self.guide.words}
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)
         require_usable(self.decoder, decoder, "mae", covers=self.mask.covers, layers=True)
@@ -84,16 +85,17 @@ class MAE(Prediction):
         (x,) = batch["views"]
         if self.training and self.masks_per_image > 1 and "mask" not in batch:
             grid = self.encoder.grid_of(x)
-            mask = self.mask.several(self.masks_per_image, len(x), grid, x.device, batch.get("rows"))
+            rows, count = batch.get("rows"), self.masks_per_image
+            mask = self.mask.several(count, len(x), grid, x.device, rows, self.told(x))
             x = x.repeat_interleave(self.masks_per_image, dim=0)
         else:
             mask = self.draw(batch)
         asked = self.asked(mask, batch.get("rows"))
-        prediction = self.predict(x, mask, asked)
-        wanted = self.targets(x, asked)
+        prediction, wanted = self.predict(x, mask, asked).float(), self.targets(x, asked)
         own = isinstance(self.target, Target)
-        loss = self.target.compare(prediction.float(), wanted) if own else (prediction.float() - wanted).square().mean()
-        return {"loss": loss, **contrast(prediction, wanted)}
+        losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).square().mean()}
+        outputs = {**losses, **contrast(prediction, wanted)}
+        return self.with_sampler(outputs, batch, x, asked, prediction, wanted)
 
     def predict(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask, asked: Int[Tensor, "b m"] | None = None

@@ -15,13 +15,14 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.masking.mask import Mask, Noise
+from unmask.methods.families.guide import Guide
 from unmask.methods.families.neighbours import Neighbours
 from unmask.methods.families.prediction import Prediction
 from unmask.methods.families.views import joint_defaults
@@ -89,6 +90,7 @@ class MAEContrast(Comparing, Prediction):
             self.views: Sequence[str] = ("shifted",)
             self.words = {"loss": "squared error on hidden patches, and InfoNCE", "rebuilt": "squared error alone"}
             self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
+            self.guide = Guide(self.mask, encoder, "mae_contrast", self.teacher.module["encoder"])
         else:
             self._refuse(mask=mask, target=target, decoder=decoder, contrast=contrast)
             self.views, self.words = ("byol",), {"loss": "InfoNCE with nearest neighbours"}
@@ -113,7 +115,6 @@ class MAEContrast(Comparing, Prediction):
         encoder = self.encoder
         encoder.require_masks()
         self.mask = build("mask", mask)
-        self.mask.require("mae_contrast")
         self.target = build("target", target, grid=encoder.grid, channels=encoder.channels, encoder=encoder)
         sizes = {"grid": encoder.grid, "in_dim": encoder.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, out_dim=self.target.dim, **sizes)
@@ -179,9 +180,9 @@ class MAEContrast(Comparing, Prediction):
         if self.mode == "joint":
             super().prepare(batches)
 
-    def draw(self, batch: Batch) -> Mask:
+    def draw(self, batch: Batch, generator: Generator | None = None) -> Mask:
         """The mask of the first view."""
-        return super().draw({**batch, "views": batch["views"][:1]})
+        return super().draw({**batch, "views": batch["views"][:1]}, generator)
 
     def predict(self, x: Tensor, mask: Mask) -> Tensor:
         """Predicted targets of the hidden units, in the order of `mask.hidden`."""

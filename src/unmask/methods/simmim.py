@@ -23,7 +23,7 @@ __all__ = ["SimMIM"]
 
 class SimMIM(Prediction):
     words: Mapping[str, str] = {
-        "loss": "mean absolute error of hidden pixels",
+        "loss": "mean absolute error on hidden patches",
         "contrast": "contrast of predictions, as a share of the targets'",
     }
     symptoms: Sequence[Symptom] = (SAME_EVERYWHERE,)
@@ -36,10 +36,10 @@ class SimMIM(Prediction):
         super().__init__()
         encoder.require_blanks("simmim")
         self.encoder = encoder
-        self.mask = build("mask", mask)
-        self.mask.require("simmim")
+        self.mask = build("mask", mask, grid=encoder.grid, channels=encoder.channels)
         self.target = build("target", target, grid=encoder.grid, channels=encoder.channels, encoder=encoder)
-        self.words = self.target.words(self.words)
+        self.guide = self.guided("simmim")
+        self.words = {**self.target.words(self.words), **self.guide.words}
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.predict_units = nn.Linear(encoder.dim, self.target.dim)
@@ -57,11 +57,11 @@ class SimMIM(Prediction):
         """Mean absolute error over hidden units, or the target's own loss. batch["mask"] overrules the sampler."""
         (x,) = batch["views"]
         mask = self.draw(batch)
-        wanted = take(self.target(x if self.target.raw else self.encoder.normalize(x)), mask.hidden)
-        prediction = self.predict(x, mask).float()
+        wanted, prediction = self.targets(x, mask.hidden), self.predict(x, mask).float()
         own = self.target.loss_words is not None
-        loss = self.target.compare(prediction, wanted) if own else (prediction - wanted).abs().mean()
-        return {"loss": loss, **contrast(prediction, wanted)}
+        losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).abs().mean()}
+        outputs = {**losses, **contrast(prediction, wanted)}
+        return self.with_sampler(outputs, batch, x, mask.hidden, prediction, wanted, power=1)
 
     def predict(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask, index: Int[Tensor, "b m"] | None = None

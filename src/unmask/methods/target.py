@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -18,8 +19,11 @@ class Target(nn.Module, ABC):
     dim: int  # values per unit
     per_pixel = True  # a unit's values are its pixels, so that their mean means something
     drawable = True  # predictions can be turned into pixels
+    undrawn = ""  # where they cannot: what they are, "it predicts ..."
     raw = False  # takes raw samples instead of normalised ones, as encoders do
+    ids: int | None = None  # whole numbers per unit, if they are what is wanted and `dim` scores of them predicted
     loss_words: str | None = None  # what reports call its loss, where it defines `compare`
+    scalars: Mapping[str, str] = MappingProxyType({})  # what reports call the other numbers of `losses`
 
     @abstractmethod
     def forward(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
@@ -27,11 +31,15 @@ class Target(nn.Module, ABC):
 
     def words(self, usual: Mapping[str, str]) -> Mapping[str, str]:
         """The words of a method that takes the target's own loss, if it has one."""
-        return usual if self.loss_words is None else {**usual, "loss": self.loss_words}
+        return usual if self.loss_words is None else {**usual, "loss": self.loss_words, **self.scalars}
 
     def compare(self, prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]) -> Float[Tensor, ""]:
         """The loss of predictions: their mean squared error, unless a target says otherwise."""
         return (prediction - wanted).square().mean()
+
+    def losses(self, prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]) -> dict[str, Tensor]:
+        """The loss by `compare` as "loss", and what else is worth logging of it, without a gradient: `scalars`."""
+        return {"loss": self.compare(prediction, wanted)}
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         """As `Objective.after_step`: a target with a teacher moves it."""
@@ -41,7 +49,7 @@ class Target(nn.Module, ABC):
     ) -> Float[Tensor, "b h q"]:
         """Turns predictions for hidden units back into pixels of `x`; `leak=True` may use true values of hidden
         units. Of drawable targets."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn: it predicts {self.undrawn}")
 
     def fit(self, inputs: Iterable[Float[Tensor, "b c *size"]]) -> None:
         """Called once before training with a few batches of normalised inputs; most targets need no fitting.

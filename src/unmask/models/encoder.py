@@ -110,11 +110,18 @@ class Encoder(nn.Module, ABC):
         """
         if x.ndim != 4:
             raise UserError(f"feature maps are made of images, b c h w; the input has {x.ndim} axes")
-        numbers, x = self.layer_numbers(layers), self.normalize(x)
-        if tuple(x.shape[2:]) != self.input_size:
-            missing = [-side % unit for side, unit in zip(x.shape[2:], self.grid.unit)]
-            x = pad(x, (0, missing[1], 0, missing[0]))
-        return self._maps(x, numbers, norm)
+        return self._maps(self.whole(x), self.layer_numbers(layers), norm)
+
+    def whole(self, x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+        """Normalised pixels, padded with zeros on the right and at the bottom to whole units."""
+        missing = [-side % unit for side, unit in zip(x.shape[2:], self.grid.unit)]
+        x = self.normalize(x)
+        return x if tuple(x.shape[2:]) == self.input_size else pad(x, (0, missing[1], 0, missing[0]))
+
+    def attention(self, x: Shaped[Tensor, "b c h w"], block: int = -1) -> Float[Tensor, "b heads t t"]:
+        """How much each token attends to each other in a block, prefix tokens first; rows sum to 1. Of raw pixels of
+        any size, as in `features`. Raises UserError where no token sees all units: see `layers/attention_maps.py`."""
+        raise UserError(f"{type(self).__name__} has no attention maps")
 
     def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
         """`features` of normalised pixels whose size is a whole number of units; layers counted from 0."""

@@ -1,26 +1,32 @@
 """Builds the objective of a run, fits it to the first images, and counts the FLOPs of a step."""
 
 import math
+import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import torch
 
 from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
+from unmask.masking.mask import LEVELS, Sampler
 from unmask.models.decoder import Decoder
 from unmask.planning.initial_weights import Start
-from unmask.planning.loaders import make_loader
+from unmask.planning.loaders import make_loader, transform_of
 from unmask.runs.config import Config
 from unmask.runs.run import make_objective
 from unmask.runtime.distributed.data_parallel import make_devices
+from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.settings import RuntimeSettings
 from unmask.seeds import mix
 from unmask.training.objective import Objective
 from unmask.training.resolution import parse as parse_resolutions
 from unmask.training.speed.step_cost import step_flops
+from unmask.weights.frozen_teacher import FrozenTeacher, teachers_of
+from unmask.weights.teacher_cache import FOLDER, no_room
 
 INSPECTED, PREPARE_BATCHES = 128, 8  # images of a batch that is only looked at; batches that objectives are fitted to
 PIXELS = 128 * 224**2  # of such a batch at the most: fewer images at a time where they are large
@@ -60,9 +66,16 @@ def batch_to_inspect(objective: Objective) -> int:
 
 
 def flops_per_image(config: Config, samples: Samples | StreamSamples) -> float:
-    """FLOPs of forward and backward for one image, all its views included; random generators are left unchanged."""
+    """FLOPs of forward and backward for one image, all its views included; their mean over the training where the mask
+    ratio changes. Random generators are left unchanged."""
     with torch.random.fork_rng():
-        return step_flops(*a_few(config, samples))
+        objective, batch = a_few(config, samples)
+        mask, counts = getattr(objective, "mask", None), []
+        levels = LEVELS if isinstance(mask, Sampler) and mask.changes else 1
+        for level in range(levels):
+            objective.progress = (level + 0.5) / levels
+            counts.append(step_flops(objective, batch))
+        return statistics.fmean(counts)
 
 
 def a_few(config: Config, samples: Samples | StreamSamples) -> tuple[Objective, Batch]:
@@ -72,3 +85,27 @@ def a_few(config: Config, samples: Samples | StreamSamples) -> tuple[Objective, 
     batch = on_cpu(next(iter(make_loader(config, samples, COUNTED, workers=0)(0))))
     objective.scheduled = objective.schedules(0.0)
     return objective.train(), batch
+
+
+def keep_features(config: Config, objective: Objective, images: int, folder: Path) -> str | None:
+    """Lets frozen teachers keep their features in the folder of a run, where its views are the same in every epoch.
+
+    Returns a sentence for the user: that they are kept, or why they are not although views may be the same; nothing
+    where there is no teacher, or where views change.
+    """
+    teachers = [teacher for teacher in teachers_of(objective) if isinstance(teacher, FrozenTeacher)]
+    views = transform_of(config.data, config.model.patch_size).variants
+    if not teachers or views is None:
+        return None
+    if launch().world > 1 or parse_resolutions(config.training.resolutions):
+        why = "several processes" if launch().world > 1 else "--resolutions"
+        return f"The teacher's features are computed in every step: they are kept for whole images, but not with {why}."
+    need = views * images * sum(teacher.bytes_per_view for teacher in teachers)
+    if (why := no_room(need, folder)) is not None:
+        return f"The teacher's features are computed in every step: {why}."
+    for number, teacher in enumerate(teachers):
+        teacher.keep_in(folder / FOLDER / str(number))
+    return (
+        "The views are the same in every epoch: the teacher's features are computed once and kept in"
+        f" {folder / FOLDER}, {need / 2**20:,.0f} MB at the most, until the run is finished."
+    )

@@ -17,6 +17,7 @@ from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.transform import make_transform
 from unmask.errors import UserError, many
 from unmask.files import Json
+from unmask.masking.mask import Sampler
 from unmask.methods.mae import MAE
 from unmask.planning.build import batch_to_inspect, build, prepare
 from unmask.planning.initial_weights import Start
@@ -198,7 +199,7 @@ def _measure(
     prepare(objective, loader)
     batch, accumulate = step.batch // launch().world, step.accumulate
     config = Fit(steps=STEPS, batch=batch, accumulate=accumulate, lr=1e-6)
-    objective.scheduled = objective.schedules(0.0)
+    objective.progress, objective.scheduled = dearest(objective), objective.schedules(0.0)
     if devices.device.type == "cpu":  # elsewhere too large a step raises an error
         check_fits(objective.train(), next(loader(min(2, batch))(0)), batch // accumulate, devices.autocast)
     model = devices.setup(objective)
@@ -221,6 +222,12 @@ def _measure(
     preparing = statistics.median(waits[2:] or waits)
     context = _context(objective, loader(batch_to_inspect(objective))(0), devices)
     return Measured(measured, memory_mb(), context, preparing)
+
+
+def dearest(objective: Objective) -> float:
+    """The progress at which a step costs the most: where masks leave the most visible."""
+    mask = getattr(objective, "mask", None)
+    return mask.dearest if isinstance(mask, Sampler) else 0.0
 
 
 def _context(objective: Objective, stream: Iterator[Batch], devices: Devices) -> dict[str, float]:
@@ -259,6 +266,6 @@ def _flops(plan: Plan, objective: Objective, views: Sequence[str]) -> float:
     chance = torch.Generator().manual_seed(0)
     shapes = [(COUNTED, channels, *size) for size in transform.sizes]
     images = [torch.randint(0, 256, shape, generator=chance, dtype=torch.uint8) for shape in shapes]
-    objective.scheduled = objective.schedules(0.0)
+    objective.progress, objective.scheduled = dearest(objective), objective.schedules(0.0)
     with torch.random.fork_rng():
         return step_flops(objective.train(), {"views": images})

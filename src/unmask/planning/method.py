@@ -10,14 +10,16 @@ from unmask.data.sheet import Sheet
 from unmask.data.transform import Transform, make_transform
 from unmask.errors import UserError, many
 from unmask.files import Json
+from unmask.masking.mask import Sampler
+from unmask.methods.families.guide import Guide
 from unmask.models.encoder import Encoder
 from unmask.plain import check_options
 from unmask.planning.length import BUDGET
 from unmask.planning.plan import ASKED, Plan
 from unmask.registry import build, find, names, parse
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Comparing, Objective
-from unmask.weights.frozen_teacher import teachers_of
+from unmask.training.objective import Comparing, Objective, Rebuilder
+from unmask.weights.frozen_teacher import RANDOM, teachers_of
 
 TEXTS = ("mask", "target", "decoder")
 PARTS = (*TEXTS, "masks_per_image", "decoder_warmup")  # options that some methods have
@@ -92,12 +94,26 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
     with torch.device("meta"):
         objective: Objective = build("method", settings["method"], encoder=encoder, **parts)
     transform = check_views(settings, objective, tuple(settings["image_size"]), settings["patch_size"])
+    note_mask(plan, objective, encoder)
     plan.choose("views", list(objective.views), f"what {parse(settings['method'])[0]} sees of each image")
     if transform.notes:
         plan.reasons["views"] = "; ".join((plan.reasons.get("views", ASKED), *transform.notes))
     plan.words = dict(objective.words)
+    if isinstance(objective, Rebuilder) and not objective.drawable:
+        plan.words["undrawn"] = objective.undrawn
     plan.divisible = objective.divisible or settings["grad_cache"]
     return objective
+
+
+def note_mask(plan: Plan, objective: Objective, encoder: Encoder) -> None:
+    """Says which ratios are hidden and which teacher is asked, where a mask has such. Raises UserError for a mask that
+    leaves nothing of this grid visible."""
+    mask, guide = getattr(objective, "mask", None), getattr(objective, "guide", None)
+    if isinstance(mask, Sampler):
+        mask.require_grid(encoder.grid)
+        notes = [mask.note(encoder.grid), guide.note() if isinstance(guide, Guide) else ""]
+        if any(notes):
+            plan.reasons["mask"] = "; ".join(filter(None, (plan.reasons.get("mask", ASKED), *notes)))
 
 
 def note_teachers(plan: Plan, objective: Objective) -> None:
@@ -127,7 +143,12 @@ def _absolute(key: str, value: object) -> object:
         return value
     if key in WEIGHTS:
         path = Path(value).expanduser()
-        if path.exists() and path.suffix != ".py" and not (key == "tokenizer" and value in names("tokenizer")):
+        if (
+            value != RANDOM
+            and path.exists()
+            and path.suffix != ".py"
+            and not (key == "tokenizer" and value in names("tokenizer"))
+        ):
             return str(path.resolve())
     return with_absolute_paths(value) if "(" in value else value
 

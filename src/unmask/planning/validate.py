@@ -11,6 +11,7 @@ import torch
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.masking.grid import Grid
+from unmask.masking.mask import Sampler
 from unmask.models.encoder import Encoder, create_encoder, known_name
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import refuse_warmup
@@ -24,7 +25,7 @@ from unmask.runtime.machine import Machine
 from unmask.training.objective import Objective
 
 UNITS, PATCH = 8, 8  # along a side, and pixels of one, where the data decides: any decoder can have these
-LARGE = Grid((UNITS, UNITS), (1024, 1024))  # a unit of more values than any data gives
+LARGE = Grid((UNITS, UNITS), (720_720,) * 2)  # units of more values than any data gives, which 1 to 16 divide
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known
         more = {"decoder_warmup": parts.decoder_warmup, "masks_per_image": parts.masks_per_image}
         more = {name: value for name, value in more.items() if value is not None}
         objective = build("method", parts.method, encoder=encoder, **built, **more)
-    if grid_known and hasattr(objective, "mask"):
-        objective.mask(1, encoder.grid, "cpu", torch.Generator())  # refuses a grid that leaves nothing to hide
+    mask = getattr(objective, "mask", None)
+    if grid_known and isinstance(mask, Sampler):
+        mask.require_grid(encoder.grid)
     return objective
 
 

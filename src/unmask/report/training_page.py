@@ -52,7 +52,7 @@ def write_training_page(out: Path) -> Path:
         _labels(out),
         _before_after(out, config),
         _teachers(config),
-        section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt")),
+        section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt"), _undrawn(config)),
         section("The same images over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
         section("Curves", image(curves, "loss and speed over epochs")),
         _context(config, steps),
@@ -129,6 +129,12 @@ def _teachers(config: Config) -> Markup:
         for teacher in config.record.teachers
     ]
     return section("What it learned from", *map(paragraph, lines)) if lines else Markup("")
+
+
+def _undrawn(config: Config) -> Markup:
+    """Why nothing is drawn, where the method could rebuild and its target is no pixels."""
+    what = config.record.words.get("undrawn")
+    return note(f"Not drawn: what it predicts for hidden patches are {what}, no pixels.") if what else Markup("")
 
 
 def _curves(steps: Records, records: Records, config: Config) -> Figure:

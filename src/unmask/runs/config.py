@@ -39,7 +39,7 @@ class Record:
     asked: Json  # options as the user gave them
     reasons: dict[str, str]  # of each choice, by the name of the option
     context: dict[str, float]  # losses of trivial predictors on this data
-    words: dict[str, str]  # what the method's loss and other scalars are called
+    words: dict[str, str]  # what the method's loss and other scalars are called; undrawn: what it predicts, not pixels
     expected: Expected
     weights: Json | None  # what `--init` named
     licence: str | None  # of these weights

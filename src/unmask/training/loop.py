@@ -129,7 +129,7 @@ def make_step(
 
 def schedule(objective: Objective, optimizer: Optimizer, progress: float, fixed_decay: bool = False) -> None:
     """Applies the numbers that change during training. progress: from 0 to 1; fixed_decay: weight decay stays."""
-    objective.scheduled = objective.schedules(progress)
+    objective.progress, objective.scheduled = progress, objective.schedules(progress)
     if "weight_decay" in objective.scheduled and not fixed_decay:
         set_weight_decay(optimizer, objective.scheduled["weight_decay"])
 

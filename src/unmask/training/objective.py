@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.masking.mask import Mask
+from unmask.masking.mask import Context, Mask
 from unmask.models.encoder import Encoder
 from unmask.runtime.machine import Machine
 
@@ -41,6 +41,7 @@ class Stage:
     share: float  # of the whole budget
     says: str = ""  # what it is for
     option: str = "init"  # what the next training takes the folder for: "init", or an option of its method
+    alike: bool = False  # what the user says of the method, such as --mask and --lr, holds for it too
 
 
 class Objective(nn.Module, ABC):
@@ -54,6 +55,7 @@ class Objective(nn.Module, ABC):
     symptoms: Sequence[Symptom] = ()
     words: Mapping[str, str] = MappingProxyType({})  # what reports call the loss and other scalars
     scheduled: Mapping[str, float] = MappingProxyType({})  # this step's values of `schedules`, set by the loop
+    progress: float = 1.0  # share of the training before this step, set by the loop; a trained one is drawn at its end
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -196,17 +198,26 @@ class Rebuilder(Objective):
         """False where what is predicted cannot be turned into pixels."""
         return getattr(self.target, "drawable", True)
 
+    @property
+    def undrawn(self) -> str:
+        """What is predicted instead of pixels, where it is not drawable; "" where nobody says."""
+        return getattr(getattr(self, "target", None), "undrawn", "")
+
     def predict(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Float[Tensor, "b h p"]:
         """Predicted targets of the hidden units, in the order of `mask.hidden`; for those that do not define `rebuild`
         themselves."""
         raise NotImplementedError(f"{type(self).__name__} must define predict or rebuild")
 
-    def draw(self, batch: Batch) -> Mask:
+    def told(self, x: Shaped[Tensor, "b c *size"]) -> Context:
+        """What the sampler is told of raw samples whose masks it draws."""
+        return Context(progress=self.progress)
+
+    def draw(self, batch: Batch, generator: Generator | None = None) -> Mask:
         """The batch's own mask if it has one, otherwise a new one."""
         (x,) = batch["views"]
         if "mask" in batch:
             return batch["mask"]
-        return self.mask(len(x), self.encoder.grid_of(x), x.device, rows=batch.get("rows"))
+        return self.mask(len(x), self.encoder.grid_of(x), x.device, generator, batch.get("rows"), self.told(x))
 
     @torch.no_grad()
     def rebuild(self, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False) -> Float[Tensor, "b c *size"]:

@@ -4,12 +4,13 @@ It lies outside of the objective's parameters, so that no optimizer, shard or ch
 its weights came from, their licence and a hash; a resumed run opens them again, and refuses others.
 """
 
+import copy
 import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -22,10 +23,15 @@ from unmask.errors import UserError, require_whole
 from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder
-from unmask.weights.canonical import State
+from unmask.models.layers.attention_maps import received
+from unmask.models.state import model_text, same_again
+from unmask.weights.canonical import Canonical, State
 from unmask.weights.known import require_known
 from unmask.weights.licence import licence_of
 from unmask.weights.open import Opened, open_weights
+from unmask.weights.teacher_cache import KeptFeatures
+
+RANDOM, SEED = "random", 0xDB07  # the source of a network that nobody trained, and of its weights
 
 
 class Frozen(nn.Module, ABC):
@@ -61,7 +67,8 @@ class FrozenTeacher(Frozen):
     def __init__(
         self, source: str, student: Encoder, model: str | None = None, size: int | Sequence[int] | None = None
     ):
-        """source: a run folder, a file or folder of weights, or a timm name, as `open_weights` takes them.
+        """source: a run folder, a file or folder of weights, or a timm name, as `open_weights` takes them; or
+        "random": a network like the student, with random weights that are always the same (dBOT's first teacher).
 
         student: tells the channels of the samples with their mean and std, and the usual grid. model: a timm name,
         where a file does not tell. size: height and width at which the teacher sees an image, pixels; None: about as
@@ -71,7 +78,7 @@ class FrozenTeacher(Frozen):
         # plans are made on the meta device, where weights have no values; a network that is opened draws random numbers
         # before it is filled, which must not change what the student gets
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            shared = _open(source, model, student.channels, stamp(source))
+            shared = _random(student) if source == RANDOM else _open(source, model, student.channels, stamp(source))
             self._encoder = [shared.encoder]  # in a list: no child of this module
             self.opened, self.sha256, self.dim = shared.opened, shared.sha256, shared.encoder.dim
             self.source, self.lines = source, shared.opened.lines
@@ -79,9 +86,21 @@ class FrozenTeacher(Frozen):
             mean, std = _statistics(self.opened, student.channels, data)
             self.own_units = data is None or not far_channels(data, (mean, std))
             mean, std = (mean, std) if data is None or self.own_units else data
+            self.statistics = mean, std
             self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
             self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.size, self.usual = _whole_units(size, self.encoder.grid, source), student.grid
+        self.kept: KeptFeatures | None = None
+        self.register_state_dict_pre_hook(_write_kept)
+
+    def keep_in(self, folder: Path) -> None:
+        """Keeps features on the disk from now on, for views that come again; a checkpoint finds them written."""
+        self.kept = KeptFeatures(folder)
+
+    @property
+    def bytes_per_view(self) -> int:
+        """Of the features that a student of the usual size learns from."""
+        return 4 * self.usual.num_units * self.dim
 
     @property
     def encoder(self) -> Encoder:
@@ -91,13 +110,31 @@ class FrozenTeacher(Frozen):
     @torch.no_grad()
     def forward(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Features of the units of `grid`, in reading order, for raw samples that it covers."""
+        if self.kept is None:
+            return self._compute(x, grid)
+        cast = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.device.type
+        made_by = f"{self.sha256} {self.size_for(grid.size)} {grid} {self.statistics} {cast}"
+        return self.kept.of(x, made_by, partial(self._compute, x, grid))
+
+    def _compute(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b n d"]:
+        return self._on(grid, self.encoder(self._seen(x, grid)).units.float())
+
+    @torch.no_grad()
+    def attention(self, x: Shaped[Tensor, "b c h w"], grid: Grid, block: int = -1) -> Float[Tensor, "b n"]:
+        """How much its class token attends to the units of `grid` in a block, or all of its units do where there is
+        none: the mean over heads. Of ViTs: see `layers/attention_maps.py`."""
+        return self._on(grid, received(self.encoder, self._seen(x, grid), block).mean(dim=1)[..., None])[..., 0]
+
+    def _seen(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b c _ _"]:
+        """Raw samples as the encoder takes them: at its size, by its mean and std."""
         if self.encoder.mean.device != x.device:
             self.encoder.to(x.device)
-        pixels = (x.float() - self.mean.to(x.device)) / self.std.to(x.device)
-        size = self.size_for(grid.size)
-        if size != tuple(x.shape[2:]):
-            pixels = interpolate(pixels, size, mode="bilinear", antialias=True)
-        units, own = self.encoder(pixels).units.float(), self.encoder.grid.covering(size)
+        pixels, size = (x.float() - self.mean.to(x.device)) / self.std.to(x.device), self.size_for(grid.size)
+        return pixels if size == tuple(x.shape[2:]) else interpolate(pixels, size, mode="bilinear", antialias=True)
+
+    def _on(self, grid: Grid, units: Float[Tensor, "b m d"]) -> Float[Tensor, "b n d"]:
+        """Values of its own units, resampled to those of the student's grid."""
+        own = self.encoder.grid.covering(self.size_for(grid.size))
         if own.shape == grid.shape:
             return units
         maps = units.transpose(1, 2).unflatten(2, own.shape)
@@ -131,6 +168,12 @@ class FrozenTeacher(Frozen):
         if not self.own_units:
             seen += "; the data's mean and std, which are far from its own"
         return f"{seen}; licence: {licence_of(self.facts)}"
+
+
+def _write_kept(teacher: FrozenTeacher, prefix: str, keep_vars: bool) -> None:
+    """So that a run that goes on from a checkpoint finds the features that were kept before it."""
+    if teacher.kept is not None:
+        teacher.kept.write()
 
 
 def teachers_of(objective: nn.Module) -> list[Frozen]:
@@ -176,6 +219,19 @@ def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...
     encoder.std.fill_(1)
     weights = replace(opened.weights, encoder={}, decoder=None)
     return _Shared(encoder, replace(opened, source=source, weights=weights, whole=None), sha256)
+
+
+def _random(student: Encoder) -> _Shared:
+    """A network of the student's kind and size with random weights, which depend on nothing else."""
+    twin = copy.deepcopy(student).to_empty(device="cpu")  # a plan's student has no values to read
+    twin.mean.zero_()
+    twin.std.fill_(1)
+    torch.default_generator.manual_seed(SEED)
+    encoder = same_again(twin).requires_grad_(False).eval()
+    weights = Canonical(layout="random weights", encoder={})
+    named = {"source": RANDOM, "model": model_text(twin), "licence": "none: nobody trained them"}
+    opened = Opened(**named, weights=weights, grid=encoder.grid, channels=encoder.channels)
+    return _Shared(encoder, opened, hash_of(encoder.net.state_dict()))
 
 
 def stamp(source: str) -> tuple[float, ...]:

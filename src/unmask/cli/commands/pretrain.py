@@ -28,7 +28,7 @@ from unmask.errors import Diverged, Interrupted, UserError
 from unmask.evaluation.watch import Watch
 from unmask.files import REPORT, Json, write_json
 from unmask.plain import numbers, plain, texts
-from unmask.planning.build import build, prepare
+from unmask.planning.build import build, keep_features, prepare
 from unmask.planning.initial_weights import Start, initial, start_of
 from unmask.planning.inspect_data import look_at
 from unmask.planning.length import in_time
@@ -62,6 +62,7 @@ from unmask.training.speed.compile import ready
 from unmask.training.timing import waiting_advice, waiting_share
 from unmask.training.trackers import Tracker
 from unmask.weights.files import ENCODER
+from unmask.weights.teacher_cache import forget
 
 __all__ = ["pretrain"]
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def asked_for(options: Pretrain) -> Json:
     """The options as plain values; paths absolute, so that the same data is the same from any folder."""
     asked = {k: v for k, v in plain(options).items() if k not in NOT_SETTINGS}
     places = {name: absolute(asked[name]) for name in ("init", "probe") if asked[name]}
-    parts = {name: with_absolute_paths(asked[name]) for name in ("method", "target") if asked[name]}
+    parts = {name: with_absolute_paths(asked[name]) for name in ("method", "mask", "target") if asked[name]}
     return asked | places | parts | {"data": [absolute(place) for place in asked["data"]]}
 
 
@@ -243,10 +244,9 @@ def train(
     training, runtime = config.training, config.runtime
     devices = make_devices(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
-    objective = build(
-        config,
-        Start() if begun else start_of(config),
-    )
+    objective = build(config, Start() if begun else start_of(config))
+    if said := keep_features(config, objective, len(samples), out):
+        console.print(said, soft_wrap=True, highlight=False, markup=False)
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / BAD_FILES)
@@ -287,8 +287,8 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     watch.export()
     watch.panel()
     (out / REPORT).unlink(missing_ok=True)  # so that a run with both this and a summary lacks nothing
-    waited = waiting_share(read(out / METRICS))
-    steps, seconds = log.last
+    waited, (steps, seconds) = waiting_share(read(out / METRICS)), log.last
+    forget(out)
     summary = {"finished": True, "seconds": round(seconds, 1), "steps": steps, "memory_mb": memory_mb()}
     write_json(out / SUMMARY, summary | {"waiting": waited})
     if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores):

@@ -1,7 +1,5 @@
 """The command `show`, step by step: open the run, read the images, mask, reconstruct, draw."""
 
-from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -16,20 +14,20 @@ from unmask.data.datasets.few_images import SUFFIXES, read_images
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.inner_views import attention_rows, feature_rows
-from unmask.masking.mask import Mask, Sampler
+from unmask.evaluation.masks_drawn import MaskMaker, mask_rows, named
 from unmask.models.encoder import Encoder
 from unmask.plain import numbers, texts
-from unmask.registry import build, parse
 from unmask.report.panel import Row, draw_panel
 from unmask.report.reconstruction import draw, rows
-from unmask.runs.run import Run
+from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
-from unmask.tasks.open import load_encoder
+from unmask.tasks.open import load_encoder, task_of
 from unmask.training.objective import Rebuilder, drawn_by
 from unmask.weights.known import SUFFIXES as WEIGHTS
 
 __all__ = ["show"]
+ALONE = (224, 224), 16  # image and patch size at which masks are drawn without a model
 
 
 @verb(Show)
@@ -37,7 +35,8 @@ def show(options: Show) -> Path:
     """Draws the panel and returns its path.
 
     Raises UserError for weights without a decoder, which cannot reconstruct; for encoders without attention maps, if
-    these are requested; and for images that cannot be read, each with its reason.
+    these are requested; for masks that need what is not there; and for images that cannot be read, each with its
+    reason.
     """
     name = "panel.png" if options.what == "rebuild" else f"{options.what}.png"
     path = choose_place(options.run, options.out, f"show/{name}")
@@ -53,7 +52,7 @@ def show(options: Show) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         draw(rebuilt, path)
     else:
-        inner, note = inner_rows(options, device)
+        inner, note = masked_rows(options, device) if options.what == "masks" else inner_rows(options, device)
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_panel(inner, path, note, cell=2.4 if len(inner[0].columns) < 4 else 1.7)
     make_console().print(f"Drawn: {path}", soft_wrap=True)
@@ -67,15 +66,47 @@ def rebuilt_rows(options: Show, device: str) -> list[Row]:
     data = run.config.data
     size = data.image_size
     names, images = read_images(options.images, options.most, size, data.channels, WholeImage(size))
-    samplers = make_samplers(texts(options.mask) or (run.config.method.mask or "random",), numbers(options.ratio))
+    wanted = texts(options.mask) or (run.config.method.mask or "random",)
+    makers = {text: MaskMaker(text, objective, options.progress) for text in named(wanted, numbers(options.ratio))}
     panel = []
     for place, (name, image) in enumerate(zip(names, images)):
-        for text, sampler in samplers.items():
-            generator = torch.Generator().manual_seed(options.seed + place)
-            mask = Mask(*(side.to(device) for side in sampler(1, objective.encoder.grid, "cpu", generator)))
-            title = f"{name}\n{text}" if len(samplers) > 1 else name
-            panel += rows(objective, image[None].to(device), mask, [title], options.true_statistics)
+        x = image[None].to(device)
+        for text, maker in makers.items():
+            mask = maker(x, torch.Generator().manual_seed(options.seed + place))
+            title = f"{name}\n{text}" if len(makers) > 1 else name
+            panel += rows(objective, x, mask, [title], options.true_statistics)
     return panel
+
+
+def masked_rows(options: Show, device: str) -> tuple[list[Row], str]:
+    """For every image: what each mask hides of it; and a note for all. With a model, at its size and patches."""
+    model, usual = open_masking(options)
+    wanted = named(texts(options.mask) or (usual,), numbers(options.ratio))
+    if model is None:
+        makers = {text: MaskMaker(text, None, options.progress, *ALONE) for text in wanted}
+        size, channels = ALONE[0], 3
+    else:
+        makers = {text: MaskMaker(text, model.to(device), options.progress) for text in wanted}
+        encoder = model if isinstance(model, Encoder) else model.encoder
+        size, channels = encoder.input_size, encoder.channels
+    view = WholeImage((size[0], size[1]))
+    names, images = read_images(options.images, options.most, size, channels, view)
+    return mask_rows(names, [image.to(device) for image in images], makers, options.seed)
+
+
+def open_masking(options: Show) -> tuple[Rebuilder | Encoder | None, str]:
+    """The model whose masks are drawn, and its usual mask: the whole of a run, an encoder, or none for images alone."""
+    given = reading_of(options)
+    if texts(options.images) == texts(options.run):
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UserError(f"{flags}: there are images alone; name weights before the images: show WEIGHTS IMAGE...")
+        return None, "random"
+    path = Path(options.run)
+    if not given and (path / CONFIG).exists() and task_of(path) == "":
+        run = Run(path)
+        return run.objective(), run.config.method.mask or "random"
+    return load_encoder(options.run, **given), "random"
 
 
 def inner_rows(options: Show, device: str) -> tuple[list[Row], str]:
@@ -106,22 +137,13 @@ def open_rebuilder(run: str) -> tuple[Rebuilder, Run]:
     if (rebuilder := drawn_by(objective)) is None:
         method = opened.config.method
         what = f"{method.name} with the target {method.target}" if method.target else method.name
+        predicts = objective.undrawn if isinstance(objective, Rebuilder) else ""
         raise UserError(
-            f"{run} was trained with {what}, which rebuilds no pixels of hidden patches; --what features and"
-            " --what attention draw what its encoder sees"
+            f"{run} was trained with {what}, which rebuilds no pixels of hidden patches"
+            f"{f': it predicts {predicts}' if predicts else ''}; --what features, --what attention and --what masks"
+            " draw what its encoder sees"
         )
     return rebuilder, opened
-
-
-def make_samplers(masks: Sequence[str], ratios: Sequence[float]) -> dict[str, Sampler]:
-    """Every mask with every ratio, or with its own where there is none; by the text that names it."""
-    samplers = {}
-    for mask, ratio in product(masks, ratios or (None,)):
-        name, given = parse(mask)
-        given |= {} if ratio is None else {"ratio": ratio}
-        text = f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
-        samplers[text] = build("mask", text)
-    return samplers
 
 
 class ShorterSide:

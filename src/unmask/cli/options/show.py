@@ -1,4 +1,5 @@
-"""`unmask show RUN IMAGE...`: draw what a run rebuilds, what its features tell apart, or where its encoder looks."""
+"""`unmask show RUN IMAGE...`: draw what a run rebuilds, what its features tell apart, where its encoder looks, or what
+masks hide."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
@@ -16,7 +17,8 @@ from unmask.plain import (
     PartOf,
     Place,
     PositiveInt,
-    WeightsPlace,
+    Share,
+    Weights,
     check_fields,
     numbers,
     settle,
@@ -25,21 +27,23 @@ from unmask.plain import (
 
 __all__ = ["Show"]
 
-KINDS = ("rebuild", "features", "attention")
+KINDS = ("rebuild", "features", "attention", "masks")
 
 
 @dataclass(frozen=True)
 class Show(EncoderOptions):
-    """Draw reconstructions, patch features as colours, or attention maps."""
+    """Draw reconstructions, patch features as colours, attention maps, or masks."""
 
-    run: Positional[WeightsPlace]  # folder of a run; for features and attention also a file of weights or a timm model
+    # folder of a run; for features, attention and masks also a file of weights or a timm model; for masks images alone
+    run: Positional[Annotated[Place, Weights(or_images=True)]]
     images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes
     _: KW_ONLY
-    what: str = "rebuild"  # rebuild, features (first three principal components as colours) or attention
-    out: Place | None = None  # image to write; by default panel.png, features.png or attention.png in RUN/show
-    # rebuild: shares of patches to hide, a row for each; by default the run's
+    what: str = "rebuild"  # rebuild, features (first three principal components as colours), attention or masks
+    out: Place | None = None  # image to write; by default panel.png, features.png, ... in RUN/show
+    # rebuild, masks: shares of patches to hide, a row or column for each; by default the run's
     ratio: Annotated[Numbers, Interval(gt=0, lt=1)] = ()
-    mask: Annotated[Names, PartOf("mask")] = ()  # rebuild: masks, a row for each; by default the run's
+    mask: Annotated[Names, PartOf("mask")] = ()  # rebuild, masks: a row or column for each; by default the run's
+    progress: Share = 1.0  # rebuild, masks: share of a training behind, for masks that change over it
     most: PositiveInt = 8  # number of images to draw
     seed: NonNegativeInt = 0  # seed of the masks
     true_statistics: bool = True  # rebuild: leave out the column that uses each hidden patch's true mean and deviation
@@ -53,13 +57,19 @@ class Show(EncoderOptions):
         settle(self, "images", texts(self.images))
         settle(self, "mask", texts(self.mask))
         settle(self, "ratio", numbers(self.ratio))
+        if not self.images and self.what == "masks":
+            settle(self, "images", texts(self.run))  # drawn without a model
         if not self.images:
             raise UserError("name at least one image: unmask show RUN IMAGE...")
         if self.what not in KINDS:
             raise UserError(f"--what {self.what!r} is none of {', '.join(KINDS)}{closest(self.what, KINDS)}")
-        if self.what != "rebuild" and (self.ratio or self.mask):
-            raise UserError(f"--ratio and --mask are of --what rebuild; for {self.what} nothing is hidden")
-        if self.what == "rebuild" and (self.size is not None or self.block != -1):
+        hides = self.what in ("rebuild", "masks")
+        if not hides and (self.ratio or self.mask or self.progress != 1.0):
+            raise UserError(
+                f"--ratio, --mask and --progress are of --what rebuild and --what masks; for {self.what} nothing is"
+                " hidden"
+            )
+        if hides and (self.size is not None or self.block != -1):
             raise UserError("--size and --block are of --what features and --what attention")
         if self.what == "rebuild" and (given := reading_of(self)):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)

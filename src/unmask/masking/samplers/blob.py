@@ -6,13 +6,13 @@ from torch.nn import functional as F
 
 from unmask.errors import require_whole
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Context, Noise, Sampler
+from unmask.masking.mask import Context, Noise, Ratio, Sampler
 
 __all__ = ["Blob"]
 
 
 class Blob(Sampler):
-    def __init__(self, ratio: float = 0.75, radius: int = 1):
+    def __init__(self, ratio: Ratio = 0.75, radius: int = 1):
         """radius: of the blur, in units; a larger radius gives fewer, larger blobs."""
         super().__init__(ratio)
         require_whole("radius, in units,", radius)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from unmask.errors import UserError, require_whole
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Context, Noise, Sampler
+from unmask.masking.mask import Context, Noise, Ratio, Sampler
 
 __all__ = ["Block"]
 
 
 class Block(Sampler):
-    def __init__(self, ratio: float = 0.75, smallest: float = 16 / 196, aspect: float = 0.3, boxes: int = 32):
+    def __init__(self, ratio: Ratio = 0.75, smallest: float = 16 / 196, aspect: float = 0.3, boxes: int = 32):
         """smallest: smallest share of the grid in a box; aspect: smallest side ratio; boxes: number drawn per
         sample."""
         super().__init__(ratio)
@@ -27,12 +27,14 @@ class Block(Sampler):
             raise UserError(f"block needs 0 < smallest <= 1 and 0 < aspect <= 1; got {smallest} and {aspect}")
         self.smallest, self.aspect, self.boxes = smallest, aspect, boxes
 
-    def draw(self, batch: int, grid: Grid, noise: Noise) -> tuple[Float[Tensor, "b m k"], Float[Tensor, "b m k"]]:
+    def draw(
+        self, batch: int, grid: Grid, noise: Noise, ratio: float | None = None
+    ) -> tuple[Float[Tensor, "b m k"], Float[Tensor, "b m k"]]:
         """First unit and size of each box along each axis, in whole units. Areas are uniform, from the smallest box to
         all that is hidden; of two sides, so is the logarithm of their ratio."""
         shape = torch.tensor(grid.shape, dtype=torch.float32, device=noise.device)
         axes = len(grid.shape)
-        share = self.smallest + noise(batch, self.boxes, 1) * (max(self.ratio, self.smallest) - self.smallest)
+        share = self.smallest + noise(batch, self.boxes, 1) * (max(ratio or self.ratio, self.smallest) - self.smallest)
         stretch = (2 * noise(batch, self.boxes, axes) - 1) * math.log(self.aspect) / 2
         if axes == 2:
             stretch[..., 1] = -stretch[..., 0]
@@ -41,7 +43,8 @@ class Block(Sampler):
         return (noise(batch, self.boxes, axes) * (shape - size + 1)).floor(), size
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
-        start, size = self.draw(batch, grid, noise)
+        ratio = self.ratio_at(context.get("progress", 1.0))
+        start, size = self.draw(batch, grid, noise, ratio)
         at = grid.coordinates(noise.device)[:, None, None]  # n 1 1 k, against b m k
         inside = ((at >= start) & (at < start + size)).all(dim=3)  # n b m
         first = torch.where(inside, torch.arange(self.boxes, device=noise.device), self.boxes).amin(dim=2)  # n b

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from unmask.errors import require_whole
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Context, Noise, Sampler
+from unmask.masking.mask import Context, Noise, Ratio, Sampler
 
 __all__ = ["Coarse"]
 
 
 class Coarse(Sampler):
-    def __init__(self, ratio: float = 0.6, side: int = 2):
+    def __init__(self, ratio: Ratio = 0.6, side: int = 2):
         """side: units along each side of a square; of the last square as many are hidden as the ratio asks for."""
         super().__init__(ratio)
         require_whole("side, in units,", side)

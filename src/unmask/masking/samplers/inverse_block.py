@@ -10,13 +10,13 @@ from torch import Tensor
 
 from unmask.errors import require_whole
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Context, Noise, Sampler
+from unmask.masking.mask import Context, Noise, Ratio, Sampler
 
 __all__ = ["InverseBlock"]
 
 
 class InverseBlock(Sampler):
-    def __init__(self, ratio: float = 0.8, length: int = 3):
+    def __init__(self, ratio: Ratio = 0.8, length: int = 3):
         """length: units along each side of a block."""
         super().__init__(ratio)
         require_whole("length, in units,", length)

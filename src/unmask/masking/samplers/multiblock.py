@@ -49,7 +49,7 @@ class MultiBlock(Sampler):
             )
         return seen, target
 
-    def __call__(
+    def forward(
         self,
         batch: int,
         grid: Grid,
@@ -93,6 +93,9 @@ class MultiBlock(Sampler):
         at = grid.coordinates(noise.device)
         offset = (at - (start + (size - 1) / 2)[:, :, None]).abs() / size[:, :, None]  # b m n k
         return offset.amax(dim=3) + 1e-5 * noise(batch, count, grid.num_units)
+
+    def require_grid(self, grid: Grid) -> None:
+        self.sizes(grid)
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         """How many targets hide each unit; masks are made of blocks instead."""

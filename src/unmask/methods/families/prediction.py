@@ -7,10 +7,17 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from unmask.data.batch import Batch
+from unmask.errors import UserError
 from unmask.masking.grid import take
+from unmask.masking.mask import Context
+from unmask.methods.families.guide import Guide
 from unmask.methods.target import Target, UnitTarget
+from unmask.models.ema import Teacher
+from unmask.models.encoder import Encoder
 from unmask.training.objective import Rebuilder, Symptom
+from unmask.weights.frozen_teacher import FrozenTeacher
 
+SAMPLER = 1e-4  # weight of a sampler's own loss, as in AdaMAE
 SAME_EVERYWHERE = Symptom(
     "contrast",
     below=0.005,
@@ -31,6 +38,53 @@ def contrast(prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]
 class Prediction(Rebuilder):
     """A rebuilder whose `target` is a part of `targets/`, or one from elsewhere that may define less."""
 
+    guide: Guide | None  # tells the sampler what it needs
+
+    def __init__(self):
+        super().__init__()
+        self.guide = None
+
+    def guided(self, method: str, errors: bool = True) -> Guide:
+        """What tells the sampler, once there are an encoder, a mask and a target: the target's teacher is asked where
+        there is one. errors: of hidden units are told. Raises UserError where the parts do not go together."""
+        if errors and "errors" in self.mask.needs and getattr(self.target, "loss_words", None):
+            raise UserError(
+                f"the mask {self.mask.name} learns from the squared error of each hidden patch, and this target has a"
+                " loss of its own; use the target pixels or ema, or another mask"
+            )
+        taught = getattr(self.target, "teacher", None)
+        teacher = taught.module if isinstance(taught, Teacher) else taught
+        known = teacher if isinstance(teacher, Encoder | FrozenTeacher) else None
+        return Guide(self.mask, self.encoder, method, known, errors)
+
+    def told(self, x: Shaped[Tensor, "b c *size"]) -> Context:
+        return super().told(x) if self.guide is None else self.guide(x, self.progress)
+
+    def with_sampler(
+        self,
+        outputs: dict[str, Tensor],
+        batch: Batch,
+        x: Shaped[Tensor, "b c *size"],
+        index: Int[Tensor, "b m"],
+        prediction: Float[Tensor, "b m p"],
+        wanted: Shaped[Tensor, "b m q"],
+        power: int = 2,
+    ) -> dict[str, Tensor]:
+        """Adds what belongs to the sampler: the ratio that is hidden, where it moves; and the gradient of its own loss,
+        where it learns, without changing the value of the method's.
+
+        x: the samples; index: their predicted units; power: of differences in the method's loss.
+        """
+        if "mask" in batch:
+            return outputs
+        if self.mask.changes:
+            outputs["mask_ratio"] = torch.full((), self.mask.ratio_at(self.progress), device=x.device)
+        if "errors" in self.mask.needs:
+            errors = (prediction.detach().float() - wanted).abs().pow(power).mean(dim=2)
+            own = self.mask.loss(index, errors, self.encoder.grid_of(x), self.told(x))
+            outputs |= {"loss": outputs["loss"] + SAMPLER * (own - own.detach()), "sampler": own.detach()}
+        return outputs
+
     def prepare(self, batches: Iterator[Batch]) -> None:
         """Fits the target to the data, if it needs that."""
         if isinstance(self.target, Target):
@@ -41,6 +95,8 @@ class Prediction(Rebuilder):
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         if isinstance(self.target, Target):
             self.target.after_step(progress, good)
+        if self.guide is not None:
+            self.guide.after_step(progress, good)
 
     @torch.no_grad()
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m p"]:

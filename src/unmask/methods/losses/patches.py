@@ -1,6 +1,6 @@
 """Masked patches of iBOT and DINOv2: half of the images are masked, and a teacher sees them whole."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from unmask.masking.grid import Grid
-from unmask.masking.mask import Mask, Noise, Rows, Sampler
+from unmask.masking.mask import Context, Mask, Noise, Rows, Sampler
 from unmask.models.encoder import Encoder, Tokens
 from unmask.seeds import mix
 
@@ -31,14 +31,23 @@ class HalfMasked(NamedTuple):
 
 
 def encode_half_masked(
-    encoder: Encoder, views: Sequence[Tensor], sampler: Sampler, fill: Tensor, rows: Rows | None
+    encoder: Encoder,
+    views: Sequence[Tensor],
+    sampler: Sampler,
+    fill: Tensor,
+    rows: Rows | None,
+    tell: Callable[[Tensor], Context],
 ) -> HalfMasked:
-    """The student's tokens of two views of one size: every image is masked in one of them, which one alternates."""
+    """The student's tokens of two views of one size: every image is masked in one of them, which one alternates. tell:
+    what the sampler is told of images."""
     x, count = torch.cat(list(views)), len(views[0])
     even, odd = (torch.arange(start, count, 2, device=x.device) for start in (0, 1))
     masked, whole = torch.cat([even, count + odd]), torch.cat([odd, count + even])
     grid = encoder.grid_of(x)
-    of_images = hide_some(sampler, count, grid, x.device, rows)  # in the order of images, whichever view is masked
+    number = torch.arange(count, device=x.device)
+    told = tell(x[number + count * (number % 2)]) if sampler.needs else None
+    # in the order of images, whichever view is masked
+    of_images = hide_some(sampler, count, grid, x.device, rows, told)
     hidden = Hidden(*(part[torch.cat([even, odd])] for part in of_images))
     visible = torch.zeros(len(masked), 0, dtype=torch.long, device=x.device)  # units are blanked, none is dropped
     parts = [encoder(x[masked], Mask(visible, hidden.places), fill)]
@@ -49,10 +58,15 @@ def encode_half_masked(
 
 
 def hide_some(
-    sampler: Sampler, images: int, grid: Grid, device: torch.device | str, rows: Rows | None = None
+    sampler: Sampler,
+    images: int,
+    grid: Grid,
+    device: torch.device | str,
+    rows: Rows | None = None,
+    context: Context | None = None,
 ) -> Hidden:
     """Hides a random share of the units of each image, 10 to 50 %, beginning with the sampler's highest scores."""
-    mask = sampler(images, grid, device, rows=rows)
+    mask = sampler(images, grid, device, rows=rows, context=context)
     rising = torch.cat([mask.visible, mask.hidden], dim=1)
     most = max(1, int(MOST * grid.num_units))
     order = rising.flip(1)[:, :most]

@@ -16,7 +16,8 @@ __all__ = ["Codes"]
 
 
 class Codes(Target):
-    per_pixel, drawable, raw = False, False, True
+    per_pixel, drawable, raw, ids = False, False, True, 1
+    undrawn = "ids of a tokenizer"
     loss_words = "cross-entropy of the tokenizer's ids"
 
     def __init__(self, grid: Grid, encoder: Encoder, of: object = None):

@@ -17,14 +17,17 @@ __all__ = ["EMA"]
 
 class EMA(Target):
     per_pixel, drawable, raw = False, False, True
+    undrawn = "features of a teacher"
 
     def __init__(self, grid: Grid, encoder: Encoder, layers: int = 1, momentum: float = 0.996, end: float = 1.0):
         """layers: deepest ones that are averaged, each normalised over an image's units before if there are several;
         momentum: of the teacher at first, `end` at the end."""
         super().__init__()
         require_whole("layers", layers)
-        if layers > encoder.num_maps:
-            raise UserError(f"layers={layers}, and the encoder has {many(encoder.num_maps, 'layer')}")
+        if layers > encoder.num_layers:
+            raise UserError(
+                f"layers={layers}, and the encoder has {many(encoder.num_layers, 'layer')} as wide as its last"
+            )
         if not 0 <= momentum <= end <= 1:
             raise UserError(f"a teacher's momentum rises between 0 and 1; got {momentum} to {end}")
         self.grid, self.dim, self.layers, self.momentum, self.end = grid, encoder.dim, layers, momentum, end

@@ -25,6 +25,7 @@ LOSSES = {"smooth_l1": "smooth L1 distance to the teacher's features", "cosine":
 
 class Features(Target):
     per_pixel, drawable, raw = False, False, True
+    undrawn = "features of a teacher"
 
     def __init__(
         self,

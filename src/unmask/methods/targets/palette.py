@@ -41,7 +41,7 @@ class Palette(UnitTarget):
         self.grid, self.channels, self.colours = grid, channels, colours
         most = max(1, side // max(grid.shape))
         self.pixels = min(most, grid.unit[0]), min(most, grid.unit[1])  # of a unit
-        self.count = self.pixels[0] * self.pixels[1]
+        self.count = self.ids = self.pixels[0] * self.pixels[1]
         self.dim = self.count * colours
         self.register_buffer("palette", torch.zeros(colours, channels))
 

@@ -1,58 +1,85 @@
-"""Pixels of each unit, optionally normalised per unit (the better target in He et al. 2021, table 1d)."""
+"""Pixels of each unit, optionally normalised per unit (the better target in He et al. 2021, table 1d).
+
+Also at several scales: Wang et al. 2023 (LocalMIM), https://arxiv.org/abs/2303.05251. There, layers of different depth
+have a decoder and a scale each; here one decoder predicts all scales.
+"""
 
 import math
+from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.masking.grid import Grid, take
+from unmask.errors import UserError
+from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
+from unmask.methods.families.unit_pixels import normalised, pooled, require_factor, require_values, restored
 from unmask.methods.target import UnitTarget
+from unmask.plain import PositiveInt
 
 __all__ = ["Pixels"]
 
-EPS = 1e-6  # under the square root, as in MAE
-
 
 class Pixels(UnitTarget):
-    def __init__(self, grid: Grid, channels: int = 3, normalize: bool = True):
-        """normalize: subtract each unit's mean and divide by its standard deviation (unbiased, over all channels)."""
-        super().__init__()
-        self.grid, self.normalize = grid, normalize
-        self.dim = channels * math.prod(grid.unit)
+    def __init__(self, grid: Grid, channels: int = 3, normalize: bool = True, scales: tuple[PositiveInt, ...] = (1,)):
+        """normalize: subtract each unit's mean and divide by its standard deviation (unbiased, over all channels).
 
-    def of(self, units: Float[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
-        if not self.normalize:
+        scales: pixels along a side whose mean is one predicted value, rising; (1, 2, 4) predicts the unit at full, half
+        and a quarter of its size, each normalised by itself. The loss is the mean over scales.
+        """
+        super().__init__()
+        self.grid, self.channels, self.normalize, self.scales = grid, channels, normalize, tuple(scales)
+        if not scales or any(a >= b for a, b in pairwise(scales)):
+            raise UserError(f"scales are whole numbers that rise, such as (1, 2, 4); got {scales}")
+        for scale in scales:
+            require_factor("scales", scale, grid.unit)
+        self.dims = [channels * math.prod(side // scale for side in grid.unit) for scale in scales]
+        self.dim = sum(self.dims)
+        if normalize:
+            require_values(f"pixels at scale {scales[-1]}", self.dims[-1], grid.unit)
+        if len(scales) > 1:
+            self.loss_words = f"mean squared error of pixels at {len(scales)} scales"
+            self.scalars = {f"scale_{scale}": f"squared error at 1/{scale} of the size" for scale in scales}
+
+    def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
+        scaled = [self._shrunk(units, scale) for scale in self.scales]
+        return torch.cat([normalised(part) if self.normalize else part for part in scaled], dim=-1)
+
+    def _shrunk(self, units: Float[Tensor, "b m q"], scale: int) -> Float[Tensor, "b m p"]:
+        if scale == 1:
             return units
-        mean, std = _statistics(units)
-        return (units - mean) / std
+        images = units.unflatten(2, (*self.grid.unit, self.channels))
+        return pooled(images, len(self.grid.unit), scale).flatten(2)
+
+    def compare(self, prediction: Float[Tensor, "b m p"], wanted: Float[Tensor, "b m p"]) -> Float[Tensor, ""]:
+        return self.losses(prediction, wanted)["loss"]
+
+    def losses(self, prediction: Float[Tensor, "b m p"], wanted: Float[Tensor, "b m p"]) -> dict[str, Tensor]:
+        """The mean over scales, and the squared error at each if there are several."""
+        parts = zip(prediction.split(self.dims, dim=-1), wanted.split(self.dims, dim=-1))
+        errors = [(guess - truth).square().mean() for guess, truth in parts]
+        if len(errors) == 1:
+            return {"loss": errors[0]}
+        named: Mapping[str, Tensor] = {name: error.detach() for name, error in zip(self.scalars, errors)}
+        return {"loss": torch.stack(errors).mean(), **named}
 
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False
-    ) -> Float[Tensor, "b h p"]:
-        """Turns predictions for hidden units back into values of `x`.
+    ) -> Float[Tensor, "b h q"]:
+        """Turns predictions for hidden units back into values of `x`, those at the finest scale.
 
         A normalised prediction lacks each unit's mean and deviation. They are interpolated from the visible units;
         `leak=True` takes the true ones instead, which a model cannot know: label such images as leaking.
         """
-        if not self.normalize:
-            return prediction
-        grid = self.grid.covering(x.shape[2:])
-        mean, std = _statistics(grid.cut(x))
-        if leak:
-            return prediction * take(std, mask.hidden) + take(mean, mask.hidden)
-        weight = _nearness(grid, mask)
-        return prediction * (weight @ take(std, mask.visible)) + weight @ take(mean, mask.visible)
-
-
-def _statistics(units: Float[Tensor, "b n p"]) -> tuple[Float[Tensor, "b n 1"], Float[Tensor, "b n 1"]]:
-    var, mean = torch.var_mean(units, dim=-1, keepdim=True)
-    return mean, (var + EPS).sqrt()
-
-
-def _nearness(grid: Grid, mask: Mask) -> Float[Tensor, "b h v"]:
-    """Weights of the visible units for each hidden one: inverse cubed distance, so that near ones decide."""
-    at = grid.coordinates(mask.hidden.device)
-    weight = torch.cdist(at[mask.hidden], at[mask.visible]).clamp(min=1e-6) ** -3
-    return weight / weight.sum(dim=2, keepdim=True)
+        grid, scale = self.grid.covering(x.shape[2:]), self.scales[0]
+        finest = prediction[..., : self.dims[0]]
+        if self.normalize:
+            finest = restored(finest, self._shrunk(grid.cut(x), scale), grid, mask, leak)
+        if scale == 1:
+            return finest
+        small = finest.unflatten(2, (*(side // scale for side in grid.unit), self.channels))
+        for axis in range(2, 2 + len(grid.unit)):
+            small = small.repeat_interleave(scale, dim=axis)
+        return small.flatten(2)

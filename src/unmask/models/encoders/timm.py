@@ -19,6 +19,7 @@ from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder, Tokens, statistics_of
+from unmask.models.layers.attention_maps import require_maps, weights_of
 from unmask.models.layers.position import TableCache, sincos
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import WindowedBlock, Windows
@@ -142,6 +143,29 @@ class Timm(Encoder):
     ) -> list[Float[Tensor, "b t d"]]:
         """Tokens of normalised pixels after the blocks with these indices (in rising order), before the last norm.
         Later blocks are not computed."""
+        tokens, options = self._embedded(x, mask, fill, allowed)
+        outputs = []
+        for number, block in enumerate(self.net.blocks[: numbers[-1] + 1]):
+            tokens = block(tokens, **options[number])
+            if number in numbers:
+                outputs.append(tokens)
+        return outputs
+
+    def attention(self, x: Shaped[Tensor, "b c h w"], block: int = -1) -> Float[Tensor, "b heads t t"]:
+        require_maps(self, block)
+        number, (tokens, options) = self.layer_numbers([block])[0], self._embedded(self.whole(x))
+        for place in range(number):
+            tokens = self.net.blocks[place](tokens, **options[place])
+        return weights_of(self.net.blocks[number], tokens, options[number])
+
+    def _embedded(
+        self,
+        x: Float[Tensor, "b c h w"],
+        mask: Mask | None = None,
+        fill: Float[Tensor, "d"] | None = None,
+        allowed: Bool[Tensor, "_ t t"] | None = None,
+    ) -> tuple[Float[Tensor, "b t d"], list[dict[str, Any]]]:
+        """Tokens of normalised pixels as the first block takes them, and what each block takes besides."""
         net, grid = self.net, self.grid_of(x)
         if tuple(x.shape[2:]) != grid.size:  # a few models see less than their input
             x = x[..., : grid.size[0], : grid.size[1]]
@@ -157,15 +181,10 @@ class Timm(Encoder):
         if visible is not None:
             prefix, units = self._parts(tokens)
             tokens = torch.cat([prefix, take(units, visible)], dim=1)
-        tokens = net.norm_pre(tokens)
-        options, outputs = self._block_options(grid, visible), []
+        options = self._block_options(grid, visible)
         if allowed is not None:
             options = [{**option, "attn_mask": allowed[:, None]} for option in options]  # the same for every head
-        for number, block in enumerate(net.blocks[: numbers[-1] + 1]):
-            tokens = block(tokens, **options[number])
-            if number in numbers:
-                outputs.append(tokens)
-        return outputs
+        return net.norm_pre(tokens), options
 
     def _positioned(self, units: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b t d"]:
         """Class and register tokens, then the units, each with its position where the model has a table."""

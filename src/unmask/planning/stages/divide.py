@@ -12,7 +12,7 @@ from unmask.registry import find, parse
 from unmask.training.objective import Objective, Stage
 
 BUDGETS = ("steps", "epochs", "hours")
-# What a user may say of the method, which says nothing of its stages
+# What a user may say of the method, which says nothing of its stages unless they are alike
 OF_THE_METHOD = (*PARTS, "views", "lr", "blr", "weight_decay", "warmup", "clip", "accumulate", "probe", "probe_every")
 SWITCHES: Json = {"grad_cache": False, "resolutions": None, "recipe": None, "crop_kind": "random"}
 OF_THE_WEIGHTS: Json = {START: "none", "bands": None, "ema": False, "student": False, "weights_size": None}
@@ -59,7 +59,7 @@ def budgets(asked: Mapping[str, Any], stages: Sequence[Stage]) -> list[dict[str,
 def stage_options(options: Json, stage: Stage, chosen: Json) -> Json:
     """The options of a stage. options: as the user gave them, for the method; chosen: of the method's plan, which are
     the stage's too: the same model sees the same images."""
-    own = dict.fromkeys(OF_THE_METHOD) | SWITCHES | OF_THE_WEIGHTS
+    own = OF_THE_WEIGHTS if stage.alike else dict.fromkeys(OF_THE_METHOD) | SWITCHES | OF_THE_WEIGHTS
     return options | own | {name: chosen[name] for name in SHARED if name in chosen} | {"method": stage.method}
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.files import STAGE, read_json, write_json
-from unmask.planning.build import build, flops_per_image, prepare
+from unmask.planning.build import build, flops_per_image, keep_features, prepare
 from unmask.planning.initial_weights import Start, start_of
 from unmask.planning.loaders import make_loader
 from unmask.planning.stages.same import reuse
@@ -19,6 +19,7 @@ from unmask.training import checkpoint
 from unmask.training.log import Log, Silent
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
+from unmask.weights.teacher_cache import forget
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def fit_in_stages(
         config.to_json(folder / CONFIG)
         begun = checkpoint.begun(folder)
         objective = build(config, Start() if begun else start_of(config))
+        keep_features(config, objective, len(samples), folder)
         if not begun:
             prepare(objective, partial(make_loader, config, samples))
         ready(objective, config.runtime)
@@ -85,6 +87,7 @@ def fit_in_stages(
             told.close()
         if ranks.first:
             write_kept(config, objective, folder)
+            forget(folder)
             write_json(folder / SUMMARY, {"finished": True, "steps": steps, "seconds": round(told.last[1], 1)})
         ranks.wait()
 

@@ -19,7 +19,7 @@ from unmask.training.speed.bf16_weights import lower
 FUSED = "fused_attn"  # attribute of timm's attentions, and of ours
 Trained = TypeVar("Trained", bound=Objective)
 Backend = str | Callable[..., Any]  # of torch.compile
-MOST_VARIANTS = 64  # of a block that may be compiled: blocks with different drop rates differ
+MOST_VARIANTS = 256  # of a block that may be compiled: drop rates, image sizes and mask ratios differ
 
 
 def ready(objective: Trained, settings: RuntimeSettings, backend: Backend = "inductor") -> Trained:
