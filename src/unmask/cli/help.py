@@ -41,7 +41,8 @@ GROUPS = {  # every option of every command by subject, in the order in which th
     ),
     "method": (
         "recipe", "method", "mask", "masks_per_image", "target", "decoder", "decoder_warmup", "protocol",
-        "protocols", "methods", "evaluators", "blocks", "axes", "what", "action", "ratio", "progress", "sets",
+        "protocols", "methods", "evaluators", "blocks", "axes", "axis", "equal", "sizes", "what",
+        "action", "ratio", "progress", "sets",
         "normalize_errors", "false_alarms", "memory", "tiles", "blur",
         "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",

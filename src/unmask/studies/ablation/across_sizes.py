@@ -36,8 +36,9 @@ def resized(encoder: Encoder, config: Config, size: tuple[int, int]) -> Encoder:
     """A copy of a run's encoder for images of another size."""
     copy = make_encoder(config.at_size(size))
     state = {name: value.detach().cpu() for name, value in encoder.net.state_dict().items()}
-    channels = torch.eye(encoder.channels)
-    load_strictly(copy.net, resize_encoder(state, encoder.grid, copy.grid, channels, encoder.num_prefix), "the run")
+    table, channels = state.get("pos_embed"), torch.eye(encoder.channels)
+    prefix = 0 if table is None else table.shape[1] - encoder.grid.num_units
+    load_strictly(copy.net, resize_encoder(state, encoder.grid, copy.grid, channels, prefix), "the run")
     return copy
 
 
