@@ -57,6 +57,7 @@ MODELS = (
 BASES = {  # a command that works, in the folder that `prepare` makes, to which a bad option is added
     "ablate": ["ablate", "data", "--dry-run", "--steps", "2"],
     "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/f", "--memory", "10", "--sets", "1", *RATE],
+    "tune": ["tune", "data", "--dry-run", "--steps", "4", "--axes", "ratio"],
     "compare": ["compare", "data", "--dry-run", "--images", "8", "--methods", "simmim", "--batch", "4"],
     "doctor": ["doctor", "run"],
     "embed": ["embed", "run", "data", "--out", "{out}/f.npz"],
@@ -74,7 +75,7 @@ BASES = {  # a command that works, in the folder that `prepare` makes, to which 
     "demo": ["demo"],
 }
 BASES["anomaly apply"] = ["anomaly", "apply", "finder", "data/test", "--out", "{out}/a"]
-NO_OUT = ("doctor", "completion", "ablate", "compare")  # they write nothing, a dry run neither
+NO_OUT = ("doctor", "completion", "ablate", "compare", "tune")  # they write nothing, a dry run neither
 ONLY_REFUSED = ("demo",)  # it takes minutes: only what is refused at once is tried
 
 

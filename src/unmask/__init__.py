@@ -56,6 +56,7 @@ __all__ = [
     "show",
     "stress",
     "transfer",
+    "tune",
 ]
 
 

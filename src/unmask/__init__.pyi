@@ -10,6 +10,7 @@ from unmask.cli.commands.compare import Comparison as Comparison
 from unmask.cli.commands.export import Exported as Exported
 from unmask.cli.commands.search import SearchResults as SearchResults
 from unmask.cli.commands.transfer import Transferred as Transferred
+from unmask.cli.commands.tune import Tuned as Tuned
 from unmask.evaluation.doctor.diagnosis import Diagnosis as Diagnosis
 from unmask.evaluation.verdict import Verdict as Verdict
 from unmask.runs.run import Run as Run
@@ -23,7 +24,7 @@ from unmask.version import __version__ as __version__
 
 __all__ = [
     "Run", "__version__", "ablate", "advise", "anomaly", "compare", "completion", "demo", "doctor", "embed", "evaluate",
-    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer"
+    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer", "tune"
 ]
 
 @overload
@@ -369,3 +370,13 @@ def transfer(
     distort: Literal['auto', 'on', 'off'] = 'auto', dice: float | None = None,
     balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float | None = None
 ) -> None: ...
+def tune(
+    data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    on: str | Path | Sequence[str | Path] = (), out: str | Path = 'tuning', axes: str | Sequence[str] = ('ratio',),
+    hours: float | None = None, steps: int | None = None, seeds: int = 3, evaluators: str | Sequence[str] = ('linear',),
+    labels: int | None = 2000, model: str | None = None, image_size: int | str | Sequence[int] | None = None,
+    patch_size: int | None = None, channels: int | None = None, method: str = 'mae', mask: str | None = None,
+    target: str | None = None, decoder: str | None = None, batch: int | None = None, lr: float | None = None,
+    seed: int = 0, precision: str = 'auto', device: str = 'auto', workers: int | None = None, max_bad: float = 0.05,
+    jobs: int = 1, dry_run: bool = False
+) -> Tuned | None: ...

@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 COMMANDS = {
     "learn": ("advise", "pretrain", "transfer", "demo"),
-    "look and judge": ("show", "evaluate", "labels", "stress", "compare", "ablate", "doctor"),
+    "look and judge": ("show", "evaluate", "labels", "stress", "compare", "ablate", "tune", "doctor"),
     "use": ("predict", "embed", "search", "map", "anomaly"),
     "move": ("export", "pack"),
     "set up": ("completion",),

@@ -1,5 +1,6 @@
 """The data of a study: opened by the command, and again by every process that works for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -33,8 +34,9 @@ class Opening:
             raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
         return sheet, samples
 
-    def labelled(self, console: Console, command: str) -> Labelled:
-        """The labelled images, with a validation split. Raises DataError for data that cannot be judged on."""
+    def labelled(self, console: Console, command: str, judged: Sequence[str] = ("train", "val", "test")) -> Labelled:
+        """The labelled images, with a validation split. judged: the splits that are looked at. Raises DataError for
+        data that cannot be judged on."""
         say = make_say(console)
         with progress(console, "looking at the labelled images") as update:
             labelled = Labelled(
@@ -48,7 +50,8 @@ class Opening:
             )
         if labelled.multi_label:
             raise DataError(f"these images have several labels each; {command} judges on data with one label per image")
-        say(f"Judged on {labelled.said} images of {len(labelled.classes)} classes")
+        counts = ", ".join(f"{len(labelled.splits[split]):,} {split}" for split in judged)
+        say(f"Judged on {counts} images of {len(labelled.classes)} classes")
         for line in labelled.check():
             say(line)
         return labelled

@@ -12,7 +12,8 @@ from unmask.planning.measure import trial
 from unmask.planning.plan import Plan
 from unmask.runs.run import make_encoder
 from unmask.studies.ablation.axes import BASELINE, FLOPS, IMAGES, Changes, length_of
-from unmask.studies.ablation.one_run import WARMUP, Bench, linear_probe
+from unmask.studies.ablation.one_run import Bench, linear_probe
+from unmask.studies.short_training import WARMUP
 from unmask.tasks.classification import finetune as finetuning
 from unmask.tasks.classification.settings import ClassifySettings
 from unmask.tasks.task import settings_from

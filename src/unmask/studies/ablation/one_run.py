@@ -17,9 +17,8 @@ from unmask.evaluation.compare import judge
 from unmask.evaluation.features import split_features
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.planning.build import build, flops_per_image, prepare
+from unmask.planning.build import build, flops_per_image
 from unmask.planning.initial_weights import Start
-from unmask.planning.loaders import make_loader
 from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.machine import autocast_dtype
@@ -28,19 +27,11 @@ from unmask.studies.ablation.across_sizes import AT, resized, size_at
 from unmask.studies.ablation.axes import Changes, changed, length_of
 from unmask.studies.engine import Key, Tell, Work, opened_once
 from unmask.studies.opening import Opening
-from unmask.studies.quiet_log import QuietLog
+from unmask.studies.short_training import train_shortly
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.settings import ClassifySettings
-from unmask.training import checkpoint
-from unmask.training.log import METRICS, read
-from unmask.training.loop import fit
-from unmask.training.objective import Objective
-from unmask.training.settings import Fit
-from unmask.training.speed.compile import ready
 
-CHECKPOINT_EVERY = 60.0  # seconds that a kill can lose
-WARMUP = 0.05  # of the steps, as `plan_length` has it
 RUNS = "runs"
 
 
@@ -80,7 +71,8 @@ def run_cell(
     steps = bench.steps_of(key, changes)
     trained = {"loss": None, "seconds": 0.0}
     if steps:
-        trained = _pretrain(bench, config, objective, steps, folder, lambda step: tell("pretraining", step / steps))
+        told = lambda step: tell("pretraining", step / steps)  # noqa: E731
+        trained = train_shortly(config, objective, bench.samples, steps, folder, bench.devices, told)
     flops, images = flops_per_image(config, bench.samples) if steps else 0.0, steps * config.training.batch
     tell("linear probe", 1.0)
     start = time.monotonic()
@@ -149,33 +141,6 @@ class Doing:
 
     def work(self, jobs: int) -> Work:
         return Work(self.here, replace(self, bench=None).there, jobs)
-
-
-def _pretrain(
-    bench: Bench, config: Config, objective: Objective, steps: int, folder: Path, tell: Callable[[int], object]
-) -> Json:
-    """Pretrains and returns the last record; resumes from a checkpoint in the folder."""
-    training = config.training
-    folder.mkdir(parents=True, exist_ok=True)
-    if not checkpoint.begun(folder):
-        prepare(objective, lambda size: make_loader(config, bench.samples, size))
-    every = max(1, int(CHECKPOINT_EVERY * config.record.expected.images_per_second / training.batch))
-    fitting = Fit(
-        steps=steps,
-        warmup=round(WARMUP * steps),
-        batch=training.batch,
-        accumulate=training.accumulate,
-        lr=training.lr,
-        weight_decay=training.weight_decay,
-        clip=training.clip,
-        seed=training.seed,
-        log_every=max(1, steps // 20),
-        save_every=every,
-    )
-    log = QuietLog(folder, config, len(bench.samples), tell)
-    ready(objective, replace(config.runtime, compile="off"))  # trainings are many and short
-    fit(objective, make_loader(config, bench.samples), fitting, folder, bench.devices, log)
-    return [record for record in read(folder / METRICS) if "loss" in record][-1]
 
 
 def linear_probe(encoder: Encoder, bench: Bench) -> Json:
