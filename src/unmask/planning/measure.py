@@ -243,11 +243,12 @@ def _context(objective: Objective, stream: Iterator[Batch], devices: Devices) ->
 
 def note_cost(plan: Plan, objective: Objective, decoder: str) -> None:
     """Adds the row "cost": FLOPs of an image in a step, and how many times MAE's. Nothing is noted of MAE itself,
-    unless it has a teacher.
+    unless it has a teacher, or a mask that looks at the images.
 
     objective: to be thrown away; decoder: the one that MAE would have with this encoder.
     """
-    if isinstance(objective, MAE) and not plan.teachers:
+    looks = isinstance(objective, MAE) and objective.mask.needs - {"progress"}
+    if isinstance(objective, MAE) and not plan.teachers and not looks:
         return
     flops, why = _flops(plan, objective, plan.settings["views"]), "of an image, forward and backward, counted"
     try:
