@@ -41,12 +41,11 @@ class Start:
     def load(
         self, objective: Objective, decoder: str | None, bands: Sequence[str] | None, target: str | None = None
     ) -> None:
-        """Loads the weights strictly. decoder, target: texts of the objective's; bands: names of the data's
-        channels."""
+        """Loads the weights strictly. decoder, target: as for `new_decoder`; bands: names of the data's channels."""
 
     def new_decoder(self, decoder: str | None, objective: Objective, target: str | None) -> bool:
-        """True if the encoder is trained but the decoder starts at random. decoder, target: texts of the objective's
-        own, None where its method has none."""
+        """True if the encoder is trained but the decoder starts at random. decoder: text of the objective's, if it has
+        one; target: likewise, "" if it has none, None where shapes alone are to tell."""
         return False
 
 
@@ -161,8 +160,8 @@ class FromWeights(Start):
             return False
         if own_decoder is None or self._other_architecture(decoder, objective.encoder):
             return True
-        predicted = self.opened.weights.target or (PIXELS if self.opened.decoder else None)
-        if predicted != target and {_kind(predicted), _kind(target)} != {PIXELS}:
+        predicted = self.opened.weights.target or (PIXELS if self.opened.decoder else "")
+        if target is not None and predicted != target and {_kind(predicted), _kind(target)} != {PIXELS}:
             return True
         shapes = [
             {key: value.shape for key, value in state.items() if key != "position"}
@@ -191,7 +190,7 @@ def _options_of(plan: Plan) -> Collection[str]:
     return inspect.signature(find("method", parse(plan.settings["method"])[0])).parameters
 
 
-def _kind(target: str | None) -> str | None:
+def _kind(target: str) -> str:
     """A target's name, the same for all that predict each pixel once."""
-    name = parse(target)[0] if target else None
+    name = parse(target)[0] if target else ""
     return PIXELS if name in (PIXELS, "frequency") else name

@@ -149,7 +149,7 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     plan.settings["strategy"] = given.strategy
     draft = Draft(plan, given, start, encoder, tuple(mean), tuple(std))
     objective, method = build(draft.config(), Start()), draft.config().method
-    plan.new_decoder = start.new_decoder(method.decoder, objective, method.target)
+    plan.new_decoder = start.new_decoder(method.decoder, objective, method.target or "")
     note_teachers(plan, objective)
     note_cost(plan, objective, MAE.defaults(encoder, sheet, given.machine)["decoder"].value)
     parameters = sum(p.numel() for p in objective.parameters() if p.requires_grad)
