@@ -46,6 +46,7 @@ def step(
     device: str = "cpu",
     precision: str = "32",  # of ours: what --precision takes; of the others: 32 or bf16 (autocast)
     decoder: str | None = None,  # of ours: text of another decoder
+    target: str = "pixels",  # of ours: what is predicted
     settings: dict[str, Any] | None = None,  # of ours: other runtime settings than the chosen ones
     official: str | None = None,  # folder of the official implementation
     steps: int = 1,  # per measurement
@@ -60,7 +61,7 @@ def step(
     number = batch or shape.batch
     torch.manual_seed(0)
     if who == "ours":
-        one, model = _ours(shape, number, device, precision, decoder, settings or {})
+        one, model = _ours(shape, number, device, precision, decoder, target, settings or {})
     else:
         one, model = _theirs(who, shape, number, device, precision, official)
     flops = count_flops(model)
@@ -115,7 +116,7 @@ def import_library(who: str) -> None:
 
 
 def _ours(
-    size: Size, batch: int, device: str, precision: str, decoder: str | None, asked: dict[str, Any]
+    size: Size, batch: int, device: str, precision: str, decoder: str | None, target: str, asked: dict[str, Any]
 ) -> tuple[Callable[[], tuple[float, float]], Any]:
     import torch
 
@@ -135,13 +136,15 @@ def _ours(
     side = (size.image, size.image)
     encoder = create_encoder(size.name, image_size=side, patch_size=size.patch, mean=MEAN, std=STD)
     dim, depth, heads = size.decoder
-    mae = MAE(encoder, decoder=decoder or f"full(dim={dim}, depth={depth}, heads={heads})")
+    mae = MAE(encoder, target=target, decoder=decoder or f"full(dim={dim}, depth={depth}, heads={heads})")
+    x = torch.randint(0, 256, (batch, 3, *side), dtype=torch.uint8)
+    mae.prepare(iter([{"views": [x]}]))
     ready(mae, runtime)
     made = make_optimizer(mae, weight_decay=0.05, fused=runtime.fused == "on")
     devices = make_devices(runtime)
     model, optimizer = devices.setup(mae), made
     config = Fit(steps=1, batch=batch, lr=1e-4)
-    stream = _images(torch.randint(0, 256, (batch, 3, *side), dtype=torch.uint8))
+    stream = _images(x)
 
     def one() -> tuple[float, float]:
         start = time.perf_counter()

@@ -67,7 +67,7 @@ def test_what_is_seen_and_what_is_predicted_are_disjoint_and_have_static_counts(
 def test_the_ratio_of_every_mask_may_move_in_a_few_steps_over_the_training(name, ratio):
     grid = grid_of(4, 4, 5)
     sampler = sampler_of(name, grid, ratio=ratio)
-    counts = [masks(sampler, 2, grid, 0, k / 100).hidden.shape[1] for k in range(100)]
+    counts = [masks(sampler, 2, grid, 0, k / 20).hidden.shape[1] for k in range(20)]
     assert "progress" in sampler.needs
     assert len(set(counts)) == LEVELS == len(sampler.note(grid).split("hides ")[1].split(" of")[0].split(", "))
     assert counts == sorted(counts, reverse=ratio[0] > ratio[1])

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from support.methods import small_encoder, with_teacher
+from support.methods import small_encoder, small_method, views_of, with_teacher
 from torch.nn.functional import one_hot
 
 from unmask.masking.grid import take
 from unmask.masking.mask import hide_top
 from unmask.methods.mae import MAE
 from unmask.methods.targets.mix import Mix
+from unmask.planning.measure import flops_of
 from unmask.registry import build, names
 
 TARGETS = [*names("target"), "frequency(mode='laplacian')", "frequency(mode='fft')", "pixels(scales=(1, 2))"]
@@ -111,3 +112,10 @@ def test_every_target_takes_any_number_of_channels(text, channels):
     if target.drawable:
         mask = hide_top(torch.rand(2, 16), 0.5)
         assert target.to_pixels(take(values, mask.hidden), x, mask).shape == (2, 8, 64 * channels)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("method", ["mae", "simmim"])
+def test_the_cost_of_a_step_is_counted_before_a_target_has_seen_the_data(method, text):
+    objective = small_method(f"{method}(target={text})")
+    assert flops_of(objective, views_of(objective, count=2)) > 0

@@ -40,7 +40,7 @@ def test_rounds_are_stages_with_equal_shares_and_the_same_options():
     three = DBOT.stages({"rounds": 3, "teacher": "clip.pth", "mask": "block"})
     assert [stage.method for stage in three] == [
         "dbot(rounds=1, teacher='clip.pth', mask='block')",
-        "dbot(rounds=1, mask='block')",
+        "dbot(rounds=2, mask='block')",  # without its teacher until the first has run
     ]
     assert "clip.pth" in three[0].says
     assert "round 1" in three[1].says
@@ -81,7 +81,7 @@ def test_random_weights_are_always_the_same_and_take_no_random_numbers_from_the_
 def test_a_run_of_two_rounds_learns_from_the_encoder_of_the_first(photos, tmp_path, capsys):
     run = unmask.pretrain(photos, out=tmp_path / "run", method="dbot", mask="random(ratio=0.5)", lr=2e-3, **OPTIONS)
     printed = capsys.readouterr().out
-    assert "round 1 of 2; its teacher: random weights" in printed
+    assert "round 1 of 2, taught by random weights" in printed
     stage = Run(run.path / "stages" / "1-dbot")
     assert (len(losses(stage.path)), len(losses(run.path))) == (3, 3)
     for key in ("mask", "decoder"):

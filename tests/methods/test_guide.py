@@ -59,6 +59,7 @@ def test_the_attention_told_is_the_softmax_of_timm_s_queries_and_keys():
         ("beit(mask=parts)", "own"),
         ("mae(mask=attention, target=ema)", "target.teacher"),
         ("mae_contrast(mask=parts)", "teacher"),
+        ("mae(mask=attention, target=features)", None),
         ("data2vec(mask=attention)", "target.teacher"),
         ("ibot(mask=attention)", "teacher"),
         ("dinov2(mask=parts)", "teacher"),
@@ -67,6 +68,10 @@ def test_the_attention_told_is_the_softmax_of_timm_s_queries_and_keys():
 def test_a_method_asks_its_own_teacher_and_gets_one_where_it_has_none(text, whose):
     method = small_method(text)
     teachers = {name for name, module in method.named_modules() if isinstance(module, Teacher)}
+    if whose is None:  # frozen, and outside of the method's modules
+        assert not teachers
+        assert method.guide.teacher is method.target.teacher
+        return
     assert teachers == {"guide.own" if whose == "own" else whose}
     networks = [*method.get_submodule(next(iter(teachers))).modules()]
     assert any(teacher_of(method.guide) is module for module in networks)
@@ -130,6 +135,8 @@ def test_a_ratio_that_moves_is_recorded_and_measured_where_it_costs_the_most(tmp
         ("mae(mask=adaptive, target=codes)", "learns from the squared error of each hidden patch"),
         ("ibot(mask='block(ratio=(0.3, 0.5))')", "draws itself how many patches are hidden: give one ratio"),
         ("ijepa(mask=attention)", "its mask is multiblock"),
+        ("mae(mask=attention, masks_per_image=2)", "hides the same patches of an image each time, so that 2 masks"),
+        ("data2vec(mask=attention, masks_per_image=8)", "hides the same patches of an image each time"),
         ("mae(mask=attention(of='nowhere.pth'))", "nowhere.pth"),
         ("mae(mask=attention(block=4))", "no layer 4 among the 1"),
     ],
@@ -142,7 +149,7 @@ def test_masks_and_methods_that_do_not_go_together_are_refused(text, said):
 def test_an_encoder_without_attention_maps_cannot_be_asked_for_them():
     hiera = create_encoder("hiera_tiny_224", image_size=(64, 64))
     decoder = "full(dim=16, depth=1, heads=2)"
-    with pytest.raises(UserError, match="hiera_tiny_224 has no attention maps"):
+    with pytest.raises(UserError, match=r"hiera_tiny_224 has no attention maps.*mask parts works for it"):
         build("method", "mae(mask=attention)", encoder=hiera, decoder=decoder)
     assert build("method", "mae(mask=parts)", encoder=hiera, decoder=decoder).guide.own is not None
     windowed = create_encoder("vit_tiny_patch16_224(depth=4, window=2, global_blocks=1)", image_size=(64, 64))

@@ -208,3 +208,31 @@ def test_a_method_without_a_decoder_refuses_weights_that_bring_one(hf_folder):
     decoder = start.opened.decoder_text(objective.encoder.grid)
     with pytest.raises(UserError, match=r"brings a decoder, and WithoutDecoder has none; .*encoder\.safetensors"):
         start.load(objective, decoder, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["hog", "pixels(scales=(1, 2))", "features(of='random')", "ema"])
+def test_a_run_goes_on_with_its_own_target_or_with_another_and_a_fresh_decoder(target, images, tmp_path):
+    shape = {"image_size": 32, "patch_size": 8}
+    run = unmask.pretrain(images, out=tmp_path / "run", target=target, steps=2, **FRESH, **shape, **OPTIONS)
+    decoder = run.objective().decoder.state_dict()
+    for other, fresh in ((None, False), ("pca(components=20)", True), ("pixels", True)):
+        given = {"init": run.path, "lr": 1e-9, "steps": 10} | ({} if other is None else {"target": other})
+        again = unmask.pretrain(images, out=tmp_path / f"again-{other}", **given, **OPTIONS)
+        assert again.config.method.target == (other or target)
+        assert (again.config.method.decoder_warmup is not None) is fresh
+        began = again.objective().decoder.state_dict()
+        taken = all(torch.allclose(began[key], decoder[key], atol=1e-6) for key in decoder if "blocks" in key)
+        assert taken is not fresh
+
+
+@pytest.mark.slow
+def test_another_method_takes_the_encoder_of_a_run_and_leaves_its_decoder(images, tmp_path):
+    run = unmask.pretrain(images, out=tmp_path / "run", steps=2, image_size=32, patch_size=8, **FRESH, **OPTIONS)
+    encoder = run.encoder().net.state_dict()
+    for method, target in (("simmim", "pixels(normalize=False)"), ("dbot(rounds=1)", None)):
+        out = tmp_path / method[:4]
+        again = unmask.pretrain(images, out=out, init=run.path, method=method, lr=1e-9, steps=10, **OPTIONS)
+        assert again.config.method.target == target
+        for key, value in again.encoder().net.state_dict().items():
+            torch.testing.assert_close(value, encoder[key], atol=1e-6, rtol=0)

@@ -16,6 +16,7 @@ from unmask.errors import UserError
 from unmask.planning.inspect_data import look_at
 from unmask.planning.stages.divide import budgets, stages_of
 from unmask.planning.stages.run import fit_in_stages
+from unmask.planning.stages.same import key_of
 from unmask.planning.stages.trainings import Training, taking_over, trainings_of
 from unmask.runs.config import Config
 from unmask.runs.run import Run
@@ -72,6 +73,17 @@ def test_each_training_gets_its_share_of_whatever_budget_is_given():
     assert budgets({"steps": 1}, ()) == [{}]
     with pytest.raises(UserError, match=r"steps 2 is too small for 3 trainings in a row \(mae, simmim come first\)"):
         budgets({"steps": 2}, stages)
+
+
+def test_weights_and_parts_from_outside_count_for_what_is_the_same_also_inside_of_other_parts(tmp_path):
+    (tmp_path / "teacher (1).pth").write_bytes(b"one")
+    inside = f"mix(a=pixels, b=features(of='{tmp_path}/teacher (1).pth'))"
+    config = config_of(target=inside)
+    before = key_of([config])
+    assert before == key_of([config])
+    (tmp_path / "teacher (1).pth").write_bytes(b"another")
+    assert key_of([config]) != before
+    assert key_of([config_of(target="mix(a=pixels, b='./coarse.py(side=2)')")]) is None
 
 
 @pytest.mark.parametrize("share", [0.7, 0.0, -0.1])

@@ -86,6 +86,8 @@ def small_method(text, seed=0, channels=3, size=(SIDE, SIDE), **options):
         if key in ("head", "predictor", "patch_head", "decoder"):
             usual = parameter.default if isinstance(parameter.default, str) else "prototypes"
             options[key] = shrunk(usual)
+        elif key == "masks_per_image" and "mask" in written:
+            options[key] = 1  # several masks without chance would be equal
         elif key in NUMBERS:
             options[key] = NUMBERS[key]
         elif key == "tokenizer":

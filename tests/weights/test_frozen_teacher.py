@@ -1,6 +1,7 @@
 """A teacher that is opened, learned from and never trained: what it sees, what a run records, and what it refuses."""
 
 import copy
+import shutil
 
 import pytest
 import timm
@@ -16,6 +17,7 @@ from unmask.models.encoder import create_encoder
 from unmask.registry import build
 from unmask.weights import frozen_teacher
 from unmask.weights.canonical import IMAGENET
+from unmask.weights.files import read_state
 from unmask.weights.frozen_teacher import FrozenTeacher
 from unmask.weights.open import open_weights
 
@@ -133,6 +135,28 @@ def test_timm_prefix_names_a_model_even_where_a_folder_has_its_name(tmp_path, mo
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", pretrained)
     assert open_weights("timm:vit_tiny_patch16_224").weights.layout == "timm's weights"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["features(of='FILE')", "mix(a=pixels, b=features(of='FILE', loss='cosine'))"])
+def test_a_teachers_licence_is_said_at_the_start_and_kept_and_its_weights_are_in_no_file(
+    text, photos, tmp_path, capsys
+):
+    path = tmp_path / "mae_pretrain_vit_small.pth"  # a name by which Meta's weights are known
+    shutil.copy(teacher_file(), path)
+    options = SMALLER | {"target": text.replace("FILE", str(path))}
+    unmask.pretrain(photos, out=tmp_path / "run", dry_run=True, **options)
+    assert "CC-BY-NC 4.0, not for commercial use" in " ".join(capsys.readouterr().out.split())
+    run = unmask.pretrain(photos, out=tmp_path / "run", **options)
+    (teacher,) = run.config.record.teachers
+    assert teacher["licence"].startswith("CC-BY-NC 4.0")
+    assert "CC-BY-NC 4.0" in (run.path / "report.html").read_text(encoding="utf-8")
+    assert "CC-BY-NC 4.0" in open_weights(run.path).licence
+    state = torch.load(run.path / "last.ckpt", weights_only=True)["objective"]
+    assert not any("teacher" in key or "_encoder" in key for key in state)
+    unmask.export(run.path, to="timm", out=tmp_path / "exported")
+    (exported,) = (tmp_path / "exported").rglob("*.safetensors")
+    assert read_state(exported).keys() == run.encoder().net.state_dict().keys()
 
 
 @pytest.mark.slow

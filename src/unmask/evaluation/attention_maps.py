@@ -26,7 +26,7 @@ def attention(encoder: Encoder, x: Shaped[Tensor, "b c h w"], block: int = -1) -
     The class token's attention to patches, itself and registers sums to 1. Raises UserError for encoders and blocks in
     which no token sees all patches: Hiera, and windowed blocks.
     """
-    require_maps(encoder, block)
+    require_maps(encoder, block, "--what features works for it")
     with judged(encoder):
         shares, grid = received(encoder, x, block), encoder.grid_of(encoder.whole(x))
     kind = "of the class token" if has_class(encoder) else "received on average"

@@ -59,6 +59,7 @@ class Sampler(nn.Module, ABC):
     needs: frozenset[str] = frozenset()  # names of `Context`; "errors" where it learns from those of hidden units
     covers = True  # visible and hidden units together are all units; they are disjoint always
     scattered = False  # scores are independent, so that any subset of their order is a fair mask too
+    settled = False  # without chance: equal masks whenever it is told the same
     of: str | None = None  # the weights of the teacher that it needs; None: the method's own
     model: str | None = None  # a timm name, where these weights do not tell
     block: int = -1  # of the teacher's, whose attention it needs

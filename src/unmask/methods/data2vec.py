@@ -54,7 +54,7 @@ class Data2Vec(Objective):
         count = layers or max(1, min(encoder.num_layers, encoder.num_maps - 2))
         text = f"ema(layers={count}, momentum={momentum}, end={end})"
         self.target = build("target", text, grid=encoder.grid, encoder=encoder)
-        self.guide = Guide(self.mask, encoder, "data2vec", self.target.teacher.module)
+        self.guide = Guide(self.mask, encoder, "data2vec", self.target.teacher.module, masks=self.masks_per_image)
         sizes = {"in_dim": encoder.dim, "out_dim": encoder.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=encoder.grid, **sizes)
         require_usable(self.decoder, decoder, "data2vec", covers=self.mask.covers)

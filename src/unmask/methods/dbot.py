@@ -59,11 +59,13 @@ class DBOT(Prediction):
         rounds = options.get("rounds", ROUNDS)
         if not isinstance(rounds, int) or not 1 < rounds <= MOST:
             return ()  # one alone; or none that can be, which is refused where the method is built
-        own, stages = {"rounds": 1} | {key: value for key, value in options.items() if key != "rounds"}, []
+        own, stages = {key: value for key, value in options.items() if key != "rounds"}, []
         for number in range(1, rounds):
-            text = f"dbot({', '.join(f'{key}={value!r}' for key, value in own.items())})"
-            first = own.pop("teacher", "random weights") if number == 1 else f"round {number - 1}"
-            says = f"round {number} of {rounds}; its teacher: {first}"
+            first = own.pop("teacher", None) if number == 1 else None
+            given = {"rounds": number} | ({} if first is None else {"teacher": first}) | own
+            text = f"dbot({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+            teacher = first or "random weights" if number == 1 else f"the encoder of round {number - 1}"
+            says = f"round {number} of {rounds}, taught by {teacher}"
             stages.append(Stage(text, 1 / rounds, says, option="teacher", alike=True))
         return stages
 

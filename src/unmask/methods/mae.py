@@ -58,7 +58,7 @@ class MAE(Prediction):
         self.target = build("target", target, grid=grid, channels=encoder.channels, encoder=encoder)
         if isinstance(self.target, Target):
             self.words = self.target.words(self.words)
-        self.guide = self.guided("mae")
+        self.guide = self.guided("mae", masks=self.masks_per_image)
         self.words = {**self.words, **self.guide.words}
         sizes = {"in_dim": encoder.dim, "out_dim": self.target.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, grid=grid, filled=symmetric, **sizes)

@@ -37,7 +37,7 @@ def build(config: Config, start: Start) -> Objective:
     """The objective with its initial weights: from the seed, or from `--init`."""
     torch.manual_seed(mix(config.training.seed, 0x1217))
     objective = make_objective(config)
-    start.load(objective, config.method.decoder, config.data.bands)
+    start.load(objective, config.method.decoder, config.data.bands, config.method.target or "")
     decoder = getattr(objective, "decoder", None)
     for stage in parse_resolutions(config.training.resolutions):
         if isinstance(decoder, Decoder):

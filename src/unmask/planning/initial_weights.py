@@ -1,7 +1,8 @@
 """The starting weights of `--init`: none, or any that `weights/open.py` can open, and the settings that follow from
 them."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,11 +15,14 @@ from unmask.models.ema import reset_teachers
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.planning.plan import Plan
+from unmask.registry import find, parse
 from unmask.runs.config import Config
 from unmask.training.objective import Objective
-from unmask.weights.canonical import Statistics, under
+from unmask.weights.canonical import State, Statistics, under
 from unmask.weights.open import Opened, open_weights
 from unmask.weights.reading import Reading
+
+PIXELS = "pixels"
 
 
 class Start:
@@ -34,11 +38,14 @@ class Start:
         """Mean and std of the run, given those of its data."""
         return data
 
-    def load(self, objective: Objective, decoder: str | None, bands: Sequence[str] | None) -> None:
-        """Loads the weights strictly. decoder: text of the objective's decoder; bands: names of the data's channels."""
+    def load(
+        self, objective: Objective, decoder: str | None, bands: Sequence[str] | None, target: str | None = None
+    ) -> None:
+        """Loads the weights strictly. decoder, target: as for `new_decoder`; bands: names of the data's channels."""
 
-    def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
-        """True if the encoder is trained but the decoder starts at random."""
+    def new_decoder(self, decoder: str | None, objective: Objective, target: str | None) -> bool:
+        """True if the encoder is trained but the decoder starts at random. decoder: text of the objective's, if it has
+        one; target: likewise, "" if it has none, None where shapes alone are to tell."""
         return False
 
 
@@ -88,7 +95,9 @@ class FromWeights(Start):
                 f"bands of the data; the filters of {opened.channels} channels are averaged over them (or name --bands)"
             )
             plan.choose("channels", channels, why)
-        own = opened.weights.decoder_part
+        own, takes = opened.weights.decoder_part, _options_of(plan)
+        if "decoder" not in takes:
+            return
         if opened.decoder is not None:
             size, patch = plan.settings["image_size"], plan.settings["patch_size"]
             text = opened.decoder_text(type(opened.grid)(tuple(side // patch for side in size), (patch, patch)))
@@ -97,9 +106,12 @@ class FromWeights(Start):
             plan.choose("decoder", own, of)
         else:
             return
+        if "target" not in takes or (opened.weights.target is None and own is not None and not opened.decoder):
+            return  # what a method without targets has taught it, there is no name for
         raw, unknown = opened.weights.normalize is False, opened.weights.normalize is None
         why = "the usual one; the weights do not say what their decoder predicts" if unknown else f"of the decoder {of}"
-        plan.choose("target", "pixels(normalize=False)" if raw else "pixels", why)
+        usual = "pixels(normalize=False)" if raw else "pixels"
+        plan.choose("target", opened.weights.target or usual, why)
 
     def statistics(self, data: Statistics, plan: Plan) -> Statistics:
         settings = plan.settings
@@ -112,16 +124,16 @@ class FromWeights(Start):
             return data
         return mean, std
 
-    def load(self, objective: Objective, decoder: str | None, bands: Sequence[str] | None) -> None:
+    def load(
+        self, objective: Objective, decoder: str | None, bands: Sequence[str] | None, target: str | None = None
+    ) -> None:
         """Loads a run's whole objective if the new one has the same structure; otherwise the encoder, and the decoder
         if it fits."""
         whole, own, part = self.opened.whole, objective.state_dict(), self.opened.weights.decoder_part
-        same = part is None or (
-            decoder is not None and essence(part) == essence(decoder)
-        )  # shapes alone are not enough
+        new = self.new_decoder(decoder, objective, target)
         if (
             whole is not None
-            and same
+            and not (new if decoder is not None else part is not None)  # shapes alone are not enough
             and {k: v.shape for k, v in whole.items()} == {k: v.shape for k, v in own.items()}
         ):
             statistics = ("encoder.mean", "encoder.std")  # those of the settings
@@ -129,24 +141,35 @@ class FromWeights(Start):
             return
         self.opened.put(objective.encoder, bands)
         reset_teachers(objective)
-        if decoder is not None and not self.new_decoder(decoder, objective.encoder):
-            encoder: Encoder = objective.encoder
-            own_decoder: Any = getattr(objective, "decoder", None)
-            if own_decoder is None:
-                raise UserError(
-                    f"{self.opened.source} brings a decoder, and {type(objective).__name__} has none; give the encoder"
-                    " alone, such as --init RUN/encoder.safetensors"
-                )
-            if self.opened.decoder is None:
-                assert whole is not None
-                state = under(whole, "decoder.")
-            else:
-                state = self.opened.decoder_state(encoder.grid, encoder.channels, bands)
+        own_decoder: Any = getattr(objective, "decoder", None)
+        if decoder is not None and own_decoder is None and not self._other_architecture(decoder, objective.encoder):
+            raise UserError(
+                f"{self.opened.source} brings a decoder, and {type(objective).__name__} has none; give the encoder"
+                " alone, such as --init RUN/encoder.safetensors"
+            )
+        if decoder is not None and not new:
+            state = self._decoder_state(objective.encoder, bands)
             if getattr(own_decoder, "stored", False) and "position" not in state:
                 state["position"] = own_decoder.position
             load_strictly(own_decoder, state, f"{self.opened.source}, decoder")
 
-    def new_decoder(self, decoder: str, encoder: Encoder) -> bool:
+    def new_decoder(self, decoder: str | None, objective: Objective, target: str | None) -> bool:
+        """Where there is none of the same architecture, or it predicts something else."""
+        own_decoder: Any = getattr(objective, "decoder", None)
+        if decoder is None:
+            return False
+        if own_decoder is None or self._other_architecture(decoder, objective.encoder):
+            return True
+        predicted = self.opened.weights.target or (PIXELS if self.opened.decoder else "")
+        if target is not None and predicted != target and {_kind(predicted), _kind(target)} != {PIXELS}:
+            return True
+        shapes = [
+            {key: value.shape for key, value in state.items() if key != "position"}
+            for state in (self._decoder_state(objective.encoder), own_decoder.state_dict())
+        ]
+        return shapes[0] != shapes[1]
+
+    def _other_architecture(self, decoder: str, encoder: Encoder) -> bool:
         opened, architecture = self.opened, essence(decoder)
         if opened.decoder is not None:
             return essence(opened.decoder_text(encoder.grid)) != architecture
@@ -154,3 +177,20 @@ class FromWeights(Start):
         if own is None or opened.whole is None or "decoder.mask_token" not in opened.whole:
             return True
         return essence(own) != architecture or units != (encoder.grid.unit, encoder.channels)
+
+    def _decoder_state(self, encoder: Encoder, bands: Sequence[str] | None = None) -> State:
+        """The decoder's weights for an encoder, resized where they predict pixels."""
+        if self.opened.decoder is not None:
+            return self.opened.decoder_state(encoder.grid, encoder.channels, bands)
+        return under(self.opened.whole or {}, "decoder.")
+
+
+def _options_of(plan: Plan) -> Collection[str]:
+    """Names of the options of a plan's method."""
+    return inspect.signature(find("method", parse(plan.settings["method"])[0])).parameters
+
+
+def _kind(target: str) -> str:
+    """A target's name, the same for all that predict each pixel once."""
+    name = parse(target)[0] if target else ""
+    return PIXELS if name in (PIXELS, "frequency") else name

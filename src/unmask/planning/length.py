@@ -1,10 +1,12 @@
 """Chooses the length of training: epochs, hours or steps, and warm-up."""
 
 import dataclasses
+import inspect
 import math
 
 from unmask.errors import UserError, many
 from unmask.planning.plan import Plan
+from unmask.registry import find, parse
 from unmask.runtime.machine import Machine
 from unmask.training.log import clock
 from unmask.training.settings import TrainingSettings
@@ -95,7 +97,8 @@ def in_time(training: TrainingSettings, weights: int, passed: float, begun: bool
 
 def _plan_decoder_warmup(plan: Plan, steps: int) -> None:
     """First steps that train only a new decoder, before its gradients may change a trained encoder."""
-    if plan.settings.get("decoder_warmup") is None and not plan.new_decoder:
+    takes = inspect.signature(find("method", parse(plan.settings["method"])[0])).parameters
+    if plan.settings.get("decoder_warmup") is None and not (plan.new_decoder and "decoder_warmup" in takes):
         return
     fresh = (
         "the weights bring no decoder for this: the fresh one learns alone first, so that it does not spoil the encoder"

@@ -243,11 +243,12 @@ def _context(objective: Objective, stream: Iterator[Batch], devices: Devices) ->
 
 def note_cost(plan: Plan, objective: Objective, decoder: str) -> None:
     """Adds the row "cost": FLOPs of an image in a step, and how many times MAE's. Nothing is noted of MAE itself,
-    unless it has a teacher.
+    unless it has a teacher, or a mask that looks at the images.
 
     objective: to be thrown away; decoder: the one that MAE would have with this encoder.
     """
-    if isinstance(objective, MAE) and not plan.teachers:
+    looks = isinstance(objective, MAE) and objective.mask.needs - {"progress"}
+    if isinstance(objective, MAE) and not plan.teachers and not looks:
         return
     flops, why = _flops(plan, objective, plan.settings["views"]), "of an image, forward and backward, counted"
     try:
@@ -265,7 +266,12 @@ def _flops(plan: Plan, objective: Objective, views: Sequence[str]) -> float:
     transform = make_transform(tuple(views), size=size, channels=channels, patch=settings["patch_size"])
     chance = torch.Generator().manual_seed(0)
     shapes = [(COUNTED, channels, *size) for size in transform.sizes]
-    images = [torch.randint(0, 256, shape, generator=chance, dtype=torch.uint8) for shape in shapes]
+    return flops_of(objective, {"views": [torch.randint(0, 256, s, generator=chance).byte() for s in shapes]})
+
+
+def flops_of(objective: Objective, batch: Batch) -> float:
+    """FLOPs of an image in a step of an objective that is thrown away then: it is fitted to this batch."""
     objective.progress, objective.scheduled = dearest(objective), objective.schedules(0.0)
     with torch.random.fork_rng():
-        return step_flops(objective.train(), {"views": images})
+        objective.prepare(iter([batch]))
+        return step_flops(objective.train(), batch)

@@ -1,6 +1,7 @@
 """Chooses what belongs to a method: its parts, its views, and the settings that it wants otherwise than MAE."""
 
 import inspect
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,9 @@ def _absolute(key: str, value: object) -> object:
             and not (key == "tokenizer" and value in names("tokenizer"))
         ):
             return str(path.resolve())
-    return with_absolute_paths(value) if "(" in value else value
+    with suppress(UserError):  # a path with brackets
+        return with_absolute_paths(value) if "(" in value else value
+    return value
 
 
 def check_views(settings: Json, objective: Objective, size: tuple[int, ...], patch: int) -> Transform:

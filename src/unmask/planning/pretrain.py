@@ -144,13 +144,12 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     plan_runtime(plan, given.machine, given.fastest)
     plan_order(plan, samples)
     plan_supply(plan, sheet, given.machine, given.packed, stream=isinstance(samples, StreamSamples))
-    decoder = plan.settings["decoder"]
-    plan.new_decoder = decoder is not None and start.new_decoder(decoder, encoder)
     own = sheet.statistics(plan.settings["channels"])  # refuses channels that the data cannot be brought to
     mean, std = start.statistics(own, plan)
     plan.settings["strategy"] = given.strategy
     draft = Draft(plan, given, start, encoder, tuple(mean), tuple(std))
-    objective = build(draft.config(), Start())
+    objective, method = build(draft.config(), Start()), draft.config().method
+    plan.new_decoder = start.new_decoder(method.decoder, objective, method.target or "")
     note_teachers(plan, objective)
     note_cost(plan, objective, MAE.defaults(encoder, sheet, given.machine)["decoder"].value)
     parameters = sum(p.numel() for p in objective.parameters() if p.requires_grad)

@@ -51,6 +51,7 @@ class Canonical:
     statistics: Statistics | None = None
     origin: str = ""  # whose mean and std these are, for people
     normalize: bool | None = None  # the decoder predicts per-patch normalised pixels (True) or pixels (False)
+    target: str | None = None  # text of the target that the decoder of a run of ours predicts
     head: State | None = None  # "weight" k d and "bias" k of a classifier
     pooling: str | None = None  # what that head takes: "mean" (normalised after pooling) or "cls"
     classes: tuple[str, ...] | None = None

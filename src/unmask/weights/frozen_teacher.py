@@ -229,8 +229,14 @@ def _random(student: Encoder) -> _Shared:
     torch.default_generator.manual_seed(SEED)
     encoder = same_again(twin).requires_grad_(False).eval()
     weights = Canonical(layout="random weights", encoder={})
-    named = {"source": RANDOM, "model": model_text(twin), "licence": "none: nobody trained them"}
-    opened = Opened(**named, weights=weights, grid=encoder.grid, channels=encoder.channels)
+    opened = Opened(
+        source=RANDOM,
+        weights=weights,
+        model=model_text(twin),
+        grid=encoder.grid,
+        channels=encoder.channels,
+        licence="none: nobody trained them",
+    )
     return _Shared(encoder, opened, hash_of(encoder.net.state_dict()))
 
 

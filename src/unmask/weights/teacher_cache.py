@@ -112,4 +112,4 @@ def forget(folder: Path) -> None:
 
 
 def _hash(view: Tensor, salt: bytes) -> bytes:
-    return hashlib.blake2b(view.reshape(-1).view(torch.uint8).numpy(), key=salt, digest_size=16).digest()
+    return hashlib.blake2b(view.reshape(-1).view(torch.uint8).numpy().tobytes(), key=salt, digest_size=16).digest()

@@ -39,6 +39,7 @@ class Attention(Sampler):
                 f" {int(100 * min(most, 1)) / 100:g}"
             )
         self.hint, self.block, self.of, self.model = hint, block, of, model
+        self.settled = hint == 0
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         chance, count = noise(batch, grid.num_units), self.count(grid, context.get("progress", 1.0))

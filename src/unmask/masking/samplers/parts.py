@@ -32,10 +32,10 @@ class Parts(Sampler):
         count = min(self.parts, grid.num_units)
         chance, order = noise(batch, grid.num_units), noise(batch, count).argsort(dim=1)
         cluster = clusters(context["features"], count, chance[:, 0])
-        inside = one_hot(cluster, count)  # b n k
-        before = (chance[:, :, None] > chance[:, None, :]) & (cluster[:, :, None] == cluster[:, None, :])
-        size = inside.sum(dim=1).gather(1, cluster)
-        within = (before.sum(dim=2) + 0.5) / size  # place of a unit in the order of its part, 0 to 1
+        sizes = one_hot(cluster, count).sum(dim=1)  # b k
+        place = (cluster + chance).argsort(dim=1).argsort(dim=1)  # part by part, in each by chance
+        before = place - (sizes.cumsum(dim=1) - sizes).gather(1, cluster)
+        within = (before + 0.5) / sizes.gather(1, cluster)  # place of a unit in the order of its part, 0 to 1
         whole = order.gather(1, cluster) / max(1, count - 1)  # place of its part in the order of parts
         late = min(max(context.get("progress", 1.0), 0.0), 1.0)
         return (1 - late) * within + late * whole + 0.1 / count * late * within + 1e-4 * chance

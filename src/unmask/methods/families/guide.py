@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Context, Sampler
 from unmask.models.ema import Teacher, cosine
@@ -35,12 +36,19 @@ class Guide(nn.Module):
         teacher: Encoder | FrozenTeacher | None = None,
         errors: bool = False,
         whole: bool = False,
+        masks: int = 1,
     ):
         """teacher: the method's own; errors: it tells the sampler how well hidden units were predicted; whole: see
-        `Sampler.require`. Raises UserError where the method cannot tell what the sampler needs."""
+        `Sampler.require`; masks: of each image in a step. Raises UserError where the method cannot tell what the
+        sampler needs, or several masks of an image would be equal."""
         super().__init__()
         self.own = self.frozen = None
         sampler.require(method, {*TOLD, "errors"} if errors else TOLD, whole)
+        if masks > 1 and sampler.settled:
+            raise UserError(
+                f"the mask {sampler.name} hides the same patches of an image each time, so that {masks} masks of it are"
+                f" equal: --masks-per-image 1, or let chance have a part in it: {sampler.name}(hint=0.1)"
+            )
         self.needs, self.block, self.changes = sampler.needs, sampler.block, sampler.changes
         self._encoder, self._teacher = [encoder], [teacher]  # in lists: no children of this module
         if not self.taught:
@@ -51,7 +59,8 @@ class Guide(nn.Module):
             self.own = Teacher(encoder)
         if "teacher_attention" in self.needs:
             seeing = self._asked()
-            require_maps(seeing.encoder if isinstance(seeing, FrozenTeacher) else seeing, self.block)
+            looks = seeing.encoder if isinstance(seeing, FrozenTeacher) else seeing
+            require_maps(looks, self.block, "the mask parts works for it, or another teacher: attention(of=...)")
 
     @property
     def taught(self) -> bool:

@@ -44,9 +44,10 @@ class Prediction(Rebuilder):
         super().__init__()
         self.guide = None
 
-    def guided(self, method: str, errors: bool = True) -> Guide:
+    def guided(self, method: str, errors: bool = True, masks: int = 1) -> Guide:
         """What tells the sampler, once there are an encoder, a mask and a target: the target's teacher is asked where
-        there is one. errors: of hidden units are told. Raises UserError where the parts do not go together."""
+        there is one. errors: of hidden units are told; masks: of each image in a step. Raises UserError where the parts
+        do not go together."""
         if errors and "errors" in self.mask.needs and getattr(self.target, "loss_words", None):
             raise UserError(
                 f"the mask {self.mask.name} learns from the squared error of each hidden patch, and this target has a"
@@ -55,7 +56,7 @@ class Prediction(Rebuilder):
         taught = getattr(self.target, "teacher", None)
         teacher = taught.module if isinstance(taught, Teacher) else taught
         known = teacher if isinstance(teacher, Encoder | FrozenTeacher) else None
-        return Guide(self.mask, self.encoder, method, known, errors)
+        return Guide(self.mask, self.encoder, method, known, errors, masks=masks)
 
     def told(self, x: Shaped[Tensor, "b c *size"]) -> Context:
         return super().told(x) if self.guide is None else self.guide(x, self.progress)

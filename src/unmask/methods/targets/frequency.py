@@ -65,7 +65,6 @@ class LowPass(Target):
         if normalize:
             require_values("frequency", self.dim, grid.unit)
 
-    @torch.no_grad()
     def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
         units = self.grid.covering(x.shape[2:]).cut(low_pass(x.float(), self.cutoff))
         return normalised(units) if self.normalize else units
@@ -93,7 +92,6 @@ class Laplacian(Target):
         self.dim = sum(self.dims)
         self.scalars = {"low": "squared error of the small image", "high": "absolute error of the detail"}
 
-    @torch.no_grad()
     def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
         x, grid = x.float(), self.grid.covering(x.shape[2:])
         small = pooled(x, len(grid.unit), self.factor)

@@ -38,7 +38,6 @@ class HOG(Target):
         self.grid, self.cell, self.orientations = grid, cell, orientations
         self.dim = channels * orientations * math.prod(side // cell for side in grid.unit)
 
-    @torch.no_grad()
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n p"]:
         """Histograms of each unit: cells in reading order, of each cell its channels, of each channel its bins."""
         down, right = _gradients(x.float())

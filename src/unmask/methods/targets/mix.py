@@ -72,8 +72,7 @@ class Mix(Target):
 
     def forward(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b n p"]:
         """The parts' targets side by side. Ids are written as floats, which are exact up to 2 ** 24."""
-        with torch.no_grad():
-            return torch.cat([part(self._own(part, x)).float() for part in self.targets], dim=-1)
+        return torch.cat([part(self._own(part, x)).float() for part in self.targets], dim=-1)
 
     def compare(self, prediction: Float[Tensor, "b m p"], wanted: Float[Tensor, "b m q"]) -> Float[Tensor, ""]:
         return self.losses(prediction, wanted)["loss"]

@@ -29,15 +29,16 @@ def has_class(encoder: Encoder) -> bool:
     return getattr(encoder.net, "cls_token", None) is not None
 
 
-def require_maps(encoder: Encoder, block: int = -1) -> None:
-    """Raises UserError for encoders and blocks in which no token sees all units: Hiera, and windowed blocks."""
+def require_maps(encoder: Encoder, block: int = -1, instead: str = "") -> None:
+    """Raises UserError for encoders and blocks in which no token sees all units: Hiera, and windowed blocks. instead:
+    what works for them."""
     name = encoder.arguments.get("model_name", type(encoder.net).__name__)
     number = encoder.layer_numbers([block])[0] if hasattr(encoder.net, "patch_drop") else -1
     layer = getattr(encoder.net.blocks[number], "attn", encoder.net.blocks[number]) if number >= 0 else None
     if layer is None or not (hasattr(layer, "fused_attn") and isinstance(getattr(layer, "attn_drop", None), nn.Module)):
         raise UserError(
             f"{name} has no attention maps: they need a ViT in which tokens see all patches. Hiera's units see each"
-            " other in its late stages only, pooled; --what features works for it"
+            f" other in its late stages only, pooled{f'; {instead}' if instead else ''}"
         )
     if getattr(encoder.net.blocks[number], "windows", None) is not None:
         raise UserError(

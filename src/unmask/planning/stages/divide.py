@@ -60,7 +60,8 @@ def stage_options(options: Json, stage: Stage, chosen: Json) -> Json:
     """The options of a stage. options: as the user gave them, for the method; chosen: of the method's plan, which are
     the stage's too: the same model sees the same images."""
     own = OF_THE_WEIGHTS if stage.alike else dict.fromkeys(OF_THE_METHOD) | SWITCHES | OF_THE_WEIGHTS
-    return options | own | {name: chosen[name] for name in SHARED if name in chosen} | {"method": stage.method}
+    shared = (*SHARED, "mask", "decoder") if stage.alike else SHARED
+    return options | own | {name: chosen[name] for name in shared if name in chosen} | {"method": stage.method}
 
 
 SHARED = ("model", "image_size", "patch_size", "channels", "batch", "seed", "flip", "views_per_image")

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from unmask.errors import UserError
@@ -47,10 +48,10 @@ def _settings(config: Config) -> Json | None:
         left_out["training"] |= set(BY_SPEED)
     method = config.method
     texts = [method.name, method.mask, method.target, method.decoder, config.model.name, *config.data.views]
-    names = [parse(text)[0] for text in texts if text]
-    if any(is_foreign(name) for name in names):
+    parts = [part for text in texts if text for part in _parts(text)]
+    if any(is_foreign(name) for name, _ in parts):
         return None
-    options = [value for text in texts if text for value in parse(text)[1].values()]
+    options = [value for _, own in parts for value in own.values()]
     places = [Path(value) for value in (*options, config.model.init) if isinstance(value, str) and _is_there(value)]
     del sections["method"]["handed"]  # the trainings before it are looked at by themselves
     kept = {
@@ -58,6 +59,16 @@ def _settings(config: Config) -> Json | None:
         for name, section in sections.items()
     }
     return kept | {"precision": config.runtime.precision, "places": [stamp(place) for place in places]}
+
+
+def _parts(text: str) -> Iterator[tuple[str, Json]]:
+    """Name and options of a part, and of the parts with options that stand in these."""
+    name, options = parse(text)
+    yield name, options
+    for value in options.values():
+        if isinstance(value, str) and "(" in value:
+            with suppress(UserError):  # a path with brackets
+                yield from _parts(value)
 
 
 def _is_there(text: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 from unmask.errors import UserError
 from unmask.files import Json, parse_json
 from unmask.models.decoder import SelfAttention, essence
+from unmask.registry import parse
 from unmask.weights.architecture import model_text
 from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, under
 from unmask.weights.files import is_run
@@ -27,7 +28,8 @@ class Ours(WeightFormat):
         arguments = dict(facts["timm"]) if "timm" in facts else {}
         decoder = under(file.state, "decoder.")
         part = settings.get("decoder") if decoder else None
-        full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder) and _is_full(part)
+        of_pixels = not settings or _predicts_pixels(settings.get("target"))
+        full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder) and _is_full(part) and of_pixels
         head = under(file.state, "head.") if whole else {}
         own_norm = head and "norm.weight" in file.state and "norm.weight" not in encoder
         if own_norm:  # a classifier that pools before its norm has taken the encoder's away
@@ -47,6 +49,7 @@ class Ours(WeightFormat):
             statistics=(mean, std) if mean and std else None,
             origin="the run's own",
             normalize=_normalize(settings) if full or part else None,
+            target=settings.get("target") if decoder else None,
             head=head or None,
             pooling=(settings.get("pooling") or ("mean" if own_norm else "cls")) if head else None,
             classes=tuple(facts["classes"]) if head and facts.get("classes") else None,
@@ -71,6 +74,12 @@ def _is_full(part: str | None) -> bool:
         return part is None or essence(part)[0] is SelfAttention.forward
     except UserError:  # somebody's own file that is not here
         return False
+
+
+def _predicts_pixels(target: str | None) -> bool:
+    """Whether a decoder's outputs are the pixels of a unit in order, so that they can be resized."""
+    name, options = parse(target) if target else ("", {})
+    return name == "pixels" and "scales" not in options
 
 
 def _normalize(settings: Json) -> bool:
