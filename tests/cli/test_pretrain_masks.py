@@ -44,7 +44,7 @@ def test_a_run_says_what_its_mask_asks_draws_it_and_exports_the_encoder_alone(ma
     [
         ({"mask": "random(ratio=0.99)"}, "leaves none of 16 patches visible. The most is 0.937"),
         ({"mask": "random(ratio=(0.5, 0.99))"}, "with a ratio of 0.99 leaves none of 16"),
-        ({"mask": "adaptive", "method": "beit", "decoder": None}, "needs the error of each hidden patch, which beit does not have"),
+        ({"mask": "adaptive", "method": "data2vec"}, "needs the error of each hidden patch, which data2vec does not"),
         ({"mask": "attention(of='nowhere.pth')"}, "the teacher cannot be opened: .*nowhere.pth"),
         ({"mask": "attention", "masks_per_image": 4}, "hides the same patches of an image each time"),
         ({"mask": "parts(parts=1)"}, "parts"),
