@@ -20,7 +20,7 @@ from tyro.conf import Positional
 COMMANDS = {
     "learn": ("advise", "pretrain", "transfer", "demo"),
     "look and judge": ("show", "evaluate", "labels", "stress", "compare", "ablate", "doctor"),
-    "use": ("predict", "embed", "search", "map", "anomaly"),
+    "use": ("predict", "embed", "search", "map", "select", "anomaly"),
     "move": ("export", "pack"),
     "set up": ("completion",),
 }
