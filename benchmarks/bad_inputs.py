@@ -69,6 +69,7 @@ BASES = {  # a command that works, in the folder that `prepare` makes, to which 
     "predict": ["predict", "model", "data", "--out", "{out}/p.csv"],
     "pretrain": ["pretrain", "data", "--out", "{out}/r", *MODEL, "--steps", "2", "--batch", "8", *FAST],
     "search": ["search", "run", "data", "--out", "{out}/s", "--index", "{out}/i"],
+    "select": ["select", "run", "data/train", "--on", "data/test", "--out", "{out}/s", "--index", "{out}/i"],
     "show": ["show", "run", "data/test", "--out", "{out}/p.png", "--most", "1"],
     "stress": ["stress", "model", "--on", "data", "--out", "{out}/s", "--corruptions", "contrast"],
     "transfer": ["transfer", "run", "--on", "data", "--out", "{out}/t", "--epochs", "1", "--batch", "8", *FAST],

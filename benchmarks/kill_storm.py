@@ -78,6 +78,7 @@ COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what el
     "stress": ["stress", "model", "--on", "data", "--out", "{out}/stress", "--corruptions", "contrast"],
     "search": ["search", "run", "data", "--query", "data/test", "--duplicates", "--out", "{out}/found"],
     "map": ["map", "run", "data", "--out", "{out}/map.html", "--index", "{out}/index", "--method", "pca"],
+    "select": ["select", "run", "data/train", "--on", "data/test", "--out", "{out}/selected", "--index", "{out}/index"],
     "show": ["show", "run", "data/test", "--out", "{out}/panel.png"],
     "export": ["export", "run", "--to", "timm", "--out", "{out}/exported"],
     "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "1", *RATE],

@@ -103,6 +103,7 @@ TINY = {  # what is added to a command of README's first block, by its first wor
     "labels": ["--labels-per-class", "2", "--draws", "1", "--epochs", "1", "--jobs", "1", "--device", "cpu"],
     "stress": ["--corruptions", "brightness", "--severities", "1", "--device", "cpu"],
     "map": ["--method", "pca", "--device", "cpu"],
+    "select": ["--most", "3", "--device", "cpu"],
     "anomaly fit": ["--sets", "1", "--device", "cpu"],
     "anomaly apply": ["--heatmaps", "2", "--device", "cpu"],
 }

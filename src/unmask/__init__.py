@@ -12,6 +12,7 @@
     unmask.embed("run", "photos/", out="features.npz")
     unmask.search("run", "photos/", query="a.jpg")
     unmask.map("run", "photos/")            # all images on one page
+    unmask.select("run", "photos/", on="labelled/")  # which images to label next
     unmask.export("run", to="onnx")
     unmask.anomaly("fit", "run", "normal/", out="anomaly")
     unmask.anomaly("apply", "anomaly", "new/", out="results")
@@ -53,6 +54,7 @@ __all__ = [
     "predict",
     "pretrain",
     "search",
+    "select",
     "show",
     "stress",
     "transfer",

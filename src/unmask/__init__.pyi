@@ -17,6 +17,7 @@ from unmask.runs.run import Run as Run
 from unmask.studies.advice.answer import Advice as Advice
 from unmask.studies.label_curve.curve import Curve as Curve
 from unmask.studies.robustness.results import Stress as Stress
+from unmask.studies.selection.results import Selection as Selection
 from unmask.tasks.anomaly.model import Finder as Finder
 from unmask.tasks.anomaly.results import AnomalyResults as AnomalyResults
 from unmask.tasks.open import load as load
@@ -24,7 +25,11 @@ from unmask.version import __version__ as __version__
 
 __all__ = [
     "Run", "__version__", "ablate", "advise", "anomaly", "compare", "completion", "demo", "doctor", "embed", "evaluate",
+<<<<<<< HEAD
     "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer", "tune"
+=======
+    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show", "stress", "transfer"
+>>>>>>> main
 ]
 
 @overload
@@ -228,6 +233,14 @@ def search(
     top: int = 12, pooling: str = 'mean', standardize: bool = True, by: str = 'pixels', threshold: float | None = None,
     compare: bool = False, index: str | Path | None = None, batch: int = 64, device: str = 'auto'
 ) -> SearchResults: ...
+def select(
+    run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
+    parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    on: str | Path | Sequence[str | Path] = (), most: int = 50, by: Literal['mix', 'diverse', 'uncertain'] = 'mix',
+    threshold: float | None = None, out: str | Path | None = None, pooling: str = 'mean',
+    index: str | Path | None = None, batch: int = 64, seed: int = 0, device: str = 'auto'
+) -> Selection: ...
 def show(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None,
     parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),

@@ -18,6 +18,7 @@ from unmask.registry import build, parse
 from unmask.report.panel import Row
 from unmask.report.reconstruction import GREY, displayed, value_range
 from unmask.training.objective import Objective
+from unmask.weights.frozen_teacher import FrozenTeacher
 
 
 def named(masks: Sequence[str], ratios: Sequence[float]) -> list[str]:
@@ -87,7 +88,7 @@ def _learned(sampler: Sampler, own: Sampler | None) -> None:
     load_strictly(sampler, own.state_dict(), "the run's mask")
 
 
-def _teacher_of(model: Objective | Encoder):
+def _teacher_of(model: Objective | Encoder) -> Encoder | FrozenTeacher:
     """The one that the run's own mask or target is told by, else the encoder that was trained."""
     if isinstance(model, Encoder):
         return model

@@ -118,7 +118,8 @@ class Watch:
         model.eval()
         x = self.images.to(self.device)
         if self.mask is None:  # drawn once, by chance alone, so that every frame and every resumed run has the same
-            self.mask = model.mask.steady(len(x), model.encoder.grid, self.device, self._chance())
+            steady: Mask = model.mask.steady(len(x), model.encoder.grid, self.device, self._chance())
+            self.mask = steady
         return x, self.mask
 
     def _chance(self) -> torch.Generator:

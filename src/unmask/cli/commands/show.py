@@ -23,7 +23,7 @@ from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
 from unmask.tasks.open import load_encoder, task_of
-from unmask.training.objective import Rebuilder, drawn_by
+from unmask.training.objective import Objective, Rebuilder, drawn_by
 from unmask.weights.known import SUFFIXES as WEIGHTS
 
 __all__ = ["show"]
@@ -94,7 +94,7 @@ def masked_rows(options: Show, device: str) -> tuple[list[Row], str]:
     return mask_rows(names, [image.to(device) for image in images], makers, options.seed)
 
 
-def open_masking(options: Show) -> tuple[Rebuilder | Encoder | None, str]:
+def open_masking(options: Show) -> tuple[Objective | Encoder | None, str]:
     """The model whose masks are drawn, and its usual mask: the whole of a run, an encoder, or none for images alone."""
     given = reading_of(options)
     if texts(options.images) == texts(options.run):

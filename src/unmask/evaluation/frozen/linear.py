@@ -51,13 +51,26 @@ class Linear:
         self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"], test_x: Float[np.ndarray, "m d"]
     ) -> Int[np.ndarray, "m"]:
         """The class of each test sample, one of those in `train_y`."""
+        classes, logits = self._logits(train_x, train_y, test_x)
+        return classes[logits.argmax(dim=1).numpy()]
+
+    def fit_probabilities(
+        self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"], test_x: Float[np.ndarray, "m d"]
+    ) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "m k"]]:
+        """The classes in `train_y`, in order, and the probability of each for every test sample."""
+        classes, logits = self._logits(train_x, train_y, test_x)
+        return classes, logits.softmax(dim=1).numpy()
+
+    def _logits(
+        self, train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray
+    ) -> tuple[Int[np.ndarray, "k"], Float[Tensor, "m k"]]:
         classes, places = np.unique(train_y, return_inverse=True)
         if len(classes) == 1:
-            return np.full(len(test_x), classes[0])
+            return classes, torch.zeros(len(test_x), 1)
         mean, std = _mean_std(train_x)
         train, test = (torch.from_numpy(x - mean).div_(torch.from_numpy(std)) for x in (train_x, test_x))
         weight, bias = fit(train, torch.from_numpy(places), self.C or FEW / train.shape[1])
-        return classes[linear(test, weight, bias).argmax(dim=1).numpy()]
+        return classes, linear(test, weight, bias)
 
 
 def fit(x: Float[Tensor, "n d"], y: Int[Tensor, "n"], C: float) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"]]:

@@ -63,14 +63,20 @@ class Adaptive(Sampler):
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         uniform = noise(batch, grid.num_units).clamp(1e-9, 1 - 1e-7)
         gumbel = -(-uniform.log()).log()  # the largest sums are a draw without replacement
-        drawn = self.log_probabilities(context["pixels"], grid) + gumbel
+        drawn = self.log_probabilities(_pixels(context), grid) + gumbel
         return drawn if self.hide else -drawn
 
     def loss(
         self, index: Int[Tensor, "b m"], errors: Float[Tensor, "b m"], grid: Grid, context: Context
     ) -> Float[Tensor, ""]:
         """Minus the mean over predicted units of log probability times error."""
-        return -(self.log_probabilities(context["pixels"], grid).gather(1, index) * errors.detach()).mean()
+        return -(self.log_probabilities(_pixels(context), grid).gather(1, index) * errors.detach()).mean()
+
+
+def _pixels(context: Context) -> Float[Tensor, "b n p"]:
+    pixels = context.get("pixels")
+    assert pixels is not None  # it is needed
+    return pixels
 
 
 def waves(grid: Grid, device: torch.device) -> Float[Tensor, "n w"]:

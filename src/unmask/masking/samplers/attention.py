@@ -43,7 +43,9 @@ class Attention(Sampler):
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         chance, count = noise(batch, grid.num_units), self.count(grid, context.get("progress", 1.0))
-        rank = ranks(context["teacher_attention"]).float()  # 0 for the least attended
+        attention = context.get("teacher_attention")
+        assert attention is not None  # it is needed
+        rank = ranks(attention).float()  # 0 for the least attended
         shown = min(round(self.hint * count), grid.num_units - count)
         if not shown:
             return rank

@@ -29,9 +29,10 @@ class Parts(Sampler):
         self.parts, self.of, self.model = parts, of, model
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
-        count = min(self.parts, grid.num_units)
+        features, count = context.get("features"), min(self.parts, grid.num_units)
+        assert features is not None  # they are needed
         chance, order = noise(batch, grid.num_units), noise(batch, count).argsort(dim=1)
-        cluster = clusters(context["features"], count, chance[:, 0])
+        cluster = clusters(features, count, chance[:, 0])
         sizes = one_hot(cluster, count).sum(dim=1)  # b k
         place = (cluster + chance).argsort(dim=1).argsort(dim=1)  # part by part, in each by chance
         before = place - (sizes.cumsum(dim=1) - sizes).gather(1, cluster)

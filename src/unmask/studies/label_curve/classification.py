@@ -13,13 +13,11 @@ import torch
 from jaxtyping import Int
 
 from unmask.data.datasets.classification import Labelled
-from unmask.data.datasets.draws import draw_rows, hold_out
+from unmask.data.datasets.draws import draw_rows
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
-from unmask.evaluation.compare import best_candidate
 from unmask.evaluation.features import split_features
 from unmask.evaluation.frozen.knn import Knn
-from unmask.evaluation.frozen.linear import Linear
 from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
@@ -28,13 +26,13 @@ from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import autocast_dtype, machine, tune
 from unmask.studies.engine import Key, Work, most_jobs, opened_once
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
+from unmask.studies.label_curve.forecast import penalty
 from unmask.studies.label_curve.study import Cell, Design, Study
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.open import load_encoder
 
 POOLING = "mean4"  # of kNN and linear, fixed: choosing one takes labels
-CHOOSE = 5  # labels per class from which the linear strength is chosen, on a fifth of them
 FROZEN = ("knn", "linear")  # that are fitted on features taken once
 
 
@@ -144,7 +142,7 @@ class ClassificationStudy(Study):
             }
             self.features[cell.competitor] = {split: features[POOLING] for split, features in pools.items()}
         x, y = self.features[cell.competitor]["train"][rows], self.train_labels[rows]
-        evaluator = Knn() if cell.protocol == "knn" else _best_linear(x, y)
+        evaluator = Knn() if cell.protocol == "knn" else penalty(x, y)
         return evaluator.fit_predict(x, y, self.features[cell.competitor]["test"])
 
     def _train(self, cell: Cell, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
@@ -191,13 +189,3 @@ class _Elsewhere:
 
     def __call__(self, key: Key) -> Json:
         return opened_once(self.setting, lambda: ClassificationStudy(self.setting)).line(Cell(*key))  # type: ignore[arg-type]
-
-
-def _best_linear(x: np.ndarray, y: np.ndarray) -> Linear:
-    """The penalty with the best accuracy on a fifth of the labels; the default if there are too few."""
-    if np.bincount(y).min() < CHOOSE:
-        return Linear()
-    keep, held = hold_out(y)
-    best = best_candidate(Linear(), (x[keep], y[keep]), (x[held], y[held]))[1]
-    assert isinstance(best, Linear)
-    return best

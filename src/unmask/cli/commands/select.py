@@ -1,0 +1,174 @@
+"""The command `select`: index the images and those that are labelled, ask the classifier, pick, forecast, write."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from unmask.cli.continue_run import own
+from unmask.cli.options.select import Select
+from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
+from unmask.cli.shared_options import reading_of
+from unmask.cli.verb import verb
+from unmask.data.datasets.images import Samples
+from unmask.data.loaders.map_style import each_once
+from unmask.data.source import Source, open_source
+from unmask.errors import DataError
+from unmask.evaluation.features import check_poolings
+from unmask.files import CLASSIFY, read_json
+from unmask.models.encoder import Encoder
+from unmask.plain import plain, texts
+from unmask.runtime.machine import machine, tune
+from unmask.runtime.progress import doing, make_console, make_say, tracked
+from unmask.studies.label_curve.forecast import Forecast, forecast_linear, forecast_recorded
+from unmask.studies.selection.candidates import (
+    LabelledImages,
+    alike_in,
+    is_labelled,
+    labelled_images,
+    linear_probabilities,
+)
+from unmask.studies.selection.pick import DIVERSE, Pool, margins, pick
+from unmask.studies.selection.results import FILES, Counts, Selection, describe, write_selection
+from unmask.tasks.classification.classifier import ImageClassifier
+from unmask.tasks.classification.finetune import answers
+from unmask.tasks.open import load_encoder, open_classifier, task_of
+from unmask.tasks.retrieval.duplicates import THRESHOLD
+from unmask.tasks.retrieval.index import Index, index_folder, open_index_with_bar, say_bad
+from unmask.tasks.retrieval.neighbours import Scale
+
+__all__ = ["select"]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What judges the images."""
+
+    encoder: Encoder
+    classifier: ImageClassifier | None  # where RUN is the folder of one
+    device: str
+
+
+@verb(Select)
+def select(options: Select) -> Selection:
+    """Writes select.csv, a gallery and select.json into OUT and returns what they hold.
+
+    Near copies are chosen once, and nothing that is labelled already. Raises DataError where nothing is left to choose
+    or the labelled images are of one class, UserError for a pooling that the encoder does not have.
+    """
+    console, out = make_console(), require_folder(choose_place(options.run, options.out, "select"))
+    own(out, "select", [*texts(options.data), *texts(options.on)])
+    subject = _open(options)
+    say = make_say(console)
+    pool_source = open_source(texts(options.data))
+    pool = _indexed(options, texts(options.data), pool_source, subject, out, console)
+    labelled = None
+    if options.on:
+        on_source = open_source(texts(options.on))
+        index = _indexed(options, texts(options.on), on_source, subject, out, console)
+        labelled = labelled_images(index, on_source)
+        say(f"{len(labelled):,} labelled images of {len(labelled.names):,} classes")
+    say_replaced([out / file for file in FILES], console)
+    out.mkdir(parents=True, exist_ok=True)
+
+    doing("choosing")
+    threshold = THRESHOLD if options.threshold is None else options.threshold
+    own_labels, copies = is_labelled(pool, pool_source, labelled, threshold, subject.device)
+    free = ~(own_labels | copies)
+    if not free.any():
+        raise DataError(
+            f"nothing is left to choose from in {pool_source.where}: all {len(free):,} images are labelled, or near"
+            f" copies of labelled ones (likeness of {threshold:g} or more; --threshold)"
+        )
+    classes_and_p = None if options.by == DIVERSE else _asked(subject, labelled, pool, pool_source, options, console)
+    scale = Scale(pool.features if labelled is None else np.concatenate([pool.features, labelled.features]))
+    vectors, known = scale(pool.features), scale(labelled.features if labelled else pool.features[:0])
+    several = subject.classifier is not None and subject.classifier.multi_label
+    lead = None if classes_and_p is None else margins(classes_and_p[1], several)
+    near = np.concatenate([known, vectors[own_labels]])
+    picks = pick(Pool(vectors, free, alike_in(pool, threshold), lead), near, options.most, options.by, options.seed)
+    selection = Selection(
+        out,
+        options.by,
+        describe(picks, pool, pool_source, vectors, (labelled, known) if labelled else None, classes_and_p),
+        Counts(len(pool_source.items), len(pool.bad), len(known), int(own_labels.sum()), int(copies.sum())),
+        _named(subject, options),
+        _forecast(subject, labelled, len(picks), options),
+    )
+    doing("drawing the gallery")
+    write_selection(selection, pool, pool_source, options.most, {"settings": plain(options)})
+    for sentence in selection.sentences(options.most):
+        say(sentence)
+    say("Written: " + ", ".join(str(out / name) for name in FILES))
+    return selection
+
+
+def _open(options: Select) -> _Subject:
+    device = machine(options.device, "32").device
+    tune(device)
+    doing("opening the encoder")
+    reading = reading_of(options)
+    classifier = open_classifier(Path(options.run)) if not reading and task_of(Path(options.run)) == CLASSIFY else None
+    encoder = classifier.encoder if classifier else load_encoder(options.run, **reading)
+    check_poolings(encoder, [options.pooling])
+    (classifier or encoder).to(device)
+    return _Subject(encoder, classifier, device)
+
+
+def _indexed(
+    options: Select, places: tuple[str, ...], source: Source, subject: _Subject, out: Path, console: Console
+) -> Index:
+    """The index of some images; bad ones are named and left out."""
+    say = make_say(console)
+    for remark in source.remarks:
+        say(remark)
+    shared = below(options.run) / "select" if options.out is None else out
+    folder = index_folder(None, options.run, shared, places, options.pooling)
+    if options.index is not None:  # several data sets have a folder each there
+        folder = Path(options.index) / folder.name
+    own(folder, "index", flag="--index")
+    index = open_index_with_bar(
+        folder, subject.encoder, source, options.pooling, options.batch, subject.device, console
+    )
+    say_bad(index.bad, say)
+    return index
+
+
+def _asked(
+    subject: _Subject, labelled: LabelledImages | None, pool: Index, source: Source, options: Select, console: Console
+) -> tuple[list[str], Float[np.ndarray, "n k"]]:
+    """Classes and probabilities of the pool: the classifier's, or those of a linear one on frozen features."""
+    model = subject.classifier
+    if model is None:
+        assert labelled is not None  # the options say so
+        return linear_probabilities(labelled, pool.features)
+    channels, side = model.encoder.channels, 4 * max(model.encoder.grid.size)
+    samples = Samples(source, pool.numbers, channels=channels, max_side=side)
+    loader = each_once(samples, model.view, options.batch)
+    batches = tracked(console, "asking the classifier", loader, len(loader))
+    return model.classes, answers(model, batches, subject.device, None)
+
+
+def _named(subject: _Subject, options: Select) -> str:
+    if options.by == DIVERSE:
+        return ""
+    name = Path(options.run).name
+    return f"the classifier {name}" if subject.classifier else f"a linear classifier on frozen features of {name}"
+
+
+def _forecast(subject: _Subject, labelled: LabelledImages | None, more: int, options: Select) -> Forecast:
+    """What the labels will give, or why that cannot be said."""
+    doing("forecasting")
+    if labelled is None:
+        return Forecast(0, more, reason="nothing is labelled yet")
+    now = int((~labelled.is_test).sum())
+    if labelled.source.multi_label:
+        return Forecast(now, now + more, reason="label curves are for one label per image, and this data has several")
+    if subject.classifier is not None:
+        run = Path(options.run).resolve()
+        curves = [run / "labels.json", run.parent / "labels.json"]
+        curve = next((content for path in curves if (content := read_json(path))), {})
+        return forecast_recorded(curve, now, more, options.seed)
+    return forecast_linear(*labelled.to_learn(), more, labelled.to_test(), options.seed)

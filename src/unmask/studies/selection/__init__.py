@@ -1,0 +1,1 @@
+"""Which images to label next: unlike those that are labelled, unsure to the classifier, near copies once."""
