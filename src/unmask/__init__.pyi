@@ -25,11 +25,8 @@ from unmask.version import __version__ as __version__
 
 __all__ = [
     "Run", "__version__", "ablate", "advise", "anomaly", "compare", "completion", "demo", "doctor", "embed", "evaluate",
-<<<<<<< HEAD
-    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "show", "stress", "transfer", "tune"
-=======
-    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show", "stress", "transfer"
->>>>>>> main
+    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show", "stress", "transfer",
+    "tune"
 ]
 
 @overload

@@ -19,13 +19,8 @@ from tyro.conf import Positional
 
 COMMANDS = {
     "learn": ("advise", "pretrain", "transfer", "demo"),
-<<<<<<< HEAD
     "look and judge": ("show", "evaluate", "labels", "stress", "compare", "ablate", "tune", "doctor"),
-    "use": ("predict", "embed", "search", "map", "anomaly"),
-=======
-    "look and judge": ("show", "evaluate", "labels", "stress", "compare", "ablate", "doctor"),
     "use": ("predict", "embed", "search", "map", "select", "anomaly"),
->>>>>>> main
     "move": ("export", "pack"),
     "set up": ("completion",),
 }
