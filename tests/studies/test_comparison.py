@@ -7,16 +7,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.configuring import config_of
 
 from unmask.cli.options.compare import Compare
 from unmask.errors import UserError
 from unmask.evaluation.intervals import paired_difference, repeated, repeated_difference, wilson
 from unmask.models.classifier import AttentivePool
 from unmask.report.palette import make_figure
+from unmask.runtime.command_line import command_line
 from unmask.studies.comparison.figures import _ticks
 from unmask.studies.comparison.findings import Findings
-from unmask.studies.comparison.judging import packed, unpacked
+from unmask.studies.comparison.judging import _place, packed, unpacked
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, shares
+from unmask.studies.comparison.study import _refuse_twin
 from unmask.studies.engine import Piece, Records, Work, opened_once, run_pieces
 
 NUM = 400  # test images
@@ -151,6 +154,31 @@ def test_two_methods_of_one_name_are_refused():
     with pytest.raises(UserError, match="the same training"):
         Compare("photos", methods=("mae(mask=block)", "mae(mask='block')"), images=64)
     Compare("photos", methods=("mae", "mae(mask=block)"), images=64)
+
+
+def test_a_method_in_other_words_is_refused_once_its_parts_are_chosen():
+    def contestant(name, **options):
+        return Contestant(name, METHOD, config_of(method=name, **options))
+
+    mae = contestant("mae", mask="random(ratio=0.75)", target="pixels")
+    with pytest.raises(UserError, match=r"names mae and mae\(symmetric=False\): .* the same training"):
+        _refuse_twin([mae, contestant("mae(symmetric=False)", mask="random", target="pixels(normalize=True)")])
+    _refuse_twin([mae, contestant("mae", mask="random(ratio=0.5)", target="pixels")])
+    _refuse_twin([mae, contestant("mae(symmetric=True)", mask="random", target="pixels")])
+    _refuse_twin([mae, contestant("simmim", mask="random", target="pixels", decoder=None)])
+
+
+def test_every_seed_and_draw_fine_tunes_with_a_seed_of_its_own():
+    places = [_place(3, seed, draw) for seed in (3, 4, 5) for draw in range(4)]
+    assert len(set(places)) == 12
+    assert places[:2] == [3, 4]
+
+
+def test_the_command_can_be_typed_again(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/lib/unmask/__main__.py", "compare", "my photos"])
+    assert command_line() == "unmask compare 'my photos'"
+    monkeypatch.setattr("sys.argv", ["/bin/unmask", "compare"])
+    assert command_line() == "unmask compare"
 
 
 def test_an_evaluator_that_is_named_twice_judges_once():

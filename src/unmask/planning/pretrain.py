@@ -1,13 +1,10 @@
 """The plan of a pretraining run: every setting chosen, each with its reason, as a table."""
 
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +33,7 @@ from unmask.planning.runtime import plan_devices, plan_runtime
 from unmask.planning.safety import plan_caution
 from unmask.planning.workers import plan_supply, plan_workers
 from unmask.runs.config import Config, Expected, Record
+from unmask.runtime.command_line import command_line
 from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.distributed.ranks import Ranks
 from unmask.runtime.machine import Machine
@@ -209,7 +207,7 @@ def make_record(given: Given, start: Start, plan: Plan, context: dict[str, float
         teachers=plan.teachers,
         machine=given.machine,
         launch=launch(),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=command_line(),
         versions=versions | {name: version(name) for name in PACKAGES},
     )
 

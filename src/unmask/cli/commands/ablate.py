@@ -1,8 +1,6 @@
 """The command `ablate`, step by step: inspect the data, plan the baseline, forecast, run unfinished runs, write."""
 
 import dataclasses
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from unmask.registry import keep_sources
 from unmask.runs.config import Config
 from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
+from unmask.runtime.command_line import command_line
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console
@@ -117,7 +116,7 @@ def ablate(options: Ablate) -> Ablation | None:
         console.print("Measuring what the runs cost ...")
         length = {"hours": options.hours, "steps": options.steps, "tuning_epochs": options.finetune_epochs}
         forecast = make_forecast(bench, values, began, seeds=options.seeds, equal=options.equal, **length)
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        command = command_line()
         begun = Begun(asked, config, configs, forecast, labelled.sheet.fingerprint, command)
     elif (begun.config.data.fingerprint, begun.labelled) != (sheet.fingerprint, labelled.sheet.fingerprint):
         raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")

@@ -1,9 +1,7 @@
 """The command `pack`, step by step: read every image, write it to a file that is fast to read, list bad images."""
 
 import dataclasses
-import shlex
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from unmask.data.sources.pack import INDEX, digest
 from unmask.errors import DataError, UserError, many
 from unmask.files import Json, read_json, write_atomically, write_json
 from unmask.plain import texts
+from unmask.runtime.command_line import command_line
 from unmask.runtime.cores import in_order, num_cores
 from unmask.runtime.progress import make_console, progress
 
@@ -51,7 +50,7 @@ def packing(options: Packing) -> Path:
     own(out, "pack", within=True)  # what lies in a pack is the same for everybody
     begun = _begun(out)
     source = open_source(texts(options.data))
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = command_line()
     record = PackRecord(settings, len(source.items), _names(source), command)
     if begun:
         _refuse_another(begun, record, out)

@@ -6,8 +6,6 @@ Everything specific to a task is in `tasks/`.
 import dataclasses
 import platform
 import re
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,6 +32,7 @@ from unmask.planning.pretrain import plan_table
 from unmask.planning.recipe_book import follow
 from unmask.runs.config import Expected
 from unmask.runs.run import CONFIG, SUMMARY, Run
+from unmask.runtime.command_line import command_line
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, check, machine, tune
 from unmask.runtime.progress import doing, make_console
@@ -234,7 +233,7 @@ def make_record(
         "expected": {"seconds": expected.seconds, "memory_mb": expected.memory_mb},
         "data": {"fingerprint": task.data.sheet.fingerprint, "count": task.count, **task.data_facts()},
         "machine": dataclasses.asdict(here),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
         "versions": {"unmask": __version__, "python": platform.python_version()} | {n: version(n) for n in packages},
     }
 

@@ -1,8 +1,6 @@
 """The command `tune`, step by step: look at the data, plan the baseline, forecast, run the rounds, write."""
 
 import dataclasses
-import shlex
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from unmask.registry import keep_sources, require
 from unmask.runs.config import Config, typed
 from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
+from unmask.runtime.command_line import command_line
 from unmask.runtime.machine import autocast_dtype, choices, machine
 from unmask.runtime.machine import tune as tune_machine
 from unmask.runtime.progress import make_console
@@ -96,7 +95,7 @@ def tune(options: Tune) -> Tuned | None:
         config, _ = make_plan(given, initial(str(basis.init)), began, console)
         console.print("Measuring what a run costs ...")
         length = _length(config, bench, evaluator, axes, options, began)
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        command = command_line()
         begun = Begun(asked, config, length, fingerprints, command)
     elif begun.fingerprints != fingerprints:
         raise UserError(f"the data changed since the study in {out} was begun; start anew with another --out")

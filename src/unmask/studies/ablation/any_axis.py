@@ -4,7 +4,6 @@ A name with a dot is an option of a part: of the baseline's own mask, target, de
 """
 
 import ast
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,9 +14,10 @@ from unmask.planning.initial_weights import Start
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import Given, choose_parts
 from unmask.planning.stages.divide import stages_of
-from unmask.registry import find, parse, require
+from unmask.registry import parse, require
 from unmask.runs.config import Config
 from unmask.studies.ablation.axes import Axis, Changes, Value
+from unmask.studies.same_part import defaults_of, same_part
 
 PARTS = ("mask", "target", "decoder", "method", "model")
 NUMBERS = {  # options whose values are numbers, and whether these are whole
@@ -69,7 +69,7 @@ class Text:
             name, options = parse(own[part])
             _require_option(part, name, option, self.name)
             changed = _text(name, options | {option: _literal(value)})
-            return {} if _same(part, changed, own[part]) else {part: changed}
+            return {} if same_part(part, changed, own[part]) else {part: changed}
         if self.name in NUMBERS:
             number = _number(self.name, value)
             baseline = 1.0 if self.name == "length" else own.get(self.name)
@@ -83,7 +83,7 @@ class Text:
         if self.name in PARTS:
             if self.name != "model":
                 require(self.name, value)
-            return {} if _same(self.name, value, own[self.name]) else {self.name: value}
+            return {} if same_part(self.name, value, own[self.name]) else {self.name: value}
         return {} if value == own[self.name] else {self.name: value}
 
     def axis(self, config: Config) -> Axis:
@@ -109,7 +109,7 @@ class Text:
         value = config.options()[part]
         if dot:
             name, options = parse(value)
-            return str(options.get(option, _defaults(part, name).get(option, "its default")))
+            return str(options.get(option, defaults_of(part, name).get(option, "its default")))
         return "x".join(map(str, value)) if self.name == "image_size" else str(value)
 
     def _place(self, config: Config, changes: Changes, text: str) -> float | None:
@@ -199,23 +199,6 @@ def _require_option(part: str, name: str, option: str, axis: str) -> None:
     """Models take timm's arguments, which are checked when they are built."""
     if part == "model":
         return
-    allowed = _defaults(part, name)
+    allowed = defaults_of(part, name)
     if option not in allowed:
         raise UserError(f"--axis {axis}: {name} has no option {option!r}{closest(option, allowed)}")
-
-
-def _defaults(part: str, name: str) -> dict[str, object]:
-    """Options of a part with their defaults."""
-    if part == "model":
-        return {}
-    parameters = inspect.signature(find(part, name)).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
-
-
-def _same(part: str, first: str, second: str) -> bool:
-    """Whether two texts name the same part with the same options, written or not."""
-    (name, options), (other, others) = parse(first), parse(second)
-    if name != other:
-        return False
-    defaults = _defaults(part, name)
-    return defaults | options == defaults | others

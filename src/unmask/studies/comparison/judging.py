@@ -93,7 +93,7 @@ def judge_finetuned(
     scratch = contestant.kind == RANDOM
     encoder = encoder_of(setting, contestant, seed)
     rows = rows_of(setting, labelled, number, seed, draw)
-    settings = tuning_of(setting, len(rows), encoder, labelled, seed + draw, scratch=scratch)
+    settings = tuning_of(setting, len(rows), encoder, labelled, _place(setting.seed, seed, draw), scratch=scratch)
     samples = labelled.samples("train", encoder.channels, rows)
     task = finetune(encoder, samples, settings, make_devices(settings), scratch=scratch)
     size = encoder.grid.size
@@ -106,8 +106,13 @@ def judge_finetuned(
 
 def rows_of(setting: Setting, labelled: Labelled, number: int, seed: int, draw: int) -> list[int]:
     """Training images with the labels of one draw; every seed of the study has draws of its own."""
-    place = DRAWS * (seed - setting.seed) + draw  # the same draws whatever their number
+    place = _place(setting.seed, seed, draw) - setting.seed
     return [int(row) for row in draw_rows(labelled.labels("train"), number, place, setting.seed)]
+
+
+def _place(first: int, seed: int, draw: int) -> int:
+    """A number of its own for every seed and draw, whatever their number. first: of the seeds."""
+    return first + DRAWS * (seed - first) + draw
 
 
 def tuning_of(

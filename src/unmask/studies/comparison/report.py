@@ -140,7 +140,7 @@ def _markdown(findings: Findings, facts: Facts, progress: str) -> str:
     texts = [f"# Comparison on {facts.where}", findings.sentence(), f"{progress}."]
     texts += [f"![accuracy against compute]({FIGURE})"]
     tables = [("Accuracy", accuracies(findings)), ("Cost", costs(findings))]
-    tables += [("Differences", differences(findings, to)) for to in (findings.methods[0], RANDOM)]
+    tables += [(f"Differences to {to}", differences(findings, to)) for to in (findings.methods[0], RANDOM)]
     for title, lines in tables:
         if lines:
             heading, *rest = lines

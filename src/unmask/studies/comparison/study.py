@@ -1,8 +1,6 @@
 """A comparison from plan to page: begun, extended, continued; for the command and for studies that need trials."""
 
 import dataclasses
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +14,12 @@ from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.files import Json, read_json, write_json
+from unmask.methods.settings import MethodSettings
+from unmask.planning.method import TEXTS
 from unmask.planning.pretrain import Given
 from unmask.registry import keep_sources
 from unmask.runs.config import Config, typed
+from unmask.runtime.command_line import command_line
 from unmask.runtime.machine import Machine, choices
 from unmask.runtime.progress import doing, make_say
 from unmask.studies.comparison.findings import Findings
@@ -29,6 +30,7 @@ from unmask.studies.comparison.report import Facts, write_results
 from unmask.studies.comparison.settings import PIXELS, RANDOM, WEIGHTS, Budget, Contestant, Judging, Setting
 from unmask.studies.engine import Records, run_pieces
 from unmask.studies.opening import Opening
+from unmask.studies.same_part import same_part
 from unmask.training.log import clock
 
 STUDY, LINES = "study.json", "results.jsonl"
@@ -106,7 +108,7 @@ def begin(asked: Json, wanted: Wanted, data: Data, console: Console, earlier: St
     seconds = {result["judge"]: result["seconds"] for result in measured}
     encoder = encoder_of(setting, setting.contestant(RANDOM), setting.seed)
     predicted = forecast(setting, data.labelled, encoder, seconds)
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = command_line()
     return Study(asked, setting, predicted, data.fingerprints, measured, command)
 
 
@@ -121,9 +123,30 @@ def _contestants(wanted: Wanted, data: Data, planned: Sequence[Contestant], cons
         console.print(f"Measuring a few steps of {name} ...", markup=False)
         given = Given(options, options, {}, data.sheet, data.samples, wanted.machine, fastest)
         methods.append(plan_method(name, given, data.samples, wanted.budget))
+        _refuse_twin(methods)
     weights = [one for one in planned if one.kind == WEIGHTS]
     weights += [Contestant(place, WEIGHTS) for place in dict.fromkeys(wanted.against) if place not in names]
     return (*methods, Contestant(RANDOM, RANDOM), Contestant(PIXELS, PIXELS), *weights)
+
+
+def _refuse_twin(methods: Sequence[Contestant]) -> None:
+    """Raises UserError where the last method is another one in other words: "mae" and "mae(mask=random)"."""
+    *others, last = methods
+    for other in others:
+        if other.config and last.config and _same(other.config.method, last.config.method):
+            raise UserError(
+                f"--methods names {other.name} and {last.name}: with what is chosen for them both are the same"
+                " training. Tell them apart by an option, or repeat the study with --seeds"
+            )
+
+
+def _same(first: MethodSettings, second: MethodSettings) -> bool:
+    texts = [(getattr(first, kind), getattr(second, kind)) for kind in TEXTS]
+    if not all(one == other or (one and other and same_part(k, one, other)) for k, (one, other) in zip(TEXTS, texts)):
+        return False
+    numbers = ("masks_per_image", "decoder_warmup")
+    equal = all(getattr(first, name) == getattr(second, name) for name in numbers)
+    return equal and same_part("method", first.name, second.name)
 
 
 def _numbers(asked: Sequence[int], labelled: Labelled, console: Console) -> tuple[int, ...]:
@@ -177,6 +200,9 @@ def run(study: Study, wanted: Wanted, data: Data, out: Path, jobs: int, console:
     missing = sum(piece.key not in records.lines for wave in planned for piece in wave)
     seeds = sorted({*wanted.seeds, *(int(key[2]) for key in records.lines)})  # an earlier call may have had more
     facts = _facts(study, wanted, data, seeds, len(records.lines) + missing)
+    if missing < sum(map(len, planned)) - 1:  # more than what was measured is there
+        left = sum(piece.cost for wave in planned for piece in wave if piece.key not in records.lines)
+        make_say(console)(f"Of these, {clock(left / jobs)} are left to do.")
     write = _writer(out, setting, records, facts)
     try:
         bench = Bench(setting, data.sheet, data.samples, data.labelled)
