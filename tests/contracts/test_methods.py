@@ -1,6 +1,7 @@
 """What every method keeps: it learns, every parameter takes part, bf16 stays finite, and a run resumes to the bit."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from unmask.models.ema import Teacher
 from unmask.registry import find, names, parse
 from unmask.training.objective import Comparing, Objective
 from unmask.training.optimizer import groups
+
+DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
 
 OTHERS = [
     "mae(symmetric=True)",
@@ -133,6 +136,11 @@ def test_every_method_says_what_it_needs_and_what_its_numbers_mean(name):
     assert set(method.words) <= set(outputs)
     assert {symptom.scalar for symptom in method.symptoms} <= set(outputs)
     assert all(symptom.says and symptom.remedy for symptom in method.symptoms)
+    rows = DOCS.read_text(encoding="utf-8").splitlines()
+    for symptom in method.symptoms:  # each is a row of the docs
+        limit = f"below {symptom.below:g}" if symptom.above is None else f"above {symptom.above:g}"
+        said = f"| `{symptom.scalar}` {limit} | {symptom.says} | {symptom.remedy} |"
+        assert any(said in row and f"`{name}`" in row for row in rows), said
     assert method.kept.grid.shape == method.encoder.grid.shape
     assert method.divisible is not isinstance(method, Comparing) or name == "dinov2"
     assert inspect.getdoc(find("method", parse(name)[0]).__init__) or name == "mae"
