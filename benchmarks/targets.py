@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, help="by default the size's own")
     parser.add_argument("--precision", help="by default bf16-weights, or 32 on a CPU that does not compute in bf16")
     parser.add_argument("--only", nargs="*", help="words: targets that have one of them, beside pixels")
+    parser.add_argument("--together", action="store_true", help="in one process: less memory, whose peaks mean nothing")
     parser.add_argument("--products", type=int, help="rows of the large products that are measured beside the steps")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the record")
     parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
@@ -53,7 +54,7 @@ def main() -> None:
         shared["products"] = options.products
         variants = [Variant(text, "contenders.py:step", shared | {"target": text}) for text in chosen]
         title = f"Training step by target, {TITLES[size]}, batch {options.batch or SIZES[size].batch}, {precision}"
-        rounds = {"rounds": options.rounds, "out": None, "in_process": options.smoke}
+        rounds = {"rounds": options.rounds, "out": None, "in_process": options.smoke or options.together}
         record = compare(f"targets_{size}", title, variants, baseline=BASELINE, **rounds)
         write(record, options.out, {"GFLOP/image": lambda found: f"{found['gflop_per_image']:.1f}"})
 

@@ -17,6 +17,7 @@ from unmask.methods.dbot import DBOT
 from unmask.registry import build
 from unmask.runs.run import Run
 from unmask.weights.frozen_teacher import FrozenTeacher
+from unmask.weights.open import open_weights
 
 OPTIONS = {"steps": 6, "save_every": 1, "log_every": 1, "workers": 0, **SMALL}
 
@@ -95,6 +96,7 @@ def test_a_run_of_two_rounds_learns_from_the_encoder_of_the_first(photos, tmp_pa
     assert "random" in (stage.path / "report.html").read_text()
     assert "Not drawn" in (run.path / "report.html").read_text()
     assert json.loads((run.path / "config.json").read_text())["method"]["handed"] == {"teacher": "stages/1-dbot"}
+    assert open_weights(run.path).licence is None
     student = run.objective().encoder.net.state_dict()
     assert any(not torch.equal(value, taught.encoder.net.state_dict()[key]) for key, value in student.items())
 

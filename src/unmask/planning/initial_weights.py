@@ -141,16 +141,16 @@ class FromWeights(Start):
             return
         self.opened.put(objective.encoder, bands)
         reset_teachers(objective)
-        own_decoder: Any = getattr(objective, "decoder", None)
-        if decoder is not None and own_decoder is None and not self._other_architecture(decoder, objective.encoder):
+        has_one = hasattr(objective, "decoder")
+        if decoder is not None and not has_one and not self._other_architecture(decoder, objective.encoder):
             raise UserError(
                 f"{self.opened.source} brings a decoder, and {type(objective).__name__} has none; give the encoder"
                 " alone, such as --init RUN/encoder.safetensors"
             )
         if decoder is not None and not new:
-            state = self._decoder_state(objective.encoder, bands)
+            own_decoder, state = objective.get_submodule("decoder"), self._decoder_state(objective.encoder, bands)
             if getattr(own_decoder, "stored", False) and "position" not in state:
-                state["position"] = own_decoder.position
+                state["position"] = own_decoder.get_buffer("position")
             load_strictly(own_decoder, state, f"{self.opened.source}, decoder")
 
     def new_decoder(self, decoder: str | None, objective: Objective, target: str | None) -> bool:

@@ -27,7 +27,7 @@ from unmask.models.layers.attention_maps import received
 from unmask.models.state import model_text, same_again
 from unmask.weights.canonical import Canonical, State
 from unmask.weights.known import require_known
-from unmask.weights.licence import licence_of
+from unmask.weights.licence import UNTRAINED, licence_of
 from unmask.weights.open import Opened, open_weights
 from unmask.weights.teacher_cache import KeptFeatures
 
@@ -228,14 +228,14 @@ def _random(student: Encoder) -> _Shared:
     twin.std.fill_(1)
     torch.default_generator.manual_seed(SEED)
     encoder = same_again(twin).requires_grad_(False).eval()
-    weights = Canonical(layout="random weights", encoder={})
+    weights = Canonical(layout=UNTRAINED, encoder={})
     opened = Opened(
         source=RANDOM,
         weights=weights,
         model=model_text(twin),
         grid=encoder.grid,
         channels=encoder.channels,
-        licence="none: nobody trained them",
+        licence=None,
     )
     return _Shared(encoder, opened, hash_of(encoder.net.state_dict()))
 

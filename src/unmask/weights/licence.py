@@ -18,6 +18,7 @@ FAIR = f"{NOT_COMMERCIAL} (Meta's MAE weights)"
 BOTH = (
     f"{FAIR}; the copies in the Hugging Face format are tagged apache-2.0, and their makers' repository says CC-BY-NC"
 )
+UNTRAINED = "random weights"  # the layout of a teacher that nobody trained
 FAIR_FILES = ("mae_pretrain_vit_", "mae_visualize_vit_", "mae_finetuned_vit_")
 FAIR_FOLDERS = ("vit-mae-base", "vit-mae-large", "vit-mae-huge")
 
@@ -47,11 +48,12 @@ def stated_licence(folder: Path) -> str | None:
 
 def licence_of(teacher: Json) -> str:
     """The licence of a frozen teacher's weights, in words. teacher: as a run records it."""
-    ours = "made by unmask, as its data allow" if teacher["layout"] == "unmask" else "unknown; ask whoever made them"
-    return str(teacher["licence"] or ours)
+    ours = {"unmask": "made by unmask, as its data allow", UNTRAINED: "none: nobody trained them"}
+    return str(teacher["licence"] or ours.get(teacher["layout"], "unknown; ask whoever made them"))
 
 
 def handed_on(licence: str | None, teachers: Sequence[Json]) -> str | None:
     """What a run's weights say of licences: that of the weights it started from, and those of its frozen teachers."""
-    stated = [f"{licence_of(t)}, of the teacher {Path(t['source']).name} that it learned from" for t in teachers]
+    known = [teacher for teacher in teachers if teacher["layout"] != UNTRAINED]
+    stated = [f"{licence_of(t)}, of the teacher {Path(t['source']).name} that it learned from" for t in known]
     return "; ".join([*([licence] if licence else []), *stated]) or None

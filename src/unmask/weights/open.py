@@ -22,7 +22,7 @@ from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statist
 from unmask.weights.content import read_file, read_folder
 from unmask.weights.files import require_finite
 from unmask.weights.known import TIMM, require_known
-from unmask.weights.licence import known_licence
+from unmask.weights.licence import UNTRAINED, known_licence
 from unmask.weights.positions import table_layout
 from unmask.weights.reading import PLAIN, Reading
 from unmask.weights.resize import (
@@ -66,7 +66,7 @@ class Opened:
         with_decoder = " with decoder" if self.decoder or self.weights.decoder_part else ", no decoder"
         size = " x ".join(map(str, self.grid.size))
         first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {self.grid.unit[0]}"
-        ours = self.weights.layout == "unmask" and not self.licence
+        ours = self.weights.layout in ("unmask", UNTRAINED) and not self.licence
         licence = [] if ours else [f"licence of these weights: {self.licence or 'unknown; ask whoever made them'}"]
         return [first + with_decoder, *self._normalised(), *(f"  {remark}" for remark in self.remarks), *licence]
 
