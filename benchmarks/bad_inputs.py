@@ -57,6 +57,7 @@ MODELS = (
 BASES = {  # a command that works, in the folder that `prepare` makes, to which a bad option is added
     "ablate": ["ablate", "data", "--dry-run", "--steps", "2"],
     "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/f", "--memory", "10", "--sets", "1", *RATE],
+    "audit": ["audit", "run", "--on", "data", "--out", "{out}/a", "--index", "{out}/i", "--groups", "groups.csv"],
     "tune": ["tune", "data", "--dry-run", "--steps", "4", "--axes", "ratio"],
     "compare": ["compare", "data", "--dry-run", "--images", "8", "--methods", "simmim", "--batch", "4"],
     "doctor": ["doctor", "run"],
@@ -90,6 +91,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     prepare(out, [])
     make_files(out / "bad")
+    paths = sorted(path.relative_to(out / "data").as_posix() for path in (out / "data").rglob("*.jpg"))
+    rows = [f"{path},{'north' if number % 2 else 'south'}" for number, path in enumerate(paths)]
+    (out / "groups.csv").write_text("\n".join(["path,site", *rows]))
     records = out / "inputs.jsonl"
     known = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
     done = {json.dumps(record["arguments"]) for record in known}

@@ -9,6 +9,7 @@
     unmask.predict("run/classify", "new/")
     unmask.labels("run", on="labelled/")    # accuracy against labels per class
     unmask.stress("run/classify", on="labelled/")
+    unmask.audit("run", on="labelled/", groups="labels.csv")  # are groups of images treated alike?
     unmask.embed("run", "photos/", out="features.npz")
     unmask.search("run", "photos/", query="a.jpg")
     unmask.map("run", "photos/")            # all images on one page
@@ -40,6 +41,7 @@ __all__ = [
     "ablate",
     "advise",
     "anomaly",
+    "audit",
     "compare",
     "completion",
     "demo",

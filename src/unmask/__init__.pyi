@@ -15,6 +15,7 @@ from unmask.evaluation.doctor.diagnosis import Diagnosis as Diagnosis
 from unmask.evaluation.verdict import Verdict as Verdict
 from unmask.runs.run import Run as Run
 from unmask.studies.advice.answer import Advice as Advice
+from unmask.studies.auditing.results import Audit as Audit
 from unmask.studies.label_curve.curve import Curve as Curve
 from unmask.studies.robustness.results import Stress as Stress
 from unmask.studies.selection.results import Selection as Selection
@@ -24,9 +25,9 @@ from unmask.tasks.open import load as load
 from unmask.version import __version__ as __version__
 
 __all__ = [
-    "Run", "__version__", "ablate", "advise", "anomaly", "compare", "completion", "demo", "doctor", "embed", "evaluate",
-    "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show", "stress", "transfer",
-    "tune"
+    "Run", "__version__", "ablate", "advise", "anomaly", "audit", "compare", "completion", "demo", "doctor", "embed",
+    "evaluate", "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show", "stress",
+    "transfer", "tune"
 ]
 
 @overload
@@ -82,6 +83,14 @@ def anomaly(
     on: str | Path | Sequence[str | Path] = (), masks: str | Path | None = None, save_maps: str | None = None,
     heatmaps: int = 200, seed: int = 0, batch: int = 32, device: str = 'auto'
 ) -> AnomalyResults: ...
+def audit(
+    run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
+    on: str | Path | Sequence[str | Path] = (), groups: str | Path | Sequence[str | Path] = (),
+    unlabelled: str | Path | Sequence[str | Path] = (), out: str | Path | None = None, pooling: str = 'auto',
+    index: str | Path | None = None, batch: int = 64, seed: int = 0, device: str = 'auto'
+) -> Audit: ...
 @overload
 def compare(
     data: str | Path | Sequence[str | Path] = (), *, config: str | Path | None = None, parts: str | Sequence[str] = (),
@@ -125,7 +134,7 @@ def embed(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
     parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
-    out: str | Path | None = None, pooling: str = 'mean', batch: int = 256, device: str = 'auto'
+    out: str | Path | None = None, pooling: str = 'auto', batch: int = 256, device: str = 'auto'
 ) -> Path: ...
 def evaluate(
     run: str | Path, *, config: str | Path | None = None, parts: str | Sequence[str] = (),
@@ -159,7 +168,7 @@ def map(
     run: str | Path, data: str | Path | Sequence[str | Path], *, config: str | Path | None = None,
     parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
-    out: str | Path | None = None, method: str = 'auto', most: int = 20000, pooling: str = 'mean',
+    out: str | Path | None = None, method: str = 'auto', most: int = 20000, pooling: str = 'auto',
     index: str | Path | None = None, seed: int = 0, batch: int = 64, device: str = 'auto'
 ) -> Path: ...
 def pack(
@@ -227,7 +236,7 @@ def search(
     parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     query: str | Path | Sequence[str | Path] = (), duplicates: bool = False, out: str | Path | None = None,
-    top: int = 12, pooling: str = 'mean', standardize: bool = True, by: str = 'pixels', threshold: float | None = None,
+    top: int = 12, pooling: str = 'auto', standardize: bool = True, by: str = 'pixels', threshold: float | None = None,
     compare: bool = False, index: str | Path | None = None, batch: int = 64, device: str = 'auto'
 ) -> SearchResults: ...
 def select(
@@ -235,7 +244,7 @@ def select(
     parts: str | Sequence[str] = (), mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, student: bool = False, ema: bool = False,
     on: str | Path | Sequence[str | Path] = (), most: int = 50, by: Literal['mix', 'diverse', 'uncertain'] = 'mix',
-    threshold: float | None = None, out: str | Path | None = None, pooling: str = 'mean',
+    threshold: float | None = None, out: str | Path | None = None, pooling: str = 'auto',
     index: str | Path | None = None, batch: int = 64, seed: int = 0, device: str = 'auto'
 ) -> Selection: ...
 def show(

@@ -145,3 +145,26 @@ def test_the_demo_s_halves_share_no_pixel_and_never_change():
     assert np.array_equal(source.read(7), Demo().read(7))
     left = [source.read(i) for i, item in enumerate(source.items) if item.split == "train"][:40]
     assert len({image.tobytes() for image in left}) == 40
+
+
+def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(run, labelled, tmp_path, capsys):
+    unmask.evaluate(run.path, on=labelled, draws=1, labels_per_class=2, device="cpu")
+    path = run.path / "evaluation.json"
+    content = json.loads(path.read_text())
+    assert content["features"].keys() == {"knn", "linear"}
+    chosen = {score["evaluator"]: score["pooling"] for score in content["scores"][:2]}
+    assert {name: best["pooling"] for name, best in content["features"].items()} == chosen
+    content["features"]["linear"]["pooling"] = "cls"
+    path.write_text(json.dumps(content))
+    vectors = {}
+    for name in ("auto", "cls", "mean"):
+        with np.load(
+            unmask.embed(run.path, labelled, out=tmp_path / f"{name}.npz", pooling=name, device="cpu")
+        ) as file:
+            vectors[name] = file["features"]
+    np.testing.assert_array_equal(vectors["auto"], vectors["cls"])
+    assert not np.array_equal(vectors["auto"], vectors["mean"])
+    assert "Features: cls, the best by linear on the validation split" in capsys.readouterr().out
+    path.write_text(json.dumps(content | {"weights": "others"}))
+    unmask.search(run.path, labelled, query=labelled / "test" / "red" / "000.png", device="cpu", out=tmp_path / "s")
+    assert "Features: mean (evaluation.json is of other weights)" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unmask.errors import UserError
-from unmask.evaluation.features import Features, extract, pixels, pooled
+from unmask.evaluation.features import Features, extract, pixels, pooled, searched
 from unmask.models.encoder import create_encoder
 
 SIZE = (64, 64)
@@ -113,3 +113,23 @@ def test_rows_are_taken_from_all_of_it():
     assert len(some) == 2
     assert some.pools["mean"].tolist() == [[0, 1], [4, 5]]
     assert (some.labels.tolist(), some.index.tolist()) == ([4, 6], [7, 9])
+
+
+def test_earlier_layers_are_poolings_too_as_many_as_there_are(raw):
+    torch.manual_seed(0)
+    deep = create_encoder("vit_tiny_patch16_224(depth=5, embed_dim=24, num_heads=2)", image_size=(32, 32), patch_size=8)
+    assert set(searched(deep)) == {"mean", "cls", "mean4", "mean@2", "mean@3", "mean@4"}
+    vectors = pooled(deep.eval(), raw, ["mean", "mean4", "mean@2", "mean@4"])
+    torch.testing.assert_close(vectors["mean4"], torch.cat([vectors["mean@4"], *_between(deep, raw)], dim=1))
+    assert not torch.equal(vectors["mean@2"], vectors["mean"])
+    shallow = create_encoder(
+        "vit_tiny_patch16_224(depth=2, embed_dim=24, num_heads=2)", image_size=(32, 32), patch_size=8
+    )
+    assert "mean@3" not in searched(shallow)
+    with pytest.raises(UserError, match="no pooling 'mean@3'"):
+        pooled(shallow, raw, ["mean@3"])
+
+
+def _between(encoder, raw):
+    vectors = pooled(encoder, raw, ["mean@3", "mean@2", "mean"])
+    return [vectors[name] for name in ("mean@3", "mean@2", "mean")]

@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 COMMANDS = {
     "learn": ("advise", "pretrain", "transfer", "demo"),
-    "look and judge": ("show", "evaluate", "labels", "stress", "compare", "ablate", "tune", "doctor"),
+    "look and judge": ("show", "evaluate", "labels", "stress", "audit", "compare", "ablate", "tune", "doctor"),
     "use": ("predict", "embed", "search", "map", "select", "anomaly"),
     "move": ("export", "pack"),
     "set up": ("completion",),
@@ -28,7 +28,8 @@ USUAL = ("out", "on", "to", "model", "image_size", "epochs", "hours", "device") 
 GROUPS = {  # every option of every command by subject, in the order in which they are shown
     "data": (
         "kind", "images", "classes", "format", "masks", "void", "most", "most_test", "labels_per_class", "fractions",
-        "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "corruptions", "severities",
+        "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "unlabelled",
+        "corruptions", "severities",
         "channels", "bands", "crop", "crop_kind", "crop_size", "side", "size", "quality", "scale",
         "class_limit", "flip", "views", "jitter", "distort", "randaug", "mixup", "cutmix", "erase", "eval_crop",
         "input_size", "resize", "resolutions", "views_per_image", "balanced", "shuffle_buffer", "in_memory",

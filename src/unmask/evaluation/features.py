@@ -18,6 +18,7 @@ from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 
 POOLINGS = ("mean", "cls", "mean4")
+INNER = ("mean@2", "mean@3", "mean@4")  # of the layer that is so many from the end, counted from 1
 DEEP = 4  # layers that mean4 joins, as in the linear evaluation of DINO (Caron et al. 2021)
 SCORES = 256 * 196**2  # attention scores of a head at a time; large images are taken one by one
 SIDE = 32  # pixels; larger images are shrunk to this before they count as raw pixels
@@ -44,13 +45,20 @@ def available(encoder: Encoder) -> tuple[str, ...]:
     return tuple(name for name in POOLINGS if name != "cls" or getattr(encoder.net, "cls_token", None) is not None)
 
 
+def searched(encoder: Encoder) -> tuple[str, ...]:
+    """The poolings that `unmask evaluate` chooses from: those of `available`, and the mean of each of the last four
+    layers. The last layers of a masked autoencoder's encoder serve its decoder, so that an earlier one may say more."""
+    return available(encoder) + INNER[: min(DEEP, encoder.num_maps) - 1]
+
+
 def pooled(
     encoder: Encoder, x: Shaped[Tensor, "b c *size"], poolings: Sequence[str] | None = None
 ) -> dict[str, Float[Tensor, "b _"]]:
     """One float32 vector per raw sample and pooling; all poolings of the encoder unless given.
 
     mean: the last layer's unit tokens, averaged. cls: its class token. mean4: the unit tokens of the last 4 layers,
-    averaged per layer and concatenated (Hiera's layers differ in width). Raises UserError for a pooling that this
+    averaged per layer and concatenated (Hiera's layers differ in width). mean@2: those of the layer before the last,
+    averaged; so on to mean@4. Raises UserError for a pooling that this
     encoder does not have.
     """
     poolings = check_poolings(encoder, poolings)
@@ -58,9 +66,10 @@ def pooled(
     if len(x) > most:
         parts = [pooled(encoder, part, poolings) for part in x.split(most)]
         return {name: torch.cat([part[name] for part in parts]) for name in poolings}
-    layers = encoder.layers(x, DEEP if "mean4" in poolings else 1)
+    layers = encoder.layers(x, DEEP if "mean4" in poolings or set(INNER) & set(poolings) else 1)
     means = [layer.units.float().mean(dim=1) for layer in layers]
     vectors = {"mean": means[-1], "mean4": torch.cat(means, dim=1)}
+    vectors |= {f"mean@{back}": means[-back] for back in range(2, len(means) + 1)}
     if "cls" in poolings:
         vectors["cls"] = layers[-1].prefix[:, 0].float()
     return {name: vectors[name] for name in poolings}
@@ -68,12 +77,12 @@ def pooled(
 
 def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[str, ...]:
     """The requested poolings, or all; UserError for one that this encoder does not have."""
-    possible = available(encoder)
+    default, there = available(encoder), searched(encoder)
     for name in poolings or ():
-        if name not in possible:
+        if name not in there:
             missing = "; this model has no class token" if name == "cls" else ""
-            raise UserError(f"no pooling {name!r}{missing}{closest(name, possible)} There are: {', '.join(possible)}")
-    return tuple(poolings or possible)
+            raise UserError(f"no pooling {name!r}{missing}{closest(name, there)} There are: {', '.join(there)}")
+    return tuple(poolings or default)
 
 
 def extract(
@@ -118,11 +127,21 @@ def pixels(loader: Iterable[Batch], side: int = SIDE, progress: Callable[[int], 
 
 
 def split_features(
-    labelled: Labelled, encoder: Encoder, split: str, device: torch.device | str, autocast: torch.dtype | None
+    labelled: Labelled,
+    encoder: Encoder,
+    split: str,
+    device: torch.device | str,
+    autocast: torch.dtype | None,
+    poolings: Sequence[str] | None = None,
 ) -> Features:
-    """All poolings of a split of labelled images, each seen whole; the encoder must be on `device` already."""
+    """Features of a split of labelled images, each seen whole; the encoder must be on `device` already.
+
+    poolings: all of `available` unless given.
+    """
     size = (encoder.grid.size[0], encoder.grid.size[1])
-    return extract(encoder, labelled.loader(split, encoder.channels, WholeImage(size)), device, autocast=autocast)
+    return extract(
+        encoder, labelled.loader(split, encoder.channels, WholeImage(size)), device, None, poolings, autocast
+    )
 
 
 def split_pixels(labelled: Labelled, split: str, channels: int, size: tuple[int, ...]) -> Features:

@@ -15,8 +15,8 @@ from unmask.data.loaders.map_style import collate
 from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import open_source
 from unmask.data.transforms.kernels.crop import WholeImage
+from unmask.evaluation.best_features import choose_pooling
 from unmask.evaluation.feature_file import check_suffix, write_features
-from unmask.evaluation.features import check_poolings
 from unmask.models.encoder import Encoder
 from unmask.plain import texts
 from unmask.runtime.machine import machine, tune
@@ -39,7 +39,7 @@ def embed(options: Embed) -> Path:
     own_file(out, "embed", texts(options.data))
     tune(device)
     encoder = load_encoder(options.run, **reading_of(options)).to(device)
-    check_poolings(encoder, [options.pooling])
+    pooling = choose_pooling(options.run, options.pooling, encoder, "linear", make_say(console))
     samples, sheet = read_samples(texts(options.data), encoder, console)
     size = encoder.grid.size
     view = WholeImage((size[0], size[1]))
@@ -55,14 +55,14 @@ def embed(options: Embed) -> Path:
             samples,
             out,
             load=load_images,
-            pooling=options.pooling,
+            pooling=pooling,
             batch=options.batch,
             device=device,
             identity=f"size {tuple(size)}, {statistics}, data {sheet.fingerprint}",
             say=make_say(console),
             progress=update,
         )
-    console.print(f"{len(samples):,} feature vectors ({options.pooling}): {out}", soft_wrap=True)
+    console.print(f"{len(samples):,} feature vectors ({pooling}): {out}", soft_wrap=True)
     return out
 
 

@@ -14,12 +14,13 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
+from unmask.evaluation.best_features import best_features
 from unmask.evaluation.compare import judge
-from unmask.evaluation.features import Features, split_features, split_pixels
+from unmask.evaluation.features import Features, searched, split_features, split_pixels
 from unmask.evaluation.verdict import PIXELS, PRETRAINED, RANDOM, Verdict, draw_verdict, rows, table
 from unmask.files import write_json
 from unmask.models.encoder import Encoder
-from unmask.models.state import at_random
+from unmask.models.state import at_random, weights_hash
 from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import Machine, autocast_dtype, machine, tune
@@ -57,7 +58,7 @@ def evaluate(options: Evaluate) -> Verdict:
             progress=say_stage,
         )
     doing("drawing the results")
-    write_results(verdict, out, options)
+    write_results(verdict, out, options, weights_hash(encoder))
     console.print(table(verdict))
     console.print(verdict.sentence(), soft_wrap=True)
     console.print(f"Written: {out / RESULT}, {out / IMAGE}", soft_wrap=True)
@@ -94,7 +95,10 @@ def competitors(
     autocast = autocast_dtype(here.precision)
 
     def of(who: Encoder) -> Callable[[str], Features]:
-        return lambda split: split_features(labelled, who.to(here.device).eval(), split, here.device, autocast)
+        def features(split: str) -> Features:
+            return split_features(labelled, who.to(here.device).eval(), split, here.device, autocast, searched(who))
+
+        return features
 
     subject = PRETRAINED if (Path(options.run) / CONFIG).exists() else str(options.run)
     result: dict[str, Callable[[str], Features]] = {subject: of(encoder)}
@@ -103,11 +107,12 @@ def competitors(
     return result | {name: of(rival) for name, rival in rivals.items()}
 
 
-def write_results(verdict: Verdict, out: Path, options: Evaluate) -> None:
-    """evaluation.json and .png; the report, where `out` is a run's folder."""
+def write_results(verdict: Verdict, out: Path, options: Evaluate, weights: str) -> None:
+    """evaluation.json, with the best features of these weights, and .png; the report, where `out` is a run's folder."""
     out.mkdir(parents=True, exist_ok=True)
     heading, lines = rows(verdict)
     content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
+    content |= {"weights": weights, "features": best_features(content["scores"], verdict.competitors[0])}
     write_json(out / RESULT, content)
     draw_verdict(verdict, out / IMAGE)
     if (out / CONFIG).exists():

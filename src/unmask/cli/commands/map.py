@@ -11,7 +11,7 @@ from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.source import open_source
 from unmask.errors import UserError
-from unmask.evaluation.features import check_poolings
+from unmask.evaluation.best_features import choose_pooling
 from unmask.plain import texts
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, stage
@@ -41,14 +41,16 @@ def map(options: Map) -> Path:
     tune(device)
     doing("opening the encoder")
     encoder = load_encoder(options.run, **reading_of(options)).to(device)
-    check_poolings(encoder, [options.pooling])
+    pooling = choose_pooling(
+        options.run, options.pooling, encoder, "knn", lambda text: console.print(text, soft_wrap=True, markup=False)
+    )
     source = open_source(texts(options.data))
     say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     for remark in source.remarks:
         say(remark)
-    folder = index_folder(options.index, options.run, out.parent, texts(options.data), options.pooling)
+    folder = index_folder(options.index, options.run, out.parent, texts(options.data), pooling)
     own(folder, "index", flag="--index")
-    index = open_index_with_bar(folder, encoder, source, options.pooling, options.batch, device, console)
+    index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
     say_bad(index.bad, say)
     count = min(options.most, len(index.numbers))
     rows = np.linspace(0, len(index.numbers) - 1, count).round().astype(int).tolist()
@@ -65,7 +67,7 @@ def map(options: Map) -> Path:
     }
     named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     where = ", ".join(Path(place).name or place for place in texts(options.data))
-    features = f"the {options.pooling} features of {Path(options.run).name}"
+    features = f"the {pooling} features of {Path(options.run).name}"
     note = f"{count:,} images of {where}, placed by {named} ({why}) from {features}"
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)

@@ -11,7 +11,7 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source
-from unmask.evaluation.features import check_poolings
+from unmask.evaluation.best_features import choose_pooling
 from unmask.files import write_table
 from unmask.models.state import at_random
 from unmask.plain import texts
@@ -62,13 +62,9 @@ def search(options: Search) -> SearchResults:
     device = machine(options.device, "32").device
     own(out, "search", texts(options.data))
     tune(device)
-    encoder, name, pooling = (
-        load_encoder(options.run, **reading_of(options)).to(device),
-        Path(options.run).name,
-        options.pooling,
-    )
-    check_poolings(encoder, [pooling])
+    encoder, name = load_encoder(options.run, **reading_of(options)).to(device), Path(options.run).name
     say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
+    pooling = choose_pooling(options.run, options.pooling, encoder, "knn", say)
     queries = read_queries(texts(options.query), encoder, say) if options.query else []
     source = open_source(texts(options.data))
     for remark in source.remarks:

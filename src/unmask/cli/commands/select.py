@@ -1,5 +1,6 @@
 """The command `select`: index the images and those that are labelled, ask the classifier, pick, forecast, write."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
 from unmask.data.source import Source, open_source
 from unmask.errors import DataError
-from unmask.evaluation.features import check_poolings
+from unmask.evaluation.best_features import choose_pooling
 from unmask.files import CLASSIFY, read_json
 from unmask.models.encoder import Encoder
 from unmask.plain import plain, texts
@@ -49,6 +50,7 @@ class _Subject:
     encoder: Encoder
     classifier: ImageClassifier | None  # where RUN is the folder of one
     device: str
+    pooling: str
 
 
 @verb(Select)
@@ -60,8 +62,8 @@ def select(options: Select) -> Selection:
     """
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "select"))
     own(out, "select", [*texts(options.data), *texts(options.on)])
-    subject = _open(options)
     say = make_say(console)
+    subject = _open(options, say)
     pool_source = open_source(texts(options.data))
     pool = _indexed(options, texts(options.data), pool_source, subject, out, console)
     labelled = None
@@ -105,16 +107,16 @@ def select(options: Select) -> Selection:
     return selection
 
 
-def _open(options: Select) -> _Subject:
+def _open(options: Select, say: Callable[[str], None]) -> _Subject:
     device = machine(options.device, "32").device
     tune(device)
     doing("opening the encoder")
     reading = reading_of(options)
     classifier = open_classifier(Path(options.run)) if not reading and task_of(Path(options.run)) == CLASSIFY else None
     encoder = classifier.encoder if classifier else load_encoder(options.run, **reading)
-    check_poolings(encoder, [options.pooling])
     (classifier or encoder).to(device)
-    return _Subject(encoder, classifier, device)
+    pooling = choose_pooling(options.run, options.pooling, encoder, "linear", say)
+    return _Subject(encoder, classifier, device, pooling)
 
 
 def _indexed(
@@ -125,12 +127,12 @@ def _indexed(
     for remark in source.remarks:
         say(remark)
     shared = below(options.run) / "select" if options.out is None else out
-    folder = index_folder(None, options.run, shared, places, options.pooling)
+    folder = index_folder(None, options.run, shared, places, subject.pooling)
     if options.index is not None:  # several data sets have a folder each there
         folder = Path(options.index) / folder.name
     own(folder, "index", flag="--index")
     index = open_index_with_bar(
-        folder, subject.encoder, source, options.pooling, options.batch, subject.device, console
+        folder, subject.encoder, source, subject.pooling, options.batch, subject.device, console
     )
     say_bad(index.bad, say)
     return index

@@ -19,8 +19,9 @@ class Embed(EncoderOptions):
     data: Positional[ImagePlaces]  # images: whatever pretrain takes
     _: KW_ONLY
     out: Place | None = None  # file to write, .npz or .parquet; by default RUN/features.npz
-    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
-    pooling: str = "mean"
+    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
+    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
+    pooling: str = "auto"
     batch: Batch = 256  # images at a time
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 

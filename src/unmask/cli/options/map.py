@@ -36,8 +36,9 @@ class Map(EncoderOptions):
     # very many images
     method: str = "auto"
     most: PositiveInt = 20_000  # number of images on the map, spread over the data
-    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
-    pooling: str = "mean"
+    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
+    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
+    pooling: str = "auto"
     # folder that keeps the features for the next time; by default in the run's folder, else beside the map
     index: Place | None = None
     seed: NonNegativeInt = 0  # seed of t-SNE and UMAP

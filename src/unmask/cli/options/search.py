@@ -35,8 +35,9 @@ class Search(EncoderOptions):
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query
-    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
-    pooling: str = "mean"
+    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
+    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
+    pooling: str = "auto"
     # compare raw features; by default each is first brought to mean 0 and standard deviation 1 over the data
     standardize: bool = True
     # what near copies are compared by: pixels (16 x 16 colours) or features (of the encoder, minus their mean)

@@ -39,8 +39,9 @@ class Select(EncoderOptions):
     # likeness, up to 1, from which two images are near copies, of which one is labelled; by default 0.98
     threshold: PositiveShare | None = None
     out: Place | None = None  # folder for select.csv, the gallery and select.json; by default RUN/select
-    # how a feature vector is made: mean of the patches, cls, or mean4 (of the last four layers, concatenated)
-    pooling: str = "mean"
+    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
+    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
+    pooling: str = "auto"
     # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
     index: Place | None = None
     batch: Batch = 64  # images at a time

@@ -1,0 +1,52 @@
+"""`unmask audit RUN --on LABELLED --groups labels.csv`: does the model treat groups differently, and did the data?"""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from unmask.cli.shared_options import EncoderOptions
+from unmask.errors import UserError
+from unmask.plain import (
+    Batch,
+    ImagePlaces,
+    NonNegativeInt,
+    Place,
+    Places,
+    WeightsPlace,
+    check_fields,
+    settle,
+    texts,
+)
+
+__all__ = ["Audit"]
+
+
+@dataclass(frozen=True)
+class Audit(EncoderOptions):
+    """Compare groups of images: accuracy, calibration, retrieval, and what features say of the group."""
+
+    run: Positional[WeightsPlace]  # folder of a run or of a classifier, a file of weights, or a timm model
+    _: KW_ONLY
+    on: ImagePlaces = ()  # labelled data, required; its test split is judged
+    # a table with a column path and a column for each kind of group, or columns of the data's labels.csv; by default
+    # all of the latter with 2 to 20 different values
+    groups: Places = ()
+    unlabelled: ImagePlaces = ()  # the data that the run learnt from, to count its groups; by default not counted
+    out: Place | None = None  # folder for audit.json and audit.csv; by default RUN/audit
+    # how a feature vector is made, as for embed; auto: the best that evaluate found for this run, else mean
+    pooling: str = "auto"
+    # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
+    index: Place | None = None
+    batch: Batch = 64  # images at a time
+    seed: NonNegativeInt = 0  # seed of permutations, and of the split where the data has none
+    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
+
+    def __post_init__(self):
+        settle(self, "on", texts(self.on))
+        settle(self, "groups", texts(self.groups))
+        settle(self, "unlabelled", texts(self.unlabelled))
+        settle(self, "out", None if self.out is None else Path(self.out))
+        if not self.on:
+            raise UserError("say on which labelled data: unmask audit RUN --on LABELLED --groups labels.csv")
+        check_fields(self)

@@ -1,0 +1,1 @@
+"""Does a model treat groups of images differently, and did the data?"""
