@@ -24,7 +24,7 @@ __all__ = ["Audit"]
 
 @dataclass(frozen=True)
 class Audit(EncoderOptions):
-    """Compare groups of images: accuracy, calibration, retrieval, and what features say of the group."""
+    """Compare groups of images: does the model treat them differently?"""
 
     run: Positional[WeightsPlace]  # folder of a run or of a classifier, a file of weights, or a timm model
     _: KW_ONLY
