@@ -165,6 +165,13 @@ def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(r
     np.testing.assert_array_equal(vectors["auto"], vectors["cls"])
     assert not np.array_equal(vectors["auto"], vectors["mean"])
     assert "Features: cls, the best by linear on the validation split" in capsys.readouterr().out
+    content["features"]["knn"] |= {"whiten": True, "pooling": "mean"}
+    path.write_text(json.dumps(content))
+    query = labelled / "test" / "red" / "000.png"
+    options = {"query": query, "device": "cpu", "out": tmp_path / "s"}
+    whitened = unmask.search(run.path, labelled, **options)
+    assert "Features are whitened" in capsys.readouterr().out
+    assert whitened.hits != unmask.search(run.path, labelled, pooling="mean", **options).hits
     path.write_text(json.dumps(content | {"weights": "others"}))
-    unmask.search(run.path, labelled, query=labelled / "test" / "red" / "000.png", device="cpu", out=tmp_path / "s")
+    unmask.search(run.path, labelled, **options)
     assert "Features: mean (evaluation.json is of other weights)" in capsys.readouterr().out

@@ -9,6 +9,8 @@ from support.clusters import blobs
 
 from unmask import registry
 from unmask.errors import UserError
+from unmask.evaluation.features import Whitening
+from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear, fit
 
 
@@ -77,3 +79,24 @@ def test_a_weak_penalty_takes_features_that_depend_on_each_other():
     for strength in (1.0, 1e3, 1e7):
         answers = Linear(C=strength).fit_predict(x[:500], y[:500], x[500:])
         assert (answers == y[500:]).mean() > 0.9
+
+
+def test_whitened_features_are_uncorrelated_and_knn_finds_what_a_loud_direction_hides():
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    x = rng.normal(0, 1, (400, 6)).astype(np.float32)
+    x[:, 0] += 4 * y
+    x = (x * [1, 100, 1, 1, 1, 1]) @ np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    x = x.astype(np.float32)
+    white = Whitening(x)(x)
+    covariance = np.cov(white, rowvar=False)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.01
+    train, test = slice(0, 200), slice(200, 400)
+    plain, whitened = Knn().candidates()
+    scores = [float((k.fit_predict(x[train], y[train], x[test]) == y[test]).mean()) for k in (plain, whitened)]
+    assert scores[1] > 0.9 > scores[0]
+    assert str(whitened) == "knn(k=20, whiten)"
+    constant = np.ones((5, 3), np.float32)
+    assert np.isfinite(Whitening(constant)(constant)).all()
+    wide = rng.normal(0, 1, (20, 1100)).astype(np.float32)
+    assert Whitening(wide)(wide).shape == (20, 20)

@@ -19,10 +19,20 @@ RESULT = "evaluation.json"
 def best_features(scores: list[Json], subject: str) -> dict[str, Json]:
     """By evaluator, without its settings: the pooling chosen on the validation split and its accuracy there."""
     return {
-        score["evaluator"].split("(")[0]: {"pooling": score["pooling"], "val_accuracy": score["val_accuracy"]}
+        score["evaluator"].split("(")[0]: {
+            **{name: score[name] for name in ("pooling", "setting", "val_accuracy")},
+            "whiten": score["setting"].endswith("whiten)"),
+        }
         for score in scores
         if score["competitor"] == subject
     }
+
+
+def is_whitened(run: Place, encoder: Encoder) -> bool:
+    """Whether whitened features were better for neighbours; False where these weights were not evaluated by kNN."""
+    content = read_json(Path(run) / RESULT)
+    best: dict[str, Json] = content.get("features", {})
+    return bool(best.get("knn", {}).get("whiten")) and content.get("weights") == weights_hash(encoder)
 
 
 def choose_pooling(

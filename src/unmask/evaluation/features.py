@@ -21,6 +21,8 @@ POOLINGS = ("mean", "cls", "mean4")
 INNER = ("mean@2", "mean@3", "mean@4")  # of the layer that is so many from the end, counted from 1
 DEEP = 4  # layers that mean4 joins, as in the linear evaluation of DINO (Caron et al. 2021)
 SCORES = 256 * 196**2  # attention scores of a head at a time; large images are taken one by one
+FLOOR = 0.01  # of the mean variance, added to each when features are whitened
+WIDE, KEPT = 1024, 256  # of wider features this many directions are whitened, the strongest: all would take minutes
 SIDE = 32  # pixels; larger images are shrunk to this before they count as raw pixels
 
 
@@ -185,3 +187,27 @@ def _collect(
     if not num_done:
         raise UserError("there are no images to take features of")
     return Features({k: np.concatenate(v) for k, v in pools.items()}, np.concatenate(labels), np.concatenate(index))
+
+
+class Whitening:
+    """Makes features uncorrelated and of equal variance, so that no few directions rule the cosine: those of a masked
+    autoencoder vary far more along some than along others. Fitted to n features, without labels; applied to any. Small
+    variances are raised, lest noise be blown up.
+    """
+
+    def __init__(self, x: Float[np.ndarray, "n d"]):
+        x = np.asarray(x, np.float64)
+        self.mean = x.mean(axis=0)
+        if x.shape[1] > WIDE:
+            from sklearn.decomposition import PCA
+
+            kept = PCA(min(KEPT, len(x)), svd_solver="randomized", random_state=0).fit(x)
+            variances, axes = kept.explained_variance_, kept.components_.T
+        else:
+            covariance = np.cov(x - self.mean, rowvar=False, bias=True).reshape(x.shape[1], x.shape[1])
+            variances, axes = np.linalg.eigh(covariance)
+        floor = FLOOR * max(float(variances.mean()), np.finfo(np.float32).tiny)
+        self.turn = axes / np.sqrt(variances.clip(0) + floor)
+
+    def __call__(self, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m _"]:
+        return ((x - self.mean) @ self.turn).astype(np.float32)

@@ -11,7 +11,8 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source
-from unmask.evaluation.best_features import choose_pooling
+from unmask.evaluation.best_features import AUTO, choose_pooling, is_whitened
+from unmask.evaluation.features import Whitening
 from unmask.files import write_table
 from unmask.models.state import at_random
 from unmask.plain import texts
@@ -84,6 +85,10 @@ def search(options: Search) -> SearchResults:
     precision: dict[str, dict[int, float]] = {}
     if queries:
         scale = Scale(index.features) if options.standardize else unit
+        if options.standardize and options.pooling == AUTO and is_whitened(options.run, encoder):
+            white = Whitening(index.features)
+            scale = lambda x: unit(white(x))  # noqa: E731
+            say("Features are whitened: evaluate found that better for neighbours")
         doing("searching")
         features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
         hits = find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from unmask.errors import UserError
+from unmask.evaluation.features import Whitening
 
 __all__ = ["Knn"]
 CHUNK = 2**25  # similarities held at a time: 128 MiB
@@ -17,24 +18,28 @@ class Knn:
     """The `k` nearest neighbours by cosine similarity vote for their class with weight exp(similarity /
     temperature)."""
 
-    def __init__(self, k: int = 20, temperature: float = 0.07):
-        """k: number of neighbours; with fewer training samples, all of them vote."""
+    def __init__(self, k: int = 20, temperature: float = 0.07, whiten: bool = False):
+        """k: number of neighbours; with fewer training samples, all of them vote. whiten: features are whitened over
+        the training samples first; False leaves that to the validation split."""
         if k < 1 or temperature <= 0:
             raise UserError(f"k must be 1 or more and temperature above 0; got {k} and {temperature}")
-        self.k, self.temperature = k, temperature
+        self.k, self.temperature, self.whiten = k, temperature, whiten
 
     def __str__(self) -> str:
-        return f"knn(k={self.k})"
+        return f"knn(k={self.k}{', whiten' if self.whiten else ''})"
 
     def candidates(self) -> "list[Knn]":
-        """The candidates for the validation split: only itself, since its settings are fixed."""
-        return [self]
+        """The candidates for the validation split: itself, and the same on whitened features."""
+        return [self] if self.whiten else [self, Knn(self.k, self.temperature, whiten=True)]
 
     def fit_predict(
         self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"], test_x: Float[np.ndarray, "m d"]
     ) -> Int[np.ndarray, "m"]:
         """The class of each test sample, one of those in `train_y`."""
         classes, places = np.unique(train_y, return_inverse=True)
+        if self.whiten:
+            white = Whitening(train_x)
+            train_x, test_x = white(train_x), white(test_x)
         train = normalize(_tensor(train_x))
         votes = one_hot(torch.from_numpy(places), len(classes)).float()
         predicted = []
