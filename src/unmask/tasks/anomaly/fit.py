@@ -75,8 +75,8 @@ def open_model(run: Path, method: str, reading: Mapping[str, Any]) -> tuple[Rebu
         )
     model = drawn_by(opened_run.objective())
     if model is None:
-        method = opened_run.config.method
-        what = f"{method.name} with the target {method.target}" if method.target else method.name
+        trained = opened_run.config.method
+        what = f"{trained.name} with the target {trained.target}" if trained.target else trained.name
         raise UserError(
             f"{run} was trained with {what}, which rebuilds no pixels of hidden patches; use --method features"
         )
