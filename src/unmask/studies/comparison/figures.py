@@ -39,12 +39,12 @@ def draw(findings: Findings, title: str) -> Figure | None:
 
 
 def _panel(panel: Axes, findings: Findings, judge: str) -> None:
-    trained = [one for one in findings.contestants if one.trained]
-    for number, one in enumerate(trained):
-        points = _line(findings, one, judge)
+    trained = [contestant for contestant in findings.contestants if contestant.trained]
+    for number, contestant in enumerate(trained):
+        points = _line(findings, contestant, judge)
         if not points:
             continue
-        x = [one.spent(point.share) / 1e12 for point in points]
+        x = [contestant.spent(point.share) / 1e12 for point in points]
         y = [100 * point.mean for point in points]
         below = [100 * (point.mean - point.low) for point in points]
         above = [100 * (point.high - point.mean) for point in points]
@@ -52,29 +52,32 @@ def _panel(panel: Axes, findings: Findings, judge: str) -> None:
         style_of_line = "-" if number < len(SERIES) else "--"
         panel.errorbar(
             x, y, [below, above], color=colour, marker=marker, ms=5, lw=1.3, ls=style_of_line, capsize=2,
-            label=cut_end(one.name, LONGEST),
+            label=cut_end(contestant.name, LONGEST),
         )  # fmt: skip
-    for number, one in enumerate(one for one in findings.contestants if not one.trained):
-        found = findings.accuracy(one.name, judge)
+    for number, contestant in enumerate(contestant for contestant in findings.contestants if not contestant.trained):
+        found = findings.accuracy(contestant.name, judge)
         if found is not None:
-            colour = BLACK if one.kind == RANDOM else GREY
+            colour = BLACK if contestant.kind == RANDOM else GREY
             dash = DASHES[number % len(DASHES)]
-            panel.axhline(100 * found.mean, color=colour, lw=1.1, ls=dash, label=cut_end(one.name, LONGEST))
+            panel.axhline(100 * found.mean, color=colour, lw=1.1, ls=dash, label=cut_end(contestant.name, LONGEST))
             panel.axhspan(100 * found.low, 100 * found.high, color=colour, alpha=0.07, lw=0)
     panel.set_xscale("log")
     panel.minorticks_off()
-    _ticks(panel, [one.spent(share) / 1e12 for one in trained for share in _shares(findings, one, judge)])
+    _ticks(
+        panel,
+        [contestant.spent(share) / 1e12 for contestant in trained for share in _shares(findings, contestant, judge)],
+    )
     panel.set(xlabel="training, TFLOPs", ylabel="accuracy in %", title=words(judge))
     style(panel, grid="y", title=10)
 
 
-def _line(findings: Findings, one: Contestant, judge: str) -> list[Accuracy]:
-    points = [findings.accuracy(one.name, judge, share) for share in _shares(findings, one, judge)]
+def _line(findings: Findings, contestant: Contestant, judge: str) -> list[Accuracy]:
+    points = [findings.accuracy(contestant.name, judge, share) for share in _shares(findings, contestant, judge)]
     return [point for point in points if point is not None]
 
 
-def _shares(findings: Findings, one: Contestant, judge: str) -> Sequence[float]:
-    return sorted(share for name, of, share in findings.rows if (name, of) == (one.name, judge))
+def _shares(findings: Findings, contestant: Contestant, judge: str) -> Sequence[float]:
+    return sorted(share for name, of, share in findings.rows if (name, of) == (contestant.name, judge))
 
 
 def _ticks(panel: Axes, values: Sequence[float]) -> None:

@@ -74,7 +74,7 @@ class Findings:
     @classmethod
     def of(cls, contestants: Sequence[Contestant], lines: Mapping[Key, Json]) -> "Findings":
         findings = cls(contestants)
-        names, judges = [one.name for one in contestants], set()
+        names, judges = [contestant.name for contestant in contestants], set()
         for (what, name, seed, size, draw), line in sorted(lines.items(), key=lambda pair: str(pair[0])):
             if name not in names:
                 continue
@@ -111,11 +111,14 @@ class Findings:
         return Difference(judge, first, second, *repeated_difference(a, b, level), pairs=len(both))
 
     def _seedless(self, name: str) -> bool:
-        return next(one.kind for one in self.contestants if one.name == name) not in (METHOD, RANDOM)
+        return next(contestant.kind for contestant in self.contestants if contestant.name == name) not in (
+            METHOD,
+            RANDOM,
+        )
 
     @property
     def methods(self) -> list[str]:
-        return [one.name for one in self.contestants if one.trained]
+        return [contestant.name for contestant in self.contestants if contestant.trained]
 
     def ranked(self, judge: str) -> list[Accuracy]:
         """Methods that this judge has seen, the best first: by the seeds and draws that all of them have, if any."""
@@ -139,13 +142,13 @@ class Findings:
         if not others:
             return f"{start} is the only one"
         level = 1 - (1 - LEVEL) / len(others)  # the leader was chosen among all of them: Bonferroni
-        compared = [(one, self.difference(best.contestant, one.contestant, judge, level)) for one in others]
-        behind = [f"{one.contestant} by {gap.text}" for one, gap in compared if gap and gap.sign > 0]
-        level_with = [one.contestant for one, gap in compared if gap and gap.sign <= 0]
+        compared = [(other, self.difference(best.contestant, other.contestant, judge, level)) for other in others]
+        behind = [f"{other.contestant} by {gap.text}" for other, gap in compared if gap and gap.sign > 0]
+        level_with = [other.contestant for other, gap in compared if gap and gap.sign <= 0]
         parts = [f"is ahead of {_listed(behind)}"] if behind else []
         if level_with:
             parts.append(f"cannot be told apart from {_listed(level_with)}")
-        if waiting := [one.contestant for one, gap in compared if gap is None]:
+        if waiting := [other.contestant for other, gap in compared if gap is None]:
             parts.append(f"has no seed in common with {_listed(waiting)} yet")
         return f"{start} {' but '.join(parts)}"
 
@@ -174,7 +177,7 @@ class Findings:
 
     def to_json(self) -> Json:
         """Plain values: accuracies, and all paired differences."""
-        names = [one.name for one in self.contestants]
+        names = [contestant.name for contestant in self.contestants]
         places = sorted(self.rows, key=lambda place: (names.index(place[0]), _order(place[1]), place[2]))
         found = [self.accuracy(*place) for place in places]
         gaps = [
@@ -190,7 +193,7 @@ class Findings:
         ]
         return {
             "sentence": self.sentence(),
-            "accuracies": [vars(one) for one in found if one is not None],
+            "accuracies": [vars(accuracy) for accuracy in found if accuracy is not None],
             "differences": [vars(gap) for gap in gaps],
             "trainings": trainings,
             "diverged": self.diverged,

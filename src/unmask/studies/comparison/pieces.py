@@ -25,45 +25,49 @@ def waves(setting: Setting, forecast: Forecast, seeds: Sequence[int]) -> list[li
     """For each seed the trainings, then what is judged: a study that is stopped is one with fewer seeds."""
     planned: list[list[Piece]] = []
     for seed in seeds:
-        own = [one for one in setting.contestants if one.kind in (METHOD, RANDOM) or seed == seeds[0]]
-        planned.append([_piece(TRAIN, one, seed, "", 0, one.seconds) for one in own if one.trained])
-        planned.append([piece for one in own for piece in _frozen(setting, forecast, one, seed)])
-        tuned = [one for one in setting.contestants if one.kind != PIXELS]
-        planned.append([piece for one in tuned for piece in _tuned(setting, forecast, one, seed)])
+        own = [
+            contestant for contestant in setting.contestants if contestant.kind in (METHOD, RANDOM) or seed == seeds[0]
+        ]
+        planned.append(
+            [_piece(TRAIN, contestant, seed, "", 0, contestant.seconds) for contestant in own if contestant.trained]
+        )
+        planned.append([piece for contestant in own for piece in _frozen(setting, forecast, contestant, seed)])
+        tuned = [contestant for contestant in setting.contestants if contestant.kind != PIXELS]
+        planned.append([piece for contestant in tuned for piece in _tuned(setting, forecast, contestant, seed)])
     return [wave for wave in planned if wave]
 
 
-def _frozen(setting: Setting, forecast: Forecast, one: Contestant, seed: int) -> list[Piece]:
+def _frozen(setting: Setting, forecast: Forecast, contestant: Contestant, seed: int) -> list[Piece]:
     pieces = []
-    for share in shares(setting.judging.points if one.trained else 1):
-        evaluators = evaluators_at(setting, one, share)
+    for share in shares(setting.judging.points if contestant.trained else 1):
+        evaluators = evaluators_at(setting, contestant, share)
         if evaluators:
             cost = sum(forecast.frozen[name] for name in evaluators)
-            pieces.append(_piece(FROZEN, one, seed, f"{share:g}", 0, cost))
+            pieces.append(_piece(FROZEN, contestant, seed, f"{share:g}", 0, cost))
     return pieces
 
 
-def _tuned(setting: Setting, forecast: Forecast, one: Contestant, seed: int) -> list[Piece]:
+def _tuned(setting: Setting, forecast: Forecast, contestant: Contestant, seed: int) -> list[Piece]:
     return [
-        _piece(FINETUNE, one, seed, str(number), draw, forecast.finetuning[str(number)])
+        _piece(FINETUNE, contestant, seed, str(number), draw, forecast.finetuning[str(number)])
         for number in setting.judging.labels_per_class
         for draw in range(setting.judging.draws)
     ]
 
 
-def evaluators_at(setting: Setting, one: Contestant, share: float) -> tuple[str, ...]:
+def evaluators_at(setting: Setting, contestant: Contestant, share: float) -> tuple[str, ...]:
     """The attentive probe, which costs most, judges whole trainings only."""
-    return tuple(name for name in setting.judging.of(one) if share == 1 or name != "attentive")
+    return tuple(name for name in setting.judging.of(contestant) if share == 1 or name != "attentive")
 
 
-def _piece(what: str, one: Contestant, seed: int, size: str, draw: int, cost: float) -> Piece:
+def _piece(what: str, contestant: Contestant, seed: int, size: str, draw: int, cost: float) -> Piece:
     if what == TRAIN:
         doing = "training"
     elif what == FROZEN:
         doing = "frozen features" + ("" if size == "1" else f" after {float(size):.0%} of the training")
     else:
         doing = f"fine-tuned with {size} labels per class" + (f", draw {draw}" if draw else "")
-    return Piece((what, one.name, seed, size, draw), f"{one.name}, seed {seed}, {doing}", max(cost, 1e-3))
+    return Piece((what, contestant.name, seed, size, draw), f"{contestant.name}, seed {seed}, {doing}", max(cost, 1e-3))
 
 
 @dataclass
@@ -78,16 +82,16 @@ class Bench:
     def do(self, key: Key, tell: Tell) -> Json:
         """One piece of work."""
         what, name, seed, size, draw = key
-        setting, one, seed = self.setting, self.setting.contestant(str(name)), int(seed)
+        setting, contestant, seed = self.setting, self.setting.contestant(str(name)), int(seed)
         if what == TRAIN:
             points, data = setting.judging.points, (self.sheet, self.samples)
-            return train(one, seed, setting.out, *data, points, lambda share: tell("training", share))
+            return train(contestant, seed, setting.out, *data, points, lambda share: tell("training", share))
         if what == FROZEN:
             share = float(size)
-            evaluators = evaluators_at(setting, one, share)
-            return {"results": judge_frozen(setting, self.labelled, one, seed, share, evaluators, tell)}
+            evaluators = evaluators_at(setting, contestant, share)
+            return {"results": judge_frozen(setting, self.labelled, contestant, seed, share, evaluators, tell)}
         tell("fine-tuning", 0.0)
-        return judge_finetuned(setting, self.labelled, one, seed, int(size), int(draw))
+        return judge_finetuned(setting, self.labelled, contestant, seed, int(size), int(draw))
 
 
 class Elsewhere:

@@ -47,23 +47,23 @@ class Forecast:
     memory_mb: int
 
     def training(self, contestants: Sequence[Contestant], seeds: int) -> float:
-        return seeds * sum(one.seconds for one in contestants if one.trained)
+        return seeds * sum(contestant.seconds for contestant in contestants if contestant.trained)
 
     def judging(self, contestants: Sequence[Contestant], judging: Judging, seeds: int) -> float:
         seconds = 0.0
-        for one in contestants:
-            times = seeds if one.kind in (METHOD, RANDOM) else 1
-            for evaluator in judging.of(one):
-                points = judging.points if one.trained and evaluator != "attentive" else 1
+        for contestant in contestants:
+            times = seeds if contestant.kind in (METHOD, RANDOM) else 1
+            for evaluator in judging.of(contestant):
+                points = judging.points if contestant.trained and evaluator != "attentive" else 1
                 seconds += times * points * self.frozen[evaluator]
-            if one.kind != PIXELS:
+            if contestant.kind != PIXELS:
                 seconds += seeds * judging.draws * sum(self.finetuning.values())
         return seconds
 
     def sentence(self, contestants: Sequence[Contestant], judging: Judging, seeds: int, jobs: int) -> str:
         """Time and memory of the whole study in words."""
         training, judged = self.training(contestants, seeds), self.judging(contestants, judging, seeds)
-        num, total = seeds * sum(one.trained for one in contestants), training + judged
+        num, total = seeds * sum(contestant.trained for contestant in contestants), training + judged
         text = (
             f"Forecast: {clock(total)} of work: {num} trainings {clock(training)}, judging {clock(judged)}; at most"
             f" {self.memory_mb:,} MB for a training step, beside images and libraries"
@@ -130,4 +130,6 @@ def forecast(setting: Setting, labelled: Labelled, encoder: Encoder, frozen: Map
             min(frozen.values(), default=0.0) * len(labelled.splits["test"]) / sum(map(len, labelled.splits.values()))
         )
         finetuning[str(number)] = settings.fit(len(rows)).steps * measured.seconds + answering
-    return Forecast(dict(frozen), finetuning, max((one.memory_mb for one in setting.contestants), default=0))
+    return Forecast(
+        dict(frozen), finetuning, max((contestant.memory_mb for contestant in setting.contestants), default=0)
+    )

@@ -65,46 +65,51 @@ def notes(findings: Findings, facts: Facts) -> list[str]:
 def accuracies(findings: Findings) -> list[list[str]]:
     """One line for each contestant, one column for each judge; the heading first."""
     lines = [["", *(f"{words(judge)}, %" for judge in findings.judges)]]
-    for one in findings.contestants:
-        found = [findings.accuracy(one.name, judge) for judge in findings.judges]
+    for contestant in findings.contestants:
+        found = [findings.accuracy(contestant.name, judge) for judge in findings.judges]
         if any(found):
             cells = ["" if f is None else percent(f.mean, f.low, f.high, unit="") for f in found]
-            lines.append([one.name, *cells])
+            lines.append([contestant.name, *cells])
     return lines if len(lines) > 1 else []
 
 
 def differences(findings: Findings, to: str) -> list[list[str]]:
     """Points above another contestant, by the same judges; the heading first."""
     lines = [[f"points above {to}", *map(words, findings.judges)]]
-    for one in findings.contestants:
-        gaps = [findings.difference(one.name, to, judge) for judge in findings.judges]
+    for contestant in findings.contestants:
+        gaps = [findings.difference(contestant.name, to, judge) for judge in findings.judges]
         if any(gaps):
-            lines.append([one.name, *("" if gap is None else gap.signed for gap in gaps)])
+            lines.append([contestant.name, *("" if gap is None else gap.signed for gap in gaps)])
     return lines if len(lines) > 1 else []
 
 
 def costs(findings: Findings) -> list[list[str]]:
     """What each training took: planned, and as it was."""
     lines = [["", "steps", "images", "MFLOP/image", "TFLOP", "time", "MB of a step", "loss", "seeds"]]
-    for one in (one for one in findings.contestants if one.trained and one.config):
-        assert one.config is not None
-        records = [line for (name, _), line in findings.trainings.items() if name == one.name]
+    for contestant in (contestant for contestant in findings.contestants if contestant.trained and contestant.config):
+        assert contestant.config is not None
+        records = [line for (name, _), line in findings.trainings.items() if name == contestant.name]
         mean = {key: fmean(line[key] for line in records) for key in ("seconds", "loss") if records}
-        cells = [one.name, f"{one.config.training.steps:,}", f"{one.images:,}", f"{one.flops / 1e6:,.1f}"]
-        cells += [f"{one.total_flops / 1e12:,.3g}"]
+        cells = [
+            contestant.name,
+            f"{contestant.config.training.steps:,}",
+            f"{contestant.images:,}",
+            f"{contestant.flops / 1e6:,.1f}",
+        ]
+        cells += [f"{contestant.total_flops / 1e12:,.3g}"]
         time_and_loss = (clock(mean["seconds"]), f"{mean['loss']:.4f}") if mean else ("", "")
-        lines.append([*cells, time_and_loss[0], f"{one.memory_mb:,}", time_and_loss[1], str(len(records))])
+        lines.append([*cells, time_and_loss[0], f"{contestant.memory_mb:,}", time_and_loss[1], str(len(records))])
     return lines
 
 
 def settings(contestants: Sequence[Contestant]) -> list[list[str]]:
     """What each method chose, each with its reason: name, setting, value, reason."""
     lines = [["method", "setting", "value", "why"]]
-    for one in contestants:
-        if one.config is None or not one.trained:
+    for contestant in contestants:
+        if contestant.config is None or not contestant.trained:
             continue
-        values, reasons = _values(one.config), one.config.record.reasons
-        lines += [[one.name, name, value, reasons.get(name, "")] for name, value in values.items()]
+        values, reasons = _values(contestant.config), contestant.config.record.reasons
+        lines += [[contestant.name, name, value, reasons.get(name, "")] for name, value in values.items()]
     return lines
 
 

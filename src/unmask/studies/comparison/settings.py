@@ -101,7 +101,7 @@ class Setting:
     seed: int  # the first of the seeds
 
     def contestant(self, name: str) -> Contestant:
-        return next(one for one in self.contestants if one.name == name)
+        return next(contestant for contestant in self.contestants if contestant.name == name)
 
 
 def shares(points: int) -> list[float]:

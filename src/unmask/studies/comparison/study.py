@@ -94,7 +94,7 @@ def begin(asked: Json, wanted: Wanted, data: Data, console: Console, earlier: St
     if earlier is not None and earlier.fingerprints != data.fingerprints:
         raise UserError("the data changed since the study was begun; start anew with another --out")
     contestants = _contestants(wanted, data, planned, console)
-    reference = next(one.config for one in contestants if one.config)
+    reference = next(contestant.config for contestant in contestants if contestant.config)
     numbers = _numbers(wanted.judging.labels_per_class, data.labelled, console)
     judging = replace(wanted.judging, labels_per_class=numbers)
     setting = Setting(wanted.opening, contestants, reference, judging, wanted.machine, "", wanted.seeds[0])
@@ -114,9 +114,9 @@ def begin(asked: Json, wanted: Wanted, data: Data, console: Console, earlier: St
 
 def _contestants(wanted: Wanted, data: Data, planned: Sequence[Contestant], console: Console) -> tuple[Contestant, ...]:
     """Those planned before, then new ones: methods, baselines, weights."""
-    names = {one.name for one in planned}
+    names = {contestant.name for contestant in planned}
     fastest = choices(wanted.machine.device)
-    methods = [one for one in planned if one.trained]
+    methods = [contestant for contestant in planned if contestant.trained]
     for name, options in wanted.trainings.items():
         if name in names:
             continue
@@ -124,7 +124,7 @@ def _contestants(wanted: Wanted, data: Data, planned: Sequence[Contestant], cons
         given = Given(options, options, {}, data.sheet, data.samples, wanted.machine, fastest)
         methods.append(plan_method(name, given, data.samples, wanted.budget))
         _refuse_twin(methods)
-    weights = [one for one in planned if one.kind == WEIGHTS]
+    weights = [contestant for contestant in planned if contestant.kind == WEIGHTS]
     weights += [Contestant(place, WEIGHTS) for place in dict.fromkeys(wanted.against) if place not in names]
     return (*methods, Contestant(RANDOM, RANDOM), Contestant(PIXELS, PIXELS), *weights)
 
@@ -162,14 +162,19 @@ def say_plan(study: Study, wanted: Wanted, jobs: int, console: Console) -> None:
     columns = "method", "batch", "steps", "images", "MFLOP/image", "time", "MB"
     table = Table(*columns, title="Plan", title_justify="left", box=None, pad_edge=False)
     chosen = chosen_now(study.setting, wanted)
-    for one in chosen:
-        if one.config:
-            training = one.config.training
-            cells = f"{training.batch:,}", f"{training.steps:,}", f"{one.images:,}", f"{one.flops / 1e6:,.0f}"
-            table.add_row(one.name, *cells, clock(one.seconds), f"{one.memory_mb:,}")
+    for contestant in chosen:
+        if contestant.config:
+            training = contestant.config.training
+            cells = (
+                f"{training.batch:,}",
+                f"{training.steps:,}",
+                f"{contestant.images:,}",
+                f"{contestant.flops / 1e6:,.0f}",
+            )
+            table.add_row(contestant.name, *cells, clock(contestant.seconds), f"{contestant.memory_mb:,}")
     console.print(table)
     say = make_say(console)
-    rest = [one.name for one in chosen if not one.trained]
+    rest = [contestant.name for contestant in chosen if not contestant.trained]
     say(f"Also judged: {', '.join(rest)}. All train {encoder_words(study.setting.reference)}.")
     say(study.forecast.sentence(chosen, study.setting.judging, len(wanted.seeds), jobs))
 
@@ -177,7 +182,7 @@ def say_plan(study: Study, wanted: Wanted, jobs: int, console: Console) -> None:
 def chosen_now(setting: Setting, wanted: Wanted) -> tuple[Contestant, ...]:
     """The contestants that this call asks for, and the baselines; the study may hold more."""
     names = {*wanted.trainings, *wanted.against, RANDOM, PIXELS}
-    return tuple(one for one in setting.contestants if one.name in names)
+    return tuple(contestant for contestant in setting.contestants if contestant.name in names)
 
 
 def encoder_words(config: Config) -> str:
