@@ -132,3 +132,29 @@ def test_bad_groups_are_refused_with_what_to_do(pretrained, labelled, sites, tmp
     foreign.write_text("who,site\nelsewhere.png,north\n")
     with pytest.raises(UserError, match="it needs one of path"):
         unmask.audit(pretrained.path, groups=foreign, **options)
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_classifier_is_audited_and_asked_what_to_label(run, labelled, sites, photos, tmp_path):
+    unmask.transfer(run.path, on=labelled, epochs=1, device="cpu")
+    folder = run.path / "classify"
+    result = unmask.audit(folder, on=labelled, groups=sites, out=tmp_path / "audit", device="cpu")
+    right = unmask.predict(folder, labelled / "test", out=tmp_path / "p.csv", device="cpu")
+    names = [name.split("/")[-2] for name in right.names]
+    assert result.accuracy == pytest.approx(np.mean([a == b for a, b in zip(right.labels, names)]))
+    assert result.classifier == "the classifier classify"
+    selection = unmask.select(folder, photos, on=labelled, most=4, by="uncertain", out=tmp_path / "s", device="cpu")
+    said = unmask.predict(folder, photos, out=tmp_path / "q.csv", device="cpu")
+    margins = dict(zip(said.names, np.abs(np.diff(said.probabilities, axis=1))[:, 0]))
+    assert [c.margin for c in selection.chosen] == pytest.approx(sorted(margins.values())[:4], abs=1e-4)
+    assert "no label curve of fine-tuned accuracy" in selection.forecast.sentence()
+    flat = tmp_path / "flat"
+    for name in ("red", "blue"):
+        (flat / name).mkdir(parents=True)
+        for path in (labelled / "test" / name).iterdir():
+            path.rename(flat / name / path.name)
+    table = tmp_path / "flat.csv"
+    lines = [f"{p.parent.name}/{p.name},{'ab'[n % 2]}" for n, p in enumerate(sorted(flat.rglob("*.png")))]
+    table.write_text("\n".join(["path,site", *lines]))
+    others = unmask.audit(folder, on=flat, groups=table, out=tmp_path / "audit2", device="cpu")
+    assert others.count == 16
