@@ -202,7 +202,7 @@ class Whitening:
             from sklearn.decomposition import PCA
 
             kept = PCA(min(KEPT, len(x)), svd_solver="randomized", random_state=0).fit(x)
-            variances, axes = kept.explained_variance_, kept.components_.T
+            variances, axes = np.asarray(kept.explained_variance_), np.asarray(kept.components_).T
         else:
             covariance = np.cov(x - self.mean, rowvar=False, bias=True).reshape(x.shape[1], x.shape[1])
             variances, axes = np.linalg.eigh(covariance)

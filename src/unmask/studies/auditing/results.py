@@ -134,7 +134,8 @@ def association(values: Sequence[str], labels: Sequence[str]) -> tuple[float, fl
     table = np.zeros((len(names), len(classes)), int)
     for value, label in pairs:
         table[names.index(value), classes.index(label)] += 1
-    return float(cramer(table, method="cramer")), float(chi2_contingency(table).pvalue)
+    strength = float(cramer(table, method="cramer"))
+    return strength, float(chi2_contingency(table).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def read_groups(
