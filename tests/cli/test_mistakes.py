@@ -76,7 +76,7 @@ def test_weights_for_other_channels_are_refused_or_the_data_is_brought_to_them(p
         ({"epoch": 1}, "did you mean 'epochs'"),
         ({"lr": float("inf")}, "finite and above 0, got inf"),
         ({"seed": -1}, "0 or more"),
-        ({"mask": "random(ratio='x')"}, "ratio is a number; got 'x'"),
+        ({"mask": "random(ratio='x')"}, "ratio is a number or a tuple of 2; got 'x'"),
         ({"model": "vit_tiny_patch16_224(depth=0)"}, "depth"),
         ({"model": "vit_tiny_patch16_224(num_classes=10)"}, "set by unmask"),
         ({"init": "nowhere"}, "no folder, no file and no model"),

@@ -69,8 +69,8 @@ def test_it_can_be_opened_and_shown_and_its_panel_is_complete(crossed, images, t
 
 def opened(place, asked):
     """What `--init` does with the decoder: its text, and whether the objective gets it or a fresh one."""
-    start, plan = initial(str(place)), Plan({"decoder": asked, "model": None, "image_size": None, "patch_size": None,
-                                             "channels": None, "target": None})  # fmt: skip
+    left_open = dict.fromkeys(("model", "image_size", "patch_size", "channels", "target"))
+    start, plan = initial(str(place)), Plan({"method": "mae", "decoder": asked, **left_open})
     start.guide(plan, 3)
     return start, plan
 
@@ -81,9 +81,9 @@ def test_going_on_keeps_the_decoder_where_it_is_of_the_same_kind(crossed, tmp_pa
     assert "with decoder" in start.lines[0]
     run = Run(crossed.path)
     for asked, same in ((CROSS, True), (f"cross(predict=1, {SIZE})", True), (f"full({SIZE})", False)):
-        made = run.objective() if same else None
-        assert start.new_decoder(asked, run.encoder()) is not same
-        if made is not None:
+        made = make_objective(run.config.with_options({"decoder": asked}))
+        assert start.new_decoder(asked, made, run.config.method.target) is not same
+        if same:
             made.decoder.predict.weight.data.zero_()
             start.load(made, asked, None)
             assert torch.equal(made.decoder.predict.weight, run.objective().decoder.predict.weight)

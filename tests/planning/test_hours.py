@@ -16,7 +16,7 @@ from unmask.runtime.machine import Machine
 from unmask.training.settings import TrainingSettings
 
 GPU = Machine("cuda", "a GPU", 8, 2**36, "bf16", "")
-OPEN = {"steps": None, "epochs": None, "probe": None, "batch": 10, "warmup": None, "log_every": None}
+OPEN = {"method": "mae", "steps": None, "epochs": None, "probe": None, "batch": 10, "warmup": None, "log_every": None}
 OPEN |= {"save_every": None, "keep_every": None}
 
 

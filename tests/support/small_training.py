@@ -27,7 +27,7 @@ class Line(Objective):
         super().__init__()
         torch.manual_seed(0)
         self.net, self.calls, self.bad_steps = nn.Linear(3, 1), 0, bad_steps
-        self.progress = []
+        self.told = []
 
     def forward(self, batch):
         (x,) = batch["views"]
@@ -36,7 +36,7 @@ class Line(Objective):
         return {"loss": loss * (float("nan") if self.calls in self.bad_steps else 1.0)}
 
     def after_step(self, progress, good):
-        self.progress.append((progress, good))
+        self.told.append((progress, good))
 
 
 def loader(batch=8):

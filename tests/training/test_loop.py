@@ -77,7 +77,7 @@ def test_a_non_finite_step_is_left_out_and_recorded(tmp_path):
     text = (tmp_path / "run" / "metrics.jsonl").read_text()
     events = [json.loads(line) for line in text.splitlines() if '"event"' in line]
     assert [(e["step"], e["event"], e["loss"]) for e in events] == [(6, "skipped", "nan")]
-    assert [round(20 * p) for p, good in objective.progress if not good] == [6]  # a teacher hears not to move then
+    assert [round(20 * p) for p, good in objective.told if not good] == [6]  # a teacher hears not to move then
     last = json.loads(text.splitlines()[-1])
     assert last["skipped"] == 1
 

@@ -45,7 +45,8 @@ class Pixels(UnitTarget):
 
     def of(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m p"]:
         scaled = [self._shrunk(units, scale) for scale in self.scales]
-        return torch.cat([normalised(part) if self.normalize else part for part in scaled], dim=-1)
+        parts = [normalised(part) if self.normalize else part for part in scaled]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _shrunk(self, units: Float[Tensor, "b m q"], scale: int) -> Float[Tensor, "b m p"]:
         if scale == 1:
@@ -58,10 +59,10 @@ class Pixels(UnitTarget):
 
     def losses(self, prediction: Float[Tensor, "b m p"], wanted: Float[Tensor, "b m p"]) -> dict[str, Tensor]:
         """The mean over scales, and the squared error at each if there are several."""
+        if len(self.dims) == 1:  # no pieces, which would cost copies
+            return {"loss": (prediction - wanted).square().mean()}
         parts = zip(prediction.split(self.dims, dim=-1), wanted.split(self.dims, dim=-1))
         errors = [(guess - truth).square().mean() for guess, truth in parts]
-        if len(errors) == 1:
-            return {"loss": errors[0]}
         named: Mapping[str, Tensor] = {name: error.detach() for name, error in zip(self.scalars, errors)}
         return {"loss": torch.stack(errors).mean(), **named}
 

@@ -1,12 +1,11 @@
 """What tuning found, as one page, its tables as Markdown, one JSON file, one image per axis."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unmask.files import Json, write_atomically, write_json
+from unmask.files import Json, parse_json, write_atomically, write_json
 from unmask.report.page import Lines, code, image, note, paragraph, section, table, verdict, write_page
 from unmask.report.palette import save
 from unmask.report.words import percent
@@ -81,7 +80,7 @@ def image_of(out: Path, outcome: Outcome) -> Path:
 
 def literature(outcome: Outcome) -> list[Mapping[str, str]]:
     """What others found along this axis, with their sources."""
-    rows = json.loads(Path(__file__).with_name("literature.json").read_text(encoding="utf-8"))
+    rows = parse_json(Path(__file__).with_name("literature.json").read_text(encoding="utf-8"))
     return [row for row in rows if row["axis"] == outcome.axis.name]
 
 
