@@ -13,6 +13,7 @@ from support.configuring import config_of
 from support.forked import start, wait
 from support.small import SMALL
 from support.small_training import Crash
+from support.two_classes import write
 
 import unmask
 from unmask.errors import DataError, UserError
@@ -31,18 +32,7 @@ def without_times(out):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two classes that can be told apart, but not always."""
-    from support.photos import photo
-
-    root = tmp_path_factory.mktemp("data")
-    for split, count in (("train", 12), ("test", 8)):
-        for number, name in enumerate(("blue", "red")):
-            (root / split / name).mkdir(parents=True)
-            for seed in range(count):
-                image = photo(1000 * number + seed + 100 * (split == "test"), 32, 32).astype(int)
-                image[..., 2 - 2 * number] += 20
-                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / split / name / f"{seed:03d}.png")
-    return root
+    return write(tmp_path_factory.mktemp("data"), train=12, test=8)
 
 
 @pytest.fixture(scope="module")

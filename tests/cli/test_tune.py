@@ -5,12 +5,10 @@ import re
 import signal
 import time
 
-import numpy as np
 import pytest
-from PIL import Image
 from support.forked import start, wait
-from support.photos import photo
 from support.small import SMALL
+from support.two_classes import write
 
 import unmask
 from unmask.errors import DataError, UserError
@@ -29,16 +27,7 @@ def records(out):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two classes that can be told apart, but not always."""
-    root = tmp_path_factory.mktemp("data")
-    for split, count in (("train", 16), ("test", 6)):
-        for number, name in enumerate(("blue", "red")):
-            (root / split / name).mkdir(parents=True)
-            for seed in range(count):
-                image = photo(1000 * number + seed + 100 * (split == "test"), 32, 32).astype(int)
-                image[..., 2 - 2 * number] += 20
-                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / split / name / f"{seed:03d}.png")
-    return root
+    return write(tmp_path_factory.mktemp("data"), train=16, test=6)
 
 
 @pytest.fixture(scope="module")
