@@ -13,7 +13,7 @@ import unmask
 from unmask.data.codecs.decode import decode
 from unmask.data.datasets.images import Samples
 from unmask.data.labels import PACK
-from unmask.data.pack_writer import Shards
+from unmask.data.pack_writer import Packed, Shards
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.data.sources.pack import Pack
@@ -65,6 +65,28 @@ def test_a_pack_is_the_same_data(kind, options, mixed, tmp_path):
     again = unmask.pack(out, tmp_path / "again.pack", format=kind, **options)
     assert items(open_source(again)) == items(packed)
     assert (again / "shard-00000.bin").read_bytes() == (out / "shard-00000.bin").read_bytes()  # nothing is lost twice
+
+
+def test_a_kill_after_the_last_image_leaves_no_empty_file_behind(mixed, tmp_path, monkeypatch):
+    whole = unmask.pack(mixed, tmp_path / "whole.pack", format="raw", size=30)
+    out = tmp_path / "killed.pack"
+    with monkeypatch.context() as patch:
+        patch.setattr("unmask.cli.commands.pack._finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            unmask.pack(mixed, out, format="raw", size=30)
+    unmask.pack(mixed, out, format="raw", size=30)
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+    assert len(list(out.glob("shard-*"))) == 2
+
+
+def test_a_last_image_that_fills_its_file_begins_no_other(tmp_path):
+    shards = Shards(tmp_path, most=100)
+    shards.add("a.png", [None, None, {}], Packed(b"x" * 200))
+    shards.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.bin", "shard-00000.jsonl"]
+    (tmp_path / "empty").mkdir()
+    Shards(tmp_path / "empty", most=100).close()
+    assert (tmp_path / "empty" / "shard-00000.bin").exists()  # a pack has a file
 
 
 def test_a_killed_command_goes_on_and_writes_the_very_same_bytes(mixed, tmp_path, monkeypatch):

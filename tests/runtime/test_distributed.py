@@ -157,7 +157,7 @@ def test_one_killed_process_ends_all_with_one_message_and_the_restarted_job_goes
     out = tmp_path / "run"
     options = SMALL | {"steps": 60, "log_every": 1, "save_every": 5, "strategy": "ddp", "out": out}
     flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    agent = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 2, "max_restarts": 1, "monitor_interval": 0.1}
+    agent = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 2, "max_restarts": 1, "monitor_interval": 3}
     with socket.socket() as free:
         free.bind(("", 0))
         place = f"127.0.0.1:{free.getsockname()[1]}"

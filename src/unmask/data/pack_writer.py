@@ -83,13 +83,18 @@ class Shards:
             self.names.flush()
 
     def close(self) -> None:
-        """Ends the shard under way."""
+        """Ends the shard under way; one that holds nothing is removed, unless it is the only one."""
+        empty = self.number > 0 and self.names.tell() == 0
         for file in (self.images, self.names):
             file.flush()
             os.fsync(file.fileno())
             file.close()
         for ending in ("bin", "jsonl"):  # the names last: they make the shard a whole one
-            os.replace(self.out / f"{self._name()}.{ending}.part", self.out / f"{self._name()}.{ending}")
+            part = self.out / f"{self._name()}.{ending}.part"
+            if empty:  # all images were written before a kill, or the last one filled the shard before
+                part.unlink()
+            else:
+                os.replace(part, self.out / f"{self._name()}.{ending}")
 
     def leave(self) -> None:
         """Keeps what there is of the shard under way, as far as the disk has room for it."""
