@@ -41,6 +41,7 @@ def study(data, tmp_path_factory):
     return unmask.ablate(data, out=out, axes=("tokens", "target"), **TINY)
 
 
+@pytest.mark.slow
 def test_every_value_and_seed_is_run_once_and_shared_between_axes(study):
     cells = records_in(study.path).lines
     keys = {BASELINE, "length=0.0", "method=mae(symmetric=True)"}
@@ -51,6 +52,7 @@ def test_every_value_and_seed_is_run_once_and_shared_between_axes(study):
     assert not list((study.path / "runs").glob("*"))  # checkpoints of finished runs are gone
 
 
+@pytest.mark.slow
 def test_tables_hold_what_was_measured(study):
     cells = records_in(study.path).lines
     target = next(axis for axis in study.results["axes"] if axis["name"] == "target")
@@ -76,6 +78,7 @@ def test_tables_hold_what_was_measured(study):
     assert cells["length=0.0", 0]["loss"] is None
 
 
+@pytest.mark.slow
 def test_there_is_a_image_per_axis_and_one_self_contained_page(study):
     for name in ("tokens", "target"):
         assert Image.open(study.path / f"{name}.png").size[0] > 900
@@ -135,6 +138,7 @@ def continues_to_the_same(study, data, out, options):
     assert len((out / "cells.jsonl").read_text().splitlines()) == 4  # the line that was cut off is still there
 
 
+@pytest.mark.slow
 def test_a_finished_study_computes_nothing_and_another_one_is_refused(study, data, monkeypatch, tmp_path):
     monkeypatch.setattr(one_run, "run_cell", None)
     again = unmask.ablate(data, out=study.path, axes=("tokens", "target"), **TINY)
@@ -245,6 +249,7 @@ def test_any_option_is_varied_at_equal_flops_and_judged_at_other_sizes(data, tmp
         unmask.ablate(data, out=tmp_path / "stages", axis="method=beit", **TINY | {"decoder": None})
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_left_out_and_said(study, data, tmp_path, monkeypatch):
     from unmask.errors import Diverged
 

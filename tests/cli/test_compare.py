@@ -44,6 +44,7 @@ def without_times(out):
     return kept
 
 
+@pytest.mark.slow
 def test_every_contestant_meets_every_judge(study):
     lines = records_in(study.path)
     judged = {(key[1], result["judge"]) for key, line in lines.items() for result in line.get("results", ())}
@@ -58,6 +59,7 @@ def test_every_contestant_meets_every_judge(study):
     assert len(study.results["differences"]) == 6 + 6 + 3 + 3  # pairs; raw pixels have no tokens and are not tuned
 
 
+@pytest.mark.slow
 def test_all_see_as_many_images_with_the_same_encoder(study):
     setting = json.loads((study.path / "study.json").read_text())["setting"]
     configs = [one["config"] for one in setting["contestants"] if one["config"]]
@@ -66,6 +68,7 @@ def test_all_see_as_many_images_with_the_same_encoder(study):
     assert {line["images"] for line in records_in(study.path).values() if line["piece"] == "train"} == {8}
 
 
+@pytest.mark.slow
 def test_a_training_is_a_run_that_other_commands_open(study):
     folders = sorted((study.path / "runs").iterdir())
     assert [folder.name for folder in folders if folder.name.startswith("simclr")] == ["simclr-0"]
@@ -73,6 +76,7 @@ def test_a_training_is_a_run_that_other_commands_open(study):
     assert not list((study.path / "runs").rglob("last*.ckpt"))
 
 
+@pytest.mark.slow
 def test_page_table_and_figure_say_the_same(study):
     page = (study.path / "comparison.html").read_text()
     assert study.results["sentence"].split(".")[0] in page.replace("&#39;", "'")
@@ -86,6 +90,7 @@ def test_page_table_and_figure_say_the_same(study):
     assert f"{100 * first['mean']:.1f} (" in (study.path / "comparison.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_study_does_nothing_again_and_grows(study, data, monkeypatch):
     before = without_times(study.path)
     unmask.compare(data, methods=METHODS, out=study.path, **TINY)

@@ -80,6 +80,7 @@ def test_every_method_stays_finite_in_bf16(name):
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_that_is_stopped_and_resumed_ends_with_the_same_losses_and_weights(name, tmp_path):
     def batches(first):

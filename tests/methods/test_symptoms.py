@@ -104,6 +104,7 @@ def diagnosed(out, pretrained, name):
     return symptoms(Subject(str(out)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("method"))
 def test_a_training_that_goes_well_shows_no_symptom(name, tmp_path, pretrained):
     method = trained(tmp_path, name)
@@ -112,6 +113,7 @@ def test_a_training_that_goes_well_shows_no_symptom(name, tmp_path, pretrained):
     assert diagnosed(tmp_path, pretrained, name) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", PROVOKED)
 def test_a_failure_that_is_provoked_is_told_with_its_remedy(fault, tmp_path, pretrained, monkeypatch):
     if fault.unbalanced == "sinkhorn":

@@ -199,6 +199,7 @@ def test_a_stream_without_a_good_sample_ends_with_the_reason():
             next(loader())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("usual", [np.uint8, np.float32])
 def test_images_of_another_range_that_come_late_in_a_stream_are_set_aside(usual, tmp_path):
     class Late(Numbers):
