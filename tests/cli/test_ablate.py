@@ -150,6 +150,7 @@ def test_a_finished_study_computes_nothing_and_another_one_is_refused(study, dat
         unmask.ablate(data, out=tmp_path, **TINY)
 
 
+@pytest.mark.slow
 def test_a_forecast_comes_first_and_a_dry_run_writes_nothing(data, tmp_path, capsys):
     options = {name: value for name, value in TINY.items() if name not in ("steps", "finetune_epochs")}
     assert unmask.ablate(data, out=tmp_path / "out", hours=0.1, dry_run=True, axes="schedule", **options) is None

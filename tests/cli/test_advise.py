@@ -101,6 +101,7 @@ def test_one_image_and_many_bands(tmp_path, monkeypatch):
     assert "too few images" in given.text()
 
 
+@pytest.mark.slow
 def test_a_stream_is_looked_at_without_its_labels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shards(tmp_path / "shards", [6, 6])

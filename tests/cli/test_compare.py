@@ -140,6 +140,7 @@ def test_published_weights_and_seeds_are_judged_too(study, data, tmp_path):
     assert gap["pairs"] == 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_plans_and_writes_nothing(data, tmp_path, capsys):
     assert unmask.compare(data, methods="simclr", out=tmp_path / "out", dry_run=True, **TINY) is None
     assert not (tmp_path / "out").exists()

@@ -280,6 +280,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(place, tmp_path)
         unmask.transfer(place / "run", to="classify", on=place / "data", input_size=64)
 
 
+@pytest.mark.slow
 def test_masks_are_learnt_from_polygons(place, tmp_path):
     for split in ("train", "val"):
         scenes = draw(tmp_path / "data" / "images" / split, 4)

@@ -35,6 +35,7 @@ def test_a_group_that_is_treated_worse_is_found_by_accuracy_and_calibration_and_
     assert not any(group["retrieval"].differs for group in of.values())
 
 
+@pytest.mark.slow
 def test_equal_groups_rarely_differ_and_adjusting_never_makes_a_difference_surer():
     alarms = 0
     for seed in range(8):

@@ -107,6 +107,7 @@ def test_errors_are_of_hidden_units_and_of_the_place_where_they_are():
     assert texture[1, 3, 6] > texture[1, 7, 0]  # beside it is busier than far away
 
 
+@pytest.mark.slow
 def test_a_faint_defect_is_found_and_only_because_errors_are_compared_with_normal_ones():
     found, hits = {}, {}
     tested = [scene(1000 + seed, defect=True) for seed in range(24)]
@@ -142,6 +143,7 @@ def test_a_image_is_judged_for_itself_whatever_is_in_its_batch():
         np.testing.assert_allclose(alone.maps[0], together.maps[place], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_false_alarms_on_fresh_normal_images_are_as_promised():
     finder = finder_of()
     scores = finder.predict(torch.stack([scene(5000 + seed)[0] for seed in range(600)]), batch=100).scores["rebuild"]
