@@ -31,6 +31,7 @@ import tempfile
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,7 +105,7 @@ def compare(
     return record
 
 
-class _Worker:
+class _Worker(ABC):
     """What works for a variant."""
 
     def __init__(self, variant: Variant):
@@ -122,8 +123,9 @@ class _Worker:
         self.close()
         return None
 
+    @abstractmethod
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        """What `_Work` answers, or {"error": the traceback}."""
 
     def close(self) -> None:
         """Ends what was begun."""
