@@ -127,7 +127,7 @@ class _Worker(ABC):
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """What `_Work` answers, or {"error": the traceback}."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (without a process there is nothing to end)
         """Ends what was begun."""
 
 

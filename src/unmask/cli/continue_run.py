@@ -1,13 +1,13 @@
 """Commands that write a folder: whose it is, and whether what lies there may be continued."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from unmask.data.labels import TABLE, is_image_name
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.files import MARK, REPORT, STAGES, Json
-from unmask.plain import Place, texts
+from unmask.plain import Dataclass, Place, plain, texts
 from unmask.planning.safety import require_writable
 from unmask.runs.config import Config
 from unmask.runs.run import Run
@@ -45,6 +45,18 @@ def is_new(out: Path) -> bool:
     if not out.exists():
         return True
     return out.is_dir() and not [name for name in (path.name for path in out.iterdir()) if not _is_left(name)]
+
+
+def require_new_study(out: Path) -> None:
+    """Raises UserError for a folder that holds something else than a study."""
+    if not is_new(out):
+        raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
+
+
+def settings_of_study(options: Dataclass, left_out: Collection[str]) -> Json:
+    """What a study is asked for, places from the root; but for `left_out`, options that change no result."""
+    asked = {name: value for name, value in plain(options).items() if name not in left_out}
+    return asked | {name: [absolute(place) for place in asked[name]] for name in ("data", "on")}
 
 
 def finished(out: Path, command: str, *made: str) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.continue_run import absolute, is_new, own, refuse_other_settings
+from unmask.cli.continue_run import own, refuse_other_settings, require_new_study, settings_of_study
 from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
@@ -18,7 +18,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.files import Json, read_json, write_json
-from unmask.plain import numbers, plain, texts
+from unmask.plain import numbers, texts
 from unmask.planning.initial_weights import initial
 from unmask.planning.plan import Plan
 from unmask.planning.pretrain import Given, make_plan
@@ -94,7 +94,7 @@ def ablate(options: Ablate) -> Ablation | None:
     began, console, out = stopwatch.began(), make_console(), Path(options.out)
     own_axes = read_axes(texts(options.axis), texts(options.axes))
     factors = [float(factor) for factor in numbers(options.sizes) if factor != 1]
-    names, asked = chosen(texts(options.axes), bool(own_axes)), _asked(options)
+    names, asked = chosen(texts(options.axes), bool(own_axes)), settings_of_study(options, NOT_SETTINGS)
     begun = _saved(out, asked)
     if not options.dry_run:
         own(out, "ablate", (*texts(options.data), *texts(options.on)))
@@ -230,17 +230,11 @@ def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], opt
     return Facts(on, command, baseline, len(_values(axes)) * options.seeds, [NOISE, *remarks])
 
 
-def _asked(options: Ablate) -> Json:
-    asked = {name: value for name, value in plain(options).items() if name not in NOT_SETTINGS}
-    return asked | {name: [absolute(place) for place in asked[name]] for name in ("data", "on")}
-
-
 def _saved(out: Path, asked: Json) -> Begun | None:
     """The study in the folder, if there is one; it must have the same settings."""
     if (out / STUDY).exists():
         begun = Begun.from_json(out / STUDY)
         refuse_other_settings(asked, begun.asked, {}, out)
         return begun
-    if not is_new(out):
-        raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
+    require_new_study(out)
     return None

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.continue_run import absolute, is_new, own, refuse_other_settings
+from unmask.cli.continue_run import absolute, own, refuse_other_settings, require_new_study, settings_of_study
 from unmask.cli.options.compare import Compare
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
-from unmask.errors import UserError
 from unmask.files import Json
 from unmask.plain import numbers, plain, texts
 from unmask.planning.initial_weights import Start
@@ -50,7 +49,7 @@ def compare(options: Compare) -> Comparison | None:
     Raises UserError for options or data that cannot work, DataError for data without labels, Interrupted on a signal:
     what is finished is kept, and a training resumes from its last checkpoint.
     """
-    console, out, asked = make_console(), Path(options.out), _asked(options)
+    console, out, asked = make_console(), Path(options.out), settings_of_study(options, NOT_SETTINGS)
     study = _saved(out, asked)
     if not options.dry_run:
         own(out, COMMAND, (*texts(options.data), *texts(options.on)))
@@ -104,11 +103,6 @@ def _trainings(options: Compare) -> dict[str, Pretrain]:
     return {name: Pretrain(options.data, method=name, **shared) for name in texts(options.methods)}
 
 
-def _asked(options: Compare) -> Json:
-    asked = {name: value for name, value in plain(options).items() if name not in NOT_SETTINGS}
-    return asked | {name: [absolute(place) for place in asked[name]] for name in ("data", "on")}
-
-
 def _saved(out: Path, asked: Json) -> Study | None:
     """The study in the folder, if there is one; it must have the same settings, but for those that it may grow by."""
     if (out / STUDY).exists():
@@ -116,6 +110,5 @@ def _saved(out: Path, asked: Json) -> Study | None:
         now, then = ({k: v for k, v in of.items() if k not in GROWING} for of in (asked, study.asked))
         refuse_other_settings(now, then, {}, out)
         return study
-    if not is_new(out):
-        raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
+    require_new_study(out)
     return None

@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.continue_run import absolute, is_new, own, refuse_other_settings
+from unmask.cli.continue_run import own, refuse_other_settings, require_new_study, settings_of_study
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.options.tune import Tune
 from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.errors import UserError, many
 from unmask.files import Json, read_json, write_json
-from unmask.plain import numbers, plain, texts
+from unmask.plain import numbers, texts
 from unmask.planning.build import flops_per_image
 from unmask.planning.initial_weights import initial
 from unmask.planning.pretrain import Given, make_plan
@@ -77,7 +77,11 @@ def tune(options: Tune) -> Tuned | None:
     finished runs are kept, and the current run resumes from its last checkpoint.
     """
     began, console, out = stopwatch.began(), make_console(), Path(options.out)
-    axes, asked, evaluator = chosen_axes(texts(options.axes)), _asked(options), texts(options.evaluators)[0]
+    axes, asked, evaluator = (
+        chosen_axes(texts(options.axes)),
+        settings_of_study(options, NOT_SETTINGS),
+        texts(options.evaluators)[0],
+    )
     require("evaluator", evaluator)
     begun = _saved(out, asked)
     if not options.dry_run:
@@ -209,17 +213,11 @@ def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
     return Facts(on, begun.command, pairs, texts(options.data))
 
 
-def _asked(options: Tune) -> Json:
-    asked = {name: value for name, value in plain(options).items() if name not in NOT_SETTINGS}
-    return asked | {name: [absolute(place) for place in asked[name]] for name in ("data", "on")}
-
-
 def _saved(out: Path, asked: Json) -> Begun | None:
     """The study in the folder, if there is one; it must have the same settings."""
     if (out / STUDY).exists():
         begun = typed(Begun, read_json(out / STUDY), str(out / STUDY), "")
         refuse_other_settings(asked, begun.asked, {}, out)
         return begun
-    if not is_new(out):
-        raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
+    require_new_study(out)
     return None
