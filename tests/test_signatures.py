@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import unmask
+from unmask.cli.help import describe
 from unmask.cli.task_options import DEFAULT, joined
 from unmask.cli.verb import command, commands, signature
 from unmask.tasks.folders import task_folders
@@ -107,6 +108,13 @@ def stub():
 
 def test_editors_are_told_the_options_as_they_are():
     assert STUB.read_text(encoding="utf-8") == stub(), "run: make signatures"
+
+
+@pytest.mark.parametrize("name", commands())
+def test_options_by_name_are_in_the_order_of_the_help(name):
+    options = commands()[name]
+    listed = re.findall(r"^    (\w+): ", describe(options), re.MULTILINE)
+    assert list(signature(options).parameters) == listed
 
 
 @pytest.mark.parametrize("name", [name for name in unmask.__all__ if name in commands()])

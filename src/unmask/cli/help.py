@@ -125,6 +125,12 @@ def _grouped(fields: Sequence[dataclasses.Field]) -> dict[str, list[dataclasses.
     return {group: members for group, members in groups.items() if members}
 
 
+def place_on_page(name: str) -> int:
+    """Where an option stands among all, as the pages show them."""
+    order = [*USUAL, *(member for members in GROUPS.values() for member in members)]
+    return order.index(name) if name in order else len(order)
+
+
 def _width() -> int:
     """Characters in a line: those of the terminal, within limits; 80 where there is none."""
     return min(WIDEST, max(NARROWEST, shutil.get_terminal_size((80, 24)).columns))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from unmask.cli.foreign_errors import in_our_words
-from unmask.cli.help import choices_of, describe
+from unmask.cli.help import choices_of, describe, place_on_page
 from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.shared_options import RuntimeOptions
 from unmask.cli.synonyms import nearest_option
@@ -160,10 +160,15 @@ def _signature(options: type) -> inspect.Signature:
 
 
 def signature(options: type) -> inspect.Signature:
-    """That of a dataclass of options, with the types that Python callers may give; not what tyro and ranges note."""
+    """That of a dataclass of options, with the types that Python callers may give; not what tyro and ranges note.
+    Options by name are in the order of the help."""
     hints = get_type_hints(options, include_extras=True)
-    parameters = inspect.signature(options).parameters.values()
-    return inspect.Signature([p.replace(annotation=_plain_type(hints[p.name])) for p in parameters])
+    parameters = [
+        p.replace(annotation=_plain_type(hints[p.name])) for p in inspect.signature(options).parameters.values()
+    ]
+    return inspect.Signature(
+        sorted(parameters, key=lambda p: (p.kind, place_on_page(p.name) if p.kind is p.KEYWORD_ONLY else 0))
+    )
 
 
 def _plain_type(hint: Any) -> Any:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import IndexOptions
 from unmask.errors import UserError
 from unmask.plain import (
-    Batch,
     ImagePlaces,
     NonNegativeInt,
     Place,
@@ -23,7 +22,7 @@ __all__ = ["Audit"]
 
 
 @dataclass(frozen=True)
-class Audit(EncoderOptions):
+class Audit(IndexOptions):
     """Compare groups of images: does the model treat them differently?"""
 
     run: Positional[WeightsPlace]  # folder of a run or of a classifier, a file of weights, or a timm model
@@ -34,13 +33,7 @@ class Audit(EncoderOptions):
     groups: Places = ()
     unlabelled: ImagePlaces = ()  # the data that the run learnt from, to count its groups; by default not counted
     out: Place | None = None  # folder for audit.json and audit.csv; by default RUN/audit
-    # how a feature vector is made, as for embed; auto: the best that evaluate found for this run, else mean
-    pooling: str = "auto"
-    # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
-    index: Place | None = None
-    batch: Batch = 64  # images at a time
     seed: NonNegativeInt = 0  # seed of permutations, and of the split where the data has none
-    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "on", texts(self.on))

@@ -1,32 +1,27 @@
 """`unmask compare DATA --on LABELLED --methods mae dino`: which way of learning suits these images?"""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Gt
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from unmask import registry
-from unmask.cli.shared_options import ConfigOption
+from unmask.cli.shared_options import StudyOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     Batch,
     Few,
-    ImagePlaces,
     ModelName,
     Names,
     NonNegativeInt,
     Place,
     PositiveFloat,
     PositiveInt,
-    Share,
-    Size,
     WeightsPlaces,
-    check_fields,
     settle,
-    sides,
     texts,
 )
 
@@ -37,16 +32,13 @@ JUDGES = ("knn", "linear", "attentive")
 Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 
 
-@dataclass(frozen=True)
-class Compare(ConfigOption):
+@dataclass(frozen=True, kw_only=True)
+class Compare(StudyOptions):
     """Compare MAE with its rivals on your data: one encoder, one budget, one judge.
 
     Says which method is ahead, by how much, and where that cannot be said.
     """
 
-    data: Positional[ImagePlaces] = ()  # images to pretrain on: whatever pretrain takes
-    _: KW_ONLY
-    on: ImagePlaces = ()  # labelled data to judge on; by default the data itself
     out: Place = Path("comparison")  # folder for the study; repeat the command to continue it
     # methods to compare, with options if you like: mae simclr "dino(momentum=0.99)"; the first is the one that tables
     # compare with
@@ -63,37 +55,19 @@ class Compare(ConfigOption):
     draws: Few = 1  # choices of these labels for each seed, the same for every method
     points: Few = 3  # of a training at which frozen features are judged: 3 are a quarter, half, and all of it
     finetune_epochs: PositiveFloat | None = None  # passes of fine-tuning; by default more, the fewer the labels
-    labels: NonNegativeInt | None = 2000  # number of labelled training images to judge with, 0 for all
     test: NonNegativeInt | None = 2000  # number of test images, 0 for all
     model: ModelName = None  # timm model that all methods train; by default chosen as by pretrain
-    # pixels that the model sees: one number, or height and width (480 640, or 480x640); by default chosen from the
-    # data
-    image_size: Annotated[Size, Gt(0)] = None
-    patch_size: PositiveInt | None = None  # pixels along a side of a patch; by default chosen from the image size
-    channels: PositiveInt | None = None  # input channels; by default as many as the data has
     batch: Batch | None = None  # images per optimizer step, for all methods; by default what each chooses
-    compile: str = "off"  # compile trainings: off, on, graphs or auto; compiling takes a minute or two for each
     jobs: PositiveInt = 1  # trainings and fits side by side, each in a process of its own
-    seed: NonNegativeInt = 0  # the first of the seeds
-    precision: str = "auto"  # number format of training: bf16 or 32; by default bf16 where the hardware gains from it
-    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
-    # processes that load images; 0: the main process loads them; by default as many as measuring shows to be needed
-    workers: NonNegativeInt | None = None
-    max_bad: Share = 0.05  # share of unreadable files above which the study does not start
-    dry_run: bool = False  # print the plan and the forecast, and stop
+    compile: str = "off"  # compile trainings: off, on, graphs or auto; compiling takes a minute or two for each
 
     def __post_init__(self):
-        for name in ("data", "on", "methods", "against", "evaluators"):
+        for name in ("methods", "against"):
             settle(self, name, texts(getattr(self, name)))
-        if not self.data:
-            raise UserError("say on which images: unmask compare DATA (and --on LABELLED, if they have no labels)")
         settle(self, "evaluators", tuple(dict.fromkeys(texts(self.evaluators))))
-        settle(self, "out", Path(self.out))
         numbers = (self.labels_per_class,) if isinstance(self.labels_per_class, int) else tuple(self.labels_per_class)
         settle(self, "labels_per_class", () if numbers == (0,) else tuple(dict.fromkeys(numbers)))
-        if self.image_size is not None:
-            settle(self, "image_size", sides("image_size", self.image_size))
-        check_fields(self)
+        super().__post_init__()
         self._check_methods()
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:

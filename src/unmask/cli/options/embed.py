@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import FeatureOptions
 from unmask.errors import UserError
 from unmask.plain import Batch, ImagePlaces, Place, WeightsPlace, check_fields, settle, texts
 
@@ -12,18 +12,14 @@ __all__ = ["Embed"]
 
 
 @dataclass(frozen=True)
-class Embed(EncoderOptions):
+class Embed(FeatureOptions):
     """Write a feature vector for every image, with its path and label."""
 
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
     data: Positional[ImagePlaces]  # images: whatever pretrain takes
     _: KW_ONLY
     out: Place | None = None  # file to write, .npz or .parquet; by default RUN/features.npz
-    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
-    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
-    pooling: str = "auto"
     batch: Batch = 256  # images at a time
-    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

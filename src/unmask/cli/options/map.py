@@ -5,10 +5,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import IndexOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
-    Batch,
     ImagePlaces,
     NonNegativeInt,
     Place,
@@ -25,7 +24,7 @@ METHODS = ("auto", "pca", "tsne", "umap")
 
 
 @dataclass(frozen=True)
-class Map(EncoderOptions):
+class Map(IndexOptions):
     """Draw a map of all images, with similar ones near each other."""
 
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
@@ -36,14 +35,9 @@ class Map(EncoderOptions):
     # very many images
     method: str = "auto"
     most: PositiveInt = 20_000  # number of images on the map, spread over the data
-    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
-    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
-    pooling: str = "auto"
     # folder that keeps the features for the next time; by default in the run's folder, else beside the map
     index: Place | None = None
     seed: NonNegativeInt = 0  # seed of t-SNE and UMAP
-    batch: Batch = 64  # images at a time
-    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

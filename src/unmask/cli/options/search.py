@@ -5,10 +5,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import IndexOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
-    Batch,
     ImagePlaces,
     Place,
     PositiveInt,
@@ -25,7 +24,7 @@ KINDS = ("pixels", "features")
 
 
 @dataclass(frozen=True)
-class Search(EncoderOptions):
+class Search(IndexOptions):
     """Find similar images, or copies and near copies."""
 
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
@@ -35,19 +34,12 @@ class Search(EncoderOptions):
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query
-    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
-    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
-    pooling: str = "auto"
     # compare raw features; by default each is first brought to mean 0 and standard deviation 1 over the data
     standardize: bool = True
     # what near copies are compared by: pixels (16 x 16 colours) or features (of the encoder, minus their mean)
     by: str = "pixels"
     threshold: PositiveShare | None = None  # likeness, up to 1, from which two images are near copies; by default 0.98
     compare: bool = False  # where images have labels, also search with the same encoder at random weights
-    # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
-    index: Place | None = None
-    batch: Batch = 64  # images at a time
-    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))

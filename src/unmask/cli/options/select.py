@@ -6,10 +6,9 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import IndexOptions
 from unmask.errors import UserError
 from unmask.plain import (
-    Batch,
     ImagePlaces,
     NonNegativeInt,
     Place,
@@ -25,7 +24,7 @@ __all__ = ["Select"]
 
 
 @dataclass(frozen=True)
-class Select(EncoderOptions):
+class Select(IndexOptions):
     """Choose the images to label next: diverse and uncertain ones."""
 
     run: Positional[WeightsPlace]  # folder of a run or of a classifier, a file of weights, or a timm model
@@ -39,14 +38,7 @@ class Select(EncoderOptions):
     # likeness, up to 1, from which two images are near copies, of which one is labelled; by default 0.98
     threshold: PositiveShare | None = None
     out: Place | None = None  # folder for select.csv, the gallery and select.json; by default RUN/select
-    # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
-    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
-    pooling: str = "auto"
-    # folder that keeps the features for the next time; by default in the run's folder, else in that of the results
-    index: Place | None = None
-    batch: Batch = 64  # images at a time
     seed: NonNegativeInt = 0  # seed of what is drawn
-    device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
 
     def __post_init__(self):
         settle(self, "data", texts(self.data))
