@@ -143,7 +143,7 @@ def evaluate(
     most: int | None = None, labels_per_class: int | Sequence[int] = (1, 5, 10, 50), mean: float | Sequence[float] = (),
     std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
     student: bool = False, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
-    evaluators: str | Sequence[str] = ('knn', 'linear'), draws: int = 5, batch: int = 256, seed: int = 0,
+    evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), draws: int = 5, batch: int = 256, seed: int = 0,
     config: str | Path | None = None
 ) -> Verdict: ...
 def export(

@@ -6,11 +6,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from support.small import SMALL
 
 import unmask
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import DataError, UserError
+from unmask.evaluation.best_features import best_features
 
 
 def test_evaluate_compares_writes_and_says_one_sentence(run, labelled, capsys):
@@ -151,10 +154,10 @@ def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(r
     unmask.evaluate(run.path, on=labelled, draws=1, labels_per_class=2, device="cpu")
     path = run.path / "evaluation.json"
     content = json.loads(path.read_text())
-    assert content["features"].keys() == {"knn", "linear"}
+    assert content["features"].keys() == {"knn", "linear", "attentive", "knn on attentive"}
     chosen = {score["evaluator"]: score["pooling"] for score in content["scores"][:2]}
-    assert {name: best["pooling"] for name, best in content["features"].items()} == chosen
-    content["features"]["linear"]["pooling"] = "cls"
+    assert {name: content["features"][name]["pooling"] for name in chosen} == chosen
+    content["features"]["linear"] |= {"pooling": "cls", "val_accuracy": 1.01}
     path.write_text(json.dumps(content))
     vectors = {}
     for name in ("auto", "cls", "mean"):
@@ -165,7 +168,7 @@ def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(r
     np.testing.assert_array_equal(vectors["auto"], vectors["cls"])
     assert not np.array_equal(vectors["auto"], vectors["mean"])
     assert "Features: cls, the best by linear on the validation split" in capsys.readouterr().out
-    content["features"]["knn"] |= {"whiten": True, "pooling": "mean"}
+    content["features"]["knn"] |= {"whiten": True, "pooling": "mean", "val_accuracy": 1.01}
     path.write_text(json.dumps(content))
     query = labelled / "test" / "red" / "000.png"
     options = {"query": query, "device": "cpu", "out": tmp_path / "s"}
@@ -175,3 +178,76 @@ def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(r
     path.write_text(json.dumps(content | {"weights": "others"}))
     unmask.search(run.path, labelled, **options)
     assert "Features: mean (evaluation.json is of other weights)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "winner",
+    ["attentive", "knn(whiten=True)", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linear", "knn"))],
+)
+def test_predict_answers_with_the_best_classifier_on_frozen_features(
+    run, labelled, tmp_path, capsys, winner, monkeypatch
+):
+    evaluators, by = ("linear", winner) if winner != "linear" else ("linear",), winner.split("(")[0]
+
+    def with_winner(*arguments):
+        best = best_features(*arguments)
+        best[by]["val_accuracy"] = 1.01
+        return best
+
+    monkeypatch.setattr("unmask.cli.commands.evaluate.best_features", with_winner)
+    verdict = unmask.evaluate(run.path, on=labelled, evaluators=evaluators, draws=1, labels_per_class=2, device="cpu")
+    content = json.loads((run.path / "evaluation.json").read_text())
+    assert f"by {by} (101.0%" in content["best_features"]
+    with safe_open(run.path / "evaluation.safetensors", "pt") as file:
+        assert any(name.startswith("pool.") for name in file.keys()) == (winner == "attentive")
+    capsys.readouterr()
+    answers = unmask.predict(run.path, labelled / "test", out=tmp_path / "p.csv", device="cpu")
+    said = " ".join(capsys.readouterr().out.split())
+    whitened = ", whitened" if "whiten" in winner else ""
+    assert f"By {by} on frozen {content['features'][by]['pooling']} features{whitened}, the best" in said
+    share = np.mean([a == b.split("/")[-2] for a, b in zip(answers.labels, answers.names)])
+    own = content["attentive"]["accuracy"] if winner == "attentive" else verdict.score("pretrained", winner).accuracy
+    assert share == pytest.approx(own, abs=0.07)  # one image: other precision
+    np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, atol=1e-5)
+    again = unmask.load(run.path).predict(labelled / "test")
+    np.testing.assert_allclose(again.probabilities, answers.probabilities, atol=1e-5)
+
+
+def test_an_attentive_pooling_that_wins_is_kept_and_used(run, labelled, tmp_path, capsys):
+    unmask.evaluate(run.path, on=labelled, draws=1, labels_per_class=2, device="cpu")
+    path = run.path / "evaluation.json"
+    content = json.loads(path.read_text())
+    for name in ("attentive", "knn on attentive"):
+        content["features"][name]["val_accuracy"] = 1.01
+    path.write_text(json.dumps(content))
+    query, options = labelled / "test" / "red" / "000.png", {"device": "cpu", "out": tmp_path / "s"}
+    with np.load(unmask.embed(run.path, labelled, out=tmp_path / "a.npz", device="cpu")) as file:
+        vectors = file["features"]
+    assert "Features: attentive, the best by attentive" in capsys.readouterr().out
+    with np.load(unmask.embed(run.path, labelled, out=tmp_path / "m.npz", pooling="attentive", device="cpu")) as file:
+        np.testing.assert_array_equal(vectors, file["features"])
+    encoder = unmask.load(run.path)
+    assert vectors.shape == (40, encoder.dim)
+    result = unmask.search(run.path, labelled, query=query, compare=True, **options)
+    assert "Features: attentive, the best by knn on attentive" in capsys.readouterr().out
+    assert result.hits[0].same == "same file"
+    unmask.select(run.path, labelled / "test", most=2, by="diverse", **options)
+    assert "Features: attentive" in capsys.readouterr().out
+    (run.path / "evaluation.safetensors").unlink()
+    with pytest.raises(UserError, match="no pooling 'attentive'; unmask evaluate RUN --on LABELLED learns one"):
+        unmask.embed(run.path, labelled, out=tmp_path / "b.npz", device="cpu")
+
+
+def test_what_evaluate_kept_is_refused_for_other_weights_and_judges_are_checked(run, labelled, tmp_path):
+    with pytest.raises(UserError, match="unmask evaluate RUN --on LABELLED keeps one on frozen features"):
+        unmask.predict(run.path, labelled, out=tmp_path / "p.csv", device="cpu")
+    unmask.evaluate(run.path, on=labelled, evaluators="linear", draws=1, labels_per_class=2, device="cpu")
+    path = run.path / "encoder.safetensors"
+    state = load_file(path)
+    save_file({name: value + 0.01 for name, value in state.items()}, path)
+    with pytest.raises(UserError, match="belongs to other weights than the run's own"):
+        unmask.predict(run.path, labelled, out=tmp_path / "p.csv", device="cpu")
+    with pytest.raises(UserError, match="give knn, linear or both"):
+        unmask.evaluate(run.path, on=labelled, evaluators="attentive", device="cpu")
+    with pytest.raises(UserError, match="--evaluators attentiv: none of these, did you mean 'attentive'"):
+        unmask.evaluate(run.path, on=labelled, evaluators=("knn", "attentiv"), device="cpu")

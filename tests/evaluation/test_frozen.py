@@ -95,7 +95,7 @@ def test_whitened_features_are_uncorrelated_and_knn_finds_what_a_loud_direction_
     plain, whitened = Knn().candidates()
     scores = [float((k.fit_predict(x[train], y[train], x[test]) == y[test]).mean()) for k in (plain, whitened)]
     assert scores[1] > 0.9 > scores[0]
-    assert str(whitened) == "knn(k=20, whiten)"
+    assert str(whitened) == "knn(k=20, whiten=True)"
     constant = np.ones((5, 3), np.float32)
     assert np.isfinite(Whitening(constant)(constant)).all()
     wide = rng.normal(0, 1, (20, 1100)).astype(np.float32)

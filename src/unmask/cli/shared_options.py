@@ -3,6 +3,7 @@ the machine (`runtime/machine.py` chooses) and records."""
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from annotated_types import Gt
 from tyro.conf import Positional
 
 from unmask import registry
-from unmask.errors import UserError
+from unmask.errors import UserError, closest
 from unmask.plain import (
     Batch,
     ImagePlaces,
@@ -30,6 +31,9 @@ from unmask.plain import (
     texts,
 )
 from unmask.version import install_line
+
+ATTENTIVE = "attentive"  # the probe that learns its own pooling; no part, since it looks at all tokens
+JUDGES = ("knn", "linear", ATTENTIVE)  # of frozen features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ class FeatureOptions(EncoderOptions):
     """Of commands that use one feature vector per image."""
 
     # how a feature vector is made: mean of the patches, cls, mean4 (of the last four layers, concatenated) or mean@2
-    # to mean@4 (of an earlier layer); auto: the best that evaluate found for this run, else mean
+    # to mean@4 (of an earlier layer), or attentive (as evaluate learnt it); auto: the best that evaluate found for
+    # this run, else mean
     pooling: str = "auto"
     batch: Batch = 64  # images at a time
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
@@ -112,6 +117,15 @@ class RuntimeOptions(ConfigOption):
     # also send records to tensorboard, wandb or mlflow, or e.g. "wandb(offline=True)"; several with commas; by
     # default metrics.jsonl alone
     log_to: Names = ()
+
+
+def require_judges(evaluators: Sequence[str]) -> None:
+    """Raises UserError for an evaluator that there is none of."""
+    names = sorted({*registry.names("evaluator"), ATTENTIVE})
+    for text in evaluators:
+        name = registry.parse(text)[0]
+        if name not in names and not registry.is_foreign(name):
+            raise UserError(f"--evaluators {text}: none of these{closest(name, names)} There are: {', '.join(names)}")
 
 
 def settle_trackers(options: RuntimeOptions) -> None:

@@ -1,12 +1,12 @@
 """The attentive probe: one learned query over the tokens of a frozen encoder, as CAE (Chen et al. 2022) judges masked
 models, whose class token and mean say little before fine-tuning.
 
-The tokens of training and validation images are computed once and kept; several learning rates are tried side by side,
-and the validation split chooses.
+The tokens of training images are computed once and kept; several learning rates are tried side by side, and the
+validation split chooses.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,23 @@ MOST = 8 * 2**30  # bytes of tokens that are kept
 
 
 @dataclass(frozen=True)
+class Pooled:
+    """The vectors that the probe's query makes of n images, and their labels."""
+
+    vectors: Float[np.ndarray, "n d"]
+    labels: Int[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
 class Probed:
-    """What the probe answered."""
+    """What the probe learnt and answered."""
 
     correct: Bool[np.ndarray, "n"]  # for each test image
     setting: str  # e.g. "attentive(lr=0.001)"
+    val_accuracy: float
+    probe: "AttentiveProbe"  # in eval mode
+    train: Pooled  # what it learnt from
+    val: Pooled
 
 
 class AttentiveProbe(nn.Module):
@@ -47,7 +59,11 @@ class AttentiveProbe(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b k"]:
-        return self.head(self.norm(self.pool(tokens)))
+        return self.judge(self.pool(tokens))
+
+    def judge(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Logits of what the query gathered."""
+        return self.head(self.norm(pooled))
 
 
 def attentive_probe(
@@ -57,25 +73,46 @@ def attentive_probe(
     autocast: torch.dtype | None,
     seed: int,
     tell: Callable[[float], object] = lambda share: None,
+    rows: Sequence[int] | None = None,
 ) -> Probed:
     """Trains on the training split and answers the test split; the encoder must be on `device`, and is not changed.
 
-    tell: called with the share that is done. Raises UserError where the tokens would not fit into memory.
+    tell: called with the share that is done. rows: of the training split to learn from; all unless given. Raises
+    UserError where their tokens would not fit into memory.
     """
     encoder.eval()
-    train_x, train_y = _all_tokens(encoder, labelled, "train", device, autocast)
-    val_x, val_y = _all_tokens(encoder, labelled, "val", device, autocast)
+    train_x, train_y = _all_tokens(encoder, labelled, device, autocast, rows)
+    val_y, test_y = labelled.labels("val"), labelled.labels("test")
     with torch.random.fork_rng():
         torch.manual_seed(mix(seed, 0xA77))
         probe = AttentiveProbe(train_x.shape[-1], len(labelled.classes)).to(device)
         probes = [(rate, copy.deepcopy(probe)) for rate in RATES]
         for number, (rate, member) in enumerate(probes):
             _train(member, train_x, train_y, rate, seed, device, lambda s, n=number: tell((n + s) / len(RATES)))
-    scored = [(float((_answers(member, [val_x], device) == val_y.numpy()).mean()), rate) for rate, member in probes]
-    best = max(scored, key=lambda pair: pair[0])[1]
-    chosen = next(member for rate, member in probes if rate == best)
-    predicted = _answers(chosen, _tokens(encoder, labelled, "test", device, autocast), device)
-    return Probed(predicted == labelled.labels("test"), f"attentive(lr={best:g})")
+    members = [member for _, member in probes]
+    pooled = _pooled(members, _tokens(encoder, labelled, "val", device, autocast), device)
+    accuracies = [float((_answers(m, vectors, device) == val_y).mean()) for m, vectors in zip(members, pooled)]
+    best = int(np.argmax(accuracies))
+    chosen = members[best]
+    (test_x,) = _pooled([chosen], _tokens(encoder, labelled, "test", device, autocast), device)
+    (train_vectors,) = _pooled([chosen], [train_x], device)
+    return Probed(
+        _answers(chosen, test_x, device) == test_y,
+        f"attentive(lr={RATES[best]:g})",
+        accuracies[best],
+        chosen,
+        Pooled(train_vectors, train_y.numpy()),
+        Pooled(pooled[best], val_y),
+    )
+
+
+def rows_that_fit(encoder: Encoder, count: int, memory: int, seed: int) -> list[int] | None:
+    """Which of `count` training images a probe can learn from, where their tokens may take `memory` bytes: drawn at
+    random, or None for all."""
+    most = max(1, min(memory, MOST) // _token_bytes(encoder))
+    if count <= most:
+        return None
+    return sorted(np.random.default_rng([seed, 0xA79]).permutation(count)[:most].tolist())
 
 
 def _train(
@@ -106,34 +143,62 @@ def _train(
 
 
 @torch.inference_mode()
+def _pooled(
+    probes: Sequence[AttentiveProbe], batches: Iterable[Tensor], device: torch.device | str
+) -> list[Float[np.ndarray, "n d"]]:
+    """What each probe's query gathers, batch by batch."""
+    parts: list[list[np.ndarray]] = [[] for _ in probes]
+    for tokens in (part.to(device).float() for batch in batches for part in batch.split(BATCH)):
+        for probe, vectors in zip(probes, parts):
+            vectors.append(probe.pool(tokens).cpu().numpy())
+    return [np.concatenate(vectors) for vectors in parts]
+
+
+@torch.inference_mode()
 def _answers(
-    probe: AttentiveProbe, batches: Iterator[Tensor] | list[Tensor], device: torch.device | str
+    probe: AttentiveProbe, vectors: Float[np.ndarray, "n d"], device: torch.device | str
 ) -> Int[np.ndarray, "n"]:
-    """The classes answered, batch by batch."""
-    parts = (part for batch in batches for part in batch.split(BATCH))
-    return np.concatenate([probe(part.to(device).float()).argmax(dim=1).cpu().numpy() for part in parts])
+    """The classes answered."""
+    return probe.judge(torch.from_numpy(vectors).to(device)).argmax(dim=1).cpu().numpy()
 
 
 def _tokens(
-    encoder: Encoder, labelled: Labelled, split: str, device: torch.device | str, autocast: torch.dtype | None
+    encoder: Encoder,
+    labelled: Labelled,
+    split: str,
+    device: torch.device | str,
+    autocast: torch.dtype | None,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[Float[Tensor, "b u d"]]:
-    """Unit tokens of a split's images, each seen whole, in order, in half precision."""
+    """Unit tokens of a split's images, or of some, each seen whole, in order, in half precision."""
     size = (encoder.grid.size[0], encoder.grid.size[1])
     kind = torch.device(device).type
     with judged(encoder), torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-        for batch in labelled.loader(split, encoder.channels, WholeImage(size)):
+        for batch in labelled.loader(split, encoder.channels, WholeImage(size), rows=rows):
             tokens = encoder(batch["views"][0].to(device)).units
             yield tokens.float().clamp(-6e4, 6e4).half().cpu()
 
 
+def _token_bytes(encoder: Encoder) -> int:
+    """What the tokens of an image take."""
+    return 2 * encoder.grid.num_units * encoder.dim
+
+
 def _all_tokens(
-    encoder: Encoder, labelled: Labelled, split: str, device: torch.device | str, autocast: torch.dtype | None
+    encoder: Encoder,
+    labelled: Labelled,
+    device: torch.device | str,
+    autocast: torch.dtype | None,
+    rows: Sequence[int] | None,
 ) -> tuple[Float[Tensor, "n u d"], Int[Tensor, "n"]]:
-    need = 2 * len(labelled.splits[split]) * encoder.grid.num_units * encoder.dim
+    """Of the training images."""
+    labels = labelled.labels("train")
+    labels = labels if rows is None else labels[np.asarray(rows)]
+    need = len(labels) * _token_bytes(encoder)
     if need > MOST:
         raise UserError(
-            f"the attentive probe keeps the tokens of its images, {need / 2**30:.0f} GiB for"
-            f" {len(labelled.splits[split]):,} of them: judge on fewer with --labels"
+            f"the attentive probe keeps the tokens of its images, {need / 2**30:.0f} GiB for {len(labels):,} of them:"
+            " judge on fewer with --labels"
         )
-    tokens = torch.cat(list(_tokens(encoder, labelled, split, device, autocast)))
-    return tokens, torch.from_numpy(labelled.labels(split))
+    tokens = torch.cat(list(_tokens(encoder, labelled, "train", device, autocast, rows)))
+    return tokens, torch.from_numpy(labels)

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from unmask.data.limits import require_modest_zip
 from unmask.errors import UserError
-from unmask.evaluation.features import check_poolings, finite, judged, pooled
+from unmask.evaluation.features import check_poolings, features_hash, finite, judged, pooled
 from unmask.files import write_atomically
 from unmask.models.encoder import Encoder
-from unmask.models.state import weights_hash
 
 Extract = Callable[[Tensor], Tensor]  # raw samples b c h w -> features b d
 CHUNK = 4096  # samples
@@ -195,7 +194,7 @@ def _fingerprint(model: Encoder | Extract, samples: Named, settings: dict[str, A
     digest = hashlib.blake2b(digest_size=16)
     facts = [settings, list(samples.names), list(samples.classes)]
     if isinstance(model, Encoder):
-        facts += [weights_hash(model), model.arguments]
+        facts += [features_hash(model, settings["pooling"]), model.arguments]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     digest.update(b"" if samples.labels is None else samples.labels.numpy().tobytes())
     return digest.hexdigest()

@@ -16,8 +16,10 @@ from unmask.data.datasets.classification import Labelled
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
+from unmask.models.state import weights_hash
 
 POOLINGS = ("mean", "cls", "mean4")
+ATTENTIVE = "attentive"  # the query that the attentive probe of `unmask evaluate` learnt
 INNER = ("mean@2", "mean@3", "mean@4")  # of the layer that is so many from the end, counted from 1
 DEEP = 4  # layers that mean4 joins, as in the linear evaluation of DINO (Caron et al. 2021)
 SCORES = 256 * 196**2  # attention scores of a head at a time; large images are taken one by one
@@ -60,8 +62,8 @@ def pooled(
 
     mean: the last layer's unit tokens, averaged. cls: its class token. mean4: the unit tokens of the last 4 layers,
     averaged per layer and concatenated (Hiera's layers differ in width). mean@2: those of the layer before the last,
-    averaged; so on to mean@4. Raises UserError for a pooling that this
-    encoder does not have.
+    averaged; so on to mean@4. attentive: what the query gathers that `evaluate` learnt for these weights. Raises
+    UserError for a pooling that this encoder does not have.
     """
     poolings = check_poolings(encoder, poolings)
     most = max(1, SCORES // encoder.grid.num_units**2)
@@ -74,17 +76,27 @@ def pooled(
     vectors |= {f"mean@{back}": means[-back] for back in range(2, len(means) + 1)}
     if "cls" in poolings:
         vectors["cls"] = layers[-1].prefix[:, 0].float()
+    if ATTENTIVE in poolings and encoder.learnt_pool:
+        vectors[ATTENTIVE] = encoder.learnt_pool.pool(layers[-1].units.float()).float()
     return {name: vectors[name] for name in poolings}
 
 
 def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[str, ...]:
     """The requested poolings, or all; UserError for one that this encoder does not have."""
-    default, there = available(encoder), searched(encoder)
+    default = available(encoder)
+    there = (*searched(encoder), *((ATTENTIVE,) if encoder.learnt_pool else ()))
+    absent = {"cls": "; this model has no class token", ATTENTIVE: "; unmask evaluate RUN --on LABELLED learns one"}
     for name in poolings or ():
         if name not in there:
-            missing = "; this model has no class token" if name == "cls" else ""
+            missing = absent.get(name, "")
             raise UserError(f"no pooling {name!r}{missing}{closest(name, there)} There are: {', '.join(there)}")
     return tuple(poolings or default)
+
+
+def features_hash(encoder: Encoder, pooling: str) -> str:
+    """Digits that change with whatever the vectors of a pooling are computed by."""
+    learnt = encoder.learnt_pool.digest if pooling == ATTENTIVE and encoder.learnt_pool else ""
+    return weights_hash(encoder) + learnt
 
 
 def extract(

@@ -35,6 +35,13 @@ class Tokens(NamedTuple):
         return self.prefix[:, 0] if self.prefix.shape[1] else self.units.mean(dim=1)
 
 
+class LearntPool(NamedTuple):
+    """A pooling of unit tokens that was learnt on top of a frozen encoder, and is none of its weights."""
+
+    pool: Callable[[Tensor], Tensor]  # b n d -> b d
+    digest: str  # of its own weights
+
+
 class Encoder(nn.Module, ABC):
     """Parts in `encoders/` define `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
 
@@ -50,6 +57,7 @@ class Encoder(nn.Module, ABC):
     arguments: Json  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
+    learnt_pool: LearntPool | None = None  # that `evaluate` trained for it
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         """mean, std: one per channel, in raw units (0..255 for 8-bit images)."""

@@ -15,6 +15,7 @@ from unmask.plain import texts
 from unmask.runs.run import CONFIG, Run, encoder_of_task
 from unmask.tasks.anomaly.model import Finder
 from unmask.tasks.classification.classifier import ImageClassifier
+from unmask.tasks.classification.frozen import has_frozen, open_frozen
 from unmask.tasks.folders import model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
@@ -56,6 +57,8 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
         encoder = Run(Path(run)).encoder()
         if (Path(run) / CLASSIFY / weights_file(CLASSIFY)).exists():
             encoder.classifier = partial(load, Path(run) / CLASSIFY, parts=registry.parts_given())
+        elif has_frozen(Path(run)):
+            encoder.classifier = partial(open_frozen, Path(run))
         return encoder
     reading = Reading.of(options)
     rest = {name: value for name, value in options.items() if name not in READING}
@@ -92,7 +95,15 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     else:
         what = f"has no {weights_file(task) if task else 'model that transfer trains'}."
     wanted = task or CLASSIFY
-    raise UserError(f"{path} {what} Make a {model_noun(wanted)}: unmask transfer RUN --to {wanted} --on LABELLED")
+    also = "; unmask evaluate RUN --on LABELLED keeps one on frozen features" if wanted == CLASSIFY else ""
+    line = f"unmask transfer RUN --to {wanted} --on LABELLED"
+    raise UserError(f"{path} {what} Make a {model_noun(wanted)}: {line}{also}")
+
+
+def is_frozen_only(path: Path) -> bool:
+    """Whether a folder is that of a run from which `transfer` trained nothing, but `evaluate` kept a classifier."""
+    trained = any((path / name / weights_file(name)).exists() for name in task_folders())
+    return task_of(path) == "" and not trained and has_frozen(path)
 
 
 def open_trained(path: Path, task: str | None = None) -> Any:

@@ -1,5 +1,6 @@
 """The command `evaluate`, step by step: open the encoder and its rivals, read the labelled images, compare, draw."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,27 +15,32 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import UserError
-from unmask.evaluation.best_features import best_features
+from unmask.evaluation.attentive import Probed, attentive_probe, rows_that_fit
+from unmask.evaluation.best_features import LEARNT, RESULT, best_features, best_in_words
 from unmask.evaluation.compare import judge
-from unmask.evaluation.features import Features, searched, split_features, split_pixels
+from unmask.evaluation.features import ATTENTIVE, Features, searched, split_features, split_pixels
+from unmask.evaluation.intervals import wilson
 from unmask.evaluation.verdict import PIXELS, PRETRAINED, RANDOM, Verdict, draw_verdict, rows, table
-from unmask.files import write_json
+from unmask.files import Json, write_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
-from unmask.runtime.machine import Machine, autocast_dtype, machine, tune
+from unmask.runtime.machine import Machine, autocast_dtype, machine, memory_here, tune
 from unmask.runtime.progress import doing, make_console, make_say, progress, stage
+from unmask.tasks.classification.frozen import keep_learnt
 from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
 
 __all__ = ["evaluate"]
-RESULT, IMAGE = "evaluation.json", "evaluation.png"
+IMAGE = "evaluation.png"
+TOKENS = 4  # of the free memory, the part that tokens of the attentive probe may take: a fourth
 
 
 @verb(Evaluate)
 def evaluate(options: Evaluate) -> Verdict:
-    """Evaluates frozen features with kNN and a linear classifier; writes evaluation.json and .png and the report.
+    """Evaluates frozen features with kNN and a linear classifier; writes evaluation.json and .png and the report, and
+    evaluation.safetensors: the best classifier on frozen features, for `predict`, and the attentive pooling.
 
     Raises UserError for a path that is neither a run nor a timm name, DataError for images without labels.
     """
@@ -42,27 +48,51 @@ def evaluate(options: Evaluate) -> Verdict:
     tune(here.device)
     out = results_folder(options.run, options.out)
     own(out, "evaluate", texts(options.on), within=True)
-    say_replaced([out / RESULT, out / IMAGE], console)
+    say_replaced([out / RESULT, out / IMAGE, out / LEARNT], console)
     doing("opening the encoder")
     encoder = load_encoder(options.run, **reading_of(options))
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
+    features = competitors(options, encoder, rivals, labelled, here)
+    subject, train = next(iter(features)), []  # the training features of the subject, for a classifier to be kept
     with stage(console, "judging") as say_stage:
         verdict = judge(
-            competitors(options, encoder, rivals, labelled, here),
+            features | {subject: partial(_kept, features[subject], train)},
             classes=labelled.classes,
-            evaluators=texts(options.evaluators),
+            evaluators=[name for name in texts(options.evaluators) if name != ATTENTIVE],
             labels_per_class=numbers(options.labels_per_class),
             draws=options.draws,
             seed=options.seed,
             progress=say_stage,
         )
+        probed = None
+        if ATTENTIVE in options.evaluators:
+            say_stage(f"{subject}: {ATTENTIVE}")
+            probed = _probe(options, encoder, labelled, here)
     doing("drawing the results")
-    write_results(verdict, out, options, weights_hash(encoder))
+    best = write_results(verdict, out, options, weights_hash(encoder), probed)
+    facts = {"weights": weights_hash(encoder), "on": json.dumps(list(texts(options.on)), ensure_ascii=False)}
+    keep_learnt(out, best, probed, train[0], facts, labelled.classes)
     console.print(table(verdict))
     console.print(verdict.sentence(), soft_wrap=True)
-    console.print(f"Written: {out / RESULT}, {out / IMAGE}", soft_wrap=True)
+    console.print(best_in_words(best), soft_wrap=True)
+    console.print(f"Written: {out / RESULT}, {out / IMAGE}, {out / LEARNT}", soft_wrap=True)
     return verdict
+
+
+def _kept(features_of: Callable[[str], Features], train: list[Features], split: str) -> Features:
+    """The features of a split; those of the training split are put into `train` too."""
+    features = features_of(split)
+    if split == "train":
+        train.append(features)
+    return features
+
+
+def _probe(options: Evaluate, encoder: Encoder, labelled: Labelled, here: Machine) -> Probed:
+    """The attentive probe of the encoder, on as many training images as there is memory for."""
+    rows = rows_that_fit(encoder, len(labelled.splits["train"]), memory_here() // TOKENS, options.seed)
+    autocast = autocast_dtype(here.precision)
+    return attentive_probe(encoder.to(here.device), labelled, here.device, autocast, options.seed, rows=rows)
 
 
 def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labelled:
@@ -107,13 +137,29 @@ def competitors(
     return result | {name: of(rival) for name, rival in rivals.items()}
 
 
-def write_results(verdict: Verdict, out: Path, options: Evaluate, weights: str) -> None:
-    """evaluation.json, with the best features of these weights, and .png; the report, where `out` is a run's folder."""
+def write_results(
+    verdict: Verdict, out: Path, options: Evaluate, weights: str, probed: Probed | None = None
+) -> dict[str, Json]:
+    """evaluation.json, with the best features of these weights, and .png; the report, where `out` is a run's folder.
+    Returns what was best."""
     out.mkdir(parents=True, exist_ok=True)
     heading, lines = rows(verdict)
     content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
-    content |= {"weights": weights, "features": best_features(content["scores"], verdict.competitors[0])}
+    best = best_features(content["scores"], verdict.competitors[0], probed)
+    content |= {"weights": weights, "features": best, "best_features": best_in_words(best)}
+    if probed is not None:
+        right, count = int(probed.correct.sum()), len(probed.correct)
+        low, high = wilson(right, count)
+        content["attentive"] = {
+            "setting": probed.setting,
+            "learnt_from": len(probed.train.labels),
+            "val_accuracy": probed.val_accuracy,
+            "accuracy": right / count,
+            "low": low,
+            "high": high,
+        }
     write_json(out / RESULT, content)
     draw_verdict(verdict, out / IMAGE)
     if (out / CONFIG).exists():
         write_report(out)
+    return best

@@ -8,12 +8,14 @@ from unmask.cli.options.predict import Predict
 from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
 from unmask.errors import UserError
+from unmask.files import CLASSIFY
 from unmask.plain import texts
 from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console
+from unmask.tasks.classification.frozen import FrozenClassifier, open_frozen
 from unmask.tasks.folders import model_noun
-from unmask.tasks.open import find_trained, open_trained
+from unmask.tasks.open import find_trained, is_frozen_only, open_trained
 from unmask.tasks.task import PredictOptions, find_task
 
 __all__ = ["predict"]
@@ -24,10 +26,12 @@ def predict(options: Predict) -> Any:
     """Writes predictions as a table or a folder and returns them. Bad images are named and left out, unless none is
     good.
 
-    Raises UserError for a folder that `transfer` did not write, DataError if no image can be read.
+    A run that nothing was trained from answers with the classifier on frozen features that `evaluate` kept. Raises
+    UserError for a folder without either, DataError if no image can be read.
     """
-    folder = find_trained(Path(options.run))
-    config = Run(folder).record
+    frozen = is_frozen_only(Path(options.run))
+    folder = Path(options.run) if frozen else find_trained(Path(options.run))
+    config = Run(folder).record | ({"task": CLASSIFY} if frozen else {})
     task = find_task(config["task"])
     if options.threshold != Predict.threshold and not task.takes_threshold:
         noun = model_noun(config["task"])
@@ -40,6 +44,8 @@ def predict(options: Predict) -> Any:
     console = make_console()
     say_replaced([out], console)
     doing("opening the model")
-    model = open_trained(folder).to(here.device)
+    model = (open_frozen(folder) if frozen else open_trained(folder)).to(here.device)
+    if isinstance(model, FrozenClassifier):
+        console.print(model.sentence(), soft_wrap=True, markup=False)
     asked = PredictOptions(texts(options.images), options.batch, options.threshold)
     return task.predict(model, config, asked, out, console)

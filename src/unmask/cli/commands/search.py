@@ -1,7 +1,10 @@
 """The command `search`: open the encoder, index the images, find the nearest, find copies, write and draw."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from unmask.cli.continue_run import own
 from unmask.cli.options.search import Search
@@ -11,13 +14,14 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source
-from unmask.evaluation.best_features import AUTO, choose_pooling, is_whitened
-from unmask.evaluation.features import Whitening
+from unmask.evaluation.best_features import AUTO, PLAIN, choose_pooling, is_whitened
+from unmask.evaluation.features import ATTENTIVE, Whitening
 from unmask.files import write_table
+from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import texts
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import doing, make_console, progress
+from unmask.runtime.progress import doing, make_console, make_say, progress
 from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
@@ -64,7 +68,7 @@ def search(options: Search) -> SearchResults:
     own(out, "search", texts(options.data))
     tune(device)
     encoder, name = load_encoder(options.run, **reading_of(options)).to(device), Path(options.run).name
-    say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
+    say = make_say(console)
     pooling = choose_pooling(options.run, options.pooling, encoder, "knn", say)
     queries = read_queries(texts(options.query), encoder, say) if options.query else []
     source = open_source(texts(options.data))
@@ -84,18 +88,15 @@ def search(options: Search) -> SearchResults:
     hits: list[Hit] = []
     precision: dict[str, dict[int, float]] = {}
     if queries:
-        scale = Scale(index.features) if options.standardize else unit
-        if options.standardize and options.pooling == AUTO and is_whitened(options.run, encoder):
-            white = Whitening(index.features)
-            scale = lambda x: unit(white(x))  # noqa: E731
-            say("Features are whitened: evaluate found that better for neighbours")
+        scale = _scale(options, encoder, index, say)
         doing("searching")
         features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
         hits = find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)
         rival = None
         if options.compare:
             beside, random = folder.with_name(folder.name + "-random"), at_random(encoder, 0).to(device)
-            rival = open_index_with_bar(beside, random, source, pooling, options.batch, device, console)
+            plain = PLAIN if pooling == ATTENTIVE else pooling  # what was learnt for other weights means nothing to it
+            rival = open_index_with_bar(beside, random, source, plain, options.batch, device, console)
         comparable = rival if rival and rival.numbers == index.numbers else None
         precision = precision_by_label(index, comparable, source, name, device)
         sentences = precision_in_words(precision)
@@ -113,6 +114,17 @@ def search(options: Search) -> SearchResults:
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
     return SearchResults(out, hits, copies, precision, index.computed)
+
+
+def _scale(
+    options: Search, encoder: Encoder, index: Index, say: Callable[[str], object]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """How features are brought to vectors of length 1."""
+    if options.standardize and options.pooling == AUTO and is_whitened(options.run, encoder):
+        white = Whitening(index.features)
+        say("Features are whitened: evaluate found that better for neighbours")
+        return lambda x: unit(white(x))
+    return Scale(index.features) if options.standardize else unit
 
 
 def _best_in_words(hits: list[Hit]) -> list[str]:

@@ -9,8 +9,8 @@ from annotated_types import Gt
 from tyro.conf import arg
 
 from unmask import registry
-from unmask.cli.shared_options import StudyOptions
-from unmask.errors import UserError, closest
+from unmask.cli.shared_options import JUDGES, StudyOptions, require_judges
+from unmask.errors import UserError
 from unmask.plain import (
     Batch,
     Few,
@@ -28,7 +28,6 @@ from unmask.plain import (
 __all__ = ["Compare"]
 
 BUDGETS = ("hours", "images", "flops")
-JUDGES = ("knn", "linear", "attentive")
 Counts = Annotated[int | Sequence[int], arg(constructor=tuple[int, ...])]
 
 
@@ -84,12 +83,7 @@ class Compare(StudyOptions):
         refuse_twins(texts(self.methods))
         for text in texts(self.methods):
             registry.require("method", text)
-        for name in texts(self.evaluators):
-            plain, there = registry.parse(name)[0], sorted({*registry.names("evaluator"), *JUDGES})
-            if plain not in there and not registry.is_foreign(plain):
-                raise UserError(
-                    f"--evaluators {name}: none of these{closest(plain, there)} There are: {', '.join(there)}"
-                )
+        require_judges(texts(self.evaluators))
 
 
 def refuse_twins(methods: Sequence[str]) -> None:

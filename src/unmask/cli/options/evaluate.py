@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Gt
 from tyro.conf import Positional
 
-from unmask.cli.shared_options import EncoderOptions
+from unmask.cli.shared_options import ATTENTIVE, JUDGES, EncoderOptions, require_judges
 from unmask.errors import UserError
 from unmask.plain import (
     Batch,
@@ -15,7 +15,6 @@ from unmask.plain import (
     ImagePlaces,
     Names,
     NonNegativeInt,
-    PartOf,
     Place,
     PositiveInt,
     WeightsPlace,
@@ -43,8 +42,8 @@ class Evaluate(EncoderOptions):
     against: WeightsPlaces = ()
     # numbers of labels per class to try; those that the data does not have are left out
     labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)
-    # how features are judged: knn, linear, or evaluators of your own
-    evaluators: Annotated[Names, PartOf("evaluator")] = ("knn", "linear")
+    # how features are judged: knn, linear, or evaluators of your own; attentive: which pooling could be learnt besides
+    evaluators: Names = JUDGES
     draws: Few = 5  # random choices of the labelled images for each of these numbers
     most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
     out: Place | None = None  # folder for evaluation.json and evaluation.png; by default the run's
@@ -57,6 +56,9 @@ class Evaluate(EncoderOptions):
         if not self.on:
             raise UserError("say on which labelled data: unmask evaluate RUN --on LABELLED")
         settle(self, "against", texts(self.against))
-        settle(self, "evaluators", texts(self.evaluators))
+        settle(self, "evaluators", tuple(dict.fromkeys(texts(self.evaluators))))
+        require_judges(texts(self.evaluators))
+        if set(self.evaluators) <= {ATTENTIVE}:
+            raise UserError("--evaluators: give knn, linear or both, with or without attentive beside them")
         settle(self, "labels_per_class", numbers(self.labels_per_class))
         check_fields(self)

@@ -14,9 +14,12 @@ __all__ = ["Predict"]
 
 @dataclass(frozen=True)
 class Predict(ConfigOption):
-    """Apply a trained classifier, segmenter or detector to images."""
+    """Apply a trained classifier, segmenter or detector to images.
 
-    run: Positional[WeightsPlace]  # folder that transfer wrote, or the run that it started from
+    A run that was only evaluated answers with its best classifier on frozen features.
+    """
+
+    run: Positional[WeightsPlace]  # folder that transfer wrote, the run that it started from, or an evaluated run
     images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes; for a detector also a COCO .json
     _: KW_ONLY
     out: Place | None = None  # a .csv for a classifier, else a folder; by default predictions.csv or predictions in RUN

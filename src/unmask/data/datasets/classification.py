@@ -121,6 +121,13 @@ class Labelled:
         assert labels is not None  # only labelled images are here
         return labels.numpy()
 
-    def loader(self, split: str, channels: int, view: Callable[[Any], Any], batch: int | None = None) -> Any:
-        """A split in order, once, through a deterministic view."""
-        return each_once(self.samples(split, channels), view, batch or self.batch)
+    def loader(
+        self,
+        split: str,
+        channels: int,
+        view: Callable[[Any], Any],
+        batch: int | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> Any:
+        """A split in order, once, through a deterministic view; or some of it, as in `samples`."""
+        return each_once(self.samples(split, channels, rows), view, batch or self.batch)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from unmask.errors import UserError
@@ -64,13 +64,38 @@ class Linear:
     def _logits(
         self, train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray
     ) -> tuple[Int[np.ndarray, "k"], Float[Tensor, "m k"]]:
+        classes, layer = self.fitted(train_x, train_y)
+        return classes, layer(torch.from_numpy(np.require(test_x, np.float32, "W")))
+
+    def fitted(
+        self, train_x: Float[np.ndarray, "n d"], train_y: Int[np.ndarray, "n"]
+    ) -> tuple[Int[np.ndarray, "k"], "StandardisedLinear"]:
+        """The classes in `train_y`, in order, and the layer from features to a logit for each."""
         classes, places = np.unique(train_y, return_inverse=True)
-        if len(classes) == 1:
-            return classes, torch.zeros(len(test_x), 1)
-        mean, std = _mean_std(train_x)
-        train, test = (torch.from_numpy(x - mean).div_(torch.from_numpy(std)) for x in (train_x, test_x))
-        weight, bias = fit(train, torch.from_numpy(places), self.C or FEW / train.shape[1])
-        return classes, linear(test, weight, bias)
+        layer = StandardisedLinear(train_x.shape[1], len(classes))
+        if len(classes) > 1:
+            layer.mean, layer.std = (torch.from_numpy(x) for x in _mean_std(train_x))
+            train = torch.from_numpy(train_x - layer.mean.numpy()).div_(layer.std)
+            layer.weight, layer.bias = fit(train, torch.from_numpy(places), self.C or FEW / train.shape[1])
+        return classes, layer
+
+
+class StandardisedLinear(nn.Module):
+    """weight ((x - mean) / std) + bias; all are buffers, zero until they are set."""
+
+    mean: Tensor  # d
+    std: Tensor
+    weight: Tensor  # k d
+    bias: Tensor
+
+    def __init__(self, dim: int, classes: int):
+        super().__init__()
+        shapes = {"mean": (dim,), "std": (dim,), "weight": (classes, dim), "bias": (classes,)}
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.ones(shape) if name == "std" else torch.zeros(shape))
+
+    def forward(self, x: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
+        return linear((x - self.mean).div_(self.std), self.weight, self.bias)
 
 
 def fit(x: Float[Tensor, "n d"], y: Int[Tensor, "n"], C: float) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"]]:

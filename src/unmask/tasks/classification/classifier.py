@@ -1,5 +1,6 @@
 """A classifier that reads images: returned by `unmask.load` for a folder of `transfer --to classify`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
@@ -41,8 +43,17 @@ class Predictions:
         return len(self.names)
 
 
-class ImageClassifier(Classifier):
-    """The same network and the same weights as `Classifier`, with `predict` for files and arrays."""
+class ImagePredictor(nn.Module, ABC):
+    """A classifier that reads files and arrays."""
+
+    encoder: Encoder
+    classes: list[str]
+    multi_label: bool = False
+    eval_crop: float = 1.0  # share of an image's short side that is kept
+
+    @abstractmethod
+    def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
+        """Of raw pixels."""
 
     @property
     def view(self) -> WholeImage:
@@ -68,11 +79,15 @@ class ImageClassifier(Classifier):
             names = samples.names
             loader = each_once(samples, self.view, batch)
             parts = (piece["views"][0] for piece in loader)
-        was, device = self.training, self.head.weight.device
+        was, device = self.training, self.encoder.mean.device
         self.eval()
         probabilities = [self.probabilities(part.to(device)).float().cpu() for part in parts]
         self.train(was)
         return Predictions(names, self.classes, torch.cat(probabilities).numpy(), self.multi_label)
+
+
+class ImageClassifier(Classifier, ImagePredictor):
+    """The same network and the same weights as `Classifier`, with `predict` for files and arrays."""
 
 
 def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:

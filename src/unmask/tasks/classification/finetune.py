@@ -19,7 +19,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import copied
 from unmask.runtime.distributed.data_parallel import Devices
 from unmask.seeds import mix
-from unmask.tasks.classification.classifier import ImageClassifier
+from unmask.tasks.classification.classifier import ImageClassifier, ImagePredictor
 from unmask.tasks.classification.objective import Classify
 from unmask.tasks.classification.settings import ClassifySettings
 from unmask.training.log import Silent
@@ -111,7 +111,7 @@ def class_weights(samples: Samples) -> Tensor:
 
 
 def answers(
-    classifier: Classifier,
+    classifier: Classifier | ImagePredictor,
     loader: Iterable[Batch],
     device: torch.device | str,
     autocast: torch.dtype | None,

@@ -13,7 +13,7 @@ from unmask.data.source import open_source
 from unmask.errors import UserError
 from unmask.files import Json, write_atomically
 from unmask.runtime.progress import tracked
-from unmask.tasks.classification.classifier import ImageClassifier, Predictions
+from unmask.tasks.classification.classifier import ImagePredictor, Predictions
 from unmask.tasks.classification.finetune import answers
 from unmask.tasks.prediction import say_first, say_left_out
 from unmask.tasks.task import PredictOptions
@@ -30,7 +30,7 @@ def predictions_place(out: Path | None) -> Path:
 
 
 def predict_classes(
-    model: ImageClassifier, config: Json, options: PredictOptions, out: Path, console: Console
+    model: ImagePredictor, config: Json, options: PredictOptions, out: Path, console: Console
 ) -> Predictions:
     """See `TransferTask.predict`."""
     samples = _read(options.images, model, console)
@@ -64,7 +64,7 @@ def _texts(predictions: Predictions) -> list[str]:
     return ["|".join(label) if isinstance(label, list) else label for label in predictions.labels]
 
 
-def _read(images: tuple[str, ...], classifier: ImageClassifier, console: Console) -> Samples:
+def _read(images: tuple[str, ...], classifier: ImagePredictor, console: Console) -> Samples:
     """Readable images; bad ones are named and left out, unless none is good."""
     source, side = open_source(images), decode_side(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))

@@ -26,9 +26,8 @@ from unmask.data.scan import digest
 from unmask.data.source import Source, why
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
-from unmask.evaluation.features import check_poolings, finite, judged, pooled
+from unmask.evaluation.features import check_poolings, features_hash, finite, judged, pooled
 from unmask.models.encoder import Encoder
-from unmask.models.state import weights_hash
 from unmask.plain import Place
 from unmask.runs.run import CONFIG
 from unmask.runtime.progress import progress
@@ -80,7 +79,7 @@ def open_index(
     """
     check_poolings(encoder, [pooling])
     size = (encoder.grid.size[0], encoder.grid.size[1])
-    facts = f"{VERSION} {weights_hash(encoder)} {encoder.arguments} {pooling} {size}"
+    facts = f"{VERSION} {features_hash(encoder, pooling)} {encoder.arguments} {pooling} {size}"
     store = Store(Path(folder), hashlib.blake2b(facts.encode()).hexdigest(), say)
     read = _Reader(source, store.stamps, store.rows.keys() | store.bad.keys(), encoder.channels, size)
     digests: list[bytes | None] = []
