@@ -1,5 +1,7 @@
 """Recognises a file by its first bytes, whatever its name."""
 
+import re
+
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -74,6 +76,67 @@ def other_kind(name: str, head: bytes) -> str | None:
     name = name.lower()
     by_name = next((kind for ending, kind in _KINDS.items() if name.endswith(ending)), None)
     return by_name or next((kind for place, mark, kind in _CONTENT if head[place:].startswith(mark)), None)
+
+
+_CONTAINERS = (  # place, bytes, FFmpeg's name of the format
+    *((4, mark, "mov") for mark in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    (0, b"GIF8", "gif"),
+    (0, b"FLV\x01", "flv"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, b"\0\0\x01\xba", "mpeg"),
+)
+_SOUNDS = {b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3", b".snd": "AU", b"caff": "CAF"}
+_NUMBER = re.compile(rb"[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?|nan|NaN|NA|")
+
+
+def video_format(head: bytes) -> str | None:
+    """FFmpeg's name of the container that a file's first `HEAD` bytes announce, if it can hold moving pictures: mov
+    (MP4, MOV), matroska (MKV, WebM), avi, gif, flv, asf (WMV), mpeg, mpegts or ogg. Whether it does (an MP4 may hold
+    sound only, a GIF one picture) is seen when it is opened."""
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[4:8] == b"ftyp" and (head[8:12] in _BRANDS or head[8:11] in (b"M4A", b"M4B", b"M4P")):
+        return None
+    if head[:4] == b"OggS":
+        return "ogg" if b"\x80theora" in head else None
+    if any(
+        head[first : first + 1] == head[first + step : first + step + 1] == b"G" for first, step in ((0, 188), (4, 192))
+    ):
+        return "mpegts"
+    return next((name for place, mark, name in _CONTAINERS if head[place:].startswith(mark)), None)
+
+
+def audio_format(head: bytes, name: str = "") -> str | None:
+    """WAV, FLAC, OGG, MP3, AIFF, AU, CAF, or AAC (which is not read), by a file's first `HEAD` bytes. The frames of MP3
+    and AAC begin with too few known bits, so there the name must agree."""
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
+        return "WAV"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "AIFF"
+    if head[4:11] in (b"ftypM4A", b"ftypM4B", b"ftypM4P"):
+        return "AAC"
+    if head[:1] == b"\xff" and head[1:2] >= b"\xe0" and name.lower().endswith((".mp3", ".mp2", ".aac")):
+        return "AAC" if head[1] & 0x06 == 0 else "MP3"  # the bits of the layer
+    if head[:4] == b"OggS" and video_format(head):
+        return None
+    return next((kind for mark, kind in _SOUNDS.items() if head.startswith(mark)), None)
+
+
+def is_series(head: bytes, name: str) -> bool:
+    """A table of numbers (CSV or TSV by name, and numbers in at least half of the fields of its second to last whole
+    lines), or an .npy file of one axis, or of two where the shorter has at most 32 values and the other eight times as
+    many. Parquet and NPZ files do not show it in their first bytes: see `series.holds_series`."""
+    if head.startswith(b"\x93NUMPY"):
+        shape = re.search(rb"'descr': '[<>|=]?[fiu]\d+'.*'shape': \((\d+), ?(\d*)\)", head)
+        sides = sorted(int(side) for side in shape.groups() if side) if shape else []
+        return len(sides) == 1 or (len(sides) == 2 and sides[0] <= 32 and sides[1] >= 8 * sides[0])
+    if not name.lower().endswith((".csv", ".tsv")):
+        return False
+    head = head.replace(b"\0", b"")  # UTF-16, as some spreadsheets write it
+    lines = [line for line in head.splitlines()[:-1] if line.strip() and line[:1] not in b"#%"]
+    fields = [field.strip() for line in lines[1:] for field in re.split(rb"[;\t]|,\s*", line)]
+    return 2 * sum(_NUMBER.fullmatch(field) is not None for field in fields) >= len(fields) > 0
 
 
 def what_else(data: bytes) -> str:

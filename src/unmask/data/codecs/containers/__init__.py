@@ -1,0 +1,1 @@
+"""Files of moving pictures and of sound, as they lie on disk."""
