@@ -44,6 +44,8 @@ FENCES = {  # third-party library -> the only rooms, folders or files that may i
     "cv2": ["data/codecs"],
     "tifffile": ["data/codecs"],
     "simplejpeg": ["data/codecs"],
+    "av": ["data/codecs"],
+    "soundfile": ["data/codecs"],
     "sklearn": ["evaluation", "studies", "tasks/retrieval"],
     "tyro": ["cli", "plain.py"],
     "jinja2": ["report"],
