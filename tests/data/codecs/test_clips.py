@@ -44,7 +44,8 @@ def test_every_container_gives_its_frames_by_number(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("mp4", {"g": "6"}), ("avi", {"bf": "2", "qmin": "1", "qmax": "2"}), ("mkv", {"bf": "3", "g": "5"})]
+    ("kind", "options"),
+    [("mp4", {"g": "6"}), ("avi", {"bf": "2", "qmin": "1", "qmax": "2"}), ("mkv", {"bf": "3", "g": "5"})],
 )
 def test_sought_frames_equal_those_of_one_pass(kind, options):
     opened = open_clip(clip(kind, 30, **options))
