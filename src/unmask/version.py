@@ -4,7 +4,11 @@ import importlib.util
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from unmask.errors import UserError
 
 __version__ = "0.1.0"
 
@@ -21,3 +25,14 @@ def install_line(*packages: str) -> str:
     if uv := shutil.which("uv") or (str(beside) if beside.exists() else None):
         return f"{uv if uv == str(beside) else 'uv'} pip install --python {shlex.quote(sys.executable)} {names}"
     return f"{python} -m ensurepip && {python} -m pip install {names}"
+
+
+@contextmanager
+def optional_library(what: str, library: str, extra: str) -> Iterator[None]:
+    """Around the import of a library that only an extra of the package brings. Raises UserError where it is missing:
+    `volumes are read by nibabel, which is not installed: python -m pip install 'unmask[medical]'`."""
+    try:
+        yield
+    except ImportError as error:
+        line = install_line(f"unmask[{extra}]")
+        raise UserError(f"{what} are read by {library}, which is not installed: {line}") from error

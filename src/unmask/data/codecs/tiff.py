@@ -41,7 +41,7 @@ def read_tiff(data: bytes) -> Raw:
         page: Any = file.pages.first
         _check(page, len(data))
         if page.compression in ENDLESS:
-            _refuse_endless(data, page)
+            refuse_endless(data, page)
         depth = int(page.bitspersample)
         if (
             page.compression not in PLAIN or page.predictor == 3 or _is_odd(page)
@@ -145,11 +145,11 @@ def _check(page: TiffPage, num_bytes: int) -> None:
         raise BadImage(f"TIFF of {colours} colours with {depth} bits, which is not read here")
 
 
-def _refuse_endless(data: bytes, page: Any) -> None:
+def refuse_endless(data: bytes, page: Any) -> None:
     """Raises BadImage for a strip or tile that unpacks to more than its pixels: a few kilobytes can be gigabytes."""
-    for start, count, shape in zip(page.dataoffsets, page.databytecounts, _segment_shapes(page)):
+    for start, count, shape in zip(page.dataoffsets, page.databytecounts, _segment_shapes(page.keyframe)):
         if count > SMALL:
-            most = 2 * max(_num_bytes(shape, page), SMALL)
+            most = 2 * max(_num_bytes(shape, page.keyframe), SMALL)
             if len(ENDLESS[page.compression]().decompress(data[start : start + count], most)) == most:
                 raise BadImage("decompression bomb: a strip unpacks to more than its pixels")
 

@@ -1,0 +1,1 @@
+"""Of volumes: stacks that do not say where they lie, and slices that do."""
