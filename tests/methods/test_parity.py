@@ -1,63 +1,22 @@
 """Whole methods against independent code, losses and gradients: transformers' SimMIM and BEiT, lightly's I-JEPA."""
 
-import copy
-
 import pytest
 import torch
 from support.methods import small_method, tokenizer_file
+from support.parity import NEEDS, gradients_as_weights, opened, require_equal_gradients, scrambled
 from torch.nn.functional import layer_norm, smooth_l1_loss
 
 from unmask.masking.grid import take
 from unmask.masking.mask import Mask, hide_top
 from unmask.models.encoder import create_encoder
 from unmask.registry import build
-from unmask.weights.open import open_weights
 
-NEEDS = "dev extra: independent code to compare with"
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 IMAGES = {"image_size": 32, "patch_size": 8}
 
 
-def scrambled(net):
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for weight in net.parameters():
-            weight.copy_(0.1 * torch.randn(weight.shape, generator=generator) + (0.2 if weight.ndim == 1 else 0.0))
-    return net
-
-
-def opened(net, folder):
-    """The encoder that `weights/` makes of a model of transformers, in training."""
-    net.save_pretrained(folder)
-    return open_weights(folder).encoder().train()
-
-
 def raw_images(seed=1, count=3):
     return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(seed)).byte()
-
-
-def gradients_as_weights(net, folder):
-    """A copy of their model whose weights are its gradients, translated as weights are: what ours have to be."""
-    copied = copy.deepcopy(net)
-    with torch.no_grad():
-        for mine, theirs in zip(copied.parameters(), net.parameters()):
-            mine.copy_(torch.zeros_like(mine) if theirs.grad is None else theirs.grad)
-    return opened(copied, folder).net
-
-
-def require_equal_gradients(encoder, theirs):
-    trained = {name: weight.grad for name, weight in encoder.net.named_parameters() if weight.requires_grad}
-    other = dict(theirs.named_parameters())
-    assert len(trained) > 20
-    for name, gradient in trained.items():
-        if name.endswith("qkv.bias"):  # BEiT has no bias of keys
-            gradient, wanted = (value.unflatten(0, (3, -1))[[0, 2]] for value in (gradient, other[name]))
-        else:
-            wanted = other[name]
-        torch.testing.assert_close(
-            gradient, wanted, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
-        )
-        assert gradient.any(), name
 
 
 def test_simmims_loss_and_gradients_are_those_of_transformers(tmp_path):

@@ -75,7 +75,7 @@ def pooled(
     vectors = {"mean": means[-1], "mean4": torch.cat(means, dim=1)}
     vectors |= {f"mean@{back}": means[-back] for back in range(2, len(means) + 1)}
     if "cls" in poolings:
-        vectors["cls"] = layers[-1].prefix[:, 0].float()
+        vectors["cls"] = encoder.class_token(layers[-1]).float()
     if ATTENTIVE in poolings and encoder.learnt_pool:
         vectors[ATTENTIVE] = encoder.learnt_pool.pool(layers[-1].units.float()).float()
     return {name: vectors[name] for name in poolings}

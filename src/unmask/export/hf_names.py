@@ -36,7 +36,7 @@ MORE = {  # parts of other ViTs, by what is in the names of their weights, in wo
 def why_not_vit(encoder: Encoder) -> str:
     """The reason why transformers' ViT does not compute what an encoder computes, or nothing if it does."""
     net = encoder.net
-    if encoder.own:
+    if encoder.own and encoder.class_tokens == 1:
         return "it has relative positions" if encoder.own.get("relative") else "it attends within windows"
     names = set(net.state_dict())
     if "patch_embed.proj.weight" not in names or not any(name.startswith("blocks.0.attn.qkv") for name in names):

@@ -26,7 +26,10 @@ def write_repository(model: Encoder | Classifier, folder: Path) -> None:
 
 
 RELATIVE = "it has relative positions, which lie beside the timm model"
-WINDOWED = "it attends within windows (the weights alone fit: encoder.safetensors of the run)"
+ALONE = "(the weights alone fit: encoder.safetensors of the run)"
+WINDOWED = f"it attends within windows {ALONE}"
+CLASSES = f"the mean of several class tokens stands for its image {ALONE}"
+CELLS = f"it gives the mean of several tokens for each of its patches {ALONE}"
 
 
 def why_not_timm(model: Encoder | Classifier) -> str:
@@ -34,7 +37,9 @@ def why_not_timm(model: Encoder | Classifier) -> str:
     pooling."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     if encoder.own:
-        return RELATIVE if encoder.own.get("relative") else WINDOWED
+        return RELATIVE if encoder.own.get("relative") else CLASSES if encoder.class_tokens > 1 else WINDOWED
+    if encoder.stages[-1][1] > 1:
+        return CELLS
     if isinstance(model, Encoder):
         return ""
     net, kind = model.encoder.net, model.norm_kind

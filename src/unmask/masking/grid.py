@@ -66,6 +66,32 @@ class Grid:
         order = [0, x.ndim - 1] + [axis for i in range(k) for axis in (1 + i, 1 + k + i)]
         return x.permute(*order).reshape(b, -1, *self.size)  # b h w p q c -> b c (h p) (w q)
 
+    def finer(self, side: int) -> "Grid":
+        """The grid of the cells of all units, `side` along each axis of a unit; they must go evenly into it."""
+        return Grid(tuple(n * side for n in self.shape), tuple(n // side for n in self.unit))
+
+    def cells(self, index: Int[Tensor, "b m"], side: int) -> Int[Tensor, "b k"]:
+        """Where the cells of units lie in `finer(side)`: the units in the order of `index`, cells in reading order."""
+        places = torch.arange(self.num_units * side ** len(self.shape), device=index.device)
+        split = places.view(*(n for length in self.shape for n in (length, side)))
+        axes = range(2 * len(self.shape))
+        table = split.permute(*axes[::2], *axes[1::2]).reshape(self.num_units, -1)  # h s w s -> (h w) (s s)
+        return table[index].flatten(1)
+
+    def split(self, units: Shaped[Tensor, "b m p"], side: int) -> Shaped[Tensor, "b k q"]:
+        """Cuts units, as `cut` gives them, into their cells, each as `finer(side).cut` would give it."""
+        k = len(self.unit)
+        x = units.unflatten(2, (*(n for length in self.unit for n in (side, length // side)), -1))
+        order = (*range(2, 2 + 2 * k, 2), *range(3, 3 + 2 * k, 2))
+        return x.permute(0, 1, *order, 2 + 2 * k).flatten(1 + k + 1).flatten(1, 1 + k)
+
+    def merge(self, cells: Shaped[Tensor, "b k q"], side: int) -> Shaped[Tensor, "b m p"]:
+        """Undoes `split`."""
+        k = len(self.unit)
+        x = cells.unflatten(2, (*(length // side for length in self.unit), -1)).unflatten(1, (-1, *(side,) * k))
+        order = (axis for i in range(k) for axis in (2 + i, 2 + k + i))
+        return x.permute(0, 1, *order, 2 + 2 * k).flatten(2)
+
     def coordinates(self, device: torch.device | str | None = None) -> Float[Tensor, "n k"]:
         """Position of each unit, in units along each axis; used for distances and position tables."""
         axes = torch.meshgrid(*(torch.arange(float(n), device=device) for n in self.shape), indexing="ij")

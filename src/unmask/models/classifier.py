@@ -73,7 +73,7 @@ class Classifier(nn.Module):
         if self.attention is not None:
             pooled = self.attention(tokens.units)
         else:
-            pooled = tokens.prefix[:, 0] if self.pooling == "cls" else tokens.units.mean(dim=1)
+            pooled = self.encoder.class_token(tokens) if self.pooling == "cls" else tokens.units.mean(dim=1)
         return self.head(self.norm(pooled)).float()
 
     def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:

@@ -41,6 +41,7 @@ class Decoder(nn.Module, ABC):
     share: float = 1.0  # of the hidden units that a training step predicts
     layers: int = 1  # number of encoder layers it reads; with more than one, `forward` gets a list, the deepest last
     filled: bool = False  # takes tokens of all units, hidden ones too
+    fuses: bool = False  # reads all stages of a hierarchical encoder, by `Encoder.fused`
     whole: bool = False  # puts all units back on the grid, so that a mask must not leave any out
     grid: Grid  # that it was built for; inputs may have others
     stored: bool = False  # its position table came with the weights and fits its own grid only
@@ -220,6 +221,8 @@ def require_usable(decoder: object, text: object, method: str, *, covers: bool, 
         raise UserError(
             f"the decoder {text} puts all patches back on the grid, and the mask leaves some out: use --decoder full"
         )
+    if getattr(decoder, "fuses", False) and not layers:
+        raise UserError(f"the decoder {text} reads all stages of the encoder, and {method} gives it the last one")
     if (count := getattr(decoder, "layers", 1)) > 1 and not layers:
         raise UserError(f"the decoder {text} reads {count} layers of the encoder, and {method} gives it the last one")
 

@@ -72,6 +72,12 @@ def exact(parameter: Tensor) -> Tensor:
     return value.detach().float()
 
 
+def warmed(decay: float, count: int) -> float:
+    """A decay that rises to `decay` over the steps, so that an average soon forgets its first, bad weights (as in
+    TensorFlow)."""
+    return min(decay, (1 + count) / (10 + count))
+
+
 def cosine(start: float, end: float, progress: float) -> float:
     """From `start` to `end` along half a cosine, as the momentum of teachers and weight decay grow."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

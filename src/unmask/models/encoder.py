@@ -31,7 +31,7 @@ class Tokens(NamedTuple):
 
     @property
     def pooled(self) -> Float[Tensor, "b d"]:
-        """One vector per sample: the class token if there is one, else the mean over units."""
+        """One vector per sample: the first class token if there is one, else the mean over units."""
         return self.prefix[:, 0] if self.prefix.shape[1] else self.units.mean(dim=1)
 
 
@@ -43,10 +43,8 @@ class LearntPool(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """Parts in `encoders/` define `net`, `grid`, `dim`, `channels`, `arguments` and `forward`.
-
-    Normalisation is part of the encoder (two buffers), so that raw pixels can go to the device unchanged.
-    """
+    """Parts in `encoders/` define `net`, `grid`, `dim`, `channels`, `arguments` and `forward`. Normalisation is part of
+    the encoder (two buffers), so that raw pixels can go to the device unchanged."""
 
     net: Any  # the timm model, an nn.Module; Any, since attributes differ by family
     mean: Tensor  # c, raw units
@@ -56,6 +54,7 @@ class Encoder(nn.Module, ABC):
     channels: int  # of the input
     arguments: Json  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
+    class_tokens: int = 1  # of the prefix tokens, where there is a class token
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
     learnt_pool: LearntPool | None = None  # that `evaluate` trained for it
 
@@ -97,8 +96,8 @@ class Encoder(nn.Module, ABC):
         deterministic in eval mode. The mask refers to the units of `grid_of(x)`."""
 
     def attending(self, x: Shaped[Tensor, "b c *size"], allowed: Bool[Tensor, "_ t t"]) -> Tokens:
-        """Tokens of all units of raw samples, where a token attends to those that `allowed` names in its row: prefix
-        tokens come first, then units in reading order. For one sample or each."""
+        """Tokens of all units of raw samples (one, or each), where a token attends to those that `allowed` names in its
+        row: prefix tokens, then units in reading order."""
         raise UserError(f"{type(self).__name__} cannot restrict what its tokens attend to; use a ViT")
 
     @abstractmethod
@@ -106,15 +105,24 @@ class Encoder(nn.Module, ABC):
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; only visible units if a
         mask is given. Inputs as for `forward`."""
 
+    @property
+    def stages(self) -> tuple[tuple[int, int], ...]:
+        """Width, and tokens along a side of a unit, at the end of each stage; one stage where none is narrower."""
+        return ((self.dim, 1),)
+
+    def fused(self, x: Shaped[Tensor, "b c *size"], mask: Mask, heads: Sequence[nn.Module | None]) -> Tokens:
+        """Tokens of visible units of raw samples: of the last stage, plus what each of `heads` makes of the stage
+        before it in the same place (None: nothing), normalised. Several for a unit where its last stage has them."""
+        raise UserError(f"{type(self).__name__} has no stages of different width; use the decoder full")
+
     def features(
         self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
     ) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps `b d rows columns` of raw pixels of any size, one for each of `layers`, in the order given.
 
-        layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone.
-        norm: apply the encoder's last norm. Detectors and segmenters use the maps without it (ViTDet, UperNet).
-        Normalised pixels are padded with zeros on the right and at the bottom, to whole units: a map has ceil(height /
-        stride) rows. The values are those of `layers` before its norm.
+        layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone. norm:
+        apply the encoder's last norm; detectors and segmenters use the maps without it (ViTDet, UperNet). Pixels are
+        padded as by `whole`: a map has ceil(height / stride) rows. The values are those of `layers` before its norm.
         """
         if x.ndim != 4:
             raise UserError(f"feature maps are made of images, b c h w; the input has {x.ndim} axes")
@@ -126,9 +134,12 @@ class Encoder(nn.Module, ABC):
         x = self.normalize(x)
         return x if tuple(x.shape[2:]) == self.input_size else pad(x, (0, missing[1], 0, missing[0]))
 
-    def attention(self, x: Shaped[Tensor, "b c h w"], block: int = -1) -> Float[Tensor, "b heads t t"]:
+    def attention(
+        self, x: Shaped[Tensor, "b c h w"], block: int = -1, mask: Mask | None = None
+    ) -> Float[Tensor, "b heads t t"]:
         """How much each token attends to each other in a block, prefix tokens first; rows sum to 1. Of raw pixels of
-        any size, as in `features`. Raises UserError where no token sees all units: see `layers/attention_maps.py`."""
+        any size, as in `features`; with a mask, of its visible units. Raises UserError where no token sees all units:
+        see `layers/attention_maps.py`."""
         raise UserError(f"{type(self).__name__} has no attention maps")
 
     def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
@@ -171,10 +182,8 @@ class Encoder(nn.Module, ABC):
         return self.num_blocks
 
     def predict(self, images: object, batch: int = 64) -> Any:
-        """Predictions for images by the classifier that `transfer` trained from this run (`Classifier.predict`).
-
-        Raises UserError if there is none: an encoder alone has no classes.
-        """
+        """Predictions for images by the classifier that `transfer` trained from this run (`Classifier.predict`);
+        UserError if there is none."""
         if self.classifier is None:
             raise UserError(
                 "an encoder alone names no classes; make a classifier of its run: unmask transfer RUN --on LABELLED"
@@ -191,7 +200,11 @@ class Encoder(nn.Module, ABC):
         """For exports: normalised patch tokens b n d, their mean b d, and the class token b d where there is one."""
         tokens = self(pixels)
         outputs = tokens.units, tokens.units.mean(dim=1)
-        return (*outputs, tokens.prefix[:, 0]) if "class_token" in self.outputs else outputs
+        return (*outputs, self.class_token(tokens)) if "class_token" in self.outputs else outputs
+
+    def class_token(self, tokens: Tokens) -> Float[Tensor, "b d"]:
+        """The class token, or the mean of the class tokens where there are several; of encoders that have one."""
+        return tokens.prefix[:, 0] if self.class_tokens == 1 else tokens.prefix[:, : self.class_tokens].mean(dim=1)
 
     @property
     def windowable(self) -> bool:
@@ -220,8 +233,7 @@ class Encoder(nn.Module, ABC):
             )
 
     def take_norm(self) -> None:
-        """Removes the last norm, for a head with its own norm behind the pooling (as in MAE's fine-tuning). `forward`
-        then returns the last block's output."""
+        """Removes the last norm, for a head with its own behind the pooling, as in MAE's fine-tuning."""
         raise UserError(f"{type(self).__name__} cannot give its last norm away")
 
     @property
@@ -230,10 +242,8 @@ class Encoder(nn.Module, ABC):
 
     def depth_of(self, name: str) -> int:
         """Depth of a parameter: 0 for embeddings and tokens, 1..num_blocks for the blocks, one more for what follows
-        them. These are the layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning).
-
-        name: within `net` or within the encoder: `net.blocks.3.norm1.weight`, `relative.3.rows` for a table beside it.
-        """
+        them: the layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning). name: within
+        `net` or within the encoder: `net.blocks.3.norm1.weight`, `relative.3.rows` for a table beside it."""
         name = name.removeprefix("net.")
         block = re.match(r"(?:blocks|relative)\.(\d+)\.", name)
         if block:
@@ -280,9 +290,7 @@ def create_encoder(
     pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
-
-    Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can.
-    """
+    Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can."""
     if (fused := fused_attention()) is not None:
         set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
     name, options = registry.parse(model)

@@ -22,6 +22,7 @@ from unmask.data.sheet import far_channels
 from unmask.errors import UserError, require_whole
 from unmask.files import Json
 from unmask.masking.grid import Grid
+from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder
 from unmask.models.layers.attention_maps import received
 from unmask.models.state import model_text, same_again
@@ -125,11 +126,23 @@ class FrozenTeacher(Frozen):
         none: the mean over heads. Of ViTs: see `layers/attention_maps.py`."""
         return self._on(grid, received(self.encoder, self._seen(x, grid), block).mean(dim=1)[..., None])[..., 0]
 
-    def _seen(self, x: Shaped[Tensor, "b c h w"], grid: Grid) -> Float[Tensor, "b c _ _"]:
-        """Raw samples as the encoder takes them: at its size, by its mean and std."""
+    @torch.no_grad()
+    def maps(
+        self, x: Shaped[Tensor, "b c h w"], grid: Grid, mask: Mask, block: int = -1
+    ) -> Float[Tensor, "b heads t t"]:
+        """How much its tokens attend to each other in a block where they see visible units of `grid` only: the samples
+        are brought to a size at which it has this grid."""
+        size = tuple(side * unit for side, unit in zip(grid.shape, self.encoder.grid.unit))
+        return self.encoder.attention(self._seen(x, grid, size), block, mask)
+
+    def _seen(
+        self, x: Shaped[Tensor, "b c h w"], grid: Grid, size: tuple[int, ...] | None = None
+    ) -> Float[Tensor, "b c _ _"]:
+        """Raw samples as the encoder takes them: at its size, or the one given, by its mean and std."""
         if self.encoder.mean.device != x.device:
             self.encoder.to(x.device)
-        pixels, size = (x.float() - self.mean.to(x.device)) / self.std.to(x.device), self.size_for(grid.size)
+        pixels = (x.float() - self.mean.to(x.device)) / self.std.to(x.device)
+        size = size or self.size_for(grid.size)
         return pixels if size == tuple(x.shape[2:]) else interpolate(pixels, size, mode="bilinear", antialias=True)
 
     def _on(self, grid: Grid, units: Float[Tensor, "b m d"]) -> Float[Tensor, "b n d"]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from unmask.files import Json
 
 NOT_COMMERCIAL = "CC-BY-NC 4.0, not for commercial use"
+NOT_COMMERCIAL_RESEARCH = "FAIR Noncommercial Research License, not for commercial use"
 APACHE = "Apache 2.0"
 FAIR = f"{NOT_COMMERCIAL} (Meta's MAE weights)"
 BOTH = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -64,11 +64,28 @@ class Hiera(Encoder):
         if fill is not None:
             raise UserError("Hiera drops hidden units and cannot blank them: use mae, and without symmetric=True")
         (tokens,) = self._run(self.normalize(x), [self.num_maps - 1], mask)
-        return self._units(tokens)
+        return self._units(tokens, self.grid_of(x))
 
     @property
     def num_layers(self) -> int:
         return 1  # the stages before the last are narrower
+
+    @property
+    def stages(self) -> tuple[tuple[int, int], ...]:
+        sizes = [self.net.reroll.schedule[end][1] for end in self.net.stage_ends]
+        return tuple(
+            (dim, size[0] // self.grid.shape[0]) for dim, size in zip(self.feature_dims(range(len(sizes))), sizes)
+        )
+
+    def fused(self, x: Shaped[Tensor, "b c *size"], mask: Mask, heads: Sequence[nn.Module | None]) -> Tokens:
+        maps = self._run(self.normalize(x), range(self.num_maps), mask)
+        tokens = maps[-1].flatten(2, 3)  # b v (s s) d
+        for head, stage in zip(heads, maps):
+            if head is not None:
+                cells = head(stage.flatten(0, 1).permute(0, 3, 1, 2))  # (b v) d s s
+                tokens = tokens + cells.flatten(2).transpose(1, 2).unflatten(0, tokens.shape[:2])
+        tokens = self.net.head.norm(tokens).flatten(1, 2)
+        return Tokens(tokens[:, :0], tokens)
 
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         if mask is not None:
@@ -76,9 +93,9 @@ class Hiera(Encoder):
                 raise UserError("Hiera's stages differ in width, so under a mask only its last gives tokens")
             return [self(x, mask)]
         numbers = range(max(0, self.num_maps - last), self.num_maps)
-        *early, final = self._run(self.normalize(x), numbers)
-        # stages before the last are narrower, and Hiera has no norm for them
-        return [Tokens(stage[:, :0], stage) for stage in early] + [self._units(final)]
+        *maps, final = self._run(self.normalize(x), numbers)
+        early = [stage.flatten(1, 2) for stage in maps]  # narrower than the last, and Hiera has no norm for them
+        return [Tokens(stage[:, :0], stage) for stage in early] + [self._units(final, self.grid_of(x))]
 
     def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:
         return [self.net.feature_info[number]["num_chs"] for number in self.layer_numbers(layers)]
@@ -95,18 +112,15 @@ class Hiera(Encoder):
         stages = sorted(set(layers))
         if norm and stages[0] < self.num_maps - 1:
             raise UserError("Hiera has a norm for its last stage only; take its features with norm=False")
-        grid = self.grid_of(x)
-        outputs = [tokens.float() for tokens in self._run(x, stages)]
-        shapes = [tuple(side // stride for side in grid.size) for stride in self.feature_strides(stages)]
         norm_last = self.net.head.norm if norm else nn.Identity()
-        maps = [norm_last(tokens).unflatten(1, shape).permute(0, 3, 1, 2) for tokens, shape in zip(outputs, shapes)]
+        maps = [norm_last(tokens.float()).permute(0, 3, 1, 2) for tokens in self._run(x, stages)]
         return [maps[stages.index(number)] for number in layers]
 
     def _run(
         self, x: Float[Tensor, "b c h w"], stages: Sequence[int], mask: Mask | None = None
-    ) -> list[Float[Tensor, "b t d"]]:
-        """Tokens of normalised pixels at the ends of these stages (in rising order), before the last norm, in reading
-        order. With a mask: tokens of the visible units in the mask's order, of the last stage only."""
+    ) -> list[Float[Tensor, "b _ _ d"] | Float[Tensor, "b v _ _ d"]]:
+        """Tokens of normalised pixels at the ends of these stages (in rising order), before the last norm: maps of
+        them, b h w d. With a mask: those within each visible unit, b v s s d, in the mask's order."""
         net, grid = self.net, self.grid_of(x)
         unroll, reroll = self._orders(grid)
         seen_units = None if mask is None else as_bool(mask.visible, grid.num_units).view(-1, 1, *grid.shape)
@@ -121,10 +135,10 @@ class Hiera(Encoder):
         for number, block in enumerate(net.blocks[: ends[-1] + 1]):
             tokens = block(tokens)
             if number in ends:
-                outputs.append(tokens if mask is not None else reroll(tokens, number).flatten(1, -2))
+                outputs.append(reroll(tokens, number, mask=order))  # which only asks whether there is one
         if order is None:
             return outputs
-        return [take(tokens, order.argsort(dim=1)) for tokens in outputs]
+        return [_sorted(tokens, order.argsort(dim=1)) for tokens in outputs]
 
     def _orders(self, grid: Grid) -> tuple[nn.Module, nn.Module]:
         """timm's orders of tokens for a grid: from reading order to that of the blocks, and back."""
@@ -148,6 +162,17 @@ class Hiera(Encoder):
     def take_norm(self) -> None:
         self.net.head.norm = nn.Identity()
 
-    def _units(self, tokens: Tensor) -> Tokens:
+    def _units(self, tokens: Tensor, grid: Grid) -> Tokens:
+        """One token for each unit of a grid, from what `_run` gives of the last stage: the mean where several are left
+        in a unit, as with q_pool=2."""
         tokens = self.net.head.norm(tokens)  # timm keeps the last norm in the head, behind the pooling
-        return Tokens(tokens[:, :0], tokens)
+        side = self.stages[-1][1]
+        if tokens.ndim == 4 and side > 1:
+            tokens = tokens.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3)  # b h w s s d
+            tokens = tokens.flatten(1, 2)
+        units = tokens.mean(dim=(2, 3)) if side > 1 else tokens.flatten(1, -2)
+        return Tokens(units[:, :0], units)
+
+
+def _sorted(tokens: Float[Tensor, "b v s s d"], order: Int[Tensor, "b v"]) -> Float[Tensor, "b v s s d"]:
+    return take(tokens.flatten(2), order).unflatten(2, tokens.shape[2:])

@@ -23,6 +23,7 @@ from unmask.models.layers.attention_maps import require_maps, weights_of
 from unmask.models.layers.position import TableCache, sincos
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import WindowedBlock, Windows
+from unmask.plain import PositiveInt
 
 __all__ = ["Timm"]
 OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
@@ -52,6 +53,7 @@ class Timm(Encoder):
         relative: bool = False,
         attend_padding: bool = False,
         learned_positions: bool = False,
+        class_tokens: PositiveInt = 1,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
@@ -60,6 +62,8 @@ class Timm(Encoder):
         windowed_attention.py.
         attend_padding: windows that reach beyond the image attend to its padding, as SAM's do.
         learned_positions: the position table is trained from random values, in place of MAE's fixed sine-cosine one.
+        class_tokens: of the class and register tokens, whose mean stands for the image (Pixio has eight); those beyond
+        the first are timm's registers, made unless reg_tokens says how many there are.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
@@ -68,6 +72,9 @@ class Timm(Encoder):
         arguments |= {"patch_size": patch_size} if patch_size else {}
         for name in OURS & options.keys():
             raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
+        if class_tokens > 1:
+            registers = "num_reg_tokens" if _family(model.split(".")[0]) == "eva" else "reg_tokens"
+            arguments.setdefault(registers, class_tokens - 1)
         windowed = window is not None or relative
         if windowed and _family(model.split(".")[0]) == "eva":
             words = "window= and relative= are" if relative else "window= is"
@@ -79,6 +86,10 @@ class Timm(Encoder):
         self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
         self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
         self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size))
+        self.own = {"class_tokens": class_tokens} if class_tokens > 1 else {}
+        self.class_tokens = class_tokens
+        if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
+            raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
         if not pretrained:
             initialize(net)
         if learned_positions and net.pos_embed is None:
@@ -94,7 +105,7 @@ class Timm(Encoder):
         if windowed:
             settings = (window, global_blocks, relative, attend_padding)
             self.windows = Windows(net.blocks, self.grid, self.num_prefix, *settings)
-            self.own = {"window": window, "global_blocks": global_blocks} if window is not None else {}
+            self.own |= {"window": window, "global_blocks": global_blocks} if window is not None else {}
             self.own |= {"attend_padding": True} if attend_padding else {}
             if relative:
                 self.own, self.relative = {**self.own, "relative": True}, self.windows.tables
@@ -151,9 +162,11 @@ class Timm(Encoder):
                 outputs.append(tokens)
         return outputs
 
-    def attention(self, x: Shaped[Tensor, "b c h w"], block: int = -1) -> Float[Tensor, "b heads t t"]:
+    def attention(
+        self, x: Shaped[Tensor, "b c h w"], block: int = -1, mask: Mask | None = None
+    ) -> Float[Tensor, "b heads t t"]:
         require_maps(self, block)
-        number, (tokens, options) = self.layer_numbers([block])[0], self._embedded(self.whole(x))
+        number, (tokens, options) = self.layer_numbers([block])[0], self._embedded(self.whole(x), mask)
         for place in range(number):
             tokens = self.net.blocks[place](tokens, **options[place])
         return weights_of(self.net.blocks[number], tokens, options[number])

@@ -50,13 +50,16 @@ def weights_of(
     block: Any, tokens: Float[Tensor, "b t d"], options: Mapping[str, object]
 ) -> Float[Tensor, "b heads t t"]:
     """Attention weights within a block, in fp32: in bf16 many would be equal."""
-    with (
-        torch.autocast(tokens.device.type, enabled=False),
-        _uncompiled(block),
-        _recorded(getattr(block, "attn", block)) as weights,
-    ):
+    with torch.autocast(tokens.device.type, enabled=False), watched(block) as weights:
         block(tokens.float(), **options)
     return weights[-1]
+
+
+@contextmanager
+def watched(block: Any) -> Iterator[list[Float[Tensor, "b heads t t"]]]:
+    """Collects the attention weights of every forward pass of a block within this context, with their gradients."""
+    with _uncompiled(block), _recorded(getattr(block, "attn", block)) as weights:
+        yield weights
 
 
 @contextmanager

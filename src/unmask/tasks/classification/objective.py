@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import CutMix, MixUp
 
 from unmask.errors import UserError, closest
 from unmask.models.classifier import Classifier
+from unmask.models.ema import warmed
 from unmask.models.encoder import Encoder
 from unmask.tasks.classification.settings import PROTOCOLS
 from unmask.training.objective import Batch, Task
@@ -115,11 +116,10 @@ def freeze(classifier: Classifier, protocol: str, blocks: float) -> None:
 
 
 def _warming(decay: float) -> Any:
-    """A decay that rises to `decay`, so that the average soon forgets its first, bad weights (as in TensorFlow)."""
+    """An average whose decay rises to `decay`."""
 
     def update(averages: list[Tensor], values: list[Tensor], number: Tensor) -> None:
-        count = int(number)
-        weight = 1 - min(decay, (1 + count) / (10 + count))
+        weight = 1 - warmed(decay, int(number))
         for average, value in zip(averages, values):
             if average.is_floating_point():
                 average.lerp_(value.to(average.dtype), weight)

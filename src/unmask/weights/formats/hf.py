@@ -1,5 +1,5 @@
-"""Hugging Face folders of ViTMAE, ViT, ViT-MSN, DINOv2, I-JEPA, and of BEiT and data2vec with absolute positions:
-config.json, and model.safetensors or pytorch_model.bin.
+"""Hugging Face folders of ViTMAE, ViT, ViT-MSN, DINOv2, I-JEPA, Pixio, and of BEiT and data2vec with absolute
+positions: config.json, and model.safetensors or pytorch_model.bin.
 
 Query, key and value are stored apart. Names changed over the versions of transformers: decoder blocks are under
 decoder_layers or decoder_encoder.layer, encoder blocks under encoder.layer, or under layers with q_proj inside. The
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from unmask.errors import UserError
-from unmask.weights.architecture import swiglu_model
+from unmask.weights.architecture import architecture, swiglu_model
 from unmask.weights.canonical import (
     HALF,
     IMAGENET,
@@ -31,7 +31,7 @@ from unmask.weights.canonical import (
     under,
     without_class_row,
 )
-from unmask.weights.licence import APACHE, NOT_COMMERCIAL, by_layout
+from unmask.weights.licence import APACHE, NOT_COMMERCIAL, NOT_COMMERCIAL_RESEARCH, by_layout
 
 __all__ = ["HuggingFace"]
 
@@ -88,6 +88,7 @@ KINDS = {
     "dinov2_with_registers": replace(DINOV2, prefix="dinov2_with_registers."),
     "beit": _Kind("Hugging Face BEiT", "beit.", HALF, 1e-12),
     "data2vec-vision": _Kind("Hugging Face data2vec", "data2vec_vision.", HALF, 1e-12),
+    "pixio": _Kind("Hugging Face Pixio", "pixio.", IMAGENET, 1e-6, by_layout("Meta's Pixio", NOT_COMMERCIAL_RESEARCH)),
     "ijepa": _Kind("Hugging Face I-JEPA", "ijepa.", IMAGENET, 1e-12, by_layout("Meta's I-JEPA", NOT_COMMERCIAL)),
 }
 ELSEWHERE = {"dinov3_vit": "timm's copies of these weights are read: vit_small_patch16_dinov3 and the like"}
@@ -148,6 +149,8 @@ def _vit(file: WeightFile, kind: _Kind) -> Canonical:
     swiglu = bool(config.get("use_swiglu_ffn"))
     model = swiglu_model(encoder, int(config["num_attention_heads"])) if swiglu else None
     registers = "reg_token" in encoder
+    if (count := int(config.get("n_cls_tokens", 1))) > 1:
+        encoder, model = _with_class_tokens(encoder, count, int(config["num_attention_heads"]))
     return Canonical(
         layout=kind.layout,
         encoder=without_class_row(encoder) if registers else encoder,
@@ -169,6 +172,14 @@ def _with_key_bias(encoder: State) -> State:
         if key.endswith("attn.q.bias")
     }
     return missing | encoder
+
+
+def _with_class_tokens(encoder: State, count: int, heads: int) -> tuple[State, str]:
+    """Pixio's class tokens, those beyond the first in the place of timm's registers, and the model's text."""
+    first, others = encoder["cls_token"].split([1, count - 1], dim=1)
+    split = encoder | {"cls_token": first, "reg_token": others}
+    model = architecture(split, "", heads, "", bare=False).model
+    return split, f"{model.removesuffix(')')}, class_tokens={count})"
 
 
 def _gated(encoder: State) -> State:

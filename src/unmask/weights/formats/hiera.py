@@ -46,6 +46,7 @@ MODELS: dict[tuple[int, tuple[int, ...]], str] = {  # width and blocks of the st
     (256, (2, 6, 36, 4)): "hiera_huge_224",
 }
 WINDOWED = {"hiera_small_224": "hiera_small_abswin_256", "hiera_base_224": "hiera_base_abswin_256"}
+POOLS = 3  # stages that tokens are pooled before, in timm and elsewhere; 2 in pretraining, from which weights fit both
 HEADS = {96: 1, 112: 2, 144: 2, 256: 4}  # width of the first stage -> heads there
 
 HUGGING_FACE = (
@@ -60,7 +61,7 @@ HUGGING_FACE = (
 )
 TIMM_HIERA: Mapping[str, Any] = {  # what timm's Hiera has in common with transformers' default, and no option for
     "patch_size": [7, 7], "patch_stride": [4, 4], "patch_padding": [3, 3], "query_stride": [2, 2],
-    "masked_unit_size": [8, 8], "embed_dim_multiplier": 2, "num_query_pool": 3,
+    "masked_unit_size": [8, 8], "embed_dim_multiplier": 2,
     "masked_unit_attention": [True, True, False, False],
 }  # fmt: skip
 
@@ -86,6 +87,8 @@ class HieraFile(WeightFormat):
             raise UserError(f"{file.name} is a Hiera without its last norm (norm or encoder_norm): is it complete?")
         heads = file.config.get("num_heads")  # of each stage, in Hugging Face's config.json
         model, remark = _model(encoder, file.name, int(heads[0]) if heads else None)
+        if (pools := int(file.config.get("num_query_pool", POOLS))) != POOLS:
+            model = f"{model.removesuffix(')')}, q_pool={pools})" if "(" in model else f"{model}(q_pool={pools})"
         weights = Canonical(
             layout="Hiera",
             encoder=encoder,
