@@ -1,4 +1,4 @@
-"""What recipes train against transformers, at tiny sizes: Hiera's MAE in loss and gradients, Pixio's encoder in features."""
+"""What recipes train, against transformers: the loss and gradients of Hiera's MAE, the features of Pixio."""
 
 import pytest
 import torch

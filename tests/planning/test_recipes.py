@@ -21,7 +21,7 @@ from unmask.planning.batch import LARGEST
 from unmask.planning.length import plan_length
 from unmask.planning.model import plan_model
 from unmask.planning.plan import Plan
-from unmask.planning.recipe_book import follow, markdown, recipes
+from unmask.planning.recipe_book import NOT_RUN, Setting, follow, markdown, recipes
 from unmask.runtime.machine import Machine
 from unmask.tasks.classification.objective import Classify
 from unmask.tasks.classification.plan import plan_transfer
@@ -41,7 +41,7 @@ SHEET = sheet_of(
     bits={"8": COUNT},
     value_range=(0.0, 255.0),
 )
-PRETRAIN = [name for name, recipe in recipes().items() if recipe.verb == "pretrain" and name != "budget"]
+PRETRAIN = [name for name, recipe in recipes().items() if recipe.verb == "pretrain" and "_vit_" in name]
 TRANSFER = [name for name, recipe in recipes().items() if recipe.verb == "transfer"]
 DEPTH = 4  # blocks of encoders whose number of parameters does not matter
 COUNTS = {  # parameters without position tables: of the encoder, of the decoder
@@ -62,7 +62,7 @@ PEAKS = {  # learning rate at the published batch
 
 
 def pretrain_plan(machine=GPU, **given):
-    options, reasons = follow(Pretrain(data="x", **given), "pretrain")
+    options, reasons = follow(Pretrain(data="x", **given), "pretrain", machine.device)
     plan = Plan(asked_of_pretrain(options), dict(reasons))
     with torch.device("meta"):
         return plan, plan_model(plan, SHEET, machine)
@@ -142,7 +142,7 @@ def test_the_budget_recipe_fits_data_and_machine_and_every_part_can_be_switched_
 def test_transfer_recipes_build_the_published_groups_and_schedule(name):
     encoder = shallow(name)
     plan = transfer_plan(encoder, recipe=name)
-    settings, published = plan.settings, recipes()[name].options
+    settings, published = plan.settings, recipes()[name].options(Setting())
     for key, value in published.items():
         if key != "blr":
             assert settings[key] in (value, list(value) if isinstance(value, tuple) else value), key
@@ -190,6 +190,8 @@ def test_every_recipe_says_what_it_costs_and_gives_and_the_page_shows_it():
         assert recipe.title
         assert recipe.published
         assert recipe.cost == "not in our sources" or " h " in recipe.cost
+        assert recipe.ours == NOT_RUN or "see " in recipe.ours or "%" in recipe.ours
+        assert recipe.name in recipe.command
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert markdown() in page, "put unmask.planning.recipe_book.markdown() into docs/recipes.md"
 

@@ -35,7 +35,7 @@ from unmask.planning.length import in_time
 from unmask.planning.loaders import make_loader, to_send
 from unmask.planning.method import with_absolute_paths
 from unmask.planning.pretrain import Given
-from unmask.planning.recipe_book import follow
+from unmask.planning.recipe_book import follow, told_what_is_needed
 from unmask.planning.runtime import continued
 from unmask.planning.safety import kept, require_writable, short_of_room, weight_bytes
 from unmask.planning.stages.run import in_turn
@@ -91,7 +91,6 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
     options = with_final_size(options)
     began, out, asked, runtime = stopwatch.began(), Path(options.out), asked_for(options), runtime_of(options)
     console = make_console() if ranks.first else Console(quiet=True)
-    options, reasons = follow(options, "pretrain")
     saved = ranks.from_first(lambda: earlier_run(out, asked, console))
     if saved is not None and not options.dry_run and ranks.from_first(lambda: finished(out, "pretrain", ENCODER)):
         console.print(f"{out} is finished; nothing to do. Look at {out / REPORT}", soft_wrap=True)
@@ -100,6 +99,7 @@ def pretraining(options: Pretrain, ranks: Ranks) -> Run | None:
         ranks.only_first(lambda: own(out, "pretrain", texts(options.data)))
     early(options.deterministic)
     here = ranks.from_first(lambda: look_at_machine(options, out))
+    options, reasons = follow(options, "pretrain", here.device)
     start = Start() if saved else ranks.only_first(lambda: open_start(options, here)) or open_start(options, None)
     if saved is not None:
         runtime = dataclasses.replace(saved.runtime, threads=options.threads)
@@ -179,7 +179,8 @@ def open_start(options: Pretrain, here: Machine | None) -> Start:
     doing("checking the model and its parts")
     start = initial(str(options.init), options.model, reading_of(options), options.image_size)
     if here is not None:
-        refuse_early(plain(options), start, here)
+        with told_what_is_needed(options.recipe, "pretrain"):
+            refuse_early(plain(options), start, here)
     return start
 
 

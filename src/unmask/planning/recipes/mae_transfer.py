@@ -20,7 +20,7 @@ the authors' code. Test images are seen as in MAE's fine-tuning.
 
 from collections.abc import Mapping, Sequence
 
-from unmask.planning.recipe_book import Recipe
+from unmask.planning.recipe_book import UNKNOWN, Recipe, fixed
 
 __all__ = ["RECIPES"]
 
@@ -89,7 +89,6 @@ LITE = SHARED | {
 
 # name without `mae_`, shared options, own options, cost; title; published result
 Row = tuple[str, Mapping[str, object], Mapping[str, object], str, str, str]
-UNKNOWN = "not in our sources"
 PIXELS = "ImageNet-1K top-1 {} % after pretraining on normalised pixels, {} % on pixels as they are (the paper)".format
 # fmt: off
 ROWS: Sequence[Row] = [
@@ -145,6 +144,6 @@ ROWS: Sequence[Row] = [
 ]
 # fmt: on
 RECIPES = [
-    Recipe(f"mae_{name}", "transfer", title, published, shared | own, cost)
+    Recipe(f"mae_{name}", "transfer", title, published, fixed({**shared, **own}), cost)
     for name, shared, own, cost, title, published in ROWS
 ]
