@@ -127,7 +127,7 @@ def note_teachers(plan: Plan, objective: Objective) -> None:
     plan.remarks = [f"{teacher.word} {line}" for teacher in teachers for line in teacher.lines]
 
 
-WEIGHTS = ("of", "teacher", "tokenizer")  # options of parts and methods that say where weights lie
+WEIGHTS = ("of", "attention_of", "teacher", "tokenizer")  # options of parts and methods that say where weights lie
 
 
 def with_absolute_paths(text: str) -> str:

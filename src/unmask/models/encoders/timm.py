@@ -92,23 +92,32 @@ class Timm(Encoder):
             raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
         if not pretrained:
             initialize(net)
-        if learned_positions and net.pos_embed is None:
-            raise UserError(f"{model} has rotary positions: there is no table that learned_positions=True could train")
-        if net.pos_embed is not None:
-            net.pos_embed.requires_grad_(learned_positions)
-            if learned_positions and not pretrained:
-                nn.init.trunc_normal_(net.pos_embed, std=0.02)
-            elif not pretrained:
-                _fill_position(net.pos_embed, self.grid)
+        self._begin_positions(learned_positions, pretrained)
         self.tables = TableCache(self.grid)
         self.windows: Windows | None = None
         if windowed:
-            settings = (window, global_blocks, relative, attend_padding)
-            self.windows = Windows(net.blocks, self.grid, self.num_prefix, *settings)
-            self.own |= {"window": window, "global_blocks": global_blocks} if window is not None else {}
-            self.own |= {"attend_padding": True} if attend_padding else {}
-            if relative:
-                self.own, self.relative = {**self.own, "relative": True}, self.windows.tables
+            self._see_windows(window, global_blocks, relative, attend_padding)
+
+    def _begin_positions(self, learned: bool, pretrained: bool) -> None:
+        """Fills the position table, unless it came with weights, and says whether it is trained."""
+        table = self.net.pos_embed
+        if learned and table is None:
+            name = self.arguments["model_name"]
+            raise UserError(f"{name} has rotary positions: there is no table that learned_positions=True could train")
+        if table is not None:
+            table.requires_grad_(learned)
+            if learned and not pretrained:
+                nn.init.trunc_normal_(table, std=0.02)
+            elif not pretrained:
+                _fill_position(table, self.grid)
+
+    def _see_windows(self, window: int | None, global_blocks: int, relative: bool, attend_padding: bool) -> None:
+        settings = (window, global_blocks, relative, attend_padding)
+        self.windows = Windows(self.net.blocks, self.grid, self.num_prefix, *settings)
+        self.own |= {"window": window, "global_blocks": global_blocks} if window is not None else {}
+        self.own |= {"attend_padding": True} if attend_padding else {}
+        if relative:
+            self.own, self.relative = {**self.own, "relative": True}, self.windows.tables
 
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
