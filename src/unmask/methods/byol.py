@@ -10,10 +10,10 @@ from torch.nn.functional import cosine_similarity
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults
+from unmask.methods.families.views import joint_defaults, of_views
 from unmask.methods.losses.spread import deviation
 from unmask.models.ema import Teacher, cosine
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine

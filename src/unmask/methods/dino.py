@@ -11,10 +11,10 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.methods.families.distillation import LARGE, Distillation
-from unmask.methods.families.views import distillation_defaults
+from unmask.methods.families.views import distillation_defaults, of_views
 from unmask.methods.losses.clustering import ONE, UNIFORM, Centre, entropy, sharpness, sinkhorn, swapped, usage
 from unmask.models.ema import Teacher
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine

@@ -13,12 +13,12 @@ from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
 from unmask.methods.families.distillation import LARGE, Distillation
 from unmask.methods.families.guide import Guide
-from unmask.methods.families.views import distillation_defaults
+from unmask.methods.families.views import distillation_defaults, of_views
 from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.methods.losses.spread import koleo
 from unmask.models.ema import Teacher
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeFloat, NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine

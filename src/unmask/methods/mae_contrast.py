@@ -25,12 +25,12 @@ from unmask.masking.mask import Mask, Noise
 from unmask.methods.families.guide import Guide
 from unmask.methods.families.neighbours import Neighbours
 from unmask.methods.families.prediction import Prediction
-from unmask.methods.families.views import joint_defaults
+from unmask.methods.families.views import joint_defaults, of_views
 from unmask.methods.losses.contrastive import accuracy, against_guessing, info_nce
 from unmask.methods.target import Target
 from unmask.models.decoder import require_usable
 from unmask.models.ema import Teacher, cosine
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeFloat, PositiveFloat, PositiveInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine

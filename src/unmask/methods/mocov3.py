@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults
+from unmask.methods.families.views import joint_defaults, of_views
 from unmask.methods.losses.contrastive import accuracy, against_guessing, info_nce
 from unmask.methods.losses.spread import deviation
 from unmask.models.ema import Teacher, cosine
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import PositiveFloat, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine

@@ -9,10 +9,10 @@ from torch import Tensor
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults
+from unmask.methods.families.views import joint_defaults, of_views
 from unmask.methods.losses.contrastive import accuracy, against_guessing, nt_xent
 from unmask.methods.losses.spread import deviation
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import PositiveFloat
 from unmask.registry import build
 from unmask.runtime.machine import Machine

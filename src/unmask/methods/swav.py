@@ -10,9 +10,9 @@ from torch.nn.functional import linear, normalize
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults
+from unmask.methods.families.views import joint_defaults, of_views
 from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
-from unmask.models.encoder import Encoder, of_views
+from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
 from unmask.registry import build
 from unmask.runtime.machine import Machine

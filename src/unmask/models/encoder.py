@@ -251,18 +251,6 @@ class Encoder(nn.Module, ABC):
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
 
 
-def of_views(encoder: Callable[[Tensor], Tokens], views: Sequence[Tensor]) -> list[Tokens]:
-    """The tokens of every view, each b c and a size of its own; views of one size go through the encoder together."""
-    sizes = list(dict.fromkeys(tuple(view.shape[2:]) for view in views))
-    tokens: dict[int, Tokens] = {}
-    for size in sizes:
-        places = [place for place, view in enumerate(views) if tuple(view.shape[2:]) == size]
-        together = encoder(torch.cat([views[place] for place in places]))
-        parts = zip(together.prefix.chunk(len(places)), together.units.chunk(len(places)))
-        tokens |= {place: Tokens(*part) for place, part in zip(places, parts)}
-    return [tokens[place] for place in range(len(views))]
-
-
 def statistics_of(
     settings: Mapping[str, Any], mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,16 +1,31 @@
-"""Settings and schedules of methods that compare views of an image, with or without a teacher's prototypes."""
+"""Tokens, settings and schedules of methods that compare views of an image, with or without a teacher's prototypes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
 
 from unmask.choice import Choice
 from unmask.data.sheet import Sheet
 from unmask.models.ema import cosine
-from unmask.models.encoder import Encoder
+from unmask.models.encoder import Encoder, Tokens
 
 NARROW = 384  # width of an encoder below which short runs need, and bear, a higher rate
 NARROW_RATE = 5e-4  # at any batch
 LARGEST = 256  # images of a batch of methods that compare samples; four or more steps in an epoch
+
+
+def of_views(encoder: Callable[[Tensor], Tokens], views: Sequence[Tensor]) -> list[Tokens]:
+    """The tokens of every view, each b c and a size of its own; views of one size go through the encoder together."""
+    sizes = list(dict.fromkeys(tuple(view.shape[2:]) for view in views))
+    tokens: dict[int, Tokens] = {}
+    for size in sizes:
+        places = [place for place, view in enumerate(views) if tuple(view.shape[2:]) == size]
+        together = encoder(torch.cat([views[place] for place in places]))
+        parts = zip(together.prefix.chunk(len(places)), together.units.chunk(len(places)))
+        tokens |= {place: Tokens(*part) for place, part in zip(places, parts)}
+    return [tokens[place] for place in range(len(views))]
 
 
 def joint_defaults(
