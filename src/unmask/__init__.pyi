@@ -261,9 +261,8 @@ def show(
 ) -> Path: ...
 def stress(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (), device: str = 'auto',
-    most: int | None = 1000, groups: str | Sequence[str] = (), corruptions: str | Sequence[str] = (),
-    severities: int | Sequence[int] = (1, 2, 3, 4, 5), parts: str | Sequence[str] = (), batch: int = 64, seed: int = 0,
-    config: str | Path | None = None
+    most: int | None = 1000, corruptions: str | Sequence[str] = (), severities: int | Sequence[int] = (1, 2, 3, 4, 5),
+    parts: str | Sequence[str] = (), batch: int = 64, seed: int = 0, config: str | Path | None = None
 ) -> Stress: ...
 @overload
 def transfer(

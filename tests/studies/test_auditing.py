@@ -1,14 +1,18 @@
 """Audits: groups that are treated differently are found, others are not, and what the data has to do with it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import unmask
+from unmask.data.source import open_source
 from unmask.errors import UserError
+from unmask.studies.auditing.columns import group_columns
 from unmask.studies.auditing.measures import Answered, adjust, answered, calibration_error, judge_groups
 from unmask.studies.auditing.results import association, read_groups, shares_of
 
@@ -18,7 +22,10 @@ def answers(right_of, count=150, seed=0):
     rng = np.random.default_rng(seed)
     values = np.repeat(list("abc"), count)
     right = rng.random(len(values)) < np.repeat(right_of, count)
-    return values.tolist(), Answered(right, np.full(len(values), 0.8), rng.random(len(values)))
+    labels = np.arange(len(values)) % 2
+    return values.tolist(), Answered(
+        labels, np.where(right, labels, 1 - labels), np.full(len(values), 0.8), rng.random(len(values))
+    )
 
 
 def judged(values, images):
@@ -112,6 +119,11 @@ def test_audit_writes_numbers_and_careful_words(pretrained, labelled, sites, tmp
     assert "not why" in content["sentence"]
     assert "Cramer's V" in content["sentence"]
     assert len((out / "audit.csv").read_text().splitlines()) == 1 + 2 * 3
+    page = (out / "audit.html").read_text()
+    for words in ("By site", "Did the data?", "Cramer&#39;s V", "calibration error", "retrieval", "adjusted p",
+                  "linear probe", "Benjamini-Hochberg", "data:image/png;base64,", "balanced accuracy"):  # fmt: skip
+        assert words in page, words
+    assert page.count("<h2>") == 2
     again = unmask.audit(pretrained.path, groups=[sites, "site"], unlabelled=labelled, **options)
     assert again.columns == result.columns
 
@@ -133,6 +145,69 @@ def test_bad_groups_are_refused_with_what_to_do(pretrained, labelled, sites, tmp
     foreign.write_text("who,site\nelsewhere.png,north\n")
     with pytest.raises(UserError, match="it needs one of path"):
         unmask.audit(pretrained.path, groups=foreign, **options)
+    assert not (tmp_path / "out").exists()
+
+
+LINES = ["path,site", "a.png,north", "sub/b.png,south"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([*LINES, "c.png,north", "d.png,north"], "names 2 of 4 images that are not in .*: c.png, d.png. Correct"),
+        ([*LINES, ",north"], "names 1 of 3 images that are not in .*: a row without a path"),
+        ([*LINES, "other/b.png,north"], r"other/b.png \(one sub/b.png has its name, but lies elsewhere\)"),
+        ([*LINES, "a.png,north"], "more than one row for a.png: one row for each image"),
+        ([*LINES, "./a.png,south"], "names a.png twice"),
+        (["path,site,site", "a.png,north,south"], "more than one column site"),
+        (["path,site"], "a heading and no rows"),
+    ],
+)
+def test_tables_with_unknown_images_and_duplicates_are_refused(tmp_path, lines, words):
+    for name in ("a.png", "sub/b.png"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    source, table = open_source(str(tmp_path / "data")), tmp_path / "groups.csv"
+    table.write_text("\n".join(LINES))
+    assert [row["site"] for row in group_columns(source, [table])] == ["north", "south"]
+    again = tmp_path / "again.csv"
+    again.write_text("\n".join(LINES))
+    with pytest.raises(UserError, match=r"as .*groups\.csv does: one row for each image"):
+        group_columns(source, [table, again])
+    table.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=words):
+        group_columns(source, [table])
+
+
+def test_a_table_may_speak_of_the_unlabelled_images_too(tmp_path):
+    sources = []
+    for folder, name in (("labelled", "a.png"), ("photos", "b.png")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / folder / name)
+        sources.append(open_source(str(tmp_path / folder)))
+    table = tmp_path / "groups.tsv"
+    table.write_text("path\tsite\na.png\tnorth\nb.png\tsouth\n")
+    labelled, photos = sources
+    assert group_columns(labelled, [table], [photos]) == [{"site": "north"}]
+    assert group_columns(photos, [table], [labelled]) == [{"site": "south"}]
+    with pytest.raises(UserError, match="names 1 of 2 images"):
+        group_columns(labelled, [table])
+
+
+def test_accuracy_under_corruption_is_compared_where_every_group_was_tested():
+    values, images = answers([0.8, 0.8, 0.8])
+    shares = np.where(np.array(values) == "c", 0.2, 0.8) + np.tile([-0.1, 0.1], 225)
+    shares[::3] = np.nan
+    of, _ = judged(values, replace(images, corrupted=shares))
+    measure = of["c"]["accuracy under corruption"]
+    assert measure.value == pytest.approx(0.2, abs=0.02)
+    assert measure.rest == pytest.approx(0.8, abs=0.02)
+    assert measure.differs
+    assert not of["c"]["accuracy"].differs
+    shares[:150] = np.nan  # of group a nothing is known
+    of, _ = judged(values, replace(images, corrupted=shares))
+    assert list(of["c"]) == ["accuracy", "calibration error", "retrieval"]
 
 
 @pytest.mark.slow

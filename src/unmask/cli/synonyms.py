@@ -71,12 +71,17 @@ RESUME = "repeat the same command with the same --out: it continues where the ru
 CLASSES = "the classes are read from the data"
 RECORDS = "every run writes its records to metrics.jsonl in its folder"
 SIZE = "images are brought to the size that the encoder was made for"
+GROUPED = (
+    "groups are compared by unmask audit RUN --on LABELLED --groups COLUMN-OR-TABLE, under corruption too where unmask"
+    " stress tested the same images"
+)
 SAID = {  # what has no option -> what happens instead, and an option that only commands have for which it is true
     **dict.fromkeys("resume continue resume-from resume-from-checkpoint auto-resume".split(), (RESUME, "dry_run")),
     **dict.fromkeys("num-classes nb-classes n-classes nc".split(), (CLASSES, "on")),
     **dict.fromkeys(SYNONYMS["log_to"].split(), (RECORDS, "dry_run")),
     **dict.fromkeys(SYNONYMS["image_size input_size crop_size side size"].split(), (SIZE, "run")),
     "image-size": (SIZE, "run"),
+    "groups": (GROUPED, "corruptions"),
 }
 NEAR = 0.7  # likeness of letters from which an option is worth suggesting
 
@@ -118,6 +123,12 @@ def nearest_option(word: str, names: Sequence[str]) -> str | None:
     return next((name for name in (*meant, *near) if name in names), None)
 
 
+def said_instead(word: str, names: Sequence[str]) -> str:
+    """What happens without an option that a command with these options does not have; "" where nothing is known."""
+    text, having = SAID.get(word.lower().replace("_", "-"), ("", ""))
+    return text if having in names else ""
+
+
 def _meant(word: str) -> list[str]:
     """Our names for a word of others, or of another command; the likeliest first."""
     groups = [ours.split() for ours, theirs in SYNONYMS.items() if word in theirs.split()]
@@ -129,8 +140,8 @@ def _instead(command: str, options_by_name: Mapping[str, Any], options: Any, wor
     """The end of the sentence: the nearest option, what happens without one, or which commands have it."""
     hints, names = get_type_hints(options, include_extras=True), [field.name for field in dataclasses.fields(options)]
     name = nearest_option(word, names)
-    text, having = SAID.get(word, ("", ""))
-    if having in names and (name is None or text == RESUME):
+    text = said_instead(word, names)
+    if text and (name is None or text == RESUME):
         return f": {text}"
     if name is not None and is_positional(hints[name]):
         return f": give {name.upper()} without an option, unmask {command} {name.upper()} ..."

@@ -21,7 +21,7 @@ from unmask.cli.foreign_errors import in_our_words
 from unmask.cli.help import choices_of, describe, place_on_page
 from unmask.cli.settings_file import is_yaml, read_settings
 from unmask.cli.shared_options import RuntimeOptions
-from unmask.cli.synonyms import nearest_option
+from unmask.cli.synonyms import nearest_option, said_instead
 from unmask.cli.task_options import chosen_by_name, task_options
 from unmask.cli.wrong_words import in_words
 from unmask.errors import UserError, closest, closest_place
@@ -70,10 +70,9 @@ def verb(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]
             names = [field.name for field in dataclasses.fields(complete)]
             for name in kwargs:
                 if name not in names:
-                    near = nearest_option(name, names)
-                    raise UserError(
-                        f"{function.__name__} has no option {name!r}" + (f", did you mean {near!r}?" if near else ".")
-                    )
+                    near, said = nearest_option(name, names), said_instead(name, names)
+                    end = f", did you mean {near!r}?" if near else f": {said}" if said else "."
+                    raise UserError(f"{function.__name__} has no option {name!r}{end}")
             places = dict(zip((field.name for field in dataclasses.fields(complete)), args))
             _refuse_wrong_types(function.__name__, complete, places | kwargs)
             with given(text for name in PARTS for text in _texts((places | kwargs).get(name))):

@@ -19,15 +19,17 @@ from unmask.data.source import Source, open_source
 from unmask.errors import DataError, UserError, closest
 from unmask.evaluation.best_features import choose_pooling
 from unmask.files import CLASSIFY, read_json, write_json, write_table
+from unmask.models.state import weights_hash
 from unmask.plain import plain, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, make_say, tracked
-from unmask.studies.auditing.columns import group_columns
+from unmask.studies.auditing.columns import choose_columns, group_columns
 from unmask.studies.auditing.measures import GroupAudit, Left, adjust, answered, judge_groups
+from unmask.studies.auditing.page import write_audit
 from unmask.studies.auditing.results import Audit, ColumnAudit, association, read_groups, rows, shares_of
 from unmask.studies.label_curve.forecast import penalty
-from unmask.studies.robustness.groups import choose_columns
+from unmask.studies.robustness.by_image import read_shares
 from unmask.studies.robustness.results import table
 from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.finetune import answers
@@ -36,7 +38,7 @@ from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_
 from unmask.tasks.retrieval.neighbours import Scale
 
 __all__ = ["audit"]
-RESULT, TABLE = FILES = ("audit.json", "audit.csv")
+RESULT, TABLE, PAGE = FILES = ("audit.json", "audit.csv", "audit.html")
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class _Images:
 
 @verb(AuditOptions)
 def audit(options: AuditOptions) -> Audit:
-    """Writes audit.json and audit.csv into OUT and returns what they hold.
+    """Writes audit.html, audit.json and audit.csv into OUT and returns what they hold.
 
-    Raises UserError for a table or a column that does not exist, or that has fewer than two groups of two test images;
-    DataError for data without labels.
+    Raises UserError for a table or a column that does not exist, a table that names an image twice or one that is not
+    there, and a column that has fewer than two groups of two test images; DataError for data without labels.
     """
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "audit"))
     own(out, "audit", texts(options.on))
@@ -70,10 +72,8 @@ def audit(options: AuditOptions) -> Audit:
     model = open_classifier(run).to(device) if not reading and task_of(run) == CLASSIFY else None
     encoder = model.encoder if model else load_encoder(options.run, **reading).to(device)
     pooling = choose_pooling(options.run, options.pooling, encoder, "linear", say)
-    tables = [Path(text) for text in texts(options.groups) if text.lower().endswith((".csv", ".tsv"))]
-    chosen = [text for text in texts(options.groups) if Path(text) not in tables]
     source = open_source(texts(options.on))
-    columns = group_columns(source, tables)
+    columns, unlabelled = _columns(source, options)
     for remark in source.remarks:
         say(remark)
     folder = index_folder(
@@ -83,7 +83,7 @@ def audit(options: AuditOptions) -> Audit:
     index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
     say_bad(index.bad, say)
     images = _labelled(source, index.numbers, index.features, columns, model, options)
-    names = choose_columns(_test_columns(images), chosen)
+    names = choose_columns(_test_columns(images), [text for text in texts(options.groups) if not _is_table(text)])
     if not names:
         raise UserError(
             "no column makes groups of the test images: give --groups a table with the columns path and, e.g., site, or"
@@ -91,12 +91,12 @@ def audit(options: AuditOptions) -> Audit:
         )
     say_replaced([out / file for file in FILES], console)
     out.mkdir(parents=True, exist_ok=True)
-    result = _judged(images, names, model, device, options, console)
+    result = _judged(images, names, unlabelled, model, device, options, console)
     _write(result, out)
     for column in result.columns:
         console.print(table(f"{column.column}, in percent; * differs from the rest", rows(column)))
     say(result.sentence())
-    say(f"Written: {out / RESULT}, {out / TABLE}")
+    say(f"Written: {', '.join(str(out / file) for file in FILES)}")
     return result
 
 
@@ -143,6 +143,7 @@ def _labelled(
 def _judged(
     images: _Images,
     names: list[str],
+    unlabelled: list[dict[str, str]],
     model: ImageClassifier | None,
     device: str,
     options: AuditOptions,
@@ -151,12 +152,13 @@ def _judged(
     classes, probabilities = _asked(images, model, device, options, console)
     truth = np.array([classes.index(label) for label, test in zip(images.labels, images.is_test) if test])
     vectors = Scale(images.features)(images.features)
-    given = answered(probabilities, truth, vectors[images.is_test])
+    tested = [images.source.items[n].name for n, test in zip(images.numbers, images.is_test) if test]
+    corrupted = read_shares(Path(options.run), weights_hash(model), tested) if model else None
+    given = answered(probabilities, truth, vectors[images.is_test], corrupted)
     doing("comparing groups")
     judged = [judge_groups(images.values(name, images.is_test), given, name, options.seed) for name in names]
     groups = adjust([groups for groups, _ in judged])
-    counted = _counted(options)
-    columns = [_column(images, name, group, left, counted) for name, group, (_, left) in zip(names, groups, judged)]
+    columns = [_column(images, name, group, left, unlabelled) for name, group, (_, left) in zip(names, groups, judged)]
     name = Path(options.run).name
     who = f"the classifier {name}" if model else f"a linear classifier on frozen features of {name}"
     return Audit(len(truth), float(given.right.mean()), who, columns, plain(options))
@@ -189,14 +191,17 @@ def _asked(
     return list(classes), probabilities
 
 
-def _counted(options: AuditOptions) -> list[dict[str, str]]:
-    """The columns of the unlabelled data; none where it was not named."""
+def _is_table(text: str) -> bool:
+    return text.lower().endswith((".csv", ".tsv"))
+
+
+def _columns(source: Source, options: AuditOptions) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The columns of the labelled images, and of the unlabelled ones, where they are named."""
+    tables = [Path(text) for text in texts(options.groups) if _is_table(text)]
     if not options.unlabelled:
-        return []
-    source = open_source(texts(options.unlabelled))
-    tables = [Path(text) for text in texts(options.groups) if text.lower().endswith((".csv", ".tsv"))]
-    own = [dict(item.columns) for item in source.items]
-    return own if any(own) or not tables else group_columns(source, tables)
+        return group_columns(source, tables), []
+    unlabelled = open_source(texts(options.unlabelled))
+    return group_columns(source, tables, [unlabelled]), group_columns(unlabelled, tables, [source])
 
 
 def _column(
@@ -234,3 +239,4 @@ def _write(result: Audit, out: Path) -> None:
         for m in group.measures
     ]
     write_table(out / TABLE, heading, lines)
+    write_audit(result, out / PAGE)

@@ -12,16 +12,17 @@ from unmask.cli.outputs import require_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.evaluation.intervals import wilson
 from unmask.evaluation.one_class import one_class
-from unmask.files import CLASSIFY, write_json
+from unmask.files import CLASSIFY, write_json, write_table
+from unmask.models.state import weights_hash
 from unmask.plain import numbers, plain, texts
 from unmask.runs.run import CONFIG
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console
 from unmask.studies.robustness.bench import Bench, FinishedCells, compute_missing
+from unmask.studies.robustness.by_image import BY_IMAGE, COLUMNS, RESULT
 from unmask.studies.robustness.corrupt import CORRUPTIONS, require_corruption
 from unmask.studies.robustness.figures import draw_examples, draw_stress
-from unmask.studies.robustness.groups import choose_columns, compare
-from unmask.studies.robustness.results import Stress, group_rows, make_cell, rows, table
+from unmask.studies.robustness.results import Stress, make_cell, rows, table
 from unmask.studies.robustness.test_images import read_evaluation_set
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.open import open_classifier
@@ -30,26 +31,26 @@ from unmask.weights.content import CLASSIFIER
 
 __all__ = ["stress"]
 
-RESULT, IMAGE, EXAMPLES, CELLS = "stress.json", "stress.png", "stress_examples.png", "stress_cells.json"
+IMAGE, EXAMPLES, CELLS = "stress.png", "stress_examples.png", "stress_cells.json"
 SHOWN = 3  # severity of the examples, where it is among those tested
 
 
 @verb(StressTest)
 def stress(options: StressTest) -> Stress:
-    """Tests under every corruption and severity; writes stress.json, stress.png, stress_examples.png and the report.
+    """Tests under every corruption and severity; writes stress.json, stress.png, stress_examples.png, stress_images.csv
+    (for `audit`) and the report.
 
     An interrupted test resumes where it stopped. Raises UserError for a folder without a classifier, an unknown
-    corruption or column, or classes that the classifier does not have; DataError for images without labels.
+    corruption, or classes that the classifier does not have; DataError for images without labels.
     """
     console, hardware = make_console(), machine(options.device, "32")
     tune(hardware.device)
     names, folder = _corruptions(texts(options.corruptions)), _classifier_folder(Path(options.run))
     out = require_folder(Path(options.out or folder))
     own(out, "stress", texts(options.on), within=True)
-    say_replaced([out / RESULT, out / IMAGE, out / EXAMPLES], console)
+    say_replaced([out / RESULT, out / IMAGE, out / EXAMPLES, out / BY_IMAGE], console)
     classifier = open_classifier(folder)
     images = read_evaluation_set(texts(options.on), folder, classifier, options.most, options.seed, console)
-    columns = choose_columns(images.columns, texts(options.groups))
     out.mkdir(parents=True, exist_ok=True)
 
     device = torch.device(hardware.device)
@@ -63,9 +64,7 @@ def stress(options: StressTest) -> Stress:
     compute_missing(bench, keys, cells, console)
 
     damaged = {key: cells.right(key) for key in keys}
-    shares = np.mean(list(damaged.values()), axis=0)
     low, high = wilson(int(right.sum()), len(right))
-    judged = (clean, images.truth, classifier.classes, right, shares)
     clean_scores = scores(clean, images.truth, classifier.classes)
     result = Stress(
         count=len(images),
@@ -76,11 +75,13 @@ def stress(options: StressTest) -> Stress:
         high=high,
         balanced_accuracy=clean_scores.get("balanced_accuracy"),
         cells=[make_cell(*key, right, right_now) for key, right_now in damaged.items()],
-        groupings=[compare(c, [row.get(c, "") for row in images.columns], *judged) for c in columns],
         settings=plain(options),
         one_class="" if classifier.multi_label else one_class(clean_scores["confusion"], classifier.classes),
     )
     doing("drawing the results")
+    shares = np.mean(list(damaged.values()), axis=0)
+    lines = [[name, int(is_right), f"{share:.6f}"] for name, is_right, share in zip(images.names, right, shares)]
+    write_table(out / BY_IMAGE, COLUMNS, lines)
     _write(result, bench, clean, names, out)
     _say(result, out, console)
     return result
@@ -100,7 +101,7 @@ def _classifier_folder(folder: Path) -> Path:
 
 
 def _write(result: Stress, bench: Bench, clean: np.ndarray, names: list[str], out: Path) -> None:
-    write_json(out / RESULT, result.to_json())
+    write_json(out / RESULT, result.to_json() | {"weights": weights_hash(bench.classifier)})
     draw_stress(result, out / IMAGE)
     severity = min(result.severities, key=lambda s: (abs(s - SHOWN), s))
     row = _example(bench, clean)
@@ -131,7 +132,5 @@ def _answers(result: Stress, probabilities: np.ndarray) -> list[str]:
 
 def _say(result: Stress, out: Path, console: Console) -> None:
     console.print(table("Accuracy in percent", rows(result)))
-    for grouping in result.groupings:
-        console.print(table(f"Accuracy by {grouping.column}, in percent", group_rows(grouping)))
     console.print(result.sentence(), soft_wrap=True)
-    console.print(f"Written: {out / RESULT}, {out / IMAGE}, {out / EXAMPLES}", soft_wrap=True)
+    console.print(f"Written: {out / RESULT}, {out / IMAGE}, {out / EXAMPLES}, {out / BY_IMAGE}", soft_wrap=True)

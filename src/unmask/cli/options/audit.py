@@ -32,7 +32,7 @@ class Audit(IndexOptions):
     # all of the latter with 2 to 20 different values
     groups: Places = ()
     unlabelled: ImagePlaces = ()  # the data that the run learnt from, to count its groups; by default not counted
-    out: Place | None = None  # folder for audit.json and audit.csv; by default RUN/audit
+    out: Place | None = None  # folder for audit.html, audit.json and audit.csv; by default RUN/audit
     seed: NonNegativeInt = 0  # seed of permutations, and of the split where the data has none
 
     def __post_init__(self):

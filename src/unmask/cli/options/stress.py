@@ -1,4 +1,4 @@
-"""`unmask stress CLASSIFIER --on DATA`: how much does a classifier lose on damaged images, and on which groups?"""
+"""`unmask stress CLASSIFIER --on DATA`: how much does a classifier lose on damaged images?"""
 
 from dataclasses import KW_ONLY, dataclass
 
@@ -27,9 +27,9 @@ __all__ = ["StressTest"]
 
 @dataclass(frozen=True)
 class StressTest(ConfigOption):
-    """Test a classifier on corrupted images and on groups of images.
+    """Test a classifier on corrupted images.
 
-    The corruptions are those of ImageNet-C.
+    The corruptions are those of ImageNet-C; audit compares groups of images, under corruption too.
     """
 
     run: Positional[WeightsPlace]  # folder of a classifier, as transfer writes it
@@ -37,7 +37,6 @@ class StressTest(ConfigOption):
     on: ImagePlaces = ()  # labelled data, required; its test split is used
     corruptions: Names = ()  # corruptions to apply, e.g. fog snow; by default all fifteen
     severities: Counts = (1, 2, 3, 4, 5)  # how strong, 1 to 5
-    groups: Names = ()  # columns of labels.csv to compare; by default all with 2 to 20 different values
     most: PositiveInt | None = 1000  # number of test images to use, drawn at random
     out: Place | None = None  # folder for stress.json and images; by default the classifier's
     batch: Batch = 64  # images at a time
@@ -49,7 +48,6 @@ class StressTest(ConfigOption):
         if not self.on:
             raise UserError("say on which labelled data: unmask stress CLASSIFIER --on DATA")
         settle(self, "corruptions", texts(self.corruptions))
-        settle(self, "groups", texts(self.groups))
         settle(self, "severities", tuple(sorted(set(numbers(self.severities)))))
         if not self.severities:
             raise UserError("give a severity or more, 1 (least) to 5")

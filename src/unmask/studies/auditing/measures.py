@@ -17,6 +17,7 @@ from unmask.evaluation.intervals import bootstrap, wilson
 from unmask.tasks.retrieval.neighbours import nearest
 
 ACCURACY, CALIBRATION, RETRIEVAL = MEASURES = ("accuracy", "calibration error", "retrieval")
+CORRUPTED = "accuracy under corruption"  # where `unmask stress` tested these images
 LEAST = 2  # test images of a group that is judged: of one, there is no spread
 SMALL = 30  # images; of fewer, a measure says little
 BINS, NEIGHBOURS = 15, 5  # of the calibration error (Guo et al. 2017); of the retrieval precision
@@ -28,9 +29,20 @@ FALSE_ALARMS = 0.05  # expected share among what is called a difference
 class Answered:
     """What the model made of n test images."""
 
-    right: Bool[np.ndarray, "n"]
+    labels: Int[np.ndarray, "n"]
+    answers: Int[np.ndarray, "n"]
     confidence: Float[np.ndarray, "n"]  # probability of its answer
     precision: Float[np.ndarray, "n"]  # share of the nearest other test images with the same label
+    corrupted: Float[np.ndarray, "n"] | None = None  # share of its corrupted copies answered rightly; NaN: not tested
+
+    @property
+    def right(self) -> Bool[np.ndarray, "n"]:
+        return self.labels == self.answers
+
+    def take(self, rows: Bool[np.ndarray, "n"]) -> "Answered":
+        """A part of the images."""
+        corrupted = None if self.corrupted is None else self.corrupted[rows]
+        return Answered(self.labels[rows], self.answers[rows], self.confidence[rows], self.precision[rows], corrupted)
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class Measure:
 class GroupAudit:
     value: str
     count: int  # test images
+    balanced_accuracy: float  # mean over the classes that the group has
     measures: list[Measure]
 
     @property
@@ -70,7 +83,10 @@ class Left:
 
 
 def answered(
-    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"], vectors: Float[np.ndarray, "n d"]
+    probabilities: Float[np.ndarray, "n k"],
+    labels: Int[np.ndarray, "n"],
+    vectors: Float[np.ndarray, "n d"],
+    corrupted: Float[np.ndarray, "n"] | None = None,
 ) -> Answered:
     """vectors: features of length 1. labels: columns of `probabilities`."""
     places = nearest(vectors, vectors, NEIGHBOURS + 1)[1]
@@ -78,7 +94,7 @@ def answered(
     itself[~itself.any(axis=1), -1] = True  # among many copies of itself
     others = places[~itself].reshape(len(vectors), -1)
     precision = (labels[others] == labels[:, None]).mean(axis=1) if others.shape[1] else np.zeros(len(labels))
-    return Answered(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1), precision)
+    return Answered(labels, probabilities.argmax(axis=1), probabilities.max(axis=1), precision, corrupted)
 
 
 def calibration_error(confidence: Float[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> float:
@@ -105,15 +121,35 @@ def judge_groups(
             " image has no spread; join groups, or test on more images"
         )
     with_group = np.isin(of, judged)
-    part = Answered(images.right[with_group], images.confidence[with_group], images.precision[with_group])
     generator = np.random.default_rng([seed, 0xA0D17])
-    shuffles = [generator.permutation(int(with_group.sum())) for _ in range(SHUFFLES)]
-    groups = []
-    for value in judged:
-        inside = of[with_group] == value
-        measures = [_measure(name, part, inside, shuffles, generator) for name in MEASURES]
-        groups.append(GroupAudit(value, counts[value], measures))
+    measures = _measured(MEASURES, images, of, judged, with_group, generator)
+    tested = with_group & (np.zeros(len(of), bool) if images.corrupted is None else ~np.isnan(images.corrupted))
+    if all((of[tested] == value).sum() >= LEAST for value in judged):
+        under_corruption = _measured((CORRUPTED,), images, of, judged, tested, generator)
+        measures = [[*own, *further] for own, further in zip(measures, under_corruption)]
+    balanced = [_balanced(images.take(of == value)) for value in judged]
+    groups = [GroupAudit(value, counts[value], *rest) for value, *rest in zip(judged, balanced, measures)]
     return groups, left
+
+
+def _measured(
+    names: Sequence[str],
+    images: Answered,
+    of: np.ndarray,
+    judged: Sequence[str],
+    rows: Bool[np.ndarray, "n"],
+    generator: np.random.Generator,
+) -> list[list[Measure]]:
+    """The measures of each group, among some of the images."""
+    part, own = images.take(rows), of[rows]
+    shuffles = [generator.permutation(len(own)) for _ in range(SHUFFLES)]
+    return [[_measure(name, part, own == value, shuffles, generator) for name in names] for value in judged]
+
+
+def _balanced(images: Answered) -> float:
+    return float(
+        np.mean([(images.answers[images.labels == label] == label).mean() for label in np.unique(images.labels)])
+    )
 
 
 def adjust(columns: Sequence[Sequence[GroupAudit]]) -> list[list[GroupAudit]]:
@@ -152,5 +188,6 @@ def _measure(
 def _statistic(name: str, images: Answered) -> Callable[[Int[np.ndarray, "m"]], float]:
     if name == CALIBRATION:
         return lambda rows: calibration_error(images.confidence[rows], images.right[rows])
-    each = images.right if name == ACCURACY else images.precision
+    each = images.right if name == ACCURACY else images.corrupted if name == CORRUPTED else images.precision
+    assert each is not None  # where nothing was tested under corruption, that is no measure
     return lambda rows: float(each[rows].mean())

@@ -12,7 +12,13 @@ from unmask.evaluation.frozen.linear import Linear
 from unmask.evaluation.intervals import wilson
 from unmask.files import Json
 from unmask.report.words import percent
-from unmask.studies.auditing.measures import FALSE_ALARMS, MEASURES, GroupAudit, Left
+from unmask.studies.auditing.measures import FALSE_ALARMS, GroupAudit, Left
+
+CAUTION = (
+    "A difference says that the model errs more on a group, not why: groups may differ in how hard their images are,"
+    " and in how many of them were learnt from."
+)
+CORRECTION = "Benjamini-Hochberg over all groups, measures and columns, of permutation tests against the rest"
 
 
 @dataclass(frozen=True)
@@ -88,25 +94,22 @@ class Audit:
     settings: Json = field(default_factory=dict)
 
     def sentence(self) -> str:
-        return (
-            " ".join(column.sentence() for column in self.columns)
-            + " A difference says that the model errs more on a group, not why: groups may differ in how hard their"
-            " images are, and in how many of them were learnt from."
-        )
+        return " ".join(column.sentence() for column in self.columns) + f" {CAUTION}"
 
     def to_json(self) -> Json:
-        correction = "Benjamini-Hochberg over all groups, measures and columns, of permutation tests against the rest"
         tables = [{"column": c.column, "table": rows(c), "sentence": c.sentence()} for c in self.columns]
-        return {"sentence": self.sentence(), "correction": correction} | asdict(self) | {"tables": tables}
+        return {"sentence": self.sentence(), "correction": CORRECTION} | asdict(self) | {"tables": tables}
 
 
 def rows(column: ColumnAudit) -> list[list[str]]:
     """Heading and a line for each group, in percent; * marks what differs from the rest."""
     kinds = list(column.shares)
-    heading = [column.column, "test images", *(f"{name} (95 %)" for name in MEASURES), *(f"of {k}" for k in kinds)]
+    measures = [f"{m.name} (95 %)" for m in column.groups[0].measures]
+    heading = [column.column, "test images", *measures, "balanced accuracy", *(f"of {k}" for k in kinds)]
     lines = []
     for group in column.groups:
         cells = [percent(m.value, m.low, m.high, unit="") + ("*" if m.differs else "") for m in group.measures]
+        cells.append(f"{100 * group.balanced_accuracy:.1f}")
         shares = [f"{100 * column.shares[kind].get(group.value, 0.0):.1f}" for kind in kinds]
         lines.append([group.value, f"{group.count:,}", *cells, *shares])
     return [heading, *lines]

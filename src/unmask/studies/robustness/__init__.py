@@ -1,1 +1,1 @@
-"""How much a classifier loses on corrupted images and on groups (ImageNet-C, Hendrycks & Dietterich 2019)."""
+"""How much a classifier loses on corrupted images (ImageNet-C, Hendrycks & Dietterich 2019)."""

@@ -1,4 +1,4 @@
-"""Results of `unmask stress`: accuracy clean, under each corruption at each severity, and per group."""
+"""Results of `unmask stress`: accuracy clean, and under each corruption at each severity."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,6 @@ from jaxtyping import Bool
 from unmask.evaluation.intervals import paired_difference, wilson
 from unmask.files import Json
 from unmask.report.words import points
-from unmask.studies.robustness.groups import Group, Grouping
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +41,6 @@ class Stress:
     high: float
     balanced_accuracy: float | None
     cells: list[Cell]
-    groupings: list[Grouping] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     one_class: str = ""  # a sentence where nearly all clean images get the same answer
 
@@ -78,17 +76,13 @@ class Stress:
         if len(by) > 1:
             text += f" Worst: {_name(worst.corruption)} ({_points(worst)}); least: {_name(least.corruption)}"
             text += f" ({_points(least)})."
-        return " ".join([text, *(grouping.sentence() for grouping in self.groupings)])
+        return text
 
     def to_json(self) -> Json:
-        """Plain values for stress.json; `table` and `group_tables` are the same as text."""
+        """Plain values for stress.json; `table` is the same as text."""
         mean = {"mean": asdict(self.mean()), "kept": self.kept}
         by = {"by_corruption": [asdict(self.mean(name)) for name in self.corruptions]}
-        tables = [
-            {"column": grouping.column, "table": group_rows(grouping), "sentence": grouping.sentence()}
-            for grouping in self.groupings
-        ]
-        return {"sentence": self.sentence()} | asdict(self) | mean | by | {"table": rows(self), "group_tables": tables}
+        return {"sentence": self.sentence()} | asdict(self) | mean | by | {"table": rows(self)}
 
 
 def make_cell(corruption: str, severity: int, clean: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Cell:
@@ -115,18 +109,6 @@ def rows(stress: Stress) -> list[list[str]]:
     all_of = [[c for c in stress.cells if c.severity == s] for s in stress.severities]
     means = [f"{100 * mean_of(cells, 'all').accuracy:.1f}" for cells in all_of]
     return [heading, *lines, ["mean", *means, _short(stress.mean()), _short_drop(stress.mean())]]
-
-
-def group_rows(grouping: Grouping) -> list[list[str]]:
-    """Heading and lines, in percent."""
-    heading = [grouping.column, "images", "accuracy (95 %)", "balanced", "under corruption", ""]
-    lines = []
-    for group in grouping.groups:
-        shares = ["" if share is None else f"{100 * share:.1f}" for share in (group.balanced_accuracy, group.corrupted)]
-        mark = {grouping.gap.worst: "worst", grouping.gap.best: "best"}.get(group.value, "")
-        notes = ", ".join(note for note in (mark, "few images" if group.small else "") if note)
-        lines.append([group.value, f"{group.count:,}", _short(group), *shares, notes])
-    return [heading, *lines]
 
 
 def table(title: str, lines: list[list[str]]) -> "Table":
@@ -167,7 +149,7 @@ def _points(cell: Cell) -> str:
     return points(-cell.drop, -cell.drop_high, -cell.drop_low)
 
 
-def _short(measured: Cell | Group) -> str:
+def _short(measured: Cell) -> str:
     return f"{100 * measured.accuracy:.1f} ({100 * measured.low:.1f}-{100 * measured.high:.1f})"
 
 

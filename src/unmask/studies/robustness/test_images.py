@@ -28,7 +28,7 @@ class EvaluationSet:
     pixels: list[Tensor]  # each c h w, resized and cut as the classifier sees them, in the data's own channels
     numbers: list[int]  # their rows in the source
     truth: np.ndarray  # n, indices into the classifier's classes; or n k of 0 and 1
-    columns: list[dict[str, str]]  # what else labels.csv says of each
+    names: list[str]  # as the source has them
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -42,7 +42,7 @@ class EvaluationSet:
     def at(self, rows: list[int]) -> "EvaluationSet":
         """A subset, in the given order."""
         pixels, numbers = [self.pixels[i] for i in rows], [self.numbers[i] for i in rows]
-        return EvaluationSet(pixels, numbers, self.truth[rows], [self.columns[i] for i in rows])
+        return EvaluationSet(pixels, numbers, self.truth[rows], [self.names[i] for i in rows])
 
 
 def read_evaluation_set(
@@ -77,7 +77,7 @@ def read_evaluation_set(
     grey = all(len(image) == 1 for image in images)  # noise on grey images is to be grey too
     images = [to_channels(image, 1 if grey else channels) for image in images]
     numbers = [rows[i] for i in good]
-    return EvaluationSet(images, numbers, truth[good], [source.items[row].columns for row in numbers])
+    return EvaluationSet(images, numbers, truth[good], [source.items[row].name for row in numbers])
 
 
 def _decode(source: Source, rows: list[int], classifier: ImageClassifier, console: Console) -> list[Tensor | str]:

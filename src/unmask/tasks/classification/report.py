@@ -5,7 +5,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from unmask.files import RESULT, read_json
-from unmask.report.page import folded, image, note, section, table, verdict
+from unmask.report.page import folded, image, section, table, verdict
 from unmask.report.palette import training_curves
 from unmask.report.run_page import SHEET, class_lines, folded_sheet, write_task_page
 from unmask.report.words import percent
@@ -85,21 +85,16 @@ def _robustness(out: Path) -> Markup:
     stress = read_json(out / "stress.json")
     if not stress:
         return Markup("")
-    groups = []
-    for group in stress["group_tables"]:
-        kinds = ["", *["n"] * (len(group["table"][0]) - 2), ""]
-        groups += [note(group["sentence"]), table(group["table"], kinds)]
     return section(
         "How robust is it?",
         verdict(stress["sentence"]),
-        image(out / "stress.png", "accuracy under each corruption and severity, and per group"),
+        image(out / "stress.png", "accuracy under each corruption and severity"),
         image(
             out / "stress_examples.png",
             "one image under every corruption",
             "One test image as it was damaged, with the answer it got (orange: wrong).",
         ),
         folded("As a table, in percent", table(stress["table"], ("", "n"))),
-        *groups,
     )
 
 
