@@ -139,6 +139,36 @@ def is_series(head: bytes, name: str) -> bool:
     return 2 * sum(_NUMBER.fullmatch(field) is not None for field in fields) >= len(fields) > 0
 
 
+_REAL = rb"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|NaN)"
+_ROW = re.compile(rb"%b(?:(?:\s*[,;]\s*|\s+)%b){2,}" % (_REAL, _REAL))
+
+
+def points_format(head: bytes, name: str = "") -> str | None:
+    """PLY, LAS, OFF, OBJ or XYZ (lines of numbers, by name: .xyz, .pts, .asc, .txt ...), by a file's first `HEAD`
+    bytes. An .obj file that begins with comments is known by its name. Arrays do not show it in their first bytes."""
+    name = name.lower()
+    if re.match(rb"ply[ \t]*\r?\n", head) or head.startswith(b"LASF"):
+        return "PLY" if head[:3] == b"ply" else "LAS"
+    if b"\0" in head:
+        return None
+    lines = [line.strip() for line in head.splitlines()]
+    content = [line for line in lines if line and not line.startswith((b"#", b"//"))]
+    if content and re.match(rb"(ST)?C?N?4?n?OFF\b|OFF\d", content[0]):
+        return "OFF"
+    if any(re.match(rb"v\s+[-+\d.]+[-+\d.eE]*\s+[-+\d.]", line) for line in content) or name.endswith(".obj"):
+        return "OBJ"
+    rows = [line for line in (content if head.endswith(b"\n") else content[:-1]) if _ROW.fullmatch(line)]
+    if not name.endswith((".xyz", ".xyzn", ".xyzrgb", ".pts", ".asc", ".txt")) or len(rows) < min(2, len(content) - 1):
+        return None
+    return None if not rows or (name.endswith(".txt") and all(map(_is_box, rows))) else "XYZ"
+
+
+def _is_box(row: bytes) -> bool:
+    """A line of YOLO's annotations: a class, then a box or a polygon of an odd number of values in all, in 0..1."""
+    first, *rest = (float(number) for number in re.split(rb"[\s,;]+", row.strip()))
+    return first % 1 == 0 <= first and len(rest) % 2 == 0 and len(rest) >= 4 and all(0 <= n <= 1 for n in rest)
+
+
 def what_else(data: bytes) -> str:
     """Why a file that no decoder knows is no image, in words that say what to do where that can be told."""
     head = data[:256].lstrip().lower()
