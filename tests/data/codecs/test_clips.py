@@ -1,5 +1,7 @@
 """Clips: every container, every frame where it belongs, and what is broken refused with its reason."""
 
+import ctypes
+import gc
 import io
 import pickle
 import sys
@@ -203,6 +205,27 @@ def test_a_clip_can_be_pickled_and_leaves_no_file_open(tmp_path):
     assert torch.equal(open_clip(str(tmp_path / "b.mkv")).frames([5]), open_clip(clip("mkv", 8)).frames([5]))
     with pytest.raises(BadImage, match=r"No such file|truncated or damaged"):
         moved.frames([5])
+
+
+class Allocated(ctypes.Structure):
+    """What glibc's `mallinfo2` returns."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (*"abcdefg", "in_use", "free", "releasable")]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs a glibc that counts what is allocated")
+def test_reading_a_part_of_a_clip_leaves_nothing_allocated():
+    count = ctypes.CDLL(None).mallinfo2
+    count.restype = Allocated
+    opened = open_clip(clip("mp4"))
+    before = 0
+    for read in range(180):
+        opened.frames([2])
+        if read == 59:  # pools are full by then
+            gc.collect()
+            before = count().in_use
+    gc.collect()
+    assert (count().in_use - before) / 120 < 60  # bytes per read; PyAV loses 150 with each loop that is not closed
 
 
 def test_a_folder_of_frames_is_a_clip(tmp_path):

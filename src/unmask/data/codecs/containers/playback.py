@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from unmask.data.codecs.containers.stream import Index, Stream, opened
+from unmask.data.codecs.containers.stream import Index, Stream, decoded, opened
 from unmask.data.codecs.image import BadImage
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def pictures(
     with opened(stream.source, stream.container) as media:
         video = media.streams[stream.number]
         head, reformatter = _Playhead(media, video, stream, index), VideoReformatter()
-        for target in targets:
-            frame = head.frame_at(target)
-            yield _picture(frame, stream, reformatter, max_side)
+        with closing(head):
+            for target in targets:
+                yield _picture(head.frame_at(target), stream, reformatter, max_side)
 
 
 class _Playhead:
@@ -47,14 +48,18 @@ class _Playhead:
         video.codec_context.thread_count = 1  # processes that load data are many already
         self._begin()
 
+    def close(self) -> None:
+        self.frames.close()
+
     def _begin(self) -> None:
-        self.decoded = self._stamped()
+        self.frames = decoded(self.media, self.video)
+        self.stamped = self._stamped()
         self.shown: tuple[int, VideoFrame] | None = None
         self.ahead: tuple[int, VideoFrame] | None = None
 
     def _stamped(self) -> "Iterator[tuple[int, VideoFrame]]":
         last = -math.inf
-        for number, frame in enumerate(self.media.decode(self.video)):
+        for number, frame in enumerate(self.frames):
             stamp = number if self.stream.ordinal else frame.pts
             if stamp is not None and stamp > last:
                 last = stamp
@@ -68,6 +73,7 @@ class _Playhead:
         if not self.stream.ordinal and (jumped or not self._good(target)):
             for back in BACK_OFF:
                 earlier = max(self.stream.start, target - back / self.stream.base)
+                self.close()
                 self.media.seek(int(earlier), stream=self.video)
                 self._begin()
                 self._advance(target)
@@ -93,7 +99,7 @@ class _Playhead:
 
     def _advance(self, target: int) -> None:
         while self.shown is None or self.shown[0] < target:
-            self.ahead = self.ahead or next(self.decoded, None)
+            self.ahead = self.ahead or next(self.stamped, None)
             if self.ahead is None or (self.shown is not None and self.ahead[0] > target):
                 return
             self.shown, self.ahead = self.ahead, None

@@ -8,11 +8,11 @@ every container is closed before a call returns. benchmarks/video_reads.py measu
 
 import io
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from unmask.errors import UserError
 from unmask.version import install_line
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -79,6 +79,18 @@ def opened(source: str | bytes, container: str) -> "Iterator[InputContainer]":
         raise BadImage(f"truncated or damaged ({error.strerror or error})") from error
 
 
+def decoded(media: "InputContainer", video: "VideoStream") -> "Generator[VideoFrame, None, None]":
+    """Frames in the order of presentation, from where the container is."""
+    with _packets(media, video) as packets:
+        for packet in packets:
+            yield from packet.decode()
+
+
+def _packets(media: "InputContainer", video: "VideoStream") -> "closing[Generator[Packet, None, None]]":
+    """Closed when it is left, since PyAV loses a packet where its own loop is merely dropped."""
+    return closing(cast("Generator[Packet, None, None]", media.demux(video)))
+
+
 def open_stream(source: str | bytes) -> Stream:
     """Checks that a file is whole as far as its head tells, and decodes the first frame. Raises BadImage."""
     with _file(source) as file:
@@ -93,7 +105,8 @@ def open_stream(source: str | bytes) -> Stream:
         gif = gif_frames(_all(file)) if container == "gif" else 0
     with opened(source, container) as media:
         video = _pictures_of(media)
-        frame = next(iter(media.decode(video)), None)
+        with closing(decoded(media, video)) as frames:
+            frame = next(frames, None)
         if frame is None:
             raise BadImage("truncated or damaged: no frame can be decoded")
         return _stream(source, container, media, video, frame, gif)
@@ -147,8 +160,8 @@ def _stream(
 def read_index(stream: Stream) -> Index:
     """The time stamps of all frames, from packets that are not decoded. Raises BadImage for what ends early."""
     stamps, keys, last = [], [], 0
-    with opened(stream.source, stream.container) as media:
-        for packet in media.demux(media.streams[stream.number]):
+    with opened(stream.source, stream.container) as media, _packets(media, media.streams[stream.number]) as packets:
+        for packet in packets:
             if not packet.size or packet.is_discard:
                 continue
             stamp = len(stamps) if stream.ordinal else packet.pts
