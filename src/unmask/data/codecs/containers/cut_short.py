@@ -5,14 +5,17 @@ Decoders rarely mind: they play what there is. ISO 14496-12 (MP4, MOV), RFC 8794
 """
 
 import os
+from collections.abc import Iterator
 from io import BufferedIOBase
 
+MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)  # kbit/s by a frame's index, layer III
+MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 UNSTATED = (0, 0xFFFFFFFF)  # lengths in RIFF of recordings that were written to a pipe, or interrupted
 
 
 def cut_short(file: BufferedIOBase, form: str, length: int) -> str | None:
     """Why a file of `length` bytes ends early, or None. form: as `video_format` or `audio_format` name it."""
-    walk = {"mov": _boxes, "matroska": _segment, "avi": _riff, "WAV": _riff, "gif": _gif, "OGG": _pages, "MP3": _xing}
+    walk = {"mov": _boxes, "matroska": _segment, "avi": _riff, "WAV": _riff, "gif": _gif, "OGG": _pages, "MP3": _mp3}
     file.seek(0)
     return walk[form](file, length) if form in walk else None
 
@@ -61,7 +64,7 @@ def _riff(file: BufferedIOBase, length: int) -> str | None:
         size = int.from_bytes(head[4:], order)
         if head[:3] != b"RIF" or size in UNSTATED:
             return None
-        if place + 8 + size > length + 1:  # the byte that makes a chunk even is left out by some
+        if place + size > length:  # some count the head's 8 bytes, or leave out the one that makes chunks even
             return f"truncated: {place + 8 + size - length:,} bytes are missing"
         place += 8 + size + size % 2
     return None
@@ -108,17 +111,35 @@ def _pages(file: BufferedIOBase, length: int) -> str | None:
     return "truncated" if len(page) < 27 + page[26] + sum(segments) else None
 
 
-def _xing(file: BufferedIOBase, length: int) -> str | None:
-    """The number of bytes that encoders write into the first frame of an MP3."""
-    head = file.read(10)
+def _mp3(file: BufferedIOBase, length: int) -> str | None:
+    """The number of bytes that encoders write into the first frame (Xing, Info). Without it, decoders take the length
+    from the first frame's bit rate, and would lose the end of a file whose rate varies."""
+    data = file.read()
     start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
-    file.seek(start)
-    frame = file.read(256)
-    place = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if place < 0 or not frame[place + 7] & 2:
-        return None
-    place += 8 + 4 * (frame[place + 7] & 1)
-    missing = start + int.from_bytes(frame[place : place + 4], "big") - length
-    return f"truncated: {missing:,} bytes are missing" if missing > 0 else None
+    if data[:3] == b"ID3":
+        start = 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(data[6:10]))
+    place = max(data.find(kind, start, start + 256) for kind in (b"Xing", b"Info"))
+    if place >= 0 and len(data) > place + 16:
+        if not data[place + 7] & 2:
+            return None
+        place += 8 + 4 * (data[place + 7] & 1)
+        missing = start + int.from_bytes(data[place : place + 4], "big") - length
+        return f"truncated: {missing:,} bytes are missing" if missing > 0 else None
+    sizes = set(_frame_sizes(data, start))
+    if sizes and max(sizes) > 1.2 * min(sizes):
+        return "an MP3 of variable bit rate that does not state its length: convert it"
+    return None
+
+
+def _frame_sizes(data: bytes, place: int) -> Iterator[int]:
+    """Bytes of each frame of an MP3 (layer III), as far as frames follow each other."""
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] & 0xE6 == 0xE2:
+        first = data[place + 1] & 0x18 == 0x18  # MPEG-1; else 2 or 2.5
+        kilobits = (MPEG1 if first else MPEG2)[data[place + 2] >> 4]
+        slow = {0x18: 0, 0x10: 1, 0x00: 2}.get(data[place + 1] & 0x18)
+        if not kilobits or slow is None or data[place + 2] & 0x0C == 0x0C:
+            return
+        rate = (44100, 48000, 32000)[data[place + 2] >> 2 & 3] >> slow
+        size = (144 if first else 72) * 1000 * kilobits // rate + (data[place + 2] >> 1 & 1)
+        yield size
+        place += size
