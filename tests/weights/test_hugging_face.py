@@ -130,3 +130,34 @@ def test_the_licence_of_the_config_or_the_model_card_counts_more_than_the_layout
     assert open_weights(tmp_path).licence == "mit"
     (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
     assert open_weights(tmp_path).licence == "cc0-1.0, by its model card"
+
+
+CLIP = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 8}
+WORDS = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8}
+
+
+def tower(whole, act):
+    """CLIP's image tower, and what it is part of, every weight at random."""
+    sizes = CLIP | {"image_size": 32, "hidden_act": act}
+    if not whole:
+        return (net := model("CLIPVisionModel", **sizes)), net
+    tokens = {"max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    net = model("CLIPModel", vision_config=sizes, text_config=WORDS | tokens)
+    return net.vision_model, net
+
+
+@pytest.mark.parametrize(("whole", "act"), [(False, "quick_gelu"), (True, "gelu")])
+def test_the_image_tower_of_clip_is_read_and_all_of_its_tokens_are_normalised(whole, act, tmp_path):
+    net, saved = tower(whole, act)
+    saved.save_pretrained(tmp_path)
+    opened = open_weights(tmp_path)
+    encoder, x = opened.encoder(), torch.rand(2, 3, 32, 32) * 255
+    with torch.no_grad():
+        inner = getattr(net, "vision_model", net)
+        wanted = inner.post_layernorm(net(encoder.normalize(x)).last_hidden_state)
+        torch.testing.assert_close(torch.cat(encoder(x), dim=1), wanted, rtol=1e-5, atol=1e-5)
+    assert "CLIP's, as this kind of model usually has" in " ".join(opened.lines)
+    assert ("left out" in " ".join(opened.lines)) == whole
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match="give the whole folder"):
+        open_weights(tmp_path / "model.safetensors")
