@@ -2,16 +2,20 @@
 
 from pathlib import Path, PurePosixPath
 
+import huggingface_hub
 import torch
 from huggingface_hub import try_to_load_from_cache
 
 from unmask import registry
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder, known_name
+from unmask.runtime.network import why_unreachable
 from unmask.weights.architecture import default_config
 from unmask.weights.canonical import IMAGENET
 from unmask.weights.known import require_known
 from unmask.weights.reading import PLAIN, Reading
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def untrained(name: str, reading: Reading = PLAIN) -> Encoder:
@@ -29,7 +33,15 @@ def untrained(name: str, reading: Reading = PLAIN) -> Encoder:
 
 
 def pretrained(name: str) -> Encoder:
-    """A timm model with the weights that timm has for it; needs the network the first time."""
+    """A timm model with the weights that timm has for it; needs the network the first time.
+
+    Raises UserError at once where no host answers; a slow one is asked again and again, as the hub's library does.
+    """
+    if cached(name) is None and (address := _address(name)) and (why := why_unreachable(address)):
+        raise UserError(
+            f"{name}: timm's weights of it are not on this machine, and cannot be fetched ({why}). Is there a network?"
+            " Weights that lie here can be named as a file or a folder"
+        )
     try:
         return create_encoder(name, pretrained=True).eval()
     except UserError:
@@ -38,14 +50,20 @@ def pretrained(name: str) -> Encoder:
         raise UserError(f"{name} is no run folder here, and timm could not fetch its weights: {error}") from error
 
 
+def _address(name: str) -> str:
+    """Where timm would fetch this model's weights; "" where it has none."""
+    settings = default_config(registry.parse(name)[0])
+    return huggingface_hub.constants.ENDPOINT if settings.get("hf_hub_id") else settings.get("url") or ""
+
+
 def cached(name: str) -> Path | None:
     """The file that timm would read this model's weights from, where it lies on this disk already; nothing is
     fetched."""
     settings = default_config(registry.parse(name)[0])
     places = [Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(settings.get("url") or "none").name]
     if hub_name := settings.get("hf_hub_id"):
-        files = ("model.safetensors", "pytorch_model.bin")
-        copies = [try_to_load_from_cache(hub_name.split("@")[0], file) for file in files]
+        files = (settings.get("hf_hub_filename"), *HUB_FILES)
+        copies = [try_to_load_from_cache(hub_name.split("@")[0], file) for file in files if file]
         places = [Path(copy) for copy in copies if isinstance(copy, str)] + places
     return next((place for place in places if place.is_file()), None)
 
