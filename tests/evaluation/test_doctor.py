@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.methods import small_method
 from support.small import SMALL
 
 import unmask
 from unmask.cli.main import main
 from unmask.errors import UserError
+from unmask.evaluation.doctor.checks import weights as weight_checks
 from unmask.evaluation.doctor.diagnosis import all_checks, diagnose
 from unmask.evaluation.doctor.subject import Subject
 from unmask.training import checkpoint
@@ -200,6 +203,16 @@ def test_collapsed_features_are_found(copy):
     weights(one_line)(copy)
     (finding,) = found(copy)["features"]
     assert "collapsed" in finding.what
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_decoder_of_a_tokenizer_is_found_and_looked_at(monkeypatch, healthy, fresh):
+    method = small_method("vqvae")
+    state = {name: value + 0.0 if fresh else value + 0.01 for name, value in method.state_dict().items()}
+    subject = Subject(str(healthy))
+    monkeypatch.setattr(subject, "opened", SimpleNamespace(whole=state, decoder=None))
+    findings = weight_checks.decoder(subject)
+    assert ["ids mean nothing" in finding.what for finding in findings] == [True] * fresh
 
 
 def test_weights_of_others_are_examined_too(tmp_path, healthy):

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Rows
 from unmask.methods.losses.clustering import Centre, entropy, sinkhorn, swapped
-from unmask.methods.losses.contrastive import info_nce, nt_xent
+from unmask.methods.losses.contrastive import accuracy, info_nce, nt_xent
 from unmask.methods.losses.patches import hide_some, patch_loss
 from unmask.methods.losses.spread import deviation, koleo, sigreg, sigreg_along
 from unmask.registry import build
@@ -96,6 +96,19 @@ def test_ibots_patch_loss_is_lightlys():
     theirs = lightly.IBOTPatchLoss(output_dim=9, teacher_temp=0.07, student_temp=0.1)
     theirs = theirs(teacher_out=teacher[counts], student_out=logits[counts], mask=mask)
     equal(ours, theirs, logits)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lambda a, b: info_nce(a, b, 0.05), lambda a, b: nt_xent(a, b, 0.05), lambda a, b: koleo(a), accuracy],
+    ids=["info_nce", "nt_xent", "koleo", "accuracy"],
+)
+def test_likenesses_are_computed_in_fp32_under_autocast(loss):
+    first = normalize(random(1, 64) + 0.02 * random(40, 64, seed=1), dim=1)  # so alike that bf16 mixes them up
+    second = normalize(first + 0.01 * random(40, 64, seed=2), dim=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = loss(first, second)
+    torch.testing.assert_close(rounded, loss(first, second), rtol=0, atol=0)
 
 
 def test_koleo_is_lightlys():

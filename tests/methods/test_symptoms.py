@@ -38,7 +38,9 @@ FAULTS = {
         Fault("dbot", 0.3, "contrast"),
         Fault("vqvae(codes=64)", 1.0, "codes_in_use"),
         Fault("vqkd(codes=64, of='TEACHER')", 1.0, "codes_in_use"),
+        Fault("igpt", 0.3, "guessing"),
     ],
+    "the rate is far too low": [Fault("igpt", 1e-6, "guessing")],
     "the teacher is the student, and nothing keeps them apart": [
         Fault(f"byol(momentum=0.0, {PLAIN_HEADS})", 0.05, "spread", steps=50),
         Fault("data2vec(momentum=0.0)", 0.3, "spread"),
@@ -107,7 +109,7 @@ def diagnosed(out, pretrained, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names("method"))
 def test_a_training_that_goes_well_shows_no_symptom(name, tmp_path, pretrained):
-    method = trained(tmp_path, name)
+    method = trained(tmp_path, name, steps=60 if name == "igpt" else 24)  # which begins by learning frequencies
     assert method.symptoms
     assert records(tmp_path, "symptom") == []
     assert diagnosed(tmp_path, pretrained, name) == []
@@ -126,6 +128,5 @@ def test_a_failure_that_is_provoked_is_told_with_its_remedy(fault, tmp_path, pre
 
 
 def test_every_method_has_a_failure_that_is_provoked_here():
-    """But igpt, which fails by learning slowly: that takes longer than a test."""
     provoked = {parse(fault.method)[0] for faults in FAULTS.values() for fault in faults}
-    assert provoked == set(names("method")) - {"igpt"}
+    assert provoked == set(names("method"))

@@ -38,12 +38,13 @@ class IGPT(Prediction):
     words: Mapping[str, str] = {
         "loss": "cross-entropy of colours, nats per pixel",
         "right": "pixels whose colour is predicted",
+        "guessing": "cross-entropy as a share of that of guessing by how often each colour occurs",
     }
     symptoms: Sequence[Symptom] = (
         Symptom(
-            "right",
-            below=0.005,
-            says="colours are predicted no better than by chance",
+            "guessing",
+            above=0.99,
+            says="colours are predicted no better than by how often each occurs",
             remedy="a longer run or a higher --lr; mae learns from fewer images and at a fraction of the cost",
         ),
     )
@@ -111,7 +112,8 @@ class IGPT(Prediction):
         errors = self.target.errors(prediction, wanted)
         with torch.no_grad():
             right = (self.target.logits(prediction).argmax(dim=-1) == wanted).float().mean(dim=2)
-        return {"loss": _mean(errors, counts), "right": _mean(right, counts)}
+            guessing = _mean(errors, counts) / _mean(self.target.guessing(wanted), counts).clamp(min=1e-6)
+        return {"loss": _mean(errors, counts), "right": _mean(right, counts), "guessing": guessing}
 
     def next_units(self, x: Tensor, batch: Batch) -> tuple[Float[Tensor, "b m p"], Float[Tensor, "b m"]]:
         """The prediction of every unit from the token before it, which has not seen it, or from the second unit on

@@ -10,6 +10,13 @@ from torch.nn.functional import cross_entropy, normalize
 from unmask.runtime.distributed.gather import gather, own_rows, processes
 
 
+def cosines(first: Float[Tensor, "b d"], second: Float[Tensor, "m d"]) -> Float[Tensor, "b m"]:
+    """Products of vectors of unit length, in fp32: autocast would round them to bf16, whose three digits are stretched
+    by a low temperature."""
+    with torch.autocast(first.device.type, enabled=False):
+        return first.float() @ second.float().T
+
+
 def nt_xent(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
     """SimCLR's loss, NT-Xent (Chen et al. 2020, equation 1): cosines as logits, the 2 b - 2 other views of all
     processes as negatives, both directions."""
@@ -19,8 +26,8 @@ def nt_xent(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperatu
     itself = torch.zeros(len(first), len(all_first), dtype=torch.bool, device=first.device).scatter(1, own[:, None], 1)
     losses = []
     for query, positives, others in ((first, all_second, all_first), (second, all_first, all_second)):
-        among_own = (query @ others.T / temperature).masked_fill(itself, -torch.inf)
-        logits = torch.cat([query @ positives.T / temperature, among_own], dim=1)
+        among_own = (cosines(query, others) / temperature).masked_fill(itself, -torch.inf)
+        logits = torch.cat([cosines(query, positives) / temperature, among_own], dim=1)
         losses.append(cross_entropy(logits, own))
     return torch.stack(losses).mean()
 
@@ -29,7 +36,7 @@ def info_nce(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature
     """MoCo v3's loss for one direction (Chen et al. 2021, algorithm 1): the keys of all processes are the classes. The
     factor 2 temperature makes it comparable with a squared distance."""
     query, keys = normalize(query.float(), dim=1), gather(normalize(key.float(), dim=1))
-    logits = query @ keys.T / temperature
+    logits = cosines(query, keys) / temperature
     return 2 * temperature * cross_entropy(logits, own_rows(len(query), query.device))
 
 
@@ -44,4 +51,4 @@ def accuracy(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"]) -> Float[Te
     """Share of samples whose own key is the nearest of all, for the log."""
     with torch.no_grad():
         query, keys = normalize(query.float(), dim=1), gather(normalize(key.float(), dim=1))
-        return ((query @ keys.T).argmax(dim=1) == own_rows(len(query), query.device)).float().mean()
+        return (cosines(query, keys).argmax(dim=1) == own_rows(len(query), query.device)).float().mean()

@@ -17,7 +17,9 @@ def koleo(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     everyone = gather(features)
     with torch.no_grad():
         own = own_rows(len(features), features.device)
-        nearest = (features @ everyone.T).scatter(1, own[:, None], -2.0).argmax(dim=1)
+        with torch.autocast(features.device.type, enabled=False):  # bf16 cannot tell near neighbours apart
+            likeness = features @ everyone.T
+        nearest = likeness.scatter(1, own[:, None], -2.0).argmax(dim=1)
     distances = torch.nn.functional.pairwise_distance(features, everyone[nearest], p=2, eps=1e-8)
     return -(distances + 1e-8).log().mean()
 

@@ -4,6 +4,7 @@ https://cdn.openai.com/papers/Generative_Pretraining_from_Pixels_V2.pdf, section
 The palette is fitted to the pixels of the data by k-means before training and kept in a buffer.
 """
 
+import math
 from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated
@@ -31,6 +32,7 @@ class Palette(UnitTarget):
     per_pixel = False
     loss_words = "cross-entropy of colours, nats per pixel"
     palette: Tensor  # colours channels, of normalised pixels
+    log_shares: Tensor  # colours; logarithms of how often each occurs in the data
 
     def __init__(self, grid: Grid, channels: int = 3, colours: Colours = 512, side: PositiveInt = 32):
         """colours: of the palette; side: pixels along the longer side of the small image, as near as whole pixels in
@@ -44,6 +46,7 @@ class Palette(UnitTarget):
         self.count = self.ids = self.pixels[0] * self.pixels[1]
         self.dim = self.count * colours
         self.register_buffer("palette", torch.zeros(colours, channels))
+        self.register_buffer("log_shares", torch.full((colours,), -math.log(colours)))
 
     def shrunk(self, units: Float[Tensor, "b m q"]) -> Float[Tensor, "b m s c"]:
         """The pixels of small units, s of each, from units as `Grid.cut` gives them."""
@@ -70,6 +73,10 @@ class Palette(UnitTarget):
         logits = self.logits(prediction)
         return cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="none").view(wanted.shape).mean(dim=2)
 
+    def guessing(self, wanted: Int[Tensor, "b m s"]) -> Float[Tensor, "b m"]:
+        """The cross-entropy of every unit where all that is known is how often each colour occurs."""
+        return -self.log_shares[wanted].mean(dim=2)
+
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b c *size"], mask: Mask, leak: bool = False
     ) -> Float[Tensor, "b h q"]:
@@ -86,7 +93,11 @@ class Palette(UnitTarget):
         for x in islice(inputs, 8):
             pixels = self.shrunk(self.grid.covering(x.shape[2:]).cut(x.float())).flatten(0, 2)
             parts.append(pixels[torch.randperm(len(pixels), generator=chance)[: PIXELS // 8]])
-        self.palette.copy_(k_means(torch.cat(parts), self.colours, chance))
+        points = torch.cat(parts)
+        self.palette.copy_(k_means(points, self.colours, chance))
+        nearest = torch.cat([_nearest(part, self.palette) for part in points.to(self.palette.device).split(AT_ONCE)])
+        counts = torch.bincount(nearest, minlength=self.colours) + 1  # one more: what is rare here may occur elsewhere
+        self.log_shares.copy_((counts / counts.sum()).log())
 
 
 def k_means(points: Float[Tensor, "n c"], count: int, chance: torch.Generator) -> Float[Tensor, "k c"]:

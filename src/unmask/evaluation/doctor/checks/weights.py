@@ -43,16 +43,17 @@ def decoder(subject: Subject) -> list[Finding]:
     by biases of exactly zero and norm scales of exactly one; the first training step changes them all.
     """
     opened = subject.opened
-    inside = "decoder."
-    state = (
-        {key.removeprefix(inside): value for key, value in opened.whole.items() if key.startswith(inside)}
-        if opened.whole
-        else opened.decoder
-    )
+    if opened.whole:  # of an objective: its own, or that of the tokenizer which it trains
+        state = {key: value for key, value in opened.whole.items() if "decoder" in key.split(".")[:-1]}
+    else:
+        state = opened.decoder
     if not state:
         raise Unknown("there is no decoder: features are all that these weights are good for")
     if not _fresh(state):
         return []
+    if all(key.startswith("tokenizer.") for key in state):
+        remedy = "train the tokenizer: its run ended before its first step that counts, or its weights were replaced"
+        return [Finding("the tokenizer's decoder is at its random start: its ids mean nothing", remedy)]
     remedy = "do not judge by images; train the decoder: unmask pretrain DATA --init WEIGHTS --decoder-warmup 500"
     return [Finding("the decoder is at its random start: what it draws is noise", remedy)]
 
