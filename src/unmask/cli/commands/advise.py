@@ -111,7 +111,7 @@ def _try(options: Advise, seen: Seen, facts: Facts, out: Path) -> Trial | None:
         )
     against = tuple(dict.fromkeys(map(absolute, (*texts(options.against), *on_disk()))))  # as `compare` names them
     try:
-        found = compare(
+        comparison = compare(
             options.data,
             on=options.on,
             out=out / TRIAL,
@@ -128,8 +128,8 @@ def _try(options: Advise, seen: Seen, facts: Facts, out: Path) -> Trial | None:
         )
     except UserError as error:
         raise type(error)(f"the trial that --minutes {options.minutes:g} asks for cannot be made: {error}") from error
-    assert found is not None  # only a dry run gives none
-    return Trial(design, found.results, found.path, against)
+    assert comparison is not None  # only a dry run gives none
+    return Trial(design, comparison.results, comparison.path, against)
 
 
 def _advice(seen: Seen, facts: Facts, measured: list[Statement], weights: AtHand, trial: Trial | None) -> Advice:

@@ -107,8 +107,8 @@ def _saved(out: Path, asked: Json) -> Study | None:
     """The study in the folder, if there is one; it must have the same settings, but for those that it may grow by."""
     if (out / STUDY).exists():
         study = Study.read(out)
-        now, then = ({k: v for k, v in of.items() if k not in GROWING} for of in (asked, study.asked))
-        refuse_other_settings(now, then, {}, out)
+        given, recorded = ({k: v for k, v in of.items() if k not in GROWING} for of in (asked, study.asked))
+        refuse_other_settings(given, recorded, {}, out)
         return study
     require_new_study(out)
     return None

@@ -68,11 +68,12 @@ class Trial:
 
     def gap(self, first: str, second: str) -> "Gap | None":
         """Accuracy of the first minus that of the second, on the same test images."""
-        for found in self.results["differences"]:
-            if found["judge"] == self.design.judge and {found["first"], found["second"]} == {first, second}:
-                sign = 1 if found["first"] == first else -1
-                low, high = sorted((sign * found["low"], sign * found["high"]))
-                return Gap(sign * found["mean"], low, high)
+        for difference in self.results["differences"]:
+            pair = {difference["first"], difference["second"]}
+            if difference["judge"] == self.design.judge and pair == {first, second}:
+                sign = 1 if difference["first"] == first else -1
+                low, high = sorted((sign * difference["low"], sign * difference["high"]))
+                return Gap(sign * difference["mean"], low, high)
         return None
 
 
@@ -106,8 +107,8 @@ def design_trial(minutes: float, facts: Facts) -> Design:
 
 def measured_statements(trial: Trial, facts: Facts) -> list[Statement]:
     """What the trial says clearly of methods and weights; each overrules the table's statement of its topic."""
-    found = [_method(trial, facts), _start(trial, facts)] if trial.methods else []
-    return [statement for statement in found if statement is not None]
+    statements = [_method(trial, facts), _start(trial, facts)] if trial.methods else []
+    return [statement for statement in statements if statement is not None]
 
 
 def remarks(trial: Trial, facts: Facts) -> list[str]:

@@ -55,12 +55,12 @@ def _panel(panel: Axes, findings: Findings, judge: str) -> None:
             label=cut_end(contestant.name, LONGEST),
         )  # fmt: skip
     for number, contestant in enumerate(contestant for contestant in findings.contestants if not contestant.trained):
-        found = findings.accuracy(contestant.name, judge)
-        if found is not None:
+        accuracy = findings.accuracy(contestant.name, judge)
+        if accuracy is not None:
             colour = BLACK if contestant.kind == RANDOM else GREY
             dash = DASHES[number % len(DASHES)]
-            panel.axhline(100 * found.mean, color=colour, lw=1.1, ls=dash, label=cut_end(contestant.name, LONGEST))
-            panel.axhspan(100 * found.low, 100 * found.high, color=colour, alpha=0.07, lw=0)
+            panel.axhline(100 * accuracy.mean, color=colour, lw=1.1, ls=dash, label=cut_end(contestant.name, LONGEST))
+            panel.axhspan(100 * accuracy.low, 100 * accuracy.high, color=colour, alpha=0.07, lw=0)
     panel.set_xscale("log")
     panel.minorticks_off()
     _ticks(

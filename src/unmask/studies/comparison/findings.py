@@ -179,7 +179,7 @@ class Findings:
         """Plain values: accuracies, and all paired differences."""
         names = [contestant.name for contestant in self.contestants]
         places = sorted(self.rows, key=lambda place: (names.index(place[0]), _order(place[1]), place[2]))
-        found = [self.accuracy(*place) for place in places]
+        accuracies = [self.accuracy(*place) for place in places]
         gaps = [
             gap
             for judge in self.judges
@@ -193,7 +193,7 @@ class Findings:
         ]
         return {
             "sentence": self.sentence(),
-            "accuracies": [vars(accuracy) for accuracy in found if accuracy is not None],
+            "accuracies": [vars(accuracy) for accuracy in accuracies if accuracy is not None],
             "differences": [vars(gap) for gap in gaps],
             "trainings": trainings,
             "diverged": self.diverged,

@@ -69,9 +69,9 @@ def judge_frozen(
             train, test = splits["train"], splits["test"]
             predicted = chosen.fit_predict(train.pools[pooling], train.labels, test.pools[pooling])
             line = {"setting": str(chosen), "pooling": pooling, "correct": packed(predicted == test.labels)}
-        now = time.monotonic()
-        lines.append({"judge": evaluator, "seconds": round(now - began, 2), **line})
-        began = now
+        ended = time.monotonic()
+        lines.append({"judge": evaluator, "seconds": round(ended - began, 2), **line})
+        began = ended
     return lines
 
 

@@ -66,9 +66,9 @@ def accuracies(findings: Findings) -> list[list[str]]:
     """One line for each contestant, one column for each judge; the heading first."""
     lines = [["", *(f"{words(judge)}, %" for judge in findings.judges)]]
     for contestant in findings.contestants:
-        found = [findings.accuracy(contestant.name, judge) for judge in findings.judges]
-        if any(found):
-            cells = ["" if f is None else percent(f.mean, f.low, f.high, unit="") for f in found]
+        own = [findings.accuracy(contestant.name, judge) for judge in findings.judges]
+        if any(own):
+            cells = ["" if a is None else percent(a.mean, a.low, a.high, unit="") for a in own]
             lines.append([contestant.name, *cells])
     return lines if len(lines) > 1 else []
 
