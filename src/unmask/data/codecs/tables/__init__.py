@@ -1,0 +1,1 @@
+"""Tables of numbers: text with separators, and columns that are times."""
