@@ -22,7 +22,7 @@ from torch import Tensor
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import what_else
 from unmask.data.codecs.tables.clock import Clock, find_clock, is_number, resampled
-from unmask.data.codecs.tables.delimited import read_table
+from unmask.data.codecs.tables.delimited import as_numbers, read_table
 from unmask.errors import UserError, many
 
 MOST_CHANNELS = 32
@@ -145,7 +145,7 @@ def _from_columns(
     notes: list[str],
     rate: float | None = None,
 ) -> Series:
-    columns = [_as_numbers(column, names[place] if names else "", notes) for place, column in enumerate(columns)]
+    columns = [as_numbers(column, names[place] if names else "", notes) for place, column in enumerate(columns)]
     clock, others = find_clock(names, units, columns, notes)
     places = [i for i, column in enumerate(columns) if i not in others and not pa.types.is_string(column.type)]
     if not places or not len(columns[0]):
@@ -159,29 +159,6 @@ def _from_columns(
     values = np.stack([column.cast(pa.float64()).to_numpy() for column in kept])
     channels = tuple(names[place] for place in places) if names else ()
     return _finished(values, rate, clock, channels, form, bits, notes)
-
-
-def _as_numbers(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.ChunkedArray:
-    """Columns of truth values and of numbers with a few words in between as numbers; columns without values, too."""
-    if pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
-        return column.cast(pa.uint8() if pa.types.is_boolean(column.type) else pa.float64())
-    if pa.types.is_decimal(column.type):
-        return column.cast(pa.float64())
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column
-    numbers = [_number(cell) for cell in column.to_pylist()]
-    num_words = sum(number is None and cell is not None for number, cell in zip(numbers, column.to_pylist()))
-    if 2 * num_words > len(numbers) - column.null_count:
-        return column.cast(pa.string())
-    notes.append(f"{many(num_words, 'word')} among the numbers of {name!r} taken as missing")
-    return pa.chunked_array([pa.array(numbers, pa.float64())])
-
-
-def _number(cell: str | None) -> float | None:
-    try:
-        return None if cell is None else float(cell.replace(",", "."))
-    except ValueError:
-        return None
 
 
 def _finished(

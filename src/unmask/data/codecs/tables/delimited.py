@@ -161,3 +161,26 @@ def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     parts = [CLOCK.fullmatch(cell) for cell in cells]
     seconds = [3600 * int(p[1]) + 60 * int(p[2]) + float(p[3].replace(",", ".")) for p in parts if p]
     return pa.chunked_array([pa.array([round(1e6 * second) for second in seconds], pa.time64("us"))])
+
+
+def as_numbers(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.ChunkedArray:
+    """Columns of truth values and of numbers with a few words in between as numbers; columns without values, too."""
+    if pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.uint8() if pa.types.is_boolean(column.type) else pa.float64())
+    if pa.types.is_decimal(column.type):
+        return column.cast(pa.float64())
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    numbers = [_number(cell) for cell in column.to_pylist()]
+    num_words = sum(number is None and cell is not None for number, cell in zip(numbers, column.to_pylist()))
+    if 2 * num_words > len(numbers) - column.null_count:
+        return column.cast(pa.string())
+    notes.append(f"{many(num_words, 'word')} among the numbers of {name!r} taken as missing")
+    return pa.chunked_array([pa.array(numbers, pa.float64())])
+
+
+def _number(cell: str | None) -> float | None:
+    try:
+        return None if cell is None else float(cell.replace(",", "."))
+    except ValueError:
+        return None
