@@ -36,6 +36,7 @@ KINDS = {  # kind -> the package whose files are its parts
     "head": "unmask.models.heads",
     "mask": "unmask.masking.samplers",
     "method": "unmask.methods",
+    "modality": "unmask.data.modalities",
     "projection": "unmask.models.projections",
     "pyramid": "unmask.models.pyramids",
     "recipe": "unmask.planning.recipes",

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask.data.codecs.decode import to_channels
+from unmask.data.modality import Modality
 
 EDGE = 0.1  # of the range of values, at either end: what counts as extreme
 PROBE = 1024  # values kept of each float image, evenly spaced, to judge its range by
@@ -36,18 +36,23 @@ class Moments:
     def empty(cls, channels: int) -> "Moments":
         return cls(np.zeros((channels, 256), np.int64), np.zeros(channels), np.zeros(channels))
 
-    def add(self, pixels: Shaped[Tensor, "c h w"]) -> None:
-        """One image."""
+    def add(self, pixels: Shaped[Tensor, "c *size"]) -> None:
+        """One sample. NaN stands for no value."""
         if pixels.dtype == torch.uint8:
             for channel, values in enumerate(pixels):
                 self.counts[channel] += torch.bincount(values.flatten(), minlength=256).numpy()
             return
         values = pixels.flatten(1).double()
         mean = values.mean(dim=1)
+        if not mean.isfinite().all():
+            values = values[:, values.isfinite().all(dim=0)]
+            if not values.shape[1]:
+                return
+            mean = values.mean(dim=1)
         self._merge(
             values.shape[1], mean.numpy() * values.shape[1], (values - mean[:, None]).square().sum(dim=1).numpy()
         )
-        self.low, self.high = min(self.low, float(pixels.min())), max(self.high, float(pixels.max()))
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
 
     def merge(self, other: "Moments") -> None:
         """Adds the moments of another set of images after its own."""
@@ -98,15 +103,17 @@ class Statistics:
     moments: dict[int, Moments] = field(default_factory=dict)  # by number of channels
     probes: list[np.ndarray] = field(default_factory=list)  # evenly spaced values of float images
 
-    def add(self, pixels: Shaped[Tensor, "c h w"]) -> None:
-        """One image; grey and RGB count in both forms."""
-        have = pixels.shape[0]
-        for channels in (1, 3) if have in (1, 3) else (have,):
+    def add(self, content: object, modality: Modality) -> None:
+        """One sample; where grey and RGB can stand for each other, they count in both forms."""
+        have = modality.num_channels(content)
+        for channels in (1, 3) if have in (1, 3) and modality.colour else (have,):
             if channels not in self.moments:
                 self.moments[channels] = Moments.empty(channels)
-            self.moments[channels].add(to_channels(pixels, channels))
+            self.moments[channels].add(modality.values(modality.fitted(content, channels)))
+        pixels = modality.values(content)
         if pixels.is_floating_point() and len(self.probes) < PROBES:
             flat = pixels.flatten()
+            flat = flat[flat.isfinite()]
             self.probes.append(flat[:: max(1, len(flat) // PROBE)][:PROBE].numpy().copy())
 
     def merge(self, other: "Statistics") -> None:

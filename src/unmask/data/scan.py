@@ -7,18 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from unmask.data.codecs.decode import decode
-from unmask.data.codecs.image import BadImage, DecodedImage
+from unmask.data.codecs.image import BadImage
 from unmask.data.labels import EXTENSIONS
+from unmask.data.modality import Decoded, Raw
 from unmask.data.moments import Statistics
 from unmask.data.source import Source, why
-from unmask.data.value_range import EIGHT_BITS, Ends, UsualRange, comparable, ends_of, magnitude
+from unmask.data.value_range import EIGHT_BITS, Ends, UsualRange, comparable, magnitude
 
 Bad = tuple[int, str, str]  # index in the source, name, reason
+PART = 1 << 20  # bytes of a file that are read at a time
 FEW = 0.05  # share of images with another number of channels that count as bad rather than as a choice to make
 
 _NAMED = {
@@ -52,10 +53,10 @@ class Looked:
     bits: Counter[int] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     channels: dict[int, int] = field(default_factory=dict)  # index -> number; the good images
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of originals
+    sizes: list[tuple[int, ...]] = field(default_factory=list)  # of originals, along their axes
     ranges: dict[int, Ends] = field(default_factory=dict)  # index -> ends, where values are as stored
     by_magnitude: dict[int | None, Statistics] = field(default_factory=dict)
-    pixels: dict[int, Tensor] = field(default_factory=dict)  # all so far, or none
+    pixels: dict[int, Any] = field(default_factory=dict)  # decoded contents: all so far, or none
 
     @property
     def statistics(self) -> Statistics:
@@ -78,7 +79,7 @@ class Looked:
         for power, statistics in other.by_magnitude.items():
             self.by_magnitude.setdefault(power, Statistics()).merge(statistics)
         if room.open:
-            room.left -= sum(pixels.nbytes for pixels in other.pixels.values())
+            room.left -= sum(content.nbytes for content in other.pixels.values())
             self.pixels.update(other.pixels)
         if not room.open:
             self.pixels.clear()
@@ -90,22 +91,22 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
     for index in indices:
         name = source.items[index].name
         try:
-            data = source.read(index)
+            data = source.raw(index)
             looked.digests[index] = digest(data)
-            image = decode(data, max_side=max_side)
+            sample = source.modality.decode(data, max_side)
         except (BadImage, OSError) as error:
             looked.bad.append((index, name, why(error)))
             continue
-        looked.formats[image.format] += 1
-        looked.bits[image.bits] += 1
-        looked.notes.update(_notes(image, "" if source.packed else name))
-        looked.channels[index] = image.pixels.shape[0]
-        looked.sizes.append(image.size)
-        if (ends := ends_of(image)) is not None:
-            looked.ranges[index] = ends
-        looked.by_magnitude.setdefault(magnitude(ends), Statistics()).add(image.pixels)
+        looked.formats[sample.format] += 1
+        looked.bits[sample.bits] += 1
+        looked.notes.update(_notes(sample, "" if source.packed else name))
+        looked.channels[index] = sample.channels
+        looked.sizes.append(sample.size)
+        if sample.ends is not None:
+            looked.ranges[index] = sample.ends
+        looked.by_magnitude.setdefault(magnitude(sample.ends), Statistics()).add(sample.content, source.modality)
         if room.open:
-            looked.pixels[index] = image.pixels
+            looked.pixels[index] = sample.content
     return looked
 
 
@@ -114,16 +115,23 @@ def digest_only(source: Source, indices: Sequence[int]) -> Looked:
     looked = Looked()
     for index in indices:
         try:
-            looked.digests[index] = digest(source.read(index))
+            looked.digests[index] = digest(source.raw(index))
         except (BadImage, OSError):
             continue
     return looked
 
 
-def digest(data: bytes | np.ndarray) -> bytes:
-    """A 16-byte digest of a content."""
+def digest(data: Raw) -> bytes:
+    """A 16-byte digest of a content; of paths, of what their files hold."""
     if isinstance(data, bytes):
         return hashlib.blake2b(data, digest_size=16).digest()
+    if isinstance(data, str | tuple):
+        total = hashlib.blake2b(digest_size=16)
+        for path in [data] if isinstance(data, str) else data:
+            with open(path, "rb") as file:
+                while part := file.read(PART):
+                    total.update(part)
+        return total.digest()
     head = f"{data.dtype.str} {data.shape} ".encode()
     return hashlib.blake2b(head + np.ascontiguousarray(data).tobytes(), digest_size=16).digest()
 
@@ -149,17 +157,18 @@ def reject_unlike(looked: Looked, source: Source) -> None:
 
 def _reject_other_channels(looked: Looked, source: Source) -> None:
     """Where nearly all images share a number of channels (grey and RGB go together), the few others become bad."""
-    families = Counter(1 if number == 3 else number for number in looked.channels.values())
+    same = 3 if source.modality.colour else None  # RGB counts as grey
+    families = Counter(1 if number == same else number for number in looked.channels.values())
     if len(families) < 2:
         return
     main, count = families.most_common(1)[0]
     if count < (1 - FEW) * len(looked.channels):
         return
-    usual = "1 or 3" if main == 1 else str(main)
+    usual = "1 or 3" if main == 1 and same else str(main)
     for index, number in list(looked.channels.items()):
-        if (1 if number == 3 else number) != main:
+        if (1 if number == same else number) != main:
             _reject(looked, source, index, f"has {number} channel{'s' * (number != 1)}, the others have {usual}")
-    kept = (1, 3) if main == 1 else (main,)
+    kept = (1, 3) if main == 1 and same else (main,)
     for statistics in looked.by_magnitude.values():
         statistics.moments = {n: m for n, m in statistics.moments.items() if n in kept}
 
@@ -170,7 +179,7 @@ def _reject(looked: Looked, source: Source, index: int, reason: str) -> None:
     looked.bad.append((index, source.items[index].name, reason))
 
 
-def _notes(image: DecodedImage, name: str) -> list[str]:
+def _notes(image: Decoded, name: str) -> list[str]:
     notes = [re.sub(r"^first of \d+ frames$", "first of several frames", note) for note in image.notes]
     ending = os.path.splitext(name)[1].lower()
     if ending in EXTENSIONS and ending not in _NAMED.get(image.format, ("." + image.format.lower(),)):

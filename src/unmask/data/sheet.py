@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median_low
-
-from torch import Tensor
+from typing import Any
 
 from unmask.data.labels import natural
+from unmask.data.modality import IMAGE
 from unmask.data.moments import Moments
 from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_unlike, usual_range
 from unmask.data.source import Source
@@ -38,10 +38,10 @@ class Sheet:
     channel_counts: dict[str, int]  # "1", "3", ...
     bits: dict[str, int]  # per value as stored
     notes: dict[str, int]  # what was done to images, e.g. "alpha composited on white"
-    min_size: tuple[int, int]  # height, width in pixels, of originals; each on its own
-    median_size: tuple[int, int]
-    max_size: tuple[int, int]
-    common_sizes: dict[str, int]  # "224 x 224" (height x width), the five most frequent
+    min_size: tuple[int, ...]  # of originals along their axes, of images height and width in pixels; each on its own
+    median_size: tuple[int, ...]
+    max_size: tuple[int, ...]
+    common_sizes: dict[str, int]  # "224 x 224", the five most frequent
     splits: dict[str, int]  # of the whole source: "train", "val", "test", "none"; empty where there are none
     classes: dict[str, int]  # of the images looked at
     num_duplicates: int  # exact copies beyond the first, by content
@@ -54,6 +54,10 @@ class Sheet:
     share_bright: float  # of values in the upper half of the range
     magnitude: int | None  # power of ten below the largest value of most images; None for those brought to 0..255
     fingerprint: str  # of names and contents
+    modality: str = IMAGE  # what the samples are
+    word: str = "image"  # what one is called
+    axes: tuple[str, ...] = ("height", "width")  # of the sizes
+    colour: bool = True  # grey and RGB samples go together
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -65,18 +69,18 @@ class Sheet:
         """1 if all are grey, 3 if some are RGB, else the one number there is. DataError if there is no such number."""
         numbers = {int(channels) for channels in self.channel_counts}
         if not numbers:
-            raise DataError(f"no image of {self.where} can be used")
-        if numbers <= {1, 3}:
+            raise DataError(f"no {self.word} of {self.where} can be used")
+        if numbers <= {1, 3} and self.colour:
             return max(numbers)
         if len(numbers) > 1:
             counts = ", ".join(f"{count:,} with {channels}" for channels, count in self.channel_counts.items())
-            raise DataError(f"the images of {self.where} do not share a number of channels: {counts}; use one kind")
+            raise DataError(f"the {self.word}s of {self.where} do not share a number of channels: {counts}; use one kind")
         return numbers.pop()
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation per channel in raw units, for images brought to `channels`."""
         if str(channels) not in self.mean:
-            raise DataError(f"the images have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}")
+            raise DataError(f"the {self.word}s have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}")
         return tuple(self.mean[str(channels)]), tuple(self.std[str(channels)])
 
     @property
@@ -105,9 +109,9 @@ class Sheet:
         sizes = f"all {mid}" if low == high else f"{low} to {high}, median {mid}"
         files = f"{len(self.bad):,} bad; {many(self.ignored, 'other file')}"
         lines = [
-            f"{many(self.count, 'image')} in {self.where}{checked}; {files}",
+            f"{many(self.count, self.word)} in {self.where}{checked}; {files}",
             f"formats   {_listed(self.formats)}; bits {_listed(self.bits)}; channels {_listed(self.channel_counts)}",
-            f"sizes     {sizes} (height x width)",
+            f"sizes     {sizes} ({' x '.join(self.axes)})",
             f"values    {self.value_range[0]:g} to {self.value_range[1]:g}, {self.share_extreme:.0%} near either end",
         ]
         if self.splits:
@@ -143,8 +147,8 @@ def inspect(
     keep_bytes: int = 0,  # decoded images are handed back if together they take no more
     threads: int | None = None,  # None: one per core, at most 8
     progress: Callable[[int, int], None] | None = None,  # told done and total, from the caller's thread
-) -> tuple[Sheet, dict[int, Tensor]]:
-    """Reads and decodes the images; the same result for any number of threads.
+) -> tuple[Sheet, dict[int, Any]]:
+    """Reads and decodes the samples; the same result for any number of threads.
 
     Returns the sheet, and the decoded images by index in the source, all of the good ones or none. Where `indices`
     leave out images of a val or test split, those are read too, to find copies of training images, not decoded.
@@ -176,7 +180,7 @@ def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
         lines.append(f"  {count:,} {reason}, e.g. {', '.join(names[:2])}")
     left = sum(reasons.values()) - sum(count for _, count in reasons.most_common(3))
     raise DataError(
-        f"{len(sheet.bad):,} of {sheet.checked:,} images in {sheet.where} cannot be used"
+        f"{len(sheet.bad):,} of {sheet.checked:,} {sheet.word}s in {sheet.where} cannot be used"
         + (f" (more than {max_bad:.0%}):\n" if sheet.num_good else ", so there is nothing to use:\n")
         + "\n".join(lines)
         + (f"\n  {left:,} for other reasons" if left else "")
@@ -200,7 +204,8 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
     for index in sorted(good):
         groups.setdefault(looked.digests[index], []).append(index)
     copies = [group for group in groups.values() if len(group) > 1]
-    heights, widths = (sorted(size[side] for size in looked.sizes) or [0] for side in (0, 1))
+    modality = source.modality
+    sides = [sorted(along) for along in zip(*looked.sizes)] or [[0]] * len(modality.axes)
     statistics = looked.statistics
     moments = statistics.moments
     number = max(moments, key=lambda n: (moments[n].num_pixels, n), default=1)
@@ -208,7 +213,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
     means = {str(n): m.mean_std() for n, m in sorted(moments.items())}
     classes = Counter(name for i in wanted for name in source.classes(i) or ())
     splits = Counter(item.split or "none" for item in source.items)
-    sizes = Counter(f"{h} x {w}" for h, w in looked.sizes)
+    sizes = Counter(" x ".join(map(str, size)) for size in looked.sizes)
     return Sheet(
         where=source.where,
         count=len(wanted),
@@ -219,9 +224,9 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         channel_counts={str(n): c for n, c in sorted(Counter(looked.channels.values()).items())},
         bits={str(n): c for n, c in sorted(looked.bits.items())},
         notes=_most_first(looked.notes),
-        min_size=(heights[0], widths[0]),
-        median_size=(median_low(heights), median_low(widths)),
-        max_size=(heights[-1], widths[-1]),
+        min_size=tuple(along[0] for along in sides),
+        median_size=tuple(median_low(along) for along in sides),
+        max_size=tuple(along[-1] for along in sides),
         common_sizes=dict(list(_most_first(sizes).items())[:5]),
         splits=_most_first(splits) if set(splits) != {"none"} else {},
         classes={label: classes[label] for label in sorted(classes, key=natural)},
@@ -235,6 +240,10 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         share_bright=round(bright, 6),
         magnitude=usual_range(looked).magnitude,
         fingerprint=_fingerprint(source, wanted, looked.digests),
+        modality=modality.text,
+        word=modality.word,
+        axes=modality.sizes,
+        colour=modality.colour,
         remarks=[*_constant(moments[number] if moments else None), *source.remarks],
     )
 

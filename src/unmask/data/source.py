@@ -18,6 +18,7 @@ from torch import Tensor
 from unmask import registry
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import HEAD, other_kind
+from unmask.data.modality import IMAGE, Modality, Raw, make_modality
 from unmask.data.places import nowhere
 from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
@@ -47,11 +48,15 @@ class Source(ABC):
     plural: bool  # labels come from where an image may have several, or none
     multi_label: bool  # plural, and some image does
     packed: str | None = None  # what a pack made of its images: "jpeg", "raw" or "original"
+    modality: Modality  # what its samples are
+    sorts: bool = False  # `__init__` takes the kind of samples that are wanted, None for the one that most are of
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, kind: str | None = IMAGE):
+        """kind: the text of a modality."""
         self.where, self.items, self.ignored, self.remarks = path, [], 0, []
         self.other_kinds = Counter()
         self.plural = self.multi_label = False
+        self.modality = make_modality(kind or IMAGE)
 
     @classmethod
     @abstractmethod
@@ -61,6 +66,15 @@ class Source(ABC):
     @abstractmethod
     def read(self, index: int) -> bytes | np.ndarray:
         """A file's bytes, or an array, as `decode` takes them. Raises OSError or BadImage."""
+
+    def path(self, index: int) -> str | tuple[str, ...] | None:
+        """Where the file of a sample lies, or its files; None where it has none of its own on this disk."""
+        return None
+
+    def raw(self, index: int) -> Raw:
+        """What the modality decodes: a file's path, if it reads parts of files, or what `read` gives."""
+        path = self.path(index) if self.modality.by_path else None
+        return self.read(index) if path is None else path
 
     def pixels(self, index: int) -> Shaped[Tensor, "c h w"] | None:
         """An image that lies there as pixels, as `decode` would give it, without a copy; None where it must be read.
@@ -93,6 +107,9 @@ class Files(Source):
     def read(self, index: int) -> bytes:
         return read_regular(self.paths[index])
 
+    def path(self, index: int) -> str:
+        return self.paths[index]
+
 
 class Several(Source):
     """Several sources one after the other."""
@@ -109,6 +126,7 @@ class Several(Source):
             self.remarks += [f"{prefix}: {remark}" for remark in source.remarks]
         self.plural = any(source.plural for source in sources)
         self.multi_label = any(source.multi_label for source in sources)
+        self.modality = _one_modality(sources)
         kinds = {source.packed for source in sources}
         self.packed = kinds.pop() if len(kinds) == 1 else None
         singular = [s.where for s in sources if not s.plural and any(item.label is not None for item in s.items)]
@@ -127,6 +145,10 @@ class Several(Source):
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].read(index - self.starts[which])
 
+    def path(self, index: int) -> str | tuple[str, ...] | None:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].path(index - self.starts[which])
+
     def pixels(self, index: int) -> Tensor | None:
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].pixels(index - self.starts[which])
@@ -139,16 +161,18 @@ class Several(Source):
 Images = str | Path | Sequence[Any] | np.ndarray | Tensor  # what `predict` of the tasks' models takes
 
 
-def open_source(data: str | Path | Sequence[str | Path]) -> Source:
-    """The images at one place, or at several one after the other: whatever a part of `unmask.data.sources` accepts.
+def open_source(data: str | Path | Sequence[str | Path], modality: str | None = IMAGE) -> Source:
+    """The samples at one place, or at several one after the other: whatever a part of `unmask.data.sources` accepts.
 
-    Raises UserError if a place does not exist or nobody knows its kind, DataError if there is no image in it.
+    modality: the text of the kind of samples that are wanted; None for the one that most files are of. Raises UserError
+    if a place does not exist or nobody knows its kind, or where files of two kinds are equally many, DataError if there
+    is no such sample in it.
     """
     places = [data] if isinstance(data, (str, Path)) else list(data)
     if not places:
         raise UserError("no data given: name a folder, an archive, a list of files, or an .npz file")
     doing("looking for images")
-    sources = [_open(_text(place)) for place in places]
+    sources = [_open(_text(place), modality) for place in places]
     return sources[0] if len(sources) == 1 else Several(sources)
 
 
@@ -210,14 +234,25 @@ def _text(place: str | Path) -> str:
     return text if isinstance(place, str) or os.path.isabs(text) else os.path.join(os.curdir, text)
 
 
-def _open(path: str) -> Source:
+def _one_modality(sources: Sequence[Source]) -> Modality:
+    """What the samples of all sources are. Raises UserError where they differ."""
+    by_text = {source.modality.text: source for source in sources}
+    if len(by_text) > 1:
+        what = ", ".join(f"{source.where} {source.modality.word}s" for source in by_text.values())
+        raise UserError(f"these hold different kinds of data: {what}; take one kind, or name it with --modality")
+    return sources[0].modality
+
+
+def _open(path: str, modality: str | None) -> Source:
     parts = {name: registry.find(PARTS, name) for name in registry.names(PARTS)}
     part = next((part for part in parts.values() if part.accepts(path)), None)
     if part is None:
         raise UserError(_why_not(path, list(parts)))
-    source = part(path)
+    source = part(path, modality) if part.sorts else part(path)
     if not source.items:
-        raise DataError(f"no images in {path}: {_contents(source)}")
+        raise DataError(f"no {source.modality.word}s in {path}: {_contents(source)}")
+    if not part.sorts and modality is not None and source.modality.text != modality:
+        raise UserError(f"{path} holds {source.modality.word}s, and {make_modality(modality).word}s are wanted")
     if sum(source.other_kinds.values()) > MANY_OTHERS * len(source.items):
         source.remarks.append(unread(source.other_kinds))
     return source
@@ -225,7 +260,7 @@ def _open(path: str) -> Source:
 
 def _why_not(path: str, parts: list[str]) -> str:
     if os.path.exists(path):
-        if os.path.isfile(path) and (kind := other_kind(path, _head(path))):
+        if os.path.isfile(path) and (kind := other_kind(path, head_of(path))):
             return f"{path} is no image: {unread(Counter([kind]))}"
         return (
             f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
@@ -234,8 +269,11 @@ def _why_not(path: str, parts: list[str]) -> str:
     return nowhere(path)
 
 
-def _head(path: str) -> bytes:
+def head_of(path: str) -> bytes:
+    """The first bytes of a file, which tell what it is; none where it cannot be read."""
     try:
+        if not os.path.isfile(path):
+            return b""
         with open(path, "rb") as file:
             return file.read(HEAD)
     except OSError:

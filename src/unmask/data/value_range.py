@@ -46,7 +46,7 @@ class UsualRange:
         usual = f"{self.ends[0]:g} to {self.ends[1]:g}"
         return f"has values from {low:g} to {high:g}, most others from {usual}: bring all to one range"
 
-    def require(self, image: DecodedImage) -> None:
-        """Raises BadImage for an image that is unlike the others."""
-        if fault := self.fault(ends_of(image)):
+    def require(self, ends: Ends | None) -> None:
+        """Raises BadImage for a sample whose values are unlike those of the others."""
+        if fault := self.fault(ends):
             raise BadImage(fault)

@@ -270,8 +270,8 @@ def known_name(model: str) -> bool:
 def create_encoder(
     model: str,
     *,
-    image_size: tuple[int, ...] | None = None,  # height, width in pixels; None: the model's own
-    patch_size: int | None = None,  # pixels; None: the model's own
+    image_size: tuple[int, ...] | None = None,  # along each axis, of images height and width; None: the model's own
+    patch_size: int | tuple[int, ...] | None = None,  # the same along all axes, or of each; None: the model's own
     channels: int = 3,
     mean: tuple[float, ...] | None = None,  # per channel, raw units; None: 0
     std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1

@@ -27,7 +27,7 @@ def require_buildable(what: str, dim: int, depth: int, units: int = 0) -> None:
 
 
 def require_sizes(
-    model: str, options: Mapping[str, Any], size: Sequence[int], patch: int | None, channels: int
+    model: str, options: Mapping[str, Any], size: Sequence[int], patch: int | Sequence[int] | None, channels: int
 ) -> None:
     """Raises UserError for options of a timm model that are no sizes, and for images too large for this machine.
 
@@ -43,7 +43,7 @@ def require_sizes(
     depth = options["depth"] if isinstance(options.get("depth"), int) else 1
     require_buildable(model, dim, depth)
     if size:
-        shown, units = " x ".join(f"{side:,}" for side in size), math.prod(size) // (patch or 32) ** 2
+        shown, units = " x ".join(f"{side:,}" for side in size), _num_units(size, patch)
         values = 4 * channels * math.prod(size)
         require_room(f"one image of {shown} pixels, in {units:,} patches,", values + 8 * units * dim, memory_here())
         if depth * dim * 4 * (units / 4) ** 2 > LONGEST:
@@ -51,3 +51,9 @@ def require_sizes(
                 f"images of {shown} pixels in {units:,} patches would take hours each: a larger --patch-size helps,"
                 " or a smaller --image-size"
             )
+
+
+def _num_units(size: Sequence[int], patch: int | Sequence[int] | None) -> int:
+    """At least; a model's own patch is 32 pixels or less."""
+    unit = [patch or 32] * len(size) if isinstance(patch, int | None) else patch
+    return math.prod(max(1, side // part) for side, part in zip(size, unit))

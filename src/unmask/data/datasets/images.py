@@ -4,14 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import natural
 from unmask.data.source import Source, why
@@ -53,7 +52,7 @@ class Samples(Dataset):
         *,
         channels: int,
         max_side: int | None = None,  # pixels, as for `decode`
-        cache: Mapping[int, Tensor] | None = None,  # decoded images by index in `source`, as `inspect` gives
+        cache: Mapping[int, Any] | None = None,  # decoded samples by index in `source`, as `inspect` gives
         classes: Sequence[str] | None = None,  # those of another part of the data; others count as unlabelled
         usual_range: UsualRange | None = None,  # of the values; images that are unlike are bad. None: not looked at
     ):
@@ -135,17 +134,17 @@ class Samples(Dataset):
         for place, reason in self.bad.items():
             append_bad_file(self._log, self.names[place], reason)
 
-    def _good(self, place: int) -> Tensor:
+    def _good(self, place: int) -> Any:
         index = self.indices[place]
-        pixels = self.cache.get(index)
-        if pixels is None:
-            pixels = self.source.pixels(index)
-            if pixels is None or (self.max_side is not None and min(pixels.shape[1:]) > self.max_side):
-                image = decode(self.source.read(index), max_side=self.max_side)
+        content, modality = self.cache.get(index), self.source.modality
+        if content is None:
+            content = self.source.pixels(index)
+            if content is None or (self.max_side is not None and min(content.shape[1:]) > self.max_side):
+                sample = modality.decode(self.source.raw(index), self.max_side)
                 if self.usual_range is not None:
-                    self.usual_range.require(image)
-                pixels = image.pixels
-        return to_channels(pixels, self.channels)
+                    self.usual_range.require(sample.ends)
+                content = sample.content
+        return modality.fitted(content, self.channels)
 
     def _record(self, place: int, reason: str) -> None:
         self.bad[place] = reason

@@ -33,7 +33,7 @@ from unmask.data.loaders.map_style import (
     views_of,
 )
 from unmask.data.shards.stream import Sample, Stream
-from unmask.data.value_range import UsualRange
+from unmask.data.value_range import UsualRange, ends_of
 from unmask.errors import DataError, UserError, many
 from unmask.seeds import mix
 
@@ -147,7 +147,7 @@ class StreamLoader:
             raise BadImage(drawn.sample.problem or "no image")
         image = decode(drawn.sample.data, max_side=self.max_side)
         if self.usual_range is not None:
-            self.usual_range.require(image)
+            self.usual_range.require(ends_of(image))
         return to_channels(image.pixels, self.channels)
 
     def _item(self, drawn: Drawn, image: Tensor, crop: int) -> Batch:

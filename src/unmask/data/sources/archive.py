@@ -12,9 +12,11 @@ import zipfile
 import zlib
 
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.signature import HEAD, other_kind, sniff
-from unmask.data.labels import arrange, find_tables, is_hidden, is_image_name, natural, printable
+from unmask.data.codecs.signature import HEAD
+from unmask.data.kinds import Sorting
+from unmask.data.labels import arrange, find_tables, is_hidden, natural, printable
 from unmask.data.limits import ShortHeaders, leads_out, require_modest, unpacked
+from unmask.data.modality import IMAGE
 from unmask.data.source import Item, Source
 from unmask.errors import DataError
 
@@ -28,12 +30,14 @@ class Archive(Source):
     """Zip by its directory; tar by offset and size. A packed tar is unpacked once into a temporary file, which goes
     when the process that made it ends. Hidden names and __MACOSX are passed over."""
 
-    def __init__(self, path: str):
-        super().__init__(path)
+    sorts = True
+
+    def __init__(self, path: str, kind: str | None = IMAGE):
+        super().__init__(path, kind)
         file = os.path.abspath(os.path.expanduser(path))
         try:
             self.members = _Zip(file) if zipfile.is_zipfile(file) else _Tar(file)
-            self.ignored, names = self._candidates()
+            names, remarks = self._candidates(kind)
             shown = {self._path(name): name for name in self.members.files}
             paths = sorted((self._path(name) for name in names if not leads_out(name)), key=natural)
             self.names = [shown[path] for path in paths]
@@ -46,7 +50,8 @@ class Archive(Source):
         layout = arrange(paths, tables)
         outside = [name for name in names if leads_out(name)]
         self.names += outside
-        self.items, self.remarks = [*layout.items, *(Item(printable(name)) for name in outside)], layout.remarks
+        self.items = [*layout.items, *(Item(printable(name)) for name in outside)]
+        self.remarks = [*remarks, *layout.remarks]
         self.plural, self.multi_label = layout.plural, layout.multi_label
 
     @classmethod
@@ -65,17 +70,17 @@ class Archive(Source):
         """A member's path as it is shown; some programs write backslashes into zips."""
         return (name.replace("\\", "/") if isinstance(self.members, _Zip) else name).removeprefix("./")
 
-    def _candidates(self) -> tuple[int, list[str]]:
-        ignored, names = 0, []
+    def _candidates(self, kind: str | None) -> tuple[list[str], list[str]]:
+        """Names of the members that are samples, and remarks on others."""
+        sorting = Sorting(kind)
         for name in self.members.files:
-            if any(is_hidden(part) for part in self._path(name).split("/") if part not in (".", "..")):
-                continue
-            if is_image_name(name) or sniff((head := self._head(name))[:32]) is not None:
-                names.append(name)
-            else:
-                ignored += 1
-                self.other_kinds.update(filter(None, [other_kind(name, head)]))
-        return ignored, names
+            if not any(is_hidden(part) for part in self._path(name).split("/") if part not in (".", "..")):
+                sorting.put(name, lambda name=name: self._head(name))
+        self.modality, names = sorting.choose(self.where)
+        if any(len(group) > 1 for group in self.modality.grouped(names)):
+            raise DataError(f"{self.where}: {self.modality.word}s of several files are read from folders; unpack it")
+        self.ignored, self.other_kinds = sorting.ignored, sorting.others
+        return names, sorting.remarks(self.modality)
 
     def _head(self, name: str) -> bytes:
         try:

@@ -3,9 +3,11 @@
 import os
 from dataclasses import replace
 
+from unmask.data.kinds import Sorting
 from unmask.data.labels import arrange, printable
+from unmask.data.modality import IMAGE, Modality
 from unmask.data.names import as_spelled
-from unmask.data.source import Source, read_regular, stamp_of
+from unmask.data.source import Source, head_of, read_regular, stamp_of
 from unmask.errors import DataError
 
 __all__ = ["Listing"]
@@ -14,8 +16,10 @@ __all__ = ["Listing"]
 class Listing(Source):
     """The paths in the file's order. A path that leads nowhere is a bad file when it is read, and counted as such."""
 
-    def __init__(self, path: str):
-        super().__init__(path)
+    sorts = True
+
+    def __init__(self, path: str, kind: str | None = IMAGE):
+        super().__init__(path, kind)
         self.root = os.path.dirname(os.path.abspath(os.path.expanduser(path)))
         try:
             text = read_regular(os.path.expanduser(path)).decode("utf-8-sig", "surrogateescape")
@@ -27,6 +31,8 @@ class Listing(Source):
         if len(self.paths) < len(lines):
             self.remarks.append(f"{len(lines) - len(self.paths):,} lines name an image again and are left out")
         layout = arrange([path.replace("\\", "/").removeprefix("./").lstrip("/") for path in self.paths])
+        if kind != IMAGE:
+            self.modality = self._sorted(kind)
         self.items = [replace(item, name=printable(path)) for item, path in zip(layout.items, self.paths)]
         self.remarks += layout.remarks
 
@@ -38,9 +44,19 @@ class Listing(Source):
     def read(self, index: int) -> bytes:
         return read_regular(self._file(index))
 
+    def path(self, index: int) -> str:
+        return self._file(index)
+
     def stamp(self, index: int) -> str | None:
         return stamp_of(self._file(index))
 
     def _file(self, index: int) -> str:
         path = os.path.join(self.root, os.path.expanduser(self.paths[index]))
         return as_spelled(path) or path
+
+    def _sorted(self, kind: str | None) -> Modality:
+        """What most of the files are; all are kept, so that those of another kind count as bad."""
+        sorting = Sorting(kind)
+        for index, path in enumerate(self.paths):
+            sorting.put(path, lambda index=index: head_of(self._file(index)))
+        return sorting.choose(self.where)[0]

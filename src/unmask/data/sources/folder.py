@@ -1,11 +1,14 @@
-"""Images in a folder, at any depth. Class and split folders and a labels.csv are understood (see `layout`)."""
+"""Samples in a folder, at any depth. Class and split folders and a labels.csv are understood (see `layout`)."""
 
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 
-from unmask.data.codecs.signature import HEAD, other_kind, sniff
+from unmask.data.codecs.signature import HEAD
+from unmask.data.kinds import Sorting
 from unmask.data.labels import PACK, arrange, find_tables, is_hidden, is_image_name, natural, printable
+from unmask.data.modality import IMAGE, sample_name
 from unmask.data.shards.expand import names_shards
 from unmask.data.source import Source, read_regular, stamp_of
 from unmask.files import MARK
@@ -14,16 +17,25 @@ __all__ = ["Folder"]
 
 
 class Folder(Source):
-    """Files with an image's extension, and others that begin as images do. Hidden names are passed over, and folders
-    inside that a command of ours wrote: a run among its own images is no data.
+    """Files of one kind, images unless said otherwise: by their first bytes, see `kinds.py`. Hidden names are passed
+    over, and folders inside that a command of ours wrote: a run among its own images is no data.
 
     Linked folders are followed, each real folder once, so that a link in a circle ends.
     """
 
-    def __init__(self, path: str):
-        super().__init__(path)
+    sorts = True
+
+    def __init__(self, path: str, kind: str | None = IMAGE):
+        super().__init__(path, kind)
         self.root = os.path.abspath(os.path.expanduser(path))
-        self.paths = sorted(self._walk(), key=natural)
+        sorting = Sorting(kind)
+        for file in self._walk():
+            sorting.put(file, lambda file=file: self._head(file))
+        self.modality, files = sorting.choose(path)
+        self.ignored, self.other_kinds = sorting.ignored, sorting.others
+        self.remarks += sorting.remarks(self.modality)
+        self.groups = self.modality.grouped(sorted(files, key=natural))
+        self.paths = [sample_name(group) for group in self.groups]
         tables = find_tables(self.paths, lambda path: os.path.isfile(os.path.join(self.root, path)))
         self.ignored -= len(tables)  # they were passed over as no images, but are of use
         layout = arrange(self.paths, [(table, read_regular(os.path.join(self.root, table))) for table in tables])
@@ -38,13 +50,18 @@ class Folder(Source):
         return os.path.isdir(path) and not packed and not names_shards(path)
 
     def read(self, index: int) -> bytes:
-        return read_regular(os.path.join(self.root, self.paths[index]))
+        return read_regular(os.path.join(self.root, self.groups[index][0]))
+
+    def path(self, index: int) -> str | tuple[str, ...]:
+        paths = tuple(os.path.join(self.root, file) for file in self.groups[index])
+        return paths if len(paths) > 1 else paths[0]
 
     def stamp(self, index: int) -> str | None:
-        return stamp_of(os.path.join(self.root, self.paths[index]))
+        stamps = [stamp_of(os.path.join(self.root, file)) for file in self.groups[index]]
+        return None if None in stamps else "\n".join(filter(None, stamps))
 
     def _walk(self) -> Iterator[str]:
-        """Relative paths of candidate files; real folders first, so that their images are not named after a link."""
+        """Relative paths of files; real folders first, so that their images are not named after a link."""
         folders, links = deque([""]), deque()
         seen: set[tuple[int, int]] = set()
         while folders or links:
@@ -64,15 +81,21 @@ class Folder(Source):
                 continue
             for entry in (entry for entry in entries if not is_hidden(entry.name)):
                 path = f"{folder}/{entry.name}" if folder else entry.name
-                if is_image_name(entry.name):
-                    yield path
-                elif _is_folder(entry):
+                if not is_image_name(entry.name) and _is_folder(entry):
                     (links if entry.is_symlink() else folders).append(path)
-                elif sniff((head := _head(entry))[:32]) is not None:
-                    yield path
                 else:
-                    self.ignored += 1
-                    self.other_kinds.update(filter(None, [other_kind(entry.name, head)]))
+                    yield path
+
+    def _head(self, file: str) -> bytes:
+        try:
+            path = os.path.join(self.root, file)
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode) or not status.st_size:  # /proc's are empty, and some never end
+                return b""
+            with open(path, "rb") as content:
+                return content.read(HEAD)
+        except OSError:
+            return b""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -81,12 +104,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except OSError:
         return False
 
-
-def _head(entry: os.DirEntry[str]) -> bytes:
-    try:
-        if not entry.is_file() or not entry.stat().st_size:  # files of /proc are empty, and reading some never ends
-            return b""
-        with open(entry.path, "rb") as file:
-            return file.read(HEAD)
-    except OSError:
-        return b""

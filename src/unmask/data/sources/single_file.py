@@ -1,35 +1,37 @@
-"""One image file given by itself, as in `unmask show RUN photo.jpg`."""
+"""One file given by itself, as in `unmask show RUN photo.jpg`."""
 
 import os
 
-from unmask.data.codecs.signature import sniff
-from unmask.data.labels import is_image_name, printable
-from unmask.data.source import Item, Source, read_regular
+from unmask.data.kinds import Sorting
+from unmask.data.labels import printable
+from unmask.data.modality import IMAGE, kinds
+from unmask.data.source import Item, Source, head_of, read_regular
 
 __all__ = ["One"]
 
 
 class One(Source):
-    def __init__(self, path: str):
-        super().__init__(path)
+    sorts = True
+
+    def __init__(self, path: str, kind: str | None = IMAGE):
+        super().__init__(path, kind)
         self.file = os.path.abspath(os.path.expanduser(path))
+        sorting = Sorting(kind)
+        sorting.put(self.file, lambda: head_of(self.file))
+        self.modality, _ = sorting.choose(path)
         self.items = [Item(printable(os.path.basename(self.file)))]
 
     @classmethod
     def accepts(cls, path: str) -> bool:
-        """A known image extension, even on a file that cannot be read, or an image under another name."""
+        """What some modality claims, images by their extension even where they cannot be read."""
         path = os.path.expanduser(path)
         if os.path.isdir(path) or not os.path.lexists(path):
             return False
-        if is_image_name(path):
-            return True
-        if not os.path.isfile(path):
-            return False
-        try:
-            with open(path, "rb") as file:
-                return sniff(file.read(32)) is not None
-        except OSError:
-            return False
+        head = head_of(path)
+        return any(part.claims(path, head) for part in kinds().values())
 
     def read(self, index: int) -> bytes:
         return read_regular(self.file)
+
+    def path(self, index: int) -> str:
+        return self.file

@@ -5,6 +5,7 @@ between positions and blocks, and positions can follow the grid of each input. T
 weights stay a plain timm state dict, and timm's `forward` gives the same values.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.attention_maps import require_maps, weights_of
 from unmask.models.layers.position import TableCache, sincos
+from unmask.models.layers.unit_embed import UnitEmbed, rotary
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import WindowedBlock, Windows
 from unmask.plain import PositiveInt
@@ -43,7 +45,7 @@ class Timm(Encoder):
         self,
         model: str,
         image_size: tuple[int, ...] | None = None,
-        patch_size: int | None = None,
+        patch_size: int | tuple[int, ...] | None = None,
         channels: int = 3,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
@@ -58,6 +60,8 @@ class Timm(Encoder):
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
+        image_size, patch_size: along each axis of the input; of one, three or more axes, the patch embedding is replaced
+        by one of as many, and positions follow.
         window, global_blocks: attention within window x window units, except in this many blocks; see
         windowed_attention.py.
         attend_padding: windows that reach beyond the image attend to its padding, as SAM's do.
@@ -70,6 +74,7 @@ class Timm(Encoder):
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
         arguments |= {"patch_size": patch_size} if patch_size else {}
+        axes = len(image_size or ()) or 2
         for name in OURS & options.keys():
             raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
         if class_tokens > 1:
@@ -79,7 +84,9 @@ class Timm(Encoder):
         if windowed and _family(model.split(".")[0]) == "eva":
             words = "window= and relative= are" if relative else "window= is"
             raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
-        net = _create(model, arguments, pretrained, windowed)
+        if axes != 2 and (windowed or pretrained):
+            raise UserError(f"inputs of {axes} axes go with neither window=, relative= nor timm's own weights")
+        net = _create(model, arguments, pretrained, windowed) if axes == 2 else _with_axes(model, arguments)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
@@ -90,6 +97,9 @@ class Timm(Encoder):
         self.class_tokens = class_tokens
         if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
             raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
+        if axes != 2 and net.pos_embed is not None:
+            rows = net.pos_embed.shape[1] - math.prod(_STAND_IN) + self.grid.num_units
+            net.pos_embed = nn.Parameter(net.pos_embed.new_zeros(1, rows, self.dim))
         if not pretrained:
             initialize(net)
         self._begin_positions(learned_positions, pretrained)
@@ -155,7 +165,7 @@ class Timm(Encoder):
 
     def _run(
         self,
-        x: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c *size"],
         numbers: Sequence[int],
         mask: Mask | None = None,
         fill: Float[Tensor, "d"] | None = None,
@@ -182,7 +192,7 @@ class Timm(Encoder):
 
     def _embedded(
         self,
-        x: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c *size"],
         mask: Mask | None = None,
         fill: Float[Tensor, "d"] | None = None,
         allowed: Bool[Tensor, "_ t t"] | None = None,
@@ -191,7 +201,7 @@ class Timm(Encoder):
         net, grid = self.net, self.grid_of(x)
         if tuple(x.shape[2:]) != grid.size:  # a few models see less than their input
             x = x[..., : grid.size[0], : grid.size[1]]
-        units = net.patch_embed(x).flatten(1, -2)
+        units = net.patch_embed(x).flatten(1, -2)  # timm's keeps rows and columns apart
         visible = None
         if mask is not None and fill is not None:
             index = mask.hidden[..., None].expand(-1, -1, self.dim)
@@ -225,6 +235,9 @@ class Timm(Encoder):
             return [{"layout": self.windows.layout(grid, visible)}] * count
         if rope is None:
             return [{}] * count
+        if len(grid.shape) != 2:
+            table = rotary(grid, self.dim // self.net.blocks[0].attn.num_heads).to(self.mean.device)
+            return [{"rope": table if visible is None else table[visible].unsqueeze(1)}] * count
         table = rope.get_embed(shape=list(grid.shape))
         if getattr(self.net, "rope_mixed", False):  # one table per block and head
             table = table if visible is None else table[:, :, visible].transpose(1, 2)  # -> blocks b heads v _
@@ -256,6 +269,29 @@ def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: b
         return timm.create_model(model, pretrained=pretrained, **options)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         raise UserError(f"timm cannot build {model}: {error}. Options given: {arguments}") from error
+
+
+_STAND_IN = (2, 2)  # grid of the images that timm builds a network for whose patch embedding is then replaced
+
+
+def _with_axes(model: str, arguments: dict[str, Any]) -> Any:
+    """timm's model with a patch embedding for inputs of another number of axes than two."""
+    unit, size = arguments["patch_size"], arguments["img_size"]
+    if not isinstance(unit, tuple) or len(unit) != len(size):
+        raise UserError(f"an input of {len(size)} axes needs a patch of as many, got {unit}")
+    Grid((1,) * len(unit), unit).covering(size)  # refuses what is no whole number of units
+    side = 16
+    plain = {**arguments, "patch_size": side, "img_size": tuple(side * units for units in _STAND_IN)}
+    net = _create(model, plain, pretrained=False, windowed=False)
+    if getattr(net, "rope_mixed", False):
+        raise UserError(f"{model} learns rotations for two axes; of {len(size)} axes, take a model without rope_mixed")
+    net.patch_embed = UnitEmbed(size, unit, arguments["in_chans"], net.num_features, _norm_of(net.patch_embed))
+    return net
+
+
+def _norm_of(embedding: Any) -> Any:
+    """The norm behind timm's patch embedding, nothing in most models."""
+    return getattr(embedding, "norm", None) or nn.Identity()
 
 
 def _family(name: str) -> str:

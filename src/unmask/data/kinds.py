@@ -1,0 +1,78 @@
+"""Which kind of data a place holds: the one that is asked for, or the one that most of its files are of.
+
+Files are told apart by their first bytes. Names decide in two cases only: files with an image's ending count as images
+unless the first few are something else, so that a million files need not be opened; and where bytes cannot tell.
+"""
+
+import posixpath
+from collections import Counter
+from collections.abc import Callable
+
+from unmask.data.codecs.signature import other_kind, sniff
+from unmask.data.labels import ROBOFLOW_TABLE, TABLE, is_image_name
+from unmask.data.modality import IMAGE, Modality, kinds, make_modality
+from unmask.errors import UserError
+from unmask.registry import parse
+
+OPENED = 200  # files with an image's ending whose first bytes are looked at
+
+
+class Sorting:
+    """Sorts the files of a place by kind."""
+
+    def __init__(self, wanted: str | None):
+        """wanted: the text of a modality; None for the one that most files are of."""
+        self.wanted, self.parts = wanted, kinds()
+        self.name = None if wanted is None else parse(wanted)[0]
+        if self.name is not None and self.name not in self.parts:
+            make_modality(wanted or "")  # raises: nobody knows it, or it is from outside
+        self.files: dict[str, list[str]] = {}  # by the name of their kind
+        self.others: Counter[str] = Counter()  # what else lies there, as `signature` calls it
+        self.ignored, self.opened = 0, 0
+
+    def put(self, path: str, head: Callable[[], bytes]) -> None:
+        """Takes note of a file; head: reads its first `HEAD` bytes."""
+        table = posixpath.basename(path) in (TABLE, ROBOFLOW_TABLE)
+        self.ignored += table
+        name = None if table else self._kind(path, head)
+        if name is not None:
+            self.files.setdefault(name, []).append(path)
+
+    def _kind(self, path: str, head: Callable[[], bytes]) -> str | None:
+        by_name = is_image_name(path)
+        if by_name and self.name in (None, IMAGE):
+            self.opened += 1
+            if self.name == IMAGE or self.opened > OPENED or (start := head()) == b"" or sniff(start[:32]):
+                return IMAGE
+        start = head()
+        if self.name is not None and self.parts[self.name].claims(path, start):
+            return self.name
+        claimed = next((name for name, part in self.parts.items() if part.claims(path, start)), None)
+        if claimed is not None and self.name in (None, claimed):
+            return claimed
+        self.ignored += 1
+        self.others.update(filter(None, [other_kind(path, start)]))
+        return None
+
+    def choose(self, where: str) -> tuple[Modality, list[str]]:
+        """The kind of data, and its files. Raises UserError where two kinds have equally many."""
+        counts = Counter({name: len(paths) for name, paths in self.files.items()})
+        first, *rest = counts.most_common() or [(self.name or IMAGE, 0)]
+        if rest and rest[0][1] == first[1]:
+            tied = [name for name, count in counts.items() if count == first[1]]
+            listed = " and ".join(f"{self.parts[name].word}s" for name in tied)
+            flags = " or ".join(f"--modality {name}" for name in tied)
+            raise UserError(f"{where} holds as many {listed}, {first[1]:,} each: say which are meant with {flags}")
+        for name, count in rest:
+            self.ignored += count
+        modality = make_modality(self.wanted or first[0])
+        return modality, self.files.get(first[0], [])
+
+    def remarks(self, modality: Modality) -> list[str]:
+        """What other kinds of data there are and are left out."""
+        left = {name: paths for name, paths in self.files.items() if not isinstance(modality, self.parts[name])}
+        return [
+            f"{len(paths):,} {self.parts[name].word}s are left out, most files are {modality.word}s; --modality {name} takes"
+            " them"
+            for name, paths in left.items()
+        ]

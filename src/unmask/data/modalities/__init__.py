@@ -1,0 +1,1 @@
+"""Kinds of data, a file for each. See `modality.py`."""

@@ -1,0 +1,174 @@
+"""The contract of modalities: what a sample is, and how it is recognised, decoded, cut to size, planned for and drawn.
+
+Nothing above `data/` knows an axis: it asks the modality of the source, or of the encoder. A part in `modalities/` is
+one kind of data, such as images, clips or recordings.
+"""
+
+import posixpath
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from jaxtyping import Shaped
+from torch import Generator, Tensor
+
+from unmask import registry
+from unmask.choice import Choice
+from unmask.data.codecs.image import BadImage
+from unmask.data.value_range import Ends
+from unmask.errors import UserError, many
+
+IMAGE = "image"  # the modality of what says nothing
+Raw = bytes | np.ndarray | str | tuple[str, ...]  # a file's content; an array; a file's path, or several that make one
+# sample, where a modality reads them from where they lie
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A sample as its modality decodes it."""
+
+    content: Any  # a tensor `c *size`; or an object that reads parts of itself when they are asked for
+    format: str  # "JPEG", "WAV", "array", ...
+    size: tuple[int, ...]  # of the original along the modality's axes
+    channels: int
+    bits: int  # per value as stored
+    notes: tuple[str, ...] = ()  # what was done to it
+    ends: Ends | None = None  # smallest and largest value, where values are as stored, in any units
+
+    @cached_property
+    def nbytes(self) -> int:
+        """What it takes to keep the content in memory."""
+        return int(getattr(self.content, "nbytes", 0))
+
+
+class Window(Protocol):
+    """Cuts what a model sees out of a sample: a random part of it for learning, the whole for judging."""
+
+    @property
+    def size(self) -> tuple[int, ...]: ...
+
+    def __call__(self, sample: Any, generator: Generator | None = None) -> Tensor: ...
+
+
+class Facts(Protocol):
+    """What a choice of sizes and crops depends on: the data sheet."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def min_size(self) -> tuple[int, ...]: ...
+
+    @property
+    def median_size(self) -> tuple[int, ...]: ...
+
+    @property
+    def max_size(self) -> tuple[int, ...]: ...
+
+    @property
+    def share_extreme(self) -> float: ...
+
+
+class Modality(ABC):
+    """Parts in `modalities/`; their options are written in their text, `audio(rate=16000)`."""
+
+    word: ClassVar[str] = "image"  # one sample, for people; the plural adds an s
+    axes: ClassVar[tuple[str, ...]] = ("height", "width")  # of what a model sees
+    sizes: ClassVar[tuple[str, ...]] = ("height", "width")  # what the size of a file's sample says, in this order
+    unit_word: ClassVar[str] = "patch"  # what is hidden
+    colour: ClassVar[bool] = False  # one and three channels can stand for each other: grey and RGB
+    by_path: ClassVar[bool] = False  # files are read in parts, from where they lie
+    extra: ClassVar[str] = ""  # the optional dependencies that it needs, as in unmask[audio]
+    text: str  # as `build` was given it, so that it can be built again
+
+    @classmethod
+    @abstractmethod
+    def claims(cls, name: str, head: bytes) -> bool:
+        """True if a file is of this kind, by its first `signature.HEAD` bytes; by its name only where they cannot
+        tell."""
+
+    @classmethod
+    def grouped(cls, paths: Sequence[str]) -> list[tuple[str, ...]]:
+        """The files of each sample, in order, of relative paths that were claimed: usually a sample for each file."""
+        return [(path,) for path in paths]
+
+    @abstractmethod
+    def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
+        """The sample in a file's content, at its path, or in an array. Raises BadImage with the reason, and nothing
+        else. max_side: larger samples may be shrunk to this while they are decoded."""
+
+    def fitted(self, content: Any, channels: int) -> Any:
+        """The same content with as many channels as a run uses. Raises BadImage where they cannot be had."""
+        have = self.num_channels(content)
+        if have != channels:
+            raise BadImage(f"has {have} channel{'s' * (have != 1)}, the run uses {channels}")
+        return content
+
+    def num_channels(self, content: Any) -> int:
+        return int(content.shape[0])
+
+    def values(self, content: Any) -> Shaped[Tensor, "c *size"]:
+        """What of a sample counts in the statistics of its data, in the units that a model is given."""
+        return content
+
+    @abstractmethod
+    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
+        """What training sees of a sample. kind: "random", "fixed" or "whole"; share: the least of a sample that a
+        random part covers; flip: mirror it by chance, where that has a meaning; resize: "exact" or "fast"."""
+
+    @abstractmethod
+    def whole(self, size: tuple[int, ...]) -> Window:
+        """What judging sees of a sample: all of it, or the middle."""
+
+    @abstractmethod
+    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+        """What this kind of data wants: image_size, and whatever else is not as for images (patch_size, mask, decoder
+        ...), each with its reason. patch: what the user asked for; small: without a CUDA GPU."""
+
+    @abstractmethod
+    def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
+        """crop and flip, once it is known how many channels a model sees."""
+
+    def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
+        """The size of a sample along all axes, of what a user gives with --image-size. Raises UserError for a wrong
+        number of sides."""
+        if len(given) == 1:
+            return tuple(given) * len(self.axes)
+        if len(given) != len(self.axes):
+            raise UserError(
+                f"--image-size of {self.word}s is {' '.join(self.axes).upper()} or one number for all;"
+                f" got {' '.join(map(str, given))}"
+            )
+        return tuple(given)
+
+    def unit(self, patch: int, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The sides of a unit that --patch-size means."""
+        return (patch,) * len(size)
+
+    def flat(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
+        """What a model sees laid out as an image, values unchanged: frames side by side, slices ..."""
+        return x
+
+    def many(self, count: int) -> str:
+        return many(count, self.word)
+
+
+def sample_name(paths: Sequence[str]) -> str:
+    """The name of a sample by its relative paths: the folder that its files lie in, if there are several."""
+    return paths[0] if len(paths) == 1 else posixpath.commonpath([posixpath.dirname(path) for path in paths]) or "."
+
+
+def make_modality(text: str) -> Modality:
+    """The part that the text names. Raises UserError for an unknown one."""
+    modality: Modality = registry.build("modality", text)
+    modality.text = text
+    return modality
+
+
+def kinds() -> dict[str, type[Modality]]:
+    """Every modality by name, images first."""
+    names = sorted(registry.names("modality"), key=lambda name: (name != IMAGE, name))
+    return {name: registry.find("modality", name) for name in names}

@@ -1,0 +1,48 @@
+"""Patch embedding and rotary positions for inputs of any number of axes: one for recordings of sensors, three for clips
+and volumes. Tubelets: Arnab et al. 2021 (ViViT), https://arxiv.org/abs/2103.15691; rotations: Su et al. 2021 (RoFormer),
+shared out over the axes as Heo et al. 2024 do for two, https://arxiv.org/abs/2403.13298."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmask.errors import UserError
+from unmask.masking.grid import Grid
+
+BASE = 10_000.0  # of the wavelengths of rotations
+
+
+class UnitEmbed(nn.Module):
+    """What timm's PatchEmbed is for two axes: a linear map of each unit's values, as a convolution without overlap."""
+
+    def __init__(self, size: Sequence[int], unit: Sequence[int], channels: int, dim: int, norm: nn.Module):
+        """size, unit: samples along each axis of an input and of a unit; norm: of each unit's token."""
+        super().__init__()
+        self.img_size, self.patch_size = tuple(size), tuple(unit)
+        self.grid_size = tuple(side // part for side, part in zip(size, unit))
+        kinds = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+        if len(unit) not in kinds:
+            raise UserError(f"inputs have one, two or three axes, these have {len(unit)}: {tuple(size)}")
+        self.proj = kinds[len(unit)](channels, dim, kernel_size=self.patch_size, stride=self.patch_size)
+        self.norm = norm
+
+    def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n d"]:
+        return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+
+
+def rotary(grid: Grid, dim: int) -> Float[Tensor, "n two_d"]:
+    """Sines, then cosines, of the angles by which timm's EVA blocks turn each pair of values of a head, for units on a
+    grid of any number of axes.
+
+    dim: of a head. Its pairs are shared out evenly over the axes; those left over are not turned.
+    """
+    axes = len(grid.shape)
+    each = dim // (2 * axes)
+    if each < 1:
+        raise UserError(f"heads of {dim} values are too narrow for rotary positions on {axes} axes")
+    freq = BASE ** (-torch.arange(each, dtype=torch.float64) / each)
+    angles = torch.cat([place[:, None].double() * freq for place in grid.coordinates().unbind(dim=1)], dim=1)
+    angles = nn.functional.pad(angles, (0, dim // 2 - angles.shape[1])).repeat_interleave(2, dim=1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
