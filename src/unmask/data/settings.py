@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from unmask.data.modality import IMAGE
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
@@ -10,7 +12,8 @@ class DataSettings:
     fingerprint: str  # of the content, to notice that it changed
     split: str | None  # "train" where the data has splits
     packed: str | None  # how a pack holds its images: "files", "jpeg" or "raw"; None: it is no pack
-    image_size: tuple[int, int]  # of crops: height and width in pixels
+    modality: str = IMAGE  # what a sample is
+    image_size: tuple[int, ...]  # of crops: height and width in pixels, or the sides along the modality's axes
     channels: int
     bands: tuple[str, ...] | None = None  # names of the channels
     mean: tuple[float, ...]  # of each channel, in raw units

@@ -4,19 +4,21 @@ A part in `transforms/` is a recipe: a list of `View`s. Methods name the parts t
 every loader makes exactly these: one sample at a time, or whole batches on the device.
 """
 
+import inspect
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
 
+from unmask.data.modality import Modality, Window
 from unmask.data.transforms.kernels.colour import Colours
 from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage, resized
 from unmask.errors import UserError
-from unmask.registry import build, parse
-
-Window = RandomCrop | FixedCrop | WholeImage
+from unmask.registry import build, find, parse
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,20 @@ class View:
 
     window: Window
     colours: Colours = Colours()
-    also: tuple[tuple[int, int], ...] = ()  # further sizes of the same crop, none larger than the first
+    also: tuple[tuple[int, int], ...] = ()  # of images: further sizes of the same crop, none larger than the first
 
     def __post_init__(self):
         for size in self.also:
             if size[0] > self.window.size[0] or size[1] > self.window.size[1]:
                 raise UserError(f"a second size of a view must not exceed the first, {self.window.size}; got {size}")
 
-    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> list[Tensor]:
-        """The same image and generator state give the same views, one per size."""
+    def __call__(self, image: Any, generator: Generator) -> list[Tensor]:
+        """The same sample and generator state give the same views, one per size."""
         return self.finished(self.window(image, generator), generator)
 
-    def finished(self, crop: Shaped[Tensor, "c p q"], generator: Generator) -> list[Tensor]:
+    def finished(self, crop: Shaped[Tensor, "c *size"], generator: Generator) -> list[Tensor]:
         """The crop, recoloured, at each size."""
-        view = self.colours(crop, generator)
+        view = self.colours(crop, generator) if self.colours else crop
         return [view, *(resized(view, size) for size in self.also)]
 
     @property
@@ -52,7 +54,7 @@ class View:
         return None if self.chancy or not isinstance(self.window, WholeImage) else 1 + self.window.flip
 
     @property
-    def sizes(self) -> list[tuple[int, int]]:
+    def sizes(self) -> list[tuple[int, ...]]:
         return [self.window.size, *self.also]
 
 
@@ -73,27 +75,27 @@ class Shifted(View):
         return True
 
     @property
-    def sizes(self) -> list[tuple[int, int]]:
+    def sizes(self) -> list[tuple[int, ...]]:
         height, width = self.window.size
         return [(height - self.shift, width - self.shift)] * 2
 
 
 class Transform:
     """Parts in `transforms/` pass their views to `__init__`. They are given, as far as they have parameters for it:
-    size (height, width in pixels), channels, patch (pixels), crop (smallest share of the area that a random crop
+    size (height, width in pixels; of other data along its axes), modality, channels, patch (pixels), crop (smallest share of the area that a random crop
     takes), crop_kind ("random", "fixed", "whole"), flip (bool) and resize ("exact", "fast")."""
 
     def __init__(self, *views: View, notes: tuple[str, ...] = ()):
         """notes: what is left out or replaced for such images, as sentences for the user."""
         self.views, self.notes = views, notes
 
-    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> list[Tensor]:
-        """All views of an image, one after the other from one generator."""
+    def __call__(self, image: Any, generator: Generator) -> list[Tensor]:
+        """All views of a sample, one after the other from one generator."""
         return [made for view in self.views for made in view(image, generator)]
 
     @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of each tensor that a call returns."""
+    def sizes(self) -> list[tuple[int, ...]]:
+        """The sides, such as height and width, of each tensor that a call returns."""
         return [size for view in self.views for size in view.sizes]
 
     @property
@@ -116,14 +118,22 @@ class Transform:
 def make_transform(texts: tuple[str, ...], **context: object) -> Transform:
     """All views that the registry texts name, in order. context: see `Transform`; what a text gives, wins."""
     parts: list[Transform] = []
+    modality = context.get("modality")
     for text in texts:
-        given = parse(text)[1]
+        name, given = parse(text)
+        if isinstance(modality, Modality) and not modality.colour and "modality" not in takes(name):
+            raise UserError(f"the views {text} are made of images; of {modality.word}s there are crops")
         parts.append(build("transform", text, **{key: value for key, value in context.items() if key not in given}))
     notes = dict.fromkeys(note for part in parts for note in part.notes)
     return Transform(*(view for part in parts for view in part.views), notes=tuple(notes))
 
 
-def notes_on(colours: Colours, channels: int, size: tuple[int, int]) -> tuple[str, ...]:
+def takes(name: str) -> Collection[str]:
+    """Names of a transform's parameters."""
+    return inspect.signature(find("transform", name)).parameters
+
+
+def notes_on(colours: Colours, channels: int, size: tuple[int, ...]) -> tuple[str, ...]:
     """What of these changes is left out for such images, as a sentence."""
     lost = colours.lost(channels, min(size))
     channel = [name for name in lost if name != "blur"]

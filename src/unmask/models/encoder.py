@@ -55,6 +55,7 @@ class Encoder(nn.Module, ABC):
     arguments: Json  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
     class_tokens: int = 1  # of the prefix tokens, where there is a class token
+    modality: str = "image"  # what its inputs are, as text of the registry
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
     learnt_pool: LearntPool | None = None  # that `evaluate` trained for it
 
@@ -276,6 +277,7 @@ def create_encoder(
     mean: tuple[float, ...] | None = None,  # per channel, raw units; None: 0
     std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1
     pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
+    modality: str = "image",  # what the inputs are
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
     Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can."""
@@ -289,7 +291,11 @@ def create_encoder(
     require_sizes(name, options, image_size or (), patch_size, channels)
     for part in parts:
         if part.accepts(name):
-            return part(name, pretrained=pretrained, **arguments, **options)
-    if not registry.is_given(name):
-        require_model(model)
-    return registry.build("encoder", model, **arguments)
+            encoder = part(name, pretrained=pretrained, **arguments, **options)
+            break
+    else:
+        if not registry.is_given(name):
+            require_model(model)
+        encoder = registry.build("encoder", model, **arguments)
+    encoder.modality = modality
+    return encoder

@@ -55,6 +55,7 @@ def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **op
         channels=encoder.channels,
         mean=tuple(encoder.mean.tolist()),
         std=tuple(encoder.std.tolist()),
+        modality=encoder.modality,
     )
 
 

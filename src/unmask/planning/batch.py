@@ -1,7 +1,9 @@
 """Chooses the batch size, the number of micro-batches, and the learning rate that goes with it."""
 
 import math
+from collections.abc import Sequence
 
+from unmask.data.modality import make_modality
 from unmask.data.sheet import Sheet
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.launcher import launch
@@ -33,15 +35,22 @@ def plan_parts(plan: Plan, machine: Machine) -> None:
     plan.choose("accumulate", parts, "the batch fits" if whole else f"parts of {per_device // parts}, to save memory")
 
 
+def num_units(size: Sequence[int], unit: int | Sequence[int]) -> int:
+    """Units of an input."""
+    sides = [unit] * len(size) if isinstance(unit, int) else unit
+    return math.prod(side // part for side, part in zip(size, sides))
+
+
 def plan_batch(plan: Plan, sheet: Sheet, machine: Machine, width: int) -> None:
     most, usual = {"cpu": (32, 256), "mps": (256, 256)}.get(machine.device, (1024, 784))  # images, and their units
-    units = math.prod(plan.settings["image_size"]) // plan.settings["patch_size"] ** 2
+    size, modality = plan.settings["image_size"], make_modality(plan.settings["modality"])
+    units = num_units(size, modality.unit(plan.settings["patch_size"], tuple(size)))
     large = units > usual
     most = max(4, most // 2 ** math.ceil(math.log2(units / usual))) if large else most
     fits = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
     world = launch().world
     why = f"images of {units:,} patches are large" if large else "more updates in the same time"
-    batch, why = min(most, fits), why if most <= fits else f"for {sheet.count} images"
+    batch, why = min(most, fits), why if most <= fits else f"for {modality.many(sheet.count)}"
     if world > 1:
         batch = max(1, min(most * world, 4096, max(fits, world)) // world) * world
         why = f"over all devices, {batch // world} on each"

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
+from unmask.data.modality import IMAGE
 from unmask.data.shards.stream import is_stream, open_stream
 from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import open_source
@@ -24,20 +25,24 @@ def look_at(
     channels: int | None = None,
     shuffle_buffer: int | None = None,
     max_bad: float = 0.05,
+    modality: str | None = IMAGE,
 ) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data: the training split if there are splits, otherwise everything.
 
-    max_side: pixels to which larger images are shrunk; channels: None for as many as the data has. Raises UserError for
+    max_side: pixels to which larger images are shrunk; channels: None for as many as the data has; modality: the
+    kind of samples, None for what most are. Raises UserError for
     data that cannot be opened, DataError if more than a share of `max_bad` is bad.
     """
     if is_stream(data):
+        if modality not in (None, IMAGE):
+            raise UserError(f"streams hold images; {modality} is read from folders and archives")
         return _look_at_stream(data, console, max_side, channels, max_bad)
     if shuffle_buffer is not None:
         raise UserError("--shuffle-buffer is for streams (docs/streams.md); these images are mixed over all of them")
-    source = open_source(data)
+    source = open_source(data, modality)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
-    with progress(console, "looking at the images", len(indices)) as update:
+    with progress(console, f"looking at the {source.modality.word}s", len(indices)) as update:
         sheet, cache = inspect(
             source,
             indices=indices,

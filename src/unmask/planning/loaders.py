@@ -13,6 +13,7 @@ from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.loaders.iterable import StreamLoader
 from unmask.data.loaders.map_style import Loader, require_even
 from unmask.data.loaders.on_device import InMemory
+from unmask.data.modality import make_modality
 from unmask.data.settings import DataSettings
 from unmask.data.transform import Transform, make_transform
 from unmask.errors import UserError, many
@@ -91,6 +92,7 @@ def make_loader(
 def transform_of(data: DataSettings, patch: int) -> Transform:
     """What makes the views of an image. patch: pixels along a side of a patch."""
     shared: dict[str, Any] = {"size": data.image_size, "channels": data.channels, "patch": patch}
+    shared |= {"modality": make_modality(data.modality)}
     shared |= {"crop": data.crop, "crop_kind": data.crop_kind, "flip": data.flip == "on", "resize": data.resize}
     return make_transform(data.views, **shared)
 

@@ -14,6 +14,7 @@ import torch
 
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
+from unmask.data.modality import make_modality
 from unmask.data.transform import make_transform
 from unmask.errors import UserError, many
 from unmask.files import Json
@@ -263,7 +264,8 @@ def note_cost(plan: Plan, objective: Objective, decoder: str) -> None:
 def _flops(plan: Plan, objective: Objective, views: Sequence[str]) -> float:
     settings, channels = plan.settings, objective.encoder.channels
     size = tuple(settings["image_size"])
-    transform = make_transform(tuple(views), size=size, channels=channels, patch=settings["patch_size"])
+    shared = {"size": size, "channels": channels, "patch": settings["patch_size"]}
+    transform = make_transform(tuple(views), modality=make_modality(settings["modality"]), **shared)
     chance = torch.Generator().manual_seed(0)
     shapes = [(COUNTED, channels, *size) for size in transform.sizes]
     return flops_of(objective, {"views": [torch.randint(0, 256, s, generator=chance).byte() for s in shapes]})

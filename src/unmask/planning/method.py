@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import Sheet
 from unmask.data.transform import Transform, make_transform
 from unmask.errors import UserError, many
@@ -162,6 +163,7 @@ def check_views(settings: Json, objective: Objective, size: tuple[int, ...], pat
     name, needed, texts = parse(settings["method"])[0], tuple(objective.views), settings.get("views")
     shown = tuple(texts or needed)
     shared = {"size": size, "channels": settings["channels"] or 3, "patch": patch}
+    shared |= {"modality": make_modality(settings.get("modality") or IMAGE)}
     shared |= {} if settings.get("crop") is None else {"crop": settings["crop"]}
     transform = make_transform(shown, **shared)
     if texts is not None and len(transform.sizes) != (count := len(make_transform(needed, **shared).sizes)):

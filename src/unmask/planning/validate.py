@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from unmask.data.modality import IMAGE, make_modality
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.masking.grid import Grid
@@ -59,16 +60,21 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     if settings["steps"]:
         refuse_warmup(settings["decoder_warmup"] or 0, settings["steps"])
     settings["model"] = model = settings["model"] or usual_model(0, machine.device)
+    if size and len(size) > 2 and settings.get("modality") is None:
+        return  # what kind of data it is, and so what its axes are, is known once it is looked at
+    modality = make_modality(settings.get("modality") or IMAGE)
     if _foreign(model) and not known_name(model):
         return  # what somebody else's encoder takes, and whether it can be built without memory, is not known
     size, unit = settings["image_size"], settings["image_size"] or settings["patch_size"]
     settings["patch_size"] = patch = settings["patch_size"] or patch_of(model, size or (UNITS * PATCH,) * 2, machine)
+    full = modality.full_size(size or (UNITS * patch,) * 2)
     if size:
+        settings["image_size"] = list(full)
         plan_resolutions(plan)
-    encoder = _encoder(model, tuple(size or (UNITS * patch,) * 2), patch, channels or 3)
+    encoder = _encoder(model, full, modality.unit(patch, full), channels or 3)
     objective = _refuse_parts(Parts.of(settings), encoder, bool(size), bool(unit and channels))
     if size or not any(_foreign(text) for text in settings["views"] or objective.views):
-        check_views(settings, objective, tuple(size or (UNITS * patch,) * 2), patch)
+        check_views(settings, objective, full, patch)
     for stage in stages_of(settings["method"]):
         own = stage_options(asked, stage, {})
         refuse_typos(own)
@@ -89,7 +95,7 @@ def refuse_typos(asked: Json) -> None:
     refuse_strange_options(asked)
 
 
-def _encoder(model: str, size: tuple[int, ...], patch: int, channels: int) -> Encoder:
+def _encoder(model: str, size: tuple[int, ...], patch: int | tuple[int, ...], channels: int) -> Encoder:
     try:
         with torch.device("meta"):
             return create_encoder(model, image_size=size, patch_size=patch, channels=channels)

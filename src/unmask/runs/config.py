@@ -59,7 +59,7 @@ class Config:
     runtime: RuntimeSettings
     record: Record
 
-    def at_size(self, size: tuple[int, int]) -> "Config":
+    def at_size(self, size: tuple[int, ...]) -> "Config":
         """The same run at one image size."""
         data, training = replace(self.data, image_size=size), replace(self.training, resolutions=NONE)
         return replace(self, data=data, training=training)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from unmask import registry
+from unmask.data.modality import IMAGE, make_modality
 from unmask.errors import UserError, closest_place
 from unmask.files import Json, parse_json, read_json
 from unmask.methods.families.tokens import Tokenizing
@@ -108,6 +109,7 @@ def write_kept(config: Config, objective: Objective, out: Path, name: str = ENCO
     licence = handed_on(config.record.licence, config.record.teachers)
     facts = {"model": str(timm["model_name"]), "mean": str(list(data.mean)), "std": str(list(data.std))}
     facts |= {"timm": json.dumps(timm)} | ({"licence": json.dumps(licence)} if licence else {})
+    facts |= {"modality": data.modality} if data.modality != IMAGE else {}
     save_encoder(objective.kept.net, out / name, facts)
     if isinstance(objective, Tokenizing) and name == ENCODER:
         save_tokenizer(objective.tokenizer, out / TOKENIZER, licence)
@@ -119,10 +121,11 @@ def make_encoder(config: Config) -> Encoder:
     return create_encoder(
         model.name,
         image_size=data.image_size,
-        patch_size=model.patch_size,
+        patch_size=make_modality(data.modality).unit(model.patch_size, data.image_size),
         channels=data.channels,
         mean=data.mean,
         std=data.std,
+        modality=data.modality,
     )
 
 
@@ -139,5 +142,7 @@ def make_objective(config: Config) -> Objective:
 def encoder_of_task(record: Json) -> Encoder:
     """A new encoder as the record of a task's folder describes it."""
     settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
-    size, shape = tuple(settings["image_size"]), {name: settings[name] for name in ("patch_size", "channels")}
+    size, text = tuple(settings["image_size"]), settings.get("modality", IMAGE)
+    unit = make_modality(text).unit(settings["patch_size"], size)
+    shape = {"patch_size": unit, "channels": settings["channels"], "modality": text}
     return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)

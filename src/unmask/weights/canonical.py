@@ -47,7 +47,8 @@ class Canonical:
     decoder_heads: int | None = None
     decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
-    image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
+    image_size: tuple[int, ...] | None = None  # None: square, as many patches as the position table has rows
+    modality: str = "image"  # what the network takes
     statistics: Statistics | None = None
     origin: str = ""  # whose mean and std these are, for people
     normalize: bool | None = None  # the decoder predicts per-patch normalised pixels (True) or pixels (False)

@@ -96,10 +96,11 @@ class Opened:
         encoder = create_encoder(
             self.model,
             image_size=tuple(image_size or self.grid.size),
-            patch_size=patch_size or self.grid.unit[0],
+            patch_size=patch_size or (self.grid.unit if len(self.grid.unit) != 2 else self.grid.unit[0]),
             channels=channels,
             mean=mean,
             std=std,
+            modality=self.weights.modality,
         )
         self.put(encoder, bands)
         for module in encoder.modules():
@@ -246,13 +247,13 @@ def _with_statistics(weights: Canonical, model: str) -> Canonical:
     return replace(weights, statistics=IMAGENET, origin=f"{guess} --mean and --std overrule")
 
 
-def _grid(model: str, state: State, size: tuple[int, int] | None) -> Grid:
+def _grid(model: str, state: State, size: tuple[int, ...] | None) -> Grid:
     """The grid that the weights were made for; size: of the images, where it is known."""
     if model.startswith("hiera"):
         return create_encoder(model, image_size=size).grid
-    patch = tuple(state[ANCHOR].shape[-2:])
+    patch = tuple(state[ANCHOR].shape[2:])
     size = size or tuple(default_config(model).get("input_size", (3, 224, 224))[1:])
-    return Grid((size[0] // patch[0], size[1] // patch[1]), patch)
+    return Grid(tuple(side // unit for side, unit in zip(size, patch)), patch)
 
 
 def _tokens(model: str, grid: Grid) -> Grid:

@@ -204,6 +204,7 @@ def inspect_options(options: Pretrain, saved: Config | None, console: Console) -
         channels=options.channels or (saved.data.channels if saved else None),
         shuffle_buffer=options.shuffle_buffer,
         max_bad=options.max_bad,
+        modality=saved.data.modality if saved else options.modality,
     )
 
 

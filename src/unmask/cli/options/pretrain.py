@@ -52,8 +52,11 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     # a timm model, with options if you like: "vit_tiny_patch16_224(depth=6)"; by default chosen for the data and the
     # device
     model: ModelName = None
-    # pixels that the model sees: one number, or height and width (480 640, or 480x640); by default chosen from the
-    # data
+    # what the data is: image, audio, video, volume, signal, with options if you like, "audio(seconds=2)"; by default
+    # what most files are
+    modality: Annotated[str | None, PartOf("modality")] = None
+    # pixels that the model sees: one number, or height and width (480 640, or 480x640); of other data its own axes,
+    # such as frames, height and width; by default chosen from the data
     image_size: Annotated[Size, Gt(0)] = None
     # image sizes over the run, each with its share of the steps: "128:0.5,224"; auto: smaller crops early on; by
     # default one size
@@ -146,7 +149,7 @@ class Pretrain(RuntimeOptions, EncoderOptions):
         if self.views is not None:
             settle(self, "views", texts(self.views))
         if self.image_size is not None:
-            settle(self, "image_size", sides("image_size", self.image_size))
+            settle(self, "image_size", sides("image_size", self.image_size, most=3))
         if self.lr is not None and self.blr is not None:
             raise UserError("give --lr or --blr, not both")
         budgets = {n: getattr(self, n) for n in ("epochs", "steps", "hours") if getattr(self, n) is not None}

@@ -4,6 +4,7 @@ Whole batches of 8-bit values are built where images are decoded, in memory that
 four times as large, and moving it costs more than decoding. They are normalised on the device, by the encoder.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -99,7 +100,7 @@ def batches_ahead(view: View, batch: int, channels: int, workers: int) -> int | 
     if not workers:
         return None
     sizes = view.sizes if isinstance(view, Transform) else [getattr(view, "size", (224, 224))]
-    pixels = sum(height * width for height, width in sizes)
+    pixels = sum(math.prod(size) for size in sizes)
     return max(2, min(8, AHEAD // max(1, batch * channels * pixels * workers)))
 
 

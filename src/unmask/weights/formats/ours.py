@@ -54,6 +54,7 @@ class Ours(WeightFormat):
             pooling=(settings.get("pooling") or ("mean" if own_norm else "cls")) if head else None,
             classes=tuple(facts["classes"]) if head and facts.get("classes") else None,
             licence=facts.get("licence"),
+            modality=str(facts.get("modality") or settings.get("modality") or "image"),
         )
 
 
@@ -64,7 +65,8 @@ def _facts(config: Json) -> Json:
     model, data, method = config["model"], config["data"], config["method"]
     settings = {**method, "model": model["name"], "image_size": data["image_size"]}
     licence = handed_on(config["record"]["licence"], config["record"].get("teachers", []))
-    return {"settings": settings, "timm": model["timm"], "mean": data["mean"], "std": data["std"], "licence": licence}
+    facts = {"settings": settings, "timm": model["timm"], "mean": data["mean"], "std": data["std"], "licence": licence}
+    return facts | {"modality": data.get("modality", "image")}
 
 
 def _is_full(part: str | None) -> bool:
