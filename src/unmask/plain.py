@@ -112,19 +112,20 @@ def texts(value: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     return (str(value),) if isinstance(value, str | Path) else tuple(str(v) for v in value)
 
 
-def sides(name: str, value: Any) -> tuple[int, int]:
-    """Height and width of what a size may be given as: 224, (480, 640) or "480x640". Raises UserError."""
+def sides(name: str, value: Any, most: int = 2) -> tuple[int, ...]:
+    """Height and width of what a size may be given as: 224, (480, 640) or "480x640"; up to `most` sides. Raises
+    UserError."""
     parts = re.split(r"[xX*\u00d7]", value) if isinstance(value, str) else numbers(value)
     try:
         size = tuple(int(part) for part in parts)
-        if len(size) not in (1, 2) or any(side != float(part) for side, part in zip(size, parts)):
+        if not 1 <= len(size) <= most or any(side != float(part) for side, part in zip(size, parts)):
             raise ValueError(value)
     except (TypeError, ValueError) as error:
         flag = f"--{name.replace('_', '-')}"
         raise UserError(
             f"{flag} is one number of pixels, or height and width (480 640, or 480x640); got {value}"
         ) from error
-    return size[0], size[-1]
+    return size if len(size) > 1 else size * 2
 
 
 def numbers(value: float | str | Sequence[float]) -> tuple:

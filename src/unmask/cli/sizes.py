@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 from unmask.errors import UserError
 from unmask.plain import TwoSides, metadata
 
-WRITTEN = re.compile(r"(\d+)[xX*\u00d7](\d+)$")
+BY = r"[xX*\u00d7]"
+WRITTEN = re.compile(rf"\d+{BY}\d+({BY}\d+)?$")
 ONE_SIDE = ("size", "side", "patch_size")  # options of a single number of pixels
 
 
@@ -27,10 +28,10 @@ def plain_sizes(command: str, options: Any, arguments: Sequence[str]) -> list[st
         if not sides:
             plain.append(argument)
             continue
-        height, width = sides.groups()
-        if option in ONE_SIDE and height != width:
+        numbers = re.split(BY, value)
+        if option in ONE_SIDE and len(set(numbers)) > 1:
             raise UserError(
                 f"unmask {command}: {flag or '--' + option.replace('_', '-')} is one number of pixels, got {value}"
             )
-        plain += ([flag] if sign else []) + ([height] if option in ONE_SIDE else [height, width])
+        plain += ([flag] if sign else []) + (numbers[:1] if option in ONE_SIDE else numbers)
     return plain

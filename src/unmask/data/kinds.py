@@ -63,8 +63,7 @@ class Sorting:
             listed = " and ".join(f"{self.parts[name].word}s" for name in tied)
             flags = " or ".join(f"--modality {name}" for name in tied)
             raise UserError(f"{where} holds as many {listed}, {first[1]:,} each: say which are meant with {flags}")
-        for name, count in rest:
-            self.ignored += count
+        self.ignored += sum(count for _, count in rest)
         modality = make_modality(self.wanted or first[0])
         return modality, self.files.get(first[0], [])
 
@@ -72,7 +71,7 @@ class Sorting:
         """What other kinds of data there are and are left out."""
         left = {name: paths for name, paths in self.files.items() if not isinstance(modality, self.parts[name])}
         return [
-            f"{len(paths):,} {self.parts[name].word}s are left out, most files are {modality.word}s; --modality {name} takes"
-            " them"
+            f"{len(paths):,} {self.parts[name].word}s are left out, the data are {modality.word}s; --modality {name}"
+            " takes them"
             for name, paths in left.items()
         ]

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -44,6 +44,7 @@ class Decoded:
         return int(getattr(self.content, "nbytes", 0))
 
 
+@runtime_checkable
 class Window(Protocol):
     """Cuts what a model sees out of a sample: a random part of it for learning, the whole for judging."""
 
@@ -53,6 +54,7 @@ class Window(Protocol):
     def __call__(self, sample: Any, generator: Generator | None = None) -> Tensor: ...
 
 
+@runtime_checkable
 class Facts(Protocol):
     """What a choice of sizes and crops depends on: the data sheet."""
 
@@ -144,13 +146,17 @@ class Modality(ABC):
             )
         return tuple(given)
 
-    def unit(self, patch: int, size: tuple[int, ...]) -> tuple[int, ...]:
-        """The sides of a unit that --patch-size means."""
-        return (patch,) * len(size)
+    def unit(self, patch: int, size: tuple[int, ...]) -> int | tuple[int, ...]:
+        """The sides of a unit that --patch-size means; of two equal ones, one number."""
+        return patch if len(size) == 2 else (patch,) * len(size)
 
     def flat(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
         """What a model sees laid out as an image, values unchanged: frames side by side, slices ..."""
         return x
+
+    def shown(self, content: Any, view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
+        """How one sample is shown among others, in lists and galleries: by what a model sees of it."""
+        return self.flat(view)
 
     def many(self, count: int) -> str:
         return many(count, self.word)

@@ -74,13 +74,17 @@ class Sheet:
             return max(numbers)
         if len(numbers) > 1:
             counts = ", ".join(f"{count:,} with {channels}" for channels, count in self.channel_counts.items())
-            raise DataError(f"the {self.word}s of {self.where} do not share a number of channels: {counts}; use one kind")
+            raise DataError(
+                f"the {self.word}s of {self.where} do not share a number of channels: {counts}; use one kind"
+            )
         return numbers.pop()
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation per channel in raw units, for images brought to `channels`."""
         if str(channels) not in self.mean:
-            raise DataError(f"the {self.word}s have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}")
+            raise DataError(
+                f"the {self.word}s have {' or '.join(self.mean) or 'no'} channels and cannot be given {channels}"
+            )
         return tuple(self.mean[str(channels)]), tuple(self.std[str(channels)])
 
     @property

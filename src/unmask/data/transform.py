@@ -82,8 +82,9 @@ class Shifted(View):
 
 class Transform:
     """Parts in `transforms/` pass their views to `__init__`. They are given, as far as they have parameters for it:
-    size (height, width in pixels; of other data along its axes), modality, channels, patch (pixels), crop (smallest share of the area that a random crop
-    takes), crop_kind ("random", "fixed", "whole"), flip (bool) and resize ("exact", "fast")."""
+    size (height, width in pixels; other sides for other data), modality, channels, patch (pixels), crop (smallest share
+    of the area that a random crop takes), crop_kind ("random", "fixed", "whole"), flip (bool) and resize ("exact" or
+    "fast")."""
 
     def __init__(self, *views: View, notes: tuple[str, ...] = ()):
         """notes: what is left out or replaced for such images, as sentences for the user."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unmask.data.datasets.classification import Labelled
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.features import judged
 from unmask.models.classifier import AttentivePool
@@ -171,10 +170,9 @@ def _tokens(
     rows: Sequence[int] | None = None,
 ) -> Iterator[Float[Tensor, "b u d"]]:
     """Unit tokens of a split's images, or of some, each seen whole, in order, in half precision."""
-    size = (encoder.grid.size[0], encoder.grid.size[1])
-    kind = torch.device(device).type
+    view, kind = labelled.source.modality.whole(encoder.grid.size), torch.device(device).type
     with judged(encoder), torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-        for batch in labelled.loader(split, encoder.channels, WholeImage(size), rows=rows):
+        for batch in labelled.loader(split, encoder.channels, view, rows=rows):
             tokens = encoder(batch["views"][0].to(device)).units
             yield tokens.float().clamp(-6e4, 6e4).half().cpu()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from unmask.data.datasets.images import Images
-from unmask.data.transforms.kernels.crop import WholeImage
+from unmask.data.modality import make_modality
 from unmask.files import Json, read_json, write_json
 from unmask.masking.mask import Mask
 from unmask.report.reconstruction import PIXELS, draw, rows
@@ -27,7 +27,7 @@ class Comparison:
 
     def __init__(self, config: Config, objective: Objective, samples: Images, out: Path, device: torch.device):
         self.objective, self.samples, self.out, self.device = objective, samples, out, device
-        self.view, self.seed = WholeImage(config.data.image_size), config.training.seed
+        self.view, self.seed = make_modality(config.data.modality).whole(config.data.image_size), config.training.seed
         self.warmup = config.method.decoder_warmup or 0
 
     def note(self, when: str, step: int, probe: dict[str, float]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unmask.data.datasets.images import Images
-from unmask.data.transforms.kernels.crop import WholeImage
+from unmask.data.modality import make_modality
 from unmask.models.encoder import Encoder
 from unmask.training.log import FEATURES
 
@@ -29,10 +29,10 @@ def choose(samples: Images, most: int) -> list[int]:
 
 @torch.no_grad()
 def feature_health(
-    encoder: Encoder, samples: Images, chosen: list[int], size: tuple[int, int], device: torch.device
+    encoder: Encoder, samples: Images, chosen: list[int], size: tuple[int, ...], device: torch.device
 ) -> dict[str, float]:
     """`RANK` and `SPREAD` of the mean features of some images, seen whole."""
-    view, was_training = WholeImage(size), encoder.training
+    view, was_training = make_modality(encoder.modality).whole(size), encoder.training
     encoder.eval()
     features = []
     for start in range(0, len(chosen), BATCH):

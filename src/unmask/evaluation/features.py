@@ -1,5 +1,6 @@
 """Features of images from a frozen encoder: one vector per image and pooling."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from torch.nn.functional import interpolate
 
 from unmask.data.batch import Batch
 from unmask.data.datasets.classification import Labelled
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError, closest
 from unmask.models.encoder import Encoder
 from unmask.models.state import weights_hash
@@ -127,13 +127,15 @@ def pixels(loader: Iterable[Batch], side: int = SIDE, progress: Callable[[int], 
     """The images themselves as features, the baseline `raw pixels`: flattened to b (c h w), float32, raw pixel values.
 
     Images with a side longer than `side` pixels are first shrunk by averaging, keeping their aspect ratio: at 224
-    pixels an image has 150,528 values, too many to fit a linear model to.
+    pixels an image has 150,528 values, too many to fit a linear model to. Data of more axes is shrunk to about as many
+    values.
     """
 
-    def flatten(x: Shaped[Tensor, "b c h w"]) -> dict[str, Tensor]:
-        x, shrink = x.float(), side / max(x.shape[-2:])
+    def flatten(x: Shaped[Tensor, "b c *size"]) -> dict[str, Tensor]:
+        x, sides = x.float(), x.shape[2:]
+        shrink = side / max(sides) if len(sides) < 3 else (side**2 / math.prod(sides)) ** (1 / len(sides))
         if shrink < 1:
-            x = interpolate(x, size=[max(1, round(s * shrink)) for s in x.shape[-2:]], mode="area")
+            x = interpolate(x, size=[max(1, round(s * shrink)) for s in sides], mode="area")
         return {"pixels": x.flatten(1)}
 
     with torch.inference_mode():
@@ -152,15 +154,13 @@ def split_features(
 
     poolings: all of `available` unless given.
     """
-    size = (encoder.grid.size[0], encoder.grid.size[1])
-    return extract(
-        encoder, labelled.loader(split, encoder.channels, WholeImage(size)), device, None, poolings, autocast
-    )
+    view = labelled.source.modality.whole(encoder.grid.size)
+    return extract(encoder, labelled.loader(split, encoder.channels, view), device, None, poolings, autocast)
 
 
 def split_pixels(labelled: Labelled, split: str, channels: int, size: tuple[int, ...]) -> Features:
     """A split's raw pixels, at the size that the encoder sees, but at most 32 pixels."""
-    return pixels(labelled.loader(split, channels, WholeImage((size[0], size[1]))))
+    return pixels(labelled.loader(split, channels, labelled.source.modality.whole(size)))
 
 
 @contextmanager

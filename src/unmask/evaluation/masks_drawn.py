@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
 
+from unmask.data.modality import IMAGE, make_modality
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Context, Mask, Sampler, as_bool
@@ -64,13 +65,13 @@ class MaskMaker:
         self.sampler.require_grid(self.grid)
 
     @torch.no_grad()
-    def __call__(self, x: Shaped[Tensor, "b c h w"], generator: Generator) -> Mask:
+    def __call__(self, x: Shaped[Tensor, "b c *size"], generator: Generator) -> Mask:
         """generator: on the CPU, so that all devices draw the same."""
         sampler = self.sampler.to(x.device).eval()
         told = Context(progress=self.progress) if self.guide is None else self.guide(x, self.progress)
         return sampler(len(x), self.grid, x.device, generator, context=told)
 
-    def hidden_pixels(self, mask: Mask) -> Shaped[Tensor, "b h w"]:
+    def hidden_pixels(self, mask: Mask) -> Shaped[Tensor, "b *size"]:
         """True where a pixel belongs to a hidden unit."""
         units = as_bool(mask.hidden, self.grid.num_units)[..., None].expand(-1, -1, int(np.prod(self.grid.unit)))
         return self.grid.join(units)[:, 0]
@@ -98,16 +99,20 @@ def _teacher_of(model: Objective | Encoder) -> Encoder | FrozenTeacher:
 
 
 def mask_rows(
-    names: Sequence[str], images: Sequence[Shaped[Tensor, "c h w"]], makers: Mapping[str, MaskMaker], seed: int
+    names: Sequence[str],
+    images: Sequence[Shaped[Tensor, "c *size"]],
+    makers: Mapping[str, MaskMaker],
+    seed: int,
+    modality: str = IMAGE,
 ) -> tuple[list[Row], str]:
-    """Each image beside what each mask leaves of it, and a note for all."""
-    rows, shares = [], {}
+    """Each sample beside what each mask leaves of it, and a note for all."""
+    rows, shares, flat = [], {}, make_modality(modality).flat
     for place, (name, image) in enumerate(zip(names, images)):
-        shown = displayed(image.cpu(), *value_range(image.cpu()))
+        shown = displayed(flat(image.cpu()), *value_range(image.cpu()))
         columns = {"input": shown}
         for text, maker in makers.items():
             mask = maker(image[None], Generator().manual_seed(seed + place))
-            hidden = maker.hidden_pixels(mask)[0].cpu().numpy()
+            hidden = flat(maker.hidden_pixels(mask)[:1].cpu())[0].numpy()
             height, width = hidden.shape
             columns[text] = shown.copy()
             columns[text][:height, :width] = np.where(hidden[..., None], GREY, shown[:height, :width])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from unmask.data.datasets.images import Images
-from unmask.data.transforms.kernels.crop import WholeImage
+from unmask.data.modality import make_modality
 from unmask.evaluation.before_after import Comparison
 from unmask.evaluation.collapse import choose, feature_health
 from unmask.masking.mask import Mask
@@ -39,6 +39,7 @@ class Watch:
     ):
         training, steps = config.training, config.training.steps
         self.config, self.objective, self.out, self.device = config, objective, out, device
+        self.modality = make_modality(config.data.modality)
         self.every = max(1, steps // FRAMES)
         self.first = {1, max(2, steps // 50)}  # early on, images change fastest
         self.probe_steps = 0
@@ -46,7 +47,7 @@ class Watch:
             self.probe_steps = max(1, round(training.probe_every * config.data.count / training.batch))
         count = min(IMAGES, len(samples))
         chosen = [i * len(samples) // count for i in range(count)]
-        view = WholeImage(config.data.image_size)
+        view = self.modality.whole(config.data.image_size)
         shown = [view(samples.image(i)).float() for i in chosen]
         self.images, self.titles = torch.stack(shown), [Path(samples.names[i]).name for i in chosen]
         self.mask: Mask | None = None
@@ -109,9 +110,9 @@ class Watch:
         x, mask = self._ready(model)
         folder = self.out / FILM
         if not (folder / "input.png").exists():
-            strip(x, x, folder / "input.png")
+            strip(x, x, folder / "input.png", self.modality.text)
             masked = torch.where(hidden_pixels(model, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x)
-            strip(masked, x, folder / "masked.png")
+            strip(masked, x, folder / "masked.png", self.modality.text)
         film_frame(model, x, mask, folder / f"{step:08d}.png")
 
     def _ready(self, model: Rebuilder) -> tuple[torch.Tensor, Mask]:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
+from unmask.data.modality import make_modality
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError, UserError
 from unmask.export.exportable import Exportable, Trained, encoder_of
 from unmask.models.encoder import Encoder
@@ -59,22 +59,23 @@ def _images(wanted: tuple[str, ...], run: Run, encoder: Encoder, size: tuple[int
     try:
         return _read(("demo",), encoder, size)
     except UserError as error:
+        word = make_modality(encoder.modality).word
         raise UserError(
-            f"the data of {run.path} is gone and the demo images do not have {encoder.channels} channels; name some"
-            " images for the check with --images"
+            f"the data of {run.path} is gone and the demo images do not stand in for {word}s of {encoder.channels}"
+            f" channels; name some {word}s for the check with --images"
         ) from error
 
 
 def _read(paths: tuple[str, ...], encoder: Encoder, size: tuple[int, ...]) -> tuple[Tensor, str]:
-    source = open_source(paths)
+    source = open_source(paths, encoder.modality)
     count = min(IMAGES, len(source.items))
     indices = [i * len(source.items) // count for i in range(count)]  # spread over the data, not the first of them
     sheet, cache = inspect(source, indices=indices, max_side=4 * max(size), keep_bytes=2**30)
     bad = {index: f"{name}: {reason}" for index, name, reason in sheet.bad}
     good = [i for i in indices if i not in bad]
     if not good:
-        raise DataError("no image for the check can be read: " + "; ".join(list(bad.values())[:3]))
+        raise DataError(f"no {source.modality.word} for the check can be read: " + "; ".join(list(bad.values())[:3]))
     samples = Samples(source, good, channels=encoder.channels, max_side=4 * max(size), cache=cache)
-    view = WholeImage((size[0], size[1]))
+    view = samples.source.modality.whole(size)
     images = torch.stack([view(samples.image(i)).float() for i in range(len(good))])
     return images, ", ".join(Path(path).name for path in paths)

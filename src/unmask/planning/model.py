@@ -61,7 +61,9 @@ def plan_resolutions(plan: Plan) -> None:
     """Chooses the resolution schedule, once image and patch size are known."""
     settings = plan.settings
     if len(settings["image_size"]) != 2 and settings.get("resolutions") not in (None, NONE):
-        raise UserError(f"--resolutions is for images; these are {settings['modality']} of {len(settings['image_size'])} axes")
+        raise UserError(
+            f"--resolutions is for images; these are {settings['modality']} of {len(settings['image_size'])} axes"
+        )
     if settings.get("resolutions") == "auto":
         height, width = settings["image_size"]
         text = early_and_full((height, width), settings["patch_size"])

@@ -1,5 +1,6 @@
 """Drawings of reconstructions: the panel of `unmask show` and the filmstrip of a training run."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor, nn
 
+from unmask.data.modality import make_modality
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
 from unmask.report.panel import Row, draw_panel
@@ -20,43 +22,44 @@ FILM_SIDE = 256  # largest side of an image in the film, in pixels
 
 @torch.no_grad()
 def rows(
-    model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, titles: list[str], true_statistics: bool
+    model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, titles: list[str], true_statistics: bool
 ) -> list[Row]:
-    """One row per image of a batch of raw pixels; the model must be in eval mode."""
+    """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode."""
     rebuilt = rebuild(model, x, mask)
-    hidden = hidden_pixels(model, mask)
+    hidden, flat = hidden_pixels(model, mask), make_modality(model.encoder.modality).flat
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
     if true_statistics and getattr(model.target, "normalize", False):
         views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
-    std = model.encoder.std.view(-1, 1, 1)
+    std = model.encoder.std.view(-1, *(1,) * (x.ndim - 2))
     error = ((rebuilt - x.float()).abs() / std).mean(dim=1) * hidden
     result = []
     for i, title in enumerate(titles):
         low, high = value_range(x[i])
         columns = {}
         for name, view in views.items():
-            image = displayed(x[i] if view is None else view[i], low, high)
+            image = displayed(flat(x[i] if view is None else view[i]), low, high)
             cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
-            columns[name] = image if cover is None else np.where(cover.cpu().numpy()[..., None], GREY, image)
-        columns["error"] = error[i].cpu().numpy()
+            cover = None if cover is None else flat(cover[None])[0].cpu().numpy()
+            columns[name] = image if cover is None else np.where(cover[..., None], GREY, image)
+        columns["error"] = flat(error[i][None])[0].cpu().numpy()
         mean = float(error[i].sum() / hidden[i].sum())  # over hidden pixels, in the data's standard deviations
         result.append(Row(title, columns, f"mean error {mean:.2f} std"))
     return result
 
 
 def rebuild(
-    model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, leak: bool = False
-) -> Shaped[Tensor, "b c h w"]:
+    model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False
+) -> Shaped[Tensor, "b c *size"]:
     """`model.rebuild` with a number of images at a time that certainly fits into memory: large ones one by one."""
-    most = max(1, PIXELS // (x.shape[2] * x.shape[3]))
+    most = max(1, PIXELS // math.prod(x.shape[2:]))
     sides = zip(x.split(most), mask.visible.split(most), mask.hidden.split(most))
     return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
 
 
-def hidden_pixels(model: Rebuilder, mask: Mask) -> Shaped[Tensor, "b h w"]:
+def hidden_pixels(model: Rebuilder, mask: Mask) -> Shaped[Tensor, "b *size"]:
     """True where a pixel belongs to a hidden unit."""
     grid = model.encoder.grid
-    units = as_bool(mask.hidden, grid.num_units)[..., None].expand(-1, -1, grid.unit[0] * grid.unit[1])
+    units = as_bool(mask.hidden, grid.num_units)[..., None].expand(-1, -1, math.prod(grid.unit))
     return grid.join(units)[:, 0]
 
 
@@ -80,16 +83,17 @@ def displayed(x: Shaped[Tensor, "c h w"], low: float, high: float) -> np.ndarray
     return x.permute(1, 2, 0).cpu().numpy()
 
 
-def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c h w"], mask: Mask, path: Path) -> None:
+def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, path: Path) -> None:
     """One frame: the same images, below each other, reconstructed with the visible units pasted in."""
-    strip(rebuild(model, x, mask), x, path)
+    strip(rebuild(model, x, mask), x, path, model.encoder.modality)
 
 
-def strip(view: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b c h w"], path: Path) -> None:
-    """Images below each other as one small PNG, on the brightness scale of `x`."""
-    ranges = [value_range(raw) for raw in x]
-    if min(x.shape[2:]) > FILM_SIDE:
-        share = FILM_SIDE / min(x.shape[2:])
+def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], path: Path, modality: str) -> None:
+    """Samples below each other as one small PNG, on the brightness scale of `x`."""
+    ranges, flat = [value_range(raw) for raw in x], make_modality(modality).flat
+    view = torch.stack([flat(sample) for sample in view])
+    if min(view.shape[2:]) > FILM_SIDE:
+        share = FILM_SIDE / min(view.shape[2:])
         view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)
     gap = np.ones((max(1, view.shape[2] // 16), view.shape[3], 3))
     images = [part for image, span in zip(view, ranges) for part in (displayed(image, *span), gap)]
@@ -116,10 +120,13 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
     save(figure, path)
 
 
-def value_range(x: Shaped[Tensor, "c h w"]) -> tuple[float, float]:
+def value_range(x: Shaped[Tensor, "c *size"]) -> tuple[float, float]:
     """Values shown as black and white: 0 and 255 for 8-bit images, otherwise the data's 1 % and 99 % quantiles."""
     if x.dtype == torch.uint8 or (float(x.min()) >= 0 and 8 < float(x.max()) <= 255):
         return 0.0, 255.0
     values = x.float().flatten()
+    values = values[values.isfinite()]
+    if not len(values):
+        return 0.0, 1.0
     values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
     return float(values.quantile(0.01)), float(values.quantile(0.99))

@@ -14,7 +14,6 @@ from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import collate
 from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import open_source
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.best_features import choose_pooling
 from unmask.evaluation.feature_file import check_suffix, write_features
 from unmask.models.encoder import Encoder
@@ -42,7 +41,7 @@ def embed(options: Embed) -> Path:
     pooling = choose_pooling(options.run, options.pooling, encoder, "linear", make_say(console))
     samples, sheet = read_samples(texts(options.data), encoder, console)
     size = encoder.grid.size
-    view = WholeImage((size[0], size[1]))
+    view = samples.source.modality.whole(size)
 
     def load_images(rows: list[int]) -> Tensor:
         return collate([{"views": [view(samples.itself(row))]} for row in rows])["views"][0]
@@ -68,8 +67,8 @@ def embed(options: Embed) -> Path:
 
 def read_samples(places: tuple[str, ...], encoder: Encoder, console: Console) -> tuple[Samples, Sheet]:
     """All good images; the others are named. Raises DataError where more than half are bad."""
-    source, size, say = open_source(places), encoder.grid.size, make_say(console)
-    with progress(console, "looking at the images", len(source.items)) as update:
+    source, size, say = open_source(places, encoder.modality), encoder.grid.size, make_say(console)
+    with progress(console, f"looking at the {source.modality.word}s", len(source.items)) as update:
         sheet, cache = inspect(
             source,
             max_side=4 * max(size),

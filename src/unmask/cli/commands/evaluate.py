@@ -106,6 +106,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
             seed=options.seed,
             say=make_say(console),
             progress=update,
+            modality=encoder.modality,
         )
     if labelled.multi_label:
         raise UserError(

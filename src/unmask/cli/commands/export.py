@@ -105,6 +105,7 @@ def _measure_accuracy(options: Export, subject: Exportable, console: Console) ->
         most=options.most,
         seed=options.seed,
         say=lambda text: console.print(text, soft_wrap=True),
+        modality=subject.encoder.modality,
     )
     for line in labelled.sheet.unlike(*subject.encoder.statistics):
         console.print(line, soft_wrap=True, markup=False)

@@ -44,7 +44,7 @@ def map(options: Map) -> Path:
     pooling = choose_pooling(
         options.run, options.pooling, encoder, "knn", lambda text: console.print(text, soft_wrap=True, markup=False)
     )
-    source = open_source(texts(options.data))
+    source = open_source(texts(options.data), encoder.modality)
     say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     for remark in source.remarks:
         say(remark)
@@ -55,9 +55,9 @@ def map(options: Map) -> Path:
     count = min(options.most, len(index.numbers))
     rows = np.linspace(0, len(index.numbers) - 1, count).round().astype(int).tolist()
     if count < len(index.numbers):
-        say(f"{count:,} of {len(index.numbers):,} images are on the map, spread over the data (--most)")
+        say(f"{count:,} of {source.modality.many(len(index.numbers))} are on the map, spread over the data (--most)")
     method, why = choose(options.method, count)
-    with stage(console, f"placing {count:,} images by {method}"):
+    with stage(console, f"placing {source.modality.many(count)} by {method}"):
         xy = project(index.features[rows], method, options.seed)
     items = [source.items[index.numbers[row]] for row in rows]
     facts = {

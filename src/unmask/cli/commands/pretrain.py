@@ -222,7 +222,7 @@ def write_beginning(config: Config, sheet: Sheet, out: Path) -> "Probe | None":
     if probe_data:
         from unmask.evaluation.online_probe import Probe  # brings scikit-learn
 
-        probe = Probe(probe_data, config.data.image_size, seed)
+        probe = Probe(probe_data, config.data.image_size, seed, config.data.modality)
     out.mkdir(parents=True, exist_ok=True)
     config.to_json(out / CONFIG)
     keep_sources(out)

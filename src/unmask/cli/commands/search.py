@@ -11,8 +11,6 @@ from unmask.cli.options.search import Search
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
 from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
-from unmask.data.codecs.decode import decode
-from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source, open_source
 from unmask.evaluation.best_features import AUTO, PLAIN, choose_pooling, is_whitened
 from unmask.evaluation.features import ATTENTIVE, Whitening
@@ -26,7 +24,6 @@ from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar, say_bad
-from unmask.tasks.retrieval.likeness import thumbnail
 from unmask.tasks.retrieval.neighbours import Scale, unit
 from unmask.tasks.retrieval.queries import (
     SHOWN,
@@ -71,7 +68,7 @@ def search(options: Search) -> SearchResults:
     say = make_say(console)
     pooling = choose_pooling(options.run, options.pooling, encoder, "knn", say)
     queries = read_queries(texts(options.query), encoder, say) if options.query else []
-    source = open_source(texts(options.data))
+    source = open_source(texts(options.data), encoder.modality)
     for remark in source.remarks:
         say(remark)
     shared = below(options.run) / "search" if options.out is None else out
@@ -80,7 +77,7 @@ def search(options: Search) -> SearchResults:
     index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
     say_bad(index.bad, say)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
-    say(f"{len(index.numbers):,} images in the index ({new}): {folder}")
+    say(f"{source.modality.many(len(index.numbers))} in the index ({new}): {folder}")
     written = [*([RESULTS, PNG, PAGE] if queries else []), *(FILES if options.duplicates else [])]
     say_replaced([out / file for file in written], console)
     out.mkdir(parents=True, exist_ok=True)
@@ -159,8 +156,5 @@ def _cell(hit: Hit, index: Index, source: Source) -> Cell:
         f"{hit.rank}. similarity {hit.similarity:.3f}",
         " · ".join(text for text in (hit.label, hit.split) if text),
     ]
-    try:  # larger than the index has it
-        image = thumbnail(decode(source.read(index.numbers[hit.row]), max_side=SHOWN).pixels, SHOWN)
-    except (BadImage, OSError):  # gone since
-        image = index.thumb(hit.row)
+    image = index.larger(hit.row, source, SHOWN)
     return Cell(opened(image), tuple(text for text in words if text), hit.same)

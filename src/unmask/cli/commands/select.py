@@ -64,11 +64,11 @@ def select(options: Select) -> Selection:
     own(out, "select", [*texts(options.data), *texts(options.on)])
     say = make_say(console)
     subject = _open(options, say)
-    pool_source = open_source(texts(options.data))
+    pool_source = open_source(texts(options.data), subject.encoder.modality)
     pool = _indexed(options, texts(options.data), pool_source, subject, out, console)
     labelled = None
     if options.on:
-        on_source = open_source(texts(options.on))
+        on_source = open_source(texts(options.on), subject.encoder.modality)
         index = _indexed(options, texts(options.on), on_source, subject, out, console)
         labelled = labelled_images(index, on_source)
         say(f"{len(labelled):,} labelled images of {len(labelled.names):,} classes")

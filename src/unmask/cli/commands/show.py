@@ -11,6 +11,7 @@ from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.shared_options import reading_of
 from unmask.cli.verb import verb
 from unmask.data.datasets.few_images import SUFFIXES, read_images
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.inner_views import attention_rows, feature_rows
@@ -65,7 +66,8 @@ def rebuilt_rows(options: Show, device: str) -> list[Row]:
     objective.to(device)
     data = run.config.data
     size = data.image_size
-    names, images = read_images(options.images, options.most, size, data.channels, WholeImage(size))
+    view = make_modality(data.modality).whole(size)
+    names, images = read_images(options.images, options.most, size, data.channels, view, data.modality)
     wanted = texts(options.mask) or (run.config.method.mask or "random",)
     makers = {text: MaskMaker(text, objective, options.progress) for text in named(wanted, numbers(options.ratio))}
     panel = []
@@ -84,14 +86,14 @@ def masked_rows(options: Show, device: str) -> tuple[list[Row], str]:
     wanted = named(texts(options.mask) or (usual,), numbers(options.ratio))
     if model is None:
         makers = {text: MaskMaker(text, None, options.progress, *ALONE) for text in wanted}
-        size, channels = ALONE[0], 3
+        size, channels, modality = ALONE[0], 3, IMAGE
     else:
         makers = {text: MaskMaker(text, model.to(device), options.progress) for text in wanted}
         encoder = model if isinstance(model, Encoder) else model.encoder
-        size, channels = encoder.input_size, encoder.channels
-    view = WholeImage((size[0], size[1]))
-    names, images = read_images(options.images, options.most, size, channels, view)
-    return mask_rows(names, [image.to(device) for image in images], makers, options.seed)
+        size, channels, modality = encoder.input_size, encoder.channels, encoder.modality
+    view = make_modality(modality).whole(size)
+    names, images = read_images(options.images, options.most, size, channels, view, modality)
+    return mask_rows(names, [image.to(device) for image in images], makers, options.seed, modality)
 
 
 def open_masking(options: Show) -> tuple[Objective | Encoder | None, str]:
@@ -112,6 +114,9 @@ def open_masking(options: Show) -> tuple[Objective | Encoder | None, str]:
 def inner_rows(options: Show, device: str) -> tuple[list[Row], str]:
     """For every image: its patch features or its attention maps; and a note for all."""
     encoder = load_encoder(options.run, **reading_of(options)).to(device)
+    if encoder.modality != IMAGE:
+        word = make_modality(encoder.modality).word
+        raise UserError(f"--what {options.what} is drawn on images; this encoder sees {word}s: --what rebuild or masks")
     block = encoder.layer_numbers([options.block])[0]
     size = encoder.input_size if options.size is None else (options.size, options.size)
     view = WholeImage((size[0], size[1])) if options.size is None else ShorterSide(options.size, encoder)

@@ -10,6 +10,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.datasets.splits import at_most, split_images
 from unmask.data.labels import natural, some
 from unmask.data.loaders.map_style import each_once
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import check_bad, inspect
 from unmask.data.source import open_source
 from unmask.errors import DataError
@@ -34,15 +35,16 @@ class Labelled:
         max_bad: float = 0.5,  # share of bad images above which the data is refused
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
+        modality: str | None = IMAGE,  # text of what is labelled; None: what most files are
     ):
         """Raises DataError if nothing has a label, or too little is left of a split."""
-        self.source, self.batch, self.max_side = open_source(places), batch, max_side
+        self.source, self.batch, self.max_side = open_source(places, modality), batch, max_side
         items = self.source.items
         labelled = [i for i, item in enumerate(items) if item.label is not None]
         if not labelled:
             raise DataError(
-                f"no image in {self.source.where} has a label: put the images of each class, two or more, in a"
-                " folder of its own, or add a labels.csv with the columns path and label, or labels to the .npz"
+                f"no {self.source.modality.word} in {self.source.where} has a label: put those of each class, two or"
+                " more, in a folder of its own, add a labels.csv with the columns path and label, or labels to the .npz"
                 + "".join(f". {remark}" for remark in self.source.remarks)
             )
         self.multi_label = self.source.multi_label
@@ -54,7 +56,7 @@ class Labelled:
         check_bad(sheet, max_bad)
         bad = {index for index, _, _ in sheet.bad}
         if bad:
-            say(f"{len(bad)} bad images are left out, e.g. {sheet.bad[0][1]}: {sheet.bad[0][2]}")
+            say(f"{len(bad)} bad {self.source.modality.word}s are left out, e.g. {sheet.bad[0][1]}: {sheet.bad[0][2]}")
         good = [i for i in labelled if i not in bad]
         self.classes = sorted({name for i in good for name in self.source.classes(i) or ()}, key=natural)
         self.sheet, self.channels = sheet, sheet.channels

@@ -36,6 +36,9 @@ class Image(Modality):
     def fitted(self, content: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor, "channels h w"]:
         return to_channels(content, channels)
 
+    def shown(self, content: Shaped[Tensor, "c h w"], view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
+        return content
+
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
         height, width = size
         if kind == "fixed":
@@ -66,7 +69,8 @@ class Image(Modality):
             return {"crop": crop, "flip": Choice("off", f"{reason}; mirrored they mean something else")}
         if channels == 1:
             crop = Choice(0.5, "grey images are mostly scans, where scale carries meaning")
-            return {"crop": crop, "flip": Choice("off", "in grey scans left and right often differ; --flip on for others")}
+            flip = Choice("off", "in grey scans left and right often differ; --flip on for others")
+            return {"crop": crop, "flip": flip}
         side = int(min(sheet.median_size))
         if side <= TINY:
             crop = Choice(0.4, f"images of {side} px: smaller crops would only be blurred up")

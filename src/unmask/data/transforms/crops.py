@@ -1,4 +1,5 @@
-"""MAE's only augmentation: a crop of random size and shape, mirrored half of the time where that has a meaning. He et al. 2021, table 1e."""
+"""MAE's only augmentation: a crop of random size and shape, mirrored half of the time.
+He et al. 2021, table 1e. Of other data than images, the random window that its modality cuts."""
 
 from unmask.data.modality import IMAGE, Modality, make_modality
 from unmask.data.transform import Transform, View, notes_on
@@ -21,8 +22,8 @@ class Crops(Transform):
         jitter: float = 0.0,
         modality: Modality | None = None,
     ):
-        """modality: what is cropped; images unless given. jitter: strength of colour jitter, 0 to 1, with the proportions of MoCo v2 (Chen et al. 2020); MAE does
-        better without."""
+        """jitter: strength of colour jitter, 0 to 1, with the proportions of MoCo v2 (Chen et al. 2020); MAE does
+        better without. modality: what is cropped, images unless given."""
         colours, modality = Colours(jitter=(jitter, jitter, jitter, jitter / 4)), modality or make_modality(IMAGE)
         if crop_kind not in KINDS:
             raise UserError(f"no crop {crop_kind!r}{closest(crop_kind, KINDS)} There are: {', '.join(KINDS)}")

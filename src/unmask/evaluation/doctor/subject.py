@@ -17,7 +17,6 @@ from torch import Tensor
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import NotGiven, UserError
 from unmask.files import Json, read_json
 from unmask.models.encoder import Encoder, known_name
@@ -131,7 +130,7 @@ class Subject:
         if not places:
             raise Unknown("no data is given; name some with --on")
         try:
-            return open_source(places)
+            return open_source(places, self.encoder.modality)
         except UserError as error:
             if self._data:
                 raise
@@ -154,9 +153,9 @@ class Subject:
         bad = {index for index, _, _ in sheet.bad}
         good = [i for i in indices if i not in bad]
         if len(good) < 4:
-            raise Unknown("there are fewer than four good images to try it on")
+            raise Unknown(f"there are fewer than four good {source.modality.word}s to try it on")
         samples = Samples(source, good, channels=encoder.channels, max_side=MAX_SIDE, cache=cache)
-        view = WholeImage((encoder.grid.size[0], encoder.grid.size[1]))
+        view = source.modality.whole(encoder.grid.size)
         return torch.stack([view(samples.image(i)).float() for i in range(len(good))])
 
 

@@ -60,8 +60,8 @@ class Timm(Encoder):
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
 
-        image_size, patch_size: along each axis of the input; of one, three or more axes, the patch embedding is replaced
-        by one of as many, and positions follow.
+        image_size, patch_size: along each axis of the input. For one or three axes the patch embedding is replaced by
+        one of as many, and positions follow.
         window, global_blocks: attention within window x window units, except in this many blocks; see
         windowed_attention.py.
         attend_padding: windows that reach beyond the image attend to its padding, as SAM's do.

@@ -1,6 +1,8 @@
-"""Patch embedding and rotary positions for inputs of any number of axes: one for recordings of sensors, three for clips
-and volumes. Tubelets: Arnab et al. 2021 (ViViT), https://arxiv.org/abs/2103.15691; rotations: Su et al. 2021 (RoFormer),
-shared out over the axes as Heo et al. 2024 do for two, https://arxiv.org/abs/2403.13298."""
+"""Patch embedding and rotary positions for inputs of one axis (recordings of sensors) or three (clips and volumes).
+
+Tubelets: Arnab et al. 2021 (ViViT), https://arxiv.org/abs/2103.15691. Rotations: Su et al. 2021 (RoFormer), shared out
+over the axes as Heo et al. 2024 do for two, https://arxiv.org/abs/2403.13298.
+"""
 
 from collections.abc import Sequence
 

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import Diverged
 from unmask.evaluation.compare import judge
 from unmask.evaluation.features import split_features
@@ -158,7 +157,7 @@ def fine_tune(encoder: Encoder, bench: Bench, seed: int) -> float:
     samples = labelled.samples("train", encoder.channels)
     task = finetune(encoder.cpu(), samples, settings, bench.devices)
     size = encoder.grid.size
-    loader = labelled.loader("test", encoder.channels, WholeImage((size[0], size[1])))
+    loader = labelled.loader("test", encoder.channels, labelled.source.modality.whole(size))
     classifier = task.result.to(bench.devices.device)
     probabilities = answers(classifier, loader, bench.devices.device, _autocast(bench))
     return scores(probabilities, labelled.labels("test"), labelled.classes)["accuracy"]

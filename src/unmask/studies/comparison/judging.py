@@ -10,7 +10,6 @@ from jaxtyping import Bool
 from unmask import registry
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.evaluation.attentive import attentive_probe
 from unmask.evaluation.compare import choose
 from unmask.evaluation.features import Features, split_features, split_pixels
@@ -97,7 +96,7 @@ def judge_finetuned(
     samples = labelled.samples("train", encoder.channels, rows)
     task = finetune(encoder, samples, settings, make_devices(settings), scratch=scratch)
     size = encoder.grid.size
-    loader = labelled.loader("test", encoder.channels, WholeImage((size[0], size[1])))
+    loader = labelled.loader("test", encoder.channels, labelled.source.modality.whole(size))
     classifier = task.result.to(setting.machine.device)
     predicted = answers(classifier, loader, setting.machine.device, autocast_dtype(setting.machine.precision))
     correct = predicted.argmax(axis=1) == labelled.labels("test")

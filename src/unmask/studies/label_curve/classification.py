@@ -14,7 +14,6 @@ from jaxtyping import Int
 
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.draws import draw_rows
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
 from unmask.evaluation.features import split_features
 from unmask.evaluation.frozen.knn import Knn
@@ -62,6 +61,7 @@ class ClassificationStudy(Study):
         self.data = Labelled(
             setting.on,
             max_side=4 * max(self.pretrained.grid.size),
+            modality=self.pretrained.modality,
             most=setting.most,
             most_test=setting.most_test,
             seed=setting.seed,
@@ -154,7 +154,7 @@ class ClassificationStudy(Study):
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
         task = finetune(encoder, samples, settings, make_devices(settings), scratch=scratch)
         size = encoder.grid.size
-        loader = self.data.loader("test", encoder.channels, WholeImage((size[0], size[1])))
+        loader = self.data.loader("test", encoder.channels, self.data.source.modality.whole(size))
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)
 
     def _autocast(self) -> torch.dtype | None:

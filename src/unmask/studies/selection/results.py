@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from unmask.data.codecs.decode import decode
-from unmask.data.codecs.image import BadImage
 from unmask.data.source import Source
 from unmask.errors import many
 from unmask.files import Json, write_json, write_table
@@ -17,7 +15,6 @@ from unmask.studies.selection.candidates import LabelledImages
 from unmask.studies.selection.pick import Pick
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index
-from unmask.tasks.retrieval.likeness import thumbnail
 from unmask.tasks.retrieval.neighbours import nearest
 
 TABLE, PNG, PAGE, RESULT = FILES = ("select.csv", "select.png", "select.html", "select.json")
@@ -150,10 +147,7 @@ def write_selection(selection: Selection, pool: Index, source: Source, wanted: i
 
 
 def _cell(chosen: Chosen, pool: Index, source: Source) -> Cell:
-    try:  # larger than the index has it
-        image = thumbnail(decode(source.read(pool.numbers[chosen.row]), max_side=SHOWN).pixels, SHOWN)
-    except (BadImage, OSError):  # gone since
-        image = pool.thumb(chosen.row)
+    image = pool.larger(chosen.row, source, SHOWN)
     near = f"nearest labelled: {chosen.nearest_label or chosen.nearest_labelled}" if chosen.nearest_labelled else ""
     words = (chosen.path, chosen.reason, near)
     return Cell(opened(image), tuple(word for word in words if word), f"{chosen.rank}.")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
+from unmask.data.modality import IMAGE, Window, make_modality
 from unmask.data.source import Images, open_source
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
@@ -56,10 +57,12 @@ class ImagePredictor(nn.Module, ABC):
         """Of raw pixels."""
 
     @property
-    def view(self) -> WholeImage:
-        """The view of an image at evaluation."""
+    def view(self) -> Window:
+        """The view of a sample at evaluation."""
         size = self.encoder.grid.size
-        return WholeImage((size[0], size[1]), self.eval_crop)
+        if self.encoder.modality == IMAGE:
+            return WholeImage((size[0], size[1]), self.eval_crop)
+        return make_modality(self.encoder.modality).whole(size)
 
     @torch.inference_mode()
     def predict(self, images: Images, batch: int = 64) -> Predictions:
@@ -71,7 +74,7 @@ class ImagePredictor(nn.Module, ABC):
         if isinstance(images, np.ndarray | Tensor):
             pixels = torch.as_tensor(images)
             size = (self.encoder.channels, *self.encoder.grid.size)
-            if pixels.ndim != 4 or tuple(pixels.shape[1:]) != size:
+            if pixels.ndim != len(size) + 1 or tuple(pixels.shape[1:]) != size:
                 raise UserError(f"pixels must be n x {' x '.join(map(str, size))}, got {tuple(pixels.shape)}")
             parts, names = pixels.split(batch), [str(i) for i in range(len(pixels))]
         else:
@@ -92,5 +95,5 @@ class ImageClassifier(Classifier, ImagePredictor):
 
 def read_images(images: str | Path | Sequence[str | Path], encoder: Encoder) -> Samples:
     """All images of a source, for an encoder; a bad one raises an error when it is read."""
-    source = open_source(images)
+    source = open_source(images, encoder.modality)
     return Samples(source, range(len(source.items)), channels=encoder.channels, max_side=4 * max(encoder.grid.size))

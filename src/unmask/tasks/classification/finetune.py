@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask.data.batch import Batch
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import Loader
-from unmask.data.transforms.kernels.crop import RandomCrop
+from unmask.data.modality import make_modality
 from unmask.data.transforms.labelled.classification import TrainView
 from unmask.errors import UserError
 from unmask.evaluation.features import judged
@@ -83,8 +83,8 @@ def make_classifier(
 
 def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, micro: int | None = None) -> Loader:
     """Augmented training batches. Raises UserError for BatchNorm over a single image, which has no deviation."""
-    height, width = encoder.grid.size
-    crop = RandomCrop((height, width), scale=(settings.crop, 1.0), flip=settings.flip == "on")
+    modality, flip = make_modality(encoder.modality), settings.flip == "on"
+    crop = modality.window("random", encoder.grid.size, settings.crop, flip, "exact")
     mean, std = tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())
     view = TrainView(crop, mean, std, settings.randaug, settings.erase)
     weights = class_weights(samples) if settings.balanced == "on" else None

@@ -6,6 +6,7 @@ and mixup makes unmixed images rare, so: more epochs, no mixup. docs/transfer.md
 
 import math
 
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder
@@ -96,9 +97,15 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool
 def _plan_augmentation(plan: Plan, count: int, encoder: Encoder, sheet: Sheet, head_only: bool) -> None:
     mixing = count >= MIXING and not head_only
     why = f"from {MIXING:,} images on, and not for a frozen encoder"
+    images = encoder.modality == IMAGE
     plan.choose("mixup", 0.8 if mixing else 0.0, why)
-    plan.choose("cutmix", 1.0 if mixing else 0.0, why)
+    plan.choose("cutmix", 1.0 if mixing and images else 0.0, why if images else "pastes parts of images")
     plan.choose("smoothing", 0.0 if head_only else 0.1, "of labels, as in MAE's fine-tuning")
+    if not images:
+        plan.choose("randaug", "off", "it is for images")
+        plan.choose("erase", 0.0, "it is for images")
+        plan.choose_all(make_modality(encoder.modality).augmentation(sheet, encoder.channels))
+        return
     eight_bit = set(sheet.bits) <= {"1", "8"} and encoder.channels in (1, 3) and 0 <= sheet.value_range[0]
     writing = sheet.share_extreme > 0.75
     rand = RANDAUG if eight_bit and not head_only and not writing else "off"

@@ -66,7 +66,7 @@ def _texts(predictions: Predictions) -> list[str]:
 
 def _read(images: tuple[str, ...], classifier: ImagePredictor, console: Console) -> Samples:
     """Readable images; bad ones are named and left out, unless none is good."""
-    source, side = open_source(images), decode_side(classifier.encoder.grid.size)
+    source, side = open_source(images, classifier.encoder.modality), decode_side(classifier.encoder.grid.size)
     indices = list(range(len(source.items)))
     sheet, cache = inspect(source, max_side=side, limit=len(indices), keep_bytes=2**31)
     say_left_out([(name, reason) for _, name, reason in sheet.bad], len(indices) - len(sheet.bad), console)

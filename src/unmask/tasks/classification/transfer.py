@@ -40,6 +40,7 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
                 max_bad=options.max_bad,
                 say=say,
                 progress=update,
+                modality=encoder.modality,
             )
         for line in [*self.data.sheet.unlike(*encoder.statistics), *self.data.check()]:
             say(line)

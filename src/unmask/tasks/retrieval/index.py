@@ -20,11 +20,10 @@ from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
 from torch import Tensor
 
-from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
+from unmask.data.modality import IMAGE, Raw
 from unmask.data.scan import digest
 from unmask.data.source import Source, why
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
 from unmask.evaluation.features import check_poolings, features_hash, finite, judged, pooled
 from unmask.models.encoder import Encoder
@@ -52,7 +51,18 @@ class Index:
     bad: list[tuple[str, str]]  # name and reason of images that are left out
     computed: int  # contents that were decoded and computed in this call
     at: list[tuple[Path, int]] = field(repr=False)  # where each row lies
+    size: tuple[int, ...]  # of what the encoder sees
     held: dict[Path, list[bytes]] = field(default_factory=dict, repr=False)  # thumbnails of files that were opened
+
+    def larger(self, row: int, source: Source, side: int) -> bytes:
+        """A JPEG of at most `side` pixels, made anew from the source; the thumbnail where the sample is gone since."""
+        modality = source.modality
+        try:
+            content = modality.decode(source.raw(self.numbers[row]), side).content
+            view = content if modality.text == IMAGE else modality.whole(self.size)(content)
+        except (BadImage, OSError):
+            return self.thumb(row)
+        return thumbnail(modality.shown(content, view), side)
 
     def thumb(self, row: int) -> bytes:
         """A JPEG of at most 112 pixels."""
@@ -78,7 +88,7 @@ def open_index(
     Raises UserError for a folder with other things in it, DataError where no image is good.
     """
     check_poolings(encoder, [pooling])
-    size = (encoder.grid.size[0], encoder.grid.size[1])
+    size = encoder.grid.size
     facts = f"{VERSION} {features_hash(encoder, pooling)} {encoder.arguments} {pooling} {size}"
     store = Store(Path(folder), hashlib.blake2b(facts.encode()).hexdigest(), say)
     read = _Reader(source, store.stamps, store.rows.keys() | store.bad.keys(), encoder.channels, size)
@@ -106,12 +116,12 @@ def open_index(
             if len(fresh) >= CHUNK or (fresh and len(digests) == count):
                 computed, fresh = computed + keep(), {}
     store.settle(read.stamps(digests), {digest for digest in digests if digest})
-    return _assembled(store, source, digests, unread, computed)
+    return _assembled(store, source, digests, unread, computed, size)
 
 
 def encode(
     encoder: Encoder,
-    views: Sequence[Shaped[Tensor, "c h w"]],
+    views: Sequence[Shaped[Tensor, "c *size"]],
     pooling: str,
     batch: int,
     device: torch.device | str,
@@ -126,7 +136,12 @@ def encode(
 
 
 def _assembled(
-    store: Store, source: Source, digests: list[bytes | None], unread: dict[int, str], computed: int
+    store: Store,
+    source: Source,
+    digests: list[bytes | None],
+    unread: dict[int, str],
+    computed: int,
+    size: tuple[int, ...],
 ) -> Index:
     good = [number for number, digest in enumerate(digests) if digest in store.rows]
     bad = [
@@ -136,11 +151,11 @@ def _assembled(
     ]
     if not good:
         examples = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
-        raise DataError(f"no image in {source.where} can be used: {examples}")
+        raise DataError(f"no {source.modality.word} in {source.where} can be used: {examples}")
     files = [digests[number] or b"" for number in good]
     at = [store.rows[digest] for digest in files]
     features, tiny, pixels = store.gather(at)
-    return Index(good, features, tiny, files, pixels, bad, computed, at)
+    return Index(good, features, tiny, files, pixels, bad, computed, at, size)
 
 
 @dataclass(frozen=True)
@@ -156,10 +171,10 @@ class _Reader:
     """Identifies the content of an image, and computes its index entry if it is new."""
 
     def __init__(
-        self, source: Source, stamps: dict[bytes, bytes], indexed: set[bytes], channels: int, size: tuple[int, int]
+        self, source: Source, stamps: dict[bytes, bytes], indexed: set[bytes], channels: int, size: tuple[int, ...]
     ):
         self.source, self.digest_of, self.indexed = source, stamps, frozenset(indexed)
-        self.channels, self.max_side, self.view = channels, 4 * max(size), WholeImage(size)
+        self.channels, self.max_side, self.view = channels, 4 * max(size), source.modality.whole(size)
 
     def __call__(self, number: int) -> _Content:
         content = self.digest_of.get(self.stamp(number) or b"")
@@ -167,7 +182,7 @@ class _Reader:
             return _Content(content)
         content = None
         try:
-            data = self.source.read(number)
+            data = self.source.raw(number)
             content = digest(data)
             return _Content(content, None if content in self.indexed else self._row(content, data))
         except OSError as error:
@@ -184,9 +199,11 @@ class _Reader:
         pairs = ((self.stamp(number), content) for number, content in enumerate(digests))
         return {stamp: content for stamp, content in pairs if stamp and content}
 
-    def _row(self, content: bytes, data: bytes | np.ndarray) -> Row:
-        pixels = decode(data, max_side=self.max_side).pixels
-        view = self.view(to_channels(pixels, self.channels))
+    def _row(self, content: bytes, data: Raw) -> Row:
+        modality = self.source.modality
+        sample = modality.decode(data, self.max_side).content
+        view = self.view(modality.fitted(sample, self.channels))
+        pixels = modality.shown(sample, view)
         return Row(content, pixel_digest(pixels), tiny_image(pixels).numpy(), thumbnail(pixels, THUMB), view)
 
 
@@ -204,7 +221,7 @@ def open_index_with_bar(
     folder: Path, encoder: Encoder, source: Source, pooling: str, batch: int, device: str, console: Console
 ) -> Index:
     """Like `open_index`, with a progress bar."""
-    with progress(console, "indexing the images", len(source.items)) as update:
+    with progress(console, f"indexing the {source.modality.word}s", len(source.items)) as update:
         return open_index(
             folder,
             encoder,

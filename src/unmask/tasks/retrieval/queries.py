@@ -8,11 +8,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.scan import digest
 from unmask.data.source import Source, open_source, why
-from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
 from unmask.models.encoder import Encoder
 from unmask.tasks.retrieval.index import Index, say_bad
@@ -29,7 +27,7 @@ class Query:
     file: bytes  # digests of the file and of the pixels
     pixels: bytes
     thumb: bytes  # JPEG
-    view: Shaped[Tensor, "c h w"]  # as the encoder sees it
+    view: Shaped[Tensor, "c *size"]  # as the encoder sees it
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,15 @@ class Hit:
 
 def read_queries(places: Sequence[str], encoder: Encoder, say: Callable[[str], object]) -> list[Query]:
     """Reads the queries; bad images are named and left out. Raises DataError if none is good."""
-    source = open_source(places)
-    size = (encoder.grid.size[0], encoder.grid.size[1])
+    source = open_source(places, encoder.modality)
+    size, modality = encoder.grid.size, source.modality
     queries, bad = [], []
     for number, item in enumerate(source.items):
         try:
-            data = source.read(number)
-            pixels = decode(data, max_side=4 * max(size)).pixels
-            view = WholeImage(size)(to_channels(pixels, encoder.channels))
+            data = source.raw(number)
+            sample = modality.decode(data, 4 * max(size)).content
+            view = modality.whole(size)(modality.fitted(sample, encoder.channels))
+            pixels = modality.shown(sample, view)
         except (BadImage, OSError) as error:
             bad.append((item.name, why(error)))
             continue

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import RandomErasing
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from unmask.data.transforms.kernels.crop import RandomCrop
+from unmask.data.modality import Window
 from unmask.errors import UserError
 
 
@@ -27,7 +27,7 @@ class TrainView:
     Raises UserError for a RandAugment text that timm cannot read.
     """
 
-    crop: RandomCrop
+    crop: Window
     mean: tuple[float, ...]  # per channel, raw units: fills what rotations uncover, and the scale of erasing noise
     std: tuple[float, ...]
     randaug: str = "off"  # or as timm writes it, e.g. "rand-m9-mstd0.5-inc1"
@@ -42,7 +42,7 @@ class TrainView:
                 why = f": {error}" if str(error) else ""
                 raise UserError(f"{given}, e.g. rand-m9-mstd0.5-inc1 (or off){why}") from error
 
-    def __call__(self, image: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c p q"]:
+    def __call__(self, image: Any, generator: Generator) -> Shaped[Tensor, "c *size"]:
         view = self.crop(image, generator)
         if self.randaug != "off":
             view = self._augmented(view, generator)
