@@ -11,7 +11,7 @@ from collections.abc import Callable
 from unmask.data.codecs.signature import other_kind, sniff
 from unmask.data.labels import ROBOFLOW_TABLE, TABLE, is_image_name
 from unmask.data.modality import IMAGE, Modality, kinds, make_modality
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.registry import parse
 
 OPENED = 200  # files with an image's ending whose first bytes are looked at
@@ -45,7 +45,7 @@ class Sorting:
             if self.name == IMAGE or self.opened > OPENED or (start := head()) == b"" or sniff(start[:32]):
                 return IMAGE
         start = head()
-        if self.name is not None and self.parts[self.name].claims(path, start):
+        if self.name is not None and self.parts[self.name].claims_if_wanted(path, start):
             return self.name
         claimed = next((name for name, part in self.parts.items() if part.claims(path, start)), None)
         if claimed is not None and self.name in (None, claimed):
@@ -57,13 +57,16 @@ class Sorting:
     def choose(self, where: str) -> tuple[Modality, list[str]]:
         """The kind of data, and its files. Raises UserError where two kinds have equally many."""
         counts = Counter({name: len(paths) for name, paths in self.files.items()})
-        first, *rest = counts.most_common() or [(self.name or IMAGE, 0)]
+        strong = Counter({name: 2 * count - self.parts[name].weak for name, count in counts.items()})
+        first, *rest = strong.most_common() or [(self.name or IMAGE, 0)]
         if rest and rest[0][1] == first[1]:
-            tied = [name for name, count in counts.items() if count == first[1]]
+            tied = [name for name, count in strong.items() if count == first[1]]
             listed = " and ".join(f"{self.parts[name].word}s" for name in tied)
             flags = " or ".join(f"--modality {name}" for name in tied)
-            raise UserError(f"{where} holds as many {listed}, {first[1]:,} each: say which are meant with {flags}")
-        self.ignored += sum(count for _, count in rest)
+            raise UserError(
+                f"{where} holds as many {listed}, {counts[first[0]]:,} each: say which are meant with {flags}"
+            )
+        self.ignored += sum(counts[name] for name, _ in rest)
         modality = make_modality(self.wanted or first[0])
         return modality, self.files.get(first[0], [])
 
@@ -71,7 +74,7 @@ class Sorting:
         """What other kinds of data there are and are left out."""
         left = {name: paths for name, paths in self.files.items() if not isinstance(modality, self.parts[name])}
         return [
-            f"{len(paths):,} {self.parts[name].word}s are left out, the data are {modality.word}s; --modality {name}"
-            " takes them"
+            f"left out: {many(len(paths), self.parts[name].word)}, since most files are {modality.word}s;"
+            f" --modality {name} takes them"
             for name, paths in left.items()
         ]

@@ -83,7 +83,9 @@ class Modality(ABC):
     unit_word: ClassVar[str] = "patch"  # what is hidden
     colour: ClassVar[bool] = False  # one and three channels can stand for each other: grey and RGB
     by_path: ClassVar[bool] = False  # files are read in parts, from where they lie
-    extra: ClassVar[str] = ""  # the optional dependencies that it needs, as in unmask[audio]
+    weak: ClassVar[bool] = (
+        False  # told by what other files have too: where as many are of another kind, that one counts
+    )
     text: str  # as `build` was given it, so that it can be built again
 
     @classmethod
@@ -93,9 +95,14 @@ class Modality(ABC):
         tell."""
 
     @classmethod
-    def grouped(cls, paths: Sequence[str]) -> list[tuple[str, ...]]:
-        """The files of each sample, in order, of relative paths that were claimed: usually a sample for each file."""
-        return [(path,) for path in paths]
+    def claims_if_wanted(cls, name: str, head: bytes) -> bool:
+        """As `claims`, where a person asked for this kind: files that are usually of another one too."""
+        return cls.claims(name, head)
+
+    def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
+        """The files of each sample, in order, of relative paths that were claimed: usually a sample for each file. And
+        remarks on files that are in none. root: the folder that they lie in; None: in an archive."""
+        return [(path,) for path in paths], []
 
     @abstractmethod
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
@@ -113,7 +120,7 @@ class Modality(ABC):
         return int(content.shape[0])
 
     def values(self, content: Any) -> Shaped[Tensor, "c *size"]:
-        """What of a sample counts in the statistics of its data, in the units that a model is given."""
+        """What of a sample counts in the statistics of its data, in the units that a model is given. NaN: no value."""
         return content
 
     @abstractmethod
@@ -160,6 +167,11 @@ class Modality(ABC):
 
     def many(self, count: int) -> str:
         return many(count, self.word)
+
+
+def by_share(size: tuple[int, ...], patch: int) -> tuple[int, ...]:
+    """The nearest size of whole patches, at least two along each side."""
+    return tuple(max(2, round(side / patch)) * patch for side in size)
 
 
 def sample_name(paths: Sequence[str]) -> str:

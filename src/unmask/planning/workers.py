@@ -5,6 +5,7 @@ from typing import Any
 
 from unmask.data.codecs.jpeg import decoder_name
 from unmask.data.loaders.on_device import SMALL
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.planning.plan import Plan
@@ -58,6 +59,8 @@ def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) ->
 
 def _obstacles(settings: dict[str, Any], sheet: Sheet, machine: Machine) -> tuple[str | None, str | None]:
     """Why images cannot be kept on the device, and why they rather should not."""
+    if len(sheet.max_size) != 2 or sheet.modality != IMAGE:
+        return f"{sheet.word}s are read as they are needed", None
     height, width = sheet.max_size
     num_bytes = sheet.count * settings["channels"] * height * width
     never = rather_not = None

@@ -58,8 +58,9 @@ def decode_side(size: int | Sequence[int]) -> int:
     return 4 * (size if isinstance(size, int) else max(size))
 
 
-def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor, "channels h w"]:
-    """The same image with as many channels as a run uses: grey repeated, or RGB to grey (Rec. 601 luma); dtype kept.
+def to_channels(pixels: Shaped[Tensor, "c *size"], channels: int) -> Shaped[Tensor, "channels *size"]:
+    """The same image or clip with as many channels as a run uses: grey repeated, or RGB to grey (Rec. 601 luma); dtype
+    kept.
 
     Raises BadImage for any other conversion, since missing bands cannot be invented.
     """
@@ -67,7 +68,7 @@ def to_channels(pixels: Shaped[Tensor, "c h w"], channels: int) -> Shaped[Tensor
     if have == channels:
         return pixels
     if (have, channels) == (1, 3):
-        return pixels.repeat(3, 1, 1)
+        return pixels.repeat(3, *(1,) * (pixels.ndim - 1))
     if (have, channels) == (3, 1):
         red, green, blue = pixels.float()
         luma = (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)

@@ -77,10 +77,9 @@ class Archive(Source):
             if not any(is_hidden(part) for part in self._path(name).split("/") if part not in (".", "..")):
                 sorting.put(name, lambda name=name: self._head(name))
         self.modality, names = sorting.choose(self.where)
-        if any(len(group) > 1 for group in self.modality.grouped(names)):
-            raise DataError(f"{self.where}: {self.modality.word}s of several files are read from folders; unpack it")
+        _, remarks = self.modality.grouped(names, None)
         self.ignored, self.other_kinds = sorting.ignored, sorting.others
-        return names, sorting.remarks(self.modality)
+        return names, [*sorting.remarks(self.modality), *remarks]
 
     def _head(self, name: str) -> bytes:
         try:

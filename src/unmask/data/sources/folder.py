@@ -34,7 +34,8 @@ class Folder(Source):
         self.modality, files = sorting.choose(path)
         self.ignored, self.other_kinds = sorting.ignored, sorting.others
         self.remarks += sorting.remarks(self.modality)
-        self.groups = self.modality.grouped(sorted(files, key=natural))
+        self.groups, remarks = self.modality.grouped(sorted(files, key=natural), self.root)
+        self.remarks += remarks
         self.paths = [sample_name(group) for group in self.groups]
         tables = find_tables(self.paths, lambda path: os.path.isfile(os.path.join(self.root, path)))
         self.ignored -= len(tables)  # they were passed over as no images, but are of use

@@ -1,0 +1,157 @@
+"""Clips: video files, animated GIFs, folders of frames. A sample is some frames at even steps, decoded when needed.
+
+Tong et al. 2022 (VideoMAE), https://arxiv.org/abs/2203.12602; Feichtenhofer et al. 2022 (MAE-ST),
+https://arxiv.org/abs/2205.09113."""
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Shaped, UInt8
+from torch import Generator, Tensor
+
+from unmask.choice import Choice
+from unmask.data.codecs.decode import to_channels
+from unmask.data.codecs.signature import sniff, video_format
+from unmask.data.codecs.video import Clip, open_clip
+from unmask.data.labels import is_image_name
+from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
+from unmask.data.transforms.kernels.crop import RandomCrop, WholeImage, resized
+from unmask.plain import PositiveInt
+
+__all__ = ["Video"]
+SHOWN = 8  # frames of a clip in a picture, half of them in a row
+COUNTED = 4  # frames of each clip that count in the statistics
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A clip whose frames are read when they are asked for."""
+
+    clip: Clip
+    channels: int
+    max_side: int | None  # pixels to which the shorter side of a frame is shrunk
+    nbytes: int = 0
+
+    @property
+    def num_frames(self) -> int:
+        return self.clip.num_frames
+
+    def frames(self, numbers: Sequence[int]) -> UInt8[Tensor, "c t h w"]:
+        return to_channels(self.clip.frames(numbers, self.max_side), self.channels)
+
+
+@dataclass(frozen=True)
+class ClipWindow:
+    """Frames at even steps from some time on, each cut and resized alike."""
+
+    size: tuple[int, ...]  # frames, height, width
+    step: int  # frames from one to the next, fewer in clips that are too short
+    scale: tuple[float, float] | None  # of the area of a random crop; None: the middle of the clip, the whole frame
+    flip: bool = False
+
+    def __call__(self, sample: Moving, generator: Generator | None = None) -> UInt8[Tensor, "c t h w"]:
+        """The same clip and generator state give the same view."""
+        count, (height, width) = self.size[0], self.size[1:]
+        step = max(1, min(self.step, (sample.num_frames - 1) // max(1, count - 1)))
+        spare = max(0, sample.num_frames - 1 - step * (count - 1))
+        random = self.scale is not None and generator is not None
+        first = int(torch.randint(0, spare + 1, (1,), generator=generator)) if random else spare // 2
+        last = sample.num_frames - 1
+        frames = sample.frames([min(last, first + step * n) for n in range(count)])
+        stacked = frames.transpose(0, 1)  # -> t c h w, resized as images are
+        if not random or self.scale is None:
+            whole = WholeImage((height, width))
+            return torch.stack([whole(frame) for frame in stacked], dim=1)
+        crop = RandomCrop((height, width), scale=self.scale)
+        top, left, h, w = crop.box(frames.shape[2], frames.shape[3], generator)
+        cut = torch.stack([resized(frame[:, top : top + h, left : left + w], (height, width)) for frame in stacked], 1)
+        return cut.flip(-1) if self.flip and torch.rand(1, generator=generator) < 0.5 else cut
+
+
+class Video(Modality):
+    word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
+    unit_word, colour, by_path = "tubelet", True, True
+
+    def __init__(self, frames: PositiveInt = 16, step: PositiveInt = 2, tubelet: PositiveInt = 2):
+        """frames: that a model sees of a clip; step: frames of the file from one to the next, fewer in clips that are
+        too short for it; tubelet: frames of a unit."""
+        self.frames, self.step, self.tubelet = frames, step, tubelet
+
+    @classmethod
+    def claims(cls, name: str, head: bytes) -> bool:
+        """Animated GIFs and folders of frames only where clips are asked for: see `grouped`."""
+        return video_format(head) not in (None, "gif")
+
+    def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
+        frames: dict[str, list[str]] = defaultdict(list)
+        files = []
+        for path in paths:
+            if is_image_name(path) and not path.lower().endswith(".gif"):
+                frames[os.path.dirname(path)].append(path)
+            else:
+                files.append((path,))
+        return files + [tuple(frames[folder]) for folder in sorted(frames)], []
+
+    @classmethod
+    def claims_if_wanted(cls, name: str, head: bytes) -> bool:
+        return video_format(head) is not None or sniff(head[:32]) is not None or is_image_name(name)
+
+    def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
+        clip = open_clip(raw)
+        held = len(raw) if isinstance(raw, bytes) else 0
+        content = Moving(clip, clip.channels, max_side, held)
+        return Decoded(content, clip.format, clip.size, clip.channels, clip.bits, clip.notes)
+
+    def fitted(self, content: Moving, channels: int) -> Moving:
+        return Moving(content.clip, channels, content.max_side, content.nbytes)
+
+    def num_channels(self, content: Moving) -> int:
+        return content.channels
+
+    def values(self, content: Moving) -> UInt8[Tensor, "c t h w"]:
+        count = min(COUNTED, content.num_frames)
+        return content.frames([n * content.num_frames // count for n in range(count)])
+
+    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
+        return ClipWindow(size, self.step, None if kind == "whole" else (share, 1.0), flip)
+
+    def whole(self, size: tuple[int, ...]) -> ClipWindow:
+        return ClipWindow(size, self.step, None)
+
+    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+        side = int(min(sheet.median_size[1:]))
+        unit = patch or (8 if small else 16)
+        wanted = min(side, 64 if small else 224)
+        side = max(2, round(wanted / unit)) * unit
+        frames = max(2, min(self.frames, int(sheet.median_size[0])) // self.tubelet) * self.tubelet
+        why = "without a CUDA GPU: small enough to see many clips in the time" if small else "as in VideoMAE"
+        return {
+            "image_size": Choice([frames, side, side], f"frames, height and width; {why}"),
+            "patch_size": Choice(unit, f"pixels; a tubelet spans {self.tubelet} frames too"),
+            "mask": Choice(
+                "tube(ratio=0.9)", "as in VideoMAE: frames repeat each other, so the same places are hidden"
+            ),
+        }
+
+    def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
+        return {
+            "crop": Choice(0.5, "the same crop of all frames, as in MAE-ST"),
+            "flip": Choice("off", "left and right are directions of motion; --flip on where they mean nothing"),
+        }
+
+    def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
+        return (self.frames, *given) if len(given) == 2 else super().full_size(given)
+
+    def unit(self, patch: int, size: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.tubelet, patch, patch)
+
+    def flat(self, x: Shaped[Tensor, "c t h w"]) -> Shaped[Tensor, "c p q"]:
+        """Eight frames at even steps, in two rows."""
+        count = min(SHOWN, x.shape[1])
+        shown = [x[:, n * x.shape[1] // count] for n in range(count)]
+        across = (count + 1) // 2
+        shown += [torch.zeros_like(shown[0])] * (2 * across - count)
+        return torch.cat([torch.cat(shown[:across], dim=2), torch.cat(shown[across:], dim=2)], dim=1)

@@ -1,0 +1,169 @@
+"""Volumes: NIfTI, DICOM series, NumPy arrays and stacks of TIFF pages, three axes in one canonical orientation.
+
+Values differ from scanner to scanner, so each volume is brought to 0..1 by its own percentiles, or all by one window.
+Cubes as patches and blocks as masks: nnssl's, https://github.com/MIC-DKFZ/nnssl.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Shaped
+from torch import Tensor
+
+from unmask.choice import Choice
+from unmask.data.codecs.dicom import find_series, read_dicom
+from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.signature import other_kind
+from unmask.data.codecs.volume import Volume as Read
+from unmask.data.codecs.volume import read_volume
+from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
+from unmask.data.transforms.kernels.box import RandomBox, WholeBox
+from unmask.data.transforms.kernels.volume import (
+    foreground_box,
+    percentile_window,
+    resample,
+    size_at,
+    windowed,
+)
+from unmask.errors import UserError, many
+
+__all__ = ["Volume"]
+LABELS = re.compile(r"(^|/)[^/]*(label|mask|segm|truth|annot)[^/]*$")  # folders of maps
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How values are brought to 0..1."""
+
+    window: tuple[float, float] | None  # of all volumes, in their own units; None: by percentiles
+    percentiles: tuple[float, float]  # of each volume
+
+
+class Volume(Modality):
+    word, axes, sizes, unit_word = "volume", ("depth", "height", "width"), ("depth", "height", "width"), "cube"
+    by_path = True
+
+    def __init__(
+        self,
+        window: tuple[float, float] | None = None,
+        percentiles: tuple[float, float] = (0.5, 99.5),
+        spacing: float | None = None,
+        foreground: bool = False,
+    ):
+        """window: lowest and highest value that matter, in the files' units (Hounsfield units of CT); by default each
+        volume's own percentiles. spacing: mm between voxels, to which volumes are resampled. foreground: cut off what
+        is background around the body."""
+        if window is not None and not window[0] < window[1]:
+            raise UserError(f"a window of intensity is (lowest, highest), such as (-1000, 400); got {window}")
+        if not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise UserError(f"percentiles of intensity are (low, high) from 0 to 100; got {percentiles}")
+        if spacing is not None and not spacing > 0:
+            raise UserError(f"spacing is a length above 0 in mm; got {spacing}")
+        self.intensity, self.spacing, self.foreground = Intensity(window, percentiles), spacing, foreground
+
+    @classmethod
+    def claims(cls, name: str, head: bytes) -> bool:
+        return other_kind(name, head) in ("DICOM", "NIfTI")
+
+    def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
+        maps = label_maps(paths)
+        remarks = [f"left out: {many(len(maps), 'map')} of labels, such as {min(maps)}"] if maps else []
+        slices = [path for path in paths if not _is_single(path)]
+        whole = [path for path in paths if _is_single(path) and path not in maps]
+        if root is None:
+            remarks += [f"left out: {many(len(slices), 'slice')} of DICOM, read from folders only"] if slices else []
+            return [(path,) for path in whole], remarks
+        folders: dict[str, list[str]] = defaultdict(list)
+        for path in slices:
+            folders[os.path.dirname(path)].append(path)
+        groups: list[tuple[str, ...]] = [(path,) for path in whole]
+        for folder in sorted(folders):
+            shorter = {os.path.join(root, path): path for path in folders[folder]}
+            series, reasons = find_series(list(shorter))
+            groups += [tuple(shorter[path] for path in group) for group in series]
+            groups += [(shorter[path],) for path in reasons]  # bad files, each said with its reason
+        return groups, remarks
+
+    def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
+        volume = _read(raw)
+        notes = list(volume.notes)
+        values = volume.values
+        if self.spacing is not None:
+            if volume.spacing is None:
+                raise BadImage(f"says nothing of its spacing, so it cannot be brought to {self.spacing:g} mm")
+            values = resample(values, size_at(volume.size, volume.spacing, (self.spacing,) * 3))
+        if self.foreground:
+            (d, p), (h, q), (w, r) = foreground_box(values)
+            values = values[:, d:p, h:q, w:r]
+        low_high = self.intensity.window or percentile_window(values, *self.intensity.percentiles)
+        facts = (volume.format, volume.size, volume.channels, volume.bits, tuple(notes))
+        return Decoded(windowed(values, *low_high), *facts)
+
+    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
+        return WholeBox(size) if kind == "whole" else RandomBox(size, scale=(share, 1.0), flip=flip)
+
+    def whole(self, size: tuple[int, ...]) -> WholeBox:
+        return WholeBox(size)
+
+    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+        most = 48 if small else 96
+        share = min(1.0, most / max(sheet.median_size))
+        unit = patch or (8 if max(sheet.median_size) * share >= 24 else 4)
+        size = [max(2, round(share * side / unit)) * unit for side in sheet.median_size]
+        shrunk = "" if share == 1 else f", shrunk to {most} voxels at the most"
+        shape = " x ".join(map(str, sheet.median_size))
+        return {
+            "image_size": Choice(size, f"the shape of the median volume, {shape}{shrunk}, in whole cubes"),
+            "patch_size": Choice(unit, "cubes of so many voxels, small enough for about a hundred of them"),
+        }
+
+    def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
+        return {
+            "crop": Choice(0.5, "boxes of at least half of the volume: scale carries meaning in scans"),
+            "flip": Choice("off", "left and right differ in bodies"),
+        }
+
+    def flat(self, x: Shaped[Tensor, "c d h w"]) -> Shaped[Tensor, "c p q"]:
+        """The middle slice across each axis, side by side, filled up with zeros below."""
+        d, h, w = (side // 2 for side in x.shape[1:])
+        slices = [x[:, d], x[:, :, h], x[:, :, :, w]]
+        height, width = max(s.shape[1] for s in slices), sum(s.shape[2] for s in slices)
+        page = x.new_zeros(x.shape[0], height, width)
+        left = 0
+        for part in slices:
+            page[:, : part.shape[1], left : left + part.shape[2]] = part
+            left += part.shape[2]
+        return page
+
+
+def label_maps(paths: Sequence[str]) -> set[str]:
+    """Volumes in a folder of labels or masks that have the name of one in another folder: they say what is seen there,
+    and are nothing to learn from without labels."""
+    names = {os.path.basename(path) for path in paths if not LABELS.search(os.path.dirname(path).lower())}
+    return {p for p in paths if LABELS.search(os.path.dirname(p).lower()) and os.path.basename(p) in names}
+
+
+def _is_single(path: str) -> bool:
+    return path.lower().endswith((".nii", ".nii.gz", ".npy", ".npz", ".tif", ".tiff"))
+
+
+def _read(raw: Raw) -> Read:
+    if isinstance(raw, tuple):
+        return read_dicom(raw)
+    if isinstance(raw, np.ndarray):
+        return read_volume(raw)
+    head = raw[:348] if isinstance(raw, bytes) else _head(raw)
+    kind = other_kind("" if isinstance(raw, bytes) else raw, head)
+    return read_dicom([raw]) if kind == "DICOM" else read_volume(raw)
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(348)
+    except OSError as error:
+        raise BadImage(f"cannot be read ({error.strerror or error})") from error
