@@ -6,9 +6,10 @@ one kind of data, such as images, clips or recordings.
 
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -82,10 +83,13 @@ class Modality(ABC):
     sizes: ClassVar[tuple[str, ...]] = ("height", "width")  # what the size of a file's sample says, in this order
     unit_word: ClassVar[str] = "patch"  # what is hidden
     colour: ClassVar[bool] = False  # one and three channels can stand for each other: grey and RGB
+    gaps: ClassVar[bool] = False  # what a model sees may hold NaN, where there is no value
+    mirrored: ClassVar[bool] = True  # a sample may be mirrored at random
     by_path: ClassVar[bool] = False  # files are read in parts, from where they lie
     weak: ClassVar[bool] = (
         False  # told by what other files have too: where as many are of another kind, that one counts
     )
+    written: ClassVar[str] = ""  # what `write` makes of a sample, for people
     text: str  # as `build` was given it, so that it can be built again
 
     @classmethod
@@ -103,6 +107,10 @@ class Modality(ABC):
         """The files of each sample, in order, of relative paths that were claimed: usually a sample for each file. And
         remarks on files that are in none. root: the folder that they lie in; None: in an archive."""
         return [(path,) for path in paths], []
+
+    def settled(self, raws: Sequence[Callable[[], Raw]]) -> "Modality":
+        """The same kind with options that were left open chosen for these data, of which a few samples may be read."""
+        return self
 
     @abstractmethod
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
@@ -164,6 +172,15 @@ class Modality(ABC):
     def shown(self, content: Any, view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
         """How one sample is shown among others, in lists and galleries: by what a model sees of it."""
         return self.flat(view)
+
+    def write(self, x: Shaped[Tensor, "c *size"], path: Path) -> Path | None:
+        """Writes what a model sees, or has rebuilt, as a file to be played; None where a picture says it all. path:
+        without an ending."""
+        return None
+
+    def masked_for_labels(self, x: Shaped[Tensor, "c *size"], generator: Generator) -> Shaped[Tensor, "c *size"]:
+        """A view as it is changed at random when a classifier is trained, beside its crop."""
+        return x
 
     def many(self, count: int) -> str:
         return many(count, self.word)

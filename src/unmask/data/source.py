@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
 
 PARTS = "source"
+LOOKED = 50  # samples that a modality may look at to settle its options
 MANY_OTHERS = 0.05  # files of kinds that are not read, as a share of the images, from which that is said
 SEPARATOR = "|"  # between the labels of one image
 
@@ -251,6 +253,9 @@ def _open(path: str, modality: str | None) -> Source:
     source = part(path, modality) if part.sorts else part(path)
     if not source.items:
         raise DataError(f"no {source.modality.word}s in {path}: {_contents(source)}")
+    if source.items and not source.packed:
+        step = max(1, len(source.items) // LOOKED)
+        source.modality = source.modality.settled([partial(source.raw, i) for i in range(0, len(source.items), step)])
     if not part.sorts and modality is not None and source.modality.text != modality:
         raise UserError(f"{path} holds {source.modality.word}s, and {make_modality(modality).word}s are wanted")
     if sum(source.other_kinds.values()) > MANY_OTHERS * len(source.items):

@@ -48,6 +48,7 @@ class Context(TypedDict, total=False):
     teacher_attention: Float[Tensor, "b n"]  # how much a teacher attends to each unit
     features: Float[Tensor, "b n d"]  # a teacher's
     pixels: Float[Tensor, "b n p"]  # normalised, as `Grid.cut` gives them
+    empty: Bool[Tensor, "b n"]  # units without a value, such as what a short recording is filled up with
 
 
 class Sampler(nn.Module, ABC):
@@ -125,6 +126,8 @@ class Sampler(nn.Module, ABC):
             raise UserError(f"the mask {self.name} needs {_listed(lacking)} to be drawn")
         with torch.autocast(torch.device(device).type, enabled=False):  # in bf16 many scores would be equal
             scores = self.score(batch, grid, Noise(device, generator, rows), told)
+        if (empty := told.get("empty")) is not None:  # hidden before all others: there is nothing to see in them
+            scores = scores.masked_fill(empty, math.inf)
         return _split(scores, self.count(grid, told.get("progress", 1.0)))
 
     def steady(self, batch: int, grid: Grid, device: torch.device | str, generator: Generator) -> Mask:
@@ -201,7 +204,7 @@ class Sampler(nn.Module, ABC):
         """
         told = context or Context()
         visible = grid.num_units - self.count(grid, told.get("progress", 1.0))
-        if not self.scattered or not self.covers or count * visible > grid.num_units:
+        if not self.scattered or not self.covers or count * visible > grid.num_units or "empty" in told:
             return self(batch * count, grid, device, rows=rows, context=repeated(told, count))
         order = self.score(batch, grid, Noise(device, rows=rows), told).argsort(dim=1)
         turned = torch.stack([order.roll(-visible * number, dims=1) for number in range(count)], dim=1).flatten(0, 1)

@@ -111,8 +111,10 @@ class MAE(Prediction):
         asked = self.asked(mask, batch.get("rows"))
         with nullcontext([]) if self.imitation is None else self.imitation.watching() as weights:
             prediction, wanted = self.predict(x, mask, asked).float(), self.targets(x, asked)
+        prediction, filled = self.without_gaps(x, asked, prediction, wanted)
         own = isinstance(self.target, Target)
         losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).square().mean()}
+        losses = {**losses, "loss": losses["loss"] / filled} if self.encoder.gaps else losses
         if self.imitation is not None:
             imitated = self.imitation(weights[0], x, mask)
             losses = {**losses, "loss": losses["loss"] + imitated, "attention": imitated.detach()}

@@ -58,8 +58,10 @@ class SimMIM(Prediction):
         (x,) = batch["views"]
         mask = self.draw(batch)
         wanted, prediction = self.targets(x, mask.hidden), self.predict(x, mask).float()
+        prediction, filled = self.without_gaps(x, mask.hidden, prediction, wanted)
         own = self.target.loss_words is not None
         losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).abs().mean()}
+        losses = {**losses, "loss": losses["loss"] / filled} if self.encoder.gaps else losses
         outputs = {**losses, **contrast(prediction, wanted)}
         return self.with_sampler(outputs, batch, x, mask.hidden, prediction, wanted, power=1)
 

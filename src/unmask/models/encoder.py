@@ -56,6 +56,7 @@ class Encoder(nn.Module, ABC):
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
     class_tokens: int = 1  # of the prefix tokens, where there is a class token
     modality: str = "image"  # what its inputs are, as text of the registry
+    gaps: bool = False  # inputs may hold NaN, where there is no value: it becomes the mean
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
     learnt_pool: LearntPool | None = None  # that `evaluate` trained for it
 
@@ -75,12 +76,14 @@ class Encoder(nn.Module, ABC):
         if x.shape[1] != len(self.mean):
             raise UserError(f"the encoder takes {len(self.mean)} channels, the input has {x.shape[1]}")
         shape = (-1, *(1,) * (x.ndim - 2))
-        return (x.float() - self.mean.view(shape)) / self.std.view(shape)
+        x = (x.float() - self.mean.view(shape)) / self.std.view(shape)
+        return x.nan_to_num(nan=0.0) if self.gaps else x
 
     def normalize_units(self, units: Shaped[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
         """`normalize` for units from `Grid.cut`: the same values, computed only for the units that are needed."""
         pixels = units.unflatten(2, (-1, len(self.mean)))  # the channel is last in a unit
-        return ((pixels.float() - self.mean) / self.std).flatten(2)
+        pixels = (pixels.float() - self.mean) / self.std
+        return (pixels.nan_to_num(nan=0.0) if self.gaps else pixels).flatten(2)
 
     def grid_of(self, x: Shaped[Tensor, "b c *size"]) -> Grid:
         """The grid of an input: the encoder's own at its own size, more or fewer of the same units at another. Raises
@@ -272,24 +275,24 @@ def create_encoder(
     model: str,
     *,
     image_size: tuple[int, ...] | None = None,  # along each axis, of images height and width; None: the model's own
-    patch_size: int | tuple[int, ...] | None = None,  # the same along all axes, or of each; None: the model's own
+    patch_size: int | tuple[int, ...] | None = None,  # along all axes, or each; None: the model's own
     channels: int = 3,
     mean: tuple[float, ...] | None = None,  # per channel, raw units; None: 0
     std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1
     pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
     modality: str = "image",  # what the inputs are
+    gaps: bool = False,  # they may hold NaN
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
     Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can."""
     if (fused := fused_attention()) is not None:
         set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
-    name, options = registry.parse(model)
-    arguments = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
+    (name, options), shape = registry.parse(model), {"image_size": image_size, "patch_size": patch_size}
+    arguments = {**shape, "channels": channels, "mean": mean, "std": std}
     for option in LOADING & options.keys():
         raise UserError(f"{option} in {name}(...): where weights come from is said with --init, not in a name")
-    parts = [registry.find("encoder", part) for part in registry.names("encoder")]
     require_sizes(name, options, image_size or (), patch_size, channels)
-    for part in parts:
+    for part in (registry.find("encoder", part) for part in registry.names("encoder")):
         if part.accepts(name):
             encoder = part(name, pretrained=pretrained, **arguments, **options)
             break
@@ -297,5 +300,5 @@ def create_encoder(
         if not registry.is_given(name):
             require_model(model)
         encoder = registry.build("encoder", model, **arguments)
-    encoder.modality = modality
+    encoder.modality, encoder.gaps = modality, gaps
     return encoder

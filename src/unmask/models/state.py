@@ -56,6 +56,7 @@ def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **op
         mean=tuple(encoder.mean.tolist()),
         std=tuple(encoder.std.tolist()),
         modality=encoder.modality,
+        gaps=encoder.gaps,
     )
 
 

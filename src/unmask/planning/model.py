@@ -24,6 +24,8 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     plan.settings["modality"] = modality.text
     if modality.text != IMAGE:
         plan.reasons.setdefault("modality", f"most of the files are {modality.word}s")
+    if plan.settings["flip"] == "on" and not modality.mirrored:
+        raise UserError(f"--flip on: a {modality.word} that is mirrored means something else; leave it out")
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
     plan.choose_all(modality.choices(sheet, patch, small))
     plan.settings["image_size"] = list(modality.full_size(plan.settings["image_size"]))
@@ -47,6 +49,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         patch_size=modality.unit(plan.settings["patch_size"], size),
         channels=plan.settings["channels"],
         modality=modality.text,
+        gaps=modality.gaps,
     )
     plan_method(plan, sheet, machine, encoder)
     plan.choose_all(modality.augmentation(sheet, plan.settings["channels"]))

@@ -118,14 +118,16 @@ def write_kept(config: Config, objective: Objective, out: Path, name: str = ENCO
 def make_encoder(config: Config) -> Encoder:
     """A new encoder as a configuration describes it, with the data's mean and deviation."""
     model, data = config.model, config.data
+    modality = make_modality(data.modality)
     return create_encoder(
         model.name,
         image_size=data.image_size,
-        patch_size=make_modality(data.modality).unit(model.patch_size, data.image_size),
+        patch_size=modality.unit(model.patch_size, data.image_size),
         channels=data.channels,
         mean=data.mean,
         std=data.std,
         modality=data.modality,
+        gaps=modality.gaps,
     )
 
 
@@ -143,6 +145,7 @@ def encoder_of_task(record: Json) -> Encoder:
     """A new encoder as the record of a task's folder describes it."""
     settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
     size, text = tuple(settings["image_size"]), settings.get("modality", IMAGE)
-    unit = make_modality(text).unit(settings["patch_size"], size)
-    shape = {"patch_size": unit, "channels": settings["channels"], "modality": text}
+    modality = make_modality(text)
+    shape = {"patch_size": modality.unit(settings["patch_size"], size), "channels": settings["channels"]}
+    shape |= {"modality": text, "gaps": modality.gaps}
     return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor, nn
 
 from unmask.choice import Choice
@@ -210,7 +210,15 @@ class Rebuilder(Objective):
 
     def told(self, x: Shaped[Tensor, "b c *size"]) -> Context:
         """What the sampler is told of raw samples whose masks it draws."""
-        return Context(progress=self.progress)
+        return self.with_gaps(x, Context(progress=self.progress))
+
+    def with_gaps(self, x: Shaped[Tensor, "b c *size"], told: Context) -> Context:
+        """The same, with the units that hold no value, if there may be such."""
+        return {**told, "empty": self.empty_units(x)} if self.encoder.gaps else told
+
+    def empty_units(self, x: Shaped[Tensor, "b c *size"]) -> Bool[Tensor, "b n"]:
+        """True where no value of a unit is finite."""
+        return self.encoder.grid_of(x).cut(x.isnan()).all(dim=2)
 
     def draw(self, batch: Batch, generator: Generator | None = None) -> Mask:
         """The batch's own mask if it has one, otherwise a new one."""

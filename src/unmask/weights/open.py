@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from unmask import registry
+from unmask.data.modality import make_modality
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
@@ -101,6 +102,7 @@ class Opened:
             mean=mean,
             std=std,
             modality=self.weights.modality,
+            gaps=make_modality(self.weights.modality).gaps,
         )
         self.put(encoder, bands)
         for module in encoder.modules():

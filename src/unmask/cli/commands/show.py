@@ -19,7 +19,7 @@ from unmask.evaluation.masks_drawn import MaskMaker, mask_rows, named
 from unmask.models.encoder import Encoder
 from unmask.plain import numbers, texts
 from unmask.report.panel import Row, draw_panel
-from unmask.report.reconstruction import draw, rows
+from unmask.report.reconstruction import draw, rebuild, rows
 from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
@@ -49,9 +49,11 @@ def show(options: Show) -> Path:
     say_replaced([path], make_console())
     doing("opening the model")
     if options.what == "rebuild":
-        rebuilt = rebuilt_rows(options, device)
         path.parent.mkdir(parents=True, exist_ok=True)
+        rebuilt, played = rebuilt_rows(options, device, path)
         draw(rebuilt, path)
+        for sentence in played:
+            make_console().print(sentence, soft_wrap=True, highlight=False)
     else:
         inner, note = masked_rows(options, device) if options.what == "masks" else inner_rows(options, device)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,24 +62,30 @@ def show(options: Show) -> Path:
     return path
 
 
-def rebuilt_rows(options: Show, device: str) -> list[Row]:
-    """For every image and mask: the input, the visible patches, the reconstruction, the error."""
+def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], list[str]]:
+    """For every image and mask: the input, the visible patches, the reconstruction, the error. And sentences on files
+    beside `path` in which clips and sounds can be played."""
     objective, run = open_rebuilder(str(options.run))
     objective.to(device)
     data = run.config.data
     size = data.image_size
-    view = make_modality(data.modality).whole(size)
-    names, images = read_images(options.images, options.most, size, data.channels, view, data.modality)
+    modality = make_modality(data.modality)
+    names, images = read_images(options.images, options.most, size, data.channels, modality.whole(size), data.modality)
     wanted = texts(options.mask) or (run.config.method.mask or "random",)
     makers = {text: MaskMaker(text, objective, options.progress) for text in named(wanted, numbers(options.ratio))}
-    panel = []
+    panel: list[Row] = []
+    played: list[str] = []
     for place, (name, image) in enumerate(zip(names, images)):
         x = image[None].to(device)
         for text, maker in makers.items():
             mask = maker(x, torch.Generator().manual_seed(options.seed + place))
             title = f"{name}\n{text}" if len(makers) > 1 else name
             panel += rows(objective, x, mask, [title], options.true_statistics)
-    return panel
+            number = len(panel)
+            for what, sample in (("input", x), ("rebuilt", rebuild(objective, x, mask))):
+                file = modality.write(sample[0].cpu(), path.with_name(f"{path.stem}-{number}-{what}"))
+                played += [] if file is None else [f"{file}: {what}, {modality.written}"]
+    return panel, played
 
 
 def masked_rows(options: Show, device: str) -> tuple[list[Row], str]:

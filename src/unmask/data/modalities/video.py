@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Shaped, UInt8
@@ -74,6 +75,7 @@ class ClipWindow:
 class Video(Modality):
     word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
     unit_word, colour, by_path = "tubelet", True, True
+    written = "as an animation of the frames that the model sees"
 
     def __init__(self, frames: PositiveInt = 16, step: PositiveInt = 2, tubelet: PositiveInt = 2):
         """frames: that a model sees of a clip; step: frames of the file from one to the next, fewer in clips that are
@@ -147,6 +149,16 @@ class Video(Modality):
 
     def unit(self, patch: int, size: tuple[int, ...]) -> tuple[int, ...]:
         return (self.tubelet, patch, patch)
+
+    def write(self, x: Shaped[Tensor, "c t h w"], path: Path) -> Path:
+        """An animated GIF, eight frames a second."""
+        from PIL import Image
+
+        frames = to_channels(x, 3).float().round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
+        images = [Image.fromarray(frame).resize((4 * frame.shape[1], 4 * frame.shape[0])) for frame in frames]
+        path = path.with_suffix(".gif")
+        images[0].save(path, save_all=True, append_images=images[1:], duration=125, loop=0)
+        return path
 
     def flat(self, x: Shaped[Tensor, "c t h w"]) -> Shaped[Tensor, "c p q"]:
         """Eight frames at even steps, in two rows."""

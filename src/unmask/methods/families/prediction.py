@@ -59,7 +59,22 @@ class Prediction(Rebuilder):
         return Guide(self.mask, self.encoder, method, known, errors, masks=masks)
 
     def told(self, x: Shaped[Tensor, "b c *size"]) -> Context:
-        return super().told(x) if self.guide is None else self.guide(x, self.progress)
+        return super().told(x) if self.guide is None else self.with_gaps(x, self.guide(x, self.progress))
+
+    def without_gaps(
+        self,
+        x: Shaped[Tensor, "b c *size"],
+        index: Int[Tensor, "b m"],
+        prediction: Float[Tensor, "b m p"],
+        wanted: Shaped[Tensor, "b m q"],
+    ) -> tuple[Float[Tensor, "b m p"], Float[Tensor, ""] | float]:
+        """Predictions that are right where a unit holds no value, so that these add nothing to a mean; and the share of
+        units that do, by which a mean over all is to be divided."""
+        if not self.encoder.gaps or prediction.shape != wanted.shape:
+            return prediction, 1.0
+        empty = self.empty_units(x).gather(1, index)
+        share = 1 - empty.float().mean()
+        return torch.where(empty[..., None], wanted.to(prediction.dtype), prediction), share.clamp(min=1e-6)
 
     def with_sampler(
         self,

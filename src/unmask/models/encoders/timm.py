@@ -5,7 +5,6 @@ between positions and blocks, and positions can follow the grid of each input. T
 weights stay a plain timm state dict, and timm's `forward` gives the same values.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.attention_maps import require_maps, weights_of
 from unmask.models.layers.position import TableCache, sincos
-from unmask.models.layers.unit_embed import UnitEmbed, rotary
+from unmask.models.layers.unit_embed import STAND_IN, embed_units, require_unit, rotary
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import WindowedBlock, Windows
 from unmask.plain import PositiveInt
@@ -97,9 +96,6 @@ class Timm(Encoder):
         self.class_tokens = class_tokens
         if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
             raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
-        if axes != 2 and net.pos_embed is not None:
-            rows = net.pos_embed.shape[1] - math.prod(_STAND_IN) + self.grid.num_units
-            net.pos_embed = nn.Parameter(net.pos_embed.new_zeros(1, rows, self.dim))
         if not pretrained:
             initialize(net)
         self._begin_positions(learned_positions, pretrained)
@@ -271,27 +267,13 @@ def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: b
         raise UserError(f"timm cannot build {model}: {error}. Options given: {arguments}") from error
 
 
-_STAND_IN = (2, 2)  # grid of the images that timm builds a network for whose patch embedding is then replaced
-
-
 def _with_axes(model: str, arguments: dict[str, Any]) -> Any:
     """timm's model with a patch embedding for inputs of another number of axes than two."""
-    unit, size = arguments["patch_size"], arguments["img_size"]
-    if not isinstance(unit, tuple) or len(unit) != len(size):
-        raise UserError(f"an input of {len(size)} axes needs a patch of as many, got {unit}")
-    Grid((1,) * len(unit), unit).covering(size)  # refuses what is no whole number of units
-    side = 16
-    plain = {**arguments, "patch_size": side, "img_size": tuple(side * units for units in _STAND_IN)}
-    net = _create(model, plain, pretrained=False, windowed=False)
-    if getattr(net, "rope_mixed", False):
-        raise UserError(f"{model} learns rotations for two axes; of {len(size)} axes, take a model without rope_mixed")
-    net.patch_embed = UnitEmbed(size, unit, arguments["in_chans"], net.num_features, _norm_of(net.patch_embed))
+    size, unit = arguments["img_size"], arguments["patch_size"]
+    require_unit(size, unit)
+    net = _create(model, {**arguments, **STAND_IN}, pretrained=False, windowed=False)
+    embed_units(net, size, unit, arguments["in_chans"])
     return net
-
-
-def _norm_of(embedding: Any) -> Any:
-    """The norm behind timm's patch embedding, nothing in most models."""
-    return getattr(embedding, "norm", None) or nn.Identity()
 
 
 def _family(name: str) -> str:

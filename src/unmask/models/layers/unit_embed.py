@@ -4,7 +4,9 @@ Tubelets: Arnab et al. 2021 (ViViT), https://arxiv.org/abs/2103.15691. Rotations
 over the axes as Heo et al. 2024 do for two, https://arxiv.org/abs/2403.13298.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,6 +34,28 @@ class UnitEmbed(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *size"]) -> Float[Tensor, "b n d"]:
         return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+
+
+STAND_IN = {"patch_size": 16, "img_size": (32, 32)}  # of the images that timm builds a network for, to be replaced
+
+
+def require_unit(size: Sequence[int], unit: object) -> None:
+    """Raises UserError for a unit of another number of axes, or a size that is no whole number of units."""
+    if not isinstance(unit, tuple) or len(unit) != len(size):
+        raise UserError(f"an input of {len(size)} axes needs a patch of as many, got {unit}")
+    Grid((1,) * len(unit), unit).covering(size)
+
+
+def embed_units(net: Any, size: Sequence[int], unit: Sequence[int], channels: int) -> None:
+    """Gives timm's model, built for `STAND_IN`, a patch embedding for other inputs and an empty table of positions."""
+    if getattr(net, "rope_mixed", False):
+        raise UserError(f"a model with rope_mixed learns rotations for two axes; of {len(size)}, take one without")
+    norm = getattr(net.patch_embed, "norm", None) or nn.Identity()
+    old = math.prod(net.patch_embed.grid_size)
+    net.patch_embed = UnitEmbed(size, unit, channels, net.num_features, norm)
+    if net.pos_embed is not None:
+        rows = net.pos_embed.shape[1] - old + math.prod(net.patch_embed.grid_size)
+        net.pos_embed = nn.Parameter(net.pos_embed.new_zeros(1, rows, net.num_features))
 
 
 def rotary(grid: Grid, dim: int) -> Float[Tensor, "n two_d"]:

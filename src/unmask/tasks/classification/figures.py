@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from unmask.data.datasets.images import Samples
+from unmask.data.modality import Window
 from unmask.evaluation.one_class import one_class
 from unmask.files import Json
 from unmask.report.palette import BLUE, make_figure, save, style
@@ -20,15 +21,17 @@ GALLERY = 24  # confident mistakes that are drawn
 NAMED = 40  # classes up to which the matrix carries names and numbers
 
 
-def draw_results(result: Json, predictions: Predictions, truth: np.ndarray, samples: Samples, out: Path) -> None:
-    """Writes the images. truth: as `Samples.labels`, n or n k."""
+def draw_results(
+    result: Json, predictions: Predictions, truth: np.ndarray, samples: Samples, out: Path, view: Window
+) -> None:
+    """Writes the images. truth: as `Samples.labels`, n or n k; view: of a sample, as it was judged."""
     draw_classes(result["per_class"], out / CLASSES)
     if "confusion" not in result:
         return
     draw_confusion(np.array(result["confusion"]), predictions.classes, out / CONFUSION)
     wrong = confident_mistakes(predictions.probabilities, truth, GALLERY)
     if wrong:
-        draw_mistakes(wrong, truth, predictions, samples, out / MISTAKES)
+        draw_mistakes(wrong, truth, predictions, samples, out / MISTAKES, view)
 
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
@@ -52,7 +55,12 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
 
 
 def draw_mistakes(
-    wrong: list[tuple[int, int, float]], truth: np.ndarray, predictions: Predictions, samples: Samples, path: Path
+    wrong: list[tuple[int, int, float]],
+    truth: np.ndarray,
+    predictions: Predictions,
+    samples: Samples,
+    path: Path,
+    view: Window,
 ) -> None:
     """The most confident mistakes: mislabelled files show up here first."""
     columns = min(8, len(wrong))
@@ -62,7 +70,8 @@ def draw_mistakes(
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (place, answer, sure) in zip(axes.flat, wrong):
-        image = samples.image(place)
+        sample = samples.image(place)
+        image = samples.source.modality.shown(sample, view(sample))
         axis.imshow(displayed(image, *value_range(image)))
         said, true = predictions.classes[answer], predictions.classes[int(truth[place])]
         name = cut_end(Path(samples.names[place]).name, 22)

@@ -86,7 +86,7 @@ def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, 
     modality, flip = make_modality(encoder.modality), settings.flip == "on"
     crop = modality.window("random", encoder.grid.size, settings.crop, flip, "exact")
     mean, std = tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())
-    view = TrainView(crop, mean, std, settings.randaug, settings.erase)
+    view = TrainView(crop, mean, std, settings.randaug, settings.erase, modality)
     weights = class_weights(samples) if settings.balanced == "on" else None
     loader = Loader(samples=samples, view=view, weights=weights, **settings.loading(micro))
     alone = settings.batch // settings.accumulate == 1 or (micro is None and loader.batch == 1)  # also while measuring

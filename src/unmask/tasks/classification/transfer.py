@@ -78,7 +78,7 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
             samples = self.data.samples(split, self.encoder.channels)
             predictions = Predictions(samples.names, self.data.classes, probabilities, self.data.multi_label)
             write_predictions(predictions, out / PREDICTIONS, self.data.texts(split))
-            draw_results(result, predictions, truth, samples, out)
+            draw_results(result, predictions, truth, samples, out, model.view)
         return result
 
     headline = staticmethod(headline)

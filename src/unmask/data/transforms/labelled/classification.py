@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import RandomErasing
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from unmask.data.modality import Window
+from unmask.data.modality import Modality, Window
 from unmask.errors import UserError
 
 
@@ -32,6 +32,7 @@ class TrainView:
     std: tuple[float, ...]
     randaug: str = "off"  # or as timm writes it, e.g. "rand-m9-mstd0.5-inc1"
     erase: float = 0.0  # probability that a rectangle becomes noise
+    modality: Modality | None = None  # whose own changes come last
 
     def __post_init__(self):
         if self.randaug != "off":
@@ -48,7 +49,7 @@ class TrainView:
             view = self._augmented(view, generator)
         if self.erase and torch.rand(1, generator=generator) < self.erase:
             view = self._erased(view, generator)
-        return view
+        return view if self.modality is None else self.modality.masked_for_labels(view, generator)
 
     @cached_property
     def _policy(self) -> Any:
