@@ -248,10 +248,8 @@ def _foreign_module(name: str) -> ModuleType:
         module = _of_file(Path(target)) if target.endswith(".py") else importlib.import_module(target)
     except ModuleNotFoundError as error:
         if error.name and target.startswith(error.name):
-            file = f"./{target.replace('.', '/')}.py"
-            raise UserError(
-                f"cannot import {target!r}: {error}; is its folder on PYTHONPATH? Or give the file: {file}"
-            ) from error
+            remedy = f"is its folder on PYTHONPATH? Or give the file: ./{target.replace('.', '/')}.py"
+            raise UserError(f"cannot import {target!r}: {error}; {remedy}") from error
         raise
     if module.__file__:
         _now().loaded[_key(name)] = Path(module.__file__)

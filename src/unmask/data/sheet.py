@@ -73,7 +73,7 @@ class Sheet:
         if numbers <= {1, 3} and self.colour:
             return max(numbers)
         if len(numbers) > 1:
-            counts = ", ".join(f"{count:,} with {channels}" for channels, count in self.channel_counts.items())
+            counts = ", ".join(f"{count:,} with {number}" for number, count in self.channel_counts.items())
             raise DataError(
                 f"the {self.word}s of {self.where} do not share a number of channels: {counts}; use one kind"
             )
@@ -174,7 +174,7 @@ def inspect(
 
 
 def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
-    """Raises DataError if no image is good, or more than the share `max_bad` is not; says why and names some."""
+    """Raises DataError if no sample is good, or more than the share `max_bad` is not; says why and names some."""
     if sheet.num_good > 0 and len(sheet.bad) <= max_bad * sheet.checked:
         return
     reasons = Counter(reason for _, _, reason in sheet.bad)
@@ -254,14 +254,13 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
 
 def _constant(moments: Moments | None) -> list[str]:
     """A remark where channels never change."""
-    constant = moments.constant() if moments is not None else {}
-    if moments is None or not constant:
+    if moments is None or not (constant := moments.constant()):
         return []
     if len(constant) == len(moments.counts):
         values = ", ".join(f"{v:g}" for v in constant.values())
         return [f"all images together have one colour ({values}): there is nothing to learn; std is set to 1"]
     if len(constant) == 1:
-        channel, value = next(iter(constant.items()))
+        ((channel, value),) = constant.items()
         return [f"channel {channel} is {value:g} everywhere: nothing is learnt from it, and its std is set to 1"]
     which = ", ".join(map(str, constant))
     return [f"channels {which} are the same everywhere: nothing is learnt from them, and their std is set to 1"]

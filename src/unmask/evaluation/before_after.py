@@ -12,7 +12,7 @@ import torch
 from unmask.data.datasets.images import Images
 from unmask.data.modality import make_modality
 from unmask.files import Json, read_json, write_json
-from unmask.masking.mask import Mask
+from unmask.masking.mask import Context, Mask
 from unmask.report.reconstruction import PIXELS, draw, rows
 from unmask.runs.config import Config
 from unmask.seeds import mix
@@ -52,7 +52,7 @@ class Comparison:
         for start in range(0, count, batch):
             part = chosen[start : start + batch]
             x = torch.stack([self.view(self.samples.image(i)).float() for i in part]).to(self.device)
-            mask = model.mask.steady(len(x), model.encoder.grid, self.device, chance)
+            mask = model.mask.steady(len(x), model.encoder.grid, self.device, chance, model.with_gaps(x, Context()))
             total += float(model({"views": [x], "mask": mask})["loss"]) * len(part)
             if start == 0:
                 titles = [Path(self.samples.names[i]).name for i in part[:SHOWN]]

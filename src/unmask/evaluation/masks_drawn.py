@@ -69,6 +69,8 @@ class MaskMaker:
         """generator: on the CPU, so that all devices draw the same."""
         sampler = self.sampler.to(x.device).eval()
         told = Context(progress=self.progress) if self.guide is None else self.guide(x, self.progress)
+        if x.is_floating_point():
+            told["empty"] = self.grid.cut(x.isnan()).all(dim=2)
         return sampler(len(x), self.grid, x.device, generator, context=told)
 
     def hidden_pixels(self, mask: Mask) -> Shaped[Tensor, "b *size"]:

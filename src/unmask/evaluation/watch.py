@@ -9,7 +9,7 @@ from unmask.data.datasets.images import Images
 from unmask.data.modality import make_modality
 from unmask.evaluation.before_after import Comparison
 from unmask.evaluation.collapse import choose, feature_health
-from unmask.masking.mask import Mask
+from unmask.masking.mask import Context, Mask
 from unmask.report.reconstruction import draw, film_frame, hidden_pixels, rows, strip
 from unmask.runs.config import Config
 from unmask.runs.run import write_kept
@@ -119,7 +119,8 @@ class Watch:
         model.eval()
         x = self.images.to(self.device)
         if self.mask is None:  # drawn once, by chance alone, so that every frame and every resumed run has the same
-            steady: Mask = model.mask.steady(len(x), model.encoder.grid, self.device, self._chance())
+            told = model.with_gaps(x, Context())
+            steady: Mask = model.mask.steady(len(x), model.encoder.grid, self.device, self._chance(), told)
             self.mask = steady
         return x, self.mask
 

@@ -130,12 +130,21 @@ class Sampler(nn.Module, ABC):
             scores = scores.masked_fill(empty, math.inf)
         return _split(scores, self.count(grid, told.get("progress", 1.0)))
 
-    def steady(self, batch: int, grid: Grid, device: torch.device | str, generator: Generator) -> Mask:
+    def steady(
+        self,
+        batch: int,
+        grid: Grid,
+        device: torch.device | str,
+        generator: Generator,
+        context: Context | None = None,
+    ) -> Mask:
         """Masks that depend on chance alone, to compare one time of a training with another: the sampler's own, or
         random ones of as many units where it looks at the images."""
+        empty = Context(empty=context["empty"]) if context and "empty" in context else Context()
         if not self.needs - {"progress"}:
-            return self(batch, grid, device, generator)
-        return _split(Noise(device, generator)(batch, grid.num_units), self.count(grid))
+            return self(batch, grid, device, generator, context=empty)
+        noise = Noise(device, generator)(batch, grid.num_units)
+        return _split(noise.masked_fill(empty["empty"], math.inf) if empty else noise, self.count(grid))
 
     def loss(
         self, index: Int[Tensor, "b m"], errors: Float[Tensor, "b m"], grid: Grid, context: Context

@@ -123,7 +123,6 @@ class Encoder(nn.Module, ABC):
         self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
     ) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps `b d rows columns` of raw pixels of any size, one for each of `layers`, in the order given.
-
         layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone. norm:
         apply the encoder's last norm; detectors and segmenters use the maps without it (ViTDet, UperNet). Pixels are
         padded as by `whole`: a map has ceil(height / stride) rows. The values are those of `layers` before its norm.
@@ -189,9 +188,8 @@ class Encoder(nn.Module, ABC):
         """Predictions for images by the classifier that `transfer` trained from this run (`Classifier.predict`);
         UserError if there is none."""
         if self.classifier is None:
-            raise UserError(
-                "an encoder alone names no classes; make a classifier of its run: unmask transfer RUN --on LABELLED"
-            )
+            remedy = "make a classifier of its run: unmask transfer RUN --on LABELLED"
+            raise UserError(f"an encoder alone names no classes; {remedy}")
         return self.classifier().predict(images, batch)
 
     @property
@@ -249,8 +247,7 @@ class Encoder(nn.Module, ABC):
         them: the layers of layer-wise learning-rate decay (Bao et al. 2021, as in MAE's fine-tuning). name: within
         `net` or within the encoder: `net.blocks.3.norm1.weight`, `relative.3.rows` for a table beside it."""
         name = name.removeprefix("net.")
-        block = re.match(r"(?:blocks|relative)\.(\d+)\.", name)
-        if block:
+        if block := re.match(r"(?:blocks|relative)\.(\d+)\.", name):
             return int(block[1]) + 1
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
 
@@ -267,8 +264,7 @@ def statistics_of(
 
 def known_name(model: str) -> bool:
     """True for a model name that some encoder part accepts, with or without a tag and options."""
-    name = registry.parse(model)[0]
-    return any(registry.find("encoder", part).accepts(name) for part in registry.names("encoder"))
+    return any(registry.find("encoder", p).accepts(registry.parse(model)[0]) for p in registry.names("encoder"))
 
 
 def create_encoder(
@@ -281,7 +277,7 @@ def create_encoder(
     std: tuple[float, ...] | None = None,  # per channel, raw units; None: 1
     pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
     modality: str = "image",  # what the inputs are
-    gaps: bool = False,  # they may hold NaN
+    gaps: bool = False,  # as `Encoder.gaps`
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
     Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can."""

@@ -27,11 +27,13 @@ def rows(
     """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode."""
     rebuilt = rebuild(model, x, mask)
     hidden, flat = hidden_pixels(model, mask), make_modality(model.encoder.modality).flat
+    known = ~x.float().isnan()  # there is nothing to draw where there is no value
+    rebuilt, hidden = rebuilt.where(known, torch.nan), hidden & known.all(dim=1)
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
     if true_statistics and getattr(model.target, "normalize", False):
         views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
     std = model.encoder.std.view(-1, *(1,) * (x.ndim - 2))
-    error = ((rebuilt - x.float()).abs() / std).mean(dim=1) * hidden
+    error = ((rebuilt - x.float()).abs() / std).nan_to_num(nan=0.0).mean(dim=1) * hidden
     result = []
     for i, title in enumerate(titles):
         low, high = value_range(x[i])
@@ -42,7 +44,7 @@ def rows(
             cover = None if cover is None else flat(cover[None])[0].cpu().numpy()
             columns[name] = image if cover is None else np.where(cover[..., None], GREY, image)
         columns["error"] = flat(error[i][None])[0].cpu().numpy()
-        mean = float(error[i].sum() / hidden[i].sum())  # over hidden pixels, in the data's standard deviations
+        mean = float(error[i].sum() / hidden[i].sum().clamp(min=1))  # over hidden pixels, in std of the data
         result.append(Row(title, columns, f"mean error {mean:.2f} std"))
     return result
 

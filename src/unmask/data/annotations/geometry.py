@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from unmask.data.annotations.objects import Instance
 from unmask.data.codecs.decode import FORMATS, decode
-from unmask.data.source import read_regular
+from unmask.data.regular_files import read_regular
 from unmask.files import Json
 
 ORIENTATION = 0x0112  # EXIF's tag

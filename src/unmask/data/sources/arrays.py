@@ -10,7 +10,8 @@ import numpy as np
 from unmask.data.labels import class_name, joined, printable
 from unmask.data.limits import require_modest_zip
 from unmask.data.names import SPLITS
-from unmask.data.source import SEPARATOR, Item, Source, has_several, read_part
+from unmask.data.regular_files import read_part
+from unmask.data.source import SEPARATOR, Item, Source, has_several
 from unmask.errors import DataError, UserError
 
 __all__ = ["Arrays"]

@@ -7,7 +7,8 @@ from unmask.data.kinds import Sorting
 from unmask.data.labels import arrange, printable
 from unmask.data.modality import IMAGE, Modality
 from unmask.data.names import as_spelled
-from unmask.data.source import Source, head_of, read_regular, stamp_of
+from unmask.data.regular_files import head_of, read_regular, stamp_of
+from unmask.data.source import Source
 from unmask.errors import DataError
 
 __all__ = ["Listing"]

@@ -9,8 +9,9 @@ from unmask.data.codecs.signature import HEAD
 from unmask.data.kinds import Sorting
 from unmask.data.labels import PACK, arrange, find_tables, is_hidden, is_image_name, natural, printable
 from unmask.data.modality import IMAGE, sample_name
+from unmask.data.regular_files import read_regular, stamp_of
 from unmask.data.shards.expand import names_shards
-from unmask.data.source import Source, read_regular, stamp_of
+from unmask.data.source import Source
 from unmask.files import MARK
 
 __all__ = ["Folder"]

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import PACK
-from unmask.data.source import Item, Source, read_part
+from unmask.data.regular_files import read_part
+from unmask.data.source import Item, Source
 from unmask.errors import DataError
 from unmask.files import Json, parse_json
 

@@ -5,7 +5,8 @@ import os
 from unmask.data.kinds import Sorting
 from unmask.data.labels import printable
 from unmask.data.modality import IMAGE, kinds
-from unmask.data.source import Item, Source, head_of, read_regular
+from unmask.data.regular_files import head_of, read_regular
+from unmask.data.source import Item, Source
 
 __all__ = ["One"]
 

@@ -32,7 +32,7 @@ from unmask.data.annotations.pairing import (
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import class_name, natural, printable, some
 from unmask.data.names import SPLITS, Key, match_keys, plain, split_of
-from unmask.data.source import read_regular
+from unmask.data.regular_files import read_regular
 from unmask.errors import DataError
 
 __all__ = ["Pairs"]

@@ -23,7 +23,7 @@ from unmask.data.codecs.decode import decode
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import printable
 from unmask.data.names import as_spelled, split_of
-from unmask.data.source import read_regular
+from unmask.data.regular_files import read_regular
 from unmask.errors import DataError
 from unmask.files import Json
 
