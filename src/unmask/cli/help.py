@@ -27,7 +27,8 @@ COMMANDS = {
 USUAL = ("out", "on", "to", "model", "image_size", "epochs", "hours", "device")  # what most people give; always first
 GROUPS = {  # every option of every command by subject, in the order in which they are shown
     "data": (
-        "kind", "images", "classes", "format", "masks", "void", "most", "most_test", "labels_per_class", "fractions",
+        "modality", "kind", "images", "classes", "format", "masks", "void", "most", "most_test",
+        "labels_per_class", "fractions",
         "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "unlabelled",
         "corruptions", "severities",
         "channels", "bands", "crop", "crop_kind", "crop_size", "side", "size", "quality", "scale",

@@ -45,9 +45,10 @@ class Sorting:
             if self.name == IMAGE or self.opened > OPENED or (start := head()) == b"" or sniff(start[:32]):
                 return IMAGE
         start = head()
+        others = {name: part for name, part in self.parts.items() if name != IMAGE} | {IMAGE: self.parts[IMAGE]}
         if self.name is not None and self.parts[self.name].claims_if_wanted(path, start):
             return self.name
-        claimed = next((name for name, part in self.parts.items() if part.claims(path, start)), None)
+        claimed = next((name for name, part in others.items() if part.claims(path, start)), None)
         if claimed is not None and self.name in (None, claimed):
             return claimed
         self.ignored += 1

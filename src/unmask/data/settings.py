@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unmask.data.modality import IMAGE
+from unmask.data.modality import IMAGE, make_modality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +29,8 @@ class DataSettings:
     workers: int = 0  # processes that load images; 0: the main one
     shuffle_buffer: int | None = None  # of streams: samples over which the order is mixed
     max_bad: float = 0.05  # share of bad files above which training does not start
+
+    @property
+    def word(self) -> str:
+        """What a sample is called."""
+        return make_modality(self.modality).word

@@ -133,6 +133,8 @@ def pixels(loader: Iterable[Batch], side: int = SIDE, progress: Callable[[int], 
 
     def flatten(x: Shaped[Tensor, "b c *size"]) -> dict[str, Tensor]:
         x, sides = x.float(), x.shape[2:]
+        if x.isnan().any():  # where there is no value: the sample's mean
+            x = torch.where(x.isnan(), x.flatten(1).nanmean(dim=1).view(-1, *(1,) * (x.ndim - 1)), x)
         shrink = side / max(sides) if len(sides) < 3 else (side**2 / math.prod(sides)) ** (1 / len(sides))
         if shrink < 1:
             x = interpolate(x, size=[max(1, round(s * shrink)) for s in sides], mode="area")

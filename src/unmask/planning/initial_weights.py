@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import far_channels
 from unmask.errors import UserError
 from unmask.files import Json
@@ -83,9 +84,11 @@ class FromWeights(Start):
     def guide(self, plan: Plan, channels: int) -> None:
         opened, bands = self.opened, plan.settings.get("bands")
         of = f"of {opened.source}"
+        same = opened.weights.modality.split("(")[0] == str(plan.settings.get("modality") or IMAGE).split("(")[0]
         plan.choose("model", opened.model, of)
-        plan.choose("image_size", list(opened.grid.size), of)
-        plan.choose("patch_size", opened.grid.unit[0], of)
+        if same:
+            plan.choose("image_size", list(opened.grid.size), of)
+        plan.choose("patch_size", opened.grid.unit[-1], of)
         if bands:
             plan.choose("channels", len(bands), "as named with --bands")
         elif opened.channels == channels or {opened.channels, channels} <= {1, 3}:
@@ -96,7 +99,7 @@ class FromWeights(Start):
             )
             plan.choose("channels", channels, why)
         own, takes = opened.weights.decoder_part, _options_of(plan)
-        if "decoder" not in takes:
+        if "decoder" not in takes or not same:
             return
         if opened.decoder is not None:
             size, patch = plan.settings["image_size"], plan.settings["patch_size"]

@@ -97,7 +97,11 @@ def plan_views(plan: Plan, encoder: Encoder) -> Objective:
         objective: Objective = build("method", settings["method"], encoder=encoder, **parts)
     transform = check_views(settings, objective, tuple(settings["image_size"]), settings["patch_size"])
     note_mask(plan, objective, encoder)
-    plan.choose("views", list(objective.views), f"what {parse(settings['method'])[0]} sees of each image")
+    plan.choose(
+        "views",
+        list(objective.views),
+        f"what {parse(settings['method'])[0]} sees of each {make_modality(encoder.modality).word}",
+    )
     if transform.notes:
         plan.reasons["views"] = "; ".join((plan.reasons.get("views", ASKED), *transform.notes))
     plan.words = dict(objective.words)

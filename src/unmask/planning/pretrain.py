@@ -90,12 +90,12 @@ def make_plan(
     for line in plan.remarks:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     if assumed is not None:
-        return choose_length(draft, [assumed], 0.0), plan_table(plan, many(len(given.samples), "image"))
+        return choose_length(draft, [assumed], 0.0), plan_table(plan, many(len(given.samples), given.sheet.word))
     doing("measuring a few steps")
-    console.print(f"Measuring a few steps of {plan.settings['batch']:,} images ...")
+    console.print(f"Measuring a few steps of {plan.settings['batch']:,} {given.sheet.word}s ...")
     measured = measure_stages(draft, start, ranks)
     config = choose_length(draft, measured, ranks.most(time.monotonic() - began)[0])
-    return config, plan_table(plan, many(len(given.samples), "image"))
+    return config, plan_table(plan, many(len(given.samples), given.sheet.word))
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def choose_parts(plan: Plan, given: Given, start: Start) -> Draft:
     """Makes all choices that need no measurement. Raises UserError for a model that cannot be built or a batch that
     cannot be divided."""
     sheet, samples = given.sheet, given.samples
+    plan.settings["modality"] = sheet.modality
     start.guide(plan, sheet.channels)
     encoder = plan_model(plan, sheet, given.machine)
     plan_runtime(plan, given.machine, given.fastest)
@@ -215,7 +216,7 @@ def make_record(given: Given, start: Start, plan: Plan, context: dict[str, float
 def expectation(config: Config, here: Machine) -> str:
     """Time and memory in words, before training starts."""
     expected = config.record.expected
-    speed = f"{many(config.training.steps, 'step')} at {expected.images_per_second:.0f} images/s"
+    speed = f"{many(config.training.steps, 'step')} at {expected.images_per_second:.0f} {config.data.word}s/s"
     memory = f"peak memory {expected.memory_mb:,} MB of {here.memory / 2**20:,.0f} MB free on {here.name}"
     return f"Expected: {duration(expected.seconds)} for {speed}; {memory}."
 

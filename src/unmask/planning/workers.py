@@ -47,7 +47,7 @@ def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) ->
     measured = f"a batch takes {_ms(preparing)} of a core, a step {_ms(step)}"
     if machine.device == "cpu":
         share = preparing / max(preparing + step, 1e-9)
-        plan.choose("workers", 0, f"the cores are busy with the model; preparing images takes {share:.0%} of the time")
+        plan.choose("workers", 0, f"the cores are busy with the model; preparing data takes {share:.0%} of the time")
     else:
         wanted = max(1, math.ceil(SPARE * preparing / max(step, 1e-9)))
         most = max(1, machine.cores // launch().here - 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from unmask.errors import many
 from unmask.files import Json, read_json
 from unmask.report.page import code, facts, folded, image, note, paragraph, section, table, verdict, write_page
 from unmask.report.palette import BLUE, GREY, VERMILION, make_figure, style
@@ -36,14 +37,14 @@ def write_training_page(out: Path) -> Path:
     frames = _frames(out)
     if len(frames) > 2:
         filmstrip(frames, out / "filmstrip.png")
-    state = "finished" if read_json(out / SUMMARY) else "not finished"
+    state, word = "finished" if read_json(out / SUMMARY) else "not finished", config.data.word
     waited = waiting_share(records)
     advice = waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores)
     curves = _curves(steps, records, config) if steps else None
     return write_page(
         out / PAGE,
         name,
-        note(f"{config.method.name} on {config.data.count:,} images · {config.model.name} · {state}"),
+        note(f"{config.method.name} on {many(config.data.count, word)} · {config.model.name} · {state}"),
         facts(_numbers(config, records, steps, waited)),
         note(advice or ""),
         note(_little_learnt(steps)),
@@ -53,7 +54,7 @@ def write_training_page(out: Path) -> Path:
         _before_after(out, config),
         _teachers(config),
         section("What it rebuilds", image(out / "panel.png", "input, masked, rebuilt"), _undrawn(config)),
-        section("The same images over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
+        section(f"The same {word}s over training", image(out / "filmstrip.png", "filmstrip of reconstructions")),
         section("Curves", image(curves, "loss and speed over epochs")),
         _context(config, steps),
         section("Data sheet", sheet_table(read_json(out / SHEET)), _bad_files(out)),

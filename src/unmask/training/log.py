@@ -49,15 +49,17 @@ class Log:
         trackers: Sequence[Tracker] = (),
         settings: Mapping[str, object] | None = None,
         symptoms: Sequence[Symptom] = (),
+        word: str = "image",
     ):
         """batch: samples per step; samples: per epoch; context: losses of trivial predictors on this data.
 
         trackers: receive every record too; settings: of the run, for them. symptoms: known failures of the method.
+        word: what a sample is called.
         """
         self.trackers, self.settings = list(trackers), scalars(settings or {})
         self.path, self.console, self.batch, self.samples = out / METRICS, console, batch, samples
         self.context, self.last = context or {}, (0, 0.0)
-        self.steps = 0
+        self.steps, self.word = 0, word
         self._symptoms = Watchful(symptoms)
         self._bar: TrainingBar | None = None
         self._shown = contextlib.ExitStack()  # the bar on the terminal
@@ -100,7 +102,7 @@ class Log:
         for symptom, text in self._symptoms.at(step, self.steps, means):
             self.event(step, "symptom", text, scalar=symptom.scalar, value=means[symptom.scalar])
         left = clock((self.steps - step) / rate)
-        speed = f"{record['images_per_second']:.0f} images/s · {record['memory_mb']} MB"
+        speed = f"{record['images_per_second']:.0f} {self.word}s/s · {record['memory_mb']} MB"
         if record["waiting"] >= 0.01:
             speed += f" · {record['waiting']:.0%} waiting for data"
         text = f"{_loss_text(record, self.context)} · {speed}"
@@ -121,7 +123,9 @@ class Log:
         if lost < max(1, 2 * self._lost):
             return
         self._lost = lost
-        text = f"{lost:,} of {self.samples:,} images can no longer be read, and others take their place: {BAD_FILES}"
+        text = (
+            f"{lost:,} of {self.samples:,} {self.word}s can no longer be read, and others take their place: {BAD_FILES}"
+        )
         still = "; is the data still there?" if 2 * lost > self.samples else ""
         self.event(step, "lost", f"step {step}: {text}{still}", images=lost)
 

@@ -22,6 +22,7 @@ from unmask.weights.architecture import architecture, default_config, model_text
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
 from unmask.weights.content import read_file, read_folder
 from unmask.weights.files import require_finite
+from unmask.weights.inflate import inflate
 from unmask.weights.known import TIMM, require_known
 from unmask.weights.licence import UNTRAINED, known_licence
 from unmask.weights.positions import table_layout
@@ -125,7 +126,10 @@ class Opened:
         """Loads the weights into an encoder, resized to its grid and channels; UserError lists both sides where they
         do not fit."""
         mix, state = channel_mix(self.channels, encoder.channels, bands), self.weights.encoder
-        if ANCHOR in state:
+        if ANCHOR in state and len(encoder.grid.unit) == 3 > len(self.grid.unit):
+            how = registry.parse(encoder.modality)[1].get("inflate", "average")
+            state = inflate(state, self.grid, encoder.grid, mix, self.prefix, how)
+        elif ANCHOR in state:
             state = resize_encoder(
                 state, _tokens(self.model, self.grid), _tokens(self.model, encoder.grid), mix, self.prefix
             )

@@ -68,11 +68,14 @@ def resize_encoder(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int)
         state["pos_embed"] = resampled(state["pos_embed"], old.shape, new.shape, prefix)
     key = "patch_embed.proj.weight"
     if key in state:
-        weight = state[key]
-        if not _is_identity(mix):
-            weight = torch.einsum("no,dopq->dnpq", mix.to(weight.dtype), weight)
+        weight = mixed(state[key], mix)
         state[key] = resample_patch_embed(weight, list(new.unit)) if old.unit != new.unit else weight
     return state
+
+
+def mixed(weight: Float[Tensor, "d old p q"], mix: Float[Tensor, "new old"]) -> Float[Tensor, "d new p q"]:
+    """Patch filters for other channels."""
+    return weight if _is_identity(mix) else torch.einsum("no,dopq->dnpq", mix.to(weight.dtype), weight)
 
 
 def resize_relative(tables: State, own: State) -> State:

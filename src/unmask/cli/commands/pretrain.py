@@ -252,7 +252,7 @@ def train(
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)
     samples.report_bad_to(out / BAD_FILES)
-    about = (config.record.context, trackers, config.options(), objective.symptoms)
+    about = (config.record.context, trackers, config.options(), objective.symptoms, config.data.word)
     log = Log(out, console, training.batch, len(samples), *about) if ranks.first else Silent()
     shown = copy.deepcopy(objective) if runtime.strategy == "fsdp2" else objective  # shards cannot be drawn
     watch = Watch(config, shown, samples, out, devices.device, probe)
@@ -296,6 +296,5 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores):
         console.print(advice, soft_wrap=True, style="yellow", highlight=False)
     write_report(out)
-    where = f"Encoder, images and report: {out / REPORT}"
-    console.print(f"Done in {duration(seconds)}. {where}", soft_wrap=True)
+    console.print(f"Done in {duration(seconds)}. Encoder, images and report: {out / REPORT}", soft_wrap=True)
     console.print(kept(out), soft_wrap=True, highlight=False, markup=False)

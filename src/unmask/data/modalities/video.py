@@ -77,10 +77,14 @@ class Video(Modality):
     unit_word, colour, by_path = "tubelet", True, True
     written = "as an animation of the frames that the model sees"
 
-    def __init__(self, frames: PositiveInt = 16, step: PositiveInt = 2, tubelet: PositiveInt = 2):
+    def __init__(
+        self, frames: PositiveInt = 16, step: PositiveInt = 2, tubelet: PositiveInt = 2, inflate: str = "average"
+    ):
         """frames: that a model sees of a clip; step: frames of the file from one to the next, fewer in clips that are
-        too short for it; tubelet: frames of a unit."""
+        too short for it; tubelet: frames of a unit; inflate: how weights of images come to see tubelets, by average or
+        centre (see weights/inflate.py)."""
         self.frames, self.step, self.tubelet = frames, step, tubelet
+        self.inflate = inflate
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:

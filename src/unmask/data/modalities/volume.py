@@ -53,10 +53,11 @@ class Volume(Modality):
         percentiles: tuple[float, float] = (0.5, 99.5),
         spacing: float | None = None,
         foreground: bool = False,
+        inflate: str = "average",
     ):
         """window: lowest and highest value that matter, in the files' units (Hounsfield units of CT); by default each
         volume's own percentiles. spacing: mm between voxels, to which volumes are resampled. foreground: cut off what
-        is background around the body."""
+        is background around the body. inflate: how weights of images come to see cubes, by average or centre."""
         if window is not None and not window[0] < window[1]:
             raise UserError(f"a window of intensity is (lowest, highest), such as (-1000, 400); got {window}")
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
@@ -64,6 +65,7 @@ class Volume(Modality):
         if spacing is not None and not spacing > 0:
             raise UserError(f"spacing is a length above 0 in mm; got {spacing}")
         self.intensity, self.spacing, self.foreground = Intensity(window, percentiles), spacing, foreground
+        self.inflate = inflate
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:
@@ -126,6 +128,9 @@ class Volume(Modality):
             "crop": Choice(0.5, "boxes of at least half of the volume: scale carries meaning in scans"),
             "flip": Choice("off", "left and right differ in bodies"),
         }
+
+    def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
+        return super().full_size(given[:1] if len(given) == 2 and given[0] == given[1] else given)
 
     def flat(self, x: Shaped[Tensor, "c d h w"]) -> Shaped[Tensor, "c p q"]:
         """The middle slice across each axis, side by side, filled up with zeros below."""

@@ -73,7 +73,6 @@ class Timm(Encoder):
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
         arguments |= {"patch_size": patch_size} if patch_size else {}
-        axes = len(image_size or ()) or 2
         for name in OURS & options.keys():
             raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
         if class_tokens > 1:
@@ -83,9 +82,7 @@ class Timm(Encoder):
         if windowed and _family(model.split(".")[0]) == "eva":
             words = "window= and relative= are" if relative else "window= is"
             raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
-        if axes != 2 and (windowed or pretrained):
-            raise UserError(f"inputs of {axes} axes go with neither window=, relative= nor timm's own weights")
-        net = _create(model, arguments, pretrained, windowed) if axes == 2 else _with_axes(model, arguments)
+        net = _create(model, arguments, pretrained, windowed, axes=len(image_size or ()) or 2)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
@@ -247,8 +244,12 @@ class Timm(Encoder):
         self.net.norm = nn.Identity()
 
 
-def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool) -> Any:
+def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool, axes: int = 2) -> Any:
     """timm's model for inputs of any whole number of units; windowed: with blocks that support windows."""
+    if axes != 2:
+        if windowed or pretrained:
+            raise UserError(f"inputs of {axes} axes go with neither window=, relative= nor timm's own weights")
+        return _with_axes(model, arguments)
     size, patch = arguments.get("img_size"), arguments.get("patch_size")
     if size and patch and any(s % patch for s in size):
         near = tuple(max(1, round(s / patch)) * patch for s in size)

@@ -1,0 +1,58 @@
+"""Tiny data of every modality: two classes that differ in something to be seen, heard or measured."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import soundfile
+from PIL import Image
+
+from support.clipmaking import clip
+
+RATE = 4_000  # samples per second of the recordings
+
+
+def write_image(path: Path, label: int, number: int) -> Path:
+    chance = np.random.default_rng([label, number])
+    pixels = chance.integers(0, 60, (24, 24, 3), dtype=np.uint8)
+    pixels[4 + 8 * label : 12 + 8 * label, 4:20] += 180
+    path = path.with_suffix(".png")
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def write_clip(path: Path, label: int, number: int) -> Path:
+    path = path.with_suffix(".mp4")
+    path.write_bytes(clip(count=8 + 2 * label, size=(16, 32), mark=bool(label)))
+    return path
+
+
+def write_recording(path: Path, label: int, number: int) -> Path:
+    chance = np.random.default_rng([label, number])
+    seconds = np.arange(RATE * (2 + number % 2) // 8) / RATE  # some are shorter than others
+    tone = np.sin(2 * np.pi * (300 + 700 * label) * seconds) + 0.01 * chance.standard_normal(len(seconds))
+    path = path.with_suffix(".wav")
+    soundfile.write(path, 0.5 * tone, RATE)
+    return path
+
+
+def write_volume(path: Path, label: int, number: int) -> Path:
+    chance = np.random.default_rng([label, number])
+    values = chance.normal(100, 5, (16, 20, 12)).astype(np.float32)
+    values[4:10, 6 : 10 + 6 * label, 3:9] += 80
+    path = path.with_name(path.name + ".nii.gz")
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])), path)
+    return path
+
+
+WRITERS = {"image": write_image, "video": write_clip, "audio": write_recording, "volume": write_volume}
+BROKEN = {"image": "broken.png", "video": "broken.mp4", "audio": "broken.wav", "volume": "broken.nii.gz"}
+
+
+def write_samples(folder: Path, kind: str, each: int = 6) -> Path:
+    """`each` samples of two classes, in a folder for each class."""
+    for label, name in enumerate(("calm", "loud")):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            WRITERS[kind](folder / name / f"{number:02d}", label, number)
+    return folder
