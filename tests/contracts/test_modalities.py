@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from support.sampling import BROKEN, WRITERS, write_samples
+from support.sampling import BROKEN, NAMED, WRITERS, write_samples
 from support.small_training import losses
 
 import unmask
@@ -33,7 +33,7 @@ def test_every_modality_has_samples_here():
     assert set(kinds()) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NAMED])
 def test_files_are_recognised_by_their_content(kind, samples, tmp_path):
     shutil.copytree(samples[kind], tmp_path / "unnamed")
     for path in sorted((tmp_path / "unnamed").rglob("*.*")):
@@ -61,13 +61,13 @@ def test_samples_are_decoded_cut_and_laid_out_alike_every_time(kind, samples):
     flat = modality.flat(one)
     assert flat.ndim == 3
     assert set(flat.nan_to_num().unique().tolist()) <= {*one.nan_to_num().unique().tolist(), 0.0}
-    hidden = modality.flat(torch.ones(1, *size, dtype=torch.bool))
+    hidden = modality.flat(torch.ones(sheet.channels, *size, dtype=torch.bool))
     assert hidden.dtype == torch.bool
     assert hidden.shape[1:] == flat.shape[1:]
     assert make_modality(modality.text).text == modality.text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_a_broken_file_is_named_with_its_reason_and_the_others_are_used(kind, samples, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(samples[kind], folder)
@@ -104,7 +104,7 @@ def test_every_modality_serves_every_command(kind, samples, tmp_path):
     encoder = unmask.load(run.path)
     assert encoder.modality == run.config.data.modality
     exported = unmask.export(run.path, to="onnx", out=tmp_path / "exported")
-    assert (exported.path / "encoder.onnx").exists()
+    assert any(exported.folder.rglob("*.onnx"))
     diagnosis = unmask.doctor(run.path)
     assert not [finding for several in diagnosis.findings.values() for finding in several if "Error" in finding.what]
 

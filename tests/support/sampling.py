@@ -45,8 +45,21 @@ def write_volume(path: Path, label: int, number: int) -> Path:
     return path
 
 
+def write_signal(path: Path, label: int, number: int) -> Path:
+    """A table of two channels and their times."""
+    chance = np.random.default_rng([label, number])
+    seconds = np.arange(120 + 20 * (number % 2)) / 50
+    waves = [np.sin(2 * np.pi * (1 + 4 * label) * seconds), np.cos(2 * np.pi * (1 + 4 * label) * seconds)]
+    table = np.stack([seconds, *waves], axis=1) + 0.01 * chance.standard_normal((len(seconds), 3)) * (0, 1, 1)
+    path = path.with_suffix(".csv")
+    np.savetxt(path, table, delimiter=",", header="time,x,y", comments="", fmt="%.5f")
+    return path
+
+
 WRITERS = {"image": write_image, "video": write_clip, "audio": write_recording, "volume": write_volume}
+WRITERS |= {"signal": write_signal}
 BROKEN = {"image": "broken.png", "video": "broken.mp4", "audio": "broken.wav", "volume": "broken.nii.gz"}
+NAMED = ("signal",)  # told by their names too
 
 
 def write_samples(folder: Path, kind: str, each: int = 6) -> Path:

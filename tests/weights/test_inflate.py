@@ -58,6 +58,6 @@ def test_clips_are_learnt_from_weights_of_images(tmp_path):
     folder = write_samples(tmp_path / "clips", "video", each=3)
     path = saved(net.state_dict(), tmp_path / "v.pth")
     run = unmask.pretrain(
-        folder, out=tmp_path / "run", init=path, model=MODEL, steps=2, batch=2, image_size=(4, 16, 16), decoder_warmup=0
+        folder, out=tmp_path / "run", init=path, model=MODEL, steps=2, batch=2, image_size=(4, 32, 32), decoder_warmup=0
     )
-    assert run.encoder().grid == Grid((2, 2, 2), (2, 8, 8))
+    assert run.encoder().grid == Grid((2, 4, 4), (2, 8, 8))

@@ -141,9 +141,11 @@ class Modality(ABC):
         """What judging sees of a sample: all of it, or the middle."""
 
     @abstractmethod
-    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+    def choices(
+        self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
+    ) -> Mapping[str, Choice]:
         """What this kind of data wants: image_size, and whatever else is not as for images (patch_size, mask, decoder
-        ...), each with its reason. patch: what the user asked for; small: without a CUDA GPU."""
+        ...), each with its reason. patch, size: what the user asked for; small: without a CUDA GPU."""
 
     @abstractmethod
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
@@ -165,11 +167,11 @@ class Modality(ABC):
         """The sides of a unit that --patch-size means; of two equal ones, one number."""
         return patch if len(size) == 2 else (patch,) * len(size)
 
-    def flat(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
+    def flat(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:
         """What a model sees laid out as an image, values unchanged: frames side by side, slices ..."""
         return x
 
-    def shown(self, content: Any, view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c h w"]:
+    def shown(self, content: Any, view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:
         """How one sample is shown among others, in lists and galleries: by what a model sees of it."""
         return self.flat(view)
 

@@ -114,7 +114,8 @@ def mask_rows(
         columns = {"input": shown}
         for text, maker in makers.items():
             mask = maker(image[None], Generator().manual_seed(seed + place))
-            hidden = flat(maker.hidden_pixels(mask)[:1].cpu())[0].numpy()
+            hidden = maker.hidden_pixels(mask)[0].cpu()
+            hidden = flat(hidden.expand(len(image), *hidden.shape))[0].numpy()
             height, width = hidden.shape
             columns[text] = shown.copy()
             columns[text][:height, :width] = np.where(hidden[..., None], GREY, shown[:height, :width])

@@ -27,7 +27,8 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     if plan.settings["flip"] == "on" and not modality.mirrored:
         raise UserError(f"--flip on: a {modality.word} that is mirrored means something else; leave it out")
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
-    plan.choose_all(modality.choices(sheet, patch, small))
+    given = plan.settings["image_size"]
+    plan.choose_all(modality.choices(sheet, patch, small, modality.full_size(given) if given else None))
     plan.settings["image_size"] = list(modality.full_size(plan.settings["image_size"]))
     if small or not plan.settings["model"]:
         name = usual_model(sheet.count, machine.device)

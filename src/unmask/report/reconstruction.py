@@ -41,9 +41,9 @@ def rows(
         for name, view in views.items():
             image = displayed(flat(x[i] if view is None else view[i]), low, high)
             cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
-            cover = None if cover is None else flat(cover[None])[0].cpu().numpy()
+            cover = None if cover is None else flat(cover.expand_as(x[i]))[0].cpu().numpy()
             columns[name] = image if cover is None else np.where(cover[..., None], GREY, image)
-        columns["error"] = flat(error[i][None])[0].cpu().numpy()
+        columns["error"] = flat(error[i].expand_as(x[i]))[0].cpu().numpy()
         mean = float(error[i].sum() / hidden[i].sum().clamp(min=1))  # over hidden pixels, in std of the data
         result.append(Row(title, columns, f"mean error {mean:.2f} std"))
     return result

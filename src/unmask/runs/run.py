@@ -144,8 +144,8 @@ def make_objective(config: Config) -> Objective:
 def encoder_of_task(record: Json) -> Encoder:
     """A new encoder as the record of a task's folder describes it."""
     settings, mean, std = record["settings"], tuple(record["mean"]), tuple(record["std"])
-    size, text = tuple(settings["image_size"]), settings.get("modality", IMAGE)
-    modality = make_modality(text)
-    shape = {"patch_size": modality.unit(settings["patch_size"], size), "channels": settings["channels"]}
-    shape |= {"modality": text, "gaps": modality.gaps}
+    size, text = tuple(settings["image_size"]), record.get("modality", IMAGE)
+    patch = settings["patch_size"]
+    shape = {"patch_size": tuple(patch) if isinstance(patch, list) else patch, "channels": settings["channels"]}
+    shape |= {"modality": text, "gaps": make_modality(text).gaps}
     return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)

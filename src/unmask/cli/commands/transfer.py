@@ -229,6 +229,7 @@ def make_record(
         "mean": encoder.mean.tolist(),
         "std": encoder.std.tolist(),
         "timm": encoder.arguments,
+        "modality": encoder.modality,
         "fit": {"steps": settings.fit(task.count).steps, "seconds": None},
         "expected": {"seconds": expected.seconds, "memory_mb": expected.memory_mb},
         "data": {"fingerprint": task.data.sheet.fingerprint, "count": task.count, **task.data_facts()},

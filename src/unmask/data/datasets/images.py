@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Shaped, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -32,7 +32,7 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def image(self, i: int) -> Tensor: ...
+    def image(self, i: int) -> Any: ...
 
 
 class Samples(Dataset):
@@ -75,14 +75,15 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, i: int) -> Shaped[Tensor, "c h w"]:
+    def __getitem__(self, i: int) -> Any:
         return self.image(i)
 
-    def image(self, i: int) -> Shaped[Tensor, "c h w"]:
-        """Image `i` at its own size, at most `max_side`: uint8, or float32 where it is deeper than 8 bits."""
+    def image(self, i: int) -> Any:
+        """Sample `i` as its modality decodes it: an image c h w at its own size, at most `max_side`, uint8, or float32
+        where it is deeper than 8 bits."""
         return self.substitute(i)[0]
 
-    def itself(self, i: int) -> Shaped[Tensor, "c h w"]:
+    def itself(self, i: int) -> Any:
         """Image `i`, for what is said of that image by name. Raises DataError where it cannot be used any more."""
         image, used = self.substitute(i)
         if used != i:
@@ -92,7 +93,7 @@ class Samples(Dataset):
             )
         return image
 
-    def substitute(self, i: int) -> tuple[Shaped[Tensor, "c h w"], int]:
+    def substitute(self, i: int) -> tuple[Any, int]:
         """Image `i` or, if it is bad, another good one, and the index used: a function of `i` and the files. Beyond the
         next few it is drawn from all over: where a whole folder is gone, its neighbour shall not stand in for all."""
         if not 0 <= i < len(self):

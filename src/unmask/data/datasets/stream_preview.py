@@ -7,9 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Shaped
-from torch import Tensor
-
 from unmask.data.datasets.images import Samples
 from unmask.data.shards.buffer import Held, Named
 from unmask.data.shards.stream import COUNTS, Stream
@@ -96,7 +93,7 @@ class StreamSamples:
     def channels(self, channels: int) -> None:
         self.held.channels = channels
 
-    def image(self, i: int) -> Shaped[Tensor, "c h w"]:
+    def image(self, i: int) -> Any:
         return self.held.image(self.place(i))
 
     def megabytes(self, window: int) -> float:

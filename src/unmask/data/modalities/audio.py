@@ -129,7 +129,9 @@ class Audio(Modality):
     def whole(self, size: tuple[int, ...]) -> SoundWindow:
         return SoundWindow(size, random=False)
 
-    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+    def choices(
+        self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
+    ) -> Mapping[str, Choice]:
         columns = (self.seconds or SECONDS) / HOP
         unit = patch or (16 if columns * self.bands >= 64 * 16**2 else 8)
         size = [max(1, self.bands // unit) * unit, max(2, round(columns / unit)) * unit]

@@ -50,7 +50,9 @@ class Image(Modality):
     def whole(self, size: tuple[int, ...]) -> WholeImage:
         return WholeImage((size[0], size[1]))
 
-    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+    def choices(
+        self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
+    ) -> Mapping[str, Choice]:
         side = int(min(sheet.median_size))
         if side <= TINY:
             size, why = max(8, round(side / 4) * 4), f"the images' own size (median short side {side} px)"

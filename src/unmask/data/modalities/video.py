@@ -23,6 +23,7 @@ from unmask.data.transforms.kernels.crop import RandomCrop, WholeImage, resized
 from unmask.plain import PositiveInt
 
 __all__ = ["Video"]
+LEAST = 20  # places in a frame of which a tenth is enough to see
 SHOWN = 8  # frames of a clip in a picture, half of them in a row
 COUNTED = 4  # frames of each clip that count in the statistics
 
@@ -127,18 +128,22 @@ class Video(Modality):
     def whole(self, size: tuple[int, ...]) -> ClipWindow:
         return ClipWindow(size, self.step, None)
 
-    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+    def choices(
+        self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
+    ) -> Mapping[str, Choice]:
         side = int(min(sheet.median_size[1:]))
         unit = patch or (8 if small else 16)
         wanted = min(side, 64 if small else 224)
         side = max(2, round(wanted / unit)) * unit
+        places = ((min(size[1:]) if size else side) // unit) ** 2
+        ratio = 0.9 if places >= LEAST else 0.75
         frames = max(2, min(self.frames, int(sheet.median_size[0])) // self.tubelet) * self.tubelet
         why = "without a CUDA GPU: small enough to see many clips in the time" if small else "as in VideoMAE"
         return {
             "image_size": Choice([frames, side, side], f"frames, height and width; {why}"),
             "patch_size": Choice(unit, f"pixels; a tubelet spans {self.tubelet} frames too"),
             "mask": Choice(
-                "tube(ratio=0.9)", "as in VideoMAE: frames repeat each other, so the same places are hidden"
+                f"tube(ratio={ratio:g})", "as in VideoMAE: frames repeat each other, so the same places are hidden"
             ),
         }
 

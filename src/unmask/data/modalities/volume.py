@@ -111,7 +111,9 @@ class Volume(Modality):
     def whole(self, size: tuple[int, ...]) -> WholeBox:
         return WholeBox(size)
 
-    def choices(self, sheet: Facts, patch: int | None, small: bool) -> Mapping[str, Choice]:
+    def choices(
+        self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
+    ) -> Mapping[str, Choice]:
         most = 48 if small else 96
         share = min(1.0, most / max(sheet.median_size))
         unit = patch or (8 if max(sheet.median_size) * share >= 24 else 4)

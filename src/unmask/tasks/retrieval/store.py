@@ -24,7 +24,7 @@ class Row:
     pixels: bytes  # digest of the decoded pixels
     tiny: Float[np.ndarray, "768"]  # see `likeness.py`
     thumb: bytes  # JPEG
-    view: Shaped[Tensor, "c h w"]  # what the encoder sees; not kept
+    view: Shaped[Tensor, "c *size"]  # what the encoder sees; not kept
 
 
 class Store:
