@@ -100,6 +100,14 @@ class Encoder(nn.Module, ABC):
         row: prefix tokens, then units in reading order."""
         raise UserError(f"{type(self).__name__} cannot restrict what its tokens attend to; use a ViT")
 
+    staged: bool = False  # `seen` gives a map of every stage
+
+    def seen(self, x: Shaped[Tensor, "b c *size"], cls: bool = False) -> tuple[Tensor, list[Float[Tensor, "b _ _ _"]]]:
+        """A vector b d of each raw image, the mean over its units or the class token, and its maps, in one pass."""
+        prefix, units = self(x)
+        pooled = prefix[:, 0] if cls else units.mean(dim=1)
+        return pooled, [units.transpose(1, 2).unflatten(2, self.grid_of(x).shape)]
+
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         """Normalised tokens after each of the last `last` blocks (or stages), the deepest last; only visible units if a

@@ -38,6 +38,11 @@ def usable_names() -> list[str]:
     return [name for name, file in timm_names().items() if file in USABLE and not name.startswith("test_")]
 
 
+def sees_wholes(model: str) -> bool:
+    """True for a network whose only unit is the image: one of `encoders/maps.py`, by its text."""
+    return model.partition("(")[0] == "maps"
+
+
 def nearest_model(text: str) -> str | None:
     """The usable model that a name was probably meant to be: `ViT-B/16`, `vitb16` and `vit_base_patch_16` are
     vit_base_patch16_224. None where no family of usable models is named and the letters are not alike either."""

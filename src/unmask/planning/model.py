@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
+from unmask.models.names import sees_wholes
 from unmask.planning.batch import plan_batch
 from unmask.planning.method import plan_method, plan_views, refuse_batch
 from unmask.planning.plan import Plan
@@ -41,7 +42,9 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     patch = patch_of(plan.settings["model"], plan.settings["image_size"], machine)
     units = math.prod(s // patch for s in plan.settings["image_size"])
     hiera = plan.settings["model"].startswith(HIERA)
-    plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per image")
+    whole = "the whole image: this network hides nothing" if sees_wholes(plan.settings["model"]) else ""
+    why = "Hiera's unit" if hiera else whole or f"gives {units} patches per image"
+    plan.choose("patch_size", patch, why)
     plan_resolutions(plan)
     encoder = create_encoder(
         plan.settings["model"],
@@ -100,6 +103,8 @@ def patch_of(model: str, image_size: Sequence[int], machine: Machine) -> int:
     """The default patch size in pixels."""
     if model.startswith(HIERA):
         return 32
+    if sees_wholes(model):
+        return min(image_size)
     return _patch(math.gcd(*image_size), min(image_size), machine.device != "cuda")
 
 

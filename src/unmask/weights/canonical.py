@@ -47,6 +47,7 @@ class Canonical:
     decoder_heads: int | None = None
     decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
+    channels: int | None = None  # of images, where no patch embedding tells
     image_size: tuple[int, int] | None = None  # None: square, as many patches as the position table has rows
     statistics: Statistics | None = None
     origin: str = ""  # whose mean and std these are, for people

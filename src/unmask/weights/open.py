@@ -16,6 +16,7 @@ from unmask import registry
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
+from unmask.models.names import sees_wholes
 from unmask.models.state import load_strictly
 from unmask.weights.architecture import architecture, default_config, model_text, one_of_a_kind, require_size
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
@@ -30,6 +31,7 @@ from unmask.weights.resize import (
     channel_mix,
     fixed_table,
     mixed_statistics,
+    require_channels,
     resize_decoder,
     resize_encoder,
     resize_relative,
@@ -122,7 +124,9 @@ class Opened:
         """Loads the weights into an encoder, resized to its grid and channels; UserError lists both sides where they
         do not fit."""
         mix, state = channel_mix(self.channels, encoder.channels, bands), self.weights.encoder
-        if ANCHOR in state:
+        if sees_wholes(self.model):
+            require_channels(self.channels, encoder.channels, self.source)
+        elif ANCHOR in state:
             state = resize_encoder(
                 state, _tokens(self.model, self.grid), _tokens(self.model, encoder.grid), mix, self.prefix
             )
@@ -204,7 +208,7 @@ def _opened(
     remarks, name = [*content.remarks, *weights.remarks], model or weights.model
     hiera = (name or "").startswith("hiera")
     state, prefix, size = weights.encoder, 0, reading.size or weights.image_size
-    if "pos_embed" in state and state["pos_embed"].ndim == 3:
+    if "pos_embed" in state and state["pos_embed"].ndim == 3 and not sees_wholes(name or ""):
         patch = (4, 4) if hiera else (int(state[ANCHOR].shape[-2]), int(state[ANCHOR].shape[-1]))
         wanted = None if image_size is None else (int(image_size[0]), int(image_size[-1]))
         sizes = {"size": reading.size, "stated": weights.image_size, "wanted": wanted}
@@ -223,7 +227,7 @@ def _opened(
         weights=_with_statistics(weights, name),
         model=name,
         grid=grid,
-        channels=_channels(state),
+        channels=_channels(weights),
         licence=known_licence(content.name, licence or weights.licence),
         prefix=prefix,
         remarks=(*remarks, *more),
@@ -233,7 +237,7 @@ def _opened(
 
 def _with_statistics(weights: Canonical, model: str) -> Canonical:
     """With a mean and std: those of the only weights that there are of such an architecture, else ImageNet's."""
-    channels = _channels(weights.encoder)
+    channels = _channels(weights)
     if weights.statistics is not None:
         return weights
     settings = default_config(model) if one_of_a_kind(model) else {}
@@ -250,6 +254,8 @@ def _grid(model: str, state: State, size: tuple[int, int] | None) -> Grid:
     """The grid that the weights were made for; size: of the images, where it is known."""
     if model.startswith("hiera"):
         return create_encoder(model, image_size=size).grid
+    if sees_wholes(model):
+        return Grid((1, 1), size or (224, 224))
     patch = tuple(state[ANCHOR].shape[-2:])
     size = size or tuple(default_config(model).get("input_size", (3, 224, 224))[1:])
     return Grid((size[0] // patch[0], size[1] // patch[1]), patch)
@@ -260,7 +266,10 @@ def _tokens(model: str, grid: Grid) -> Grid:
     return Grid(tuple(8 * side for side in grid.shape), (4, 4)) if model.startswith("hiera") else grid
 
 
-def _channels(state: State) -> int:
+def _channels(weights: Canonical) -> int:
+    state = weights.encoder
+    if sees_wholes(weights.model or "") and weights.channels:
+        return weights.channels
     if ANCHOR not in state:
         raise UserError(f"these weights have no {ANCHOR}: they belong to no ViT, and unmask reads no other kind")
     return state[ANCHOR].shape[1]
