@@ -102,10 +102,6 @@ class Distil(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Distances of the projected features and maps, each averaged, and their weighted sum."""
         (x,) = batch["views"]
-        if self.training and len(x) < 2:
-            raise UserError(
-                "a step of one image leaves batch normalisation nothing: a larger --batch, or less --accumulate"
-            )
         shown, (pooled, own) = self.teacher.shown(x), self.encoder.seen(x)
         outputs, loss = {}, torch.zeros((), device=x.device)
         if self.to_features is not None:

@@ -130,4 +130,3 @@ class Maps(Encoder):
 
     def take_norm(self) -> None:
         """There is none: what a network returns is taken as it is."""
-
