@@ -124,8 +124,8 @@ def require(kind: str, spec: str) -> None:
 def find(kind: str, name: str) -> Any:
     """The one public name of a part's file, or the one said. UserError for a part from outside that is not `given`."""
     require(kind, name)
-    name, _, member = name.partition(":")
-    module = _foreign_module(name) if is_foreign(name) else importlib.import_module(f"{KINDS[kind]}.{name}")
+    foreign, (name, _, member) = is_foreign(name), name.partition(":")
+    module = _foreign_module(name) if foreign else importlib.import_module(f"{KINDS[kind]}.{name}")
     public = [member] if member else getattr(module, "__all__", [])
     if len(public) == 1 and hasattr(module, public[0]):
         return getattr(module, public[0])
@@ -175,8 +175,8 @@ def parts_given() -> tuple[str, ...]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a name is that of a part from outside of the package."""
-    return "." in name or "/" in name
+    """Whether a name is that of a part from outside of the package, or a class of one; not of a library's network."""
+    return "." in name or "/" in name or (":" in name and not name.startswith(("timm:", "torchvision:")))
 
 
 def is_given(name: str) -> bool:

@@ -29,6 +29,7 @@ from unmask.training.objective import Objective
 __all__ = ["Distil"]
 LOSSES = {"cosine": "1 - cosine", "smooth_l1": "smooth L1 distance"}
 LOOKED_AT = 8  # batches of which mean and deviation are taken
+RATES = {64: 4e-3, 256: 2e-3}  # batch -> learning rate per 256 images: 1e-3 and 2e-3, by the root of the batch
 LEAST = 1e-3  # deviation of a channel, as a share of the mean one: less is the same for all images
 
 
@@ -77,11 +78,10 @@ class Distil(Objective):
     def defaults(cls, encoder: Encoder, sheet: Sheet, machine: Machine) -> Mapping[str, Choice]:
         """Batches in which batch normalisation works, and a rate for AdamW that suits convolutions."""
         most = 2 ** int(math.log2(max(sheet.count / 4, 16)))  # four or more steps per epoch
-        batch = min(256 if machine.device == "cuda" else 64, most)
-        rate = float(f"{2e-3 * math.sqrt(batch / 256):.2g}")
+        usual = 256 if machine.device == "cuda" else 64
         return {
-            "batch": Choice(batch, "enough for batch normalisation, few enough for many steps"),
-            "lr": Choice(rate, "2e-3 at a batch of 256, times the root of the share: AdamW on convolutions"),
+            "batch": Choice(min(usual, most), "enough for batch normalisation, few enough for many steps"),
+            "blr": Choice(RATES[usual], f"as AdamW on convolutions at a batch of {usual}"),
             "crop": Choice(0.25, "teacher and student see the same crop, which has to show what the image is of"),
         }
 

@@ -40,15 +40,13 @@ def library_of(text: str) -> tuple[str, str, dict[str, object]]:
     """
     name, options = registry.parse(text)
     library, colon, rest = name.partition(":")
-    if registry.is_foreign(library) and library not in timm_names():
+    if registry.is_foreign(name) and library not in timm_names():
         if library.split(".")[0] in timm_names():
             raise UserError(
                 f"{name}: a student begins with random weights, so the tag {library.partition('.')[2]!r} of trained"
                 f" ones means nothing; give {library.split('.')[0]}"
             )
         return OWN, name, options
-    if colon and library not in (TIMM, TORCHVISION):
-        raise UserError(f"{text}: networks are timm:NAME, torchvision:NAME, ./file.py:NAME or package.module:NAME")
     name, own = rest if colon else name, {TIMM: timm_names(), TORCHVISION: _of_torchvision()}
     for known in (library,) if colon else (TIMM, TORCHVISION):
         if name in own[known]:

@@ -61,7 +61,8 @@ class Canonical:
 
 
 class WeightFormat(ABC):
-    """One family of files. Formats are tried in alphabetical order; the first that recognises a file reads it."""
+    """One family of files. Our own is tried first, the others in alphabetical order; the first that recognises a file
+    reads it."""
 
     @staticmethod
     @abstractmethod

@@ -199,7 +199,8 @@ def _opened(
     reading: Reading,
     image_size: tuple[int, ...] | None,
 ) -> Opened:
-    parts = [registry.find("weights", name) for name in registry.names("weights")]
+    names = sorted(registry.names("weights"), key=lambda name: name != "ours")  # whose files may hold any network
+    parts = [registry.find("weights", name) for name in names]
     part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
         shown = ", ".join(list(content.state)[:4])

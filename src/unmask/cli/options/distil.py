@@ -36,10 +36,11 @@ __all__ = ["Distil"]
 
 @dataclass(frozen=True)
 class Distil(RuntimeOptions):
-    """Teach a network of any kind what an encoder knows: convolutional networks of timm or torchvision, your own.
+    """Teach a network of any kind what an encoder knows.
 
-    The student learns the encoder's features and feature maps from images without labels. Its folder is a run's, which
-    evaluate, transfer, export and all other commands take.
+    It may be a convolutional network of timm or torchvision, or your own. It learns the encoder's features and feature
+    maps from images without labels. Its folder is a run's, which evaluate, transfer, export and all other commands
+    take.
     """
 
     run: Positional[WeightsPlace]  # the teacher: folder of a run, a file or folder of weights, or a timm model
