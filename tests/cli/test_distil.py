@@ -11,9 +11,9 @@ from support.students import NET
 import unmask
 from unmask.cli.main import main, parse
 from unmask.errors import Interrupted, UserError
-from unmask.training import loop
+from unmask.methods.distil import Distil
 
-FAST = {"precision": "32", "device": "cpu", "workers": 0, "steps": 4, "batch": 8, "log_every": 1}
+FAST = {"precision": "32", "device": "cpu", "workers": 0, "steps": 4, "batch": 8, "log_every": 1, "save_every": 1}
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +56,16 @@ def test_the_student_is_a_plain_state_dict_of_its_own_library_with_what_is_neede
 
 @pytest.mark.slow
 def test_a_student_that_was_stopped_goes_on_to_the_bit(student, teacher, photos, tmp_path, monkeypatch):
-    take, calls = loop.backward, []
+    take, calls = Distil.after_step, []
 
     def stopped(*arguments, **named):
         calls.append(1)
-        if len(calls) == 3 + 3:  # three steps are measured first
+        if len(calls) == 3:
             raise Interrupted("stopped", 15)
         return take(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "backward", stopped)
+        patch.setattr(Distil, "after_step", stopped)
         with pytest.raises(Interrupted):
             unmask.distil(teacher, into="test_resnet", on=photos, out=tmp_path / "s", **FAST)
     unmask.distil(teacher, into="test_resnet", on=photos, out=tmp_path / "s", **FAST)
@@ -104,7 +104,7 @@ def test_the_other_commands_take_a_student(student, labelled, tmp_path, capsys):
     with pytest.raises(UserError, match="rebuilds no pixels"):
         unmask.show(student, labelled, most=1, out=tmp_path / "p.png")
     with pytest.raises(UserError, match="cannot leave hidden patches out"):
-        unmask.pretrain(labelled, init=student, out=tmp_path / "no", **{k: v for k, v in SMALL.items() if k != "model"})
+        unmask.pretrain(labelled, init=student, out=tmp_path / "no", steps=2, device="cpu")
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_a_network_of_the_user_s_learns_and_is_run_later_only_where_it_is_given(
 def test_what_cannot_be_distilled_is_refused_before_data_is_looked_at(changed, message, tmp_path, monkeypatch):
     monkeypatch.setattr("unmask.cli.commands.pretrain.look_at", None)
     options = {
-        "run": str(weights),
+        "run": str(teacher_file()),
         "into": "test_resnet",
         "on": "demo",
         "out": tmp_path / "no",
@@ -178,3 +178,15 @@ def test_the_student_and_its_class_are_given_by_the_command_line_alone(tmp_path)
     line = ["run", "--into", "./net.py:Net(width=2)", "--on", "data"]
     assert parts_in(line) == ["./net.py:Net(width=2)"]
     assert parse(["distil", *line]).into == "./net.py:Net(width=2)"
+
+
+@pytest.mark.slow
+def test_a_vit_as_student_is_an_encoder_like_those_of_pretrain(teacher, photos, tmp_path):
+    small = "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)"
+    run = unmask.distil(teacher, into=small, on=photos, out=tmp_path / "s", patch_size=8, loss="smooth_l1", **FAST)
+    facts = json.loads((tmp_path / "s" / "student.json").read_text())
+    space = {"timm": timm}
+    exec(facts["build"], space)
+    space["net"].load_state_dict(load_file(tmp_path / "s" / "encoder.safetensors"), strict=True)
+    assert run.encoder().grid.shape == (4, 4)
+    assert facts["maps"] == {"channels": [24], "strides": [8]}

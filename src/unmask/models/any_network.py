@@ -13,11 +13,11 @@ from torch import nn
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.models.names import USABLE, timm_names
+from unmask.models.names import LOADING, USABLE, timm_names
 from unmask.plain import call_text
 
 TIMM, TORCHVISION, OWN = "timm", "torchvision", "own"
-SET = {"num_classes", "in_chans", "img_size", "pretrained", "weights", "checkpoint_path", "features_only"}  # by us
+SET = {"num_classes", "in_chans", "img_size", "features_only", "weights", "weights_backbone", *LOADING}  # by us
 EXAMPLES = "mobilenetv3_small_100, resnet18, torchvision:resnet18, ./net.py:Net or my_lab.nets.Net"
 
 

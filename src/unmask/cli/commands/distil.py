@@ -12,7 +12,7 @@ from unmask.cli.commands.pretrain import pretraining
 from unmask.cli.options.distil import Distil
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
-from unmask.errors import UserError
+from unmask.errors import Diverged, Interrupted, UserError
 from unmask.files import Json, write_json
 from unmask.models.any_network import OWN, TIMM, Network, how_to_build, library_of, model_of
 from unmask.models.encoders.maps import Maps
@@ -43,10 +43,12 @@ def distil(options: Distil) -> Run | None:
     try:
         with together():
             run = pretraining(wanted, Ranks())
-    finally:
+    except (Interrupted, Diverged):
         if (out / ENCODER).exists() and not options.dry_run:
             write_json(out / STUDENT, described(Run(out)))
+        raise
     if run is not None:
+        write_json(out / STUDENT, described(run))
         make_console().print(f"The student: {out / ENCODER}, and {out / STUDENT} says how to build it", soft_wrap=True)
     return run
 
@@ -76,7 +78,11 @@ def _size_of_teacher(options: Distil) -> tuple[int, ...]:
 def described(run: Run) -> Json:
     """What student.json says: the network in its own library's terms, how to prepare images, and the licence."""
     encoder, record = run.encoder(), run.config.record
-    arguments = {name: value for name, value in encoder.arguments.items() if name not in ("model_name", "in_chans")}
+    arguments = {
+        name: value
+        for name, value in encoder.arguments.items()
+        if name not in ("model_name", "in_chans", "num_classes")
+    }
     network = Network(None, TIMM, str(encoder.arguments["model_name"]), arguments)
     network = encoder.network if isinstance(encoder, Maps) else network
     numbers = range(encoder.num_maps) if encoder.staged else None
