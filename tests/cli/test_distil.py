@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from support.methods import teacher_file
 from support.students import NET
 
 import unmask
