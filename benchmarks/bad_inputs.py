@@ -54,12 +54,18 @@ MODELS = (
     *("vit_tiny_patch16_224(embed_dim=50, num_heads=3)", "vit_tiny_patch16_224(embed_dim=10000000)", "resnet50"),
     *("vit_tiny_patch16_224(mlp_ratio=0)", "vit_tiny_patch16_224(nosuch=1)", "vit_tiny_patch16_224(depth=1e9)"),
 )
+STUDENTS = (
+    *("resnet", "resnet18(", "resnet18.a1_in1k", "nosuch:resnet18", "torchvision:nosuch", "torchvision:vit_b_16"),
+    *("resnet18(num_classes=3)", "resnet18(nosuch=1)", "maps", "./nosuch.py:Net", "nosuch.nets.Net", "os:getcwd"),
+    *("torchvision:googlenet", "test_resnet(in_chans=7)", "vit_tiny_patch16_224(depth=0)", "timm:"),
+)
 BASES = {  # a command that works, in the folder that `prepare` makes, to which a bad option is added
     "ablate": ["ablate", "data", "--dry-run", "--steps", "2"],
     "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/f", "--memory", "10", "--sets", "1", *RATE],
     "audit": ["audit", "run", "--on", "data", "--out", "{out}/a", "--index", "{out}/i", "--groups", "groups.csv"],
     "tune": ["tune", "data", "--dry-run", "--steps", "4", "--axes", "ratio"],
     "compare": ["compare", "data", "--dry-run", "--images", "8", "--methods", "simmim", "--batch", "4"],
+    "distil": ["distil", "run", "--into", "test_resnet", "--on", "data", "--out", "{out}/d", "--steps", "2", *FAST],
     "doctor": ["doctor", "run"],
     "embed": ["embed", "run", "data", "--out", "{out}/f.npz"],
     "evaluate": ["evaluate", "run", "--on", "data", "--out", "{out}/e", "--draws", "1"],
@@ -198,8 +204,8 @@ def bad_places(name: str, base: str, bad: Path) -> Iterator[tuple[list[str], boo
 def values(name: str, hint: Any, bad: Path) -> Iterable[str]:
     """What an option of this type does not mean, or hardly."""
     inner = _types_in(hint)
-    if name == "model":
-        yield from MODELS
+    if name in ("model", "into"):
+        yield from MODELS if name == "model" else STUDENTS
     if bool in inner:
         yield "maybe"
     elif int in inner or float in inner:

@@ -3,6 +3,7 @@
     unmask.advise("photos/")                # published weights or pretraining? with grounds, cost and a command
     run = unmask.pretrain("photos/", out="run")
     encoder = unmask.load("run")            # encoder(x) takes raw pixels; encoder.net is the timm model
+    unmask.distil("run", into="resnet18", on="photos/", out="student")  # the same knowledge in another network
     unmask.show("run", "a.jpg", out="panel.png")
     unmask.evaluate("run", on="labelled/")
     unmask.transfer("run", on="labelled/")  # a classifier in run/classify
@@ -45,6 +46,7 @@ __all__ = [
     "compare",
     "completion",
     "demo",
+    "distil",
     "doctor",
     "embed",
     "evaluate",

@@ -25,9 +25,9 @@ from unmask.tasks.open import load as load
 from unmask.version import __version__ as __version__
 
 __all__ = [
-    "Run", "__version__", "ablate", "advise", "anomaly", "audit", "compare", "completion", "demo", "doctor", "embed",
-    "evaluate", "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show", "stress",
-    "transfer", "tune"
+    "Run", "__version__", "ablate", "advise", "anomaly", "audit", "compare", "completion", "demo", "distil", "doctor",
+    "embed", "evaluate", "export", "labels", "load", "map", "pack", "predict", "pretrain", "search", "select", "show",
+    "stress", "transfer", "tune"
 ]
 
 @overload
@@ -127,6 +127,23 @@ def demo(
     *, out: str | Path = 'demo-run', device: str = 'auto', parts: str | Sequence[str] = (),
     config: str | Path | None = None
 ) -> Run: ...
+def distil(
+    run: str | Path, *, out: str | Path = 'student', on: str | Path | Sequence[str | Path] = (), into: str = '',
+    model: str | None = None, image_size: int | str | Sequence[int] | None = None, epochs: float | None = None,
+    hours: float | None = None, device: str = 'auto', channels: int | None = None, crop: float | None = None,
+    crop_kind: Literal['random', 'fixed', 'whole'] = 'random', flip: Literal['auto', 'on', 'off'] = 'auto',
+    max_bad: float = 0.05, teacher_size: int | str | Sequence[int] | None = None, patch_size: int | None = None,
+    pooling: Literal['mean', 'cls'] = 'mean', parts: str | Sequence[str] = (),
+    loss: Literal['cosine', 'smooth_l1'] = 'cosine', features: float = 1.0, maps: float = 1.0,
+    strides: int | Sequence[int] | None = None, steps: int | None = None, batch: int | None = None,
+    accumulate: int | None = None, lr: float | None = None, warmup: float | None = None,
+    weight_decay: float | None = None, seed: int = 0, precision: str = 'auto', matmul: str = 'auto',
+    attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
+    channels_last: str = 'auto', threads: int | None = None, workers: int | None = None, deterministic: bool = False,
+    log_to: str | Sequence[str] = (), log_every: int | None = None, save_every: int | None = None,
+    probe: str | Path | None = None, probe_every: float | None = None, config: str | Path | None = None,
+    dry_run: bool = False
+) -> Run | None: ...
 def doctor(
     place: str | Path, *, on: str | Path | Sequence[str | Path] = (), mean: float | Sequence[float] = (),
     std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,

@@ -133,6 +133,12 @@ def numbers(value: float | str | Sequence[float]) -> tuple:
     return (value,) if isinstance(value, int | float) else tuple(value)
 
 
+def call_text(name: str, options: Json) -> str:
+    """`name(option=value)`, as `registry.parse` reads it; the name alone without options."""
+    inside = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    return f"{name}({inside})" if inside else name
+
+
 def fits(hint: object, value: object) -> bool:
     """Whether a plain value, as JSON holds it, may be what an annotation says."""
     origin, arguments = get_origin(hint), get_args(hint)

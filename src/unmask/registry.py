@@ -4,7 +4,8 @@
 
 A dotted name, `my_lab.masks.comb`, or a file, `./comb.py`, is a part from outside of the package. It is imported only
 within `given`, which `cli/verb.py` and `unmask.load` enter with what a person wrote on this command line or in this
-call. Nobody else does: texts that were read from a disk can name such a part, and that alone never runs it.
+call. Nobody else does: texts that were read from a disk can name such a part, and that alone never runs it. `:Name`
+behind it, or a last name in capitals, `my_lab.nets.Tiny`, says which class is meant; else the one in `__all__` is.
 """
 
 import ast
@@ -71,16 +72,18 @@ def build(kind: str, spec: object, **context: object) -> Any:
         raise UserError(f"{spec!r} does not work: {error}") from error
 
 
-_FILE = re.compile(r"""([^()'"]+\.py)\s*(\(.*\))?""", re.DOTALL)
+_FILE = re.compile(r"""([^()'"]+\.py(?::\w+)?|[\w.]+:\w+)\s*(\(.*\))?""", re.DOTALL)
+_CLASS = re.compile(r"^([\w.]+)\.([A-Z]\w*)(?=\(|$)")  # my_lab.nets.Tiny is the class Tiny of my_lab.nets
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(option=value)` into the name and the options, which must be literals. The name may be a file's."""
-    file = _FILE.fullmatch(spec.strip())
+    spec = _CLASS.sub(r"\1:\2", spec.strip())
+    file = _FILE.fullmatch(spec)
     try:
-        tree = ast.parse(f"part{file[2] or ''}" if file else spec.strip(), mode="eval").body
+        tree = ast.parse(f"part{file[2] or ''}" if file else spec, mode="eval").body
         if not isinstance(tree, ast.Call):
-            return (file[1] if file else spec.strip()), {}
+            return (file[1] if file else spec), {}
         name = file[1] if file else ast.unparse(tree.func)
         if tree.args:
             raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
@@ -120,13 +123,15 @@ def require(kind: str, spec: str) -> None:
 
 
 def find(kind: str, name: str) -> Any:
-    """The one public name of a part's file. UserError for a part from outside that is not `given`."""
+    """The one public name of a part's file, or the one said. UserError for a part from outside that is not `given`."""
     require(kind, name)
-    module = _foreign_module(name) if is_foreign(name) else importlib.import_module(f"{KINDS[kind]}.{name}")
-    public = getattr(module, "__all__", [])
-    if len(public) != 1:
-        raise UserError(f"{module.__file__} must name its one public class in __all__, it has {list(public)}")
-    return getattr(module, public[0])
+    foreign, (name, _, member) = is_foreign(name), name.partition(":")
+    module = _foreign_module(name) if foreign else importlib.import_module(f"{KINDS[kind]}.{name}")
+    public = [member] if member else getattr(module, "__all__", [])
+    if len(public) == 1 and hasattr(module, public[0]):
+        return getattr(module, public[0])
+    near = f"; there is no {member!r}{closest(member, vars(module))}" if member else f", it has {list(public)}"
+    raise UserError(f"{module.__file__} must name its one public class in __all__{near}")
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,8 @@ def parts_given() -> tuple[str, ...]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a name is that of a part from outside of the package."""
-    return "." in name or "/" in name
+    """Whether a name is that of a part from outside of the package, or a class of one; not of a library's network."""
+    return "." in name or "/" in name or (":" in name and not name.startswith(("timm:", "torchvision:")))
 
 
 def is_given(name: str) -> bool:
@@ -181,8 +186,7 @@ def is_given(name: str) -> bool:
 
 
 def portable(text: str) -> str:
-    """The same text without the folders of files, as a run writes it down: `comb.py(every=2)` for
-    `lab/comb.py(every=2)`."""
+    """The same text without the folders of files, as a run writes it down: `comb.py(every=2)`."""
     for name in _foreign_names(text):
         text = text.replace(name, _key(name))
     return text
@@ -202,9 +206,8 @@ def keep_sources(folder: Path) -> None:
 
 def remark_on_parts(folder: Path) -> None:
     """Says, on stderr, which parts from outside a folder was made with that are not given, or are others now."""
-    for name, digest in read_json(folder / KEPT / HASHES).items():
-        if not re.fullmatch(r"[\w./-]+", name):
-            continue
+    parts = read_json(folder / KEPT / HASHES).items()
+    for name, digest in (part for part in parts if re.fullmatch(r"[\w./-]+", part[0])):
         source, place = _source(name), folder / KEPT / _kept(name)
         if source is None:
             said = f"{folder} was made with {name}, a part from outside of unmask, which is not run: {_how(name)}"
@@ -221,7 +224,7 @@ def _foreign_names(text: str) -> list[str]:
     with suppress(UserError):
         name, options = parse(text)
         inner = [found for value in options.values() if isinstance(value, str) for found in _foreign_names(value)]
-        return [name, *inner] if is_foreign(name) else inner
+        return [name.partition(":")[0], *inner] if is_foreign(name) else inner
     return []
 
 
@@ -230,7 +233,7 @@ def _key(name: str) -> str:
 
 
 def _kept(name: str) -> str:
-    return name.replace("/", "_") if name.endswith(".py") else f"{name.replace('/', '_')}.py"
+    return f"{name.removesuffix('.py').replace('/', '_')}.py"
 
 
 def _target(name: str) -> str | None:
@@ -292,8 +295,6 @@ def _digest(path: Path) -> str:
 
 def _how(name: str) -> str:
     file = f"./{_key(name).removesuffix('.py').split('.')[-1]}.py"
-    dotted = "" if name.endswith(".py") else f"--parts {name}, or "
-    return (
-        f"look at it (a run keeps the source in its folder {KEPT}), then give it with {dotted}--parts {file};"
-        f" in Python parts={file if not dotted else name!r}"
-    )
+    dotted, python = ("", repr(file)) if name.endswith(".py") else (f"--parts {name}, or ", repr(name))
+    look = f"look at it (a run keeps the source in its folder {KEPT})"
+    return f"{look}, then give it with {dotted}--parts {file}; in Python parts={python}"

@@ -48,7 +48,7 @@ def test_every_option_says_what_happens_by_default(name):
 @pytest.mark.parametrize("name", [n for n in PAGES if n not in ("completion", "doctor")])
 def test_the_usual_options_come_first(name):
     shown = re.findall(r"^  --([\w-]+)", page(name, PAGES[name]), re.M)
-    usual = ["out", "on", "to", "model", "image-size", "epochs", "hours", "device"]
+    usual = ["out", "on", "to", "into", "model", "image-size", "epochs", "hours", "device"]
     assert shown[: len([option for option in usual if option in shown])] == [o for o in usual if o in shown]
 
 
@@ -76,7 +76,7 @@ def test_the_usual_options_come_first(name):
         ("ablate", "--epochs", "--finetune-epochs"),
         ("ablate", "--arch", "--model"),
         ("embed", "--batch_size", "--batch"),
-        ("embed", "--lr0", "--lr is an option of unmask ablate, pretrain, transfer"),
+        ("embed", "--lr0", "--lr is an option of unmask ablate, distil, pretrain, transfer"),
         ("evaluate", "--weights", "give RUN without an option"),
         ("export", "--format", "--to"),
         ("export", "--half", "--precision"),

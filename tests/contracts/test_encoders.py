@@ -36,6 +36,7 @@ def half(encoder):
 
 def test_every_encoder_part_has_a_family_here():
     parts = {name: registry.find("encoder", name) for name in registry.names("encoder")}
+    parts = {name: part for name, part in parts.items() if not part.staged}  # networks that see whole images: test_maps
     assert [name for name, part in parts.items() if not any(part.accepts(registry.parse(m)[0]) for m in FAMILIES)] == []
 
 

@@ -8,7 +8,9 @@ from torch.nn.functional import softmax
 from unmask.errors import UserError
 from unmask.masking.mask import hide_top
 from unmask.models.ema import warmed
+from unmask.models.encoder import create_encoder
 from unmask.registry import build
+from unmask.training.optimizer import groups
 
 DECODER = "full(dim=16, depth=1, heads=2)"
 
@@ -103,8 +105,17 @@ def test_teachers_that_cannot_teach_are_refused(options, says):
 
 
 def test_a_hiera_has_no_attention_to_imitate():
-    from unmask.models.encoder import create_encoder
-
     hiera = create_encoder("hiera_tiny_224(embed_dim=8, num_heads=1, stages=(1, 1, 1, 1))", image_size=(64, 64))
     with pytest.raises(UserError, match="has no attention maps"):
         build("method", f"mae(attention_of={str(teacher_file())!r})", encoder=hiera, decoder=DECODER)
+
+
+def test_learned_frequencies_of_rotary_positions_are_trained_and_do_not_decay():
+    model = "vit_small_patch16_rope_mixed_224(depth=1, embed_dim=24, num_heads=2, num_reg_tokens=4, swiglu_mlp=True)"
+    encoder = create_encoder(model, image_size=(32, 32), patch_size=8)
+    method = build("method", "mae", encoder=encoder, decoder="cross(dim=16, depth=1, heads=2)").train()
+    method({"views": [torch.randint(0, 256, (2, 3, 32, 32)).byte()]})["loss"].backward()
+    frequencies = encoder.net.rope.freqs
+    assert frequencies.grad.abs().max() > 0
+    decays = {group["weight_decay"] for group in groups(method, 0.05) if any(p is frequencies for p in group["params"])}
+    assert decays == {0.0}

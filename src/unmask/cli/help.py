@@ -18,13 +18,14 @@ from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hin
 from tyro.conf import Positional
 
 COMMANDS = {
-    "learn": ("advise", "pretrain", "transfer", "demo"),
+    "learn": ("advise", "pretrain", "distil", "transfer", "demo"),
     "look and judge": ("show", "evaluate", "labels", "stress", "audit", "compare", "ablate", "tune", "doctor"),
     "use": ("predict", "embed", "search", "map", "select", "anomaly"),
     "move": ("export", "pack"),
     "set up": ("completion",),
 }
-USUAL = ("out", "on", "to", "model", "image_size", "epochs", "hours", "device")  # what most people give; always first
+# what most people give; always first
+USUAL = ("out", "on", "to", "into", "model", "image_size", "epochs", "hours", "device")
 GROUPS = {  # every option of every command by subject, in the order in which they are shown
     "data": (
         "modality", "kind", "images", "classes", "format", "masks", "void", "most", "most_test",
@@ -37,7 +38,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "max_bad", "shard_mb",
     ),
     "model": (
-        "init", "mean", "std", "weights_size", "ema", "weights_ema", "student", "patch_size",
+        "init", "mean", "std", "weights_size", "ema", "weights_ema", "student", "teacher_size", "patch_size",
         "pooling", "head", "pyramid", "width", "window", "global_blocks", "relative",
         "anchors", "ratios", "rois", "block", "layers", "against", "parts",
     ),
@@ -46,6 +47,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "protocols", "methods", "evaluators", "blocks", "axes", "axis", "equal", "sizes", "what",
         "action", "ratio", "progress", "sets",
         "normalize_errors", "false_alarms", "memory", "tiles", "blur",
+        "loss", "features", "maps", "strides",
         "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",
     ),

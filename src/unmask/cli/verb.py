@@ -37,6 +37,7 @@ Result = TypeVar("Result")
 PARTS = (
     "parts",
     "model",
+    "into",
     "to",
     "log_to",
     "evaluators",
@@ -113,7 +114,7 @@ def parts_in(arguments: Sequence[str]) -> list[str]:
 def require_parts(options: object) -> None:
     """Raises UserError where `--parts` names no part from outside, or a source that is not there."""
     for text in _texts(getattr(options, "parts", ())):
-        name = parse(text)[0]
+        name = parse(text)[0].partition(":")[0]
         if not is_foreign(name):
             raise UserError(
                 f"--parts {text}: give a part from outside of unmask, as a file (./comb.py) or a module (my_lab.comb);"

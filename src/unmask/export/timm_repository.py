@@ -6,12 +6,16 @@ timm opens it as `local-dir:FOLDER`, transformers through its wrapper of timm mo
 import json
 from pathlib import Path
 
+import timm
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unmask.files import Json
+from unmask.models.any_network import TIMM
 from unmask.models.classifier import Classifier
 from unmask.models.encoder import Encoder
+from unmask.models.encoders.maps import Maps
 
 POOL = {"mean": "avg", "cls": "token"}  # ours -> timm's
 FC_NORM = {"VisionTransformer": "fc_norm", "Eva": "use_fc_norm"}  # argument that says where the last norm stands
@@ -36,6 +40,8 @@ def why_not_timm(model: Encoder | Classifier) -> str:
     """The reason why no timm model computes what this one does, or nothing. timm has one last norm, before or after
     pooling."""
     encoder = model if isinstance(model, Encoder) else model.encoder
+    if isinstance(encoder, Maps):
+        return _why_not_timm(model, encoder)
     if encoder.own:
         return RELATIVE if encoder.own.get("relative") else CLASSES if encoder.class_tokens > 1 else WINDOWED
     if encoder.stages[-1][1] > 1:
@@ -54,6 +60,20 @@ def why_not_timm(model: Encoder | Classifier) -> str:
     return ""
 
 
+def _why_not_timm(model: Encoder | Classifier, encoder: Maps) -> str:
+    """The same for a network that sees whole images."""
+    if encoder.network.library != TIMM:
+        return "it is none of timm's (encoder.safetensors of the run has its own library's keys)"
+    if isinstance(model, Encoder):
+        return ""
+    if model.pooling != "mean" or model.norm_kind == "layer":
+        return "timm puts the head right behind the network's own pooling"
+    options = dict(encoder.network.options)
+    with torch.device("meta"):
+        net = timm.create_model(encoder.network.name, num_classes=len(model.classes), in_chans=3, **options)
+    return "" if weights(model).keys() == net.state_dict().keys() else "its head there is another"
+
+
 def plain_head(model: Classifier) -> tuple[Tensor, Tensor]:
     """Weight and bias of the head, with a preceding BatchNorm folded into them."""
     weight, bias = model.head.weight.detach(), model.head.bias.detach()
@@ -70,21 +90,25 @@ def weights(model: Encoder | Classifier) -> dict[str, Tensor]:
     """timm's state dict. It calls a norm after pooling fc_norm, or head.norm in Hiera."""
     if isinstance(model, Encoder):
         return model.net.state_dict()
-    hiera = type(model.encoder.net).__name__ == "Hiera"
+    net, hiera = model.encoder.net, type(model.encoder.net).__name__ == "Hiera"
     head = dict(zip(("weight", "bias"), plain_head(model)))
     norm = model.norm.state_dict() if model.norm_kind == "layer" else {}
     names = ("head.fc.", "head.norm.") if hiera else ("head.", "fc_norm.")
+    names = (f"{net.pretrained_cfg['classifier']}.", "") if model.encoder.staged else names
     renamed = {names[0] + name: value for name, value in head.items()}
-    return model.encoder.net.state_dict() | renamed | {names[1] + name: value for name, value in norm.items()}
+    return net.state_dict() | renamed | {names[1] + name: value for name, value in norm.items()}
 
 
 def settings(model: Encoder | Classifier) -> Json:
     """config.json: what timm needs to build the model and to prepare its images."""
     encoder = model if isinstance(model, Encoder) else model.encoder
     arguments = {k: v for k, v in encoder.arguments.items() if k not in ("model_name", "num_classes")}
-    classes: list[str] = []
+    name, classes = encoder.arguments["model_name"].split(".")[0], list[str]()
+    if isinstance(encoder, Maps):
+        name, arguments = encoder.network.name, {"in_chans": encoder.channels, **encoder.network.options}
     if isinstance(model, Classifier):
         classes = model.classes
+    if isinstance(model, Classifier) and not encoder.staged:
         arguments["global_pool"] = POOL[model.pooling]
         if type(encoder.net).__name__ in FC_NORM:
             arguments[FC_NORM[type(encoder.net).__name__]] = model.norm_kind == "layer"
@@ -92,7 +116,7 @@ def settings(model: Encoder | Classifier) -> Json:
     own = encoder.net.pretrained_cfg
     return {
         "model_type": "timm_wrapper",  # by which transformers knows that timm builds it
-        "architecture": encoder.arguments["model_name"].split(".")[0],
+        "architecture": name,
         "num_classes": len(classes),
         "num_features": encoder.dim,
         **({"global_pool": pool} if pool else {}),
@@ -102,7 +126,7 @@ def settings(model: Encoder | Classifier) -> Json:
             "tag": "unmask",
             "custom_load": False,
             "input_size": [encoder.channels, *encoder.grid.size],
-            "fixed_input_size": True,
+            "fixed_input_size": not encoder.staged,
             "interpolation": "bicubic",
             "crop_pct": model.eval_crop if isinstance(model, Classifier) else 1.0,
             "crop_mode": "center",

@@ -17,12 +17,9 @@ from unmask.errors import UserError
 from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
-from unmask.models.names import require_model
+from unmask.models.names import LOADING, require_model
 from unmask.models.sizes import require_sizes
 from unmask.runtime.machine import fused_attention
-
-# Arguments by which timm would open other files or addresses; a name may come from a file
-LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
 class Tokens(NamedTuple):
@@ -54,8 +51,11 @@ class Encoder(nn.Module, ABC):
     channels: int  # of the input
     arguments: Json  # arguments of timm.create_model that rebuild `net`, "model_name" included
     own: Mapping[str, Any] = MappingProxyType({})  # options that are not timm's, such as window
+    staged: bool = False  # it sees whole images, and `seen` gives a map of every stage
     class_tokens: int = 1  # of the prefix tokens, where there is a class token
     modality: str = "image"  # what its inputs are, as text of the registry
+    ordered: bool = False  # has `attending`
+    blanks: bool = True  # hidden units can be kept with `fill` in their place
     gaps: bool = False  # inputs may hold NaN, where there is no value: it becomes the mean
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
     learnt_pool: LearntPool | None = None  # that `evaluate` trained for it
@@ -103,6 +103,12 @@ class Encoder(nn.Module, ABC):
         """Tokens of all units of raw samples (one, or each), where a token attends to those that `allowed` names in its
         row: prefix tokens, then units in reading order."""
         raise UserError(f"{type(self).__name__} cannot restrict what its tokens attend to; use a ViT")
+
+    def seen(self, x: Shaped[Tensor, "b c *size"], cls: bool = False) -> tuple[Tensor, list[Float[Tensor, "b _ _ _"]]]:
+        """A vector b d of each raw image, the mean over its units or the class token, and its maps, in one pass."""
+        tokens = self(x)
+        maps = [tokens.units.transpose(1, 2).unflatten(2, self.grid_of(x).shape)]
+        return self.class_token(tokens) if cls else tokens.units.mean(dim=1), maps
 
     @abstractmethod
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
@@ -218,21 +224,15 @@ class Encoder(nn.Module, ABC):
         if self.own.get("relative"):
             raise UserError("an encoder with relative=True takes no mask: pretrain without it, and add it in transfer")
 
-    ordered: bool = False  # has `attending`
-
     def require_order(self, method: str) -> None:
         """Raises UserError where tokens cannot be kept from attending to later ones, as a method needs."""
         if not self.ordered:
             raise UserError(f"{method} lets tokens attend to earlier ones only, which this encoder cannot; use mae")
 
-    blanks: bool = True  # hidden units can be kept with `fill` in their place
-
     def require_blanks(self, method: str) -> None:
         """Raises UserError where hidden units cannot be kept with a token in their place, as a method needs."""
         if not self.blanks:
-            raise UserError(
-                f"{method} puts a token in the place of hidden units, and {type(self).__name__} drops them; use mae"
-            )
+            raise UserError(f"{method} puts tokens where units are hidden, {type(self).__name__} drops them; use mae")
 
     def take_norm(self) -> None:
         """Removes the last norm, for a head with its own behind the pooling, as in MAE's fine-tuning."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from unmask.errors import UserError
 from unmask.registry import parse
 
+# Arguments by which timm would open other files or addresses; a name may come from a file
+LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 USABLE = ("vision_transformer", "deit", "eva", "hiera")  # files of timm whose models can leave hidden patches out
 REGISTERED = re.compile(r"^@register_model\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 SIZES = {"t": "tiny", "ti": "tiny", "s": "small", "m": "medium", "b": "base", "l": "large", "h": "huge", "g": "giant"}
@@ -36,6 +38,11 @@ def timm_names() -> dict[str, str]:
 def usable_names() -> list[str]:
     """Models that encoders can be made of."""
     return [name for name, file in timm_names().items() if file in USABLE and not name.startswith("test_")]
+
+
+def sees_wholes(model: str) -> bool:
+    """True for a network whose only unit is the image: one of `encoders/maps.py`, by its text."""
+    return model.partition("(")[0] == "maps"
 
 
 def nearest_model(text: str) -> str | None:

@@ -194,6 +194,12 @@ def refuse_batch(settings: Json, method: type[Objective], images: int | None = N
             f"{name} compares the samples of a batch, so parts of it are not the same: give a smaller --batch instead"
             f" of --accumulate {settings['accumulate']}{remedy}"
         )
+    parts = settings["accumulate"] or 1
+    if batch is not None and method.divisible and batch // parts < method.least:
+        raise UserError(
+            f"{name} needs {method.least} images or more at a time, for batch normalisation: --batch {batch} in {parts}"
+            f" parts (--accumulate) leaves {batch // parts}"
+        )
     if batch is not None and batch < method.least:
         raise UserError(f"{name} compares the images of a batch: --batch is {method.least} or more, got {batch}")
     if images is not None and images < method.least:

@@ -7,6 +7,7 @@ from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
+from unmask.models.names import sees_wholes
 from unmask.planning.batch import num_units, plan_batch
 from unmask.planning.method import plan_method, plan_views, refuse_batch
 from unmask.planning.plan import Plan
@@ -42,7 +43,9 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
     size = tuple(plan.settings["image_size"])
     units = num_units(size, modality.unit(patch, size))
     hiera = plan.settings["model"].startswith(HIERA)
-    plan.choose("patch_size", patch, "Hiera's unit" if hiera else f"gives {units} patches per {modality.word}")
+    whole = "the whole image: this network hides nothing" if sees_wholes(plan.settings["model"]) else ""
+    why = "Hiera's unit" if hiera else whole or f"gives {units} patches per {modality.word}"
+    plan.choose("patch_size", patch, why)
     plan_resolutions(plan)
     encoder = create_encoder(
         plan.settings["model"],
@@ -87,6 +90,8 @@ def patch_of(model: str, image_size: Sequence[int], machine: Machine) -> int:
     """The default patch size in pixels."""
     if model.startswith(HIERA):
         return 32
+    if sees_wholes(model):
+        return min(image_size)
     small = machine.device != "cuda" or min(image_size) <= TINY
     return _patch(math.gcd(*image_size), min(image_size), small)
 

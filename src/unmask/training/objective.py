@@ -17,6 +17,8 @@ from unmask.masking.mask import Context, Mask
 from unmask.models.encoder import Encoder
 from unmask.runtime.machine import Machine
 
+FREQUENCIES = "rope.freqs"  # how timm's learned rotary frequencies are called
+
 
 @dataclass(frozen=True)
 class Symptom:
@@ -117,9 +119,10 @@ class Objective(nn.Module, ABC):
     def treatment(self, name: str, parameter: nn.Parameter) -> tuple[float, bool]:
         """How the optimizer treats a parameter: a factor on its learning rate, and whether weight decay applies.
 
-        By default as in MAE's pretraining: matrices and tokens decay, one-dimensional parameters do not.
+        By default as in MAE's pretraining: matrices and tokens decay, one-dimensional parameters do not; nor do learned
+        frequencies of rotary positions, which decay would move towards no position at all.
         """
-        return 1.0, parameter.ndim >= 2
+        return 1.0, parameter.ndim >= 2 and not name.endswith(FREQUENCIES)
 
     def context(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of trivial predictors on this batch, for comparison; empty where none apply."""
@@ -157,7 +160,12 @@ class Task(Objective):
     """An objective that trains an encoder and a head with labels, and returns a model."""
 
     prefix: str  # of the names of the encoder's parameters
-    undecayed: tuple[str, ...] = ("pos_embed", "cls_token", "reg_token")  # suffixes of names of non-matrices
+    undecayed: tuple[str, ...] = (
+        "pos_embed",
+        "cls_token",
+        "reg_token",
+        FREQUENCIES,
+    )  # suffixes of names of non-matrices
     layer_decay: float = 1.0  # factor on the learning rate from each layer to the one before
     frozen: bool = False  # the encoder is not trained
 

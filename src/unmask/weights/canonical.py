@@ -47,6 +47,7 @@ class Canonical:
     decoder_heads: int | None = None
     decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
+    channels: int | None = None  # of images, where no patch embedding tells
     image_size: tuple[int, ...] | None = None  # None: square, as many patches as the position table has rows
     modality: str = "image"  # what the network takes
     statistics: Statistics | None = None
@@ -61,7 +62,8 @@ class Canonical:
 
 
 class WeightFormat(ABC):
-    """One family of files. Formats are tried in alphabetical order; the first that recognises a file reads it."""
+    """One family of files. Our own is tried first, the others in alphabetical order; the first that recognises a file
+    reads it."""
 
     @staticmethod
     @abstractmethod

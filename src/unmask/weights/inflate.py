@@ -13,11 +13,20 @@ from torch import Tensor
 from unmask.errors import UserError, closest
 from unmask.masking.grid import Grid
 from unmask.models.layers.position import resampled, sincos
+from unmask.registry import parse
 from unmask.weights.canonical import State
-from unmask.weights.resize import mixed
+from unmask.weights.resize import mixed, resize_encoder
 
 WAYS = ("average", "centre")
 SHARE = 0.5  # of the new axis' positions, as a share of the size of the image's
+
+
+def for_grid(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, modality: str) -> State:
+    """A timm state dict for another grid of as many axes, or of three for an image's two, and other channels.
+    modality: what the encoder takes, whose text may say how filters are spread."""
+    if len(new.unit) == 3 > len(old.unit):
+        return inflate(state, old, new, mix, prefix, parse(modality)[1].get("inflate", WAYS[0]))
+    return resize_encoder(state, old, new, mix, prefix)
 
 
 def inflate(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, how: str) -> State:

@@ -17,12 +17,13 @@ from unmask.data.modality import make_modality
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder, create_encoder, known_name
+from unmask.models.names import sees_wholes
 from unmask.models.state import load_strictly
 from unmask.weights.architecture import architecture, default_config, model_text, one_of_a_kind, require_size
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
 from unmask.weights.content import read_file, read_folder
 from unmask.weights.files import require_finite
-from unmask.weights.inflate import inflate
+from unmask.weights.inflate import for_grid
 from unmask.weights.known import TIMM, require_known
 from unmask.weights.licence import UNTRAINED, known_licence
 from unmask.weights.positions import table_layout
@@ -32,8 +33,8 @@ from unmask.weights.resize import (
     channel_mix,
     fixed_table,
     mixed_statistics,
+    require_channels,
     resize_decoder,
-    resize_encoder,
     resize_relative,
     settle_decoder,
 )
@@ -126,16 +127,13 @@ class Opened:
         """Loads the weights into an encoder, resized to its grid and channels; UserError lists both sides where they
         do not fit."""
         mix, state = channel_mix(self.channels, encoder.channels, bands), self.weights.encoder
-        if ANCHOR in state and len(encoder.grid.unit) == 3 > len(self.grid.unit):
-            how = registry.parse(encoder.modality)[1].get("inflate", "average")
-            state = inflate(state, self.grid, encoder.grid, mix, self.prefix, how)
+        if sees_wholes(self.model):
+            require_channels(self.channels, encoder.channels, self.source)
         elif ANCHOR in state:
-            state = resize_encoder(
-                state, _tokens(self.model, self.grid), _tokens(self.model, encoder.grid), mix, self.prefix
-            )
-        tables = under(state, "relative.")
+            grids = _tokens(self.model, self.grid), _tokens(self.model, encoder.grid)
+            state = for_grid(state, *grids, mix, self.prefix, encoder.modality)
         load_strictly(encoder.net, {key: state[key] for key in state if not key.startswith("relative.")}, self.source)
-        if tables:
+        if tables := under(state, "relative."):
             own: Any = encoder.relative
             load_strictly(own, resize_relative(tables, own.state_dict()), f"{self.source}, relative positions")
 
@@ -202,7 +200,8 @@ def _opened(
     reading: Reading,
     image_size: tuple[int, ...] | None,
 ) -> Opened:
-    parts = [registry.find("weights", name) for name in registry.names("weights")]
+    names = sorted(registry.names("weights"), key=lambda name: name != "ours")  # whose files may hold any network
+    parts = [registry.find("weights", name) for name in names]
     part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
         shown = ", ".join(list(content.state)[:4])
@@ -211,7 +210,7 @@ def _opened(
     remarks, name = [*content.remarks, *weights.remarks], model or weights.model
     hiera = (name or "").startswith("hiera")
     state, prefix, size = weights.encoder, 0, reading.size or weights.image_size
-    if "pos_embed" in state and state["pos_embed"].ndim == 3:
+    if "pos_embed" in state and state["pos_embed"].ndim == 3 and not sees_wholes(name or ""):
         patch = (4, 4) if hiera else (int(state[ANCHOR].shape[-2]), int(state[ANCHOR].shape[-1]))
         wanted = None if image_size is None else (int(image_size[0]), int(image_size[-1]))
         sizes = {"size": reading.size, "stated": weights.image_size, "wanted": wanted}
@@ -230,7 +229,7 @@ def _opened(
         weights=_with_statistics(weights, name),
         model=name,
         grid=grid,
-        channels=_channels(state),
+        channels=_channels(weights),
         licence=known_licence(content.name, licence or weights.licence),
         prefix=prefix,
         remarks=(*remarks, *more),
@@ -240,7 +239,7 @@ def _opened(
 
 def _with_statistics(weights: Canonical, model: str) -> Canonical:
     """With a mean and std: those of the only weights that there are of such an architecture, else ImageNet's."""
-    channels = _channels(weights.encoder)
+    channels = _channels(weights)
     if weights.statistics is not None:
         return weights
     settings = default_config(model) if one_of_a_kind(model) else {}
@@ -257,6 +256,8 @@ def _grid(model: str, state: State, size: tuple[int, ...] | None) -> Grid:
     """The grid that the weights were made for; size: of the images, where it is known."""
     if model.startswith("hiera"):
         return create_encoder(model, image_size=size).grid
+    if sees_wholes(model):
+        return Grid((1, 1), size or (224, 224))
     patch = tuple(state[ANCHOR].shape[2:])
     size = size or tuple(default_config(model).get("input_size", (3, 224, 224))[1:])
     return Grid(tuple(side // unit for side, unit in zip(size, patch)), patch)
@@ -267,7 +268,10 @@ def _tokens(model: str, grid: Grid) -> Grid:
     return Grid(tuple(8 * side for side in grid.shape), (4, 4)) if model.startswith("hiera") else grid
 
 
-def _channels(state: State) -> int:
+def _channels(weights: Canonical) -> int:
+    state = weights.encoder
+    if sees_wholes(weights.model or "") and weights.channels:
+        return weights.channels
     if ANCHOR not in state:
         raise UserError(f"these weights have no {ANCHOR}: they belong to no ViT, and unmask reads no other kind")
     return state[ANCHOR].shape[1]

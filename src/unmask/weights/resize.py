@@ -45,6 +45,15 @@ def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor
     return torch.stack(rows) * (3 / new)
 
 
+def require_channels(old: int, new: int, source: str) -> None:
+    """Raises UserError for other channels than those of a network whose filters are not known to us."""
+    if new != old:
+        raise UserError(
+            f"{source} takes {many(old, 'channel')}, not {new}: only filters of ViTs and Hiera can be brought to other"
+            " channels"
+        )
+
+
 def mixed_statistics(
     weights: tuple[tuple[float, ...], tuple[float, ...]] | None,
     data: tuple[tuple[float, ...], tuple[float, ...]],

@@ -17,10 +17,11 @@ from torch import Tensor
 from unmask.choice import Choice
 from unmask.data.codecs.dicom import find_series, read_dicom
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.signature import other_kind
+from unmask.data.codecs.signature import HEAD, volume_format
 from unmask.data.codecs.volume import Volume as Read
 from unmask.data.codecs.volume import read_volume
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
+from unmask.data.regular_files import head_of
 from unmask.data.transforms.kernels.box import RandomBox, WholeBox
 from unmask.data.transforms.kernels.volume import (
     foreground_box,
@@ -69,13 +70,13 @@ class Volume(Modality):
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:
-        return other_kind(name, head) in ("DICOM", "NIfTI")
+        return volume_format(head, name) is not None
 
     def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
         maps = label_maps(paths)
         remarks = [f"left out: {many(len(maps), 'map')} of labels, such as {min(maps)}"] if maps else []
-        slices = [path for path in paths if not _is_single(path)]
-        whole = [path for path in paths if _is_single(path) and path not in maps]
+        dicom = {path for path in paths if _is_dicom(path, root)}
+        slices, whole = sorted(dicom), [path for path in paths if path not in maps | dicom]
         if root is None:
             remarks += [f"left out: {many(len(slices), 'slice')} of DICOM, read from folders only"] if slices else []
             return [(path,) for path in whole], remarks
@@ -154,8 +155,12 @@ def label_maps(paths: Sequence[str]) -> set[str]:
     return {p for p in paths if LABELS.search(os.path.dirname(p).lower()) and os.path.basename(p) in names}
 
 
-def _is_single(path: str) -> bool:
-    return path.lower().endswith((".nii", ".nii.gz", ".npy", ".npz", ".tif", ".tiff"))
+def _is_dicom(path: str, root: str | None) -> bool:
+    """By its name where that says it: there may be many thousand slices."""
+    if path.lower().endswith((".dcm", ".dicom", ".ima")) or root is None:
+        return path.lower().endswith((".dcm", ".dicom", ".ima"))
+    known = path.lower().endswith((".nii", ".nii.gz", ".npy", ".npz", ".tif", ".tiff"))
+    return not known and volume_format(head_of(os.path.join(root, path)), path) == "DICOM"
 
 
 def _read(raw: Raw) -> Read:
@@ -163,14 +168,5 @@ def _read(raw: Raw) -> Read:
         return read_dicom(raw)
     if isinstance(raw, np.ndarray):
         return read_volume(raw)
-    head = raw[:348] if isinstance(raw, bytes) else _head(raw)
-    kind = other_kind("" if isinstance(raw, bytes) else raw, head)
-    return read_dicom([raw]) if kind == "DICOM" else read_volume(raw)
-
-
-def _head(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(348)
-    except OSError as error:
-        raise BadImage(f"cannot be read ({error.strerror or error})") from error
+    head, name = (raw[:HEAD], "") if isinstance(raw, bytes) else (head_of(raw), raw)
+    return read_dicom([raw]) if volume_format(head, name) == "DICOM" else read_volume(raw)

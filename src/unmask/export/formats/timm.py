@@ -46,6 +46,8 @@ class Timm(Format):
             x = (raw / 255 - mean) / std
             if subject.classifier:
                 return {"logits": model(x)}
+            if subject.encoder.staged:
+                return {"features": model(x)}
             tokens = model.forward_features(x)
             if hasattr(model, "mask_spatial_shape"):  # Hiera keeps its last norm in the head
                 tokens = model.head.norm(tokens)
@@ -60,6 +62,8 @@ class Timm(Format):
         gives = (
             "logits = model(pixels)  # b classes"
             if subject.classifier
+            else "features = model(pixels)  # b d"
+            if subject.encoder.staged
             else "tokens = model.forward_features(pixels)  # b n d"
         )
         return (

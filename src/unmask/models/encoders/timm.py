@@ -117,8 +117,8 @@ class Timm(Encoder):
     def _see_windows(self, window: int | None, global_blocks: int, relative: bool, attend_padding: bool) -> None:
         settings = (window, global_blocks, relative, attend_padding)
         self.windows = Windows(self.net.blocks, self.grid, self.num_prefix, *settings)
-        self.own |= {"window": window, "global_blocks": global_blocks} if window is not None else {}
-        self.own |= {"attend_padding": True} if attend_padding else {}
+        windows = {"window": window, "global_blocks": global_blocks} if window is not None else {}
+        self.own = {**self.own, **windows, **({"attend_padding": True} if attend_padding else {})}
         if relative:
             self.own, self.relative = {**self.own, "relative": True}, self.windows.tables
 

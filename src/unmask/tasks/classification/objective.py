@@ -4,6 +4,7 @@ Four protocols: `full` trains everything, with a rate that falls towards the inp
 blocks, 0.5 meaning the last block's MLP (figure 9); `linear` and `attentive` the head alone, on a frozen encoder.
 """
 
+import re
 from typing import Any, cast
 
 import torch
@@ -107,12 +108,13 @@ def freeze(classifier: Classifier, protocol: str, blocks: float) -> None:
         return
     if blocks != 0.5 and (blocks != int(blocks) or not 1 <= blocks <= encoder.num_blocks):
         raise UserError(f"--blocks must be 0.5 or a whole number from 1 to {encoder.num_blocks} here, got {blocks:g}")
-    trained: list[Any] = (
-        [net.blocks[-1].norm2, net.blocks[-1].mlp] if blocks == 0.5 else list(net.blocks[-int(blocks) :])
-    )
-    for part in [*trained, *([net.norm] if hasattr(net, "norm") else [])]:
-        for parameter in part.parameters():
-            parameter.requires_grad_(True)
+    if blocks == 0.5 and encoder.staged:
+        raise UserError("--blocks 0.5 is the last block's MLP, which this network has not; give 1 or more")
+    first = encoder.num_blocks + 1 - blocks  # depth of the first block that is trained
+    for name, parameter in net.named_parameters():
+        half = blocks == 0.5 and name.startswith(f"blocks.{encoder.num_blocks - 1}.")
+        inside = re.search(r"\.(norm2|mlp)\.", name) is not None if half else encoder.depth_of(name) >= first
+        parameter.requires_grad_(inside)
 
 
 def _warming(decay: float) -> Any:

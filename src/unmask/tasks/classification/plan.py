@@ -32,7 +32,7 @@ def plan_transfer(
     pooling = plan.choose("pooling", "attentive" if protocol == "attentive" else "mean", "all patches count")
     if protocol == "attentive" and pooling != "attentive":
         raise UserError(f"--protocol attentive trains its own pooling; take --pooling {pooling} out")
-    plan.settings["norm"] = _norm(protocol, pooling)
+    plan.settings["norm"] = _norm(protocol, pooling, encoder)
     _plan_length(plan, count, scratch, machine)
     plan_parts(plan, machine)
     plan_rate(plan)
@@ -46,12 +46,13 @@ def plan_transfer(
     return plan.fill(ClassifySettings)
 
 
-def _norm(protocol: str, pooling: str) -> str:
+def _norm(protocol: str, pooling: str, encoder: Encoder) -> str:
     """Between pooling and head. Class token and query come behind the encoder's norm, and a second one would fit no
-    model of timm or transformers; a mean in fine-tuning comes before it."""
+    model of timm or transformers; a mean in fine-tuning comes before it. A network that sees whole images has its own
+    pooling, and its library puts the head right behind it."""
     if protocol in ("linear", "attentive"):
         return "batch"
-    return "layer" if pooling == "mean" else "none"
+    return "layer" if pooling == "mean" and not encoder.staged else "none"
 
 
 def usual_epochs(count: int, device: str) -> int:
@@ -90,7 +91,8 @@ def _plan_optimizer(plan: Plan, encoder: Encoder, scratch: bool, head_only: bool
         plan.choose(
             "weight_decay", 0.3 if scratch else 0.05, "as in MAE's training from scratch" if scratch else "MAE's"
         )
-        plan.choose("drop_path", 0.1, "as in MAE's fine-tuning")
+        rate = 0.0 if encoder.staged else 0.1
+        plan.choose("drop_path", rate, "as in MAE's fine-tuning" if rate else "as convolutional networks are trained")
     plan.choose("betas", (0.9, 0.95) if scratch else (0.9, 0.999), "as in MAE's recipes")
 
 

@@ -45,6 +45,7 @@ class Ours(WeightFormat):
             model=model_text(arguments.pop("model_name"), arguments) if arguments else settings.get("model"),
             decoder_heads=essence(part)[1]["heads"] if full and part else None,
             decoder_part=part,
+            channels=arguments.get("in_chans"),
             image_size=tuple(size) if size else None,
             statistics=(mean, std) if mean and std else None,
             origin="the run's own",
