@@ -8,8 +8,8 @@ import unmask
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.models.encoder import create_encoder
-from unmask.weights.inflate import inflate
 from unmask.weights.open import open_weights
+from unmask.weights.resize import inflate
 
 MODEL = "vit_tiny_patch16_224(depth=2, embed_dim=24, num_heads=2)"
 

@@ -23,7 +23,6 @@ from unmask.weights.architecture import architecture, default_config, model_text
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
 from unmask.weights.content import read_file, read_folder
 from unmask.weights.files import require_finite
-from unmask.weights.inflate import for_grid
 from unmask.weights.known import TIMM, require_known
 from unmask.weights.licence import UNTRAINED, known_licence
 from unmask.weights.positions import table_layout
@@ -32,6 +31,7 @@ from unmask.weights.resize import (
     SAME,
     channel_mix,
     fixed_table,
+    for_grid,
     mixed_statistics,
     require_channels,
     resize_decoder,

@@ -3,6 +3,11 @@
 Positions are interpolated (bicubic, antialiased, as timm does); patch filters are resampled so that their answers to
 resized patches stay the same (Beyer et al. 2023, FlexiViT). Channels are mixed by a matrix, new from old, whose rows
 keep the scale of the activations.
+
+For inputs of three axes, clips or volumes, whose new axis comes first, the filters of images are spread over it
+(Carreira and Zisserman 2017, I3D, https://arxiv.org/abs/1705.07750): averaged, so that a still clip gives the tokens of
+its frame; or in the middle, zero elsewhere (Arnab et al. 2021, ViViT, https://arxiv.org/abs/2103.15691). Positions are
+those of the image in every layer, plus fixed ones along the new axis, half as large, to tell layers apart.
 """
 
 from collections.abc import Sequence
@@ -14,13 +19,16 @@ from timm.layers import resample_patch_embed
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from unmask.errors import UserError, many
+from unmask.errors import UserError, closest, many
 from unmask.masking.grid import Grid
 from unmask.models.layers.position import resampled, sincos
+from unmask.registry import parse
 from unmask.weights.canonical import Canonical, State
 
 NAMES = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B"}
 SAME = 1e-3  # two position tables that differ by less are one
+WAYS = ("average", "centre")
+SHARE = 0.5  # of the new axis' positions, as a share of the size of the image's
 
 
 def channel_mix(old: int, new: int, bands: Sequence[str] | None) -> Float[Tensor, "new old"]:
@@ -85,6 +93,42 @@ def resize_encoder(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int)
 def mixed(weight: Float[Tensor, "d old p q"], mix: Float[Tensor, "new old"]) -> Float[Tensor, "d new p q"]:
     """Patch filters for other channels."""
     return weight if _is_identity(mix) else torch.einsum("no,dopq->dnpq", mix.to(weight.dtype), weight)
+
+
+def for_grid(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, modality: str) -> State:
+    """A timm state dict for another grid of as many axes, or of three for an image's two, and other channels.
+    modality: what the encoder takes, whose text may say how filters are spread."""
+    if len(new.unit) == 3 > len(old.unit):
+        return inflate(state, old, new, mix, prefix, parse(modality)[1].get("inflate", WAYS[0]))
+    return resize_encoder(state, old, new, mix, prefix)
+
+
+def inflate(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, how: str) -> State:
+    """A timm state dict for a grid of three axes. mix: new channels from old, see `resize.py`; prefix: rows of its
+    position table before the units'; how: one of WAYS. Raises UserError for another."""
+    if how not in WAYS:
+        raise UserError(f"patch filters are spread by average or centre, got {how!r}{closest(how, WAYS)}")
+    state, key = dict(state), "patch_embed.proj.weight"
+    (depth, *flat), across = new.unit, Grid(new.shape[1:], new.unit[1:])
+    weight = mixed(state[key], mix)
+    weight = weight if old.unit == across.unit else resample_patch_embed(weight, list(flat))
+    if how == "average":
+        state[key] = (weight / depth)[:, :, None].repeat(1, 1, depth, 1, 1)
+    else:
+        state[key] = torch.zeros(*weight.shape[:2], depth, *flat, dtype=weight.dtype)
+        state[key][:, :, depth // 2] = weight
+    if "pos_embed" in state:
+        state["pos_embed"] = _positions(state["pos_embed"], old, new, across, prefix)
+    return state
+
+
+def _positions(table: Tensor, old: Grid, new: Grid, across: Grid, prefix: int) -> Tensor:
+    table = resampled(table, old.shape, across.shape, prefix)
+    units = table[:, prefix:]
+    along = sincos(Grid(new.shape[:1], (1,)), table.shape[2]).to(table)
+    along = along * (SHARE * units.std() / along.std().clamp(min=1e-6)) if len(along) > 1 else 0 * along
+    spread = (units[:, None] + along[None, :, None]).flatten(1, 2)  # -> 1 (t h w) d
+    return torch.cat([table[:, :prefix], spread], dim=1)
 
 
 def resize_relative(tables: State, own: State) -> State:

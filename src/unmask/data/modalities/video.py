@@ -83,7 +83,7 @@ class Video(Modality):
     ):
         """frames: that a model sees of a clip; step: frames of the file from one to the next, fewer in clips that are
         too short for it; tubelet: frames of a unit; inflate: how weights of images come to see tubelets, by average or
-        centre (see weights/inflate.py)."""
+        centre (see weights/resize.py)."""
         self.frames, self.step, self.tubelet = frames, step, tubelet
         self.inflate = inflate
 
