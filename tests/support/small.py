@@ -14,7 +14,8 @@ SMALL = {
 
 
 def sheet_of(**facts) -> Sheet:
-    """A sheet that knows these facts and no others."""
-    sheet = object.__new__(Sheet)
+    """A sheet that knows these facts, and of others only what every choice of sizes looks at."""
+    sheet, size = object.__new__(Sheet), facts.get("median_size", (64, 64))
+    vars(sheet).update({"count": 100, "min_size": size, "median_size": size, "max_size": size, "share_extreme": 0.1})
     vars(sheet).update(facts)
     return sheet
