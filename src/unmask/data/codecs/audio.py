@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def write_wav(path: str, samples: Float[Tensor, "1 n"], rate: int) -> None:
 def _opened(source: str | bytes) -> "Iterator[soundfile.SoundFile]":
     """soundfile's file, closed at the end; what libsndfile raises meanwhile becomes BadImage with the reason."""
     soundfile = _soundfile()
-    place = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+    place = io.BytesIO(source) if isinstance(source, bytes) else cast(str, os.fsencode(source))  # any bytes in a name
     try:
         with soundfile.SoundFile(place) as file:
             yield file
@@ -153,7 +154,7 @@ def _look(source: str | bytes) -> tuple[bytes, int, str | None]:
         return head, length, cut_short(file, form, length) if form and length else None
 
 
-def _soundfile() -> "soundfile":  # type: ignore[valid-type]
+def _soundfile() -> ModuleType:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: libsndfile itself is missing
@@ -165,10 +166,10 @@ def _soundfile() -> "soundfile":  # type: ignore[valid-type]
 @lru_cache(maxsize=32)
 def _filter(up: int, down: int) -> np.ndarray:
     """A low pass at the lower of the two rates' halves: a sinc under a Kaiser window, for `resample_poly`."""
-    from scipy.signal import firwin
-
     widest = max(up, down)
-    return firwin(2 * HALF_WIDTH * widest + 1, 1.0 / widest, window=("kaiser", BETA))
+    places = np.arange(-HALF_WIDTH * widest, HALF_WIDTH * widest + 1)
+    taps = np.sinc(places / widest) * np.kaiser(len(places), BETA)
+    return taps / taps.sum()
 
 
 def _resampled(samples: np.ndarray, up: int, down: int) -> np.ndarray:
