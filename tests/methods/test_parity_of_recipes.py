@@ -65,15 +65,20 @@ def test_hieras_loss_and_gradients_are_those_of_transformers(tmp_path, pools, ce
             parameter.copy_(other)
     x = torch.randint(0, 256, (3, 3, 96, 96), generator=torch.Generator().manual_seed(1)).byte()
     noise = torch.rand(3, 9, generator=torch.Generator().manual_seed(2))
-    loss = method({"views": [x], "mask": hide_top(noise, 0.6)})["loss"]
-    wanted = theirs(method.encoder.normalize(x), noise=noise).loss
-    torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
-    loss.backward()
-    wanted.backward()
+    mask = hide_top(noise, 0.6)
+    loss = method({"views": [x], "mask": mask})["loss"]
+    outputs = theirs(method.encoder.normalize(x), noise=noise)
+    torch.testing.assert_close(loss, outputs.loss, rtol=1e-5, atol=0)
+    guesses, places = method.predict(x, mask), method.encoder.grid.cells(mask.hidden, cells)
+    guesses = method.encoder.grid.split(guesses, cells).unflatten(2, (-1, 3)).transpose(2, 3).flatten(2)
+    wanted = outputs.logits.gather(1, places[..., None].expand_as(guesses))
+    torch.testing.assert_close(guesses, wanted, rtol=1e-4, atol=1e-5)
+    (1000 * loss).backward()  # so that gradients are large beside what may differ
+    (1000 * outputs.loss).backward()
     require_equal_gradients(method.encoder, gradients_as_weights(theirs, tmp_path / "gradients"))
     compared = 0
     for parameter, gradient in pairs(method, theirs, side, lambda tensor: tensor.grad):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-4)
         compared += bool(gradient.any())
     assert compared == len(list(method.decoder.parameters()))
 

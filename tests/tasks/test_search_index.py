@@ -10,6 +10,7 @@ from PIL import Image
 from support.photos import photo
 
 import unmask
+from unmask.data.modalities.image import Image as ImageModality
 from unmask.errors import DataError, UserError
 from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval import index as indexing
@@ -26,12 +27,12 @@ def counted(monkeypatch):
     """Names of what is decoded for the index."""
     found = []
 
-    def counting(data, **options):
-        found.append(len(data))
-        return original(data, **options)
+    def counting(self, raw, max_side=None):
+        found.append(len(raw))
+        return original(self, raw, max_side)
 
-    original = indexing.decode
-    monkeypatch.setattr(indexing, "decode", counting)
+    original = ImageModality.decode
+    monkeypatch.setattr(ImageModality, "decode", counting)
     return found
 
 

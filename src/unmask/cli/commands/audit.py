@@ -5,25 +5,20 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from rich.console import Console
 
 from unmask.cli.continue_run import own
 from unmask.cli.options.audit import Audit as AuditOptions
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
-from unmask.cli.shared_options import reading_of
+from unmask.cli.subject import Subject, open_subject
 from unmask.cli.verb import verb
 from unmask.data.datasets.draws import hold_out
-from unmask.data.datasets.images import Samples
-from unmask.data.loaders.map_style import each_once
 from unmask.data.source import Source, open_source
 from unmask.errors import DataError, UserError, closest
-from unmask.evaluation.best_features import choose_pooling
-from unmask.files import CLASSIFY, read_json, write_json, write_table
+from unmask.files import read_json, write_json, write_table
 from unmask.models.state import weights_hash
 from unmask.plain import plain, texts
 from unmask.runs.run import CONFIG
-from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import doing, make_console, make_say, tracked
+from unmask.runtime.progress import doing, make_console, make_say
 from unmask.studies.auditing.columns import choose_columns, group_columns
 from unmask.studies.auditing.measures import GroupAudit, Left, adjust, answered, judge_groups
 from unmask.studies.auditing.page import write_audit
@@ -32,9 +27,7 @@ from unmask.studies.label_curve.forecast import penalty
 from unmask.studies.robustness.by_image import read_shares
 from unmask.studies.robustness.results import table
 from unmask.tasks.classification.classifier import ImageClassifier
-from unmask.tasks.classification.finetune import answers
-from unmask.tasks.open import load_encoder, open_classifier, task_of
-from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
+from unmask.tasks.retrieval.index import index_folder
 from unmask.tasks.retrieval.neighbours import Scale
 
 __all__ = ["audit"]
@@ -65,24 +58,13 @@ def audit(options: AuditOptions) -> Audit:
     """
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "audit"))
     own(out, "audit", texts(options.on))
-    device = machine(options.device, "32").device
-    tune(device)
     say, run = make_say(console), Path(options.run)
-    reading = reading_of(options)
-    model = open_classifier(run).to(device) if not reading and task_of(run) == CLASSIFY else None
-    encoder = model.encoder if model else load_encoder(options.run, **reading).to(device)
-    pooling = choose_pooling(options.run, options.pooling, encoder, "linear", say)
+    subject = open_subject(run, options, "linear", console, with_classifier=True)
     source = open_source(texts(options.on))
     columns, unlabelled = _columns(source, options)
-    for remark in source.remarks:
-        say(remark)
-    folder = index_folder(
-        options.index, run, below(run) / "audit" if options.out is None else out, texts(options.on), pooling
-    )
-    own(folder, "index", flag="--index")
-    index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
-    say_bad(index.bad, say)
-    images = _labelled(source, index.numbers, index.features, columns, model, options)
+    shared = below(run) / "audit" if options.out is None else out
+    index = subject.index(index_folder(options.index, run, shared, texts(options.on), subject.pooling), source)
+    images = _labelled(source, index.numbers, index.features, columns, subject.classifier, options)
     names = choose_columns(_test_columns(images), [text for text in texts(options.groups) if not _is_table(text)])
     if not names:
         raise UserError(
@@ -91,7 +73,7 @@ def audit(options: AuditOptions) -> Audit:
         )
     say_replaced([out / file for file in FILES], console)
     out.mkdir(parents=True, exist_ok=True)
-    result = _judged(images, names, unlabelled, model, device, options, console)
+    result = _judged(images, names, unlabelled, subject, options)
     _write(result, out)
     for column in result.columns:
         console.print(table(f"{column.column}, in percent; * differs from the rest", rows(column)))
@@ -144,12 +126,11 @@ def _judged(
     images: _Images,
     names: list[str],
     unlabelled: list[dict[str, str]],
-    model: ImageClassifier | None,
-    device: str,
+    subject: Subject,
     options: AuditOptions,
-    console: Console,
 ) -> Audit:
-    classes, probabilities = _asked(images, model, device, options, console)
+    model = subject.classifier
+    classes, probabilities = _asked(images, subject)
     truth = np.array([classes.index(label) for label, test in zip(images.labels, images.is_test) if test])
     vectors = Scale(images.features)(images.features)
     tested = [images.source.items[n].name for n, test in zip(images.numbers, images.is_test) if test]
@@ -164,12 +145,10 @@ def _judged(
     return Audit(len(truth), float(given.right.mean()), who, columns, plain(options))
 
 
-def _asked(
-    images: _Images, model: ImageClassifier | None, device: str, options: AuditOptions, console: Console
-) -> tuple[list[str], Float[np.ndarray, "n k"]]:
+def _asked(images: _Images, subject: Subject) -> tuple[list[str], Float[np.ndarray, "n k"]]:
     """Classes and probabilities of the test images."""
     told = sorted({label for label, test in zip(images.labels, images.is_test) if test})
-    if model is None:
+    if subject.classifier is None:
         learnt = [label for label, test in zip(images.labels, images.is_test) if not test]
         classes = sorted(set(learnt))
         if len(classes) < 2:
@@ -178,12 +157,8 @@ def _asked(
         x = images.features[~images.is_test]
         probabilities = penalty(x, y).fit_probabilities(x, y, images.features[images.is_test])[1]
     else:
-        classes, side = model.classes, 4 * max(model.encoder.grid.size)
         numbers = [number for number, test in zip(images.numbers, images.is_test) if test]
-        samples = Samples(images.source, numbers, channels=model.encoder.channels, max_side=side)
-        loader = each_once(samples, model.view, options.batch)
-        batches = tracked(console, "asking the classifier", loader, len(loader))
-        probabilities = answers(model, batches, device, None)
+        classes, probabilities = subject.classifier.classes, subject.answers(images.source, numbers)
     if foreign := [label for label in told if label not in classes]:
         raise UserError(
             f"test images are of a class that was not learnt: {', '.join(foreign[:5])}{closest(foreign[0], classes)}"

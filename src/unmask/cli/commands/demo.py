@@ -34,7 +34,7 @@ def demo(options: Demo) -> Run:
     run = pretrain(data, out=out, device=options.device, **RECIPE)
     assert run is not None  # only a dry run gives none
     show(run.path, data / "test", out=out / "panel.png", most=6, device=options.device)
-    evaluate(run.path, on=data, device=options.device)
+    evaluate(run.path, on=data, evaluators=("knn", "linear"), device=options.device)
     console.print(f"Open {(out / 'report.html').resolve()}", soft_wrap=True)
     return run
 

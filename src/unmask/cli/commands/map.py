@@ -4,20 +4,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from unmask.cli.continue_run import own, own_file
+from unmask.cli.continue_run import own_file
 from unmask.cli.options.map import Map
 from unmask.cli.outputs import choose_place, say_replaced
-from unmask.cli.shared_options import reading_of
+from unmask.cli.subject import open_subject
 from unmask.cli.verb import verb
 from unmask.data.source import open_source
 from unmask.errors import UserError
-from unmask.evaluation.best_features import choose_pooling
 from unmask.plain import texts
-from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import doing, make_console, stage
-from unmask.tasks.open import load_encoder
+from unmask.runtime.progress import doing, make_console, make_say, stage
 from unmask.tasks.retrieval.atlas import Atlas, draw_atlas, write_page, write_places
-from unmask.tasks.retrieval.index import index_folder, open_index_with_bar, say_bad
+from unmask.tasks.retrieval.index import index_folder
 from unmask.tasks.retrieval.projection import choose, project
 
 __all__ = ["map"]
@@ -30,7 +27,7 @@ def map(options: Map) -> Path:
     Bad images are named and left out. Raises UserError for UMAP if it is not installed, DataError if no image can be
     used.
     """
-    console, device = make_console(), machine(options.device, "32").device
+    console = make_console()
     out = choose_place(options.run, options.out, "map.html", beside=(".png", ".csv"))
     table, image = out.with_suffix(".csv"), out.with_suffix(".png")
     if out.is_dir():
@@ -38,20 +35,10 @@ def map(options: Map) -> Path:
     choose(options.method, options.most)  # refuses before the slow part
     own_file(out, "map", texts(options.data))
     say_replaced([out, image, table], console)
-    tune(device)
-    doing("opening the encoder")
-    encoder = load_encoder(options.run, **reading_of(options)).to(device)
-    pooling = choose_pooling(
-        options.run, options.pooling, encoder, "knn", lambda text: console.print(text, soft_wrap=True, markup=False)
-    )
-    source = open_source(texts(options.data), encoder.modality)
-    say = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
-    for remark in source.remarks:
-        say(remark)
-    folder = index_folder(options.index, options.run, out.parent, texts(options.data), pooling)
-    own(folder, "index", flag="--index")
-    index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
-    say_bad(index.bad, say)
+    subject = open_subject(options.run, options, "knn", console)
+    source, say = open_source(texts(options.data), subject.encoder.modality), make_say(console)
+    folder = index_folder(options.index, options.run, out.parent, texts(options.data), subject.pooling)
+    index = subject.index(folder, source)
     count = min(options.most, len(index.numbers))
     rows = np.linspace(0, len(index.numbers) - 1, count).round().astype(int).tolist()
     if count < len(index.numbers):
@@ -67,7 +54,7 @@ def map(options: Map) -> Path:
     }
     named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     where = ", ".join(Path(place).name or place for place in texts(options.data))
-    features = f"the {pooling} features of {Path(options.run).name}"
+    features = f"the {subject.pooling} features of {Path(options.run).name}"
     note = f"{count:,} images of {where}, placed by {named} ({why}) from {features}"
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)

@@ -9,21 +9,19 @@ import numpy as np
 from unmask.cli.continue_run import own
 from unmask.cli.options.search import Search
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
-from unmask.cli.shared_options import reading_of
+from unmask.cli.subject import open_subject
 from unmask.cli.verb import verb
 from unmask.data.source import Source, open_source
-from unmask.evaluation.best_features import AUTO, PLAIN, choose_pooling, is_whitened
+from unmask.evaluation.best_features import AUTO, PLAIN, is_whitened
 from unmask.evaluation.features import ATTENTIVE, Whitening
 from unmask.files import write_table
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import texts
-from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, make_say, progress
-from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
-from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar, say_bad
+from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar
 from unmask.tasks.retrieval.neighbours import Scale, unit
 from unmask.tasks.retrieval.queries import (
     SHOWN,
@@ -61,21 +59,15 @@ def search(options: Search) -> SearchResults:
     pooling that the encoder does not have, DataError where no image can be used.
     """
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "search"))
-    device = machine(options.device, "32").device
     own(out, "search", texts(options.data))
-    tune(device)
-    encoder, name = load_encoder(options.run, **reading_of(options)).to(device), Path(options.run).name
-    say = make_say(console)
-    pooling = choose_pooling(options.run, options.pooling, encoder, "knn", say)
+    say, name = make_say(console), Path(options.run).name
+    subject = open_subject(options.run, options, "knn", console)
+    encoder, device, pooling = subject.encoder, subject.device, subject.pooling
     queries = read_queries(texts(options.query), encoder, say) if options.query else []
     source = open_source(texts(options.data), encoder.modality)
-    for remark in source.remarks:
-        say(remark)
     shared = below(options.run) / "search" if options.out is None else out
     folder = index_folder(options.index, options.run, shared, texts(options.data), pooling)
-    own(folder, "index", flag="--index")
-    index = open_index_with_bar(folder, encoder, source, pooling, options.batch, device, console)
-    say_bad(index.bad, say)
+    index = subject.index(folder, source)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
     say(f"{source.modality.many(len(index.numbers))} in the index ({new}): {folder}")
     written = [*([RESULTS, PNG, PAGE] if queries else []), *(FILES if options.duplicates else [])]

@@ -1,28 +1,20 @@
 """The command `select`: index the images and those that are labelled, ask the classifier, pick, forecast, write."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 
 from unmask.cli.continue_run import own
 from unmask.cli.options.select import Select
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
-from unmask.cli.shared_options import reading_of
+from unmask.cli.subject import Subject, open_subject
 from unmask.cli.verb import verb
-from unmask.data.datasets.images import Samples
-from unmask.data.loaders.map_style import each_once
 from unmask.data.source import Source, open_source
 from unmask.errors import DataError
-from unmask.evaluation.best_features import choose_pooling
-from unmask.files import CLASSIFY, read_json
-from unmask.models.encoder import Encoder
+from unmask.files import read_json
 from unmask.plain import plain, texts
-from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import doing, make_console, make_say, tracked
+from unmask.runtime.progress import doing, make_console, make_say
 from unmask.studies.label_curve.forecast import Forecast, forecast_linear, forecast_recorded
 from unmask.studies.selection.candidates import (
     LabelledImages,
@@ -33,24 +25,11 @@ from unmask.studies.selection.candidates import (
 )
 from unmask.studies.selection.pick import DIVERSE, Pool, margins, pick
 from unmask.studies.selection.results import FILES, Counts, Selection, describe, write_selection
-from unmask.tasks.classification.classifier import ImageClassifier
-from unmask.tasks.classification.finetune import answers
-from unmask.tasks.open import load_encoder, open_classifier, task_of
 from unmask.tasks.retrieval.duplicates import THRESHOLD
-from unmask.tasks.retrieval.index import Index, index_folder, open_index_with_bar, say_bad
+from unmask.tasks.retrieval.index import Index, index_folder
 from unmask.tasks.retrieval.neighbours import Scale
 
 __all__ = ["select"]
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What judges the images."""
-
-    encoder: Encoder
-    classifier: ImageClassifier | None  # where RUN is the folder of one
-    device: str
-    pooling: str
 
 
 @verb(Select)
@@ -63,13 +42,13 @@ def select(options: Select) -> Selection:
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "select"))
     own(out, "select", [*texts(options.data), *texts(options.on)])
     say = make_say(console)
-    subject = _open(options, say)
+    subject = open_subject(options.run, options, "linear", console, with_classifier=True)
     pool_source = open_source(texts(options.data), subject.encoder.modality)
-    pool = _indexed(options, texts(options.data), pool_source, subject, out, console)
+    pool = _indexed(options, texts(options.data), pool_source, subject, out)
     labelled = None
     if options.on:
         on_source = open_source(texts(options.on), subject.encoder.modality)
-        index = _indexed(options, texts(options.on), on_source, subject, out, console)
+        index = _indexed(options, texts(options.on), on_source, subject, out)
         labelled = labelled_images(index, on_source)
         say(f"{len(labelled):,} labelled images of {len(labelled.names):,} classes")
     say_replaced([out / file for file in FILES], console)
@@ -84,7 +63,7 @@ def select(options: Select) -> Selection:
             f"nothing is left to choose from in {pool_source.where}: all {len(free):,} images are labelled, or near"
             f" copies of labelled ones (likeness of {threshold:g} or more; --threshold)"
         )
-    classes_and_p = None if options.by == DIVERSE else _asked(subject, labelled, pool, pool_source, options, console)
+    classes_and_p = None if options.by == DIVERSE else _asked(subject, labelled, pool, pool_source)
     scale = Scale(pool.features if labelled is None else np.concatenate([pool.features, labelled.features]))
     vectors, known = scale(pool.features), scale(labelled.features if labelled else pool.features[:0])
     several = subject.classifier is not None and subject.classifier.multi_label
@@ -107,60 +86,32 @@ def select(options: Select) -> Selection:
     return selection
 
 
-def _open(options: Select, say: Callable[[str], None]) -> _Subject:
-    device = machine(options.device, "32").device
-    tune(device)
-    doing("opening the encoder")
-    reading = reading_of(options)
-    classifier = open_classifier(Path(options.run)) if not reading and task_of(Path(options.run)) == CLASSIFY else None
-    encoder = classifier.encoder if classifier else load_encoder(options.run, **reading)
-    (classifier or encoder).to(device)
-    pooling = choose_pooling(options.run, options.pooling, encoder, "linear", say)
-    return _Subject(encoder, classifier, device, pooling)
-
-
-def _indexed(
-    options: Select, places: tuple[str, ...], source: Source, subject: _Subject, out: Path, console: Console
-) -> Index:
+def _indexed(options: Select, places: tuple[str, ...], source: Source, subject: Subject, out: Path) -> Index:
     """The index of some images; bad ones are named and left out."""
-    say = make_say(console)
-    for remark in source.remarks:
-        say(remark)
     shared = below(options.run) / "select" if options.out is None else out
     folder = index_folder(None, options.run, shared, places, subject.pooling)
-    if options.index is not None:  # several data sets have a folder each there
-        folder = Path(options.index) / folder.name
-    own(folder, "index", flag="--index")
-    index = open_index_with_bar(
-        folder, subject.encoder, source, subject.pooling, options.batch, subject.device, console
-    )
-    say_bad(index.bad, say)
-    return index
+    # several data sets have a folder each there
+    return subject.index(folder if options.index is None else Path(options.index) / folder.name, source)
 
 
 def _asked(
-    subject: _Subject, labelled: LabelledImages | None, pool: Index, source: Source, options: Select, console: Console
+    subject: Subject, labelled: LabelledImages | None, pool: Index, source: Source
 ) -> tuple[list[str], Float[np.ndarray, "n k"]]:
     """Classes and probabilities of the pool: the classifier's, or those of a linear one on frozen features."""
-    model = subject.classifier
-    if model is None:
+    if subject.classifier is None:
         assert labelled is not None  # the options say so
         return linear_probabilities(labelled, pool.features)
-    channels, side = model.encoder.channels, 4 * max(model.encoder.grid.size)
-    samples = Samples(source, pool.numbers, channels=channels, max_side=side)
-    loader = each_once(samples, model.view, options.batch)
-    batches = tracked(console, "asking the classifier", loader, len(loader))
-    return model.classes, answers(model, batches, subject.device, None)
+    return subject.classifier.classes, subject.answers(source, pool.numbers)
 
 
-def _named(subject: _Subject, options: Select) -> str:
+def _named(subject: Subject, options: Select) -> str:
     if options.by == DIVERSE:
         return ""
     name = Path(options.run).name
     return f"the classifier {name}" if subject.classifier else f"a linear classifier on frozen features of {name}"
 
 
-def _forecast(subject: _Subject, labelled: LabelledImages | None, more: int, options: Select) -> Forecast:
+def _forecast(subject: Subject, labelled: LabelledImages | None, more: int, options: Select) -> Forecast:
     """What the labels will give, or why that cannot be said."""
     doing("forecasting")
     if labelled is None:

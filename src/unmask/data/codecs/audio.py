@@ -3,9 +3,12 @@
 import io
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -128,29 +131,17 @@ def write_wav(path: str, samples: Float[Tensor, "1 n"], rate: int) -> None:
     soundfile.write(path, values, rate, subtype="PCM_16", format="WAV")
 
 
-class _opened:
+@contextmanager
+def _opened(source: str | bytes) -> "Iterator[soundfile.SoundFile]":
     """soundfile's file, closed at the end; what libsndfile raises meanwhile becomes BadImage with the reason."""
-
-    def __init__(self, source: str | bytes):
-        self.source, self.soundfile = source, _soundfile()
-
-    def __enter__(self) -> "soundfile.SoundFile":
-        try:
-            place = io.BytesIO(self.source) if isinstance(self.source, bytes) else os.fsencode(self.source)
-            self.file = self.soundfile.SoundFile(place)
-        except Exception as error:
-            raise _bad(error) from error
-        return self.file
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.file.close()
-        if isinstance(error, self.soundfile.SoundFileError | ValueError | OSError):
-            raise _bad(error) from error
-
-
-def _bad(error: Exception) -> BadImage:
-    text = " ".join(str(error).split()).split(": ")[-1] or type(error).__name__
-    return BadImage(f"truncated or damaged ({text[:120]})")
+    soundfile = _soundfile()
+    place = io.BytesIO(source) if isinstance(source, bytes) else cast(str, os.fsencode(source))  # any bytes in a name
+    try:
+        with soundfile.SoundFile(place) as file:
+            yield file
+    except (soundfile.SoundFileError, ValueError, TypeError, OSError) as error:
+        text = " ".join(str(error).split()).split(": ")[-1] or type(error).__name__
+        raise BadImage(f"truncated or damaged ({text[:120]})") from error
 
 
 def _look(source: str | bytes) -> tuple[bytes, int, str | None]:
@@ -163,7 +154,7 @@ def _look(source: str | bytes) -> tuple[bytes, int, str | None]:
         return head, length, cut_short(file, form, length) if form and length else None
 
 
-def _soundfile() -> "soundfile":  # type: ignore[valid-type]
+def _soundfile() -> ModuleType:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: libsndfile itself is missing
@@ -175,10 +166,10 @@ def _soundfile() -> "soundfile":  # type: ignore[valid-type]
 @lru_cache(maxsize=32)
 def _filter(up: int, down: int) -> np.ndarray:
     """A low pass at the lower of the two rates' halves: a sinc under a Kaiser window, for `resample_poly`."""
-    from scipy.signal import firwin
-
     widest = max(up, down)
-    return firwin(2 * HALF_WIDTH * widest + 1, 1.0 / widest, window=("kaiser", BETA))
+    places = np.arange(-HALF_WIDTH * widest, HALF_WIDTH * widest + 1)
+    taps = np.sinc(places / widest) * np.kaiser(len(places), BETA)
+    return taps / taps.sum()
 
 
 def _resampled(samples: np.ndarray, up: int, down: int) -> np.ndarray:

@@ -128,7 +128,7 @@ def judge_groups(
         under_corruption = _measured((CORRUPTED,), images, of, judged, tested, generator)
         measures = [[*own, *further] for own, further in zip(measures, under_corruption)]
     balanced = [_balanced(images.take(of == value)) for value in judged]
-    groups = [GroupAudit(value, counts[value], *rest) for value, *rest in zip(judged, balanced, measures)]
+    groups = [GroupAudit(value, counts[value], share, own) for value, share, own in zip(judged, balanced, measures)]
     return groups, left
 
 

@@ -80,13 +80,16 @@ def gif_frames(data: bytes) -> int:
 
 
 def _gif_blocks(data: bytes) -> tuple[int, bool]:
-    """The number of pictures, and whether the last block is whole."""
+    """The number of pictures, and whether all blocks up to the trailer are there."""
     place, count = 13, 0
     if len(data) > 10 and data[10] & 0x80:
         place += 3 << (data[10] & 7) + 1  # the table of colours
     while place < len(data):
         kind = data[place]
-        if kind not in (0x2C, 0x21):  # the end (0x3B), or what players take for it
+        if kind == 0:  # between blocks, some writers leave one
+            place += 1
+            continue
+        if kind not in (0x2C, 0x21):  # the trailer (0x3B), or what players take for it
             return count, True
         if kind == 0x2C:
             flags = data[place + 9] if place + 9 < len(data) else 0
@@ -97,7 +100,7 @@ def _gif_blocks(data: bytes) -> tuple[int, bool]:
             place += 1 + data[place]
         place += 1
         count += kind == 0x2C and place <= len(data)
-    return count, place == len(data)
+    return count, False
 
 
 def _pages(file: BufferedIOBase, length: int) -> str | None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from unmask.data.codecs.containers.stream import Index, Stream, decoded, opened
+from unmask.data.codecs.containers.stream import Index, Stream, decoded, opened, video_of
 from unmask.data.codecs.image import BadImage
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def pictures(
     from av.video.reformatter import VideoReformatter
 
     with opened(stream.source, stream.container) as media:
-        video = media.streams[stream.number]
+        video = video_of(media, stream.number)
         head, reformatter = _Playhead(media, video, stream, index), VideoReformatter()
         with closing(head):
             for target in targets:

@@ -65,11 +65,12 @@ def opened(source: str | bytes, container: str) -> "Iterator[InputContainer]":
     """PyAV's container, closed at the end; what FFmpeg raises meanwhile becomes BadImage with the reason."""
     try:
         import av
+        import av.error
     except ImportError as error:
         raise UserError(f"clips are read by PyAV, which is not installed: {install_line('unmask[video]')}") from error
     place = io.BytesIO(source) if isinstance(source, bytes) else "file:" + os.path.abspath(source)
     try:
-        with av.open(place, format=container, metadata_errors="replace") as media:
+        with av.open(place, "r", format=container, metadata_errors="replace") as media:
             yield media
     except av.error.EOFError as error:
         raise BadImage("truncated") from error
@@ -77,6 +78,14 @@ def opened(source: str | bytes, container: str) -> "Iterator[InputContainer]":
         raise BadImage("its codec is unknown to FFmpeg") from error
     except av.error.FFmpegError as error:
         raise BadImage(f"truncated or damaged ({error.strerror or error})") from error
+
+
+def video_of(media: "InputContainer", number: int) -> "VideoStream":
+    """The stream of this number within its container."""
+    for video in media.streams.video:
+        if video.index == number:
+            return video
+    raise BadImage("has changed since it was opened")
 
 
 def decoded(media: "InputContainer", video: "VideoStream") -> "Generator[VideoFrame, None, None]":
@@ -160,7 +169,7 @@ def _stream(
 def read_index(stream: Stream) -> Index:
     """The time stamps of all frames, from packets that are not decoded. Raises BadImage for what ends early."""
     stamps, keys, last = [], [], 0
-    with opened(stream.source, stream.container) as media, _packets(media, media.streams[stream.number]) as packets:
+    with opened(stream.source, stream.container) as media, _packets(media, video_of(media, stream.number)) as packets:
         for packet in packets:
             if not packet.size or packet.is_discard:
                 continue
