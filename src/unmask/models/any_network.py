@@ -54,7 +54,7 @@ def library_of(text: str) -> tuple[str, str, dict[str, object]]:
             return known, name, options
     near = get_close_matches(name.lower(), [*own[library]] if colon else [*own[TIMM], *own[TORCHVISION]], n=1)
     where = library if colon else "timm or torchvision"
-    raise UserError(f"no network {name!r} in {where}{f', did you mean {near[0]!r}?' if near else ''} E.g. {EXAMPLES}")
+    raise UserError(f"no network {name!r} in {where}{f', did you mean {near[0]!r}?' if near else '.'} E.g. {EXAMPLES}")
 
 
 def model_of(text: str) -> str:
