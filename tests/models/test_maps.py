@@ -5,6 +5,7 @@ import timm
 import torch
 import torchvision
 from support.students import NET, Auxiliary, ChannelsLast, Functional, Random, SharedPool, Tokens, images
+from torch import nn
 
 from unmask.errors import UserError
 from unmask.masking.mask import Mask
@@ -70,6 +71,10 @@ def test_maps_are_those_of_the_stages():
 def test_maps_are_found_where_strides_change_in_functions_and_channels_come_last():
     taps = find_taps(Functional(), 3, (32, 32), "it")
     assert [(tap.module, tap.dim, tap.stride) for tap in taps.taps] == [("second", 6, 2), ("third", 8, 4)]
+    parts = [nn.Conv2d(4, 5, 1), nn.Conv2d(5, 6, 1, stride=2), nn.Conv2d(6, 7, 1, stride=2)]
+    net = nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), nn.Sequential(*parts), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    taps = find_taps(net, 3, (32, 32), "it")  # of the stages, not what goes into all of them
+    assert [(tap.module, tap.dim, tap.stride) for tap in taps.taps] == [("1.1", 5, 2), ("1.2", 6, 4), ("1", 7, 8)]
     net, x = SharedPool().eval(), torch.rand(2, 3, 32, 32)
     taps = find_taps(net, 3, (32, 32), "it")
     assert [(tap.module, tap.dim, tap.stride) for tap in taps.taps] == [("pool", 6, 2), ("pool", 6, 4), ("third", 8, 8)]
