@@ -100,6 +100,7 @@ TINY = {  # what is added to a command of README's first block, by its first wor
     "transfer run --to classify": ["--epochs", "1", "--device", "cpu"],
     "transfer run --to segment": ["--epochs", "1", "--crop-size", "32", "--head", "linear", "--device", "cpu"],
     "transfer run --to detect": ["--epochs", "1", "--input-size", "64", "64", "--width", "16", "--device", "cpu"],
+    "distil": ["--steps", "2", "--batch", "4", "--device", "cpu"],
     "labels": ["--labels-per-class", "2", "--draws", "1", "--epochs", "1", "--jobs", "1", "--device", "cpu"],
     "stress": ["--corruptions", "brightness", "--severities", "1", "--device", "cpu"],
     "map": ["--method", "pca", "--device", "cpu"],

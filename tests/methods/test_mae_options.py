@@ -9,7 +9,8 @@ from unmask.errors import UserError
 from unmask.masking.mask import hide_top
 from unmask.models.ema import warmed
 from unmask.models.encoder import create_encoder
-from unmask.registry import build
+from unmask.planning.method import with_absolute_paths
+from unmask.registry import build, parse
 from unmask.training.optimizer import groups
 
 DECODER = "full(dim=16, depth=1, heads=2)"
@@ -119,3 +120,10 @@ def test_learned_frequencies_of_rotary_positions_are_trained_and_do_not_decay():
     assert frequencies.grad.abs().max() > 0
     decays = {group["weight_decay"] for group in groups(method, 0.05) if any(p is frequencies for p in group["params"])}
     assert decays == {0.0}
+
+
+def test_the_teachers_path_is_the_same_from_any_folder(monkeypatch):
+    place = teacher_file()
+    monkeypatch.chdir(place.parent)
+    text = f"mae(ema=0.5, attention_of={place.name!r})"
+    assert parse(with_absolute_paths(text))[1] == {"ema": 0.5, "attention_of": str(place.resolve())}

@@ -4,7 +4,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from support.students import NET, Auxiliary, ChannelsLast, Functional, Random, Tokens, images
+from support.students import NET, Auxiliary, ChannelsLast, Functional, Random, SharedPool, Tokens, images
+from torch import nn
 
 from unmask.errors import UserError
 from unmask.masking.mask import Mask
@@ -57,6 +58,12 @@ def test_maps_are_those_of_the_stages():
         wanted.append(layer(wanted[-1]))
     for mine, theirs in zip(encoder.seen(x)[1], wanted, strict=True):
         torch.testing.assert_close(mine, theirs)
+    encoder = student("test_convnext").eval()
+    net, pixels = encoder.net, encoder.normalize(x)
+    wanted = net.stem(pixels)
+    for stage, feature_map in zip(net.stages, encoder.seen(x)[1], strict=True):
+        wanted = stage(wanted)
+        torch.testing.assert_close(feature_map, wanted)
     mobile = student("mobilenetv3_small_100", size=(32, 32))
     assert mobile.feature_dims(range(5)) == [16, 16, 24, 48, 576]  # of blocks, not of what is inside them
 
@@ -64,6 +71,17 @@ def test_maps_are_those_of_the_stages():
 def test_maps_are_found_where_strides_change_in_functions_and_channels_come_last():
     taps = find_taps(Functional(), 3, (32, 32), "it")
     assert [(tap.module, tap.dim, tap.stride) for tap in taps.taps] == [("second", 6, 2), ("third", 8, 4)]
+    parts = [nn.Conv2d(4, 5, 1), nn.Conv2d(5, 6, 1, stride=2), nn.Conv2d(6, 7, 1, stride=2)]
+    net = nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), nn.Sequential(*parts), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    taps = find_taps(net, 3, (32, 32), "it")  # of the stages, not what goes into all of them
+    assert [(tap.module, tap.dim, tap.stride) for tap in taps.taps] == [("1.1", 5, 2), ("1.2", 6, 4), ("1", 7, 8)]
+    net, x = SharedPool().eval(), torch.rand(2, 3, 32, 32)
+    taps = find_taps(net, 3, (32, 32), "it")
+    assert [(tap.module, tap.dim, tap.stride) for tap in taps.taps] == [("pool", 6, 2), ("pool", 6, 4), ("third", 8, 8)]
+    wanted = net.second(net.pool(net.first(x)))
+    for mine in taps(net, x)[1]:
+        torch.testing.assert_close(mine, wanted)
+        wanted = net.third(net.pool(wanted)) if mine.shape[2] == 8 else net.pool(wanted)
     net = ChannelsLast()
     taps = find_taps(net, 3, (32, 32), "it")
     assert [(tap.dim, tap.stride) for tap in taps.taps] == [(12, 4), (20, 8)]

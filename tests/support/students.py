@@ -45,6 +45,20 @@ class Functional(nn.Module):
         return relu(self.third(x)).mean(dim=(2, 3))
 
 
+class SharedPool(nn.Module):
+    """One pooling makes all strides."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(a, b, 3, padding=1) for a, b in ((3, 4), (4, 6), (6, 8)))
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x):
+        x = self.pool(self.first(x))
+        x = self.pool(self.second(x))
+        return self.third(self.pool(x)).mean(dim=(2, 3))
+
+
 class ChannelsLast(nn.Module):
     """Maps b h w c, as in Swin."""
 

@@ -34,6 +34,7 @@ SYNONYMS = {  # our names, the likeliest first -> what others call them
     "out": "o output outdir out-dir output-dir output-path save-dir save-path save-to project name exp-name run-name"
     " logdir log-dir results dst destination resume-dir",
     "to": "task format formats export-format include",
+    "into": "student student-model student-net target-model",
     "model": "m arch architecture backbone net network encoder model-name model-type",
     "init run": "pretrained weights checkpoint ckpt ckpt-path load finetune init-from from-pretrained model-path",
     "run place model": "pretrained weights checkpoint ckpt ckpt-path model-path model encoder backbone r",

@@ -5,6 +5,7 @@ timm opens it as `local-dir:FOLDER`, transformers through its wrapper of timm mo
 
 import json
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -68,7 +69,7 @@ def _why_not_timm(model: Encoder | Classifier, encoder: Maps) -> str:
         return ""
     if model.pooling != "mean" or model.norm_kind == "layer":
         return "timm puts the head right behind the network's own pooling"
-    options = dict(encoder.network.options)
+    options: dict[str, Any] = dict(encoder.network.options)
     with torch.device("meta"):
         net = timm.create_model(encoder.network.name, num_classes=len(model.classes), in_chans=3, **options)
     return "" if weights(model).keys() == net.state_dict().keys() else "its head there is another"

@@ -119,7 +119,7 @@ class Distil(Objective):
         self, project: nn.Module, own: Float[Tensor, "b _ _ _"], theirs: Float[Tensor, "b d _ _"], number: int
     ) -> Float[Tensor, ""]:
         """Of a map from the teacher's; the finer of the two is averaged over the places of the coarser."""
-        shape = [min(a, b) for a, b in zip(own.shape[2:], theirs.shape[2:])]
+        shape = min(own.shape[2], theirs.shape[2]), min(own.shape[3], theirs.shape[3])
         projected = project(adaptive_avg_pool2d(own, shape))
         places = [m.flatten(2).transpose(1, 2) for m in (projected, adaptive_avg_pool2d(theirs, shape))]
         return self._distance(places[0], places[1], number)

@@ -6,6 +6,7 @@ Each comes without its classifier's last layer, so that it gives features. Its s
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import timm
 import torchvision
@@ -54,7 +55,7 @@ def library_of(text: str) -> tuple[str, str, dict[str, object]]:
             return known, name, options
     near = get_close_matches(name.lower(), [*own[library]] if colon else [*own[TIMM], *own[TORCHVISION]], n=1)
     where = library if colon else "timm or torchvision"
-    raise UserError(f"no network {name!r} in {where}{f', did you mean {near[0]!r}?' if near else ''} E.g. {EXAMPLES}")
+    raise UserError(f"no network {name!r} in {where}{f', did you mean {near[0]!r}?' if near else '.'} E.g. {EXAMPLES}")
 
 
 def model_of(text: str) -> str:
@@ -72,15 +73,16 @@ def create_network(text: str, channels: int, size: tuple[int, ...], drop_path: f
     only where it is given (`registry.given`).
     """
     library, name, options = library_of(text)
-    more = {"drop_path_rate": drop_path} if drop_path else {}
+    more: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
         if library == TIMM:
             fixed = timm.get_pretrained_cfg(name, allow_unregistered=True)
             more |= {"img_size": tuple(size)} if fixed is not None and fixed.fixed_input_size else {}
-            net = timm.create_model(name, num_classes=0, in_chans=channels, **options, **more)
+            more |= options
+            net = timm.create_model(name, num_classes=0, in_chans=channels, **more)
             return Network(net, library, name, options)
         if library == TORCHVISION:
-            net = torchvision.models.get_model(name, weights=None, **options, **more)
+            net = torchvision.models.get_model(name, weights=None, **(more | options))
             return Network(net, library, name, options, _without_last_layer(net))
         net = registry.find("encoder", name)(**options, **more)
     except UserError:

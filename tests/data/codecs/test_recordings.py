@@ -126,6 +126,13 @@ def test_what_is_no_recording_is_refused_with_its_reason(data, reason):
         open_recording(data)
 
 
+def test_a_head_that_states_more_samples_than_a_file_can_hold_is_refused():
+    data = bytearray(recording(tone(), form="FLAC"))
+    data[22:26] = b"\xff" * 4  # of the 36 bits of the number of samples
+    with pytest.raises(BadImage, match=r"damaged: [\d,]+ samples in"):
+        open_recording(bytes(data))
+
+
 def test_a_wav_of_unstated_length_is_read(tmp_path):
     data = bytearray(recording(tone()))
     data[4:8] = b"\xff" * 4  # written to a pipe

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import soundfile
 
 BITS = {"S8": 8, "U8": 8, "16": 16, "24": 24, "32": 32, "FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8}  # of subtypes
-LONGEST = 1 << 40  # samples; beyond, a length is the largest number of a field, for unknown
+MOST = 8192  # samples per byte of a file: silence in FLAC has 5,461; beyond, its head is damaged
 HALF_WIDTH = 10  # zero crossings of the resampling filter on each side
 BETA = 8.0  # of its Kaiser window: about 80 dB between what passes and what folds back
 
@@ -115,8 +115,8 @@ def open_recording(source: str | bytes) -> Recording:
         notes = [f"mono mix of {many(file.channels, 'channel')}"] if file.channels > 1 else []
         bits = next((bits for ending, bits in BITS.items() if file.subtype.endswith(ending)), 16)
         size, channels, rate, subtype = file.frames, file.channels, file.samplerate, file.subtype
-    if size > LONGEST:
-        raise BadImage("its head does not say how long it is")
+    if size > MOST * length:
+        raise BadImage(f"damaged: {size:,} samples in {length:,} bytes")
     name = form if subtype.startswith("MPEG") else f"{form} ({subtype})"
     recording = Recording(source, name, (size,), channels, rate, bits, tuple(notes))
     if form != "MP3":  # its last sample comes after all others

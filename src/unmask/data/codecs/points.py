@@ -6,6 +6,7 @@ names. Colours are 0..1.
 """
 
 import io
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -123,6 +124,13 @@ def _table_of_las(file: Any, num_bytes: int) -> Table:
     with optional_library("LAS files", "laspy and lazrs", "points"):
         import laspy
         import lazrs  # noqa: F401
+    logging.getLogger("laspy").setLevel(logging.CRITICAL + 1)  # it logs what we raise
+    head = file.read(247)
+    file.seek(0)
+    records = 54 * int.from_bytes(head[100:104], "little")  # the least that so many take; laspy reads on at the end
+    records += 60 * int.from_bytes(head[243:247], "little") if head[25:26] >= b"\4" else 0
+    if records > num_bytes:
+        raise BadImage("damaged: a header of more records than the file can hold")
     try:
         with laspy.open(file, closefd=False) as reader:
             header: Any = reader.header

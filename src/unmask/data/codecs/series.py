@@ -7,7 +7,6 @@ the others t. `layout` overrules. Parquet with lists in its cells holds one reco
 
 import io
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +29,6 @@ LAYOUTS = ("t", "t c", "c t", "n t", "n t c", "n c t")
 RATES = ("rate", "fs", "sampling_rate", "sample_rate", "samplerate", "sampling_frequency", "sr", "hz")  # names of rates
 DATA = ("x", "data", "signal", "signals", "values", "samples", "series", "recording", "recordings")  # of arrays
 TIMES = ("time", "times", "t", "timestamp", "timestamps")
-BROKEN = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    pa.ArrowException,
-)  # what readers of damaged files raise
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,9 @@ def read_series(source: str | bytes | np.ndarray, row: int = 0, *, layout: str |
             return _from_array(opened, row)
         text = read_table(opened.text)
         return _from_columns(text.names, text.units, text.columns, "CSV", text.notes, text.rate)
-    except BROKEN as error:
+    except BadImage:
+        raise
+    except Exception as error:  # readers fed damaged files raise anything: SyntaxError, MemoryError, BadZipFile
         raise BadImage(f"truncated or damaged ({' '.join(str(error).split())[:100]})") from error
 
 
@@ -130,7 +123,9 @@ def _open(source: str | bytes | np.ndarray, layout: str | None) -> Recordings:
             with np.load(file, allow_pickle=False) as archive:
                 return _arrays({name: archive[name] for name in archive.files}, "NPZ", layout)
         text = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except BROKEN as error:
+    except BadImage:
+        raise
+    except Exception as error:  # readers fed damaged files raise anything: SyntaxError, MemoryError, BadZipFile
         raise BadImage(f"truncated or damaged ({' '.join(str(error).split())[:100]})") from error
     if (other := what_else(text)) != "not an image":
         raise BadImage(other.replace("an image", "a recording", 1))

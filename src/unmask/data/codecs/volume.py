@@ -141,7 +141,7 @@ def oriented(
     codes = "".join(nib.aff2axcodes(affine))  # type: ignore[arg-type]
     geometry = Geometry(stored, axes, flipped, codes, tuple(map(float, affine.ravel())))  # type: ignore[arg-type]
     turned = values.transpose(0, *(axis + 1 for axis in axes))
-    turned = np.flip(turned, [n + 1 for n, flip in enumerate(flipped) if flip])
+    turned = np.flip(turned, tuple(n + 1 for n, flip in enumerate(flipped) if flip))
     spacing = tuple(float(n) for n in np.sqrt((canonical[:3, :3] ** 2).sum(0)))
     return turned, canonical, spacing, geometry  # type: ignore[return-value]
 
@@ -151,7 +151,7 @@ def as_stored(values: Shaped[np.ndarray, "c d h w"], geometry: Geometry) -> Shap
     canonical = tuple(geometry.size[axis] for axis in geometry.axes)
     if values.shape[1:] != canonical:
         raise ValueError(f"values of size {values.shape[1:]} for a volume of {canonical}")
-    values = np.flip(values, [n + 1 for n, flip in enumerate(geometry.flipped) if flip])
+    values = np.flip(values, tuple(n + 1 for n, flip in enumerate(geometry.flipped) if flip))
     return values.transpose(0, *(geometry.axes.index(axis) + 1 for axis in range(3)))
 
 

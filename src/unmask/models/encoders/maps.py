@@ -113,7 +113,9 @@ class Maps(Encoder):
     def depth_of(self, name: str) -> int:
         return 1 + self.taps.depths.get(name.removeprefix("net.").rpartition(".")[0], self.num_maps)
 
-    outputs = ("features",)  # of `traced`
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return ("features",)
 
     def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
         """For exports: the network's features, b d."""

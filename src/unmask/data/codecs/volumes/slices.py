@@ -14,6 +14,7 @@ from unmask.errors import many
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes lead left and to the back
 UNEVEN = 0.05  # share of a step by which a slice may be off its place
+MAX_FRAMES = 1 << 16
 APART = 1e-3  # mm by which what is at the same place may differ
 
 
@@ -39,7 +40,7 @@ def slices_of(header: Any, source: int) -> list[Slice]:
     try:
         size = (int(header.Rows), int(header.Columns))
         frames = int(header.get("NumberOfFrames") or 1)
-        if size[0] * size[1] * frames > MAX_VALUES:
+        if size[0] * size[1] * frames > MAX_VALUES or frames > MAX_FRAMES:
             raise BadImage(f"{frames} x {size[0]} x {size[1]} values, the limit is {MAX_VALUES:,}")
         shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
         each = header.get("PerFrameFunctionalGroupsSequence") or []

@@ -17,6 +17,7 @@ from unmask.data.codecs.image import BadImage
 MAX_VALUES = 1 << 29  # values of the largest volume read, all channels together: 2 GiB as float32
 MAX_CHANNELS = 16  # what a further axis may have to be one of channels
 MILLIMETRES = {"m": 1e3, "meter": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
+PACKED = 2000  # times its packed size that a stack may have; Deflate reaches 1,032
 KEYS = ("volume", "image", "data", "label", "mask", "arr_0")  # of an .npz: the first that there is
 
 
@@ -50,6 +51,9 @@ def stack_of_tiff(data: bytes) -> Stack:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         series: Any = file.series[0]
         check_size(series.shape, np.dtype(series.dtype))
+        packed = int(series.keyframe.compression) != 1
+        if math.prod(series.shape) * int(series.keyframe.bitspersample) > 8 * len(data) * (PACKED if packed else 1):
+            raise BadImage("truncated" if not packed else "decompression bomb: more pixels than its bytes can hold")
         for page in series.pages:
             if page is not None and page.keyframe.compression in ENDLESS:
                 refuse_endless(data, page)
