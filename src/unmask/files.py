@@ -20,6 +20,7 @@ Json = dict[str, Any]  # an object, as it lies on the disk
 RESULT = "metrics.json"  # in a folder of transfer: how good the trained model is
 MARK = ".unmask"  # in folders that a command writes: whose it is now (runtime/lock.py), and that it is no data
 REPORT = "report.html"  # in the folder of a run or of transfer; the last that a finished one writes
+LEARNT = "evaluation.safetensors"  # what `evaluate` learnt on frozen features, in the folder of a run
 STAGES = "stages"  # in a run folder: a run for each training that came before it
 STAGE = "stage.json"  # in the folder of such a run: what it is one of, and what it was made from
 CLASSIFY = "classify"  # in a run folder: what `transfer --to classify` writes unless told otherwise

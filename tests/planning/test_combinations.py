@@ -101,6 +101,10 @@ def test_small_views_are_whole_patches_and_never_larger_than_large_ones(size, pa
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(("channels", "size"), [(1, (32, 32)), (4, (32, 32)), (3, (32, 64))])
 def test_every_method_takes_any_number_of_channels_and_images_that_are_not_square(name, channels, size):
+    if (name, channels) == ("distil", 4):  # its teacher knows colours
+        with pytest.raises(UserError, match="sees images of 3 channels, the student those of 4"):
+            small_method(name, channels=channels, size=size)
+        return
     method = small_method(name, channels=channels, size=size)
     batch = views_of(method, count=2, channels=channels, size=size)
     method.scheduled = method.schedules(0.5)

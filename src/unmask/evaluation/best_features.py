@@ -11,7 +11,7 @@ from unmask.evaluation.attentive import Probed
 from unmask.evaluation.compare import best_candidate
 from unmask.evaluation.features import ATTENTIVE, check_poolings
 from unmask.evaluation.frozen.knn import Knn
-from unmask.files import Json, read_json
+from unmask.files import LEARNT, Json, read_json
 from unmask.models.classifier import AttentivePool
 from unmask.models.encoder import Encoder, LearntPool
 from unmask.models.state import load_strictly, weights_hash
@@ -19,7 +19,7 @@ from unmask.plain import Place
 from unmask.weights.files import read_weights
 
 AUTO, PLAIN = "auto", "mean"  # PLAIN: where nothing was evaluated
-RESULT, LEARNT = "evaluation.json", "evaluation.safetensors"
+RESULT = "evaluation.json"
 POOL = "pool."  # before the names of the attentive pooling's weights
 ON_ATTENTIVE = "knn on attentive"
 SERVES = {"knn": ("knn", ON_ATTENTIVE), "linear": ("linear", ATTENTIVE)}  # for neighbours; for what is learnt on top

@@ -1,4 +1,5 @@
-"""Finds the tasks: the folders of this room that have a `transfer.py`, by their public names.
+"""Finds the tasks: the folders of this room that have a `transfer.py`, by their public names; and whether a run has a
+classifier on frozen features.
 
 Light: only the `settings.py` of each folder is imported, which holds plain data.
 """
@@ -6,7 +7,13 @@ Light: only the `settings.py` of each folder is imported, which holds plain data
 import importlib
 import pkgutil
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
+
+from safetensors import SafetensorError, safe_open
+
+from unmask.errors import UserError
+from unmask.files import LEARNT
 
 PACKAGE = "unmask.tasks"
 
@@ -31,3 +38,14 @@ def model_noun(name: str) -> str:
 def weights_file(name: str) -> str:
     """The file that holds a task's trained weights."""
     return f"{model_noun(name)}.safetensors"
+
+
+def has_frozen(run: Path) -> bool:
+    """Whether `evaluate` left a classifier in the folder."""
+    if not (run / LEARNT).is_file():
+        return False
+    try:
+        with safe_open(run / LEARNT, "pt") as file:
+            return "by" in (file.metadata() or {})
+    except SafetensorError as error:
+        raise UserError(f"{run / LEARNT} cannot be read: {error}; unmask evaluate makes it anew") from error

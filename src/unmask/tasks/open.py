@@ -15,8 +15,7 @@ from unmask.plain import texts
 from unmask.runs.run import CONFIG, Run, encoder_of_task
 from unmask.tasks.anomaly.model import Finder
 from unmask.tasks.classification.classifier import ImageClassifier
-from unmask.tasks.classification.frozen import has_frozen, open_frozen
-from unmask.tasks.folders import model_noun, task_folders, weights_file
+from unmask.tasks.folders import has_frozen, model_noun, task_folders, weights_file
 from unmask.tasks.task import find_task, settings_from
 from unmask.training.objective import Rebuilder
 from unmask.weights.files import is_run, read_state, require_finite
@@ -58,7 +57,7 @@ def load_encoder(run: str | Path, **options: Any) -> Encoder:
         if (Path(run) / CLASSIFY / weights_file(CLASSIFY)).exists():
             encoder.classifier = partial(load, Path(run) / CLASSIFY, parts=registry.parts_given())
         elif has_frozen(Path(run)):
-            encoder.classifier = partial(open_frozen, Path(run))
+            encoder.classifier = partial(_open_frozen, Path(run))
         return encoder
     reading = Reading.of(options)
     rest = {name: value for name, value in options.items() if name not in READING}
@@ -98,6 +97,13 @@ def find_trained(path: Path, task: str | None = None) -> Path:
     also = "; unmask evaluate RUN --on LABELLED keeps one on frozen features" if wanted == CLASSIFY else ""
     line = f"unmask transfer RUN --to {wanted} --on LABELLED"
     raise UserError(f"{path} {what} Make a {model_noun(wanted)}: {line}{also}")
+
+
+def _open_frozen(run: Path) -> Any:
+    """The classifier that `evaluate` left; its judges bring scikit-learn, which training does without."""
+    from unmask.tasks.classification.frozen import open_frozen
+
+    return open_frozen(run)
 
 
 def is_frozen_only(path: Path) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from unmask import registry
@@ -123,17 +122,6 @@ def _attentive_head(probe: AttentiveProbe) -> StandardisedLinear:
     head.mean, head.std = norm["running_mean"].clone(), (norm["running_var"] + probe.norm.eps).sqrt()
     head.weight, head.bias = probe.head.weight.detach().clone(), probe.head.bias.detach().clone()
     return head
-
-
-def has_frozen(run: Path) -> bool:
-    """Whether `evaluate` left a classifier in the folder."""
-    if not (run / LEARNT).is_file():
-        return False
-    try:
-        with safe_open(run / LEARNT, "pt") as file:
-            return "by" in (file.metadata() or {})
-    except SafetensorError as error:
-        raise UserError(f"{run / LEARNT} cannot be read: {error}; unmask evaluate makes it anew") from error
 
 
 def open_frozen(run: Path) -> FrozenClassifier:
