@@ -17,7 +17,7 @@ from unmask.data.datasets.images import BAD_FILES, Samples
 from unmask.data.loaders.map_style import Loader, each_once
 from unmask.data.sheet import write_bad_files
 from unmask.data.source import open_source
-from unmask.data.transforms.crops import WholeImage
+from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import DataError
 from unmask.training.log import Log, read
 

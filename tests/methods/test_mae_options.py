@@ -99,6 +99,7 @@ def test_the_teacher_is_in_no_checkpoint_and_is_told_to_the_plan():
         ("attention_of='nowhere.pth'", "the teacher cannot be opened: .*nowhere.pth"),
         (f"attention_of={str(teacher_file())!r}, symmetric=True", "not symmetric=True"),
     ],
+    ids=["no teacher", "symmetric"],  # the folder of the teacher is another in every process
 )
 def test_teachers_that_cannot_teach_are_refused(options, says):
     with pytest.raises(UserError, match=says):
