@@ -28,7 +28,7 @@ def test_a_configuration_comes_back_from_the_disk_as_it_was(path):
         ("training", "bacth", 8, "there is no setting training.bacth"),
         ("training", "batch", "8", "training.batch is '8'"),
         ("training", "batch", True, "training.batch is True"),
-        ("data", "image_size", [32], r"data.image_size is \[32\]"),
+        ("data", "image_size", [32, "a"], "data.image_size is 'a'"),
         ("data", "mean", [1.0, "a", 2.0], "data.mean is 'a'"),
         ("record", "expected", {}, "it lacks record.expected.images_per_second, record.expected.memory_mb"),
     ],

@@ -134,6 +134,7 @@ def test_timm_prefix_names_a_model_even_where_a_folder_has_its_name(tmp_path, mo
 
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", pretrained)
+    monkeypatch.setattr("unmask.weights.timm_models.why_unreachable", lambda address: None)
     assert open_weights("timm:vit_tiny_patch16_224").weights.layout == "timm's weights"
 
 

@@ -21,10 +21,11 @@ from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError, closest
 from unmask.methods.families.whole_teacher import Level, WholeTeacher, levels_of
+from unmask.methods.losses.spread import deviation
 from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeFloat
 from unmask.runtime.machine import Machine
-from unmask.training.objective import Objective
+from unmask.training.objective import Objective, Symptom
 
 __all__ = ["Distil"]
 LOSSES = {"cosine": "1 - cosine", "smooth_l1": "smooth L1 distance"}
@@ -35,6 +36,14 @@ LEAST = 1e-3  # deviation of a channel, as a share of the mean one: less is the 
 
 class Distil(Objective):
     least = 2  # batch normalisation says nothing of one
+    symptoms: Sequence[Symptom] = (
+        Symptom(
+            "spread",
+            below=0.02,
+            says="the student answers all images alike",
+            remedy="a lower --lr if it is high, else a longer run",
+        ),
+    )
 
     def __init__(
         self,
@@ -71,6 +80,7 @@ class Distil(Objective):
             self.register_buffer(f"mean_{number}", torch.zeros(dim))
             self.register_buffer(f"std_{number}", torch.ones(dim))
         self.words = {"loss": f"{LOSSES[loss]} to the teacher's features and maps"}
+        self.words |= {"spread": "spread of the student's answers"}
         self.words |= {"features": f"{LOSSES[loss]} to its features"} if features else {}
         self.words |= {"maps": f"{LOSSES[loss]} to its maps"} if self.taught else {}
 
@@ -103,7 +113,7 @@ class Distil(Objective):
         """Distances of the projected features and maps, each averaged, and their weighted sum."""
         (x,) = batch["views"]
         shown, (pooled, own) = self.teacher.shown(x), self.encoder.seen(x)
-        outputs, loss = {}, torch.zeros((), device=x.device)
+        outputs, loss = {"spread": deviation(pooled)}, torch.zeros((), device=x.device)
         if self.to_features is not None:
             outputs["features"] = self._distance(self.to_features(pooled), shown.pooled, 0)
             loss = loss + self.weights[0] * outputs["features"]

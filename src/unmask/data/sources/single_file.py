@@ -19,8 +19,9 @@ class One(Source):
         self.file = os.path.abspath(os.path.expanduser(path))
         sorting = Sorting(kind)
         sorting.put(self.file, lambda: head_of(self.file))
-        self.modality, _ = sorting.choose(path)
-        self.items = [Item(printable(os.path.basename(self.file)))]
+        self.modality, files = sorting.choose(path)
+        self.items = [Item(printable(os.path.basename(self.file)))] if files else []
+        self.ignored, self.other_kinds = sorting.ignored, sorting.others
 
     @classmethod
     def accepts(cls, path: str) -> bool:

@@ -15,6 +15,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from unmask.data.datasets.images import Samples
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
 from unmask.errors import NotGiven, UserError
@@ -121,6 +122,16 @@ class Subject:
         except UserError as error:
             raise Unknown(f"the weights cannot be used as they are: {error}") from error
 
+    @property
+    def modality(self) -> str | None:
+        """What the data should be, by the weights; None where there are none, for what it is."""
+        if self.kind == "data":
+            return None
+        try:
+            return self.encoder.modality
+        except Unknown:
+            return IMAGE
+
     @cached_property
     def source(self) -> Source:
         """The data given; for a run without any, its own, if it is still there."""
@@ -130,7 +141,7 @@ class Subject:
         if not places:
             raise Unknown("no data is given; name some with --on")
         try:
-            return open_source(places, self.encoder.modality)
+            return open_source(places, self.modality)
         except UserError as error:
             if self._data:
                 raise
@@ -162,7 +173,7 @@ class Subject:
 def _sheet(content: Json) -> Sheet:
     """The sheet that a run wrote when it began; lists from JSON become tuples."""
     facts: dict[str, Any] = {**content, "bad": [tuple(entry) for entry in content.get("bad", ())]}
-    for name in ("min_size", "median_size", "max_size", "value_range"):
+    for name in ("min_size", "median_size", "max_size", "value_range", "axes"):
         facts[name] = tuple(content.get(name, ()))
     try:
         return Sheet(**facts)

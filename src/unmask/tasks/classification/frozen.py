@@ -19,7 +19,7 @@ from unmask.evaluation.best_features import LEARNT, attach_pool
 from unmask.evaluation.features import ATTENTIVE, Features, pooled
 from unmask.evaluation.frozen.knn import Knn
 from unmask.evaluation.frozen.linear import Linear, StandardisedLinear
-from unmask.files import Json
+from unmask.files import Json, parse_json
 from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly, weights_hash
 from unmask.runs.run import Run
@@ -58,7 +58,7 @@ class FrozenClassifier(ImagePredictor):
         """facts: "by", "on" (JSON), "val_accuracy" and "classes" (JSON), as the file has them."""
         super().__init__()
         self.encoder, self.pooling, self.head, self.facts = encoder, pooling, head, facts
-        self.classes = list(json.loads(facts["classes"]))
+        self.classes = list(parse_json(facts["classes"]))
         self.pool = encoder.learnt_pool.pool if pooling == ATTENTIVE and encoder.learnt_pool else None  # goes along
 
     def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
@@ -66,7 +66,7 @@ class FrozenClassifier(ImagePredictor):
 
     def sentence(self) -> str:
         """What it is, for people."""
-        on, share = ", ".join(json.loads(self.facts["on"])), float(self.facts["val_accuracy"])
+        on, share = ", ".join(parse_json(self.facts["on"])), float(self.facts["val_accuracy"])
         whitened = ", whitened" if "whiten=True" in self.facts["setting"] else ""
         return (
             f"By {self.facts['by']} on frozen {self.pooling} features{whitened}, the best that evaluate found on the"
