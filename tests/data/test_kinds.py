@@ -58,6 +58,12 @@ def test_a_folder_of_frames_is_a_clip_where_clips_are_asked_for(tmp_path):
     assert source.modality.decode(source.raw(0)).size == (4, 24, 24)
 
 
+def test_photographs_beside_clips_are_no_frames(mixed):
+    source = open_source(mixed, "video")
+    assert [item.name for item in source.items] == ["clip0.mp4", "clip1.mp4", "clip2.mp4"]
+    assert any("left out: 2 images beside clips" in remark for remark in source.remarks)
+
+
 def test_maps_of_labels_are_no_volumes_to_learn_from(tmp_path):
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()

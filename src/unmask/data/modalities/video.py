@@ -20,6 +20,7 @@ from unmask.data.codecs.video import Clip, open_clip
 from unmask.data.labels import is_image_name
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
 from unmask.data.transforms.kernels.crop import RandomCrop, WholeImage, resized
+from unmask.errors import many
 from unmask.plain import PositiveInt
 
 __all__ = ["Video"]
@@ -100,6 +101,9 @@ class Video(Modality):
                 frames[os.path.dirname(path)].append(path)
             else:
                 files.append((path,))
+        if files and frames:
+            count = many(sum(map(len, frames.values())), "image")
+            return files, [f"left out: {count} beside clips; folders of frames are clips where there are no others"]
         return files + [tuple(frames[folder]) for folder in sorted(frames)], []
 
     @classmethod
