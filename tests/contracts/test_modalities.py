@@ -14,6 +14,7 @@ from unmask.data.loaders.map_style import collate
 from unmask.data.modality import kinds, make_modality
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
+from unmask.errors import UserError
 
 KINDS = sorted(WRITERS)
 TINY = {
@@ -105,6 +106,9 @@ def test_every_modality_serves_every_command(kind, samples, tmp_path):
     assert encoder.modality == run.config.data.modality
     exported = unmask.export(run.path, to="onnx", out=tmp_path / "exported")
     assert any(exported.folder.rglob("*.onnx"))
+    if kind != "image":
+        with pytest.raises(UserError, match="it takes"):
+            unmask.export(run.path, to="timm", out=tmp_path / "timm")
     diagnosis = unmask.doctor(run.path)
     assert not [finding for several in diagnosis.findings.values() for finding in several if "Error" in finding.what]
 

@@ -35,7 +35,7 @@ class Exportable:
 
     model: Model
     config: Json  # the run's config.json
-    images: Float[Tensor, "b c h w"]  # real ones, raw, sized for the model
+    images: Float[Tensor, "b c *size"]  # real ones, raw, sized for the model
     objective: Rebuilder | None = None  # the whole of a pretraining run, with its decoder
     normalize: str = "inside"  # of ONNX and torch.export files: take raw pixels, or normalised ones
     precision: tuple[str, ...] = ("fp32",)  # of ONNX files
@@ -70,7 +70,7 @@ class Exportable:
                 node.meta.pop("stack_trace", None)  # lines of source files, with the paths of this machine
         return program
 
-    def given(self, raw: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def given(self, raw: Float[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
         """The input that the traced model expects for these raw pixels."""
         return raw if self.normalize == "inside" else self.encoder.normalize(raw)
 
@@ -79,7 +79,7 @@ class Exportable:
         return torch.rand(batch, self.encoder.grid.num_units, generator=torch.Generator().manual_seed(self.seed))
 
     @torch.no_grad()
-    def reference(self, raw: Float[Tensor, "b c h w"]) -> Outputs:
+    def reference(self, raw: Float[Tensor, "b c *size"]) -> Outputs:
         """The outputs that every exported file has to reproduce, as far as it has them."""
         outputs = dict(zip(self.outputs, Traceable(self.model)(raw)))
         if self.objective is not None:
@@ -107,7 +107,7 @@ class Exportable:
         """ "segmenter" or "detector" for a model whose head makes maps or boxes; else nothing."""
         return "" if isinstance(self.model, Encoder | Classifier) else "detector" if self.detector else "segmenter"
 
-    def trials(self) -> list[Float[Tensor, "b c h w"]]:
+    def trials(self) -> list[Float[Tensor, "b c *size"]]:
         """Batches to compare on: all images, then the first alone. A detector is given one image at a time, since the
         number of its objects varies."""
         return list(self.images.split(1)) if self.detector else [self.images, self.images[:1]]
@@ -135,7 +135,7 @@ class Traceable(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+    def forward(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
         """Calls the model's `traced`."""
         return self.model.traced(pixels)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unmask.data.modality import IMAGE, make_modality
 from unmask.export.exportable import Exportable
 from unmask.files import Json
 from unmask.masking.mask import num_hidden
@@ -36,6 +37,8 @@ MORE = {  # parts of other ViTs, by what is in the names of their weights, in wo
 def why_not_vit(encoder: Encoder) -> str:
     """The reason why transformers' ViT does not compute what an encoder computes, or nothing if it does."""
     net = encoder.net
+    if encoder.modality != IMAGE:
+        return f"it takes {make_modality(encoder.modality).word}s"
     if encoder.own and encoder.class_tokens == 1:
         return "it has relative positions" if encoder.own.get("relative") else "it attends within windows"
     names = set(net.state_dict())

@@ -4,6 +4,7 @@ The code needs only NumPy and Pillow. Its pixels differ by at most one of 256 le
 evaluated on: Pillow rounds between the two passes of an antialiased resize, torch after both.
 """
 
+from unmask.data.modality import IMAGE
 from unmask.export.exportable import Exportable
 
 
@@ -12,14 +13,26 @@ def preparation(subject: Exportable, normalized: bool) -> str:
 
     normalized: mean subtracted, divided by the standard deviation; otherwise raw, 0 to 255 for images of 8 bits.
     """
-    height, width = subject.size
     channels = subject.encoder.channels
+    if subject.encoder.modality != IMAGE:
+        return _array(subject)
+    height, width = subject.size
     mean, std = ([round(value, 4) for value in side.tolist()] for side in (subject.encoder.mean, subject.encoder.std))
     lines = [*_opened(channels), *(_fitted if subject.detector else _covering)(subject, height, width, mean)]
     if normalized:
         lines.append(f"    pixels = (pixels - np.reshape({mean}, (-1, 1, 1))) / np.reshape({std}, (-1, 1, 1))")
     lines.append("    return pixels[None].astype(np.float32)  # 1 c h w")
     return "\n".join(["import numpy as np", "from PIL import Image, ImageOps", "", "", *lines])
+
+
+def _array(subject: Exportable) -> str:
+    """Code for other data than images, whose decoding takes more than a page."""
+    shape = " x ".join(map(str, (subject.encoder.channels, *subject.size)))
+    return (
+        "import numpy as np\n\n\ndef prepare(path):\n"
+        f"    array = np.load(path)  # {shape}, cut as unmask does it for {subject.encoder.modality}: docs/modalities.md\n"
+        f"    return array[None].astype(np.float32)  # 1 x {shape}"
+    )
 
 
 def contents(subject: Exportable) -> str:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unmask.data.modality import IMAGE, make_modality
 from unmask.files import Json
 from unmask.models.any_network import TIMM
 from unmask.models.classifier import Classifier
@@ -41,6 +42,8 @@ def why_not_timm(model: Encoder | Classifier) -> str:
     """The reason why no timm model computes what this one does, or nothing. timm has one last norm, before or after
     pooling."""
     encoder = model if isinstance(model, Encoder) else model.encoder
+    if encoder.modality != IMAGE:
+        return f"it takes {make_modality(encoder.modality).word}s"
     if isinstance(encoder, Maps):
         return _why_not_timm(model, encoder)
     if encoder.own:
