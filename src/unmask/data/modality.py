@@ -52,7 +52,14 @@ class Window(Protocol):
     @property
     def size(self) -> tuple[int, ...]: ...
 
-    def __call__(self, sample: Any, generator: Generator | None = None) -> Tensor: ...
+    def __call__(self, sample: Any, generator: Generator, /) -> Tensor: ...
+
+
+@runtime_checkable
+class WholeWindow(Window, Protocol):
+    """One that cuts without chance."""
+
+    def __call__(self, sample: Any, generator: Generator | None = None, /) -> Tensor: ...
 
 
 @runtime_checkable
@@ -137,7 +144,7 @@ class Modality(ABC):
         random part covers; flip: mirror it by chance, where that has a meaning; resize: "exact" or "fast"."""
 
     @abstractmethod
-    def whole(self, size: tuple[int, ...]) -> Window:
+    def whole(self, size: tuple[int, ...]) -> WholeWindow:
         """What judging sees of a sample: all of it, or the middle."""
 
     @abstractmethod

@@ -30,7 +30,7 @@ def _array(subject: Exportable) -> str:
     shape = " x ".join(map(str, (subject.encoder.channels, *subject.size)))
     return (
         "import numpy as np\n\n\ndef prepare(path):\n"
-        f"    array = np.load(path)  # {shape}, cut as unmask does it for {subject.encoder.modality}: docs/modalities.md\n"
+        f"    array = np.load(path)  # {shape}, as unmask cuts it for {subject.encoder.modality}: docs/modalities.md\n"
         f"    return array[None].astype(np.float32)  # 1 x {shape}"
     )
 

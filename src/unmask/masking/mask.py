@@ -140,11 +140,12 @@ class Sampler(nn.Module, ABC):
     ) -> Mask:
         """Masks that depend on chance alone, to compare one time of a training with another: the sampler's own, or
         random ones of as many units where it looks at the images."""
-        empty = Context(empty=context["empty"]) if context and "empty" in context else Context()
+        empty = context.get("empty") if context else None
         if not self.needs - {"progress"}:
-            return self(batch, grid, device, generator, context=empty)
+            told = Context() if empty is None else Context(empty=empty)
+            return self(batch, grid, device, generator, context=told)
         noise = Noise(device, generator)(batch, grid.num_units)
-        return _split(noise.masked_fill(empty["empty"], math.inf) if empty else noise, self.count(grid))
+        return _split(noise if empty is None else noise.masked_fill(empty, math.inf), self.count(grid))
 
     def loss(
         self, index: Int[Tensor, "b m"], errors: Float[Tensor, "b m"], grid: Grid, context: Context

@@ -105,6 +105,8 @@ def _header(source: str | bytes) -> Any:
 def _open(source: str | bytes, **options: Any) -> Any:
     with optional_library("DICOM series", "pydicom", "medical"):
         import pydicom
+        from pydicom.errors import InvalidDicomError
+        from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its warnings quote what is in a header
     try:
         with warnings.catch_warnings():
@@ -116,11 +118,9 @@ def _open(source: str | bytes, **options: Any) -> Any:
                 data = pydicom.dcmread(file, force=bare, **options)
         if "TransferSyntaxUID" not in data.file_meta:
             implicit, _ = data.original_encoding
-            data.file_meta.TransferSyntaxUID = (
-                pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
-            )
+            data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         return data
-    except pydicom.errors.InvalidDicomError:
+    except InvalidDicomError:
         raise BadImage("not DICOM") from None
     except Exception as error:
         raise BadImage("truncated" if isinstance(error, EOFError) else f"damaged ({type(error).__name__})") from None

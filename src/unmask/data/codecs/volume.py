@@ -176,7 +176,7 @@ def write_volume(path: Path, values: Shaped[Tensor, "*c d h w"], geometry: Geome
     )
     if geometry.header:
         for name, value in geometry.header:
-            image.header[name] = value if len(value) > 1 else value[0]
+            image.header[name] = value if len(value) > 1 else next(iter(value))
     else:
         image.header.set_xyzt_units("mm")
         image.set_qform(image.affine, 1)

@@ -79,7 +79,8 @@ class InMemory:
             chance = uniform(seed, index, crop, 2 * TRIES + 3)
             boxes = draw_boxes(view.window, images.shape[-2], images.shape[-1], chance)
             flips = chance[:, 2 * TRIES + 2] < 0.5 if view.window.flip else torch.zeros_like(index, dtype=torch.bool)
-            crops = cut(images[index], boxes, flips, view.window.size)
+            height, width = view.window.size
+            crops = cut(images[index], boxes, flips, (height, width))
             views += self._recoloured(view, crops, seed, index, crop)
         return index, views
 

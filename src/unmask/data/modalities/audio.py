@@ -134,9 +134,9 @@ class Audio(Modality):
     ) -> Mapping[str, Choice]:
         columns = (self.seconds or SECONDS) / HOP
         unit = patch or (16 if columns * self.bands >= 64 * 16**2 else 8)
-        size = [max(1, self.bands // unit) * unit, max(2, round(columns / unit)) * unit]
+        shape = [max(1, self.bands // unit) * unit, max(2, round(columns / unit)) * unit]
         return {
-            "image_size": Choice(size, f"mel bands, and columns of {1000 * HOP:g} ms: {size[1] * HOP:.2f} s"),
+            "image_size": Choice(shape, f"mel bands, and columns of {1000 * HOP:g} ms: {shape[1] * HOP:.2f} s"),
             "patch_size": Choice(
                 unit, "as in AudioMAE" if unit == 16 else "short recordings: smaller than AudioMAE's 16"
             ),

@@ -55,14 +55,14 @@ class Image(Modality):
     ) -> Mapping[str, Choice]:
         side = int(min(sheet.median_size))
         if side <= TINY:
-            size, why = max(8, round(side / 4) * 4), f"the images' own size (median short side {side} px)"
+            edge, why = max(8, round(side / 4) * 4), f"the images' own size (median short side {side} px)"
         elif small:
-            size, why = 64, "without a CUDA GPU: small enough to see many images in the time"
+            edge, why = 64, "without a CUDA GPU: small enough to see many images in the time"
         else:
-            size, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the images' own size"
-        if patch and size % patch:
-            size, why = max(2, round(size / patch)) * patch, f"{why}, and a multiple of the patch"
-        return {"image_size": Choice([size, size], why)}
+            edge, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the images' own size"
+        if patch and edge % patch:
+            edge, why = max(2, round(edge / patch)) * patch, f"{why}, and a multiple of the patch"
+        return {"image_size": Choice([edge, edge], why)}
 
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
         if sheet.share_extreme > 0.75:

@@ -73,10 +73,10 @@ class Signal(Modality):
     ) -> Mapping[str, Choice]:
         length = min(LONGEST[small], int(sheet.median_size[0]))
         unit = patch or min(PATCHES, key=lambda samples: abs(samples - length / UNITS))
-        size = max(2, round(length / unit)) * unit
+        count = max(2, round(length / unit))
         return {
-            "image_size": Choice([size], "samples: the median length, as far as it can be seen at once"),
-            "patch_size": Choice(unit, f"samples: {size // unit} stretches of a recording"),
+            "image_size": Choice([count * unit], "samples: the median length, as far as it can be seen at once"),
+            "patch_size": Choice(unit, f"samples: {count} stretches of a recording"),
         }
 
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:

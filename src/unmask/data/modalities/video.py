@@ -60,18 +60,18 @@ class ClipWindow:
         count, (height, width) = self.size[0], self.size[1:]
         step = max(1, min(self.step, (sample.num_frames - 1) // max(1, count - 1)))
         spare = max(0, sample.num_frames - 1 - step * (count - 1))
-        random = self.scale is not None and generator is not None
-        first = int(torch.randint(0, spare + 1, (1,), generator=generator)) if random else spare // 2
+        chance = None if self.scale is None else generator
+        first = spare // 2 if chance is None else int(torch.randint(0, spare + 1, (1,), generator=chance))
         last = sample.num_frames - 1
         frames = sample.frames([min(last, first + step * n) for n in range(count)])
         stacked = frames.transpose(0, 1)  # -> t c h w, resized as images are
-        if not random or self.scale is None:
+        if chance is None or self.scale is None:
             whole = WholeImage((height, width))
             return torch.stack([whole(frame) for frame in stacked], dim=1)
         crop = RandomCrop((height, width), scale=self.scale)
-        top, left, h, w = crop.box(frames.shape[2], frames.shape[3], generator)
+        top, left, h, w = crop.box(frames.shape[2], frames.shape[3], chance)
         cut = torch.stack([resized(frame[:, top : top + h, left : left + w], (height, width)) for frame in stacked], 1)
-        return cut.flip(-1) if self.flip and torch.rand(1, generator=generator) < 0.5 else cut
+        return cut.flip(-1) if self.flip and torch.rand(1, generator=chance) < 0.5 else cut
 
 
 class Video(Modality):

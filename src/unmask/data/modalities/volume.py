@@ -98,7 +98,7 @@ class Volume(Modality):
         if self.spacing is not None:
             if volume.spacing is None:
                 raise BadImage(f"says nothing of its spacing, so it cannot be brought to {self.spacing:g} mm")
-            values = resample(values, size_at(volume.size, volume.spacing, (self.spacing,) * 3))
+            values = resample(values, size_at(volume.size, volume.spacing, (self.spacing, self.spacing, self.spacing)))
         if self.foreground:
             (d, p), (h, q), (w, r) = foreground_box(values)
             values = values[:, d:p, h:q, w:r]
@@ -118,11 +118,11 @@ class Volume(Modality):
         most = 48 if small else 96
         share = min(1.0, most / max(sheet.median_size))
         unit = patch or (8 if max(sheet.median_size) * share >= 24 else 4)
-        size = [max(2, round(share * side / unit)) * unit for side in sheet.median_size]
+        sides = [max(2, round(share * side / unit)) * unit for side in sheet.median_size]
         shrunk = "" if share == 1 else f", shrunk to {most} voxels at the most"
         shape = " x ".join(map(str, sheet.median_size))
         return {
-            "image_size": Choice(size, f"the shape of the median volume, {shape}{shrunk}, in whole cubes"),
+            "image_size": Choice(sides, f"the shape of the median volume, {shape}{shrunk}, in whole cubes"),
             "patch_size": Choice(unit, "cubes of so many voxels, small enough for about a hundred of them"),
         }
 

@@ -52,7 +52,8 @@ class Folder(Source):
         return os.path.isdir(path) and not packed and not names_shards(path)
 
     def read(self, index: int) -> bytes:
-        return read_regular(os.path.join(self.root, self.groups[index][0]))
+        first, *_ = self.groups[index]
+        return read_regular(os.path.join(self.root, first))
 
     def path(self, index: int) -> str | tuple[str, ...]:
         paths = tuple(os.path.join(self.root, file) for file in self.groups[index])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import each_once
-from unmask.data.modality import IMAGE, Window, make_modality
+from unmask.data.modality import IMAGE, WholeWindow, make_modality
 from unmask.data.source import Images, open_source
 from unmask.data.transforms.kernels.crop import WholeImage
 from unmask.errors import UserError
@@ -57,7 +57,7 @@ class ImagePredictor(nn.Module, ABC):
         """Of raw pixels."""
 
     @property
-    def view(self) -> Window:
+    def view(self) -> WholeWindow:
         """The view of a sample at evaluation."""
         size = self.encoder.grid.size
         if self.encoder.modality == IMAGE:

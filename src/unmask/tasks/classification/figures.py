@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from unmask.data.datasets.images import Samples
-from unmask.data.modality import Window
+from unmask.data.modality import WholeWindow
 from unmask.evaluation.one_class import one_class
 from unmask.files import Json
 from unmask.report.palette import BLUE, make_figure, save, style
@@ -22,7 +22,7 @@ NAMED = 40  # classes up to which the matrix carries names and numbers
 
 
 def draw_results(
-    result: Json, predictions: Predictions, truth: np.ndarray, samples: Samples, out: Path, view: Window
+    result: Json, predictions: Predictions, truth: np.ndarray, samples: Samples, out: Path, view: WholeWindow
 ) -> None:
     """Writes the images. truth: as `Samples.labels`, n or n k; view: of a sample, as it was judged."""
     draw_classes(result["per_class"], out / CLASSES)
@@ -60,7 +60,7 @@ def draw_mistakes(
     predictions: Predictions,
     samples: Samples,
     path: Path,
-    view: Window,
+    view: WholeWindow,
 ) -> None:
     """The most confident mistakes: mislabelled files show up here first."""
     columns = min(8, len(wrong))

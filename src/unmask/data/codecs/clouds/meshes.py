@@ -60,7 +60,7 @@ def read_off(data: bytes) -> Table:
         num_points, num_faces = (int(word) for word in lines[0].split()[:2])
         if num_points < 0 or num_faces < 0 or len(lines) - 1 < num_points + num_faces:
             raise BadImage("truncated")
-        columns = dict(zip(("x", "y", "z"), (values := rows_of(lines[1 : 1 + num_points], 3)).T))
+        columns: dict[str, np.ndarray] = dict(zip(("x", "y", "z"), (values := rows_of(lines[1 : 1 + num_points], 3)).T))
     except (ValueError, IndexError) as error:
         raise BadImage("damaged: its counts or points are no numbers") from error
     place = 3

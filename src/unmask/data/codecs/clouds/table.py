@@ -82,7 +82,7 @@ def table_of_npz(file: Any) -> Table:
     faces = next((arrays.pop(key) for key in FACES if key in arrays), None)
     for name, array in arrays.items():
         if array.ndim in (1, 2) and len(array) == count and array.dtype.kind in "buif":
-            name = GROUP_KEYS.get(name, name)
+            name = str(GROUP_KEYS.get(str(name), name))
             parts = GROUPS.get(name, ()) if array.ndim == 2 and array.shape[1] == 3 else ()
             flat = array.reshape(count, -1)
             for n in range(flat.shape[1]):

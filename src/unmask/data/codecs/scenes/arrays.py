@@ -11,6 +11,7 @@ from unmask.data.codecs.scenes.georeference import Range
 
 def as_array(source: str | bytes | np.ndarray) -> np.ndarray | None:
     """An array, or that of an .npy file, of which only what is used is read; None for other files."""
+    array = source if isinstance(source, np.ndarray) else None
     if not isinstance(source, np.ndarray):
         with opening(source) as file:
             if file.read(6) != b"\x93NUMPY":
@@ -18,14 +19,15 @@ def as_array(source: str | bytes | np.ndarray) -> np.ndarray | None:
             file.seek(0)
             try:
                 mapped = isinstance(source, str)
-                source = np.load(source if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
+                array = np.load(source if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
             except (ValueError, OSError, EOFError) as error:
                 raise BadImage("truncated or damaged") from error
-    if source.ndim not in (2, 3) or 0 in source.shape:
-        raise BadImage(f"array of shape {source.shape}, a scene is h w, c h w or h w c")
-    if source.dtype.kind not in "buif":
-        raise BadImage(f"array of {source.dtype}, pixels are real numbers")
-    return source
+    assert array is not None  # either given or loaded
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise BadImage(f"array of shape {array.shape}, a scene is h w, c h w or h w c")
+    if array.dtype.kind not in "buif":
+        raise BadImage(f"array of {array.dtype}, pixels are real numbers")
+    return array
 
 
 def window_of_array(
