@@ -56,6 +56,7 @@ def examples(folder):
         yield folder / name
 
 
+@pytest.mark.slow
 def test_the_other_worked_examples_run(photos, tmp_path):
     files = {path.stem: path for path in examples(tmp_path)}
     assert files.keys() == {"twins", "follow", "coarse", "means"}
@@ -88,6 +89,7 @@ def test_the_other_worked_examples_run(photos, tmp_path):
     assert [name.split("/")[-1] for name in judged.evaluators] == ["knn", "means.py"]
 
 
+@pytest.mark.slow
 def test_the_worked_example_runs(photos, tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "add-a-part.md").read_text(encoding="utf-8"), re.S)
     assert code

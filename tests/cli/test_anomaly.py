@@ -53,6 +53,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_apply_writes_scores_maps_figures_images_and_a_page(root, tmp_path, capsys):
     options = {"on": root / "test", "masks": root / "masks", "save_maps": "npy", "heatmaps": 3, "device": "cpu"}
     found = unmask.anomaly("apply", root / "fitted", out=tmp_path / "out", **options)

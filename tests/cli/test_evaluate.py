@@ -16,6 +16,7 @@ from unmask.errors import DataError, UserError
 from unmask.evaluation.best_features import best_features
 
 
+@pytest.mark.slow
 def test_evaluate_compares_writes_and_says_one_sentence(run, labelled, capsys):
     verdict = unmask.evaluate(run.path, on=labelled, labels_per_class=(1, 5), draws=3, device="cpu")
     content = json.loads((run.path / "evaluation.json").read_text())
@@ -130,6 +131,7 @@ def test_embed_refuses_what_it_cannot_do(run, photos, tmp_path, options, words):
         unmask.embed(run.path, photos, **{"out": tmp_path / "f.npz", "device": "cpu"} | options)
 
 
+@pytest.mark.slow
 def test_a_probe_judges_during_training(photos, labelled, tmp_path):
     run = unmask.pretrain(photos, out=tmp_path / "run", epochs=2, probe=labelled, probe_every=1, **SMALL)
     records = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
@@ -150,6 +152,7 @@ def test_the_demo_s_halves_share_no_pixel_and_never_change():
     assert len({image.tobytes() for image in left}) == 40
 
 
+@pytest.mark.slow
 def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(run, labelled, tmp_path, capsys):
     unmask.evaluate(run.path, on=labelled, draws=1, labels_per_class=2, device="cpu")
     path = run.path / "evaluation.json"
@@ -213,6 +216,7 @@ def test_predict_answers_with_the_best_classifier_on_frozen_features(
     np.testing.assert_allclose(again.probabilities, answers.probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_attentive_pooling_that_wins_is_kept_and_used(run, labelled, tmp_path, capsys):
     unmask.evaluate(run.path, on=labelled, draws=1, labels_per_class=2, device="cpu")
     path = run.path / "evaluation.json"
@@ -238,6 +242,7 @@ def test_an_attentive_pooling_that_wins_is_kept_and_used(run, labelled, tmp_path
         unmask.embed(run.path, labelled, out=tmp_path / "b.npz", device="cpu")
 
 
+@pytest.mark.slow
 def test_what_evaluate_kept_is_refused_for_other_weights_and_judges_are_checked(run, labelled, tmp_path):
     with pytest.raises(UserError, match="unmask evaluate RUN --on LABELLED keeps one on frozen features"):
         unmask.predict(run.path, labelled, out=tmp_path / "p.csv", device="cpu")

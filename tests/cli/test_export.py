@@ -41,6 +41,7 @@ def spoil(name, monkeypatch):
     monkeypatch.setattr(part, "write", spoiled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_weights_that_are_a_little_off_are_found_and_nothing_is_kept(run, name, monkeypatch, tmp_path):
     spoil(name, monkeypatch)

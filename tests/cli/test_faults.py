@@ -219,6 +219,7 @@ def test_data_that_moved_is_gone_on_with_and_data_that_is_still_there_is_not(tmp
         refuse_other_settings(now, then, {}, tmp_path, ["data"])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_and_its_data_moved_and_writes_a_report_that_is_missing(classes, tmp_path, capsys):
     unmask.pretrain(classes, out=tmp_path / "run", steps=2, **SMALL)
     shutil.move(tmp_path / "run", tmp_path / "moved run")

@@ -11,6 +11,7 @@ from unmask.errors import DataError, UserError
 from unmask.training.log import read
 
 
+@pytest.mark.slow
 def test_the_loss_in_context_does_not_depend_on_accumulation(photos, tmp_path):
     parts = [unmask.pretrain(photos, out=tmp_path / str(n), steps=1, accumulate=n, **SMALL) for n in (1, 4)]
     assert parts[0].config.record.context == parts[1].config.record.context
@@ -61,6 +62,7 @@ def test_a_probe_without_labels_is_refused_before_training(photos, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_weights_for_other_channels_are_refused_or_the_data_is_brought_to_them(photos, run, tmp_path):
     grey = unmask.pretrain(photos, out=tmp_path / "grey", steps=1, channels=1, **SMALL)
     keep = {k: v for k, v in SMALL.items() if k not in ("model", "image_size", "patch_size", "decoder")}
@@ -88,6 +90,7 @@ def test_mistakes_are_said_with_what_is_allowed(photos, tmp_path, options, words
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_photograph_larger_than_needed_is_continued_with_the_very_same_pixels(tmp_path):
     """The side that images are shrunk to is fixed when the run begins, not anew from the size chosen then."""
     from PIL import Image

@@ -123,6 +123,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(finished, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
+@pytest.mark.slow
 def test_config_reruns_a_saved_run_to_the_same_losses(finished, tmp_path):
     run, _ = finished
     again = unmask.pretrain(config=run.path / "config.json", out=tmp_path / "again")
@@ -156,6 +157,7 @@ def test_changed_data_is_not_continued(finished, tmp_path):
         unmask.pretrain(photos, out=copy, steps=24, **SMALL)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_run_s_weights_and_statistics(finished, tmp_path):
     run, folder = finished
     keep = {k: v for k, v in SMALL.items() if k not in ("model", "image_size", "patch_size", "decoder")}
@@ -174,6 +176,7 @@ def test_weights_that_do_not_fit_list_both_sides(finished, tmp_path):
         unmask.pretrain(folder, out=tmp_path / "r", init=str(run.path / "encoder.safetensors"), steps=1, **options)
 
 
+@pytest.mark.slow
 def test_broken_off_between_two_checkpoints_it_continues_to_the_very_same_losses(finished, tmp_path, monkeypatch):
     run, folder = finished
     out, look = tmp_path / "broken", Watch.__call__

@@ -89,6 +89,7 @@ def test_going_on_keeps_the_decoder_where_it_is_of_the_same_kind(crossed, tmp_pa
             assert torch.equal(made.decoder.predict.weight, run.objective().decoder.predict.weight)
 
 
+@pytest.mark.slow
 def test_equal_shapes_do_not_make_full_and_windowed_the_same(crossed, images, tmp_path, capsys):
     options = TWO | OFTEN | {"steps": 2}
     run = unmask.pretrain(images, out=tmp_path / "run", **options | {"decoder": f"windowed(window=2, {SIZE})"})

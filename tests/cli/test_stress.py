@@ -62,6 +62,7 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(f"unmask.cli.commands.stress.{name}", lambda *given: None)
 
 
+@pytest.mark.slow
 def test_stress_measures_every_cell_and_writes_figures_images_and_the_report(folder, data, capsys):
     result = unmask.stress(folder, on=data, **QUICK)
     content = json.loads((folder / "stress.json").read_text())
@@ -103,6 +104,7 @@ def test_accuracy_is_that_of_the_classifier_on_the_images_as_they_are_damaged(un
     assert result.cell("contrast", 5).accuracy == pytest.approx(np.mean(right))
 
 
+@pytest.mark.slow
 def test_groups_are_compared_by_audit_under_corruption_too(undrawn, folder, data, tmp_path):
     with pytest.raises(UserError, match="stress has no option 'groups': groups are compared by unmask audit RUN"):
         unmask.stress(folder, on=data, groups="site", **QUICK)
@@ -142,6 +144,7 @@ def test_columns_that_make_no_groups_are_refused(column, words):
     assert choose_columns(rows, ["site", "site"]) == choose_columns(rows, []) == ["site"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_test_goes_on_where_it_stopped(undrawn, folder, data, monkeypatch, capsys):
     from unmask.studies.robustness.bench import Bench
 

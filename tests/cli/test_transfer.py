@@ -86,6 +86,7 @@ def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, d
     assert "bad.png" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place, monkeypatch):
     out, of = place / "again", Keeper.of
 
@@ -136,6 +137,7 @@ def test_early_stopping_ends_training_and_keeps_the_best(run, data, place, monke
     assert json.loads((found.path / "summary.json").read_text())["kept_step"] == 4
 
 
+@pytest.mark.slow
 def test_a_recipe_and_a_saved_configuration_fill_in_what_is_open(run, data, place, capsys):
     first = place / "recipe"
     options = ["--on", str(data), "--device", "cpu", "--precision", "32", "--batch", "8", "--epochs", "1"]
@@ -194,6 +196,7 @@ def test_several_labels_per_image_are_learnt(run, place, kind, tmp_path):
     assert "AUROC" in (found.path / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["full", "attentive"])
 def test_a_small_set_can_be_learnt_by_heart(run, data, protocol):
     encoder = unmask.load(run)

@@ -113,6 +113,7 @@ def test_five_images_are_learnt_by_heart(learnt):
     assert json.loads((learnt / "metrics.json").read_text())["test"]["map"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_few_steps_bring_the_loss_down_and_all_files_are_written(place):
     folder = trained(place, 8)
     result = json.loads((folder / "metrics.json").read_text())

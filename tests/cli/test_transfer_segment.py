@@ -94,6 +94,7 @@ def test_what_is_wrong_is_named_before_training_and_the_rest_is_learnt(run, plac
     assert not (place / "refused").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place, monkeypatch):
     out, of = place / "again", Keeper.of
 

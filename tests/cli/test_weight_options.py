@@ -55,6 +55,7 @@ def test_load_and_embed_take_mean_std_and_the_average(images, weights, tmp_path,
         unmask.embed(weights, images, out=tmp_path / "x.npz", device="cpu", student=True)
 
 
+@pytest.mark.slow
 def test_pretrain_starts_from_the_average_and_keeps_the_mean(images, weights, tmp_path):
     small = {"steps": 1, "batch": 8, "device": "cpu", "decoder": "full(dim=32, depth=1)", "model": MODEL}
     given = {"mean": (0.4, 0.4, 0.4), "std": (0.3, 0.3, 0.3), "ema": True}

@@ -16,6 +16,7 @@ def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_features_of_the_encoder_when_it_is_opened_again(name, raw, tmp_path):
     encoder = tiny()

@@ -41,6 +41,7 @@ QUICK = ("dino", "simclr", "lejepa")  # the others take seconds each
 TRACED = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in METHODS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACED)
 def test_every_method_whose_blocks_are_compiled_computes_the_same(name):
     """The compiler traces them, its teacher's too; what it would make of the graphs is the next test."""

@@ -151,6 +151,7 @@ def test_a_file_without_int8_weights_is_refused(raw, tmp_path):
         part.open(what, tmp_path)[-1].refuse()
 
 
+@pytest.mark.slow
 def test_the_benchmark_compares_the_bits(int8, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["int8.py", "--smoke"])
     threads = torch.get_num_threads()

@@ -99,6 +99,7 @@ def test_torch_export_takes_any_batch(run, exported, raw):
         torch.testing.assert_close(module(raw[:batch])[0], features(run, raw[:batch]).units, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_normalisation_can_stay_outside(run, raw, tmp_path):
     made = unmask.export(run.path, to="torch_export", normalize="outside", out=tmp_path / "out")
     module = torch.export.load(made["torch_export"] / "model.pt2").module()

@@ -48,6 +48,7 @@ def test_every_parameter_of_the_student_learns_and_none_of_the_teacher(net, loss
     assert all(torch.equal(value, distil.teacher.encoder.state_dict()[name]) for name, value in before.items())
 
 
+@pytest.mark.slow
 def test_the_student_learns_the_teacher_and_its_features_say_more_than_a_random_student_s():
     """How much of what the teacher makes of other images a linear map can read off the student's features."""
     distil, x, others = method(), images(256, seed=5, coarse=8), images(128, seed=6, coarse=8)
@@ -130,6 +131,7 @@ def test_maps_learn_from_the_nearest_stride_and_those_that_are_named():
         _matched(own, [Level(192, 8.0)], (7,))
 
 
+@pytest.mark.slow
 def test_a_distilled_student_can_teach(tmp_path):
     """Its maps of several strides pair with another's."""
     teacher = student("test_resnet")
@@ -166,11 +168,12 @@ def test_a_teacher_of_other_channels_is_refused():
 
 
 def test_one_loss_alone_and_a_vit_as_student():
-    assert set(method(maps=0.0)({"views": [images(4)]})) == {"loss", "features"}
-    assert set(method(features=0.0)({"views": [images(4)]})) == {"loss", "maps"}
+    assert set(method(maps=0.0)({"views": [images(4)]})) == {"loss", "features", "spread"}
+    assert set(method(features=0.0)({"views": [images(4)]})) == {"loss", "maps", "spread"}
     assert Distil(small_encoder(), of=TEACHER)({"views": [images(4)]})["maps"].isfinite()
 
 
+@pytest.mark.slow
 def test_a_student_that_is_stopped_and_resumed_ends_with_the_same_weights_and_statistics(tmp_path):
     def batches(first):
         while True:

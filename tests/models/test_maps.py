@@ -49,6 +49,7 @@ def test_a_network_gives_maps_of_every_stride_and_its_own_features_in_one_pass(n
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.net.modules())
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_the_stages():
     encoder, x = student("torchvision:resnet18").eval(), images(side=64)
     net, pixels = encoder.net, encoder.normalize(x)

@@ -31,6 +31,7 @@ def combinations(name):
         yield from ({"mask": "multiblock", "decoder": shrunk(decoder)} for decoder in PARTS["decoder"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_with_every_part_or_refuses_it_in_a_sentence(name):
     refused = {}

@@ -92,6 +92,7 @@ def test_more_components_than_values_are_refused_with_what_is_near():
         Pca(Grid((8, 8), (4, 4)), 3)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_components_and_continues_with_them(photos, tmp_path):
     options = SMALL | {"target": "pca(components=12)", "save_every": 2, "keep_every": 2}
     whole = unmask.pretrain(photos, out=tmp_path / "run", steps=4, **options)

@@ -183,6 +183,7 @@ def test_lost_detail_is_the_share_of_the_variance_that_shrinking_takes():
     assert lost_detail([], 16) == 0
 
 
+@pytest.mark.slow
 def test_a_sample_is_looked_at_in_a_bounded_time(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", images=np.stack([photo(i % 50, 16, 16) for i in range(MOST + 200)]))
     look = look_at_sample([str(tmp_path / "x.npz")])

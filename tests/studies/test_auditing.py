@@ -108,6 +108,7 @@ def sites(labelled, tmp_path):
     return table
 
 
+@pytest.mark.slow
 def test_audit_writes_numbers_and_careful_words(pretrained, labelled, sites, tmp_path):
     out, index = tmp_path / "out", tmp_path / "index"
     options = {"on": labelled, "out": out, "index": index, "device": "cpu"}

@@ -160,6 +160,7 @@ def pool(tmp_path, labelled):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["mix", "diverse", "uncertain"])
 def test_select_leaves_out_what_is_labelled_and_takes_copies_once(pretrained, labelled, pool, tmp_path, by):
     out = tmp_path / "out"

@@ -43,6 +43,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_nearest_are_those_of_brute_force_and_a_query_in_the_data_is_marked(run, labelled, tmp_path):
     outside = tmp_path / "outside.png"
     Image.fromarray(photo(77)).save(outside)

@@ -214,6 +214,7 @@ class Allocated(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (*"abcdefg", "in_use", "free", "releasable")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs a glibc that counts what is allocated")
 def test_reading_a_part_of_a_clip_leaves_nothing_allocated():
     count = ctypes.CDLL(None).mallinfo2

@@ -14,6 +14,7 @@ from unmask.data.source import open_source
 from unmask.errors import DataError
 
 
+@pytest.mark.slow
 def test_parquet_finds_the_image_and_the_class_names_and_skips_by_row(tmp_path):
     features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     parquet(tmp_path / "set" / "data" / "train-00000-of-00002.parquet", range(20), features=features)
