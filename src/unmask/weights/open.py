@@ -204,16 +204,16 @@ def _opened(
     parts = [registry.find("weights", name) for name in names]
     part = next((part for part in parts if part.recognises(content)), None)
     if part is None:
-        shown = ", ".join(list(content.state)[:4])
-        raise UserError(f"{source}: no layout of weights that unmask knows has these keys (they begin {shown})")
+        raise UserError(f"{source}: no layout of weights known here has such keys: {', '.join([*content.state][:4])}")
     weights: Canonical = part.canonical(content)
     remarks, name = [*content.remarks, *weights.remarks], model or weights.model
     hiera = (name or "").startswith("hiera")
     state, prefix, size = weights.encoder, 0, reading.size or weights.image_size
-    if "pos_embed" in state and state["pos_embed"].ndim == 3 and not sees_wholes(name or ""):
+    images = ANCHOR not in state or state[ANCHOR].ndim == 4  # the grid of other data is that of its size
+    if images and "pos_embed" in state and state["pos_embed"].ndim == 3 and not sees_wholes(name or ""):
         patch = (4, 4) if hiera else (int(state[ANCHOR].shape[-2]), int(state[ANCHOR].shape[-1]))
-        wanted = None if image_size is None else (int(image_size[0]), int(image_size[-1]))
-        sizes = {"size": reading.size, "stated": weights.image_size, "wanted": wanted}
+        sizes = {"size": reading.size, "stated": weights.image_size}
+        sizes["wanted"] = None if image_size is None else (int(image_size[0]), int(image_size[-1]))
         layout = table_layout(state, patch, **sizes, source=source)
         size, prefix = (layout.shape[0] * patch[0], layout.shape[1] * patch[1]), layout.prefix
         remarks += [layout.remark] if layout.remark else []

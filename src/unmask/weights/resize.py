@@ -100,6 +100,13 @@ def for_grid(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, modal
     modality: what the encoder takes, whose text may say how filters are spread."""
     if len(new.unit) == 3 > len(old.unit):
         return inflate(state, old, new, mix, prefix, parse(modality)[1].get("inflate", WAYS[0]))
+    if len(new.unit) != 2:
+        if new != old or not _is_identity(mix):
+            shown = [
+                f"{' x '.join(map(str, grid.size))}, units of {' x '.join(map(str, grid.unit))}" for grid in (old, new)
+            ]
+            raise UserError(f"these weights are for inputs of {shown[0]}; they cannot be brought to {shown[1]}")
+        return dict(state)
     return resize_encoder(state, old, new, mix, prefix)
 
 

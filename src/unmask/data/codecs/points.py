@@ -174,7 +174,7 @@ def _cloud(table: Table) -> PointCloud:
     points = np.stack([columns.pop(axis).astype(np.float64) for axis in "xyz"], 1)
     if faces is not None and len(faces) and not (0 <= faces.min() and faces.max() < len(points)):
         raise BadImage("damaged: faces between points that are not there")
-    good: np.ndarray = np.isfinite(points).all(axis=1)
+    good = np.asarray(np.isfinite(points).all(axis=1))
     if num_bad := int((~good).sum()):
         notes.append(f"{num_bad:,} points that are not finite left out")
         points, columns = points[good], {name: values[good] for name, values in columns.items()}

@@ -57,7 +57,7 @@ class Folder(Source):
 
     def path(self, index: int) -> str | tuple[str, ...]:
         paths = tuple(os.path.join(self.root, file) for file in self.groups[index])
-        return paths if len(paths) > 1 else paths[0]
+        return paths if len(paths) > 1 else next(iter(paths))
 
     def stamp(self, index: int) -> str | None:
         stamps = [stamp_of(os.path.join(self.root, file)) for file in self.groups[index]]

@@ -155,7 +155,7 @@ class Subject:
         return inspect(self.source, max_side=MAX_SIDE)[0]
 
     @cached_property
-    def images(self) -> Shaped[Tensor, "n c h w"]:
+    def images(self) -> Shaped[Tensor, "n c *size"]:
         """A few images spread over the data, raw, of the encoder's size."""
         encoder, source = self.encoder, self.source
         count = min(IMAGES, len(source.items))
