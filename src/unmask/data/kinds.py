@@ -23,6 +23,7 @@ class Sorting:
     def __init__(self, wanted: str | None):
         """wanted: the text of a modality; None for the one that most files are of."""
         self.wanted, self.parts = wanted, kinds()
+        self.images_last = {name: self.parts[name] for name in sorted(self.parts, key=lambda name: name == IMAGE)}
         self.name = None if wanted is None else parse(wanted)[0]
         if self.name is not None and self.name not in self.parts:
             make_modality(wanted or "")  # raises: nobody knows it, or it is from outside
@@ -45,10 +46,9 @@ class Sorting:
             if self.name == IMAGE or self.opened > OPENED or (start := head()) == b"" or sniff(start[:32]):
                 return IMAGE
         start = head()
-        others = {name: part for name, part in self.parts.items() if name != IMAGE} | {IMAGE: self.parts[IMAGE]}
         if self.name is not None and self.parts[self.name].claims_if_wanted(path, start):
             return self.name
-        claimed = next((name for name, part in others.items() if part.claims(path, start)), None)
+        claimed = next((name for name, part in self.images_last.items() if part.claims(path, start)), None)
         if claimed is not None and self.name in (None, claimed):
             return claimed
         self.ignored += 1

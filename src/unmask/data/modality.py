@@ -88,7 +88,6 @@ class Modality(ABC):
     word: ClassVar[str] = "image"  # one sample, for people; the plural adds an s
     axes: ClassVar[tuple[str, ...]] = ("height", "width")  # of what a model sees
     sizes: ClassVar[tuple[str, ...]] = ("height", "width")  # what the size of a file's sample says, in this order
-    unit_word: ClassVar[str] = "patch"  # what is hidden
     colour: ClassVar[bool] = False  # one and three channels can stand for each other: grey and RGB
     gaps: ClassVar[bool] = False  # what a model sees may hold NaN, where there is no value
     mirrored: ClassVar[bool] = True  # a sample may be mirrored at random

@@ -46,7 +46,7 @@ class MaskMaker:
         """model: a trained method, whose teacher is asked and whose mask may have learned; an encoder, which is asked
         itself; or none, of images of this size and patch. progress: of the training, from 0 to 1. Raises UserError for
         masks that need what is not there."""
-        self.progress, self.guide = progress, None
+        self.progress, self.guide, self.gaps = progress, None, False
         if model is None:
             self.grid = Grid(tuple(side // patch for side in size), (patch, patch))
             self.sampler: Sampler = build("mask", text)
@@ -57,7 +57,7 @@ class MaskMaker:
                 )
         else:
             encoder = model if isinstance(model, Encoder) else model.encoder
-            self.grid = encoder.grid
+            self.grid, self.gaps = encoder.grid, encoder.gaps
             self.sampler = build("mask", text, grid=encoder.grid, channels=encoder.channels)
             _learned(self.sampler, getattr(model, "mask", None))
             self.guide = Guide(self.sampler, encoder, "a drawing", _teacher_of(model), errors=True)
@@ -69,7 +69,7 @@ class MaskMaker:
         """generator: on the CPU, so that all devices draw the same."""
         sampler = self.sampler.to(x.device).eval()
         told = Context(progress=self.progress) if self.guide is None else self.guide(x, self.progress)
-        if x.is_floating_point():
+        if self.gaps:
             told["empty"] = self.grid.cut(x.isnan()).all(dim=2)
         return sampler(len(x), self.grid, x.device, generator, context=told)
 

@@ -40,7 +40,7 @@ class Stretch:
 
 
 class Signal(Modality):
-    word, axes, sizes, unit_word = "signal", ("samples",), ("samples",), "stretch"
+    word, axes, sizes = "signal", ("samples",), ("samples",)
     gaps, by_path, mirrored, weak = True, True, False, True
 
     @classmethod

@@ -76,7 +76,7 @@ class ClipWindow:
 
 class Video(Modality):
     word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
-    unit_word, colour, by_path = "tubelet", True, True
+    colour, by_path = True, True
     written = "as an animation of the frames that the model sees"
 
     def __init__(

@@ -45,7 +45,7 @@ class Intensity:
 
 
 class Volume(Modality):
-    word, axes, sizes, unit_word = "volume", ("depth", "height", "width"), ("depth", "height", "width"), "cube"
+    word, axes, sizes = "volume", ("depth", "height", "width"), ("depth", "height", "width")
     by_path = True
 
     def __init__(
@@ -93,7 +93,6 @@ class Volume(Modality):
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         volume = _read(raw)
-        notes = list(volume.notes)
         values = volume.values
         if self.spacing is not None:
             if volume.spacing is None:
@@ -103,7 +102,7 @@ class Volume(Modality):
             (d, p), (h, q), (w, r) = foreground_box(values)
             values = values[:, d:p, h:q, w:r]
         low_high = self.intensity.window or percentile_window(values, *self.intensity.percentiles)
-        facts = (volume.format, volume.size, volume.channels, volume.bits, tuple(notes))
+        facts = (volume.format, volume.size, volume.channels, volume.bits, volume.notes)
         return Decoded(windowed(values, *low_high), *facts)
 
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
