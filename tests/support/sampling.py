@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import rasterio
 import soundfile
 from PIL import Image
 
@@ -56,9 +57,24 @@ def write_signal(path: Path, label: int, number: int) -> Path:
     return path
 
 
+def write_scene(path: Path, label: int, number: int) -> Path:
+    """Five bands of 16 bits, somewhere on the Earth; a corner has no data, in some of them."""
+    chance = np.random.default_rng([label, number])
+    values = chance.integers(100, 400, (5, 24, 32)).astype(np.uint16)
+    values[3 * label, 6:18, 8:24] += 3000
+    values[:, : 6 * (number % 2), :8] = 0
+    path = path.with_suffix(".tif")
+    place = {"crs": "EPSG:32614", "transform": rasterio.transform.from_origin(440280, 3159720, 30, 30)}
+    form = {"driver": "GTiff", "count": 5, "height": 24, "width": 32, "dtype": "uint16", "nodata": 0}
+    with rasterio.open(path, "w", **form, **place) as file:
+        file.write(values)
+    return path
+
+
 WRITERS = {"image": write_image, "video": write_clip, "audio": write_recording, "volume": write_volume}
-WRITERS |= {"signal": write_signal}
+WRITERS |= {"signal": write_signal, "bands": write_scene}
 BROKEN = {"image": "broken.png", "video": "broken.mp4", "audio": "broken.wav", "volume": "broken.nii.gz"}
+BROKEN |= {"bands": "broken.tif"}
 NAMED = ("signal",)  # told by their names too
 
 

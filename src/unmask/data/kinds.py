@@ -1,13 +1,15 @@
 """Which kind of data a place holds: the one that is asked for, or the one that most of its files are of.
 
-Files are told apart by their first bytes. Names decide in two cases only: files with an image's ending count as images
-unless the first few are something else, so that a million files need not be opened; and where bytes cannot tell.
+Files are told apart by their first bytes. Names decide in two cases only: of files with an image's ending the first few
+are opened, and the others are what most of these with the same ending are, so that a million files need not be opened;
+and where bytes cannot tell.
 """
 
 import posixpath
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
+from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.signature import other_kind, sniff
 from unmask.data.labels import ROBOFLOW_TABLE, TABLE, is_image_name
 from unmask.data.modality import IMAGE, Modality, kinds, make_modality
@@ -30,8 +32,9 @@ class Sorting:
         self.files: dict[str, list[str]] = {}  # by the name of their kind
         self.others: Counter[str] = Counter()  # what else lies there, as `signature` calls it
         self.ignored, self.opened = 0, 0
+        self.endings: defaultdict[str, Counter[str]] = defaultdict(Counter)  # what the opened files of each are
 
-    def put(self, path: str, head: Callable[[], bytes]) -> None:
+    def put(self, path: str, head: Callable[[], Head]) -> None:
         """Takes note of a file; head: reads its first `HEAD` bytes."""
         table = posixpath.basename(path) in (TABLE, ROBOFLOW_TABLE)
         self.ignored += table
@@ -39,17 +42,22 @@ class Sorting:
         if name is not None:
             self.files.setdefault(name, []).append(path)
 
-    def _kind(self, path: str, head: Callable[[], bytes]) -> str | None:
-        by_name = is_image_name(path)
-        if by_name and self.name in (None, IMAGE):
+    def _kind(self, path: str, head: Callable[[], Head]) -> str | None:
+        by_name, ending = is_image_name(path), posixpath.splitext(path)[1].lower()
+        if by_name and self.name == IMAGE:
+            return IMAGE
+        if by_name and self.name is None:
             self.opened += 1
-            if self.name == IMAGE or self.opened > OPENED or (start := head()) == b"" or sniff(start[:32]):
-                return IMAGE
+            if self.opened > OPENED:
+                return self.endings[ending].most_common(1)[0][0] if self.endings[ending] else IMAGE
         start = head()
         if self.name is not None and self.parts[self.name].claims_if_wanted(path, start):
             return self.name
+        plain = by_name and sniff(start[:32]) is not None and not start.scene
         claimed = next((name for name, part in self.images_last.items() if part.claims(path, start)), None)
+        claimed = IMAGE if plain else claimed
         if claimed is not None and self.name in (None, claimed):
+            self.endings[ending][claimed] += 1
             return claimed
         self.ignored += 1
         self.others.update(filter(None, [other_kind(path, start)]))

@@ -23,8 +23,19 @@ from unmask.data.value_range import Ends
 from unmask.errors import UserError, many
 
 IMAGE = "image"  # the modality of what says nothing
-Raw = bytes | np.ndarray | str | tuple[str, ...]  # a file's content; an array; a file's path, or several that make one
-# sample, where a modality reads them from where they lie
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A sample that is a part of what lies in a file, such as a window of a scene."""
+
+    of: bytes | np.ndarray | str
+    place: tuple[int, ...]  # as `Modality.pieces` gives it
+
+
+Raw = bytes | np.ndarray | str | tuple[str, ...] | Piece
+# a file's content; an array; a file's path, or several of one sample, where a modality reads them where they lie; or a
+# piece of one
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,9 @@ class Modality(ABC):
     weak: ClassVar[bool] = (
         False  # told by what other files have too: where as many are of another kind, that one counts
     )
+    divides: ClassVar[bool] = False  # files may have `pieces`
     written: ClassVar[str] = ""  # what `write` makes of a sample, for people
+    planes: int = 0  # channels at the end of a view that hold one value each, told of the sample as a whole
     text: str  # as `build` was given it, so that it can be built again
 
     @classmethod
@@ -117,6 +130,11 @@ class Modality(ABC):
     def settled(self, raws: Sequence[Callable[[], Raw]]) -> "Modality":
         """The same kind with options that were left open chosen for these data, of which a few samples may be read."""
         return self
+
+    def pieces(self, raw: Raw) -> list[tuple[int, ...]]:
+        """Where in a file's content, or at its path, the parts lie that are samples of their own; none where the whole
+        is one."""
+        return []
 
     @abstractmethod
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
@@ -180,6 +198,18 @@ class Modality(ABC):
     def shown(self, content: Any, view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:
         """How one sample is shown among others, in lists and galleries: by what a model sees of it."""
         return self.flat(view)
+
+    def legend(self, channels: int) -> str:
+        """What of a sample pictures show, as a sentence without its full stop; "" where they show all of it."""
+        return ""
+
+    def network(self, channels: int) -> Mapping[str, object]:
+        """Options of the encoder that this kind of data needs."""
+        return {}
+
+    def colours(self, channels: int) -> Sequence[str] | None:
+        """Names of the channels for weights that know red, green and blue; None where they say nothing."""
+        return None
 
     def write(self, x: Shaped[Tensor, "c *size"], path: Path) -> Path | None:
         """Writes what a model sees, or has rebuilt, as a file to be played; None where a picture says it all. path:

@@ -1,6 +1,7 @@
 """Whether a place that should hold images is there: known before anything is imported that could open it."""
 
 import os
+from collections import Counter
 
 from unmask.errors import UserError, closest
 
@@ -25,3 +26,14 @@ def nowhere(place: str) -> str:
     if not os.path.isdir(folder or os.curdir):
         return f"{place} does not exist, nor does the folder {folder}"
     return f"{place} does not exist{closest(name, [*sorted(os.listdir(folder or os.curdir)), *NAMED])}"
+
+
+def prefixes(places: list[str]) -> list[str]:
+    """The last part of each path; where two are alike, numbered in the order given."""
+    names = [os.path.basename(os.path.abspath(place)) or "data" for place in places]
+    counts, seen = Counter(names), Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
+    return result

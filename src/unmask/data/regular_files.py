@@ -4,7 +4,7 @@ import os
 import stat
 
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.signature import HEAD
+from unmask.data.codecs.scenes.signs import Head
 
 
 def read_regular(path: str | bytes) -> bytes:
@@ -49,12 +49,12 @@ def stamp_of(path: str) -> str | None:
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
-def head_of(path: str) -> bytes:
+def head_of(path: str) -> Head:
     """The first bytes of a file, which tell what it is; none where it cannot be read."""
     try:
         if not os.path.isfile(path):
-            return b""
+            return Head()
         with open(path, "rb") as file:
-            return file.read(HEAD)
+            return Head.of(file)
     except OSError:
-        return b""
+        return Head()

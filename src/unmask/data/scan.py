@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import EXTENSIONS
-from unmask.data.modality import Decoded, Raw
+from unmask.data.modality import Decoded, Piece, Raw
 from unmask.data.moments import Statistics
 from unmask.data.source import Source, why
 from unmask.data.value_range import EIGHT_BITS, Ends, UsualRange, comparable, magnitude
@@ -26,6 +27,7 @@ _NAMED = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png", ".apng"),
     "TIFF": (".tif", ".tiff"),
+    "GeoTIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
     "JPEG2000": (".jp2", ".j2k", ".jpx"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
@@ -105,7 +107,7 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
         if sample.ends is not None:
             looked.ranges[index] = sample.ends
         looked.by_magnitude.setdefault(magnitude(sample.ends), Statistics()).add(sample.content, source.modality)
-        if room.open:
+        if room.open and not isinstance(data, Piece):  # those of large files are read anew
             looked.pixels[index] = sample.content
     return looked
 
@@ -123,6 +125,10 @@ def digest_only(source: Source, indices: Sequence[int]) -> Looked:
 
 def digest(data: Raw) -> bytes:
     """A 16-byte digest of a content; of paths, of what their files hold."""
+    if isinstance(data, Piece):
+        whole = data.of
+        held = _digest_at(whole, *_changed(whole)) if isinstance(whole, str) else digest(whole)
+        return hashlib.blake2b(held + repr(data.place).encode(), digest_size=16).digest()
     if isinstance(data, bytes):
         return hashlib.blake2b(data, digest_size=16).digest()
     if isinstance(data, str | tuple):
@@ -134,6 +140,17 @@ def digest(data: Raw) -> bytes:
         return total.digest()
     head = f"{data.dtype.str} {data.shape} ".encode()
     return hashlib.blake2b(head + np.ascontiguousarray(data).tobytes(), digest_size=16).digest()
+
+
+@lru_cache(maxsize=64)
+def _digest_at(path: str, size: int, time: int) -> bytes:
+    """Of a file of this size and time of change, which is read once for all of its parts."""
+    return digest(path)
+
+
+def _changed(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def usual_range(looked: Looked) -> UsualRange:

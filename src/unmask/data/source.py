@@ -18,8 +18,8 @@ from torch import Tensor
 from unmask import registry
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import other_kind
-from unmask.data.modality import IMAGE, Modality, Raw, make_modality
-from unmask.data.places import nowhere
+from unmask.data.modality import IMAGE, Modality, Piece, Raw, make_modality
+from unmask.data.places import nowhere, prefixes
 from unmask.data.regular_files import head_of, read_regular
 from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
@@ -120,7 +120,7 @@ class Several(Source):
         super().__init__(", ".join(source.where for source in sources))
         self.sources = list(sources)
         self.starts = [0, *accumulate(len(source.items) for source in sources)]
-        for prefix, source in zip(_prefixes([source.where for source in sources]), sources):
+        for prefix, source in zip(prefixes([source.where for source in sources]), sources):
             alone = os.path.isfile(source.where) and [i.name for i in source.items] == [Path(source.where).name]
             self.items += [replace(i, name=prefix if alone else f"{prefix}/{i.name}") for i in source.items]
             self.ignored += source.ignored
@@ -151,6 +151,10 @@ class Several(Source):
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].path(index - self.starts[which])
 
+    def raw(self, index: int) -> Raw:
+        which = bisect.bisect_right(self.starts, index) - 1
+        return self.sources[which].raw(index - self.starts[which])
+
     def pixels(self, index: int) -> Tensor | None:
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].pixels(index - self.starts[which])
@@ -158,6 +162,39 @@ class Several(Source):
     def stamp(self, index: int) -> str | None:
         which = bisect.bisect_right(self.starts, index) - 1
         return self.sources[which].stamp(index - self.starts[which])
+
+
+class Divided(Source):
+    """The pieces of what lies in another source, such as windows of scenes; what has none is there as a whole."""
+
+    def __init__(self, source: Source, places: Sequence[tuple[int, tuple[int, ...]]]):
+        """places: the index in `source`, and a place as `Modality.pieces` gives it, or ()."""
+        super().__init__(source.where)
+        self.source, self.places, self.modality, self.packed = source, list(places), source.modality, source.packed
+        self.ignored, self.other_kinds, self.remarks = source.ignored, source.other_kinds, source.remarks
+        self.plural, self.multi_label = source.plural, source.multi_label
+        for index, place in self.places:
+            item = source.items[index]
+            self.items.append(replace(item, name=f"{item.name}@{'+'.join(map(str, place[:2]))}") if place else item)
+
+    @classmethod
+    def accepts(cls, path: str) -> bool:
+        return False
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        return self.source.read(self.places[index][0])
+
+    def path(self, index: int) -> str | tuple[str, ...] | None:
+        return self.source.path(self.places[index][0])
+
+    def raw(self, index: int) -> Raw:
+        whole, place = super().raw(index), self.places[index][1]
+        return Piece(whole, place) if place and not isinstance(whole, tuple | Piece) else whole
+
+    def stamp(self, index: int) -> str | None:
+        whole, place = self.places[index]
+        stamp = self.source.stamp(whole)
+        return None if stamp is None else f"{stamp} {place}"
 
 
 Images = str | Path | Sequence[Any] | np.ndarray | Tensor  # what `predict` of the tasks' models takes
@@ -214,11 +251,20 @@ def _open(path: str, modality: str | None) -> Source:
     if source.items and not source.packed:
         step = max(1, len(source.items) // LOOKED)
         source.modality = source.modality.settled([partial(source.raw, i) for i in range(0, len(source.items), step)])
+        source = _divided(source) if source.modality.divides else source
     if not part.sorts and modality is not None and source.modality.text != modality:
         raise UserError(f"{path} holds {source.modality.word}s, and {make_modality(modality).word}s are wanted")
     if sum(source.other_kinds.values()) > MANY_OTHERS * len(source.items):
         source.remarks.append(unread(source.other_kinds))
     return source
+
+
+def _divided(source: Source) -> Source:
+    parts = [source.modality.pieces(source.raw(i)) for i in range(len(source.items))]
+    if not any(parts):
+        return source
+    source.remarks.append(f"read by {many(sum(map(len, parts)), 'window')} of {many(len(parts), 'file')}")
+    return Divided(source, [(i, place) for i, places in enumerate(parts) for place in places or [()]])
 
 
 def _why_not(path: str, parts: list[str]) -> str:
@@ -245,14 +291,3 @@ def _contents(source: Source) -> str:
     if source.ignored == 1:
         return "the one file there is no image" + remarks
     return (f"{source.ignored:,} files there are no images" if source.ignored else "it is empty") + remarks
-
-
-def _prefixes(places: list[str]) -> list[str]:
-    """The last part of each path; where two are alike, numbered in the order given."""
-    names = [os.path.basename(os.path.abspath(place)) or "data" for place in places]
-    counts, seen = Counter(names), Counter()
-    result = []
-    for name in names:
-        seen[name] += 1
-        result.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
-    return result

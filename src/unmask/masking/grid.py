@@ -66,6 +66,19 @@ class Grid:
         order = [0, x.ndim - 1] + [axis for i in range(k) for axis in (1 + i, 1 + k + i)]
         return x.permute(*order).reshape(b, -1, *self.size)  # b h w p q c -> b c (h p) (w q)
 
+    @property
+    def plane(self) -> "Grid":
+        """The places that units lie at: the grid itself, unless several units lie at one place."""
+        return self
+
+    def width(self, channels: int) -> int:
+        """Channels that a unit has of an input's."""
+        return channels
+
+    def spread(self, values: Shaped[Tensor, "b n"]) -> Shaped[Tensor, "b _ *size"]:
+        """A value of each unit in all places of it: in one channel, or in each where units differ by channel."""
+        return self.join(values[..., None].expand(-1, -1, math.prod(self.unit)))
+
     def finer(self, side: int) -> "Grid":
         """The grid of the cells of all units, `side` along each axis of a unit; they must go evenly into it."""
         return Grid(tuple(n * side for n in self.shape), tuple(n // side for n in self.unit))

@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image
 from rasterio.io import MemoryFile
 
-from unmask.data.codecs.signature import HEAD, is_scene, tiff_kind, volume_format
+from unmask.data.codecs.scenes.signs import is_scene, tiff_kind
+from unmask.data.codecs.signature import HEAD, volume_format
 
 PAGES = np.random.default_rng(0).integers(0, 255, (6, 20, 30), dtype=np.uint8)
 
@@ -39,6 +40,8 @@ def test_kinds_of_tiff_are_told_by_their_tags(order, big):
         (tiff(np.zeros((20, 30, 5), np.uint8), planarconfig="contig", photometric="minisblack", **form), "scene"),
         (tiff(np.zeros((5, 20, 30), np.uint8), planarconfig="separate", photometric="minisblack", **form), "scene"),
         (tiff(PAGES[0], extratags=[(33550, "d", 3, (30.0, 30.0, 0.0), False)], **form), "scene"),
+        (tiff(PAGES[0].astype(np.float32), **form), "scene"), (tiff(PAGES.astype(np.float32), **form), "stack"),
+        (tiff(PAGES[:3].transpose(1, 2, 0).astype(np.float16), photometric="rgb", **form), "scene"),
         (tiff(PAGES, volumetric=False, metadata=None, **form), "stack"),
     ]:  # fmt: skip
         assert tiff_kind(data) == kind

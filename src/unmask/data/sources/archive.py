@@ -1,5 +1,6 @@
 """Images in a zip or tar archive, read in place: nothing is unpacked to a visible folder."""
 
+import io
 import lzma
 import os
 import posixpath
@@ -12,7 +13,7 @@ import zipfile
 import zlib
 
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.signature import HEAD
+from unmask.data.codecs.scenes.signs import Head
 from unmask.data.kinds import Sorting
 from unmask.data.labels import arrange, find_tables, is_hidden, natural, printable
 from unmask.data.limits import ShortHeaders, leads_out, require_modest, unpacked
@@ -23,6 +24,7 @@ from unmask.errors import DataError
 __all__ = ["Archive"]
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+START = 1 << 16  # bytes that tell scenes from other images
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
 
 
@@ -81,11 +83,11 @@ class Archive(Source):
         self.ignored, self.other_kinds = sorting.ignored, sorting.others
         return names, [*sorting.remarks(self.modality), *remarks]
 
-    def _head(self, name: str) -> bytes:
+    def _head(self, name: str) -> Head:
         try:
-            return self.members.read(name, HEAD)
+            return Head.of(io.BytesIO(self.members.read(name, START)))
         except BadImage:  # encrypted or damaged, and nothing says that it is an image
-            return b""
+            return Head()
 
 
 class _Zip:

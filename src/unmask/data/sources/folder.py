@@ -5,7 +5,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 
-from unmask.data.codecs.signature import HEAD
+from unmask.data.codecs.scenes.signs import Head
 from unmask.data.kinds import Sorting
 from unmask.data.labels import PACK, arrange, find_tables, is_hidden, is_image_name, natural, printable
 from unmask.data.modality import IMAGE, sample_name
@@ -89,16 +89,16 @@ class Folder(Source):
                 else:
                     yield path
 
-    def _head(self, file: str) -> bytes:
+    def _head(self, file: str) -> Head:
         try:
             path = os.path.join(self.root, file)
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode) or not status.st_size:  # /proc's are empty, and some never end
-                return b""
+                return Head()
             with open(path, "rb") as content:
-                return content.read(HEAD)
+                return Head.of(content)
         except OSError:
-            return b""
+            return Head()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

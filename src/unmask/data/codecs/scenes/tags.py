@@ -1,12 +1,14 @@
-"""Names of bands and the time of a scene, from the tags of a file that rasterio has opened."""
+"""Names of bands and the time of a scene, from the tags of a file that rasterio has opened, or from its name."""
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 TIMES = """acquisition_date acquisitiondatetime acquisition_datetime datetime sensing_time date_acquired acquired
 start_datetime product_start_time start_time timestamp time date tifftag_datetime nitf_idatim""".split()
 _DATE = re.compile(r"(\d{4})[-:/]?(\d\d)[-:/]?(\d\d)(?:[T _]?(\d\d):?(\d\d)(?::?(\d\d))?)?")
+_NAMED = re.compile(r"(?<!\d)((?:19|20)\d\d)-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?)?(?!\d)")
 NAMES = ("name", "bandname", "band_name", "band", "description", "long_name")  # tags of a band, in this order
 
 
@@ -37,4 +39,12 @@ def time_of(file: Any) -> datetime | None:
                 return datetime(*(int(part) for part in match.groups(default="0")))  # type: ignore[arg-type]
             except ValueError:  # no such day
                 continue
+    return None
+
+
+def time_in_name(name: str) -> datetime | None:
+    """The day, and the time if it is there, that a file's name gives: 20230517T103021 or 2023-05-17."""
+    for match in _NAMED.finditer(name):
+        with suppress(ValueError):  # no such day
+            return datetime(*(int(part) for part in match.groups(default="0")))  # type: ignore[arg-type]
     return None

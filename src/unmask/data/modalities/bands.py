@@ -1,0 +1,275 @@
+"""Scenes of any number of bands: satellite and aerial images, thermal and depth maps, as GeoTIFF and others.
+
+Values are as stored, NaN where there is none. Groups of bands: Cong et al. 2022 (SatMAE),
+https://arxiv.org/abs/2207.08051; distances on the ground: Reed et al. 2023 (Scale-MAE),
+https://arxiv.org/abs/2212.14532.
+"""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unmask.choice import Choice
+from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.scene import Scene, open_scene
+from unmask.data.codecs.scenes.colours import colours_of, composite
+from unmask.data.codecs.scenes.signs import Head
+from unmask.data.codecs.scenes.tags import time_in_name
+from unmask.data.modality import Decoded, Facts, Modality, Piece, Raw, Window, make_modality
+from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage
+from unmask.data.transforms.kernels.scene import SceneWindow
+from unmask.errors import UserError, many
+from unmask.plain import PositiveInt
+
+__all__ = ["Bands"]
+LARGE, WINDOW = 1024, 512  # pixels: a scene with a longer side is read by windows, of so many
+VALUES = 1 << 26  # of a window, at the most
+TINY = 40  # pixels: below this, scenes are used at their own size
+LABELS = re.compile(r"(^|[/_. -])(labels?|masks?|gt|truth|annot\w*)([/_. -]|$)", re.IGNORECASE)
+PLANES = ("metres", "year", "month", "hour")
+
+
+class Bands(Modality):
+    word, axes, sizes = "scene", ("height", "width"), ("height", "width")
+    gaps, by_path, divides = True, True, True
+
+    def __init__(
+        self,
+        window: PositiveInt | None = None,
+        groups: object = None,
+        scale: bool = False,
+        time: bool = False,
+        nodata: float | None = None,
+        names: tuple[str, ...] = (),
+        metres: float | None = None,
+    ):
+        """window: pixels of the squares by which larger scenes are read; by default 512, of scenes beyond 1,024.
+        groups: of bands, by number from 0 or by name, each with patches, embeddings and masks of its own, as in SatMAE:
+        ((0, 1, 2), (3, 4)); or "each". scale: the encoder is told how many metres a pixel is wide, as in Scale-MAE.
+        time: it is told when a scene was taken, by its tags or its name. nodata: a value that means no data, besides
+        those that files name and NaN. names: of the bands, in place of the files'. metres: of a pixel, where files do
+        not say."""
+        if window is not None and window < 16:
+            raise UserError(f"windows of scenes are 16 pixels wide or more; got {window}")
+        if metres is not None and not metres > 0:
+            raise UserError(f"metres of a pixel are a length above 0; got {metres}")
+        self.side, self.scale, self.time, self.nodata = window, scale, time, nodata
+        self.names, self.groups, self.metres = tuple(map(str, names)), groups, metres
+        self.given = {"window": window, "groups": groups, "scale": scale, "time": time, "nodata": nodata}
+        self.given |= {"names": self.names, "metres": metres}
+        if groups is not None and groups != "each":
+            _require_groups(groups)
+
+    @property
+    def planes(self) -> int:
+        """At the end of a view, each of one value: what is told of the scene as a whole."""
+        return len(PLANES) if self.time else int(self.scale)
+
+    @classmethod
+    def claims(cls, name: str, head: bytes) -> bool:
+        return isinstance(head, Head) and head.scene
+
+    @classmethod
+    def claims_if_wanted(cls, name: str, head: bytes) -> bool:
+        """Any TIFF, PNG, JPEG 2000, ERDAS, NITF, ENVI or .npy."""
+        marks = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"EHFA_")
+        known = head.startswith((*marks, b"NITF", b"NSIF", b"\x93NUMPY"))
+        return known or name.lower().endswith((".tif", ".tiff", ".bsq", ".bil", ".bip"))
+
+    def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
+        maps = {path for path in paths if LABELS.search(path)}
+        if not maps or len(maps) == len(paths):
+            return super().grouped(paths, root)
+        remark = f"left out: {many(len(maps), 'map')} of labels, by their names, such as {min(maps)}"
+        return [(path,) for path in paths if path not in maps], [remark]
+
+    def settled(self, raws: Sequence[Callable[[], Raw]]) -> Modality:
+        if self.side and self.names:
+            return self
+        sides, names, counts = [], Counter[tuple[str, ...]](), Counter[int]()
+        for raw in raws:
+            with suppress(BadImage, OSError):
+                scene = self._opened(raw())
+                sides.append(max(scene.size))
+                names[scene.names] += 1
+                counts[scene.channels] += 1
+        if not sides:
+            return self
+        (own, _), (channels, _) = names.most_common(1)[0], counts.most_common(1)[0]
+        numbered = all(re.fullmatch(r"band.?\d+", name) for name in own) or len(own) != channels
+        most = int(math.sqrt(VALUES / channels))
+        chosen = self.given | {"names": self.names or (own[:1] if numbered else own)}
+        chosen["window"] = self.side or min(most, WINDOW if max(sides) > LARGE else LARGE)
+        text = ", ".join(f"{key}={value!r}" for key, value in chosen.items() if value not in (None, False))
+        return make_modality(f"bands({text})")
+
+    def pieces(self, raw: Raw) -> list[tuple[int, ...]]:
+        if self.side is None:
+            return []
+        try:
+            height, width = self._opened(raw).size
+        except (BadImage, OSError):  # said when it is decoded
+            return []
+        if max(height, width) <= self.side:
+            return []
+        h, w = min(height, self.side), min(width, self.side)
+        return [(top, left, h, w) for top in _starts(height, h) for left in _starts(width, w)]
+
+    def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
+        scene = self._opened(raw)
+        top, left, height, width = raw.place if isinstance(raw, Piece) else (0, 0, *scene.size)
+        if scene.channels * height * width > VALUES:
+            raise BadImage(f"{height} x {width} pixels of {scene.channels} bands at once: give bands(window={WINDOW})")
+        values, valid = scene.window((top, top + height), (left, left + width))
+        if not valid.any() and not isinstance(raw, Piece):
+            raise BadImage("no pixel has data")
+        values[:, ~valid] = torch.nan
+        notes = list(scene.notes)
+        if not valid.all():
+            notes.append("without data in part" if valid.any() else "without data")
+        known = values[values.isfinite()]
+        ends = (float(known.min()), float(known.max())) if len(known) else None
+        facts = (scene.format, (height, width), scene.channels, scene.bits, tuple(notes), ends)
+        return Decoded(torch.cat([values, self._told(scene, raw, (height, width))]), *facts)
+
+    def num_channels(self, content: Shaped[Tensor, "c h w"]) -> int:
+        return content.shape[0] - self.planes
+
+    def values(self, content: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "_ h w"]:
+        return content[: content.shape[0] - self.planes]
+
+    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
+        side = size[0], size[1]
+        if kind == "fixed":
+            return SceneWindow(FixedCrop(side, flip=flip), self.planes)
+        if kind == "whole":
+            return SceneWindow(WholeImage(side, flip=flip), self.planes)
+        return SceneWindow(RandomCrop(side, scale=(share, 1.0), flip=flip), self.planes)
+
+    def whole(self, size: tuple[int, ...]) -> SceneWindow:
+        return SceneWindow(WholeImage((size[0], size[1])), self.planes)
+
+    def choices(
+        self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
+    ) -> Mapping[str, Choice]:
+        side = int(min(sheet.median_size))
+        if side <= TINY:
+            edge, why = max(8, round(side / 4) * 4), f"the scenes' own size (median short side {side} px)"
+        elif small:
+            edge, why = 64, "without a CUDA GPU: small enough to see many scenes in the time"
+        else:
+            edge, why = min(224, max(32, side // 16 * 16)), "about the windows' own size, at most 224"
+        if patch and edge % patch:
+            edge, why = max(2, round(edge / patch)) * patch, f"{why}, and a multiple of the patch"
+        return {"image_size": Choice([edge, edge], why)}
+
+    def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
+        return {
+            "crop": Choice(0.2, "as in SatMAE"),
+            "flip": Choice("on", "seen from above, left and right mean the same"),
+        }
+
+    def shown(self, content: Float[Tensor, "c h w"], view: Shaped[Tensor, "c *size"]) -> Float[Tensor, "3 h w"]:
+        """The composite, from 0 to 255: the scale on which lists and galleries draw."""
+        x = self._three(self.values(content), tuple(range(self.num_channels(content))))
+        known = x[x.isfinite()]
+        if not len(known):
+            return torch.full_like(x, 255.0)
+        low, high = np.quantile(known[:: max(1, len(known) // 100_000)].numpy(), (0.01, 0.99))
+        return (255 * (x - low) / max(high - low, 1e-9)).clamp(0, 255).nan_to_num(nan=255.0)
+
+    def flat(self, x: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "3 h w"]:
+        """Three bands as red, green and blue; of each group, side by side, where there are groups."""
+        x = self.values(x)
+        groups = self.groups_of(len(x)) or (tuple(range(len(x))),)
+        return torch.cat([self._three(x, group) for group in groups], dim=2)
+
+    def legend(self, channels: int) -> str:
+        """Which bands pictures show."""
+        names = [self.names[i] if i < len(self.names) else f"band {i + 1}" for i in range(channels)]
+        if len(groups := self.groups_of(channels)) > 1:
+            places = [[group[i] for i in composite([names[g] for g in group], len(group))] for group in groups]
+            return f"drawn of each group: {'; '.join('+'.join(names[i] for i in three) for three in places)}"
+        places = composite(names, channels)
+        if len(places) == 1:
+            return f"drawn: {names[0]}"
+        return f"drawn as red, green and blue: {', '.join(names[i] for i in places)}"
+
+    def groups_of(self, channels: int) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the bands of each group; nothing without groups. Raises UserError for bands that there are not."""
+        if self.groups is None:
+            return ()
+        if self.groups == "each":
+            return tuple((band,) for band in range(channels))
+        places = {name: i for i, name in enumerate(self.names)}
+        groups = []
+        for group in _require_groups(self.groups):
+            if unknown := [band for band in group if isinstance(band, str) and band not in places]:
+                have = f"they are {', '.join(self.names)}" if self.names else "the files do not name any"
+                raise UserError(f"groups name the band {unknown[0]!r}; {have}")
+            groups.append(tuple(places[band] if isinstance(band, str) else band for band in group))
+        counts = Counter(band for group in groups for band in group)
+        if set(counts) != set(range(channels)) or max(counts.values()) > 1:
+            raise UserError(
+                f"groups have each of the {many(channels, 'band')} once, by numbers from 0 to {channels - 1}; got"
+                f" {self.groups}"
+            )
+        return tuple(groups)
+
+    def network(self, channels: int) -> Mapping[str, object]:
+        told = {"groups": self.groups_of(channels)} if self.groups is not None else {}
+        told |= {"planes": self.planes} if self.planes else {}
+        return told | ({"scale": True} if self.scale else {})
+
+    def colours(self, channels: int) -> Sequence[str] | None:
+        """Names of the channels for weights that know red, green and blue; None where no band has such a name."""
+        if len(self.names) != channels or not colours_of(self.names):
+            return None
+        letters = {place: colour for colour, place in colours_of(self.names).items()}
+        return [letters.get(i, f"band {i + 1}") for i in range(channels)]
+
+    def _three(self, x: Shaped[Tensor, "c h w"], group: tuple[int, ...]) -> Shaped[Tensor, "3 h w"]:
+        names = [self.names[i] if i < len(self.names) else "" for i in group]
+        places = [group[i] for i in composite(names, len(group))]
+        return x[places] if len(places) == 3 else x[places].expand(3, -1, -1)
+
+    def _opened(self, raw: Raw) -> Scene:
+        source = raw.of if isinstance(raw, Piece) else raw
+        if isinstance(source, tuple):
+            raise BadImage("a scene is one file or one array")
+        return open_scene(source, nodata=self.nodata)
+
+    def _told(self, scene: Scene, raw: Raw, size: tuple[int, int]) -> Float[Tensor, "_ h w"]:
+        """Planes of one value each: metres from pixel to pixel; year, month and hour. NaN: not known."""
+        if not self.planes:
+            return torch.zeros(0, *size)
+        metres = math.prod(scene.georeference.metres) ** 0.5 if scene.georeference.metres else self.metres
+        source = raw.of if isinstance(raw, Piece) else raw
+        time = scene.time or (time_in_name(os.path.basename(source)) if isinstance(source, str) else None)
+        facts = [math.nan if metres is None else metres, *_moments(time)][: self.planes]
+        return torch.tensor(facts, dtype=torch.float32).view(-1, 1, 1).expand(-1, *size)
+
+
+def _moments(time: datetime | None) -> tuple[float, float, float]:
+    return (math.nan,) * 3 if time is None else (time.year, time.month, time.hour + time.minute / 60)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Of squares side by side, the last one flush with the end."""
+    return [*range(0, length - side, side), length - side]
+
+
+def _require_groups(groups: object) -> tuple[tuple[int | str, ...], ...]:
+    if isinstance(groups, tuple | list) and groups and all(isinstance(g, tuple | list) and g for g in groups):
+        if all(isinstance(band, int | str) for group in groups for band in group):
+            return tuple(tuple(group) for group in groups)
+    raise UserError(f"groups of bands are written ((0, 1, 2), (3, 4)), by numbers or names, or 'each'; got {groups!r}")
