@@ -107,6 +107,7 @@ class Modality(ABC):
         False  # told by what other files have too: where as many are of another kind, that one counts
     )
     divides: ClassVar[bool] = False  # files may have `pieces`
+    labelled: ClassVar[str] = ""  # what a map of labels has labels of, "pixel" or "voxel"; "": there are no maps
     written: ClassVar[str] = ""  # what `write` makes of a sample, for people
     planes: int = 0  # channels at the end of a view that hold one value each, told of the sample as a whole
     text: str  # as `build` was given it, so that it can be built again

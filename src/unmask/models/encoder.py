@@ -126,22 +126,21 @@ class Encoder(nn.Module, ABC):
         raise UserError(f"{type(self).__name__} has no stages of different width; use the decoder full")
 
     def features(
-        self, x: Shaped[Tensor, "b c h w"], layers: Sequence[int] | None = None, norm: bool = False
-    ) -> list[Float[Tensor, "b _ _ _"]]:
-        """Feature maps `b d rows columns` of raw pixels of any size, one for each of `layers`, in the order given.
-        layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last alone. norm:
-        apply the encoder's last norm; detectors and segmenters use the maps without it (ViTDet, UperNet). Pixels are
-        padded as by `whole`: a map has ceil(height / stride) rows. The values are those of `layers` before its norm.
+        self, x: Shaped[Tensor, "b c *size"], layers: Sequence[int] | None = None, norm: bool = False
+    ) -> list[Float[Tensor, "b d *grid"]]:
+        """Feature maps (of images `b d rows columns`) of raw samples of any size, one for each of `layers`, in the
+        order given. layers: numbers of blocks (of stages, for Hiera), from 0, or from -1 backwards; None: the last
+        alone. norm: apply the encoder's last norm; detectors and segmenters use the maps without it (ViTDet, UperNet).
+        Samples are padded as by `whole`: a map of pixels has ceil(height / stride) rows. The values are those of
+        `layers` before its norm.
         """
-        if x.ndim != 4:
-            raise UserError(f"feature maps are made of images, b c h w; the input has {x.ndim} axes")
         return self._maps(self.whole(x), self.layer_numbers(layers), norm)
 
-    def whole(self, x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
-        """Normalised pixels, padded with zeros on the right and at the bottom to whole units."""
-        missing = [-side % unit for side, unit in zip(x.shape[2:], self.grid.unit)]
+    def whole(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *whole"]:
+        """Normalised samples, padded with zeros at the end of each axis to whole units."""
+        missing = [n for side, unit in reversed([*zip(x.shape[2:], self.grid.unit)]) for n in (0, -side % unit)]
         x = self.normalize(x)
-        return x if tuple(x.shape[2:]) == self.input_size else pad(x, (0, missing[1], 0, missing[0]))
+        return x if tuple(x.shape[2:]) == self.input_size else pad(x, missing)
 
     def attention(
         self, x: Shaped[Tensor, "b c h w"], block: int = -1, mask: Mask | None = None
@@ -151,8 +150,8 @@ class Encoder(nn.Module, ABC):
         see `layers/attention_maps.py`."""
         raise UserError(f"{type(self).__name__} has no attention maps")
 
-    def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
-        """`features` of normalised pixels whose size is a whole number of units; layers counted from 0."""
+    def _maps(self, x: Float[Tensor, "b c *size"], layers: list[int], norm: bool) -> list[Float[Tensor, "b d *grid"]]:
+        """`features` of normalised samples whose size is a whole number of units; layers counted from 0."""
         raise UserError(f"{type(self).__name__} gives no feature maps")
 
     def feature_dims(self, layers: Sequence[int] | None = None) -> list[int]:

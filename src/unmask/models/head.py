@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 
 class Head(nn.Module, ABC):
-    """`__init__(dims, num_classes)` gets the channels of the maps, from fine to coarse or from early to late."""
+    """`__init__(dims, num_classes)` gets the channels of the maps, from fine to coarse or from early to late; of heads
+    for volumes also `unit`, the sides of a patch."""
 
-    taps: ClassVar[str]  # which maps: "last", "four" of the encoder's own, or "pyramid": four of strides 4 to 32
+    taps: ClassVar[str]  # "last", "four" of the encoder's maps; "input" and four; "pyramid": four of strides 4 to 32
+    axes: ClassVar[tuple[int, ...]] = (2,)  # of the inputs that it is for: images have two, volumes three
     norm: ClassVar[bool]  # whether the encoder's last norm is applied to them
     auxiliary_weight: ClassVar[float] = 0.0  # of the loss on the output of `auxiliary`
 
     @abstractmethod
-    def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b k _ _"]:
+    def forward(self, maps: Sequence[Float[Tensor, "b _ ..."]]) -> Float[Tensor, "b k ..."]:
         """Logits at the head's own stride; the caller resizes them."""
 
     def auxiliary(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b k _ _"]:

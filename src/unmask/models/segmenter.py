@@ -1,4 +1,5 @@
-"""An encoder with a dense head: raw pixels in, a class for every pixel out. What `transfer --to segment` trains."""
+"""An encoder with a dense head: raw samples in, a class for every pixel or voxel out. What `transfer --to segment`
+trains; see `volume_segmenter.py` for volumes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unmask import registry
+from unmask.errors import UserError
 from unmask.models.encoder import Encoder
 from unmask.models.sliding_window import Size, slide
+
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}  # of interpolation, by the number of axes
 
 
 class Segmenter(nn.Module):
@@ -21,6 +25,8 @@ class Segmenter(nn.Module):
     window: height and width of the crops that it sees of an image, which is first resized to a shorter side of `side`.
     """
 
+    window: Any  # Size; of volumes three sides
+
     def __init__(
         self,
         encoder: Encoder,
@@ -28,16 +34,19 @@ class Segmenter(nn.Module):
         numbers: Sequence[int],
         *,
         head: str = "light",  # a part of heads/
-        window: Size | None = None,  # pixels; None: the encoder's own size
+        window: tuple[int, ...] | None = None,  # pixels; None: the encoder's own size
         side: int | None = None,  # pixels; None: the shorter side of the window
     ):
-        """Raises UserError for an unknown head."""
+        """Raises UserError for an unknown head, or one for inputs of other axes."""
         super().__init__()
         self.encoder, self.classes, self.numbers = encoder, list(classes), list(numbers)
-        own = encoder.input_size
-        self.window: Size = (own[0], own[1]) if window is None else (window[0], window[1])
+        self.window = tuple(encoder.input_size if window is None else window)
         self.side = side or min(self.window)
-        kind = registry.find("head", registry.parse(head)[0])
+        kind, axes = registry.find("head", registry.parse(head)[0]), len(encoder.input_size)
+        if axes not in kind.axes:
+            suited = [name for name in registry.names("head") if axes in registry.find("head", name).axes]
+            listed = f"there are: {', '.join(suited)}" if suited else "there is none"
+            raise UserError(f"the head {head} is not for inputs of {axes} axes; {listed}")
         self.pyramid: Any = None
         if kind.taps == "pyramid":
             stages = encoder.num_maps < encoder.num_blocks  # Hiera's maps have four strides already
@@ -46,36 +55,39 @@ class Segmenter(nn.Module):
             )
             self.layers, dims = list(self.pyramid.layers), list(self.pyramid.dims)
         else:
-            self.layers = quarters(encoder.num_maps) if kind.taps == "four" else [encoder.num_maps - 1]
-            dims = encoder.feature_dims(self.layers)
-        self.head = registry.build("head", head, dims=dims, num_classes=len(self.classes))
+            self.layers = [encoder.num_maps - 1] if kind.taps == "last" else quarters(encoder.num_maps)
+            dims = [encoder.channels] * (kind.taps == "input") + encoder.feature_dims(self.layers)
+        unit = {} if axes == 2 else {"unit": encoder.grid.unit}
+        self.head = registry.build("head", head, dims=dims, num_classes=len(self.classes), **unit)
 
-    def forward(self, x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+    def forward(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k *size"]:
         """Logits of raw pixels, at their size."""
-        return self.read(self.features(x), (x.shape[2], x.shape[3]))[0]
+        return self.read(self.features(x), tuple(x.shape[2:]))[0]
 
     outputs = ("logits",)  # of `traced`
 
-    def traced(self, pixels: Shaped[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
-        """For exports: logits b k h w of windows."""
+    def traced(self, pixels: Shaped[Tensor, "b c *size"]) -> tuple[Tensor, ...]:
+        """For exports: logits b k *size of windows."""
         return (self(pixels),)
 
     @property
-    def input_size(self) -> Size:
-        """Height and width of a window in pixels."""
+    def input_size(self) -> tuple[int, ...]:
+        """Sides of a window in pixels."""
         return self.window
 
-    def features(self, x: Shaped[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """The encoder's maps that the head, or the pyramid before it, reads."""
-        return self.encoder.features(x, self.layers, norm=self.head.norm)
+    def features(self, x: Shaped[Tensor, "b c *size"]) -> list[Tensor]:
+        """The maps that the head, or the pyramid before it, reads: the encoder's, and the input where it wants that."""
+        maps = self.encoder.features(x, self.layers, norm=self.head.norm)
+        return [self.encoder.whole(x), *maps] if self.head.taps == "input" else maps
 
-    def read(self, features: list[Float[Tensor, "b _ _ _"]], size: Size) -> list[Float[Tensor, "b k _ _"]]:
+    def read(self, features: list[Tensor], size: tuple[int, ...]) -> list[Float[Tensor, "b k ..."]]:
         """The head's logits at `size`; during training also those of its auxiliary head, if it has one."""
         maps = features if self.pyramid is None else self.pyramid(features)
         outputs = [self.head(maps)]
         if self.training and self.head.auxiliary_weight:
             outputs.append(self.head.auxiliary(maps))
-        return [interpolate(logits.float(), size, mode="bilinear", align_corners=False) for logits in outputs]
+        mode = MODES[len(size)]
+        return [interpolate(logits.float(), size, mode=mode, align_corners=False) for logits in outputs]
 
     @torch.inference_mode()
     def maps(

@@ -1,22 +1,28 @@
-"""Class maps for images of any size, from a model that sees windows of one size.
+"""Class maps for images and volumes of any size, from a model that sees windows of one size.
 
 Windows overlap by a third and their logits are averaged, as in the usual tests on ADE20K (windows of 512, 341 apart).
-Windows of different images share batches, so that small images are as quick as large ones.
+Windows of different images share batches, so that small images are as quick as large ones. Boxes of volumes overlap by
+a half and have Gaussian weights, since a box knows least at its edges: Isensee et al. 2021 (nnU-Net),
+https://doi.org/10.1038/s41592-020-01008-z.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 OVERLAP = 1 / 3  # of neighbouring windows
 WINDOW_PIXELS = 2**21  # of the windows at a time, where they are large
 STRIP = 2**24  # enlarged logits at a time: those of a large image would not fit into memory
+BOX_OVERLAP = 0.5  # of neighbouring boxes of a volume
+SIGMA = 1 / 8  # of the weights in a box, as a share of its side
+BOX_VOXELS = 2**19  # of the boxes at a time, where they are large
 Size = tuple[int, int]
 
 
@@ -144,3 +150,54 @@ def _cut(image: Tensor, corner: Size, window: Size, fill: Tensor, kind: torch.dt
 def _finished(canvas: _Canvas) -> np.ndarray:
     assert canvas.sums is not None and canvas.counts is not None  # noqa: PT018
     return most_probable(canvas.sums / canvas.counts, canvas.size)
+
+
+def slide_box(
+    run: Callable[[Float[Tensor, "b c d h w"]], Float[Tensor, "b k d h w"]],
+    volume: Float[Tensor, "c d h w"],
+    *,
+    window: Sequence[int],  # depth, height, width of a box in voxels
+    fill: Float[Tensor, "c"],  # what lies beyond a volume that is smaller than a box
+    batch: int,  # boxes at a time
+) -> Float[Tensor, "k d h w"]:
+    """Logits of every voxel. The result does not depend on `batch`, up to rounding."""
+    size = volume.shape[1:]
+    missing = [max(0, side - have) for side, have in zip(window, size)]
+    margins = [(lack // 2, lack - lack // 2) for lack in missing]
+    fill = fill.to(volume).view(-1, 1, 1, 1)
+    wide = pad(volume - fill, [n for margin in reversed(margins) for n in margin]) + fill if any(missing) else volume
+    corners = list(itertools.product(*(starts(have, side) for have, side in zip(wide.shape[1:], window))))
+    boxes = [tuple(slice(first, first + side) for first, side in zip(corner, window)) for corner in corners]
+    weights, total, sums = gaussian(window), torch.zeros(wide.shape[1:]), None
+    for first in range(0, len(boxes), batch):
+        part = boxes[first : first + batch]
+        logits = run(torch.stack([wide[(slice(None), *box)] for box in part])).float().cpu()
+        sums = logits.new_zeros(logits.shape[1], *wide.shape[1:]) if sums is None else sums
+        for box, values in zip(part, logits):
+            sums[(slice(None), *box)] += values * weights
+            total[box] += weights
+    assert sums is not None
+    inner = tuple(slice(before, before + side) for (before, _), side in zip(margins, size))
+    return (sums / total)[(slice(None), *inner)]
+
+
+def starts(length: int, window: int) -> list[int]:
+    """Start of each box along a side: evenly apart, by at most half a box, the last one flush with the end."""
+    last = max(0, length - window)
+    count = 1 + -(-last // max(1, round(window * (1 - BOX_OVERLAP))))
+    return sorted({round(place * last / max(1, count - 1)) for place in range(count)})
+
+
+def gaussian(window: Sequence[int]) -> Float[Tensor, "d h w"]:
+    """Weights of a box's voxels, 1 at its centre, and nowhere so small that a voxel at the very edge had none."""
+    weights = torch.ones(1)
+    for side in window:
+        places = torch.arange(side) - (side - 1) / 2
+        weights = weights[..., None] * torch.exp(-0.5 * (places / (SIGMA * side)) ** 2)
+    return weights[0].clamp(min=1e-4)
+
+
+def boxes_at_once(window: Sequence[int]) -> int:
+    """A number of boxes that certainly fits into memory: 2 of 64 x 64 x 64."""
+    voxels = window[0] * window[1] * window[2]
+    return max(1, min(16, BOX_VOXELS // voxels))

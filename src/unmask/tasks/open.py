@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask import registry
+from unmask.data.modality import IMAGE
 from unmask.errors import UserError, closest_place
 from unmask.files import CLASSIFY, read_json
 from unmask.models.encoder import Encoder
@@ -116,7 +117,7 @@ def open_trained(path: Path, task: str | None = None) -> Any:
     """The model that `transfer` trained, in eval mode on the CPU; see `find_trained`."""
     folder = find_trained(path, task)
     record = Run(folder).record
-    kind = find_task(record["task"])
+    kind = find_task(record["task"], record.get("modality", IMAGE))
     settings = settings_from(kind.settings, record["settings"], folder / CONFIG)
     model = kind.make_model(encoder_of_task(record), settings, record)
     weights = folder / weights_file(record["task"])

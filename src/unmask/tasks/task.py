@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from unmask.data.batch import Batch
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import Sheet
 from unmask.files import RESULT, Json, write_json
 from unmask.models.encoder import Encoder
@@ -81,6 +82,11 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
     takes_threshold: ClassVar[bool] = False  # `predict` can leave out answers below a score
     data: Data
     encoder: Encoder  # what it starts from
+
+    @classmethod
+    def suited(cls, modality: str) -> type["TransferTask"]:
+        """The class for a kind of data, as text of the registry. Raises UserError where there is none."""
+        return cls
 
     @abstractmethod
     def __init__(self, data: DataOptions, options: Options, encoder: Encoder, console: Console):
@@ -160,10 +166,10 @@ class TransferTask(ABC, Generic[Options, Settings, Model, Data]):
         return self.headline(result["test"], self.data.classes)
 
 
-def find_task(name: str) -> type[TransferTask]:
-    """The class of a task by the name that users give."""
+def find_task(name: str, modality: str = IMAGE) -> type[TransferTask]:
+    """The class of a task by the name that users give, for a kind of data. Raises UserError where it is for others."""
     module = task_module(name, "transfer")
-    return getattr(module, module.__all__[0])
+    return getattr(module, module.__all__[0]).suited(modality)
 
 
 def settings_from(kind: type[Settings], content: Mapping[str, object], where: Path) -> Settings:

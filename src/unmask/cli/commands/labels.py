@@ -19,8 +19,10 @@ from unmask.runtime.progress import doing, make_console
 from unmask.studies.engine import run_pieces
 from unmask.studies.label_curve.classification import ClassificationStudy, Setting
 from unmask.studies.label_curve.curve import Curve, draw_curve
-from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
+from unmask.studies.label_curve.segmentation import SegmentSetting
 from unmask.studies.label_curve.study import Design, Study, records_in, scores_of
+from unmask.studies.label_curve.volumes import find_study
+from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
 
 __all__ = ["labels"]
@@ -107,7 +109,8 @@ def _segmentation(options: Labels, console: Console) -> Study:
         device=options.device,
         precision=options.precision,
     )
-    return SegmentationStudy(setting, console)
+    encoder = load_encoder(setting.run, **dict(setting.reading))
+    return find_study(encoder.modality)(setting, encoder, console)
 
 
 def _write(curve: Curve, out: Path, options: Labels) -> None:

@@ -7,6 +7,7 @@ from unmask.cli.continue_run import own, own_file
 from unmask.cli.options.predict import Predict
 from unmask.cli.outputs import choose_place, say_replaced
 from unmask.cli.verb import verb
+from unmask.data.modality import IMAGE
 from unmask.errors import UserError
 from unmask.files import CLASSIFY
 from unmask.plain import texts
@@ -32,7 +33,7 @@ def predict(options: Predict) -> Any:
     frozen = is_frozen_only(Path(options.run))
     folder = Path(options.run) if frozen else find_trained(Path(options.run))
     config = Run(folder).record | ({"task": CLASSIFY} if frozen else {})
-    task = find_task(config["task"])
+    task = find_task(config["task"], config.get("modality", IMAGE))
     if options.threshold != Predict.threshold and not task.takes_threshold:
         noun = model_noun(config["task"])
         raise UserError(f"--threshold is for detectors, and {folder} holds a {noun}: take it out")

@@ -53,8 +53,6 @@ from unmask.weights.files import save_state
 from unmask.weights.known import require_known
 
 __all__ = ["transfer"]
-
-
 PLACES = ("run", "init", "on", "images", "classes")  # settings that are paths
 NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "parts")
 
@@ -105,15 +103,18 @@ def transfer(options: Transfer) -> Transferred | None:
     if not options.dry_run:
         own(out, "transfer", texts(options.on))
     doing("looking at this machine")
-    kind, here = find_task(options.to), machine(options.device, options.precision)
+    here, before = machine(options.device, options.precision), None
     check(runtime)
-    before = None if saved is None else settings_from(kind.settings, saved["settings"], out / CONFIG)
+    if saved is not None:
+        kind = find_task(options.to, saved["modality"])
+        before = settings_from(kind.settings, saved["settings"], out / CONFIG)
     if said := tune(here.device, replace(before or runtime, threads=runtime.threads)):  # as many as this machine has
         console.print(said, soft_wrap=True)
     doing("opening the encoder")
     encoder, scratch = starting_encoder(options)
     for line in _other_size(options, encoder):
         console.print(line, soft_wrap=True, markup=False)
+    kind = find_task(options.to, encoder.modality)
     task = kind(DataOptions(texts(options.on), options.most, options.seed), own_options(options), encoder, console)
     if saved is None or before is None:
         plan = Plan(asked_for(options), reasons)
@@ -200,7 +201,7 @@ def make_plan(
     steps = settings.fit(task.count).steps
     plan.choose("log_every", max(1, min(100, steps // 50)), "steps")
     expected = Expected(seconds=steps * measured.seconds, memory_mb=measured.memory_mb)
-    console.print(plan_table(plan, f"{task.count:,} labelled images"))
+    console.print(plan_table(plan, f"{task.count:,} labelled {task.data.sheet.word}s"))
     console.print(f"Expected: {duration(expected.seconds)} for {steps:,} steps, and then the test.", soft_wrap=True)
     return plan.fill(task.settings), expected
 
@@ -248,7 +249,7 @@ def _train(
     console: Console,
     trackers: Sequence[Tracker],
 ) -> nn.Module:
-    about = {"trackers": trackers, "settings": dataclasses.asdict(settings)}
+    about = {"trackers": trackers, "settings": dataclasses.asdict(settings), "word": task.data.sheet.word}
     devices, log = make_devices(settings), Log(out, console, settings.batch, task.count, **about)
     epoch, steps = max(1, round(task.count / settings.batch)), settings.fit(task.count).steps
     keeper = Keeper(task, settings, out, every=max(epoch, -(-steps // task.looks)))

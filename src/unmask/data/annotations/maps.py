@@ -3,13 +3,14 @@
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32
 
+from unmask.data.annotations.geometry import shown_size
 from unmask.data.annotations.legend import FILES, Legend, read_yaml
 from unmask.data.annotations.objects import Scene
 from unmask.data.labels import is_hidden, is_image_name, natural
@@ -28,8 +29,12 @@ class Maps(ABC):
         self.nodata: frozenset[int] = frozenset()  # further numbers that mean no class, such as -9999
         self.common = legend  # what the numbers of `truth` are brought to where several places are read together
 
+    def size_of(self, scene: Scene) -> tuple[int, ...]:
+        """Of its image along each axis, as it is shown. Raises BadImage or OSError."""
+        return shown_size(scene.path)
+
     @abstractmethod
-    def truth(self, scene: Scene, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
+    def truth(self, scene: Scene, size: tuple[int, ...]) -> Int32[np.ndarray, "*size"]:
         """The number of every pixel, NO_CLASS for surely none. size: height, width of the image, for truth that is
         drawn. Raises BadImage or OSError."""
 
@@ -39,12 +44,12 @@ def split_of_folders(folders: Sequence[str]) -> str | None:
     return next((split for folder in folders if (split := split_of(folder, whole=True))), None)
 
 
-def images_below(root: Path) -> list[str]:
+def images_below(root: Path, wanted: Callable[[str], bool] = is_image_name) -> list[str]:
     """Relative paths of all files with an image's ending, parts separated by /, in natural order."""
-    return sorted(_walk(root), key=natural)
+    return sorted(_walk(root, wanted), key=natural)
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
     """Linked folders are followed, as in all data; each real folder is visited once, so that cycles end."""
     seen: set[str] = set()
     for folder, inner, files in os.walk(root, followlinks=True):
@@ -54,7 +59,7 @@ def _walk(root: Path) -> Iterator[str]:
         seen.add(real)
         inner[:] = sorted(name for name in inner if not is_hidden(name))
         for name in files:
-            if is_image_name(name) and not is_hidden(name):
+            if wanted(name) and not is_hidden(name):
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 

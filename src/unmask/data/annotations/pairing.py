@@ -74,7 +74,7 @@ def key_of_pair(path: str) -> Key:
         left = (match[1] or match[2] or "") if match else "" if folder.lower() in IMAGE_FOLDERS else folder
         stem = re.sub(r"[._-]?(images?|imgs?)$", "", left.lower()) if left else ""
         kept += [split_of(left, whole=True) or stem or left] if left else []
-    stem = name.rsplit(".", 1)[0]
+    stem = name.removesuffix(".gz").rsplit(".", 1)[0]
     city = _CITYSCAPES.fullmatch(stem)
     return (*kept, city[1] if city else stem)
 

@@ -29,7 +29,8 @@ class Rasterised(Maps):
         super().__init__(form, place, legend or Legend(names, {}, str(place)))
         self._add(annotated)
 
-    def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+    def truth(self, scene: Scene, size: tuple[int, ...]) -> np.ndarray:
+        size = (size[0], size[1])
         if scene.stated == size[::-1]:  # of the image as stored, before EXIF turns it: so it is drawn
             size = size[1], size[0]
         if scene.stated is not None and scene.stated != size:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unmask.data.annotations.geometry import look_at, shown_size, turned_mask
+from unmask.data.annotations.geometry import look_at, turned_mask
 from unmask.data.annotations.legend import NO_CLASS, renumbered
 from unmask.data.annotations.maps import Maps
 from unmask.data.annotations.objects import Scene
@@ -46,7 +46,7 @@ class Survey:
             except (BadImage, OSError) as error:
                 return index, None, why(error)
             if raw.shape != size:
-                return index, None, f"is {size[0]} x {size[1]}, its mask {raw.shape[0]} x {raw.shape[1]}"
+                return index, None, f"is {' x '.join(map(str, size))}, its mask {' x '.join(map(str, raw.shape))}"
             counts = np.bincount(raw.ravel() + 1)  # -1 is possible, and becomes place 0
             small = raw.astype(np.int16) if len(counts) < 2**15 else raw
             solid = _solid(raw) if not scenes[index][0].common.names and np.count_nonzero(counts) > 2 else None
@@ -100,14 +100,15 @@ class Survey:
         return totals
 
 
-def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, ...]]:
     """The numbers of a mask, and the size of its image."""
-    height, width = size or shown_size(scene.path)
-    values = part.truth(scene, (height, width))
-    if values.shape == (width, height) != (height, width) and (orientation := look_at(scene.path)[1]) > 4:
+    size = size or part.size_of(scene)
+    values = part.truth(scene, size)
+    turned = len(size) == 2 and values.shape == size[::-1] != size
+    if turned and (orientation := look_at(scene.path)[1]) > 4:
         values = turned_mask(values, orientation)
         part.notes["turned along with the image, which EXIF turns"].add(scene.name)
-    return renumbered(values, part.legend, part.common), (height, width)
+    return renumbered(values, part.legend, part.common), size
 
 
 def _solid(values: np.ndarray) -> set[int]:

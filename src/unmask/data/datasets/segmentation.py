@@ -23,7 +23,7 @@ from unmask.data.datasets.images import Samples
 from unmask.data.datasets.splits import split_images
 from unmask.data.labels import learnt_and_tested, some
 from unmask.data.sheet import Sheet, inspect
-from unmask.data.source import why
+from unmask.data.source import Source, why
 from unmask.errors import DataError
 
 KEEP = 2**31  # bytes of decoded images, and of maps, that are kept in memory
@@ -90,12 +90,12 @@ class Segmented:
         progress: Callable[[int, int], None] | None = None,
     ):
         """Raises UserError and DataError if there is nothing to learn from; names what is left out."""
-        self.parts = open_maps(places, images, classes)
+        self.parts = self._open(places, images, classes)
         for remark in [remark for part in self.parts for remark in part.remarks]:
             say(remark)
         self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
-        self.source = photographs(self.where, [scene for _, scene in self.scenes])
+        self.source = self._source([scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
         for part in self.parts:
             part.nodata = frozenset(n for n in part.common.void(void) if not 0 <= n <= LARGEST)
@@ -136,13 +136,19 @@ class Segmented:
         for line in self._remarks():
             say(line)
 
+    def _open(self, places: Sequence[str], images: Path | None, classes: Path | None) -> Sequence[Maps]:
+        return open_maps(places, images, classes)
+
+    def _source(self, scenes: list[Scene]) -> Source:
+        return photographs(self.where, scenes)
+
     def segments(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Segments:
         """The images of a split, or those at given indices, with their maps."""
         indices = self.splits[split] if rows is None else [self.splits[split][row] for row in rows]
         samples = Samples(self.source, indices, channels=channels, max_side=self.max_side, cache=self.cache)
         return Segments(samples, self.map, indices)
 
-    def map(self, index: int) -> UInt8[np.ndarray, "h w"]:
+    def map(self, index: int) -> UInt8[np.ndarray, "*size"]:
         """The class of every pixel of a scene, as an index into `classes`, or VOID."""
         if index not in self.kept:
             part, scene = self.scenes[index]

@@ -20,7 +20,7 @@ TINY = 40  # pixels: below this, images are used at their own size
 
 
 class Image(Modality):
-    colour = True
+    colour, labelled = True, "pixel"
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:

@@ -11,22 +11,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Shaped
+import torch
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from unmask.choice import Choice
 from unmask.data.codecs.dicom import find_series, read_dicom
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import HEAD, volume_format
+from unmask.data.codecs.volume import Geometry, Size, read_volume
 from unmask.data.codecs.volume import Volume as Read
-from unmask.data.codecs.volume import read_volume
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
 from unmask.data.regular_files import head_of
 from unmask.data.transforms.kernels.box import RandomBox, WholeBox
 from unmask.data.transforms.kernels.volume import (
+    Box,
+    cut,
     foreground_box,
+    most_probable,
     percentile_window,
     resample,
+    resample_labels,
     size_at,
     windowed,
 )
@@ -44,9 +49,46 @@ class Intensity:
     percentiles: tuple[float, float]  # of each volume
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A volume as a model is given it, and how its voxels lie in its file."""
+
+    decoded: Decoded
+    size: Size  # of the file, d h w in canonical orientation, and so are the others
+    resampled: Size  # at the spacing wanted
+    box: Box  # what of that is in the content
+    geometry: Geometry
+    spacing: tuple[float, float, float] | None  # mm in the file; None where it does not say
+
+    @property
+    def content(self) -> Float[Tensor, "c d h w"]:
+        return self.decoded.content
+
+    @property
+    def steps(self) -> tuple[float, float, float]:
+        """mm from voxel to voxel of the content along d, h, w; 1 where the file does not say."""
+        spacing = self.spacing or (1.0, 1.0, 1.0)
+        d, h, w = (step * old / new for step, old, new in zip(spacing, self.size, self.resampled))
+        return d, h, w
+
+    def laid(self, labels: Shaped[np.ndarray, "d h w"]) -> Shaped[Tensor, "p q r"]:
+        """Labels of the file's voxels, for those of the content."""
+        return cut(resample_labels(torch.from_numpy(labels), self.resampled), self.box)
+
+    def back(self, logits: Float[Tensor, "k d h w"], background: int) -> UInt8[np.ndarray, "p q r"]:
+        """The class of every voxel of the file, from logits of the content at any resolution; outside of the content
+        it is `background`."""
+        size = tuple(end - first for first, end in self.box)
+        if size == self.resampled:
+            return most_probable(logits, self.size)
+        whole = torch.full(self.resampled, background, dtype=torch.uint8)
+        cut(whole, self.box)[:] = torch.from_numpy(most_probable(logits, size))
+        return resample_labels(whole, self.size).numpy()
+
+
 class Volume(Modality):
     word, axes, sizes = "volume", ("depth", "height", "width"), ("depth", "height", "width")
-    by_path = True
+    by_path, labelled = True, "voxel"
 
     def __init__(
         self,
@@ -92,18 +134,25 @@ class Volume(Modality):
         return groups, remarks
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
+        return self.placed(raw).decoded
+
+    def placed(self, raw: Raw) -> Placed:
+        """A volume as `decode` gives it, with the way back to the voxels of its file. Raises as `decode`."""
         volume = _read(raw)
         values = volume.values
         if self.spacing is not None:
             if volume.spacing is None:
                 raise BadImage(f"says nothing of its spacing, so it cannot be brought to {self.spacing:g} mm")
             values = resample(values, size_at(volume.size, volume.spacing, (self.spacing, self.spacing, self.spacing)))
+        resampled: Size = values.shape[1:]  # type: ignore[assignment]
+        box: Box = ((0, resampled[0]), (0, resampled[1]), (0, resampled[2]))
         if self.foreground:
-            (d, p), (h, q), (w, r) = foreground_box(values)
-            values = values[:, d:p, h:q, w:r]
+            box = foreground_box(values)
+            values = cut(values, box)
         low_high = self.intensity.window or percentile_window(values, *self.intensity.percentiles)
         facts = (volume.format, volume.size, volume.channels, volume.bits, volume.notes)
-        return Decoded(windowed(values, *low_high), *facts)
+        decoded = Decoded(windowed(values, *low_high), *facts)
+        return Placed(decoded, volume.size, resampled, box, volume.geometry, volume.spacing)
 
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
         return WholeBox(size) if kind == "whole" else RandomBox(size, scale=(share, 1.0), flip=flip)

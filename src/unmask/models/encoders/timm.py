@@ -150,10 +150,10 @@ class Timm(Encoder):
     def input_size(self) -> tuple[int, ...]:
         return tuple(self.net.patch_embed.img_size)
 
-    def _maps(self, x: Float[Tensor, "b c h w"], layers: list[int], norm: bool) -> list[Float[Tensor, "b _ _ _"]]:
+    def _maps(self, x: Float[Tensor, "b c *size"], layers: list[int], norm: bool) -> list[Float[Tensor, "b d *grid"]]:
         depths, shape = sorted(set(layers)), self.grid_of(x).shape
         units = [self._parts(tokens).units.float() for tokens in self._run(x, depths)]  # blocks in bf16 hand on bf16
-        maps = [(self.net.norm(u) if norm else u).unflatten(1, shape).permute(0, 3, 1, 2) for u in units]
+        maps = [(self.net.norm(u) if norm else u).unflatten(1, shape).movedim(-1, 1) for u in units]
         return [maps[depths.index(number)] for number in layers]
 
     def _run(

@@ -15,6 +15,7 @@ from jaxtyping import Int
 from rich.console import Console
 
 from unmask.data.datasets.segmentation import Segmented
+from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.data_parallel import make_devices
@@ -22,7 +23,6 @@ from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import make_say, progress
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study
-from unmask.tasks.open import load_encoder
 from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, score_split
 from unmask.tasks.segmentation.plan import plan_segment
 from unmask.training.log import Silent
@@ -55,11 +55,18 @@ class SegmentationStudy(Study):
     unit, score = "training images", "mIoU"
     num_test = None
 
-    def __init__(self, setting: SegmentSetting, console: Console):
-        self.setting, self.seed = setting, setting.seed
+    data: Segmented
+
+    def __init__(self, setting: SegmentSetting, encoder: Encoder, console: Console):
+        self.setting, self.seed, self.encoder = setting, setting.seed, encoder
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
-        self.encoder = load_encoder(setting.run, **dict(setting.reading))
+        self.read(setting, console)
+        self.classes, self.said = self.data.classes, self.data.said
+        self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
+
+    def read(self, setting: SegmentSetting, console: Console) -> None:
+        """Opens the data and prints remarks."""
         say = make_say(console)
         with progress(console, "looking at images and masks") as update:
             self.data = Segmented(
@@ -74,8 +81,6 @@ class SegmentationStudy(Study):
             )
         for line in self.data.sheet.unlike(*self.encoder.statistics):
             say(line)
-        self.classes, self.said = self.data.classes, self.data.said
-        self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
 
     def cells(self, design: Design) -> list[Cell]:
         return [
@@ -113,15 +118,18 @@ class SegmentationStudy(Study):
         setting, seed = self.setting, self.seed + cell.draw
         scratch = cell.competitor == SCRATCH
         start = at_random(self.encoder, seed) if cell.competitor == RANDOM else self.encoder
-        rows = self.rows(cell.size, cell.draw)
+        rows = [int(row) for row in self.rows(cell.size, cell.draw)]
         chosen = {"head": setting.head, "crop_size": setting.crop_size, "side": setting.side, "epochs": setting.epochs}
         chosen |= {"protocol": cell.protocol, "seed": seed, "compile": "off"}
         if cell.protocol == "linear":
             chosen["head"] = None  # the linear one: what the features say by themselves
-        settings = plan_segment(Plan(chosen), len(rows), start, scratch, self.data.sheet, self.hardware)
+        return self.trained(start, scratch, rows, Plan(chosen))
+
+    def trained(self, start: Encoder, scratch: bool, rows: list[int], plan: Plan) -> float:
+        """The score on the test split of what was trained on some of the training images."""
+        settings = plan_segment(plan, len(rows), start, scratch, self.data.sheet, self.hardware)
         task = make_segment_task(start, self.data, settings, scratch)
-        segments = self.data.segments("train", self.encoder.channels, [int(row) for row in rows])
-        loader = make_segment_loader(segments, start, settings)
+        loader = make_segment_loader(self.data.segments("train", start.channels, rows), start, settings)
         fit(ready(task, settings), loader, settings.fit(len(rows)), None, make_devices(settings), Silent())
         model = task.result.eval().to(torch.device(settings.device))
         return score_split(model, self.data, "test", settings.precision)["miou"]

@@ -154,8 +154,9 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
     save(figure, path)
 
 
-def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
-    """Confusion matrix as shares of each true class's pixels; classes missing from the test split are left out."""
+def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, unit: str = "pixel") -> None:
+    """Confusion matrix as shares of each true class's pixels, or voxels: `unit`. Classes missing from the test split
+    are left out."""
     present = np.flatnonzero(matrix.sum(axis=1))
     share = matrix[present] / matrix[present].sum(axis=1, keepdims=True)
     side = min(13.0, 2.6 + 0.36 * len(classes))
@@ -163,11 +164,11 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     axis = figure.subplots()
     drawn = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axis.set(xlabel="predicted class", ylabel="true class")
-    axis.set_title("Where the pixels of each class went, test split", fontsize=9.5)
+    axis.set_title(f"Where the {unit}s of each class went, test split", fontsize=9.5)
     if len(classes) <= NAMED:
         axis.set_xticks(range(len(classes)), [name[:18] for name in classes], rotation=45, ha="right", fontsize=8)
         axis.set_yticks(range(len(present)), [classes[i][:18] for i in present], fontsize=8)
-    figure.colorbar(drawn, ax=axis, shrink=0.7, label="share of the true class's pixels")
+    figure.colorbar(drawn, ax=axis, shrink=0.7, label=f"share of the true class's {unit}s")
     save(figure, path)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from unmask.data.annotations.legend import VOID
 from unmask.files import Json
 
-Pair = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
+Pair = tuple[UInt8[np.ndarray, "..."], UInt8[np.ndarray, "..."]]
 
 
 def overlap(pairs: Iterable[Pair], classes: Sequence[str]) -> Json:

@@ -63,7 +63,7 @@ class Segment(Task):
         x, truth = both[:, :-1], both[:, -1].long()
         with torch.set_grad_enabled(not self.frozen and torch.is_grad_enabled()):
             features = self.segmenter.features(x)
-        main, *aside = self.segmenter.read(features, (truth.shape[1], truth.shape[2]))
+        main, *aside = self.segmenter.read(features, tuple(truth.shape[1:]))
         loss = self._loss(main, truth)
         if aside:
             loss = loss + self.segmenter.head.auxiliary_weight * self._loss(aside[0], truth)
@@ -71,7 +71,7 @@ class Segment(Task):
         right = ((main.argmax(dim=1) == truth) & valid).sum()
         return {"loss": loss, "train_accuracy": right / valid.sum().clamp(min=1)}
 
-    def _loss(self, logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    def _loss(self, logits: Float[Tensor, "b k *size"], truth: Int[Tensor, "b *size"]) -> Float[Tensor, ""]:
         each = cross_entropy(logits, truth, weight=self.weights, ignore_index=VOID, reduction="none")
         valid = truth != VOID
         counted = valid.float() if self.weights is None else self.weights[truth.where(valid, 0)] * valid
@@ -79,13 +79,13 @@ class Segment(Task):
         return loss + self.dice * dice_loss(logits, truth) if self.dice else loss
 
 
-def dice_loss(logits: Float[Tensor, "b k h w"], truth: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def dice_loss(logits: Float[Tensor, "b k *size"], truth: Int[Tensor, "b *size"]) -> Float[Tensor, ""]:
     """1 - 2 |P T| / (|P| + |T|), mean over the classes in the batch; void pixels are ignored. Milletari et al. 2016
     (V-Net), without their squares."""
     valid = (truth != VOID)[:, None].float()
     target = one_hot(truth.where(truth != VOID, 0), logits.shape[1]).movedim(-1, 1) * valid
     share = logits.softmax(dim=1) * valid
-    axes = (0, 2, 3)
+    axes = [axis for axis in range(logits.ndim) if axis != 1]
     both, total = (share * target).sum(axes), share.sum(axes) + target.sum(axes)
     seen = (target.sum(axes) > 0).float()
     return ((1 - (2 * both + 1e-6) / (total + 1e-6)) * seen).sum() / seen.sum().clamp(min=1)

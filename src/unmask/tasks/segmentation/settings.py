@@ -32,11 +32,12 @@ DERIVED = ()
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """A class for every pixel, learnt from images with masks."""
+    """A class for every pixel or voxel, learnt from images with masks or volumes with volumes of labels."""
 
     # what is trained: full, or linear (the head alone); by default full
     protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None
-    # linear, light or upernet, with options if you like: "upernet(channels=256)"; by default chosen for the encoder
+    # linear, light or upernet; of volumes linear or unetr; with options if you like: "upernet(channels=256)"; by
+    # default chosen for the encoder
     head: Annotated[str | None, PartOf("head")] = None
     # folder of the images, where the masks do not lead to them; by default it is looked for
     images: Annotated[Place | None, Exists()] = None
@@ -44,23 +45,26 @@ class SegmentOptions:
     classes: Annotated[Place | None, Exists()] = None
     # names or numbers that are no class, or none if every number is one; by default what the masks' format says
     void: Names | None = None
-    # pixels of a crop, and of a window in tests: one number, or height and width; by default the encoder's size
+    # pixels of a crop, and of a window in tests: one number, or height and width (of volumes also depth, height and
+    # width); by default the encoder's size
     crop_size: Annotated[Size, Ge(8)] = None
-    # pixels that an image's shorter side is resized to first; by default chosen from the images
+    # pixels that an image's shorter side (or that of the median volume) is resized to first; by default chosen from the
+    # data
     side: Annotated[int | None, Ge(8)] = None
-    # smallest and largest random factor on that size; by default 0.5 2
+    # smallest and largest random factor on that size; by default 0.5 2, and 0.8 1.25 for volumes
     scale: tuple[PositiveFloat, PositiveFloat] | None = None
     # largest share of a crop that one class may take, 1 for no limit; by default 0.75
     class_limit: PositiveShare | None = None
     # distort brightness, contrast, saturation and hue; auto: for 8-bit images
     distort: Literal["auto", "on", "off"] = "auto"
-    dice: NonNegativeFloat | None = None  # weight of the Dice loss beside cross-entropy; by default 0, which is off
+    # weight of the Dice loss beside cross-entropy; by default 0, which is off, and 1 for volumes
+    dice: NonNegativeFloat | None = None
     balanced: Literal["auto", "on", "off"] = "auto"  # give rare classes more weight; auto: off
     max_bad: Share | None = None  # share of bad images that may be left out; by default a quarter, or five images
 
     def __post_init__(self):
         if self.crop_size is not None:
-            settle(self, "crop_size", sides("crop_size", self.crop_size))
+            settle(self, "crop_size", sides("crop_size", self.crop_size, most=3))
         if self.void is not None:
             settle(self, "void", texts(self.void))
         if self.scale and self.scale[0] > self.scale[1]:

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from unmask.data.datasets.segmentation import Segmented
 from unmask.data.loaders.map_style import Loader
+from unmask.data.modality import make_modality
+from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
-from unmask.plain import numbers
+from unmask.plain import numbers, sides
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 from unmask.tasks.segmentation.figures import colours_of, draw_results, headline, write_rows
@@ -28,6 +30,7 @@ from unmask.tasks.segmentation.plan import plan_segment
 from unmask.tasks.segmentation.predict import predict_maps, predictions_place
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.segmentation.settings import NAME, SegmentOptions, SegmentSettings
+from unmask.tasks.segmentation.volumes.task import VolumeSegmentTask
 from unmask.tasks.task import DataOptions, Score, TransferTask
 
 __all__ = ["SegmentTask"]
@@ -37,8 +40,17 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, 
     name, settings = NAME, SegmentSettings
     looks: ClassVar[int] = 20  # windows slide over every val image: dearer than an epoch of crops
 
+    @classmethod
+    def suited(cls, modality: str) -> type[TransferTask]:
+        kind = make_modality(modality)
+        if not kind.labelled:
+            raise UserError(f"--to segment is for images and volumes; this encoder takes {kind.word}s")
+        return cls if kind.labelled == "pixel" else VolumeSegmentTask
+
     def __init__(self, data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console):
         self.encoder = encoder
+        if options.crop_size is not None:
+            sides("crop_size", numbers(options.crop_size))
         if options.head is not None:
             Segmenter(encoder, ("class",), (0,), head=options.head)  # refuses wrong options before masks are read
         self.data = read_segmented(

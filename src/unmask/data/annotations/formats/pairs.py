@@ -67,7 +67,7 @@ class PairedMaps(Maps):
         if not told and images is not None:
             self._add_folders(images, root, None)
         elif not told:
-            self._add(root, root, *sides(images_below(root), self.remarks))
+            self._add(root, root, *sides(self.below(root), self.remarks))
         if not self.scenes:
             counts = f"{len(self.lost):,} images and masks"
             first = "".join(f"; {name} {reason}" for name, reason in self.lost[:1])
@@ -76,7 +76,11 @@ class PairedMaps(Maps):
         _keep_listed(self, root)
         self._read_legends(root, legend)
 
-    def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+    def below(self, root: Path) -> list[str]:
+        """Files of images and masks, by their paths relative to `root`."""
+        return images_below(root)
+
+    def truth(self, scene: Scene, size: tuple[int, ...]) -> np.ndarray:
         if scene.class_masks:
             return _drawn(scene.class_masks, NO_CLASS if 0 in self.class_numbers.values() else 0)
         assert scene.mask is not None
@@ -90,7 +94,7 @@ class PairedMaps(Maps):
         """Two folders that are named: one of images, one of masks, which may hold that of the images."""
         if images is None or masks is None or not images.is_dir() or not masks.is_dir():
             raise DataError(f"images in {images}, masks in {masks}: there is no such folder")
-        paths = images_below(masks)
+        paths = self.below(masks)
         if masks.resolve() in images.resolve().parents:
             inside = images.resolve()
             paths = [path for path in paths if inside not in (masks / path).resolve().parents]
@@ -99,7 +103,7 @@ class PairedMaps(Maps):
                 self.remarks += [not_read(folder, "no folder of masks", n) for folder, n in sorted(beside.items())]
                 paths = truths
         first = len(self.scenes)
-        self._add(images, masks, keys_of(images_below(images)), keys_of(paths))
+        self._add(images, masks, keys_of(self.below(images)), keys_of(paths))
         if split is not None:
             for scene in self.scenes[first:]:
                 scene.name, scene.split = f"{split}/{scene.name}", split

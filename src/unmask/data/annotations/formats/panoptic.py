@@ -73,7 +73,7 @@ class PanopticMaps(Maps):
         if legend is None:
             self.legend = Legend({number: name for name, number in self.numbers.items()}, {}, str(place))
 
-    def truth(self, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+    def truth(self, scene: Scene, size: tuple[int, ...]) -> np.ndarray:
         assert scene.mask is not None
         assert scene.segments is not None
         pixels = decode(read_regular(scene.mask)).pixels.numpy().astype(np.int64)

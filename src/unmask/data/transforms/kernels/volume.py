@@ -5,12 +5,13 @@ Tensors are c d h w (or d h w); affines are 4 x 4 and lead from the indices d, h
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
 from unmask.errors import UserError
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first and end of d, h, w
+LAYERS = 2**24  # logits that are resampled at a time
 LOWEST = 0.1  # share of the voxels with the lowest value from which that is the background
 
 
@@ -38,6 +39,34 @@ def resample_labels(labels: Shaped[Tensor, "*c d h w"], size: tuple[int, int, in
         for old, new in zip(labels.shape[-3:], size)
     )
     return labels[..., d[:, None, None], h[:, None], w]
+
+
+def most_probable(logits: Float[Tensor, "k d h w"], size: tuple[int, ...]) -> UInt8[np.ndarray, "p q r"]:
+    """The class with the largest logit of each voxel after trilinear resampling to `size`, a few layers at a time: the
+    logits of a large volume would not fit into memory."""
+    depth, height, width = size
+    if tuple(logits.shape[1:]) == (depth, height, width):
+        return logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
+    layers = max(1, LAYERS // (logits.shape[0] * height * width))
+    at = (torch.arange(depth, device=logits.device) + 0.5) * (logits.shape[1] / depth) - 0.5
+    at = at.clamp(0, logits.shape[1] - 1)
+    below = at.floor().long()
+    above, share = (below + 1).clamp(max=logits.shape[1] - 1), at - below
+    parts = []
+    for first in range(0, depth, layers):
+        part = slice(first, first + layers)
+        slab = torch.lerp(logits[:, below[part]], logits[:, above[part]], share[part, None, None])
+        wide = torch.nn.functional.interpolate(
+            slab.transpose(0, 1), (height, width), mode="bilinear", align_corners=False
+        )  # layers k h w
+        parts.append(wide.argmax(dim=1).to(torch.uint8).cpu())
+    return torch.cat(parts).numpy()
+
+
+def cut(values: Shaped[Tensor, "*c d h w"], box: Box) -> Shaped[Tensor, "*c p q r"]:
+    """A part of a volume, as a view of its memory."""
+    (d, p), (h, q), (w, r) = box
+    return values[..., d:p, h:q, w:r]
 
 
 def resampled_affine(

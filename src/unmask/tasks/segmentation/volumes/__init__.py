@@ -1,0 +1,1 @@
+"""Segmentation in three dimensions: volumes with volumes of labels."""

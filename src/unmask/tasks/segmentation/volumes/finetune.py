@@ -1,0 +1,129 @@
+"""Trains a segmenter of volumes from settings: once in `transfer`, many times in studies."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from unmask.data.datasets.volumes import LabelledVolumes, SegmentedVolumes
+from unmask.data.loaders.map_style import Loader
+from unmask.data.modalities.volume import Placed, Volume
+from unmask.data.modality import make_modality
+from unmask.data.transforms.labelled.volume import BoxView
+from unmask.errors import UserError
+from unmask.files import Json
+from unmask.models.encoder import Encoder
+from unmask.models.state import copied
+from unmask.plain import Place
+from unmask.runtime.machine import autocast_dtype
+from unmask.runtime.progress import make_say, progress
+from unmask.seeds import mix
+from unmask.tasks.segmentation.objective import Segment
+from unmask.tasks.segmentation.plan import class_weights
+from unmask.tasks.segmentation.volumes.metrics import volume_overlap
+from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
+from unmask.tasks.segmentation.volumes.settings import VolumeSettings
+from unmask.tasks.task import DataOptions
+
+
+def make_volume_task(encoder: Encoder, data: SegmentedVolumes, settings: VolumeSettings, scratch: bool) -> Segment:
+    """The segmenter before training: weights of `encoder`, or new ones, and a head initialised from the seed."""
+    torch.manual_seed(mix(settings.seed, 0x5E64))
+    copy = copied(encoder, settings.drop_path, scratch)
+    weights = class_weights(data.pixels["train"].astype(float)) if settings.balanced == "on" else None
+    return Segment(
+        make_volume_segmenter(copy, data.classes, data.numbers, settings),
+        protocol=settings.protocol,
+        layer_decay=settings.layer_decay,
+        dice=settings.dice,
+        weights=weights,
+    )
+
+
+def make_volume_segmenter(
+    encoder: Encoder, classes: Sequence[str], numbers: Sequence[int], settings: VolumeSettings
+) -> VolumeSegmenter:
+    """On this very encoder, with a head drawn from torch's global generator. numbers: of the classes, in the files."""
+    shape = {"window": settings.crop_size, "share": settings.share}
+    return VolumeSegmenter(encoder, classes, numbers, head=settings.head, **shape)
+
+
+def make_volume_loader(
+    volumes: LabelledVolumes, data: SegmentedVolumes, encoder: Encoder, settings: VolumeSettings,
+    micro: int | None = None,
+) -> Loader:  # fmt: skip
+    """Augmented training batches of boxes with their labels."""
+    view = BoxView(
+        settings.crop_size,
+        settings.share,
+        tuple(encoder.mean.tolist()),
+        background=data.background,
+        scale=settings.scale,
+        turn=settings.turn,
+        flip=settings.flip == "on",
+        distort=settings.distort == "on",
+    )
+    return Loader(samples=volumes, view=view, **settings.loading(micro))
+
+
+def answers(
+    model: VolumeSegmenter, volumes: LabelledVolumes, precision: str, rows: Sequence[int] | None = None
+) -> Iterator[tuple[Placed, np.ndarray, np.ndarray]]:
+    """Each volume with its predicted and its true map, at the resolution of its file."""
+    for row in range(len(volumes)) if rows is None else rows:
+        placed, truth = volumes.placed(row)
+        yield placed, model.map_of(placed, autocast=autocast_dtype(precision)), truth
+
+
+def score_volumes(
+    model: VolumeSegmenter, data: SegmentedVolumes, split: str, precision: str, rows: list[Json] | None = None
+) -> Json:
+    """See `volume_overlap`. rows: filled with a line for each volume."""
+    was, volumes = model.training, data.segments(split, model.encoder.channels)
+    model.eval()
+    pairs = ((predicted, truth) for _, predicted, truth in answers(model, volumes, precision))
+    result, table = volume_overlap(pairs, data.classes, data.background)
+    model.train(was)
+    for name, dice in zip(volumes.names, table):
+        values = [None if np.isnan(value) else float(value) for value in dice]
+        structures = [v for place, v in enumerate(values) if place != data.background and v is not None]
+        if rows is not None:
+            mean = float(np.mean(structures)) if structures else None
+            rows.append({"path": name, "dice": mean, "per_class": values})
+    return result
+
+
+def read_volumes(
+    data: DataOptions,
+    encoder: Encoder,
+    console: Console,
+    *,
+    images: Place | None = None,
+    classes: Place | None = None,
+    void: tuple[str, ...] = (),
+    max_bad: float | None = None,
+) -> SegmentedVolumes:
+    """Opens and checks the volumes and their labels, and prints remarks."""
+    say, modality = make_say(console), make_modality(encoder.modality)
+    if not isinstance(modality, Volume):
+        raise UserError(f"--to segment needs an encoder of images or volumes; this one takes {modality.word}s")
+    with progress(console, "looking at volumes and labels") as update:
+        segmented = SegmentedVolumes(
+            data.on,
+            modality=modality,
+            images=None if images is None else Path(images),
+            classes=None if classes is None else Path(classes),
+            void=void,
+            most=data.most,
+            seed=data.seed,
+            max_bad=max_bad,
+            say=say,
+            progress=update,
+        )
+    for line in segmented.sheet.unlike(*encoder.statistics):
+        say(line)
+    names = [name for place, name in enumerate(segmented.classes) if place != segmented.background]
+    say(f"{len(segmented.classes)} classes, structures: {', '.join(names)}; {segmented.said} volumes")
+    return segmented
