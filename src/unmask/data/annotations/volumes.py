@@ -121,7 +121,7 @@ def _laid_as(stored: np.ndarray, volume: Volume) -> np.ndarray:
     if stored.shape != geometry.size:
         raise BadImage(f"is {' x '.join(map(str, geometry.size))}, its labels {' x '.join(map(str, stored.shape))}")
     turned = stored.transpose(geometry.axes)
-    return np.ascontiguousarray(np.flip(turned, [n for n, flip in enumerate(geometry.flipped) if flip]))
+    return np.ascontiguousarray(np.flip(turned, tuple(n for n, flip in enumerate(geometry.flipped) if flip)))
 
 
 def _apart(volume: Volume, labels: Volume) -> float:

@@ -27,13 +27,13 @@ class VolumeStudy(SegmentationStudy):
     """Data, encoder and draws."""
 
     unit, score = "training volumes", "Dice"
-    data: SegmentedVolumes
 
     def read(self, setting: SegmentSetting, console: Console) -> None:
         data = DataOptions(setting.on, setting.most, setting.seed)
         self.data = read_volumes(data, self.encoder, console, images=setting.images, classes=setting.classes)
 
     def trained(self, start: Encoder, scratch: bool, rows: list[int], plan: Plan) -> float:
+        assert isinstance(self.data, SegmentedVolumes)
         settings = plan_volumes(plan, len(rows), start, scratch, self.data.sheet, self.hardware)
         task = make_volume_task(start, self.data, settings, scratch)
         volumes = self.data.segments("train", start.channels, rows)

@@ -102,7 +102,7 @@ def draw_slices(
 
 def _legend(figure: Figure, classes: list[str], colours: Colours, background: int, truth: bool) -> None:
     lines = [
-        Line2D([], [], color=tuple(value / 255 for value in colour), label=name)
+        Line2D([], [], color=(colour[0] / 255, colour[1] / 255, colour[2] / 255), label=name)
         for place, (name, colour) in enumerate(zip(classes, colours))
         if place != background
     ][:NAMED]

@@ -22,8 +22,8 @@ def dice_of(predicted: np.ndarray, truth: np.ndarray, number: int) -> Float[np.n
     """Of each class in one volume; NaN for a class that neither has. VOID in the truth is not counted."""
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    both = (torch.from_numpy(map_.astype(np.int64)).flatten() for map_ in (predicted, truth))
-    matrix = multiclass_confusion_matrix(*both, number, ignore_index=VOID, validate_args=False).double().numpy()
+    answer, true = (torch.from_numpy(map_.astype(np.int64)).flatten() for map_ in (predicted, truth))
+    matrix = multiclass_confusion_matrix(answer, true, number, ignore_index=VOID, validate_args=False).double().numpy()
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
     return np.where(total > 0, 2 * matrix.diagonal() / np.maximum(total, 1), np.nan)
 

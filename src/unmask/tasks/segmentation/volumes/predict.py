@@ -71,7 +71,7 @@ def predict_volumes(
     shares, millilitres = table / table.sum(axis=1, keepdims=True), table * np.array(voxels)[:, None]
     _write_shares(names, shares, millilitres, model.classes, out / SHARES)
     write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
-    say_first([f"{name}: {_said(*row, model)}" for name, *row in zip(names, shares, millilitres)], console)
+    say_first([f"{name}: {_said(row, ml, model)}" for name, row, ml in zip(names, shares, millilitres)], console)
     told = f"{many(len(names), 'volume')}: class numbers as NIfTI in {out}, slices in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     paths = [out / file for file in files]

@@ -85,8 +85,8 @@ class VolumeSegmentTask(TransferTask[SegmentOptions, VolumeSettings, VolumeSegme
 
             def answer(row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
                 placed, predicted, truth = next(answers(model, volumes, settings.precision, [row]))
-                laid = (placed.laid(map_).numpy() for map_ in (predicted, truth))
-                return placed.content[0].numpy(), *laid, placed.steps
+                values, laid = placed.content[0].numpy(), placed.laid(predicted).numpy()
+                return values, laid, placed.laid(truth).numpy(), placed.steps
 
             write_rows(rows, self.data.classes, out)
             draw_volumes(result, rows, answer, self.data.classes, self.colours, self.data.background, out)
