@@ -1,0 +1,116 @@
+"""Was pretraining worth it, with few labels? `unmask pretrain` and `unmask labels`, for several seeds, in one table.
+
+    python benchmarks/few_labels.py digits/train --on digits --labels-per-class 1 5 10 -- --hours 0.2
+
+DATA is learned from without labels; of the labelled data --on so many of each class are drawn, the same for the
+pretrained encoder, the same network from scratch and one with random weights. What comes after -- are options of
+`unmask pretrain`. A seed is one pretraining with its own draws. Everything that is finished is kept: the same command
+goes on after an interruption. Writes few_labels.json and few_labels.md, and leaves the runs with their pages.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import smoke
+from budget import save
+from records import machine
+
+from unmask.evaluation.intervals import student
+from unmask.studies.label_curve.curve import ALL, WORDS
+
+Point = dict[str, Any]  # of labels.json
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--on", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("few_labels"))
+    parser.add_argument("--labels-per-class", nargs="+", default=["1", "5", "10"])
+    parser.add_argument("--protocols", nargs="+", default=["knn", "linear", "full"])
+    parser.add_argument("--draws", type=int, default=3, help="of labelled samples, for each seed")
+    parser.add_argument("--most-test", type=int, help="test samples, drawn at random; by default all")
+    parser.add_argument("--epochs", type=float, help="of fine-tuning; by default more, the fewer the labels")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options, given = parser().parse_args(arguments[:end]), arguments[end + 1 :]
+    options.out.mkdir(parents=True, exist_ok=True)
+    curves = [curve(options, given, seed) for seed in options.seeds]
+    record = {"machine": machine(), "command": shlex.join(["python", *sys.argv]), "seeds": options.seeds}
+    record["curves"] = curves
+    save(record, options.out / "few_labels.json")
+    (options.out / "few_labels.md").write_text(text := table(options, curves), encoding="utf-8")
+    print(text)
+
+
+def curve(options: argparse.Namespace, given: list[str], seed: int) -> dict[str, Any]:
+    """One pretraining and its label curve, or what is there of them."""
+    run = options.out / f"seed-{seed}"
+    if not (run / "summary.json").exists():
+        call("pretrain", options.data, "--out", run, "--seed", seed, *given)
+    command = ["labels", run, "--on", options.on, "--seed", seed, "--draws", options.draws]
+    command += ["--labels-per-class", *options.labels_per_class, "--protocols", *options.protocols]
+    command += ["--most-test", options.most_test] if options.most_test else []
+    command += ["--epochs", options.epochs] if options.epochs else []
+    if not (run / "labels.json").exists():
+        call(*command)
+    return json.loads((run / "labels.json").read_text(encoding="utf-8"))
+
+
+def call(*arguments: object) -> None:
+    """Runs unmask. Ends with its exit code where it fails."""
+    code = subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)]).returncode
+    if code:
+        sys.exit(code)
+
+
+def table(options: argparse.Namespace, curves: list[dict[str, Any]]) -> str:
+    """Accuracy in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t)."""
+    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for point in (point for curve in curves for point in curve["points"]):
+        row = scores.setdefault((point["protocol"], point["competitor"]), {})
+        row.setdefault(point["size"], []).extend(point["draws"])
+    sizes = sorted({size for row in scores.values() for size in row}, key=lambda size: (size == ALL, _number(size)))
+    lines = ["| | " + " | ".join(f"{size} labels per class" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]
+    for (protocol, competitor), row in scores.items():
+        cells = [_cell(row.get(size, [])) for size in sizes]
+        lines.append(f"| {WORDS[protocol]}: {competitor} | " + " | ".join(cells) + " |")
+    count = curves[0]["counts"]
+    lines += ["", f"{len(curves)} seeds, {options.draws} draws of each; {count['test']:,} test samples."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(draws: list[float]) -> str:
+    if not draws:
+        return ""
+    interval = student(draws, 0, 1)
+    spread = f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else ""
+    return f"{100 * statistics.mean(draws):.1f}{spread}"
+
+
+def _number(size: str) -> float:
+    return float(size.split()[0]) if size != ALL else 0.0
+
+
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    data = smoke.labelled(folder / "data", train=4, test=2)
+    own = [str(data / "train"), "--on", str(data), "--out", str(out), "--labels-per-class", "1", "2"]
+    own += ["--draws", "1", "--epochs", "1", "--seeds", "0", "1", "--"]
+    yield [*own, "--model", smoke.MODEL, "--decoder", smoke.DECODER, "--image-size", "32", "--steps", "2"]
+
+
+if __name__ == "__main__":
+    smoke.start(main, smoke_commands)
