@@ -99,6 +99,13 @@ def test_a_place_without_images_is_a_data_error(tmp_path):
     assert caught.value.exit_code == 3
 
 
+def test_archives_in_a_folder_are_named_where_nothing_else_is_there(tmp_path):
+    zipped(tmp_path / "photos.zip", {"a.png": png()})
+    with pytest.raises(DataError, match=r"1 archive in it can be read where named: .*photos\.zip"):
+        open_source(tmp_path)
+
+
+
 def test_a_new_part_is_asked_without_any_other_edit(tmp_path, monkeypatch):
     import unmask.data.sources
 
