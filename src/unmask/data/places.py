@@ -2,8 +2,10 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
-from unmask.errors import UserError, closest
+from unmask.errors import UserError, closest, many
 
 NAMED = ("demo",)  # data sets that come with the package
 PATTERN = "{*?["  # signs of names that stand for several
@@ -37,3 +39,11 @@ def prefixes(places: list[str]) -> list[str]:
         seen[name] += 1
         result.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
     return result
+
+
+def archives_in(place: str, accepts: Callable[[str], bool]) -> str:
+    """A remark on the archives in a folder, which are not opened unless they are named."""
+    if not os.path.isdir(place):
+        return ""
+    archives = [path for path in map(partial(os.path.join, place), sorted(os.listdir(place))) if accepts(path)]
+    return f"; {many(len(archives), 'archive')} in it can be read where named: {archives[0]}" if archives else ""

@@ -4,7 +4,7 @@ import bisect
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -19,7 +19,7 @@ from unmask import registry
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import other_kind
 from unmask.data.modality import IMAGE, Modality, Piece, Raw, kinds, make_modality
-from unmask.data.places import nowhere, prefixes
+from unmask.data.places import archives_in, nowhere, prefixes
 from unmask.data.regular_files import head_of, read_regular
 from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
@@ -247,7 +247,7 @@ def _open(path: str, modality: str | None) -> Source:
         raise UserError(_why_not(path, list(parts)))
     source = part(path, modality) if part.sorts else part(path)
     if not source.items:
-        raise DataError(f"no {source.modality.word}s in {path}: {_contents(source)}{_archives(path, parts)}")
+        raise DataError(f"no {source.modality.word}s in {path}: {_contents(source)}{archives_in(path, parts['archive'].accepts)}")
     if source.items and not source.packed:
         step = max(1, len(source.items) // LOOKED)
         source.modality = source.modality.settled([partial(source.raw, i) for i in range(0, len(source.items), step)])
@@ -292,12 +292,3 @@ def _contents(source: Source) -> str:
     if source.ignored == 1:
         return f"the one file there is no {word}" + remarks
     return (f"{source.ignored:,} files there are no {word}s" if source.ignored else "it is empty") + remarks
-
-
-def _archives(place: str, parts: Mapping[str, type[Source]]) -> str:
-    """The archives in a folder, which are not opened unless they are named."""
-    if not os.path.isdir(place):
-        return ""
-    paths = [os.path.join(place, name) for name in sorted(os.listdir(place))]
-    archives = [path for path in paths if parts["archive"].accepts(path)]
-    return f"; {many(len(archives), 'archive')} in it can be read where named: {archives[0]}" if archives else ""
