@@ -247,7 +247,8 @@ def _open(path: str, modality: str | None) -> Source:
         raise UserError(_why_not(path, list(parts)))
     source = part(path, modality) if part.sorts else part(path)
     if not source.items:
-        raise DataError(f"no {source.modality.word}s in {path}: {_contents(source)}{archives_in(path, parts['archive'].accepts)}")
+        what = _contents(source) + archives_in(path, parts["archive"].accepts)
+        raise DataError(f"no {source.modality.word}s in {path}: {what}")
     if source.items and not source.packed:
         step = max(1, len(source.items) // LOOKED)
         source.modality = source.modality.settled([partial(source.raw, i) for i in range(0, len(source.items), step)])
