@@ -105,7 +105,6 @@ def test_archives_in_a_folder_are_named_where_nothing_else_is_there(tmp_path):
         open_source(tmp_path)
 
 
-
 def test_a_new_part_is_asked_without_any_other_edit(tmp_path, monkeypatch):
     import unmask.data.sources
 

@@ -15,7 +15,7 @@ from unmask.evaluation.intervals import paired_difference, repeated, repeated_di
 from unmask.models.classifier import AttentivePool
 from unmask.report.palette import make_figure
 from unmask.runtime.command_line import command_line
-from unmask.studies.comparison.figures import _ticks
+from unmask.studies.comparison.figures import _side_by_side, _ticks
 from unmask.studies.comparison.findings import Findings
 from unmask.studies.comparison.judging import _place, packed, unpacked
 from unmask.studies.comparison.settings import METHOD, PIXELS, RANDOM, Budget, Contestant, shares
@@ -254,3 +254,11 @@ def test_ticks_of_like_costs_do_not_lie_on_each_other(high, count):
     panel.set_xscale("log")
     _ticks(panel, [0.64, high])
     assert len(panel.get_xticks()) == count
+
+
+@pytest.mark.parametrize(("flops", "apart"), [((1.0, 1.0, 1.01), True), ((1.0, 2.0, 1.0), False), ((1.0,), False)])
+def test_points_of_equal_compute_lie_beside_each_other_and_all_others_where_they_belong(flops, apart):
+    contestants = [Contestant(str(i), METHOD, config=config_of(), flops=each) for i, each in enumerate(flops)]
+    factors = _side_by_side(contestants)
+    assert len(set(factors)) == (len(flops) if apart else 1)
+    assert np.prod(factors) == pytest.approx(1)  # around their place

@@ -13,6 +13,7 @@ from unmask.studies.comparison.findings import Accuracy, Findings, words
 from unmask.studies.comparison.settings import RANDOM, Contestant
 
 COLUMNS, LONGEST = 3, 26  # panels side by side; characters of a name
+EQUAL, SPREAD = 1.05, 1.45  # largest ratio of compute that counts as the same; over which such points are spread then
 MARKERS = "osD^vP*X<>"
 DASHES = (":", "--", "-.", (0, (1, 3)), (0, (5, 4)))  # of baselines
 
@@ -40,11 +41,12 @@ def draw(findings: Findings, title: str) -> Figure | None:
 
 def _panel(panel: Axes, findings: Findings, judge: str) -> None:
     trained = [contestant for contestant in findings.contestants if contestant.trained]
+    beside = _side_by_side(trained)
     for number, contestant in enumerate(trained):
         points = _line(findings, contestant, judge)
         if not points:
             continue
-        x = [contestant.spent(point.share) / 1e12 for point in points]
+        x = [beside[number] * contestant.spent(point.share) / 1e12 for point in points]
         y = [100 * point.mean for point in points]
         below = [100 * (point.mean - point.low) for point in points]
         above = [100 * (point.high - point.mean) for point in points]
@@ -67,8 +69,17 @@ def _panel(panel: Axes, findings: Findings, judge: str) -> None:
         panel,
         [contestant.spent(share) / 1e12 for contestant in trained for share in _shares(findings, contestant, judge)],
     )
-    panel.set(xlabel="training, TFLOPs", ylabel="accuracy in %", title=words(judge))
+    side_by_side = "; equal ones side by side" if len(set(beside)) > 1 else ""
+    panel.set(xlabel=f"training, TFLOPs{side_by_side}", ylabel="accuracy in %", title=words(judge))
     style(panel, grid="y", title=10)
+
+
+def _side_by_side(contestants: Sequence[Contestant]) -> list[float]:
+    """Factors that keep the points of contestants apart which took the same compute."""
+    spent, last = [contestant.spent(1.0) for contestant in contestants], len(contestants) - 1
+    if last < 1 or max(spent) > EQUAL * min(spent):
+        return [1.0] * len(spent)
+    return [SPREAD ** (number / last - 0.5) for number in range(len(spent))]
 
 
 def _line(findings: Findings, contestant: Contestant, judge: str) -> list[Accuracy]:
