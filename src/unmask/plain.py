@@ -202,7 +202,7 @@ def check_options(
     for key in options:
         if key in context:
             raise UserError(f"{name}: {key} is chosen for it and is no option here. It takes: {listed}")
-        if key not in takes:
+        if key not in takes and not any(p.kind is p.VAR_KEYWORD and key != p.name for p in takes.values()):
             raise UserError(f"{name} has no option {key!r}{closest(key, takes)} It takes: {listed}")
     try:
         hints = get_type_hints(part.__init__ if inspect.isclass(part) else part, include_extras=True)
@@ -211,7 +211,7 @@ def check_options(
     for key, value in options.items():
         hint = hints.get(key, Any)
         text = f"{name}({key}={value!r})"
-        if value is None and takes[key].default is None:
+        if value is None and key in takes and takes[key].default is None:
             continue
         if not fits(hint, value):
             raise UserError(f"{text}: {key} is {_type_in_words(hint)}; got {value!r}")

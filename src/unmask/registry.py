@@ -87,7 +87,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         name = file[1] if file else ast.unparse(tree.func)
         if tree.args:
             raise UserError(f"write options by name in {spec!r}, e.g. {name}(ratio=0.75)")
-        return name, dict(map(_option, tree.keywords))
+        return name, dict(_option(keyword, named=name == "multimodal") for keyword in tree.keywords)
     except SyntaxError as error:
         raise UserError(f"cannot read {spec!r}; write name or name(option=value), paths in quotes") from error
     except UserError:
@@ -105,10 +105,10 @@ def names(kind: str) -> list[str]:
     return sorted(m.name for m in modules if not m.ispkg and f"{m.name}s" not in folders and m.name != "settings")
 
 
-def _option(keyword: ast.keyword) -> tuple[str, Any]:
-    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`, `mix(a=hog, b=pca)`."""
+def _option(keyword: ast.keyword, named: bool) -> tuple[str, Any]:
+    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`. named: all may be parts."""
     name, value = str(keyword.arg), keyword.value
-    part = name in (*KINDS, "predictor", "a", "b") and isinstance(value, ast.Name | ast.Attribute | ast.Call)
+    part = (named or name in (*KINDS, "predictor", "a", "b")) and isinstance(value, ast.Name | ast.Attribute | ast.Call)
     if not part and isinstance(value, ast.Name):
         raise UserError(f"options are plain values (numbers, texts in quotes, tuples): {name}={value.id!r}")
     return name, ast.unparse(value) if part else ast.literal_eval(value)

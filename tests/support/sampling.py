@@ -71,8 +71,17 @@ def write_scene(path: Path, label: int, number: int) -> Path:
     return path
 
 
+def write_joint(path: Path, label: int, number: int) -> Path:
+    """A folder for each sample: an image, its brightness as a depth, and a tone, which some lack."""
+    path.mkdir()
+    Image.open(write_image(path / "rgb", label, number)).convert("L").save(path / "depth.png")
+    if number % 3 or not label:
+        write_recording(path / "sound", label, number)
+    return path
+
+
 WRITERS = {"image": write_image, "video": write_clip, "audio": write_recording, "volume": write_volume}
-WRITERS |= {"signal": write_signal, "bands": write_scene}
+WRITERS |= {"signal": write_signal, "bands": write_scene, "multimodal": write_joint}
 BROKEN = {"image": "broken.png", "video": "broken.mp4", "audio": "broken.wav", "volume": "broken.nii.gz"}
 BROKEN |= {"bands": "broken.tif"}
 NAMED = ("signal",)  # told by their names too

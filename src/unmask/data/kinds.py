@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.signature import other_kind, sniff
-from unmask.data.labels import ROBOFLOW_TABLE, TABLE, is_image_name
+from unmask.data.labels import PAIRS, ROBOFLOW_TABLE, TABLE, is_image_name
 from unmask.data.modality import IMAGE, Modality, kinds, make_modality
 from unmask.errors import UserError, many
 from unmask.registry import parse
@@ -36,7 +36,7 @@ class Sorting:
 
     def put(self, path: str, head: Callable[[], Head]) -> None:
         """Takes note of a file; head: reads its first `HEAD` bytes."""
-        table = posixpath.basename(path) in (TABLE, ROBOFLOW_TABLE)
+        table = posixpath.basename(path) in (TABLE, ROBOFLOW_TABLE, PAIRS)
         self.ignored += table
         name = None if table else self._kind(path, head)
         if name is not None:
@@ -63,8 +63,13 @@ class Sorting:
         self.others.update(filter(None, [other_kind(path, start)]))
         return None
 
-    def choose(self, where: str) -> tuple[Modality, list[str]]:
-        """The kind of data, and its files. Raises UserError where two kinds have equally many."""
+    def choose(self, where: str, root: str | None = None) -> tuple[Modality, list[str]]:
+        """The kind of data, and its files. root: the folder that they lie in, None elsewhere. Raises UserError where
+        two kinds have equally many."""
+        for name, part in self.parts.items() if root is not None else ():
+            if self.name in (None, name) and (text := part.together(self.files, root, self.wanted)):
+                self.files = {name: [path for paths in self.files.values() for path in paths]}
+                return make_modality(text), self.files[name]
         counts = Counter({name: len(paths) for name, paths in self.files.items()})
         strong = Counter({name: 2 * count - self.parts[name].weak for name, count in counts.items()})
         first, *rest = strong.most_common() or [(self.name or IMAGE, 0)]

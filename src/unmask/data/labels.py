@@ -16,6 +16,7 @@ EXTENSIONS = frozenset(
     " .qoi .ico .pcx .psd .dds .sgi .heic .heif".split()
 )
 TABLE, ROBOFLOW_TABLE = "labels.csv", "_classes.csv"
+PAIRS = "pairs.csv"  # names the files of samples that consist of several
 PACK = "unmask-pack.json"  # makes the folder that holds it one of `unmask pack`
 _PATH = ("path", "file", "filename", "image", "name")
 _LABEL = ("label", "class", "category", "target")

@@ -21,6 +21,7 @@ from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
 from unmask.data.value_range import Ends
 from unmask.errors import UserError, many
+from unmask.masking.grid import Part
 
 IMAGE = "image"  # the modality of what says nothing
 
@@ -34,8 +35,8 @@ class Piece:
 
 
 Raw = bytes | np.ndarray | str | tuple[str, ...] | Piece
-# a file's content; an array; a file's path, or several of one sample, where a modality reads them where they lie; or a
-# piece of one
+# a file's content; an array; a file's path, or several of one sample ("": one is missing), where a modality reads them
+# where they lie; or a piece of one
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Decoded:
     bits: int  # per value as stored
     notes: tuple[str, ...] = ()  # what was done to it
     ends: Ends | None = None  # smallest and largest value, where values are as stored, in any units
+    lost: tuple[str, ...] = ()  # parts of it that cannot be used, each with the reason
 
     @cached_property
     def nbytes(self) -> int:
@@ -111,6 +113,12 @@ class Modality(ABC):
     written: ClassVar[str] = ""  # what `write` makes of a sample, for people
     planes: int = 0  # channels at the end of a view that hold one value each, told of the sample as a whole
     text: str  # as `build` was given it, so that it can be built again
+    parts: tuple[Part, ...] = ()  # that what a model sees consists of, one after the other; see `Grid.parts`
+
+    @property
+    def for_encoder(self) -> dict[str, Any]:
+        """What `create_encoder` is told of the inputs."""
+        return {"modality": self.text, "gaps": self.gaps, "parts": self.parts}
 
     @classmethod
     @abstractmethod
@@ -127,6 +135,24 @@ class Modality(ABC):
         """The files of each sample, in order, of relative paths that were claimed: usually a sample for each file. And
         remarks on files that are in none. root: the folder that they lie in; None: in an archive."""
         return [(path,) for path in paths], []
+
+    @classmethod
+    def together(cls, files: Mapping[str, Sequence[str]], root: str, wanted: str | None) -> str | None:
+        """The text of this kind where files in a folder make samples of it by how they lie beside each other; None
+        where they do not. files: relative paths by the name of their kind; wanted: as for `Sorting`."""
+        return None
+
+    def names(self, groups: Sequence[tuple[str, ...]]) -> list[str]:
+        """What samples are called, by the relative paths of their files."""
+        return [sample_name(group) for group in groups]
+
+    def labels(self, root: str) -> bytes | None:
+        """Labels and splits of the samples in a folder as a `labels.csv`, where their own files say them."""
+        return None
+
+    def around(self, path: str) -> tuple[str, ...]:
+        """The files of the sample that a file belongs to: usually itself."""
+        return (path,)
 
     def settled(self, raws: Sequence[Callable[[], Raw]]) -> "Modality":
         """The same kind with options that were left open chosen for these data, of which a few samples may be read."""
@@ -155,6 +181,10 @@ class Modality(ABC):
     def values(self, content: Any) -> Shaped[Tensor, "c *size"]:
         """What of a sample counts in the statistics of its data, in the units that a model is given. NaN: no value."""
         return content
+
+    def scale(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation by which an encoder is to normalise, of those of `values`."""
+        return mean, std
 
     @abstractmethod
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
@@ -191,6 +221,10 @@ class Modality(ABC):
     def unit(self, patch: int, size: tuple[int, ...]) -> int | tuple[int, ...]:
         """The sides of a unit that --patch-size means; of two equal ones, one number."""
         return patch if len(size) == 2 else (patch,) * len(size)
+
+    def as_drawn(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c *size"]:
+        """The same with all values on one scale, by which they are drawn: what the model is given, usually."""
+        return x
 
     def flat(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:
         """What a model sees laid out as an image, values unchanged: frames side by side, slices ..."""

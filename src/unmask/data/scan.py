@@ -50,6 +50,7 @@ class Looked:
     """Facts about some images, or about all so far."""
 
     bad: list[Bad] = field(default_factory=list)
+    lost: list[Bad] = field(default_factory=list)  # parts of samples that are good but for these
     digests: dict[int, bytes] = field(default_factory=dict)  # index -> hash of the content, also of bad files
     formats: Counter[str] = field(default_factory=Counter)
     bits: Counter[int] = field(default_factory=Counter)
@@ -71,6 +72,7 @@ class Looked:
     def merge(self, other: "Looked", room: Room) -> None:
         """Adds the facts of the next images."""
         self.bad += other.bad
+        self.lost += other.lost
         self.digests.update(other.digests)
         self.formats.update(other.formats)
         self.bits.update(other.bits)
@@ -99,6 +101,7 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
         except (BadImage, OSError) as error:
             looked.bad.append((index, name, why(error)))
             continue
+        looked.lost += [(index, name, reason) for reason in sample.lost]
         looked.formats[sample.format] += 1
         looked.bits[sample.bits] += 1
         looked.notes.update(_notes(sample, "" if source.packed else name))
@@ -133,7 +136,7 @@ def digest(data: Raw) -> bytes:
         return hashlib.blake2b(data, digest_size=16).digest()
     if isinstance(data, str | tuple):
         total = hashlib.blake2b(digest_size=16)
-        for path in [data] if isinstance(data, str) else data:
+        for path in [data] if isinstance(data, str) else filter(None, data):
             with open(path, "rb") as file:
                 while part := file.read(PART):
                     total.update(part)

@@ -59,6 +59,7 @@ class Sheet:
     axes: tuple[str, ...] = ("height", "width")  # of the sizes
     colour: bool = True  # grey and RGB samples go together
     remarks: list[str] = field(default_factory=list)
+    lost: list[Bad] = field(default_factory=list)  # parts that cannot be used, of samples whose other parts can
 
     @property
     def num_good(self) -> int:
@@ -118,12 +119,10 @@ class Sheet:
             f"sizes     {sizes} ({' x '.join(self.axes)})",
             f"values    {self.value_range[0]:g} to {self.value_range[1]:g}, {self.share_extreme:.0%} near either end",
         ]
-        if self.splits:
-            lines.append(f"splits    {_listed(self.splits)}")
+        lines += [f"splits    {_listed(self.splits)}"] if self.splits else []
         if self.classes:
             lines.append(f"classes   {len(self.classes):,}: {_listed(self.classes)}")
-        if self.notes:
-            lines.append(f"notes     {_listed(self.notes)}")
+        lines += [f"notes     {_listed(self.notes)}"] if self.notes else []
         if self.num_duplicates or self.test_in_train:
             leak = f"; {self.test_in_train:,} val or test images are also in train" if self.test_in_train else ""
             lines.append(f"copies    {self.num_duplicates:,} exact{leak}")
@@ -214,7 +213,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
     moments = statistics.moments
     number = max(moments, key=lambda n: (moments[n].num_pixels, n), default=1)
     extreme, bright = statistics.shares(number) if moments else (0.0, 0.0)
-    means = {str(n): m.mean_std() for n, m in sorted(moments.items())}
+    means = {str(n): modality.scale(*m.mean_std()) for n, m in sorted(moments.items())}
     classes = Counter(name for i in wanted for name in source.classes(i) or ())
     splits = Counter(item.split or "none" for item in source.items)
     sizes = Counter(" x ".join(map(str, size)) for size in looked.sizes)
@@ -224,6 +223,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         checked=len(chosen),
         ignored=source.ignored,
         bad=sorted(looked.bad),
+        lost=sorted(looked.lost),
         formats=_most_first(looked.formats),
         channel_counts={str(n): c for n, c in sorted(Counter(looked.channels.values()).items())},
         bits={str(n): c for n, c in sorted(looked.bits.items())},

@@ -108,14 +108,15 @@ def mask_rows(
     modality: str = IMAGE,
 ) -> tuple[list[Row], str]:
     """Each sample beside what each mask leaves of it, and a note for all."""
-    rows, shares, flat = [], {}, make_modality(modality).flat
+    rows, shares, kind = [], {}, make_modality(modality)
     for place, (name, image) in enumerate(zip(names, images)):
-        shown = displayed(flat(image.cpu()), *value_range(image.cpu()))
+        drawn = kind.as_drawn(image.cpu())
+        shown = displayed(kind.flat(drawn), *value_range(drawn))
         columns = {"input": shown}
         for text, maker in makers.items():
             mask = maker(image[None], Generator().manual_seed(seed + place))
             hidden = maker.hidden_pixels(mask)[0].cpu()
-            hidden = flat(hidden.expand(len(image), *hidden.shape))[0].numpy()
+            hidden = kind.flat(hidden.expand(len(image), *hidden.shape))[0].numpy()
             height, width = hidden.shape
             columns[text] = shown.copy()
             columns[text][:height, :width] = np.where(hidden[..., None], GREY, shown[:height, :width])

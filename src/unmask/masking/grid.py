@@ -8,6 +8,7 @@ pixels, frames or voxels.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -20,6 +21,7 @@ from unmask.errors import UserError
 class Grid:
     shape: tuple[int, ...]  # units along each axis
     unit: tuple[int, ...]  # size of one unit along each axis, in input samples
+    parts: tuple["Part", ...] = ()  # of a row of units of several kinds, such as those of an image and of its depth
 
     def __post_init__(self):
         if len(self.shape) != len(self.unit) or min(*self.shape, *self.unit) < 1:
@@ -40,6 +42,8 @@ class Grid:
         size = tuple(int(side) for side in size)
         if size == self.size:
             return self
+        if self.parts:
+            raise UserError(f"inputs of the parts {', '.join(part.name for part in self.parts)} have one size")
         if len(size) != len(self.unit):
             raise UserError(f"units of {_text(self.unit)} are for inputs of {len(self.unit)} axes, not {len(size)}")
         if any(side < 1 or side % unit for side, unit in zip(size, self.unit)):
@@ -48,6 +52,17 @@ class Grid:
             near = " and ".join(dict.fromkeys((_text(below), _text(above))))
             raise UserError(f"{_text(size)} is no whole number of units of {_text(self.unit)}; the nearest: {near}")
         return Grid(tuple(side // unit for side, unit in zip(size, self.unit)), self.unit)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The first unit of each part, and the one after its last; of a grid without parts, the whole."""
+        counts = [part.grid.num_units for part in self.parts] or [self.num_units]
+        return list(pairwise(accumulate(counts, initial=0)))
+
+    def part_of(self, device: torch.device | str | None = None) -> Int[Tensor, "n"]:
+        """The number of the part that each unit belongs to."""
+        lengths = torch.tensor([end - first for first, end in self.spans], device=device)
+        return torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=self.num_units)
 
     def cut(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:
         """Cuts an input into flattened units, row-major; p = prod(unit) * c, channel last (MAE's patchify order)."""
@@ -109,6 +124,27 @@ class Grid:
         """Position of each unit, in units along each axis; used for distances and position tables."""
         axes = torch.meshgrid(*(torch.arange(float(n), device=device) for n in self.shape), indexing="ij")
         return torch.stack([axis.flatten() for axis in axes], dim=1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Units of one kind among those of others: an input of its own, packed into a row of units with other ones. What a
+    unit of its own lacks of the row's is filled up."""
+
+    name: str
+    grid: Grid  # of the part alone
+    channels: int
+    classes: int = 0  # its values are the numbers of so many classes, from 1 on, 0 for none; or 0: any values
+
+    @property
+    def num_values(self) -> int:
+        """Of a unit."""
+        return math.prod(self.grid.unit) * self.channels
+
+    @property
+    def num_predicted(self) -> int:
+        """Numbers that say what a unit holds: its values, or a score of each class for each."""
+        return self.num_values * max(1, self.classes)
 
 
 def _text(size: Iterable[int]) -> str:

@@ -1,5 +1,6 @@
 """The contract of encoders: raw samples in, tokens of the visible units out; without a mask, tokens of all units."""
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch.nn.functional import pad
 from unmask import registry
 from unmask.errors import UserError
 from unmask.files import Json
-from unmask.masking.grid import Grid
+from unmask.masking.grid import Grid, Part
 from unmask.masking.mask import Mask
 from unmask.models.names import LOADING, require_model
 from unmask.models.sizes import require_sizes
@@ -261,11 +262,6 @@ def statistics_of(
     )
 
 
-def known_name(model: str) -> bool:
-    """True for a model name that some encoder part accepts, with or without a tag and options."""
-    return any(registry.find("encoder", p).accepts(registry.parse(model)[0]) for p in registry.names("encoder"))
-
-
 def create_encoder(
     model: str,
     *,
@@ -277,18 +273,21 @@ def create_encoder(
     pretrained: bool = False,  # load timm's weights, with their own mean and std unless given
     modality: str = "image",  # what the inputs are
     gaps: bool = False,  # as `Encoder.gaps`
+    parts: tuple[Part, ...] = (),  # that inputs consist of; see `Grid.parts`
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
     Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can."""
     if (fused := fused_attention()) is not None:
         set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
     (name, options), shape = registry.parse(model), {"image_size": image_size, "patch_size": patch_size}
-    arguments = {**shape, "channels": channels, "mean": mean, "std": std}
+    arguments = {**shape, "channels": channels, "mean": mean, "std": std} | ({"parts": parts} if parts else {})
     for option in LOADING & options.keys():
         raise UserError(f"{option} in {name}(...): where weights come from is said with --init, not in a name")
     require_sizes(name, options, image_size or (), patch_size, channels)
     for part in (registry.find("encoder", part) for part in registry.names("encoder")):
         if part.accepts(name):
+            if parts and "parts" not in inspect.signature(part).parameters:
+                raise UserError(f"{name} sees images, these inputs consist of several parts: take a ViT, such as vit_*")
             encoder = part(name, pretrained=pretrained, **arguments, **options)
             break
     else:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from unmask.errors import UserError
-from unmask.registry import parse
+from unmask.registry import find, names, parse
 
 # Arguments by which timm would open other files or addresses; a name may come from a file
 LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -33,6 +33,11 @@ def timm_names() -> dict[str, str]:
     folders = spec.submodule_search_locations if spec else None
     files = sorted((Path(folders[0]) / "models").glob("*.py")) if folders else []
     return {name: file.stem for file in files for name in REGISTERED.findall(file.read_text(encoding="utf-8"))}
+
+
+def known_name(model: str) -> bool:
+    """True for a model name that some encoder part accepts, with or without a tag and options."""
+    return any(find("encoder", p).accepts(parse(model)[0]) for p in names("encoder"))
 
 
 def usable_names() -> list[str]:

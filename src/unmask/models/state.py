@@ -57,6 +57,7 @@ def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **op
         std=tuple(encoder.std.tolist()),
         modality=encoder.modality,
         gaps=encoder.gaps,
+        parts=encoder.grid.parts,
     )
 
 

@@ -1,12 +1,14 @@
 """Chooses what belongs to a method: its parts, its views, and the settings that it wants otherwise than MAE."""
 
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unmask.choice import Choice
 from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import Sheet
 from unmask.data.transform import Transform, make_transform
@@ -56,6 +58,13 @@ def refuse_strange_options(settings: dict[str, Any]) -> None:
         if settings.get(part) is not None and part not in takes:
             own = f"it has --{', --'.join(p.replace('_', '-') for p in has)}" if has else "it has none of its kind"
             raise UserError(f"{name} has no --{part.replace('_', '-')}; {own}")
+
+
+def for_method(choices: Mapping[str, Choice], text: str) -> dict[str, Choice]:
+    """Those that a method has, and that its text does not say itself."""
+    name, written = parse(text)
+    takes = inspect.signature(find("method", name)).parameters
+    return {k: choice for k, choice in choices.items() if k not in PARTS or (k in takes and k not in written)}
 
 
 def plan_method(plan: Plan, sheet: Sheet, machine: Machine, encoder: Encoder) -> None:

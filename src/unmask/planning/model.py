@@ -9,7 +9,7 @@ from unmask.errors import UserError
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.names import sees_wholes
 from unmask.planning.batch import num_units, plan_batch
-from unmask.planning.method import plan_method, plan_views, refuse_batch
+from unmask.planning.method import for_method, plan_method, plan_views, refuse_batch
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
 from unmask.training.resolution import NONE, early_and_full, parse
@@ -29,7 +29,8 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         raise UserError(f"--flip on: a {modality.word} that is mirrored means something else; leave it out")
     plan.choose("channels", sheet.channels, "what the data has" if sheet.channels in (1, 3) else "bands of the data")
     given = plan.settings["image_size"]
-    plan.choose_all(modality.choices(sheet, patch, small, modality.full_size(given) if given else None))
+    choices = modality.choices(sheet, patch, small, modality.full_size(given) if given else None)
+    plan.choose_all(for_method(choices, plan.settings["method"]))
     plan.settings["image_size"] = list(modality.full_size(plan.settings["image_size"]))
     if small or not plan.settings["model"]:
         name = usual_model(sheet.count, machine.device)
@@ -52,8 +53,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         image_size=size,
         patch_size=modality.unit(plan.settings["patch_size"], size),
         channels=plan.settings["channels"],
-        modality=modality.text,
-        gaps=modality.gaps,
+        **modality.for_encoder,
     )
     plan_method(plan, sheet, machine, encoder)
     plan.choose_all(modality.augmentation(sheet, plan.settings["channels"]))

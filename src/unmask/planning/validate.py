@@ -13,7 +13,8 @@ from unmask.errors import UserError
 from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Sampler
-from unmask.models.encoder import Encoder, create_encoder, known_name
+from unmask.models.encoder import Encoder, create_encoder
+from unmask.models.names import known_name
 from unmask.planning.initial_weights import Start
 from unmask.planning.length import refuse_warmup
 from unmask.planning.loaders import divide

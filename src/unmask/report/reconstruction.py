@@ -25,28 +25,40 @@ def rows(
     model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, titles: list[str], true_statistics: bool
 ) -> list[Row]:
     """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode."""
-    rebuilt = rebuild(model, x, mask)
-    hidden, flat = hidden_pixels(model, mask), make_modality(model.encoder.modality).flat
+    rebuilt, modality = rebuild(model, x, mask), make_modality(model.encoder.modality)
+    hidden, flat = hidden_pixels(model, mask), modality.flat
     known = ~x.float().isnan()  # there is nothing to draw where there is no value
     rebuilt, hidden = rebuilt.where(known, torch.nan), hidden & known.all(dim=1)
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
+    views |= from_each_part(model, x)
     if true_statistics and getattr(model.target, "normalize", False):
         views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
     std = model.encoder.std.view(-1, *(1,) * (x.ndim - 2))
     error = ((rebuilt - x.float()).abs() / std).nan_to_num(nan=0.0).mean(dim=1) * hidden
     result = []
     for i, title in enumerate(titles):
-        low, high = value_range(x[i])
+        low, high = value_range(modality.as_drawn(x[i]))
         columns = {}
         for name, view in views.items():
-            image = displayed(flat(x[i] if view is None else view[i]), low, high)
+            image = displayed(flat(modality.as_drawn(x[i] if view is None else view[i])), low, high)
             cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
             cover = None if cover is None else flat(cover.expand_as(x[i]))[0].cpu().numpy()
             columns[name] = image if cover is None else np.where(cover[..., None], GREY, image)
-        columns["error"] = flat(error[i].expand_as(x[i]))[0].cpu().numpy()
+        columns["error"] = flat(error[i].expand_as(x[i])).mean(dim=0).cpu().numpy()
         mean = float(error[i].sum() / hidden[i].sum().clamp(min=1))  # over hidden pixels, in std of the data
         result.append(Row(title, columns, f"mean error {mean:.2f} std"))
     return result
+
+
+def from_each_part(model: Rebuilder, x: Shaped[Tensor, "b c *size"]) -> dict[str, Shaped[Tensor, "b c *size"]]:
+    """Where samples consist of several parts: all of them rebuilt from each alone, missing ones too."""
+    grid, views = model.encoder.grid, {}
+    for part, (first, end) in zip(grid.parts, grid.spans):
+        units = torch.arange(grid.num_units, device=x.device).expand(len(x), -1)
+        mask = Mask(units[:, first:end], torch.cat([units[:, :first], units[:, end:]], dim=1))
+        missing = grid.cut(x.isnan())[:, first:end].flatten(1).all(dim=1)  # nothing to rebuild from
+        views[f"from {part.name} alone"] = rebuild(model, x, mask).masked_fill(missing[:, None, None], torch.nan)
+    return views
 
 
 def rebuild(
@@ -92,8 +104,9 @@ def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, pat
 
 def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], path: Path, modality: str) -> None:
     """Samples below each other as one small PNG, on the brightness scale of `x`."""
-    ranges, flat = [value_range(raw) for raw in x], make_modality(modality).flat
-    view = torch.stack([flat(sample) for sample in view])
+    kind = make_modality(modality)
+    ranges = [value_range(kind.as_drawn(raw)) for raw in x]
+    view = torch.stack([kind.flat(kind.as_drawn(sample)) for sample in view])
     if min(view.shape[2:]) > FILM_SIDE:
         share = FILM_SIDE / min(view.shape[2:])
         view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)
@@ -124,11 +137,13 @@ def filmstrip(frames: list[tuple[str, Path]], path: Path) -> None:
 
 def value_range(x: Shaped[Tensor, "c *size"]) -> tuple[float, float]:
     """Values shown as black and white: 0 and 255 for 8-bit images, otherwise the data's 1 % and 99 % quantiles."""
-    if x.dtype == torch.uint8 or (float(x.min()) >= 0 and 8 < float(x.max()) <= 255):
+    if x.dtype == torch.uint8:
         return 0.0, 255.0
     values = x.float().flatten()
     values = values[values.isfinite()]
     if not len(values):
         return 0.0, 1.0
+    if float(values.min()) >= 0 and 8 < float(values.max()) <= 255:
+        return 0.0, 255.0
     values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
     return float(values.quantile(0.01)), float(values.quantile(0.99))

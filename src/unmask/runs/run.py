@@ -126,8 +126,7 @@ def make_encoder(config: Config) -> Encoder:
         channels=data.channels,
         mean=data.mean,
         std=data.std,
-        modality=data.modality,
-        gaps=modality.gaps,
+        **modality.for_encoder,
     )
 
 
@@ -147,5 +146,5 @@ def encoder_of_task(record: Json) -> Encoder:
     size, text = tuple(settings["image_size"]), record.get("modality", IMAGE)
     patch = settings["patch_size"]
     shape = {"patch_size": tuple(patch) if isinstance(patch, list) else patch, "channels": settings["channels"]}
-    shape |= {"modality": text, "gaps": make_modality(text).gaps}
+    shape |= make_modality(text).for_encoder
     return create_encoder(settings["model"], image_size=size, mean=mean, std=std, **shape)

@@ -69,6 +69,8 @@ def require_size(model: str, state: State) -> None:
     options = parse(model)[1]
     blocks = {match[1] for key in state if (match := re.match(r"blocks\.(\d+)\.", key))}
     width = state["patch_embed.proj.weight"].shape[0] if "patch_embed.proj.weight" in state else None
+    if width and "patch_embed.part" in state:  # it holds the filters of several parts
+        width //= max(1, len(state["patch_embed.part"]))
     for option, own in (("embed_dim", width), ("depth", len(blocks))):
         if option in options and own and not isinstance(options[option], list | tuple) and options[option] != own:
             raise UserError(f"{model}: {option} is {options[option]}, and that of the weights is {own}")

@@ -16,8 +16,8 @@ from unmask import registry
 from unmask.data.modality import make_modality
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
-from unmask.models.encoder import Encoder, create_encoder, known_name
-from unmask.models.names import sees_wholes
+from unmask.models.encoder import Encoder, create_encoder
+from unmask.models.names import known_name, sees_wholes
 from unmask.models.state import load_strictly
 from unmask.weights.architecture import architecture, default_config, model_text, one_of_a_kind, require_size
 from unmask.weights.canonical import ANCHOR, IMAGENET, Canonical, State, Statistics, WeightFile, under
@@ -103,8 +103,7 @@ class Opened:
             channels=channels,
             mean=mean,
             std=std,
-            modality=self.weights.modality,
-            gaps=make_modality(self.weights.modality).gaps,
+            **make_modality(self.weights.modality).for_encoder,
         )
         self.put(encoder, bands)
         for module in encoder.modules():

@@ -8,7 +8,8 @@ from huggingface_hub import try_to_load_from_cache
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.models.encoder import Encoder, create_encoder, known_name
+from unmask.models.encoder import Encoder, create_encoder
+from unmask.models.names import known_name
 from unmask.runtime.network import why_unreachable
 from unmask.weights.architecture import default_config
 from unmask.weights.canonical import IMAGENET

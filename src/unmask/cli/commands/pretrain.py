@@ -227,7 +227,7 @@ def write_beginning(config: Config, sheet: Sheet, out: Path) -> "Probe | None":
     config.to_json(out / CONFIG)
     keep_sources(out)
     write_json(out / "data_sheet.json", dataclasses.asdict(sheet))
-    write_bad_files(out / BAD_FILES, sheet.bad)
+    write_bad_files(out / BAD_FILES, [*sheet.bad, *sheet.lost])
     return probe
 
 

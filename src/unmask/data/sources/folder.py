@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.kinds import Sorting
-from unmask.data.labels import PACK, arrange, find_tables, is_hidden, is_image_name, natural, printable
-from unmask.data.modality import IMAGE, sample_name
+from unmask.data.labels import PACK, TABLE, arrange, find_tables, is_hidden, is_image_name, natural, printable
+from unmask.data.modality import IMAGE
 from unmask.data.regular_files import read_regular, stamp_of
 from unmask.data.shards.expand import names_shards
 from unmask.data.source import Source
@@ -32,15 +32,17 @@ class Folder(Source):
         sorting = Sorting(kind)
         for file in self._walk():
             sorting.put(file, lambda file=file: self._head(file))
-        self.modality, files = sorting.choose(path)
+        self.modality, files = sorting.choose(path, self.root)
         self.ignored, self.other_kinds = sorting.ignored, sorting.others
         self.remarks += sorting.remarks(self.modality)
         self.groups, remarks = self.modality.grouped(sorted(files, key=natural), self.root)
         self.remarks += remarks
-        self.paths = [sample_name(group) for group in self.groups]
+        self.paths = self.modality.names(self.groups)
         tables = find_tables(self.paths, lambda path: os.path.isfile(os.path.join(self.root, path)))
         self.ignored -= len(tables)  # they were passed over as no images, but are of use
-        layout = arrange(self.paths, [(table, read_regular(os.path.join(self.root, table))) for table in tables])
+        contents = [(table, read_regular(os.path.join(self.root, table))) for table in tables]
+        own = None if tables else self.modality.labels(self.root)
+        layout = arrange(self.paths, contents if own is None else [(TABLE, own)])
         self.items = layout.items
         self.remarks += layout.remarks
         self.plural, self.multi_label = layout.plural, layout.multi_label
@@ -52,15 +54,15 @@ class Folder(Source):
         return os.path.isdir(path) and not packed and not names_shards(path)
 
     def read(self, index: int) -> bytes:
-        first, *_ = self.groups[index]
+        first = next(filter(None, self.groups[index]))
         return read_regular(os.path.join(self.root, first))
 
     def path(self, index: int) -> str | tuple[str, ...]:
-        paths = tuple(os.path.join(self.root, file) for file in self.groups[index])
+        paths = tuple(file and os.path.join(self.root, file) for file in self.groups[index])
         return paths if len(paths) > 1 else next(iter(paths))
 
     def stamp(self, index: int) -> str | None:
-        stamps = [stamp_of(os.path.join(self.root, file)) for file in self.groups[index]]
+        stamps = [stamp_of(os.path.join(self.root, file)) for file in self.groups[index] if file]
         return None if None in stamps else "\n".join(filter(None, stamps))
 
     def _walk(self) -> Iterator[str]:

@@ -35,5 +35,6 @@ class One(Source):
     def read(self, index: int) -> bytes:
         return read_regular(self.file)
 
-    def path(self, index: int) -> str:
-        return self.file
+    def path(self, index: int) -> str | tuple[str, ...]:
+        paths = self.modality.around(self.file)
+        return paths if len(paths) > 1 else paths[0]

@@ -20,7 +20,8 @@ from unmask.data.sheet import Sheet, inspect
 from unmask.data.source import Source, open_source
 from unmask.errors import NotGiven, UserError
 from unmask.files import Json, read_json
-from unmask.models.encoder import Encoder, known_name
+from unmask.models.encoder import Encoder
+from unmask.models.names import known_name
 from unmask.runs.run import Run
 from unmask.training import checkpoint
 from unmask.training.log import METRICS, read

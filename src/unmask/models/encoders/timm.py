@@ -16,11 +16,12 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from unmask.errors import UserError
-from unmask.masking.grid import Grid, take
+from unmask.masking.grid import Grid, Part, take
 from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.attention_maps import require_maps, weights_of
-from unmask.models.layers.position import TableCache, sincos
+from unmask.models.layers.part_embed import attended, filled
+from unmask.models.layers.position import TableCache, fill_sincos
 from unmask.models.layers.unit_embed import STAND_IN, embed_units, require_unit, rotary
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import WindowedBlock, Windows
@@ -55,6 +56,7 @@ class Timm(Encoder):
         attend_padding: bool = False,
         learned_positions: bool = False,
         class_tokens: PositiveInt = 1,
+        parts: tuple[Part, ...] = (),
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
@@ -68,6 +70,7 @@ class Timm(Encoder):
         class_tokens: of the class and register tokens, whose mean stands for the image (Pixio has eight); those beyond
         the first are timm's registers, made unless reg_tokens says how many there are.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
+        parts: that the input consists of, where it is a row of units of several kinds; see part_embed.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
@@ -82,19 +85,21 @@ class Timm(Encoder):
         if windowed and _family(model.split(".")[0]) == "eva":
             words = "window= and relative= are" if relative else "window= is"
             raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
-        net = _create(model, arguments, pretrained, windowed, axes=len(image_size or ()) or 2)
+        net = _create(model, arguments, pretrained, windowed, len(image_size or ()) or 2, parts)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
         self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
         self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
-        self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size))
+        self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size), parts)
         self.own = {"class_tokens": class_tokens} if class_tokens > 1 else {}
         self.class_tokens = class_tokens
         if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
             raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
         if not pretrained:
             initialize(net)
+        if parts:
+            net.patch_embed.begin()
         self._begin_positions(learned_positions, pretrained)
         self.tables = TableCache(self.grid)
         self.windows: Windows | None = None
@@ -112,7 +117,7 @@ class Timm(Encoder):
             if learned and not pretrained:
                 nn.init.trunc_normal_(table, std=0.02)
             elif not pretrained:
-                _fill_position(table, self.grid)
+                fill_sincos(table, self.grid)
 
     def _see_windows(self, window: int | None, global_blocks: int, relative: bool, attend_padding: bool) -> None:
         settings = (window, global_blocks, relative, attend_padding)
@@ -125,8 +130,9 @@ class Timm(Encoder):
     def forward(
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
-        (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], mask, fill)
-        return self._parts(self.net.norm(tokens))
+        allowed = self._allowed(x, mask)
+        (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], mask, fill, allowed)
+        return self._without_gaps(self.net.norm(tokens), allowed)
 
     def attending(self, x: Shaped[Tensor, "b c *size"], allowed: Bool[Tensor, "_ t t"]) -> Tokens:
         (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], allowed=allowed)
@@ -138,9 +144,9 @@ class Timm(Encoder):
 
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         deepest = range(max(0, self.num_blocks - last), self.num_blocks)
-        norm = self.net.norm  # of fp32: blocks in bf16 hand on bf16
-        layers = [self._parts(tokens) for tokens in self._run(self.normalize(x), deepest, mask)]
-        return [Tokens(*(norm(part.float()) for part in layer)) for layer in layers]
+        norm, allowed = self.net.norm, self._allowed(x, mask)
+        layers = self._run(self.normalize(x), deepest, mask, allowed=allowed)
+        return [self._without_gaps(norm(tokens.float()), allowed) for tokens in layers]  # blocks in bf16 hand on bf16
 
     @property
     def windowable(self) -> bool:
@@ -240,16 +246,27 @@ class Timm(Encoder):
     def _parts(self, tokens: Float[Tensor, "b t d"]) -> Tokens:
         return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
 
+    def _allowed(self, x: Shaped[Tensor, "b c *size"], mask: Mask | None) -> Bool[Tensor, "b t t"] | None:
+        """What tokens may attend to where parts of raw samples can be missing and nothing is hidden; None: all."""
+        return attended(x, self.grid, self.num_prefix) if self.grid.parts and mask is None else None
+
+    def _without_gaps(self, tokens: Float[Tensor, "b t d"], allowed: Bool[Tensor, "b t t"] | None) -> Tokens:
+        prefix, units = self._parts(tokens)
+        return Tokens(prefix, units if allowed is None else filled(units, allowed))
+
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()
 
 
-def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool, axes: int = 2) -> Any:
-    """timm's model for inputs of any whole number of units; windowed: with blocks that support windows."""
+def _create(
+    model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool, axes: int = 2, parts: Sequence[Part] = ()
+) -> Any:
+    """timm's model for inputs of any whole number of units; windowed: with blocks that support windows; parts: of an
+    input."""
     if axes != 2:
         if windowed or pretrained:
             raise UserError(f"inputs of {axes} axes go with neither window=, relative= nor timm's own weights")
-        return _with_axes(model, arguments)
+        return _with_axes(model, arguments, parts)
     size, patch = arguments.get("img_size"), arguments.get("patch_size")
     if size and patch and any(s % patch for s in size):
         near = tuple(max(1, round(s / patch)) * patch for s in size)
@@ -268,21 +285,14 @@ def _create(model: str, arguments: dict[str, Any], pretrained: bool, windowed: b
         raise UserError(f"timm cannot build {model}: {error}. Options given: {arguments}") from error
 
 
-def _with_axes(model: str, arguments: dict[str, Any]) -> Any:
+def _with_axes(model: str, arguments: dict[str, Any], parts: Sequence[Part]) -> Any:
     """timm's model with a patch embedding for inputs of another number of axes than two."""
     size, unit = arguments["img_size"], arguments["patch_size"]
     require_unit(size, unit)
     net = _create(model, {**arguments, **STAND_IN}, pretrained=False, windowed=False)
-    embed_units(net, size, unit, arguments["in_chans"])
+    embed_units(net, size, unit, arguments["in_chans"], parts)
     return net
 
 
 def _family(name: str) -> str:
     return timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]
-
-
-def _fill_position(table: nn.Parameter, grid: Grid) -> None:
-    """Writes MAE's fixed table; the rows of class and register tokens, if any, are zero."""
-    with torch.no_grad():
-        table.zero_()
-        table[0, table.shape[1] - grid.num_units :] = sincos(grid, table.shape[2])

@@ -17,8 +17,11 @@ def sincos(grid: Grid, dim: int) -> Float[Tensor, "n d"]:
     """One row per unit. `dim` is shared out evenly over the axes, the last axis (x) first, as in MAE's checkpoints.
 
     Each axis' share holds first the sines, then the cosines, of position * 10000^(-i/f), i = 0..f-1 with
-    f = dim / (2 * axes). Computed in float64. Columns left over when `dim` does not divide evenly are zero.
+    f = dim / (2 * axes). Computed in float64. Columns left over when `dim` does not divide evenly are zero. Units of
+    several parts have the positions of their own part's grid.
     """
+    if grid.parts:
+        return torch.cat([sincos(part.grid, dim) for part in grid.parts])
     num_freq = dim // (2 * len(grid.shape))
     if num_freq < 1:
         raise UserError(f"a width of {dim} is too small for positions on {len(grid.shape)} axes")
@@ -29,6 +32,13 @@ def sincos(grid: Grid, dim: int) -> Float[Tensor, "n d"]:
         parts += [angle.sin(), angle.cos()]
     table = torch.cat(parts, dim=1).float()
     return torch.nn.functional.pad(table, (0, dim - table.shape[1]))
+
+
+def fill_sincos(table: torch.nn.Parameter, grid: Grid) -> None:
+    """Writes MAE's fixed table; the rows of class and register tokens, if any, are zero."""
+    with torch.no_grad():
+        table.zero_()
+        table[0, table.shape[1] - grid.num_units :] = sincos(grid, table.shape[2])
 
 
 def resampled(

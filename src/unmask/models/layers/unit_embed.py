@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmask.errors import UserError
-from unmask.masking.grid import Grid
+from unmask.masking.grid import Grid, Part
+from unmask.models.layers.part_embed import PartEmbed
 
 BASE = 10_000.0  # of the wavelengths of rotations
 
@@ -46,13 +47,15 @@ def require_unit(size: Sequence[int], unit: object) -> None:
     Grid((1,) * len(unit), unit).covering(size)
 
 
-def embed_units(net: Any, size: Sequence[int], unit: Sequence[int], channels: int) -> None:
-    """Gives timm's model, built for `STAND_IN`, a patch embedding for other inputs and an empty table of positions."""
+def embed_units(net: Any, size: Sequence[int], unit: Sequence[int], channels: int, parts: Sequence[Part] = ()) -> None:
+    """Gives timm's model, built for `STAND_IN`, a patch embedding for other inputs and an empty table of positions.
+    parts: that an input consists of, each of which is embedded by itself."""
     if getattr(net, "rope_mixed", False):
         raise UserError(f"a model with rope_mixed learns rotations for two axes; of {len(size)}, take one without")
     norm = getattr(net.patch_embed, "norm", None) or nn.Identity()
     old = math.prod(net.patch_embed.grid_size)
-    net.patch_embed = UnitEmbed(size, unit, channels, net.num_features, norm)
+    dim = net.num_features
+    net.patch_embed = PartEmbed(parts, dim, norm) if parts else UnitEmbed(size, unit, channels, dim, norm)
     if net.pos_embed is not None:
         rows = net.pos_embed.shape[1] - old + math.prod(net.patch_embed.grid_size)
         net.pos_embed = nn.Parameter(net.pos_embed.new_zeros(1, rows, net.num_features))
@@ -62,8 +65,11 @@ def rotary(grid: Grid, dim: int) -> Float[Tensor, "n two_d"]:
     """Sines, then cosines, of the angles by which timm's EVA blocks turn each pair of values of a head, for units on a
     grid of any number of axes.
 
-    dim: of a head. Its pairs are shared out evenly over the axes; those left over are not turned.
+    dim: of a head. Its pairs are shared out evenly over the axes; those left over are not turned. Units of several
+    parts are turned by the positions in their own part.
     """
+    if grid.parts:
+        return torch.cat([rotary(part.grid, dim) for part in grid.parts])
     axes = len(grid.shape)
     each = dim // (2 * axes)
     if each < 1:
