@@ -20,7 +20,7 @@ from unmask.masking.grid import Grid, Part, take
 from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.attention_maps import require_maps, weights_of
-from unmask.models.layers.part_embed import attended, filled
+from unmask.models.layers.part_embed import PartEmbed, attended, filled
 from unmask.models.layers.position import TableCache, fill_sincos
 from unmask.models.layers.unit_embed import STAND_IN, embed_units, require_unit, rotary
 from unmask.models.layers.weight_init import initialize
@@ -70,7 +70,7 @@ class Timm(Encoder):
         class_tokens: of the class and register tokens, whose mean stands for the image (Pixio has eight); those beyond
         the first are timm's registers, made unless reg_tokens says how many there are.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
-        parts: that the input consists of, where it is a row of units of several kinds; see part_embed.py.
+        parts: that a row of units consists of, each embedded by itself; see part_embed.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
@@ -81,10 +81,7 @@ class Timm(Encoder):
         if class_tokens > 1:
             registers = "num_reg_tokens" if _family(model.split(".")[0]) == "eva" else "reg_tokens"
             arguments.setdefault(registers, class_tokens - 1)
-        windowed = window is not None or relative
-        if windowed and _family(model.split(".")[0]) == "eva":
-            words = "window= and relative= are" if relative else "window= is"
-            raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+        windowed = _windowed(model, window, relative)
         net = _create(model, arguments, pretrained, windowed, len(image_size or ()) or 2, parts)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
@@ -98,8 +95,6 @@ class Timm(Encoder):
             raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
         if not pretrained:
             initialize(net)
-        if parts:
-            net.patch_embed.begin()
         self._begin_positions(learned_positions, pretrained)
         self.tables = TableCache(self.grid)
         self.windows: Windows | None = None
@@ -107,8 +102,10 @@ class Timm(Encoder):
             self._see_windows(window, global_blocks, relative, attend_padding)
 
     def _begin_positions(self, learned: bool, pretrained: bool) -> None:
-        """Fills the position table, unless it came with weights, and says whether it is trained."""
+        """Fills the filters of parts, and the position table, unless it came with weights; says if it is trained."""
         table = self.net.pos_embed
+        if isinstance(self.net.patch_embed, PartEmbed):
+            self.net.patch_embed.begin()
         if learned and table is None:
             name = self.arguments["model_name"]
             raise UserError(f"{name} has rotary positions: there is no table that learned_positions=True could train")
@@ -256,6 +253,14 @@ class Timm(Encoder):
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()
+
+
+def _windowed(model: str, window: int | None, relative: bool) -> bool:
+    """Whether blocks see windows or relative positions. Raises UserError for a model that cannot have them."""
+    if (window is not None or relative) and _family(model.split(".")[0]) == "eva":
+        words = "window= and relative= are" if relative else "window= is"
+        raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
+    return window is not None or relative
 
 
 def _create(
