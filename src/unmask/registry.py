@@ -106,7 +106,7 @@ def names(kind: str) -> list[str]:
 
 
 def _option(keyword: ast.keyword, named: bool) -> tuple[str, Any]:
-    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`. named: all may be parts."""
+    """Name and value; parts, also with options, need no quotes: `mae(mask=block(ratio=0.6))`. named: any."""
     name, value = str(keyword.arg), keyword.value
     part = (named or name in (*KINDS, "predictor", "a", "b")) and isinstance(value, ast.Name | ast.Attribute | ast.Call)
     if not part and isinstance(value, ast.Name):

@@ -129,7 +129,7 @@ class Timm(Encoder):
     ) -> Tokens:
         allowed = self._allowed(x, mask)
         (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], mask, fill, allowed)
-        return self._without_gaps(self.net.norm(tokens), allowed)
+        return self._parts(self.net.norm(tokens), allowed)
 
     def attending(self, x: Shaped[Tensor, "b c *size"], allowed: Bool[Tensor, "_ t t"]) -> Tokens:
         (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], allowed=allowed)
@@ -143,7 +143,7 @@ class Timm(Encoder):
         deepest = range(max(0, self.num_blocks - last), self.num_blocks)
         norm, allowed = self.net.norm, self._allowed(x, mask)
         layers = self._run(self.normalize(x), deepest, mask, allowed=allowed)
-        return [self._without_gaps(norm(tokens.float()), allowed) for tokens in layers]  # blocks in bf16 hand on bf16
+        return [self._parts(norm(tokens.float()), allowed) for tokens in layers]  # blocks in bf16 hand on bf16
 
     @property
     def windowable(self) -> bool:
@@ -240,16 +240,13 @@ class Timm(Encoder):
             return [{"rope": table[number]} for number in range(count)]
         return [{"rope": table if visible is None else table[visible].unsqueeze(1)}] * count  # -> b 1 v _
 
-    def _parts(self, tokens: Float[Tensor, "b t d"]) -> Tokens:
-        return Tokens(tokens[:, : self.num_prefix], tokens[:, self.num_prefix :])
+    def _parts(self, tokens: Float[Tensor, "b t d"], allowed: Bool[Tensor, "b t t"] | None = None) -> Tokens:
+        units = tokens[:, self.num_prefix :]
+        return Tokens(tokens[:, : self.num_prefix], units if allowed is None else filled(units, allowed))
 
     def _allowed(self, x: Shaped[Tensor, "b c *size"], mask: Mask | None) -> Bool[Tensor, "b t t"] | None:
         """What tokens may attend to where parts of raw samples can be missing and nothing is hidden; None: all."""
         return attended(x, self.grid, self.num_prefix) if self.grid.parts and mask is None else None
-
-    def _without_gaps(self, tokens: Float[Tensor, "b t d"], allowed: Bool[Tensor, "b t t"] | None) -> Tokens:
-        prefix, units = self._parts(tokens)
-        return Tokens(prefix, units if allowed is None else filled(units, allowed))
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.modalities.joint.classes import ClassMap
-from unmask.data.modality import IMAGE, Modality, Raw
+from unmask.data.modality import Modality, Raw
 from unmask.data.moments import Moments
 from unmask.data.regular_files import read_regular
 from unmask.data.transforms.kernels.crop import resized
@@ -52,8 +52,8 @@ class Chosen:
 
 
 def is_flat(kind: Modality) -> bool:
-    """True for images and maps of classes: those of one sample show the same, and are cropped alike."""
-    return isinstance(kind, ClassMap) or kind.text == IMAGE
+    """True for images, scenes and maps of classes: those of one sample show the same, and are cropped alike."""
+    return kind.axes == ("height", "width")
 
 
 def read_part(kind: Modality, path: str) -> Raw:
@@ -153,4 +153,5 @@ def aligned(
         raise BadImage(f"is of another shape than {other}, {shown}, and images of one sample show the same")
     if tuple(content.shape[1:]) == shape:
         return content
+    exact = exact or bool(content.isnan().any())
     return interpolate(content[None], shape, mode="nearest-exact")[0] if exact else resized(content, shape)

@@ -28,7 +28,10 @@ def kind_of_part(name: str, text: object) -> Modality:
         raise UserError(
             f"{NAME}: {name}={kind} is no kind of a part{closest(kind, known)} There are: {', '.join(known)}"
         )
-    return make_modality(text)
+    own = make_modality(text)
+    if own.planes:
+        raise UserError(f"{NAME}: {name}={text} has planes that are told of the whole, which parts cannot have")
+    return own
 
 
 def kind_of_file(root: str, path: str) -> str | None:
