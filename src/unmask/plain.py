@@ -41,8 +41,11 @@ class Exists:
 # Metadata of fields that name things, which `cli/first_look.py` looks for before a command is imported:
 
 
+@dataclasses.dataclass(frozen=True)
 class Images:
-    """Images: whatever `unmask.data.source` or a stream opens."""
+    """Images: whatever `unmask.data.source` or a stream opens. or_words: words that say what they show, too."""
+
+    or_words: bool = False
 
 
 class TwoSides:
@@ -73,6 +76,7 @@ Place = str | Path
 Places = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...])]
 ImagePlaces = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...]), Images()]
 ImagePlace = Annotated[str | Path, Images()]
+Queries = Annotated[str | Path | Sequence[str | Path], arg(constructor=tuple[str, ...]), Images(or_words=True)]
 WeightsPlace = Annotated[str | Path, Weights()]
 WeightsPlaces = Annotated[str | Sequence[str], arg(constructor=tuple[str, ...]), Weights()]
 ModelName = Annotated[str | None, Model()]

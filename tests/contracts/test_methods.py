@@ -22,6 +22,7 @@ OTHERS = [
     "igpt(masked=True)",
     "igpt(prefix=False)",
     "dino(balance='sinkhorn')",
+    "siglip(mae=1.0)",
 ]
 TARGETS = ["mae(target=palette)", "mae(target=ema)", "mae(target=features)", "simmim(target=features)"]
 TARGETS += ["mae(target=codes)", "simmim(target=codes)", "mae(target=hog)", "simmim(target=hog)"]

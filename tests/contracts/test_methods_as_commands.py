@@ -31,10 +31,17 @@ def text_of(name):
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in inside.items())})", flags
 
 
+def with_words(photos):
+    """A caption of each image, for methods that learn from such; the others do not look at them."""
+    rows = [f"{path.name},image number {number}" for number, path in enumerate(sorted(photos.iterdir()))]
+    (photos / "captions.csv").write_text("\n".join(["file,caption", *rows]), encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names("method"))
 def test_every_method_runs_draws_or_says_why_not_and_exports_what_it_keeps(name, photos, tmp_path):
     method, flags = text_of(name)
+    with_words(photos)
     small = {key: value for key, value in SMALL.items() if key not in (*PART, "method", "batch")} | {"batch": 8}
     run = unmask.pretrain(photos, out=tmp_path / "run", method=method, steps=3, **small | flags)
     assert run.finished

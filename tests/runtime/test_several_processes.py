@@ -3,7 +3,7 @@
 import pytest
 import torch
 from support.grouped import together
-from support.methods import small_method, views_of
+from support.methods import part_of, small_method, views_of
 from torch import nn
 
 from unmask.models.layers.batch_norm import BatchNorm
@@ -18,7 +18,7 @@ from unmask.training.speed.compile import ready
 
 STEPS, BATCH = 2, 8
 MODES = ("mae_contrast(mode='head')", "mae_contrast(mode='tuned')", "igpt(masked=True)", "mae(target=features)")
-MODES += ("mae(mask=attention)", "simmim(mask=parts)", "mae(mask=adaptive)", "ibot(mask=attention)")
+MODES += ("mae(mask=attention)", "simmim(mask=parts)", "mae(mask=adaptive)", "ibot(mask=attention)", "siglip(mae=1.0)")
 
 
 def trained(name, accumulate=1, strategy="ddp", precision="32"):
@@ -33,7 +33,7 @@ def trained(name, accumulate=1, strategy="ddp", precision="32"):
         batches = []
         for micro in range(accumulate):
             first = (micro * launched.world + launched.rank) * size
-            batches.append({"views": [v[first : first + size] for v in whole["views"]]})
+            batches.append(part_of(whole, slice(first, first + size)))
         schedule(method, optimizer, step / STEPS)
         method.before_step(step)
         set_rate(optimizer, 1e-2 if precision == "32" else 1e-3)

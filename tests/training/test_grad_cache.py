@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.methods import small_method, views_of
+from support.methods import part_of, small_method, views_of
 
 from unmask.registry import names
 from unmask.runtime.distributed.data_parallel import make_devices
@@ -24,7 +24,7 @@ def gradients(name, parts, drop=0.0):
     model, optimizer = devices.setup(method), make_optimizer(method)
     whole = views_of(method, count=8)
     size = 8 // parts
-    batches = [{"views": [v[i * size : (i + 1) * size] for v in whole["views"]]} for i in range(parts)]
+    batches = [part_of(whole, slice(i * size, (i + 1) * size)) for i in range(parts)]
     config = Fit(steps=1, batch=8, lr=1e-3, accumulate=parts, grad_cache=parts > 1)
     outputs = backward(model, method, optimizer, iter(batches), config, devices)
     return outputs["loss"], {key: p.grad for key, p in method.named_parameters() if p.requires_grad}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from unmask.data.labels import TABLE, is_image_name
+from unmask.data.labels import CAPTIONS, TABLE, is_image_name
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.files import MARK, REPORT, STAGES, Json
@@ -34,7 +34,7 @@ def own_file(path: Path, command: str, data: Iterable[Place] = ()) -> None:
     """As `own`, for a command that writes a file. Raises UserError too where the file is what the command reads."""
     for place in [Path(place) for place in data if path.exists() and Path(place).exists()]:
         inside = place.is_dir() and place.resolve() in path.resolve().parents
-        if path.samefile(place) or (inside and (is_image_name(path.name) or path.name == TABLE)):
+        if path.samefile(place) or (inside and (is_image_name(path.name) or path.name in (TABLE, CAPTIONS))):
             raise UserError(f"--out {path} is what is read; give another name, so that it is not overwritten")
     require_writable(path.parent)
     hold(path.parent, f"{command}-{path.name}", within=True)

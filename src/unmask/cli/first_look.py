@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from unmask import registry
 from unmask.cli.verb import require_parts
-from unmask.data.places import elsewhere, require_place
+from unmask.data.places import are_words, elsewhere, require_place
 from unmask.models.names import require_model
 from unmask.plain import Dataclass, Images, Model, PartOf, Weights, metadata, texts
 from unmask.planning.recipe_book import find_recipe
@@ -31,7 +31,8 @@ def look_first(name: str, options: Dataclass) -> None:
         elif isinstance(part, Model):
             require_model(value)
         elif isinstance(part, Images):
-            require_place(value)
+            if not (part.or_words and are_words(value)):
+                require_place(value)
         elif isinstance(part, Weights) and value not in part.words:
             if not (part.or_images and elsewhere(value)):
                 require_known(value)

@@ -2,6 +2,6 @@
 
 from typing import Any
 
-# {"views": [x, ...], "index": b}; optional are "label": b, "targets" of detectors, "mask": Mask, and "rows": Rows,
-# which the loop adds
+# {"views": [x, ...], "index": b}; optional are "label": b, "tokens" of captions: b l, "targets" of detectors,
+# "mask": Mask, and "rows": Rows, which the loop adds
 Batch = dict[str, Any]

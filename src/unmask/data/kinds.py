@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.signature import other_kind, sniff
-from unmask.data.labels import PAIRS, ROBOFLOW_TABLE, TABLE, is_image_name
+from unmask.data.labels import CAPTIONS, PAIRS, ROBOFLOW_TABLE, TABLE, is_image_name
 from unmask.data.modality import IMAGE, Modality, kinds, make_modality
 from unmask.errors import UserError, many
 from unmask.registry import parse
@@ -36,7 +36,7 @@ class Sorting:
 
     def put(self, path: str, head: Callable[[], Head]) -> None:
         """Takes note of a file; head: reads its first `HEAD` bytes."""
-        table = posixpath.basename(path) in (TABLE, ROBOFLOW_TABLE, PAIRS)
+        table = posixpath.basename(path) in (TABLE, ROBOFLOW_TABLE, PAIRS, CAPTIONS)
         self.ignored += table
         name = None if table else self._kind(path, head)
         if name is not None:

@@ -15,7 +15,7 @@ EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga"
     " .qoi .ico .pcx .psd .dds .sgi .heic .heif".split()
 )
-TABLE, ROBOFLOW_TABLE = "labels.csv", "_classes.csv"
+TABLE, ROBOFLOW_TABLE, CAPTIONS = "labels.csv", "_classes.csv", "captions.csv"
 PAIRS = "pairs.csv"  # names the files of samples that consist of several
 PACK = "unmask-pack.json"  # makes the folder that holds it one of `unmask pack`
 _PATH = ("path", "file", "filename", "image", "name")

@@ -142,3 +142,17 @@ class Statistics:
             bright += weight * float((place > 0.5).sum())
             size += self.moments[channels].num_values * channels
         return (extreme / size, bright / size) if size else (0.0, 0.0)
+
+
+def remarks_on_constant(moments: Moments | None) -> list[str]:
+    """A remark where channels never change."""
+    if moments is None or not (constant := moments.constant()):
+        return []
+    if len(constant) == len(moments.counts):
+        values = ", ".join(f"{v:g}" for v in constant.values())
+        return [f"all images together have one colour ({values}): there is nothing to learn; std is set to 1"]
+    if len(constant) == 1:
+        ((channel, value),) = constant.items()
+        return [f"channel {channel} is {value:g} everywhere: nothing is learnt from it, and its std is set to 1"]
+    which = ", ".join(map(str, constant))
+    return [f"channels {which} are the same everywhere: nothing is learnt from them, and their std is set to 1"]

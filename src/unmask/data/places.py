@@ -1,6 +1,7 @@
 """Whether a place that should hold images is there: known before anything is imported that could open it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -9,11 +10,18 @@ from unmask.errors import UserError, closest, many
 
 NAMED = ("demo",)  # data sets that come with the package
 PATTERN = "{*?["  # signs of names that stand for several
+ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")  # of a file's name
 
 
 def elsewhere(place: str) -> bool:
     """True for what is not on this disk under exactly this name: remote, a range or pattern of names, a named set."""
     return place in NAMED or "://" in place or place.startswith("hf:") or any(sign in place for sign in PATTERN)
+
+
+def are_words(text: str) -> bool:
+    """True for what is no place: it is not there, and does not look like a path."""
+    looks_so = elsewhere(text) or any(sign in text for sign in ("/", os.sep)) or ENDING.search(text)
+    return not looks_so and not os.path.lexists(os.path.expanduser(text))
 
 
 def require_place(place: str) -> None:

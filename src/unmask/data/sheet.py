@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from unmask.data.captions.table import captions_in, captions_in_words, count_captions
 from unmask.data.labels import natural
 from unmask.data.modality import IMAGE
-from unmask.data.moments import Moments
+from unmask.data.moments import remarks_on_constant
 from unmask.data.scan import Bad, Looked, Room, digest_only, look, reject_unlike, usual_range
 from unmask.data.source import Source
 from unmask.data.value_range import UsualRange
@@ -58,6 +59,7 @@ class Sheet:
     word: str = "image"  # what one is called
     axes: tuple[str, ...] = ("height", "width")  # of the sizes
     colour: bool = True  # grey and RGB samples go together
+    captions: dict[str, int] = field(default_factory=dict)  # see `count_captions`; empty where there are none
     remarks: list[str] = field(default_factory=list)
     lost: list[Bad] = field(default_factory=list)  # parts that cannot be used, of samples whose other parts can
 
@@ -122,6 +124,8 @@ class Sheet:
         lines += [f"splits    {_listed(self.splits)}"] if self.splits else []
         if self.classes:
             lines.append(f"classes   {len(self.classes):,}: {_listed(self.classes)}")
+        if self.captions:
+            lines.append(f"captions  {captions_in_words(self.captions, self.checked, self.word)}")
         lines += [f"notes     {_listed(self.notes)}"] if self.notes else []
         if self.num_duplicates or self.test_in_train:
             leak = f"; {self.test_in_train:,} val or test images are also in train" if self.test_in_train else ""
@@ -248,22 +252,9 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
         word=modality.word,
         axes=modality.sizes,
         colour=modality.colour,
-        remarks=[*_constant(moments[number] if moments else None), *source.remarks],
+        captions=count_captions([source.items[i] for i in wanted]),
+        remarks=[*remarks_on_constant(moments[number] if moments else None), *source.remarks],
     )
-
-
-def _constant(moments: Moments | None) -> list[str]:
-    """A remark where channels never change."""
-    if moments is None or not (constant := moments.constant()):
-        return []
-    if len(constant) == len(moments.counts):
-        values = ", ".join(f"{v:g}" for v in constant.values())
-        return [f"all images together have one colour ({values}): there is nothing to learn; std is set to 1"]
-    if len(constant) == 1:
-        ((channel, value),) = constant.items()
-        return [f"channel {channel} is {value:g} everywhere: nothing is learnt from it, and its std is set to 1"]
-    which = ", ".join(map(str, constant))
-    return [f"channels {which} are the same everywhere: nothing is learnt from them, and their std is set to 1"]
 
 
 def _num_leaked(source: Source, groups: dict[bytes, list[int]], digests: dict[int, bytes]) -> int:
@@ -275,6 +266,7 @@ def _fingerprint(source: Source, wanted: list[int], digests: dict[int, bytes]) -
     total = hashlib.blake2b(digest_size=16)
     for index in wanted:
         total.update(source.items[index].name.encode() + b"\0" + digests.get(index, b"") + b"\n")
+        total.update("\n".join(captions_in(source.items[index].columns)).encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

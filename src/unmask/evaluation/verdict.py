@@ -1,5 +1,6 @@
 """The verdict of an evaluation: numbers with their intervals, one honest sentence, a table and a figure."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -170,15 +171,15 @@ def rows(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
     return heads, body
 
 
-def table(verdict: Verdict) -> "Table":
-    """For a terminal."""
+def table(verdict: Verdict, more: Sequence[Sequence[str]] = ()) -> "Table":
+    """For a terminal. more: further rows."""
     from rich.table import Table
 
     heads, body = rows(verdict)
     result = Table(title=f"Accuracy on {verdict.counts['test']:,} test images, 95 % intervals", title_justify="left")
     for column, head in enumerate(heads):
         result.add_column(head, justify="right" if 2 <= column < len(heads) - 1 else "left")
-    for cells in body:
+    for cells in (*body, *more):
         result.add_row(*cells)
     return result
 

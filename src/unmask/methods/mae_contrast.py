@@ -24,7 +24,7 @@ from unmask.errors import UserError
 from unmask.masking.mask import Mask, Noise
 from unmask.methods.families.guide import Guide
 from unmask.methods.families.neighbours import Neighbours
-from unmask.methods.families.prediction import Prediction
+from unmask.methods.families.prediction import Prediction, light_decoder
 from unmask.methods.families.views import joint_defaults, of_views
 from unmask.methods.losses.contrastive import accuracy, against_guessing, info_nce
 from unmask.methods.target import Target
@@ -86,7 +86,7 @@ class MAEContrast(Comparing, Prediction):
             raise UserError(f"the predictor gives {self.predictor.out_dim} numbers and the head {self.head.out_dim}")
         if joint:
             self._refuse(queue=queue, nearest=nearest)
-            self._rebuilding(mask or "random", target or "pixels", decoder or light(encoder))
+            self._rebuilding(mask or "random", target or "pixels", decoder or light_decoder(encoder))
             self.views: Sequence[str] = ("shifted",)
             self.words = {"loss": "squared error on hidden patches, and InfoNCE", "rebuilt": "squared error alone"}
             self.teacher = Teacher(nn.ModuleDict({"encoder": encoder, "head": self.head}))
@@ -138,7 +138,7 @@ class MAEContrast(Comparing, Prediction):
         mode = options.get("mode", "joint")
         if mode == "joint":
             shared = joint_defaults(encoder, sheet, crop=0.2, weight_decay=0.05, blr=1.5e-4, name="CMAE")
-            parts = {"mask": "random(ratio=0.75)", "target": "pixels", "decoder": light(encoder)}
+            parts = {"mask": "random(ratio=0.75)", "target": "pixels", "decoder": light_decoder(encoder)}
             return {**shared, **{name: Choice(text, "as in MAE") for name, text in parts.items()}}
         decay = 1e-5 if mode == "head" else 0.05
         shared = joint_defaults(encoder, sheet, crop=0.08, weight_decay=decay, blr=1e-4, name="MAE-CT")
@@ -249,8 +249,3 @@ class MAEContrast(Comparing, Prediction):
             super().after_step(progress, good)
         else:
             self.queue.move(good)
-
-
-def light(encoder: Encoder) -> str:
-    """MAE's decoder, smaller beside a narrow encoder."""
-    return "full(dim=128, depth=2, heads=4)" if encoder.dim < 384 else "full(dim=512, depth=8, heads=16)"

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from unmask import registry
 from unmask.data.batch import Batch
+from unmask.data.captions.tokenizer import CaptionSettings, opened_tokenizer
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples
 from unmask.data.loaders.iterable import StreamLoader
@@ -17,9 +20,12 @@ from unmask.data.modality import make_modality
 from unmask.data.settings import DataSettings
 from unmask.data.transform import Transform, make_transform
 from unmask.errors import UserError, many
+from unmask.files import write_atomically
 from unmask.planning.plan import Plan
 from unmask.runs.config import Config
+from unmask.runs.text import TOKENIZER_JSON
 from unmask.runtime.distributed.launcher import launch
+from unmask.training.objective import Objective
 from unmask.training.resolution import firsts, parse
 
 WINDOW = 1000  # samples: mixes the classes of many shards while memory stays small
@@ -75,9 +81,12 @@ def make_loader(
     micro = divide(training.batch, training.accumulate, crops)
     if size is not None and size % crops:
         crops = 1  # batches of another size serve to inspect the data
+    settings = caption_settings(config)
     shared: dict[str, Any] = {"view": view, "seed": training.seed, "batch": size or micro, "crops": crops}
     if size is None:
         shared |= {"rank": launched.rank, "world": launched.world}
+    if settings is not None and isinstance(samples, Samples):
+        shared["captions"] = samples.captions.tokens(settings)
     if data.in_memory == "on" and isinstance(samples, Samples) and view.batched:
         return InMemory(samples=samples, device=config.runtime.device, **shared)
     shared |= {"workers": data.workers if workers is None else workers, "pin": config.runtime.device == "cuda"}
@@ -85,8 +94,35 @@ def make_loader(
         shared |= {"counts": samples.counts, "bad": samples.bad, "window": data.shuffle_buffer}
         shared |= {"channels": samples.channels, "max_side": samples.max_side}
         shared |= {"usual_range": samples.held.usual_range}
+        shared |= {} if settings is None else {"tokenizer": samples.captions.trained(settings)}
         return StreamLoader(stream=samples.stream, **shared)
     return Loader(samples=samples, **shared)
+
+
+def caption_settings(config: Config) -> CaptionSettings | None:
+    """What the method needs to know of captions; None where it learns from none."""
+    name, options = registry.parse(config.method.name)
+    method: type[Objective] = registry.find("method", name)
+    return method.captions(options)
+
+
+def keep_tokenizer(config: Config, samples: Samples | StreamSamples, folder: Path, first: bool) -> str | None:
+    """Takes the tokenizer of captions from the folder of a run, or trains one, which the first process keeps there.
+    Returns a sentence for the user; None where the method learns from no captions."""
+    settings = caption_settings(config)
+    if settings is None:
+        return None
+    captions, file = samples.captions, folder / TOKENIZER_JSON
+    if file.exists():
+        captions.tokenizer = opened_tokenizer(file.read_text(encoding="utf-8"), settings.context, str(file))
+    tokenizer = captions.trained(settings)
+    if first and not file.exists():
+        write_atomically(file, lambda part: part.write_text(tokenizer.json, encoding="utf-8"))
+    long = tokenizer.long(captions.all)
+    cut = (
+        f"; {many(len(long), 'caption')} of more than {settings.context} are cut, e.g. {long[0][:60]!r}" if long else ""
+    )
+    return f"Captions are written with {tokenizer.size:,} tokens: {file}{cut}"
 
 
 def transform_of(data: DataSettings, patch: int) -> Transform:

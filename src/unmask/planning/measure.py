@@ -24,6 +24,7 @@ from unmask.planning.build import batch_to_inspect, build, prepare
 from unmask.planning.initial_weights import Start
 from unmask.planning.loaders import make_loader
 from unmask.planning.plan import ASKED, Plan
+from unmask.registry import find, parse
 from unmask.runs.config import Config
 from unmask.runtime.distributed.data_parallel import Devices, make_devices
 from unmask.runtime.distributed.launcher import launch
@@ -268,7 +269,11 @@ def _flops(plan: Plan, objective: Objective, views: Sequence[str]) -> float:
     transform = make_transform(tuple(views), modality=make_modality(settings["modality"]), **shared)
     chance = torch.Generator().manual_seed(0)
     shapes = [(COUNTED, channels, *size) for size in transform.sizes]
-    return flops_of(objective, {"views": [torch.randint(0, 256, s, generator=chance).byte() for s in shapes]})
+    batch: Batch = {"views": [torch.randint(0, 256, s, generator=chance).byte() for s in shapes]}
+    name, options = parse(settings["method"])
+    if (captions := find("method", name).captions(options)) is not None:
+        batch["tokens"] = torch.ones(COUNTED, captions.context, dtype=torch.long)
+    return flops_of(objective, batch)
 
 
 def flops_of(objective: Objective, batch: Batch) -> float:

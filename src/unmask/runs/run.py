@@ -11,10 +11,12 @@ from unmask.data.modality import IMAGE, make_modality
 from unmask.errors import UserError, closest_place
 from unmask.files import Json, parse_json, read_json
 from unmask.methods.families.tokens import Tokenizing
+from unmask.methods.siglip import SigLIP
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
 from unmask.plain import settle, texts
 from unmask.runs.config import Config
+from unmask.runs.text import save_text
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state, require_finite, save_encoder
@@ -111,6 +113,8 @@ def write_kept(config: Config, objective: Objective, out: Path, name: str = ENCO
     facts |= {"timm": json.dumps(timm)} | ({"licence": json.dumps(licence)} if licence else {})
     facts |= {"modality": data.modality} if data.modality != IMAGE else {}
     save_encoder(objective.kept.net, out / name, facts)
+    if isinstance(objective, SigLIP) and name == ENCODER:
+        save_text(objective, out)
     if isinstance(objective, Tokenizing) and name == ENCODER:
         save_tokenizer(objective.tokenizer, out / TOKENIZER, licence)
 

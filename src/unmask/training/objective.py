@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from unmask.choice import Choice
 from unmask.data.batch import Batch
+from unmask.data.captions.tokenizer import CaptionSettings
 from unmask.data.sheet import Sheet
 from unmask.masking.mask import Context, Mask
 from unmask.models.encoder import Encoder
@@ -83,6 +84,12 @@ class Objective(nn.Module, ABC):
     ) -> Mapping[str, Choice]:
         """`defaults` of a method whose options, as written in its text, change them."""
         return cls.defaults(encoder, sheet, machine)
+
+    @classmethod
+    def captions(cls, options: Mapping[str, object]) -> CaptionSettings | None:
+        """What a method that learns from captions needs to know of them: each batch then has "tokens", a caption of
+        each sample, with zeros where there is none. options: those written in the method's text."""
+        return None
 
     def schedules(self, progress: float) -> Mapping[str, float]:
         """Numbers that change during training, at a progress from 0 to 1. The loop applies "weight_decay"; all are in

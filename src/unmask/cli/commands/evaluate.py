@@ -26,9 +26,11 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.plain import numbers, texts
 from unmask.runs.run import CONFIG
+from unmask.runs.text import has_text, open_text
 from unmask.runtime.machine import Machine, autocast_dtype, machine, memory_here, tune
 from unmask.runtime.progress import doing, make_console, make_say, progress, stage
 from unmask.tasks.classification.frozen import keep_learnt
+from unmask.tasks.classification.zero_shot import ZeroShotScore, zero_shot
 from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
 
@@ -54,10 +56,11 @@ def evaluate(options: Evaluate) -> Verdict:
     rivals = {name: load_encoder(name) for name in texts(options.against)}
     labelled = read_labelled(options, encoder, console)
     features = competitors(options, encoder, rivals, labelled, here)
-    subject, train = next(iter(features)), []  # the training features of the subject, for a classifier to be kept
+    subject = next(iter(features))
+    kept: dict[str, Features] = {}  # of the subject, by split
     with stage(console, "judging") as say_stage:
         verdict = judge(
-            features | {subject: partial(_kept, features[subject], train)},
+            features | {subject: partial(_kept, features[subject], kept)},
             classes=labelled.classes,
             evaluators=[name for name in texts(options.evaluators) if name != ATTENTIVE],
             labels_per_class=numbers(options.labels_per_class),
@@ -70,22 +73,40 @@ def evaluate(options: Evaluate) -> Verdict:
             say_stage(f"{subject}: {ATTENTIVE}")
             probed = _probe(options, encoder, labelled, here)
     doing("drawing the results")
-    best = write_results(verdict, out, options, weights_hash(encoder), probed)
+    by_words = _by_words(options, kept["test"], labelled, make_say(console))
+    best = write_results(verdict, out, options, weights_hash(encoder), probed, by_words)
     facts = {"weights": weights_hash(encoder), "on": json.dumps(list(texts(options.on)), ensure_ascii=False)}
-    keep_learnt(out, best, probed, train[0], facts, labelled.classes)
-    console.print(table(verdict))
-    console.print(verdict.sentence(), soft_wrap=True)
+    keep_learnt(out, best, probed, kept["train"], facts, labelled.classes)
+    console.print(table(verdict, _words_row(by_words, verdict)))
+    for sentence in (verdict.sentence(), *([by_words.sentence()] if by_words else [])):
+        console.print(sentence, soft_wrap=True)
     console.print(best_in_words(best), soft_wrap=True)
     console.print(f"Written: {out / RESULT}, {out / IMAGE}, {out / LEARNT}", soft_wrap=True)
     return verdict
 
 
-def _kept(features_of: Callable[[str], Features], train: list[Features], split: str) -> Features:
-    """The features of a split; those of the training split are put into `train` too."""
-    features = features_of(split)
-    if split == "train":
-        train.append(features)
-    return features
+def _kept(features_of: Callable[[str], Features], kept: dict[str, Features], split: str) -> Features:
+    """The features of a split, which are put into `kept` too."""
+    kept[split] = features_of(split)
+    return kept[split]
+
+
+def _by_words(
+    options: Evaluate, test: Features, labelled: Labelled, say: Callable[[str], object]
+) -> ZeroShotScore | None:
+    """The accuracy by the names of the classes alone; None for a run that knows no words."""
+    if not has_text(Path(options.run)):
+        return None
+    try:
+        return zero_shot(open_text(Path(options.run)), test, labelled.classes, texts(options.templates))
+    except UserError as error:  # classes that are no words are no reason to judge nothing
+        say(f"Not judged by words: {error}")
+        return None
+
+
+def _words_row(by_words: ZeroShotScore | None, verdict: Verdict) -> list[list[str]]:
+    """The row of a table, or none."""
+    return [] if by_words is None else [by_words.row(verdict.competitors[0], len(rows(verdict)[0]))]
 
 
 def _probe(options: Evaluate, encoder: Encoder, labelled: Labelled, here: Machine) -> Probed:
@@ -139,12 +160,18 @@ def competitors(
 
 
 def write_results(
-    verdict: Verdict, out: Path, options: Evaluate, weights: str, probed: Probed | None = None
+    verdict: Verdict,
+    out: Path,
+    options: Evaluate,
+    weights: str,
+    probed: Probed | None = None,
+    by_words: ZeroShotScore | None = None,
 ) -> dict[str, Json]:
     """evaluation.json, with the best features of these weights, and .png; the report, where `out` is a run's folder.
     Returns what was best."""
     out.mkdir(parents=True, exist_ok=True)
     heading, lines = rows(verdict)
+    lines += _words_row(by_words, verdict)
     content = verdict.to_json() | {"on": list(texts(options.on)), "run": str(options.run), "table": [heading, *lines]}
     best = best_features(content["scores"], verdict.competitors[0], probed)
     content |= {"weights": weights, "features": best, "best_features": best_in_words(best)}
@@ -159,6 +186,9 @@ def write_results(
             "low": low,
             "high": high,
         }
+    if by_words is not None:
+        content["zero_shot"] = by_words.to_json()
+        content["sentence"] += " " + by_words.sentence()
     write_json(out / RESULT, content)
     draw_verdict(verdict, out / IMAGE)
     if (out / CONFIG).exists():

@@ -15,6 +15,7 @@ from unmask.runs.run import Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console
 from unmask.tasks.classification.frozen import FrozenClassifier, open_frozen
+from unmask.tasks.classification.zero_shot import classifier_of_words
 from unmask.tasks.folders import model_noun
 from unmask.tasks.open import find_trained, is_frozen_only, open_trained
 from unmask.tasks.task import PredictOptions, find_task
@@ -30,7 +31,8 @@ def predict(options: Predict) -> Any:
     A run that nothing was trained from answers with the classifier on frozen features that `evaluate` kept. Raises
     UserError for a folder without either, DataError if no image can be read.
     """
-    frozen = is_frozen_only(Path(options.run))
+    worded = bool(options.classes)
+    frozen = worded or is_frozen_only(Path(options.run))
     folder = Path(options.run) if frozen else find_trained(Path(options.run))
     config = Run(folder).record | ({"task": CLASSIFY} if frozen else {})
     task = find_task(config["task"], config.get("modality", IMAGE))
@@ -45,7 +47,11 @@ def predict(options: Predict) -> Any:
     console = make_console()
     say_replaced([out], console)
     doing("opening the model")
-    model = (open_frozen(folder) if frozen else open_trained(folder)).to(here.device)
+    if worded:
+        model = classifier_of_words(folder, Run(folder).encoder(), texts(options.classes))
+    else:
+        model = open_frozen(folder) if frozen else open_trained(folder)
+    model = model.to(here.device)
     if isinstance(model, FrozenClassifier):
         console.print(model.sentence(), soft_wrap=True, markup=False)
     asked = PredictOptions(texts(options.images), options.batch, options.threshold)

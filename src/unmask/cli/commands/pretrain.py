@@ -32,7 +32,7 @@ from unmask.planning.build import build, keep_features, prepare
 from unmask.planning.initial_weights import Start, initial, start_of
 from unmask.planning.inspect_data import look_at
 from unmask.planning.length import in_time
-from unmask.planning.loaders import make_loader, to_send
+from unmask.planning.loaders import keep_tokenizer, make_loader, to_send
 from unmask.planning.method import with_absolute_paths
 from unmask.planning.pretrain import Given
 from unmask.planning.recipe_book import follow, told_what_is_needed
@@ -67,7 +67,6 @@ from unmask.weights.teacher_cache import forget
 __all__ = ["pretrain"]
 if TYPE_CHECKING:
     from unmask.evaluation.online_probe import Probe
-
 
 PLACES = ("data", "probe", "init")  # settings that are paths
 NOT_SETTINGS = ("out", "config", "dry_run", "log_to", "devices", "nodes", "strategy", "parts")  # where and how
@@ -247,7 +246,8 @@ def train(
     devices = make_devices(runtime, idle=bool(config.method.decoder_warmup))  # until then the encoder has no gradient
     begun = ranks.share(checkpoint.begun(out))  # then the weights come from there
     objective = build(config, Start() if begun else start_of(config))
-    if said := keep_features(config, objective, len(samples), out):
+    keeping = keep_features(config, objective, len(samples), out), keep_tokenizer(config, samples, out, ranks.first)
+    for said in filter(None, keeping):
         console.print(said, soft_wrap=True, highlight=False, markup=False)
     if said := short_of_room(objective, training, out):
         console.print(said, style="yellow", soft_wrap=True)

@@ -1,5 +1,6 @@
 """The command `search`: open the encoder, index the images, find the nearest, find copies, write and draw."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,17 @@ import numpy as np
 from unmask.cli.continue_run import own
 from unmask.cli.options.search import Search
 from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
-from unmask.cli.subject import open_subject
+from unmask.cli.subject import Subject, open_subject
 from unmask.cli.verb import verb
 from unmask.data.source import Source, open_source
+from unmask.errors import UserError
 from unmask.evaluation.best_features import AUTO, PLAIN, is_whitened
 from unmask.evaluation.features import ATTENTIVE, Whitening
 from unmask.files import write_table
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import texts
+from unmask.runs.text import POOLING
 from unmask.runtime.progress import doing, make_console, make_say, progress
 from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
@@ -32,6 +35,7 @@ from unmask.tasks.retrieval.queries import (
     precision_in_words,
     read_queries,
 )
+from unmask.tasks.retrieval.words import find_words, open_words, told_apart
 
 __all__ = ["search"]
 
@@ -61,37 +65,38 @@ def search(options: Search) -> SearchResults:
     console, out = make_console(), require_folder(choose_place(options.run, options.out, "search"))
     own(out, "search", texts(options.data))
     say, name = make_say(console), Path(options.run).name
-    subject = open_subject(options.run, options, "knn", console)
+    words, images = told_apart(texts(options.query))
+    text = open_words(options.run, words, say) if words else None
+    subject = open_subject(options.run, _by_words(options) if words else options, "knn", console)
     encoder, device, pooling = subject.encoder, subject.device, subject.pooling
-    queries = read_queries(texts(options.query), encoder, say) if options.query else []
+    queries = read_queries(images, encoder, say) if images else []
     source = open_source(texts(options.data), encoder.modality)
     shared = below(options.run) / "search" if options.out is None else out
     folder = index_folder(options.index, options.run, shared, texts(options.data), pooling)
     index = subject.index(folder, source)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
     say(f"{source.modality.many(len(index.numbers))} in the index ({new}): {folder}")
-    written = [*([RESULTS, PNG, PAGE] if queries else []), *(FILES if options.duplicates else [])]
+    written = [*([RESULTS, PNG, PAGE] if options.query else []), *(FILES if options.duplicates else [])]
     say_replaced([out / file for file in written], console)
     out.mkdir(parents=True, exist_ok=True)
 
     hits: list[Hit] = []
     precision: dict[str, dict[int, float]] = {}
-    if queries:
-        scale = _scale(options, encoder, index, say)
+    if options.query:
         doing("searching")
-        features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
-        hits = find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)
-        rival = None
-        if options.compare:
-            beside, random = folder.with_name(folder.name + "-random"), at_random(encoder, 0).to(device)
-            plain = PLAIN if pooling == ATTENTIVE else pooling  # what was learnt for other weights means nothing to it
-            rival = open_index_with_bar(beside, random, source, plain, options.batch, device, console)
-        comparable = rival if rival and rival.numbers == index.numbers else None
-        precision = precision_by_label(index, comparable, source, name, device)
+        facts, drawn = [], []
+        if text is not None:
+            drawn, hits = find_words(words, text, index, source, options.top, device)
+            facts.append(f"By words, with what {name} learnt from captions, cosine.")
+        if queries:
+            scale = _scale(options, encoder, index, say)
+            features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
+            hits += find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)
+            facts.append(f"By {'standardised ' if options.standardize else ''}{pooling} features of {name}, cosine.")
+        precision = precision_by_label(index, _rival(options, subject, index, source, folder), source, name, device)
         sentences = precision_in_words(precision)
-        how = f"By {'standardised ' if options.standardize else ''}{pooling} features of {name}, cosine."
         doing("drawing the nearest images")
-        _write(out, queries, hits, index, source, [how, *sentences])
+        _write(out, [*drawn, *queries], hits, index, source, [*facts, *sentences])
         for line in [*_best_in_words(hits), *sentences, f"Written: {out / RESULTS}, {out / PNG}, {out / PAGE}"]:
             say(line)
 
@@ -103,6 +108,23 @@ def search(options: Search) -> SearchResults:
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
     return SearchResults(out, hits, copies, precision, index.computed)
+
+
+def _rival(options: Search, subject: Subject, index: Index, source: Source, folder: Path) -> Index | None:
+    """The same images by the same encoder with random weights, where that is wanted and can be compared."""
+    if not options.compare:
+        return None
+    beside, random = folder.with_name(folder.name + "-random"), at_random(subject.encoder, 0).to(subject.device)
+    plain = PLAIN if subject.pooling == ATTENTIVE else subject.pooling  # what was learnt for other weights: no meaning
+    rival = open_index_with_bar(beside, random, source, plain, options.batch, subject.device, subject.console)
+    return rival if rival.numbers == index.numbers else None
+
+
+def _by_words(options: Search) -> Search:
+    """The same with the features that words are compared with. Raises UserError where others are asked for."""
+    if options.pooling not in (AUTO, POOLING):
+        raise UserError(f"--pooling {options.pooling}: words are compared with the features {POOLING}; leave it out")
+    return dataclasses.replace(options, pooling=POOLING)
 
 
 def _scale(

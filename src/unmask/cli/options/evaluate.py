@@ -44,6 +44,9 @@ class Evaluate(EncoderOptions):
     labels_per_class: Annotated[Counts, Gt(0)] = (1, 5, 10, 50)
     # how features are judged: knn, linear, or evaluators of your own; attentive: which pooling could be learnt besides
     evaluators: Names = JUDGES
+    # sentences with {} for the name of a class, for encoders that were trained with captions: each image is also judged
+    # by words alone
+    templates: Names = ("{}", "a photo of a {}")
     draws: Few = 5  # random choices of the labelled images for each of these numbers
     most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
     out: Place | None = None  # folder for evaluation.json and evaluation.png; by default the run's
@@ -60,5 +63,8 @@ class Evaluate(EncoderOptions):
         require_judges(texts(self.evaluators))
         if set(self.evaluators) <= {ATTENTIVE}:
             raise UserError("--evaluators: give knn, linear or both, with or without attentive beside them")
+        settle(self, "templates", texts(self.templates))
+        if strange := next((text for text in self.templates if "{}" not in text), None if self.templates else ""):
+            raise UserError(f'--templates {strange!r} has no {{}} for the name of a class; e.g. "a photo of a {{}}"')
         settle(self, "labels_per_class", numbers(self.labels_per_class))
         check_fields(self)

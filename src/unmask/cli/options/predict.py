@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import Batch, ImagePlaces, Place, Share, WeightsPlace, check_fields, settle, texts
+from unmask.plain import Batch, ImagePlaces, Names, Place, Share, WeightsPlace, check_fields, settle, texts
 
 __all__ = ["Predict"]
 
@@ -23,6 +23,8 @@ class Predict(ConfigOption):
     images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes; for a detector also a COCO .json
     _: KW_ONLY
     out: Place | None = None  # a .csv for a classifier, else a folder; by default predictions.csv or predictions in RUN
+    # words to choose among, for a run that was trained with captions: "a cat" "a dog"
+    classes: Names = ()
     batch: Batch = 64  # images at a time
     threshold: Share = 0.5  # detectors: score from which boxes are drawn and listed
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
@@ -30,6 +32,9 @@ class Predict(ConfigOption):
     def __post_init__(self):
         settle(self, "images", texts(self.images))
         settle(self, "out", Path(self.out) if self.out is not None else None)
+        settle(self, "classes", tuple(dict.fromkeys(text.strip() for text in texts(self.classes) if text.strip())))
+        if len(self.classes) == 1:
+            raise UserError("--classes: give two or more, else there is nothing to choose among")
         if not self.images:
             raise UserError("name at least one image: unmask predict RUN IMAGE... --out predictions.csv")
         check_fields(self)

@@ -12,6 +12,7 @@ from unmask.plain import (
     Place,
     PositiveInt,
     PositiveShare,
+    Queries,
     WeightsPlace,
     check_fields,
     settle,
@@ -30,7 +31,9 @@ class Search(IndexOptions):
     run: Positional[WeightsPlace]  # folder of a run, a file of weights, or a timm model
     data: Positional[ImagePlaces]  # images to search in: whatever pretrain takes, streams excepted
     _: KW_ONLY
-    query: ImagePlaces = ()  # images to search for, from the data or elsewhere; required without --duplicates
+    # images to search for, from the data or elsewhere; words too ("a red shirt") where the run was trained with
+    # captions; required without --duplicates
+    query: Queries = ()
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unmask.data.captions.table import captions_in
+from unmask.data.captions.tokens import Captions
 from unmask.data.codecs.image import BadImage
 from unmask.data.labels import natural
 from unmask.data.source import Source, why
@@ -122,6 +125,11 @@ class Samples(Dataset):
                 )
             self._stacks[key] = torch.stack([p.contiguous() for p in images]).to(device)
         return self._stacks[key]
+
+    @cached_property
+    def captions(self) -> Captions:
+        """What the images are said to show."""
+        return Captions([captions_in(self.source.items[i].columns) for i in self.indices])
 
     def light(self) -> "Samples":
         """A copy without decoded images in memory, to send to another process."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from unmask.data.captions.tokens import Captions
 from unmask.data.datasets.images import Samples
 from unmask.data.shards.buffer import Held, Named
 from unmask.data.shards.stream import COUNTS, Stream
@@ -84,6 +85,11 @@ class StreamSamples:
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def captions(self) -> Captions:
+        """Of the held samples, from which the tokenizer is learnt."""
+        return self.held.captions
 
     @property
     def channels(self) -> int:

@@ -20,6 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from unmask.data.batch import Batch
+from unmask.data.captions.table import captions_in
+from unmask.data.captions.tokenizer import CaptionTokenizer
+from unmask.data.captions.tokens import DRAWN
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
@@ -108,6 +111,7 @@ class StreamLoader:
     counts: Path | None = None  # file in which the numbers of samples per shard are kept
     bad: Path | None = None  # file in which bad samples are listed
     usual_range: UsualRange | None = None  # of the values; samples that are unlike are bad. None: not looked at
+    tokenizer: CaptionTokenizer | None = None  # a caption of each sample goes into the batch as "tokens"
 
     def __post_init__(self):
         require_even(self.crops, self.batch)
@@ -154,7 +158,16 @@ class StreamLoader:
         which = (crop,) if crop else ()
         chance = torch.Generator().manual_seed(mix(self.seed, drawn.epoch, drawn.index, *which))
         views = views_of(self.view, image, chance)
-        return {"views": views, "index": drawn.index, "label": number(drawn.sample.label, self.stream.classes)}
+        item = {"views": views, "index": drawn.index, "label": number(drawn.sample.label, self.stream.classes)}
+        return item if self.tokenizer is None else item | {"tokens": self._tokens(drawn, crop)}
+
+    def _tokens(self, drawn: Drawn, crop: int) -> Tensor:
+        """A caption of the sample, at random; zeros where it has none."""
+        assert self.tokenizer is not None
+        captions = captions_in(drawn.sample.columns)
+        if not captions:
+            return torch.zeros(self.tokenizer.context, dtype=torch.long)
+        return self.tokenizer([captions[mix(self.seed, drawn.epoch, drawn.index, crop, DRAWN) % len(captions)]])[0]
 
     def _report(self, drawn: Drawn, reason: str) -> None:
         if self.bad is not None:

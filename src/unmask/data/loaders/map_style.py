@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from unmask.data.batch import Batch
+from unmask.data.captions.tokens import DRAWN, CaptionTokens
 from unmask.data.datasets.images import Samples
 from unmask.data.transform import Transform
 from unmask.errors import UserError, worker_lost
@@ -62,13 +63,14 @@ class Loader:
     rank: int = 0
     world: int = 1
     collate: Collate | None = None  # items to a batch; None: as `collate`
+    captions: CaptionTokens | None = None  # one of each image goes into the batch as "tokens"
 
     def __post_init__(self):
         require_even(self.crops, self.batch)
 
     def __call__(self, first: int = 0) -> Iterator[Batch]:
         loader = DataLoader(
-            _Views(self.samples, self.view, self.seed, self.crops),
+            _Views(self),
             batch_sampler=_Stream(self, first),
             num_workers=self.workers,
             collate_fn=self.collate or collate_for(self.view),
@@ -155,8 +157,9 @@ def collate_turned(items: list[Batch]) -> Batch:
 
 
 class _Views(Dataset):
-    def __init__(self, samples: Items, view: View, seed: int, crops: int):
-        self.samples, self.view, self.seed, self.crops = samples, view, seed, crops
+    def __init__(self, loader: Loader):
+        self.samples, self.view, self.seed, self.crops = loader.samples, loader.view, loader.seed, loader.crops
+        self.captions = loader.captions
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[Batch]:
         return [item for epoch, index in keys for item in self._items(epoch, index)]
@@ -167,6 +170,9 @@ class _Views(Dataset):
             which = (crop,) if crop else ()  # the first crop is the one that there is without others
             chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))
             item = {"views": views_of(self.view, image, chance), "index": index}
+            if self.captions is not None:
+                own = torch.Generator().manual_seed(mix(self.seed, epoch, index, crop, DRAWN))
+                item["tokens"] = self.captions.draw(used, own)
             yield item if self.samples.labels is None else item | {"label": self.samples.labels[used]}
 
     def _image(self, index: int) -> tuple[Any, int]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 from unmask.data.batch import Batch
+from unmask.data.captions.tokens import DRAWN, CaptionTokens
 from unmask.data.datasets.images import Samples
 from unmask.data.loaders.map_style import require_even, shuffled
 from unmask.data.transform import Transform, View
@@ -44,6 +45,7 @@ class InMemory:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    captions: CaptionTokens | None = None  # one of each image goes into the batch as "tokens"
 
     def __post_init__(self):
         require_even(self.crops, self.batch)
@@ -55,18 +57,21 @@ class InMemory:
         position = (first * self.world + self.rank) * count
         while True:
             chosen: list[tuple[Tensor, list[Tensor]]] = []
+            tokens: list[Tensor] = []
             for epoch in range(position // num, (position + count - 1) // num + 1):
                 if epoch not in orders:
                     orders = {k: v for k, v in orders.items() if k == epoch - 1}
                     orders[epoch] = shuffled(num, self.seed, epoch).to(self.device)
                 start, end = max(position - epoch * num, 0), min(position + count - epoch * num, num)
                 chosen.append(self._batch(images, orders[epoch][start:end], epoch))
+                tokens += self._tokens(chosen[-1][0], epoch)
             whole = len(chosen) == 1  # mostly; else the batch reaches over the end of an epoch
             index, views = chosen[0]
             if not whole:
                 index = torch.cat([part[0] for part in chosen])
                 views = [torch.cat(parts) for parts in zip(*(part[1] for part in chosen))]
-            yield {"views": views, "index": index} | ({} if labels is None else {"label": labels[index]})
+            told = {"tokens": torch.cat(tokens)} if tokens else {}
+            yield {"views": views, "index": index} | told | ({} if labels is None else {"label": labels[index]})
             position += count * self.world
 
     def _batch(self, images: Tensor, order: Tensor, epoch: int) -> tuple[Tensor, list[Tensor]]:
@@ -83,6 +88,13 @@ class InMemory:
             crops = cut(images[index], boxes, flips, (height, width))
             views += self._recoloured(view, crops, seed, index, crop)
         return index, views
+
+    def _tokens(self, index: Tensor, epoch: int) -> list[Tensor]:
+        """A caption of each image, where captions are wanted."""
+        if self.captions is None:
+            return []
+        own, crop = index.cpu(), torch.arange(self.crops).repeat(len(index) // self.crops)
+        return [self.captions.drawn(own, uniform(mix(self.seed, epoch, DRAWN), own, crop, 1)[:, 0]).to(index.device)]
 
     def _recoloured(self, view: View, crops: Tensor, seed: int, index: Tensor, crop: Tensor) -> list[Tensor]:
         """The finished views at all their sizes, each sample with chance of its own."""

@@ -11,7 +11,9 @@ import threading
 import weakref
 import zipfile
 import zlib
+from dataclasses import replace
 
+from unmask.data.captions.table import COLUMN, beside_images, find_caption_tables, with_captions
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.kinds import Sorting
@@ -44,16 +46,24 @@ class Archive(Source):
             paths = sorted((self._path(name) for name in names if not leads_out(name)), key=natural)
             self.names = [shown[path] for path in paths]
             tables = [(table, self.members.read(shown[table])) for table in find_tables(paths, shown.__contains__)]
+            captions = find_caption_tables(paths, shown.__contains__)
+            captions = [(table, self.members.read(shown[table])) for table in captions]
+            beside = beside_images(paths, shown, lambda path: self.members.read(shown[path]))
         except _DAMAGE as error:
             raise DataError(f"{path} is damaged or no archive ({error or type(error).__name__})") from error
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-        self.ignored -= len(tables)  # they are no images, but of use
+        self.ignored -= len(tables) + len(captions) + len(beside)  # they are no images, but of use
         layout = arrange(paths, tables)
+        told = [
+            replace(item, columns=item.columns | {COLUMN: beside[path]}) if path in beside else item
+            for item, path in zip(layout.items, paths)
+        ]
+        items, said = with_captions(told, paths, captions)
         outside = [name for name in names if leads_out(name)]
         self.names += outside
-        self.items = [*layout.items, *(Item(printable(name)) for name in outside)]
-        self.remarks = [*remarks, *layout.remarks]
+        self.items = [*items, *(Item(printable(name)) for name in outside)]
+        self.remarks = [*remarks, *layout.remarks, *said]
         self.plural, self.multi_label = layout.plural, layout.multi_label
 
     @classmethod

@@ -5,6 +5,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 
+from unmask.data.captions.table import find_caption_tables, with_captions
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.kinds import Sorting
 from unmask.data.labels import PACK, TABLE, arrange, find_tables, is_hidden, is_image_name, natural, printable
@@ -38,13 +39,14 @@ class Folder(Source):
         self.groups, remarks = self.modality.grouped(sorted(files, key=natural), self.root)
         self.remarks += remarks
         self.paths = self.modality.names(self.groups)
-        tables = find_tables(self.paths, lambda path: os.path.isfile(os.path.join(self.root, path)))
-        self.ignored -= len(tables)  # they were passed over as no images, but are of use
-        contents = [(table, read_regular(os.path.join(self.root, table))) for table in tables]
+        tables = find_tables(self.paths, self._is_file)
+        captions = [(name, self._content(name)) for name in find_caption_tables(self.paths, self._is_file)]
+        self.ignored -= len(tables) + len(captions)  # they were passed over as no images, but are of use
+        contents = [(table, self._content(table)) for table in tables]
         own = None if tables else self.modality.labels(self.root)
         layout = arrange(self.paths, contents if own is None else [(TABLE, own)])
-        self.items = layout.items
-        self.remarks += layout.remarks
+        self.items, remarks = with_captions(layout.items, self.paths, captions)
+        self.remarks += [*layout.remarks, *remarks]
         self.plural, self.multi_label = layout.plural, layout.multi_label
 
     @classmethod
@@ -90,6 +92,12 @@ class Folder(Source):
                     (links if entry.is_symlink() else folders).append(path)
                 else:
                     yield path
+
+    def _is_file(self, path: str) -> bool:
+        return os.path.isfile(os.path.join(self.root, path))
+
+    def _content(self, path: str) -> bytes:
+        return read_regular(os.path.join(self.root, path))
 
     def _head(self, file: str) -> Head:
         try:

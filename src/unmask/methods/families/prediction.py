@@ -35,6 +35,11 @@ def contrast(prediction: Float[Tensor, "b m p"], wanted: Shaped[Tensor, "b m q"]
     return {"contrast": ours / theirs.clamp(min=1e-6)}
 
 
+def light_decoder(encoder: Encoder) -> str:
+    """MAE's decoder, smaller beside a narrow encoder."""
+    return "full(dim=128, depth=2, heads=4)" if encoder.dim < 384 else "full(dim=512, depth=8, heads=16)"
+
+
 class Prediction(Rebuilder):
     """A rebuilder whose `target` is a part of `targets/`, or one from elsewhere that may define less."""
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.autograd import Function
 
 
-def gather(x: Float[Tensor, "b *d"]) -> Float[Tensor, "c *d"]:
+def gather(x: Shaped[Tensor, "b *d"]) -> Shaped[Tensor, "c *d"]:
     """The rows of every process in order of rank, as in the batch of a single process; `x` itself where there is one.
 
     All processes must bring equally many rows. The gradient of a row is the sum over all processes; with the mean that

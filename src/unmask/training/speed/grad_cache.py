@@ -27,7 +27,7 @@ def backward_in_two_passes(model: Wrapped, batches: Sequence[Batch], devices: De
             with torch.no_grad():
                 parts.append(model(batch | {"embed": True}))
         names = list(parts[0])
-        whole = {name: torch.cat([part[name] for part in parts]).requires_grad_() for name in names}
+        whole = {name: _leaf(torch.cat([part[name] for part in parts])) for name in names}
         outputs = model({"embeddings": whole, "views": [next(iter(whole.values()))]})
         outputs["loss"].backward()
         sizes = [[len(part[name]) for part in parts] for name in names]
@@ -42,6 +42,11 @@ def backward_in_two_passes(model: Wrapped, batches: Sequence[Batch], devices: De
             if parameter.grad is not None:
                 devices.mean(parameter.grad)
     return {name: value.detach().float() for name, value in outputs.items()}
+
+
+def _leaf(x: Tensor) -> Tensor:
+    """What gathers a gradient, unless it is made of whole numbers."""
+    return x.requires_grad_() if x.is_floating_point() else x
 
 
 def _gradient(x: Tensor) -> Tensor:

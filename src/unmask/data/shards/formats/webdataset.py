@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
+from unmask.data.captions.table import text_columns
 from unmask.data.labels import is_hidden, is_image_name, printable
 from unmask.data.limits import Bomb, ShortHeaders, leads_out, unpacked
 from unmask.data.shards.expand import TARS, Shard
@@ -143,7 +144,7 @@ def _sample(key: str, members: Members, end: int) -> Sample:
     if label is None:
         told = next((facts[name] for name in LABELS if name in facts), None)
         label = None if told is None else str(told)
-    columns = {name: str(value) for name, value in facts.items() if isinstance(value, (str, int, float))}
+    columns = text_columns(facts)
     columns |= {name: _text(members[name]) for name in TEXTS if members.get(name) is not None}
     problem = None if best else f"no image among its members: {', '.join(members)}"
     if OUTSIDE in members:

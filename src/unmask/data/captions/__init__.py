@@ -1,0 +1,1 @@
+"""Captions of images: the tables and files that hold them, and their tokens."""

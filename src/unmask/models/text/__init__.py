@@ -1,0 +1,1 @@
+"""Networks that read text, trained beside the encoder of images."""
