@@ -161,7 +161,7 @@ def evaluate(
     std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
     student: bool = False, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
     evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), draws: int = 5, batch: int = 256, seed: int = 0,
-    config: str | Path | None = None
+    config: str | Path | None = None, templates: str | Sequence[str] = ('{}', 'a photo of a {}')
 ) -> Verdict: ...
 def export(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
@@ -196,8 +196,8 @@ def pack(
 ) -> Path: ...
 def predict(
     run: str | Path, images: str | Path | Sequence[str | Path] = (), *, out: str | Path | None = None,
-    device: str = 'auto', parts: str | Sequence[str] = (), threshold: float = 0.5, batch: int = 64,
-    config: str | Path | None = None
+    device: str = 'auto', classes: str | Sequence[str] = (), parts: str | Sequence[str] = (), threshold: float = 0.5,
+    batch: int = 64, config: str | Path | None = None
 ) -> Any: ...
 @overload
 def pretrain(

@@ -57,7 +57,7 @@ def test_classes_are_told_by_their_names_alone(run, photos, tmp_path, capsys):
     predictions = unmask.predict(run.path, photos / "red", classes=words, out=tmp_path / "p.csv", device="cpu")
     assert predictions.classes == words
     assert set(predictions.labels) == {"something red"}
-    with pytest.raises(UserError, match="templates 'a photo' has no {}"):
+    with pytest.raises(UserError, match=r"templates 'a photo' has no \{\}"):
         unmask.evaluate(run.path, on=photos, templates="a photo")
 
 
@@ -79,7 +79,7 @@ def test_the_run_keeps_tokenizer_and_text_tower(run, photos, tmp_path):
 
 @pytest.mark.slow
 def test_words_are_refused_where_a_run_knows_none(pretrained, photos, tmp_path):
-    with pytest.raises(UserError, match="'a red shirt' is no file, and .* knows no words"):
+    with pytest.raises(UserError, match=r"'a red shirt' is no file, and .* knows no words"):
         unmask.search(pretrained.path, photos, query="a red shirt", out=tmp_path / "out")
     with pytest.raises(UserError, match=r"red\.jpg does not exist"):
         unmask.search(pretrained.path, photos, query="red.jpg", out=tmp_path / "out")

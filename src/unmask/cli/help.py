@@ -29,7 +29,7 @@ USUAL = ("out", "on", "to", "into", "model", "image_size", "epochs", "hours", "d
 GROUPS = {  # every option of every command by subject, in the order in which they are shown
     "data": (
         "modality", "kind", "images", "classes", "format", "masks", "void", "most", "most_test",
-        "labels_per_class", "fractions",
+        "labels_per_class", "fractions", "templates",
         "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "unlabelled",
         "corruptions", "severities",
         "channels", "bands", "crop", "crop_kind", "crop_size", "side", "size", "quality", "scale",
