@@ -157,11 +157,12 @@ def embed(
 ) -> Path: ...
 def evaluate(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (), device: str = 'auto',
-    most: int | None = None, labels_per_class: int | Sequence[int] = (1, 5, 10, 50), mean: float | Sequence[float] = (),
+    most: int | None = None, labels_per_class: int | Sequence[int] = (1, 5, 10, 50),
+    templates: str | Sequence[str] = ('{}', 'a photo of a {}'), mean: float | Sequence[float] = (),
     std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
     student: bool = False, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
     evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), draws: int = 5, batch: int = 256, seed: int = 0,
-    config: str | Path | None = None, templates: str | Sequence[str] = ('{}', 'a photo of a {}')
+    config: str | Path | None = None
 ) -> Verdict: ...
 def export(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),

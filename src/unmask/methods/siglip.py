@@ -35,6 +35,7 @@ from unmask.training.objective import Comparing, Symptom
 __all__ = ["SigLIP"]
 VOCABULARY, CONTEXT = 8192, 64  # tokens at the most; the context is SigLIP's
 TOKENS_OF_A_WORD = 1.5  # about, where words are rare
+BIAS = -10.0  # of the cosines at first, as in SigLIP: nearly all pairs do not belong together
 ODD = 0x9E3779B97F4A7C15  # its powers turn a row of tokens into one number
 
 
@@ -61,17 +62,17 @@ class SigLIP(Comparing, Prediction):
         text_depth: PositiveInt = 4,
         out: PositiveInt = 256,
         temperature: PositiveFloat = 0.1,
-        bias: float = -10.0,
     ):
         """mae: weight of MAE's loss beside SigLIP's; mask, target, decoder: of MAE, its own by default. vocabulary,
         context: of captions, in tokens; text_width, text_depth: of the transformer that reads them; out: width of the
-        vectors that are compared. temperature, bias: of the cosines, at first; both are learnt."""
+        vectors that are compared. temperature: of the cosines, at
+        first; it is learnt."""
         super().__init__()
         self.encoder, self.mae, self.out = encoder, mae, out
         self.text = TextTower(vocabulary, context, text_width, text_depth)
         self.image_head, self.text_head = nn.Linear(encoder.dim, out), nn.Linear(text_width, out)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
-        self.bias = nn.Parameter(torch.tensor(bias))
+        self.bias = nn.Parameter(torch.tensor(BIAS))
         self.words = {
             "loss": "sigmoid loss of pairs of image and caption",
             "accuracy": "images that find their caption",
@@ -96,7 +97,7 @@ class SigLIP(Comparing, Prediction):
         sizes = {"grid": encoder.grid, "in_dim": encoder.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, out_dim=self.target.dim, **sizes)
         require_usable(self.decoder, decoder, "siglip", covers=self.mask.covers)
-        self.guide = self.guided("siglip")
+        self.guide = self.guided("siglip", errors=False)
 
     @classmethod
     def captions(cls, options: Mapping[str, object]) -> CaptionSettings:

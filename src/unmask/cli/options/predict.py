@@ -23,7 +23,8 @@ class Predict(ConfigOption):
     images: Positional[ImagePlaces] = ()  # images: whatever pretrain takes; for a detector also a COCO .json
     _: KW_ONLY
     out: Place | None = None  # a .csv for a classifier, else a folder; by default predictions.csv or predictions in RUN
-    # words to choose among, for a run that was trained with captions: "a cat" "a dog"
+    # words to choose among ("a cat" "a dog"), of a run that was trained with captions; by default the classes that were
+    # learnt
     classes: Names = ()
     batch: Batch = 64  # images at a time
     threshold: Share = 0.5  # detectors: score from which boxes are drawn and listed
