@@ -59,7 +59,7 @@ def examples(folder):
 @pytest.mark.slow
 def test_the_other_worked_examples_run(photos, tmp_path):
     files = {path.stem: path for path in examples(tmp_path)}
-    assert files.keys() == {"twins", "follow", "coarse", "means"}
+    assert files.keys() == {"twins", "follow", "coarse", "means", "readings"}
     small = {"model": "vit_tiny_patch16_224(depth=1)", "image_size": 32, "patch_size": 8, "batch": 4, "device": "cpu"}
     asked = {"twins": {"method": str(files["twins"])}, "follow": {"method": f"{files['follow']}(momentum=0.9)"}}
     asked["coarse"] = {"target": str(files["coarse"])}
@@ -87,6 +87,19 @@ def test_the_other_worked_examples_run(photos, tmp_path):
         parts=coarse,
     )
     assert [name.split("/")[-1] for name in judged.evaluators] == ["knn", "means.py"]
+    (tmp_path / "spectra").mkdir()
+    for number in range(8):
+        values = torch.rand(80, generator=torch.Generator().manual_seed(number)).numpy()
+        (tmp_path / "spectra" / f"{number}.f32").write_bytes(values.astype("<f4").tobytes())
+    (tmp_path / "spectra" / "cut.f32").write_bytes(b"12345")
+    small["image_size"] = None
+    readings = str(files["readings"])
+    run = unmask.pretrain(
+        tmp_path / "spectra", out=tmp_path / "readings", modality=readings, max_bad=0.2, steps=2, **small
+    )
+    assert run.config.data.image_size == (80,)
+    assert run.config.data.count == 8  # a damaged one is left out
+    assert unmask.show(run.path, tmp_path / "spectra", most=1, out=tmp_path / "r.png", parts=readings).exists()
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ class Sorting:
         self.images_last = {name: self.parts[name] for name in sorted(self.parts, key=lambda name: name == IMAGE)}
         self.name = None if wanted is None else parse(wanted)[0]
         if self.name is not None and self.name not in self.parts:
-            make_modality(wanted or "")  # raises: nobody knows it, or it is from outside
+            self.parts[self.name] = type(make_modality(wanted or ""))  # from outside; raises if nobody knows it
         self.files: dict[str, list[str]] = {}  # by the name of their kind
         self.others: Counter[str] = Counter()  # what else lies there, as `signature` calls it
         self.ignored, self.opened = 0, 0

@@ -207,10 +207,10 @@ class Modality(ABC):
         """crop and flip, once it is known how many channels a model sees."""
 
     def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
-        """The size of a sample along all axes, of what a user gives with --image-size. Raises UserError for a wrong
-        number of sides."""
-        if len(given) == 1:
-            return tuple(given) * len(self.axes)
+        """The size of a sample along all axes, of what a user gives with --image-size, where one number stands for
+        two equal ones. Raises UserError for a wrong number of sides."""
+        if len(given) != len(self.axes) and len(set(given)) == 1 and len(given) <= 2:
+            return tuple(given[:1]) * len(self.axes)
         if len(given) != len(self.axes):
             raise UserError(
                 f"--image-size of {self.word}s is {' '.join(self.axes).upper()} or one number for all;"

@@ -1,6 +1,6 @@
 """Recordings of sensors: channels over time, from CSV, Parquet and NumPy files; the case of one axis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,9 +82,6 @@ class Signal(Modality):
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
         why = "signals are cut in time only, and never mirrored"
         return {"crop": Choice(1.0, why), "flip": Choice("off", why)}
-
-    def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
-        return super().full_size(given[:1] if len(given) == 2 and given[0] == given[1] else given)
 
     def flat(self, x: Shaped[Tensor, "c n"]) -> Shaped[Tensor, "one h n"]:
         """A strip for each channel, below each other: bright is high."""

@@ -180,9 +180,6 @@ class Volume(Modality):
             "flip": Choice("off", "left and right differ in bodies"),
         }
 
-    def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
-        return super().full_size(given[:1] if len(given) == 2 and given[0] == given[1] else given)
-
     def flat(self, x: Shaped[Tensor, "c d h w"]) -> Shaped[Tensor, "c p q"]:
         """The middle slice across each axis, side by side, filled up with zeros below."""
         d, h, w = (side // 2 for side in x.shape[1:])
